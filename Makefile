@@ -1,0 +1,27 @@
+# `make demo` and `make test` start from nothing but Python, pip and a C toolchain.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test check fast
+
+demo: .venv/core
+	$(BIN)/crossfade demo
+
+test: .venv/dev check fast
+	$(BIN)/python -m pytest -m "slow and not network" -q
+
+fast: .venv/dev
+	$(BIN)/python -m pytest -m "not slow and not network" -q
+
+check: .venv/dev
+	scripts/check
+
+.venv/core: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q -e .
+	touch $@
+
+.venv/dev: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q -e '.[all,dev]'
+	touch $@ .venv/core

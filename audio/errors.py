@@ -1,0 +1,43 @@
+"""What Crossfade raises.
+
+    CrossfadeError
+    ├── AudioError       a file that cannot be heard; `reason` is what `failures` prints
+    ├── DataError        a log, table, manifest or label file that cannot be used; names file and column
+    ├── LibraryError     a library or model folder that cannot be opened, or does not match
+    ├── UsageError       an argument that makes no sense; exit status 2
+    └── MissingExtra     an optional dependency that is not installed; names the pip command that cures it
+
+Every message is one line of the form `WHAT: WHY`, with the cure where there is one.
+"""
+
+
+class CrossfadeError(Exception):
+    """Base of all that Crossfade raises on purpose; `str(error)` is one line for a person."""
+
+
+class AudioError(CrossfadeError):
+    """A file that cannot be heard, for a short reason such as `silent` or `not audio`."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class DataError(CrossfadeError):
+    """A table or text file that cannot be used; the message names the file and, where there is one, the column."""
+
+
+class LibraryError(CrossfadeError):
+    """A library or model folder that is missing, newer than this program, or does not match."""
+
+
+class UsageError(CrossfadeError):
+    """An argument that makes no sense."""
+
+
+class MissingExtra(CrossfadeError):
+    """An optional dependency that is not installed."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what}: needs packages that are not installed; pip install 'crossfade[{extra}]'")
+        self.extra = extra

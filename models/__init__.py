@@ -1,0 +1,1 @@
+"""Numbers to knowledge: encoders, genres, recommenders, priors, indexes, metrics. Arrays in, arrays out."""

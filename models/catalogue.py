@@ -1,0 +1,73 @@
+"""Catalogue: what is known of tracks besides who listened, as arrays of rows.
+
+Shapes: T tracks, A artists, G genres, D dimensions of the sound vector.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..audio.errors import DataError
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+COLLECTIVE_ARTISTS = frozenset({"", "va", "various", "various artists", "unknown", "unknown artist", "[unknown]"})
+"""Names, in lower case, that stand for nobody in particular: their tracks have no artist in common."""
+
+
+@dataclass(frozen=True, eq=False)
+class Catalogue:
+    """T tracks with their artists, genres and sound; any of these may be unknown for any track."""
+
+    track_ids: tuple[str, ...]
+    """[T] external ids"""
+    artists: tuple[tuple[str, ...], ...]
+    """[T] zero or more artist names each"""
+    sound: NDArray[np.float32]
+    """[T, D] sound vectors; a row of zeros where the track was never heard (D = 0 where none was)"""
+    genres: tuple[tuple[str, ...], ...] = ()
+    """[T] the catalogue's own genre labels, or () where it has none at all"""
+    genre_probabilities: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    """[T, G] what the encoder heard, rows of zeros where unknown; [0, 0] where there is none"""
+    released_at: NDArray[np.int64] | None = None
+    """[T] seconds since 1970; the minimum of int64 where unknown"""
+
+    def __post_init__(self) -> None:
+        count = len(self.track_ids)
+        if len(self.artists) != count or len(self.sound) != count:
+            raise DataError(f"catalogue: {count} track ids, {len(self.artists)} artists, {len(self.sound)} sounds")
+
+    def __len__(self) -> int:
+        return len(self.track_ids)
+
+    def __repr__(self) -> str:
+        heard = int(self.has_sound.sum())
+        return f"Catalogue({len(self):,} tracks, {len(self.artist_names):,} artists, {heard:,} heard)"
+
+    @cached_property
+    def has_sound(self) -> NDArray[np.bool_]:
+        """[T] whether the track was heard."""
+        return np.asarray(np.any(self.sound != 0, axis=1))
+
+    @cached_property
+    def artist_names(self) -> tuple[str, ...]:
+        """[A] different artists in order of first appearance, collective names left out."""
+        names = (name for names in self.artists for name in names)
+        return tuple(dict.fromkeys(name for name in names if name.strip().lower() not in COLLECTIVE_ARTISTS))
+
+    @cached_property
+    def artist_matrix(self) -> csr_matrix:
+        """[T, A] float32: 1 where the artist is one of the track's."""
+        from scipy.sparse import csr_matrix
+
+        row_of = {name: row for row, name in enumerate(self.artist_names)}
+        pairs = [(t, row_of[name]) for t, names in enumerate(self.artists) for name in dict.fromkeys(names) if name in row_of]
+        tracks, artists = np.array(pairs, np.int32).reshape(-1, 2).T
+        ones = np.ones(len(pairs), np.float32)
+        return csr_matrix((ones, (tracks, artists)), shape=(len(self), len(self.artist_names)))

@@ -1,0 +1,1 @@
+"""Jobs from files to files: the library, listening logs, embedding, training, evaluation, the command line."""

@@ -1,0 +1,1 @@
+"""HTTP: recommendations, similar tracks, events and the page."""

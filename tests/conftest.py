@@ -1,0 +1,33 @@
+"""Where tests find real data, and what a missing need means: a skip at home, a failure under CROSSFADE_REQUIRE."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SHARED = Path(os.environ.get("CROSSFADE_SHARED", ROOT.parent / "shared" / "data"))
+
+
+def need(name: str, present: bool, why: str) -> None:
+    """Skips with the reason, or fails where CROSSFADE_REQUIRE (a comma-separated list) names this need."""
+    if present:
+        return
+    if name in os.environ.get("CROSSFADE_REQUIRE", "").split(","):
+        pytest.fail(f"{name} is required here: {why}")
+    pytest.skip(f"{name}: {why}")
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real audio and listening data, which is not part of the repository."""
+    need("shared", SHARED.is_dir(), f"no folder {SHARED.name} beside the checkout (or CROSSFADE_SHARED)")
+    return SHARED
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
