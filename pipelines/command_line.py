@@ -11,15 +11,26 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.metadata import version
 
 from ..audio.errors import CrossfadeError, UsageError
 from .console import Console
 
-COMMAND_MODULES = ("hearing_commands", "taste_commands")
+COMMAND_MODULES = (
+    "hearing_commands",
+    "log_commands",
+    "training_commands",
+    "evaluation_commands",
+    "genre_commands",
+    "demo_commands",
+)
 """in the order in which `--help` lists them"""
+
+
+AddCommand = Callable[[str, str], argparse.ArgumentParser]
+"""`add_command(name, help)` gives the parser of a new command"""
 
 
 def parser() -> argparse.ArgumentParser:

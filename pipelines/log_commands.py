@@ -1,0 +1,8 @@
+"""The commands of the log jobs."""
+
+from __future__ import annotations
+
+from .command_line import AddCommand
+
+
+def add_commands(add_command: AddCommand) -> None: ...
