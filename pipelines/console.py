@@ -25,7 +25,7 @@ class Console:
         """One line of the answer; on a terminal it waits for `close`, which draws the table."""
         if self.as_json:
             text = json.dumps(fields, ensure_ascii=False, allow_nan=False)
-            if not text.isascii() and not _encodes(text, self._out.encoding or "utf-8"):
+            if not text.isascii() and not _encodes(text, str(getattr(self._out, "encoding", None) or "utf-8")):
                 text = json.dumps(fields, allow_nan=False)
             self._out.write(text + "\n")
             self._out.flush()

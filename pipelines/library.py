@@ -1,0 +1,328 @@
+"""The library: everything Crossfade knows about one collection, in one folder.
+
+    library.db          SQLite, WAL: tracks, what was heard of them, precomputed vectors, failures
+    listens/            the listening log, Parquet (see `listening_log`)
+    models/<version>/   trained things; the file `models/current` names the version in use
+
+A track's row and its vector are committed together or not at all, so a killed run loses the batch in flight and
+nothing else. Paths are bytes (`os.fsencode`): SQLite text refuses names that are not valid UTF-8.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from ..audio.errors import DataError, LibraryError, UsageError
+from ..models.catalogue import Catalogue
+
+FORMAT = 1
+"""Version of the schema below; a library with a higher one is refused, since writing to it could damage it."""
+
+_SCHEMA = """
+CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE heard (
+    content_hash TEXT PRIMARY KEY,
+    duration_seconds REAL NOT NULL,
+    embedding BLOB NOT NULL,          -- [D] float32
+    genres BLOB NOT NULL,             -- [G] float32 probabilities, columns named by about.genres
+    description TEXT NOT NULL         -- JSON: confident, moods, tempo_bpm, key, loudness_lufs
+) WITHOUT ROWID;
+CREATE TABLE tracks (
+    track_row INTEGER PRIMARY KEY,
+    track_id TEXT NOT NULL UNIQUE,
+    path BLOB UNIQUE,
+    size INTEGER,
+    mtime_ns INTEGER,
+    content_hash TEXT REFERENCES heard,
+    title TEXT,
+    artists TEXT NOT NULL DEFAULT '[]',
+    album TEXT,
+    genres TEXT NOT NULL DEFAULT '[]',
+    released_at INTEGER
+);
+CREATE INDEX tracks_by_content ON tracks (content_hash);
+CREATE TABLE failures (
+    path BLOB PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, reason TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE vectors (
+    name TEXT NOT NULL, track_row INTEGER NOT NULL REFERENCES tracks ON DELETE CASCADE, vector BLOB NOT NULL,
+    PRIMARY KEY (name, track_row)
+) WITHOUT ROWID;
+"""
+
+_LISTS = ("artists", "genres")
+
+
+class Library:
+    """One collection; a context manager. Raises LibraryError where it cannot be opened or written."""
+
+    def __init__(self, folder: Path, connection: sqlite3.Connection) -> None:
+        self.folder = folder
+        self._db = connection
+
+    @classmethod
+    def open(cls, folder: str | os.PathLike[str], *, create: bool = False) -> Self:
+        """The library in `folder`; with `create` an empty one is made where there is none."""
+        folder = Path(folder)
+        file = folder / "library.db"
+        if not file.exists():
+            if not create:
+                raise LibraryError(f"{folder}: no library here; `crossfade embed FOLDER --library {folder}` makes one")
+            if folder.exists() and not folder.is_dir():
+                raise LibraryError(f"{folder}: not a folder")
+            folder.mkdir(parents=True, exist_ok=True)
+        with _sqlite_errors(folder):
+            connection = sqlite3.connect(file, timeout=60, isolation_level=None, check_same_thread=False)
+            connection.execute("PRAGMA foreign_keys = ON")
+            library = cls(folder, connection)
+            library._prepare()
+        return library
+
+    def _prepare(self) -> None:
+        empty = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
+        if empty:
+            self._db.execute("PRAGMA journal_mode = WAL")
+            with self.transaction():
+                # Another process may have made it between the look and the lock.
+                if self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
+                    for statement in _SCHEMA.split(";\n"):
+                        self._db.execute(statement)
+                    self._db.execute("INSERT INTO about VALUES ('format', ?)", (str(FORMAT),))
+        self._db.execute("PRAGMA synchronous = NORMAL")
+        found = self.about("format")
+        if found is None:
+            raise LibraryError(f"{self.folder}: library.db is not a Crossfade library")
+        if int(found) > FORMAT:
+            raise LibraryError(
+                f"{self.folder}: written by a newer Crossfade (format {found}, this one knows {FORMAT}); "
+                "upgrade with pip install -U crossfade"
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._db.close()
+
+    def __repr__(self) -> str:
+        return f"Library({str(self.folder)!r})"
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All of the block's writes, or none of them."""
+        with _sqlite_errors(self.folder):
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+    def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """All rows of a question to library.db."""
+        with _sqlite_errors(self.folder):
+            return self._db.execute(sql, parameters).fetchall()
+
+    def about(self, key: str) -> str | None:
+        """A fact about the library itself, such as the encoder it was embedded with."""
+        found = self.query("SELECT value FROM about WHERE key = ?", (key,))
+        return found[0][0] if found else None
+
+    # Tracks
+
+    def add_tracks(self, frame: pl.DataFrame) -> None:
+        """Adds tracks or updates what is known of them; columns that are absent stay as they were.
+
+        Columns: track_id text, and any of title text, artists list of text, album text, genres list of text,
+        released_at seconds since 1970.
+        """
+        known = ("title", "artists", "album", "genres", "released_at")
+        columns = [name for name in known if name in frame.columns]
+        if "track_id" not in frame.columns:
+            raise DataError(f"tracks: no column track_id among {', '.join(frame.columns)}")
+        names = ["track_id", *columns]
+        update = ", ".join(f"{name} = excluded.{name}" for name in columns)
+        sql = (
+            f"INSERT INTO tracks ({', '.join(names)}) VALUES ({', '.join('?' * len(names))}) "
+            f"ON CONFLICT (track_id) DO {'UPDATE SET ' + update if update else 'NOTHING'}"
+        )
+        lists = [name in _LISTS for name in names]
+        rows = (
+            tuple(
+                json.dumps(value or [], ensure_ascii=False) if is_list else value
+                for value, is_list in zip(row, lists, strict=True)
+            )
+            for row in frame.select(names).iter_rows()
+        )
+        with self.transaction() as db:
+            db.executemany(sql, rows)
+
+    def add_vectors(self, name: str, track_ids: Sequence[str], vectors: NDArray[np.float32]) -> None:
+        """Precomputed sound vectors [T, D] under a name; tracks that are not known yet are added."""
+        vectors = np.ascontiguousarray(vectors, np.float32)
+        if vectors.ndim != 2 or len(vectors) != len(track_ids):
+            raise DataError(f"vectors {name}: {vectors.shape} for {len(track_ids)} tracks")
+        if not np.isfinite(vectors).all():
+            raise DataError(f"vectors {name}: NaN or infinite values")
+        there = self.query("SELECT length(vector) / 4 FROM vectors WHERE name = ? LIMIT 1", (name,))
+        if there and there[0][0] != vectors.shape[1]:
+            raise DataError(f"vectors {name}: {vectors.shape[1]} dimensions, but the library has {there[0][0]}")
+        with self.transaction() as db:
+            db.executemany(
+                "INSERT OR IGNORE INTO tracks (track_id) VALUES (?)", ((track_id,) for track_id in track_ids)
+            )
+            db.executemany(
+                "INSERT OR REPLACE INTO vectors SELECT ?, track_row, ? FROM tracks WHERE track_id = ?",
+                ((name, vector.tobytes(), track_id) for track_id, vector in zip(track_ids, vectors, strict=True)),
+            )
+
+    def remove_tracks(self, track_ids: Iterable[str]) -> None:
+        """Forgets tracks; what was heard of them stays only while another track has the same audio."""
+        with self.transaction() as db:
+            db.executemany("DELETE FROM tracks WHERE track_id = ?", ((track_id,) for track_id in track_ids))
+            db.execute(
+                "DELETE FROM heard WHERE content_hash NOT IN (SELECT content_hash FROM tracks WHERE content_hash NOTNULL)"
+            )
+
+    def track_ids(self) -> list[str]:
+        """External ids of all tracks, in row order."""
+        return [row[0] for row in self.query("SELECT track_id FROM tracks ORDER BY track_row")]
+
+    def tracks(self) -> pl.DataFrame:
+        """One row per track in row order; `path` escapes what is not UTF-8."""
+        rows = self.query(
+            "SELECT track_id, path, title, artists, album, tracks.genres, released_at, duration_seconds, content_hash "
+            "FROM tracks LEFT JOIN heard USING (content_hash) ORDER BY track_row"
+        )
+        schema = pl.Schema(
+            {
+                "track_id": pl.String(),
+                "path": pl.String(),
+                "title": pl.String(),
+                "artists": pl.List(pl.String()),
+                "album": pl.String(),
+                "genres": pl.List(pl.String()),
+                "released_at": pl.Int64(),
+                "duration_seconds": pl.Float64(),
+                "content_hash": pl.String(),
+            }
+        )
+        readable = [
+            (track_id, _readable(path), title, json.loads(artists), album, json.loads(genres), *rest)
+            for track_id, path, title, artists, album, genres, *rest in rows
+        ]
+        return pl.DataFrame(readable, schema=schema, orient="row")
+
+    def sounds(self) -> list[str]:
+        """Names of the sound vectors there are: `encoder` for embeddings of audio, and those of imported vectors."""
+        imported = [row[0] for row in self.query("SELECT DISTINCT name FROM vectors ORDER BY name")]
+        heard = self.query("SELECT 1 FROM heard LIMIT 1")
+        return ["encoder", *imported] if heard else imported
+
+    def catalogue(self, sound: str | None = None) -> Catalogue:
+        """All tracks as arrays; `sound` names the vectors to use, None means embeddings, else the only imported ones."""
+        names = self.sounds()
+        if sound is None and "encoder" not in names and len(names) > 1:
+            raise UsageError(f"{self.folder}: several sets of vectors, say which: {', '.join(names)}")
+        if sound is not None and sound not in names:
+            raise UsageError(f"{sound}: no such vectors in {self.folder}; there are: {', '.join(names) or 'none'}")
+        chosen = sound or next(iter(names), None)
+        tracks = self.query(
+            "SELECT track_id, artists, genres, released_at, content_hash FROM tracks ORDER BY track_row"
+        )
+        unknown = np.iinfo(np.int64).min
+        return Catalogue(
+            tuple(row[0] for row in tracks),
+            tuple(tuple(json.loads(row[1])) for row in tracks),
+            self._sound(chosen),
+            tuple(tuple(json.loads(row[2])) for row in tracks),
+            self._genre_probabilities() if chosen == "encoder" else np.zeros((0, 0), np.float32),
+            np.array([unknown if row[3] is None else row[3] for row in tracks], np.int64),
+        )
+
+    def _sound(self, name: str | None) -> NDArray[np.float32]:
+        if name == "encoder":
+            return self._blobs("SELECT embedding FROM tracks LEFT JOIN heard USING (content_hash) ORDER BY track_row")
+        return self._blobs(
+            "SELECT vector FROM tracks LEFT JOIN vectors ON vectors.track_row = tracks.track_row AND name = ? "
+            "ORDER BY tracks.track_row",
+            (name,),
+        )
+
+    def _genre_probabilities(self) -> NDArray[np.float32]:
+        return self._blobs("SELECT heard.genres FROM tracks LEFT JOIN heard USING (content_hash) ORDER BY track_row")
+
+    def _blobs(self, sql: str, parameters: Sequence[Any] = ()) -> NDArray[np.float32]:
+        """[T, D]: one float32 blob per track, zeros where it is null."""
+        blobs = [row[0] for row in self.query(sql, parameters)]
+        width = next((len(blob) for blob in blobs if blob is not None), 0)
+        zeros = bytes(width)
+        joined = b"".join(zeros if blob is None else blob for blob in blobs)
+        return np.frombuffer(joined, np.float32).reshape(len(blobs), width // 4)
+
+    # Folders
+
+    @property
+    def listens_folder(self) -> Path:
+        return self.folder / "listens"
+
+    @property
+    def models(self) -> Path:
+        return self.folder / "models"
+
+    def new_version(self) -> Path:
+        """A new, empty folder for trained things; not current until it is published."""
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+        version = self.models / f"{stamp}-{uuid.uuid4().hex[:6]}"
+        version.mkdir(parents=True)
+        return version
+
+    def publish_version(self, version: Path) -> None:
+        """Makes a version the current one, in one step: readers see the old one or the new one."""
+        pointer = self.models / "current.new"
+        pointer.write_text(version.name + "\n")
+        with pointer.open("rb") as file:
+            os.fsync(file.fileno())
+        pointer.replace(self.models / "current")
+
+    def current_version(self) -> Path:
+        """The folder of the version in use."""
+        pointer = self.models / "current"
+        if not pointer.exists():
+            raise LibraryError(f"{self.folder}: not trained yet; run crossfade train --library {self.folder}")
+        version = self.models / pointer.read_text().strip()
+        if not version.is_dir():
+            raise LibraryError(f"{pointer}: names {version.name}, which is not there; train again")
+        return version
+
+
+def _readable(path: bytes | None) -> str | None:
+    return None if path is None else path.decode("utf-8", "backslashreplace")
+
+
+@contextmanager
+def _sqlite_errors(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise LibraryError(f"{folder / 'library.db'}: {error}") from error

@@ -1,0 +1,121 @@
+"""The library folder: what goes in comes out, all or nothing, and errors say what to do."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from crossfade.audio.errors import DataError, LibraryError, UsageError
+from crossfade.pipelines.library import FORMAT, Library
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Library:
+    return Library.open(tmp_path / "L", create=True)
+
+
+def test_tracks_come_back_as_they_went_in(library: Library) -> None:
+    frame = pl.DataFrame(
+        {"track_id": ["a", "b"], "title": ["A", None], "artists": [["X", "Y"], []], "released_at": [5, None]}
+    )
+    library.add_tracks(frame)
+    assert library.tracks().select(frame.columns).equals(frame)
+
+
+def test_absent_columns_stay_as_they_were(library: Library) -> None:
+    library.add_tracks(pl.DataFrame({"track_id": ["a"], "title": ["A"], "artists": [["X"]]}))
+    library.add_tracks(pl.DataFrame({"track_id": ["a"], "album": ["First"]}))
+    assert library.tracks().select("title", "artists", "album").row(0) == ("A", ["X"], "First")
+
+
+def test_tracks_without_audio_and_vectors_without_tracks_are_first_class(library: Library) -> None:
+    library.add_tracks(pl.DataFrame({"track_id": ["silent"]}))
+    library.add_vectors("features", ["new"], np.ones((1, 3), np.float32))
+    catalogue = library.catalogue()
+    assert catalogue.track_ids == ("silent", "new")
+    assert catalogue.has_sound.tolist() == [False, True]
+    assert catalogue.sound.shape == (2, 3)
+
+
+def test_several_sets_of_vectors_need_a_name(library: Library) -> None:
+    for name in ("one", "two"):
+        library.add_vectors(name, ["a"], np.ones((1, 2), np.float32))
+    with pytest.raises(UsageError, match="one, two"):
+        library.catalogue()
+    with pytest.raises(UsageError, match="three: no such vectors"):
+        library.catalogue("three")
+    assert library.catalogue("two").sound.shape == (1, 2)
+
+
+@pytest.mark.parametrize("vectors", [np.ones((2, 3)), np.full((1, 3), np.nan), np.ones((1, 4))])
+def test_vectors_that_do_not_fit_are_refused(library: Library, vectors: np.ndarray) -> None:
+    library.add_vectors("features", ["a"], np.ones((1, 3), np.float32))
+    with pytest.raises(DataError, match="vectors features"):
+        library.add_vectors("features", ["b"], vectors)
+    assert library.track_ids() == ["a"]
+
+
+def test_a_transaction_is_all_or_nothing(library: Library) -> None:
+    with pytest.raises(KeyboardInterrupt), library.transaction() as db:
+        db.execute("INSERT INTO tracks (track_id) VALUES ('a')")
+        raise KeyboardInterrupt
+    assert library.track_ids() == []
+
+
+def test_missing_newer_and_foreign_libraries_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(LibraryError, match="no library here; `crossfade embed"):
+        Library.open(tmp_path / "none")
+    with Library.open(tmp_path / "newer", create=True) as library, library.transaction() as db:
+        db.execute("UPDATE about SET value = ? WHERE key = 'format'", (str(FORMAT + 1),))
+    with pytest.raises(LibraryError, match="newer Crossfade"):
+        Library.open(tmp_path / "newer")
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "library.db").write_text("not a database " * 100)
+    with pytest.raises(LibraryError, match="not a database"):
+        Library.open(tmp_path / "text")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LibraryError, match="not a folder"):
+        Library.open(tmp_path / "file", create=True)
+
+
+def test_a_full_disk_is_one_line_and_the_library_stays_whole(library: Library) -> None:
+    library.add_tracks(pl.DataFrame({"track_id": ["kept"]}))
+    pages = library.query("PRAGMA page_count")[0][0]
+    library.query(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(LibraryError, match=r"library\.db: database or disk is full"):
+        library.add_tracks(pl.DataFrame({"track_id": [str(i) * 100 for i in range(1000)]}))
+    assert library.track_ids() == ["kept"]
+
+
+def test_versions_become_current_in_one_step(library: Library) -> None:
+    with pytest.raises(LibraryError, match="not trained yet; run crossfade train"):
+        library.current_version()
+    first, second = library.new_version(), library.new_version()
+    library.publish_version(first)
+    assert library.current_version() == first
+    library.publish_version(second)
+    assert library.current_version() == second
+
+
+def test_forgotten_tracks_take_what_was_heard_with_them(library: Library) -> None:
+    with library.transaction() as db:
+        db.execute("INSERT INTO heard VALUES ('h', 1.0, x'00000000', x'', '{}')")
+        db.execute("INSERT INTO tracks (track_id, content_hash) VALUES ('a', 'h'), ('b', 'h')")
+    library.remove_tracks(["a"])
+    assert library.query("SELECT count(*) FROM heard") == [(1,)]
+    library.remove_tracks(["b"])
+    assert library.query("SELECT count(*) FROM heard") == [(0,)]
+
+
+def test_a_dead_writer_leaves_the_library_readable(tmp_path: Path) -> None:
+    with Library.open(tmp_path, create=True) as library:
+        library.add_tracks(pl.DataFrame({"track_id": ["a"]}))
+        torn = sqlite3.connect(tmp_path / "library.db", isolation_level=None)
+        torn.execute("BEGIN IMMEDIATE")
+        torn.execute("INSERT INTO tracks (track_id) VALUES ('b')")
+        torn.close()
+        assert library.track_ids() == ["a"]
