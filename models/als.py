@@ -1,0 +1,203 @@
+"""ALS: taste vectors of users and tracks by alternating least squares on implicit feedback.
+
+Hu, Koren & Volinsky (2008), "Collaborative Filtering for Implicit Feedback Datasets"; solved by `implicit`'s conjugate
+gradients. A (user, track) pair with weight w has confidence alpha * |w| in being liked (w > 0) or not (w < 0), every
+other pair has confidence 1 in not being liked.
+
+Shapes: U users, T tracks, F factors, B users asked for, k answers each, L listens of one user.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..audio.errors import DataError, MissingExtra
+from .history import History, nearest, rank
+from .listens import Listens
+from .recommender import Answers, Ids, Scores
+from .storage import load_model, load_options, save_model
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+
+@dataclass(frozen=True)
+class ALSOptions:
+    factors: int = 128
+    regularization: float = 10.0
+    alpha: float = 10.0
+    iterations: int = 15
+    seed: int | None = 0
+    threads: int = 0
+    """0 uses every core; the answer does not depend on it."""
+
+
+class ALS:
+    """Recommends by the dot product of taste vectors."""
+
+    name = "als"
+
+    def __init__(self, options: ALSOptions | None = None) -> None:
+        self.options = options or ALSOptions()
+
+    def fit(self, listens: Listens) -> Self:
+        self.history = History.of(listens)
+        solver = _solver(self.options)
+        with _one_blas_thread():
+            solver.fit(listens.matrix, show_progress=False)
+        self.user_factors: Scores = solver.user_factors
+        """[U, F]; zeros for cold users"""
+        self.track_factors: Scores = solver.item_factors
+        """[T, F]; zeros for cold tracks"""
+        self.__dict__.pop("_cold", None)
+        return self
+
+    def recommend(
+        self,
+        user_rows: Ids,
+        k: int,
+        *,
+        allow_seen: bool = False,
+        candidates: NDArray[np.bool_] | None = None,
+    ) -> Answers:
+        """See `Recommender.recommend`; a track without listeners has no taste vector and is never recommended."""
+        return self.history.recommend(
+            lambda rows: self.scores(self.user_factors[rows]),
+            user_rows,
+            k,
+            allow_seen=allow_seen,
+            candidates=candidates,
+        )
+
+    def recommend_from(
+        self,
+        heard: csr_matrix,
+        k: int,
+        *,
+        allow_seen: bool = False,
+        candidates: NDArray[np.bool_] | None = None,
+    ) -> Answers:
+        """The k best for B users the model never met, each known by a row of confidences `heard` [B, T]."""
+        vectors = self.fold_in(heard)
+        known = np.any(vectors != 0, axis=1)
+
+        def score(start: int, stop: int) -> Scores:
+            cells = self.scores(vectors[start:stop])
+            cells[~known[start:stop]] = self.history.popularity
+            return cells
+
+        seen = None if allow_seen else heard
+        return rank(score, len(vectors), k, len(self.track_factors), seen=seen, candidates=candidates)
+
+    def scores(self, user_vectors: Scores) -> Scores:
+        """[B, F] taste vectors -> [B, T] scores, -inf for cold tracks."""
+        cells = np.asarray(user_vectors @ self.track_factors.T)
+        cells[:, self._cold] = -np.inf
+        return cells
+
+    def fold_in(self, heard: csr_matrix) -> Scores:
+        """[B, F] taste vectors of users known by their listens `heard` [B, T]: one solve, no training."""
+        return fold_in(heard, self.track_factors, self.options)
+
+    def similar(self, track_rows: Ids, k: int) -> Answers:
+        """By the cosine of taste vectors."""
+        return nearest(self.track_factors, track_rows, k)
+
+    def because(self, user_rows: Ids, track_rows: Ids) -> Ids:
+        """The listened track that speaks loudest for each of the recommended `track_rows` [B, k]; -1 where none does.
+
+        The score of track i is the sum over the user's listens j of c_j * y_i' W y_j, with W the inverse of the user's
+        normal matrix (section 5 of the paper); the loudest is the largest term.
+        """
+        return because(self.history.liked[np.asarray(user_rows)], track_rows, self.track_factors, self.options)
+
+    def save(self, folder: Path) -> None:
+        arrays = {"user_factors": self.user_factors, "track_factors": self.track_factors, **self.history.arrays()}
+        save_model(folder, self.name, arrays, self.options)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        arrays, header = load_model(folder, cls.name)
+        model = cls(load_options(ALSOptions, header))
+        model.user_factors, model.track_factors = arrays["user_factors"], arrays["track_factors"]
+        model.history = History.from_arrays(arrays)
+        return model
+
+    @cached_property
+    def _cold(self) -> NDArray[np.intp]:
+        return np.flatnonzero(~self.history.warm_tracks)
+
+
+def fold_in(heard: csr_matrix, track_factors: Scores, options: ALSOptions) -> Scores:
+    """The least squares step for B new rows: `heard` [B, T] confidences -> [B, F] factors.
+
+    The same step gives the factors of new tracks from `listeners` [B, U] and the users' factors.
+    """
+    if heard.shape[1] != len(track_factors):
+        raise DataError(f"heard: {heard.shape[1]} tracks, but the model knows {len(track_factors)}")
+    solver = _solver(options)
+    solver.item_factors = track_factors
+    with _one_blas_thread():
+        return np.asarray(solver.recalculate_user(np.arange(heard.shape[0]), heard.astype(np.float32)))
+
+
+def because(liked: csr_matrix, track_rows: Ids, track_factors: Scores, options: ALSOptions) -> Ids:
+    """See `ALS.because`; `liked` [B, T] are the positive confidences of the users asked for."""
+    answers = np.full(track_rows.shape, -1, np.int32)
+    gram = track_factors.T @ track_factors + options.regularization * np.eye(track_factors.shape[1], dtype=np.float32)
+    lengths = np.diff(liked.indptr)
+    # Users of like activity together, so that little of the padded blocks is padding.
+    order = np.argsort(lengths, kind="stable")
+    order = order[lengths[order] > 0]
+    while len(order):
+        longest = lengths[order[: 1 << 10]].max()
+        batch, order = np.split(order, [max(1, (1 << 24) // int((longest + len(gram)) * len(gram)))])
+        longest = lengths[batch].max()
+        slots = np.arange(longest)
+        there = slots < lengths[batch, None]
+        cells = np.where(there, liked.indptr[batch, None] + slots, 0)
+        tracks = np.where(there, liked.indices[cells], 0)
+        confidences = np.where(there, options.alpha * liked.data[cells], 0).astype(np.float32)
+        factors = track_factors[tracks]  # [b, L, F]
+        extra = np.where(there, confidences - 1, 0)[:, :, None] * factors
+        normal = gram + np.swapaxes(factors, 1, 2) @ extra
+        asked = track_factors[np.maximum(track_rows[batch], 0)]  # [b, k, F]
+        solved = np.linalg.solve(normal, np.swapaxes(asked, 1, 2))  # [b, F, k]
+        terms = np.where(there[:, :, None], (factors @ solved) * confidences[:, :, None], -np.inf)
+        # A track does not speak for itself, where seen tracks are recommended again.
+        terms[tracks[:, :, None] == track_rows[batch][:, None, :]] = -np.inf
+        loudest = terms.argmax(axis=1)
+        found = np.take_along_axis(tracks, loudest, axis=1)
+        spoken = np.isfinite(np.take_along_axis(terms, loudest[:, None, :], axis=1)[:, 0])
+        answers[batch] = np.where(spoken, found, -1)
+    answers[track_rows < 0] = -1
+    return answers
+
+
+def _solver(options: ALSOptions) -> Any:
+    try:
+        from implicit.cpu.als import AlternatingLeastSquares
+    except ModuleNotFoundError:
+        raise MissingExtra("ALS", "train") from None
+    with _one_blas_thread():
+        return AlternatingLeastSquares(
+            factors=options.factors,
+            regularization=options.regularization,
+            alpha=options.alpha,
+            iterations=options.iterations,
+            num_threads=options.threads,
+            random_state=options.seed,
+        )
+
+
+def _one_blas_thread() -> Any:
+    # implicit runs a thread per core itself: BLAS threads below those only fight for the same cores.
+    from threadpoolctl import threadpool_limits
+
+    return threadpool_limits(limits=1, user_api="blas")

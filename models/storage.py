@@ -1,0 +1,94 @@
+"""How every model is kept: its arrays as safetensors, and beside them a JSON header that says what they are.
+
+A model named `als` in a folder is `als.safetensors` and `als.json`. Nothing else is needed to load it, and nothing in
+it is code.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..audio.errors import LibraryError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+FORMAT_VERSION = 1
+"""Version 1: `format_version`, `model`, `options`, `facts`, and `arrays` (name -> shape and dtype)."""
+
+Arrays = dict[str, NDArray[Any]]
+Options = TypeVar("Options", bound="DataclassInstance")
+
+
+def save_model(
+    folder: Path,
+    name: str,
+    arrays: Mapping[str, NDArray[Any]],
+    options: DataclassInstance | None = None,
+    facts: Mapping[str, Any] | None = None,
+) -> None:
+    """Writes `name.safetensors` and `name.json`; each replaces an older one whole or not at all."""
+    from safetensors.numpy import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    whole = {key: np.ascontiguousarray(array) for key, array in arrays.items()}
+    header = {
+        "format_version": FORMAT_VERSION,
+        "model": name,
+        "options": asdict(options) if options is not None else {},
+        "facts": dict(facts or {}),
+        "arrays": {key: {"shape": list(array.shape), "dtype": str(array.dtype)} for key, array in whole.items()},
+    }
+    new_arrays, new_header = folder / f"{name}.safetensors.new", folder / f"{name}.json.new"
+    save_file(whole, new_arrays)
+    new_header.write_text(json.dumps(header, indent=1) + "\n")
+    new_arrays.replace(folder / f"{name}.safetensors")
+    new_header.replace(folder / f"{name}.json")
+
+
+def load_model(folder: Path, name: str) -> tuple[Arrays, dict[str, Any]]:
+    """The arrays and the header of a model; LibraryError where they are missing, newer or do not belong together."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    header_path, arrays_path = folder / f"{name}.json", folder / f"{name}.safetensors"
+    try:
+        header = json.loads(header_path.read_text())
+        version, model, described = header["format_version"], header["model"], header["arrays"]
+    except FileNotFoundError:
+        raise LibraryError(f"{header_path}: no such file; the folder holds no model named {name}") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise LibraryError(f"{header_path}: not the header of a Crossfade model ({error})") from None
+    if version != FORMAT_VERSION:
+        raise LibraryError(
+            f"{header_path}: format version {version}, but this program reads {FORMAT_VERSION}; train the model again"
+        )
+    if model != name:
+        raise LibraryError(f"{header_path}: holds a model named {model}, not {name}")
+    try:
+        arrays: Arrays = load_file(arrays_path)
+    except FileNotFoundError:
+        raise LibraryError(f"{arrays_path}: no such file; train the model again") from None
+    except (SafetensorError, OSError) as error:
+        raise LibraryError(f"{arrays_path}: damaged ({error}); train the model again") from None
+    found = {key: {"shape": list(array.shape), "dtype": str(array.dtype)} for key, array in arrays.items()}
+    if found != described:
+        differing = sorted(key for key in found.keys() | described.keys() if found.get(key) != described.get(key))
+        raise LibraryError(f"{arrays_path}: does not match {header_path.name} in {', '.join(differing)}; train again")
+    return arrays, header
+
+
+def load_options(kind: type[Options], header: Mapping[str, Any]) -> Options:
+    """The options a model was saved with, as their dataclass."""
+    saved = header["options"]
+    unknown = sorted(saved.keys() - {option.name for option in fields(kind)})
+    if unknown:
+        raise LibraryError(f"{header['model']}.json: unknown options {', '.join(unknown)}; saved by a newer program?")
+    return kind(**saved)
