@@ -1,0 +1,229 @@
+"""The listening log: one schema for all sources, kept in the library as Parquet, one file per source.
+
+One row is one event of a user and a track (or, where a source only counts, one row per pair):
+
+    user_id        text
+    track_id       text    joins with the library's tracks
+    time           i64     seconds since 1970 (or since the source's own beginning), null where unknown
+    position       i64     the order of a user's events where there is no time, and among equal times
+    played_ratio   f32     share of the track that was played, 0 …, above 1 when parts were replayed
+    plays          f32     how many plays the row stands for
+    rating         f32     an explicit rating, on the source's own scale
+    liked          i8      1 liked, -1 disliked, 0 took either back, null says nothing
+    organic        bool    found by the user, not recommended
+
+A row with none of plays, played_ratio, rating and liked is one whole play. Everything is lazy and streams: 222 million
+events fit in 24 GiB.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from ..audio.errors import DataError
+from ..models.confidence import ConfidenceOptions, Signals, confidences
+from ..models.listens import Clock, Listens
+from .library import Library
+from .log_columns import naming
+
+SCHEMA = pl.Schema(
+    {
+        "user_id": pl.String(),
+        "track_id": pl.String(),
+        "time": pl.Int64(),
+        "position": pl.Int64(),
+        "played_ratio": pl.Float32(),
+        "plays": pl.Float32(),
+        "rating": pl.Float32(),
+        "liked": pl.Int8(),
+        "organic": pl.Boolean(),
+    }
+)
+
+TRACK_SCHEMA = pl.Schema(
+    {
+        "track_id": pl.String(),
+        "title": pl.String(),
+        "artists": pl.List(pl.String()),
+        "album": pl.String(),
+        "genres": pl.List(pl.String()),
+        "released_at": pl.Int64(),
+    }
+)
+"""What readers may know of tracks; a reader leaves out the columns that its source does not have."""
+
+
+@dataclass(frozen=True)
+class SourceVectors:
+    """A table of precomputed sound vectors."""
+
+    name: str
+    table: pl.LazyFrame
+    """track_id, and the vector's components as further columns or as one list column"""
+
+    def batches(self, wanted: pl.DataFrame, rows: int = 100_000) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
+        """(track ids, [n, D] vectors) of the tracks in `wanted`; rows with a gap in them are left out."""
+        columns = [name for name in self.table.collect_schema().names() if name != "track_id"]
+        for start in range(0, self.table.select(pl.len()).collect(engine="streaming").item(), rows):
+            part = self.table.slice(start, rows).collect(engine="streaming")
+            part = part.drop_nulls().join(wanted.select("track_id"), on="track_id", how="semi").unique("track_id")
+            if part.is_empty():
+                continue
+            table = (
+                part.get_column(columns[0]).list.to_array(part.item(0, columns[0]).len()) if len(columns) == 1 else None
+            )
+            vectors = np.asarray(part.select(columns).to_numpy() if table is None else table.to_numpy(), np.float32)
+            whole = np.isfinite(vectors).all(axis=1)
+            yield part.get_column("track_id").filter(pl.Series(whole)).to_list(), vectors[whole]
+
+
+@dataclass(frozen=True)
+class SourceLog:
+    """What a reader found in a source; nothing of the listens is read until they are written."""
+
+    path: Path
+    listens: pl.LazyFrame
+    """columns of SCHEMA, any but the ids may be missing; NaN marks a value that is not what it should be"""
+    tracks: pl.LazyFrame | None = None
+    """columns of TRACK_SCHEMA"""
+    vectors: SourceVectors | None = None
+    notes: tuple[str, ...] = ()
+    """for a person: what was taken for what"""
+    dropped: dict[str, int] = field(default_factory=dict)
+    """reason -> rows that the reader itself left out"""
+
+
+def conform(frame: pl.LazyFrame) -> pl.LazyFrame:
+    """Exactly the columns of SCHEMA, those that are missing as nulls."""
+    there = frame.collect_schema().names()
+    return frame.select(
+        (pl.col(name) if name in there else pl.lit(None)).cast(dtype).alias(name) for name, dtype in SCHEMA.items()
+    )
+
+
+def read_listens(library: Library) -> pl.LazyFrame:
+    """The log of all sources, lazily; DataError where there is none yet."""
+    parts = sorted(library.listens_folder.glob("*.parquet"))
+    if not parts:
+        raise DataError(
+            f"{library.folder}: no listens yet; crossfade listens PATH --format FORMAT --library {library.folder}"
+        )
+    for part in parts:
+        with naming(part):
+            pl.read_parquet_schema(part)
+    return pl.scan_parquet(parts, glob=False)
+
+
+@contextmanager
+def writing(library: Library, source: str) -> Iterator[tuple[Path, Path]]:
+    """(a file to write, a scratch folder): the file becomes the source's part of the log when the block ends well."""
+    library.listens_folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".reading-", dir=library.listens_folder) as scratch:
+        part = Path(scratch) / "part"
+        yield part, Path(scratch)
+        part.replace(library.listens_folder / f"{source}.parquet")
+
+
+_PROBLEM = (
+    pl.when(pl.col("user_id").is_null())
+    .then(pl.lit("no user"))
+    .when(pl.col("track_id").is_null())
+    .then(pl.lit("no track"))
+    .when(~pl.col("rating").is_finite())
+    .then(pl.lit("rating is not a number"))
+    .when(~pl.col("plays").is_finite() | (pl.col("plays") < 0))
+    .then(pl.lit("plays is not a number of plays"))
+    .when(~pl.col("played_ratio").is_finite() | (pl.col("played_ratio") < 0))
+    .then(pl.lit("played_ratio is not a share"))
+)
+
+
+def sink(log: SourceLog, part: Path) -> dict[str, int]:
+    """Writes the log's good rows into a Parquet file; gives the reasons of the others and their counts."""
+    rows = conform(log.listens).with_columns(_PROBLEM.alias("problem"))
+    with naming(log.path):
+        counts = rows.group_by("problem").len().collect(engine="streaming")
+        dropped = dict(log.dropped)
+        good = 0
+        for reason, count in sorted(counts.iter_rows(), key=lambda row: str(row[0])):
+            if reason is None:
+                good = count
+            else:
+                dropped[reason] = dropped.get(reason, 0) + count
+        if not good:
+            why = ", ".join(f"{count:,} {reason}" for reason, count in dropped.items())
+            raise DataError(f"{log.path}: no listens in it{f'; dropped: {why}' if why else ''}")
+        rows.filter(pl.col("problem").is_null()).drop("problem").sink_parquet(part)
+    return dropped
+
+
+def listed_ids(frame: pl.LazyFrame) -> tuple[pl.Series, pl.Series]:
+    """(user ids, track ids) in the log, sorted."""
+    users = frame.select(pl.col("user_id").unique()).collect(engine="streaming").get_column("user_id").sort()
+    tracks = frame.select(pl.col("track_id").unique()).collect(engine="streaming").get_column("track_id").sort()
+    return users, tracks
+
+
+def with_rows(
+    frame: pl.LazyFrame, user_ids: Sequence[str] | pl.Series, track_ids: Sequence[str] | pl.Series
+) -> pl.LazyFrame:
+    """The log with `user_row` and `track_row` (int32) instead of its ids; other users and tracks are left out."""
+    for name, ids in (("user", user_ids), ("track", track_ids)):
+        rows = pl.LazyFrame({f"{name}_id": pl.Series(ids, dtype=pl.String)}).with_row_index(f"{name}_row")
+        rows = rows.with_columns(pl.col(f"{name}_row").cast(pl.Int32))
+        frame = frame.join(rows, on=f"{name}_id", how="inner").drop(f"{name}_id")
+    return frame
+
+
+def to_listens(
+    frame: pl.LazyFrame,
+    user_ids: Sequence[str] | pl.Series,
+    track_ids: Sequence[str] | pl.Series,
+    options: ConfidenceOptions | None = None,
+) -> Listens:
+    """The log as arrays: rows count positions in `user_ids` and `track_ids`, sorted by user, track and time.
+
+    One row per event, so that it can be split by time. The weights of a pair's events up to any moment add up to the
+    confidence in the pair at that moment: `Listens.matrix` holds one confidence per (user, track).
+    """
+    counted = frame.select(pl.len(), pl.all().exclude("user_id", "track_id").count()).collect(engine="streaming")
+    filled = {name: count for name, count in counted.row(0, named=True).items() if name != "len" and count}
+    clock = Clock.NONE
+    if filled.get("time") == counted.item(0, "len"):
+        clock = Clock.TIME
+    elif filled.get("position") == counted.item(0, "len"):
+        clock = Clock.ORDER
+    order = [name for name in ("time", "position") if name in filled]
+    values = [name for name in ("plays", "played_ratio", "rating", "liked") if name in filled]
+    rows = with_rows(frame.select("user_id", "track_id", *order, *values), user_ids, track_ids)
+    table = rows.sort("user_row", "track_row", *order).collect(engine="streaming")
+    users = table.get_column("user_row").to_numpy()
+    tracks = table.get_column("track_row").to_numpy()
+    columns = {name: table.get_column(name).to_numpy() for name in values}
+    times = (
+        table.get_column("time" if clock is Clock.TIME else "position").to_numpy() if clock is not Clock.NONE else None
+    )
+    weights = confidences(
+        users,
+        tracks,
+        Signals(
+            plays=columns.get("plays"),
+            played_ratio=columns.get("played_ratio"),
+            rating=columns.get("rating"),
+            liked=columns.get("liked"),
+        ),
+        times=times if clock is Clock.TIME else None,
+        options=options,
+    )
+    ratings = columns.get("rating")
+    if ratings is not None and np.isnan(ratings).any():
+        ratings = None
+    return Listens(users, tracks, weights, len(user_ids), len(track_ids), times, clock, ratings)
