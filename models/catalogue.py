@@ -67,7 +67,9 @@ class Catalogue:
         from scipy.sparse import csr_matrix
 
         row_of = {name: row for row, name in enumerate(self.artist_names)}
-        pairs = [(t, row_of[name]) for t, names in enumerate(self.artists) for name in dict.fromkeys(names) if name in row_of]
+        pairs = [
+            (t, row_of[name]) for t, names in enumerate(self.artists) for name in dict.fromkeys(names) if name in row_of
+        ]
         tracks, artists = np.array(pairs, np.int32).reshape(-1, 2).T
         ones = np.ones(len(pairs), np.float32)
         return csr_matrix((ones, (tracks, artists)), shape=(len(self), len(self.artist_names)))

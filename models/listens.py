@@ -92,7 +92,9 @@ class Listens:
         from scipy.sparse import csr_matrix
 
         matrix = csr_matrix(
-            (self.weights, (self.user_rows, self.track_rows)), shape=(self.user_count, self.track_count), dtype=np.float32
+            (self.weights, (self.user_rows, self.track_rows)),
+            shape=(self.user_count, self.track_count),
+            dtype=np.float32,
         )
         matrix.sum_duplicates()
         return matrix

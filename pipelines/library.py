@@ -201,7 +201,8 @@ class Library:
         with self.transaction() as db:
             db.executemany("DELETE FROM tracks WHERE track_id = ?", ((track_id,) for track_id in track_ids))
             db.execute(
-                "DELETE FROM heard WHERE content_hash NOT IN (SELECT content_hash FROM tracks WHERE content_hash NOTNULL)"
+                "DELETE FROM heard WHERE content_hash NOT IN "
+                "(SELECT content_hash FROM tracks WHERE content_hash NOTNULL)"
             )
 
     def track_ids(self) -> list[str]:
@@ -240,7 +241,7 @@ class Library:
         return ["encoder", *imported] if heard else imported
 
     def catalogue(self, sound: str | None = None) -> Catalogue:
-        """All tracks as arrays; `sound` names the vectors to use, None means embeddings, else the only imported ones."""
+        """All tracks as arrays; `sound` names the vectors, None means embeddings, else the only imported ones."""
         names = self.sounds()
         if sound is None and "encoder" not in names and len(names) > 1:
             raise UsageError(f"{self.folder}: several sets of vectors, say which: {', '.join(names)}")

@@ -1,0 +1,326 @@
+"""Decoding: any audio file to mono float32 at the rate asked for, only the parts that are needed.
+
+soundfile opens what libsndfile knows (wav, flac, ogg, mp3); PyAV, with FFmpeg in its wheel, opens the rest
+(m4a, aac, opus, wma, ape, ac3, mp4 …). Neither ever holds more than a part of a file in memory.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import soundfile
+import soxr
+from numpy.typing import NDArray
+
+from .errors import AudioError
+
+Floats = NDArray[np.float32]
+
+BLOCK_SECONDS = 8
+"""how much is decoded at a time"""
+_MARGIN_SECONDS = 0.1
+"""decoded before a part that starts inside a file, so that the resampler's filter has settled where it begins"""
+_MOST_SECONDS = 7 * 24 * 3600
+"""a header that promises more is not believed"""
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """A part of a track: mono float32 samples."""
+
+    samples: Floats
+    """[N] the mean of the channels"""
+    sample_rate: int
+    """Hz"""
+    power_ratio: float = 1.0
+    """power of all channels together over the power of `samples`: what loudness needs, and downmixing loses"""
+
+    @property
+    def duration_seconds(self) -> float:
+        return len(self.samples) / self.sample_rate
+
+    def __repr__(self) -> str:
+        return f"Clip({self.duration_seconds:.2f} s at {self.sample_rate} Hz)"
+
+
+class Source(Protocol):
+    """An open file: frames [n, channels] in order, from wherever `seek` puts it."""
+
+    sample_rate: int
+    channels: int
+    frame_count: int
+    """as the header tells it; the file may end before or after"""
+
+    def seek(self, frame: int) -> None: ...
+
+    def read(self, frames: int) -> Floats: ...
+
+    def close(self) -> None: ...
+
+
+class Recording:
+    """An open audio file, read as mono clips at one sample rate. A context manager; raises AudioError."""
+
+    def __init__(self, path: str | os.PathLike[str], sample_rate: int) -> None:
+        self.sample_rate = sample_rate
+        self._path = path
+        with _decoder_errors():
+            self._source = _open(path)
+        self.duration_seconds = self._source.frame_count / self._source.sample_rate
+
+    def __enter__(self) -> Recording:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._source.close()
+
+    def clip(self, start: int, count: int) -> Clip:
+        """`count` samples from sample `start` on (both at `sample_rate`); fewer where the file ends."""
+        parts: list[Clip] = []
+        missing = count
+        with closing(self.stream(start)) as blocks:
+            for block in blocks:
+                parts.append(Clip(block.samples[:missing], self.sample_rate, block.power_ratio))
+                missing -= len(block.samples)
+                if missing <= 0:
+                    break
+        return joined(parts, self.sample_rate)
+
+    def stream(self, start: int = 0) -> Generator[Clip]:
+        """Consecutive clips from sample `start` to the end, resampled as if the whole file were.
+
+        A file that breaks off after its beginning ends there.
+        """
+        source, rate = self._source, self._source.sample_rate
+        # Only at multiples of this many seconds do samples of both rates coincide.
+        coincidence = math.gcd(rate, self.sample_rate)
+        step_in, step_out = rate // coincidence, self.sample_rate // coincidence
+        before = max(0, start - math.ceil(_MARGIN_SECONDS * self.sample_rate)) // step_out
+        drop = start - before * step_out
+        resampler = None if step_in == step_out else soxr.ResampleStream(rate, self.sample_rate, 1, "float32", "HQ")
+        for frames in self._frames(before * step_in):
+            mono = frames.mean(axis=1, dtype=np.float32) if source.channels > 1 else frames[:, 0]
+            ratio = _power_ratio(frames, mono) if source.channels > 1 else 1.0
+            samples = mono if resampler is None else resampler.resample_chunk(mono, last=len(mono) == 0)
+            samples, drop = samples[drop:], max(0, drop - len(samples))
+            if len(samples):
+                yield Clip(samples, self.sample_rate, ratio)
+
+    def _frames(self, start: int) -> Iterator[Floats]:
+        """[n, channels] blocks from frame `start` on; the last is empty."""
+        begun = start > 0
+        try:
+            with _decoder_errors():
+                self._source.seek(start)
+                while len(frames := self._source.read(BLOCK_SECONDS * self._source.sample_rate)):
+                    begun = True
+                    if not np.isfinite(frames).all():
+                        raise AudioError("NaN or infinite samples")
+                    yield frames
+        except BrokenOff:
+            if not begun and isinstance(self._source, _SndfileSource):
+                # libsndfile opens some files that only FFmpeg can read.
+                self._source.close()
+                with _decoder_errors():
+                    self._source = _FFmpegSource(self._path)
+                yield from self._frames(0)
+                return
+            if not begun:
+                raise
+        yield np.zeros((0, self._source.channels), np.float32)
+
+
+def joined(parts: Sequence[Clip], sample_rate: int) -> Clip:
+    """One clip of several that follow each other."""
+    if not parts:
+        return Clip(np.zeros(0, np.float32), sample_rate)
+    energies = np.array([np.dot(part.samples, part.samples) for part in parts], np.float64)
+    ratios = np.array([part.power_ratio for part in parts])
+    ratio = float(energies @ ratios / energies.sum()) if energies.any() else 1.0
+    return Clip(np.concatenate([part.samples for part in parts]), sample_rate, ratio)
+
+
+def _power_ratio(frames: Floats, mono: Floats) -> float:
+    energy = float(np.dot(mono, mono))
+    return float(np.vdot(frames, frames)) / energy if energy else 1.0
+
+
+class BrokenOff(AudioError):
+    """The decoder can't go on; what it gave so far is good."""
+
+
+@contextmanager
+def _decoder_errors() -> Iterator[None]:
+    """What decoders raise, as a reason."""
+    import av
+
+    try:
+        yield
+    except soundfile.LibsndfileError as error:
+        raise BrokenOff(f"cannot be decoded: {error.error_string.rstrip('.')}") from error
+    except av.FFmpegError as error:
+        raise BrokenOff(f"cannot be decoded: {error.strerror or error}") from error
+    except MemoryError as error:
+        raise AudioError("cannot be decoded: asks for more memory than there is") from error
+
+
+def _open(path: str | os.PathLike[str]) -> Source:
+    try:
+        with Path(path).open("rb") as file:
+            empty = not file.read(1)
+    except IsADirectoryError:
+        raise AudioError("a folder, not a file") from None
+    except FileNotFoundError:
+        raise AudioError("no such file") from None
+    except PermissionError:
+        raise AudioError("not readable: permission denied") from None
+    except OSError as error:
+        raise AudioError(f"not readable: {error.strerror}") from error
+    if empty:
+        raise AudioError("empty file")
+    try:
+        return _SndfileSource(path)
+    except (soundfile.LibsndfileError, AudioError):
+        return _FFmpegSource(path)
+
+
+class _SndfileSource:
+    """What libsndfile opens."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._file = soundfile.SoundFile(os.fsencode(path))
+        self.sample_rate = self._file.samplerate
+        self.channels = self._file.channels
+        self.frame_count = self._file.frames
+        try:
+            if not 0 <= self.frame_count <= _MOST_SECONDS * self.sample_rate:
+                raise AudioError("the header promises an impossible length")
+            # Some files open well and fail at the first frame; FFmpeg may know better.
+            self.read(1)
+            self.seek(0)
+        except BaseException:
+            self.close()
+            raise
+
+    def seek(self, frame: int) -> None:
+        self._file.seek(min(frame, self.frame_count))
+
+    def read(self, frames: int) -> Floats:
+        found: Floats = self._file.read(frames, dtype="float32", always_2d=True)
+        return found
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class _FFmpegSource:
+    """What FFmpeg opens: the first audio stream."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        import av
+
+        # As an open file, since PyAV refuses names that are not valid UTF-8.
+        self._file = Path(path).open("rb")  # noqa: SIM115
+        try:
+            self._container: Any = av.open(self._file, metadata_errors="replace")
+            if not self._container.streams.audio:
+                raise AudioError("not audio: no audio stream")
+            self._stream = self._container.streams.audio[0]
+            codec = self._stream.codec_context
+            self.sample_rate = int(codec.sample_rate or 0)
+            self.channels = int(codec.channels or 0)
+            if not self.sample_rate or not self.channels:
+                raise AudioError("not audio: no sample rate or no channels")
+            codec.thread_count = 1
+            self._to_float = av.AudioResampler(format="flt", layout=codec.layout.name, rate=self.sample_rate)
+            self._first = self._stream.start_time or 0
+            self._at = 0
+            self._frames = self._decoded()
+            self._rest = np.zeros((0, self.channels), np.float32)
+            self.frame_count = self._length()
+        except BaseException:
+            self.close()
+            raise
+
+    def _length(self) -> int:
+        if self._stream.duration:
+            seconds = float(self._stream.duration * (self._stream.time_base or 0))
+        elif self._container.duration:
+            seconds = self._container.duration / 1e6
+        else:
+            seconds = -1.0
+        if 0 <= seconds <= _MOST_SECONDS:
+            return int(seconds * self.sample_rate)
+        # Raw streams tell no length, and some headers tell nonsense: what is there has to be counted.
+        count = 0
+        while len(block := self.read(BLOCK_SECONDS * self.sample_rate)):
+            count += len(block)
+        self.seek(0)
+        return count
+
+    def _decoded(self) -> Iterator[tuple[int, Floats]]:
+        """(position of the first frame, frames), from where the container stands. Broken packets are left out."""
+        import av
+
+        position: int | None = None
+        for packet in self._container.demux(self._stream):
+            try:
+                decoded = packet.decode()
+            except av.InvalidDataError:
+                continue
+            for frame in decoded:
+                if frame.sample_rate != self.sample_rate or len(frame.layout.channels) != self.channels:
+                    raise AudioError("cannot be decoded: changes its sample rate or channels midway")
+                if position is None:
+                    seconds = 0.0
+                    if frame.pts is not None and frame.time_base is not None and self._first is not None:
+                        seconds = float((frame.pts - self._first) * frame.time_base)
+                    position = max(0, round(seconds * self.sample_rate))
+                for part in self._to_float.resample(frame):
+                    samples = part.to_ndarray().reshape(-1, self.channels).astype(np.float32, copy=False)
+                    yield position, samples
+                    position += len(samples)
+
+    def seek(self, frame: int) -> None:
+        """To the frame exactly: from the packet before it, decoding what lies between."""
+        import av
+
+        near = 0 <= frame - self._at <= 2 * BLOCK_SECONDS * self.sample_rate
+        if not near:
+            base = self._stream.time_base
+            target = self._first + int(frame / self.sample_rate / base) if base else 0
+            try:
+                self._container.seek(target, stream=self._stream, backward=True)
+            except av.FFmpegError as error:
+                raise BrokenOff("cannot be decoded: not seekable") from error
+            self._stream.codec_context.flush_buffers()
+            self._frames = self._decoded()
+            self._at, self._rest = next(self._frames, (frame, self._rest[:0]))
+        while frame > self._at:
+            if not len(self.read(min(frame - self._at, BLOCK_SECONDS * self.sample_rate))):
+                return
+
+    def read(self, frames: int) -> Floats:
+        parts, missing = [self._rest], frames - len(self._rest)
+        while missing > 0:
+            found = next(self._frames, None)
+            if found is None:
+                break
+            parts.append(found[1])
+            missing -= len(found[1])
+        joined = np.concatenate(parts)
+        self._rest = joined[frames:]
+        self._at += min(frames, len(joined))
+        return joined[:frames]
+
+    def close(self) -> None:
+        if hasattr(self, "_container"):
+            self._container.close()
+        self._file.close()

@@ -1,0 +1,88 @@
+"""The log-mel spectrogram, one definition for every encoder that asks for one, in numpy alone.
+
+Hann-windowed power spectra, triangular filters on Slaney's mel scale with unit area, then log10(10,000 x + 1) as in
+musicnn (Pons & Serra 2019). In float32 throughout: the reference's float16 overflows on any loud recording.
+
+Shapes: B clips, N samples, F frames, M mel bands.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class LogMel:
+    """Options of a log-mel spectrogram; calling it computes one.
+
+    >>> LogMel()(np.zeros((1, 48128), np.float32)).shape
+    (1, 187, 96)
+    """
+
+    sample_rate: int = 16_000
+    fft_samples: int = 512
+    hop_samples: int = 256
+    bands: int = 96
+    compression: float = 10_000.0
+
+    def __call__(self, clips: Floats) -> Floats:
+        """Log-mel power of frames that lie wholly inside the clips (none is padded).
+
+        Shape: [B, N] -> [B, F, M] with F = 1 + (N - fft_samples) // hop_samples
+        """
+        power: Floats = self.power(clips)
+        power *= np.float32(self.compression)
+        power += np.float32(1)
+        return np.log10(power, out=power)
+
+    def power(self, clips: Floats) -> Floats:
+        """Mel power before the logarithm. Shape: [B, N] -> [B, F, M]"""
+        frames = np.lib.stride_tricks.sliding_window_view(clips, self.fft_samples, axis=-1)[..., :: self.hop_samples, :]
+        spectra = np.fft.rfft(frames * self._window)
+        power = spectra.real**2
+        power += spectra.imag**2
+        return (power @ self._filters).astype(np.float32, copy=False)
+
+    @cached_property
+    def _window(self) -> Floats:
+        """[fft_samples] periodic Hann."""
+        phase = 2 * np.pi * np.arange(self.fft_samples) / self.fft_samples
+        return (0.5 - 0.5 * np.cos(phase)).astype(np.float32)
+
+    @cached_property
+    def _filters(self) -> Floats:
+        """[fft_samples // 2 + 1, M] triangles between neighbouring centres, each of unit area in Hz."""
+        nyquist = self.sample_rate / 2
+        frequencies = np.linspace(0, nyquist, self.fft_samples // 2 + 1)[:, None]
+        edges = mel_to_hz(np.linspace(0, hz_to_mel(nyquist), self.bands + 2))
+        low, centre, high = edges[:-2], edges[1:-1], edges[2:]
+        rising = (frequencies - low) / (centre - low)
+        falling = (high - frequencies) / (high - centre)
+        return (np.maximum(0, np.minimum(rising, falling)) * 2 / (high - low)).astype(np.float32)
+
+
+# Slaney's Auditory Toolbox (1998): linear below 1 kHz, 27 mel per factor of 6.4 above.
+_LINEAR_HZ = 200 / 3
+_KNEE_HZ = 1000.0
+_KNEE_MEL = _KNEE_HZ / _LINEAR_HZ
+_LOG_STEP = np.log(6.4) / 27
+
+
+def hz_to_mel(hz: float) -> float:
+    """
+    >>> hz_to_mel(1000.0)
+    15.0
+    """
+    return float(hz / _LINEAR_HZ if hz < _KNEE_HZ else _KNEE_MEL + np.log(hz / _KNEE_HZ) / _LOG_STEP)
+
+
+def mel_to_hz(mel: NDArray[np.float64]) -> NDArray[np.float64]:
+    """[M] mel to [M] Hz, the inverse of `hz_to_mel`."""
+    above = _KNEE_HZ * np.exp(_LOG_STEP * (np.maximum(mel, _KNEE_MEL) - _KNEE_MEL))
+    return np.where(mel < _KNEE_MEL, mel * _LINEAR_HZ, above)

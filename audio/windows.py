@@ -1,0 +1,130 @@
+"""Which parts of a track are listened to.
+
+A track is cut into windows of an encoder's length, numbered from 0; by default three runs of three of them are heard,
+around 1/6, 1/2 and 5/6 of the track. Chosen windows lie on the same grid as all windows, so hearing more only adds.
+
+Shapes: W windows, N samples each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .decoding import Clip, Recording
+from .errors import AudioError
+
+Floats = NDArray[np.float32]
+
+SILENCE = 10 ** (-70 / 20)
+"""peak amplitude of -70 dBFS"""
+SHORTEST_SECONDS = 0.1
+RUN_WINDOWS = 3
+PLACES = (1 / 6, 1 / 2, 5 / 6)
+_LONGEST_RUN = 20
+"""windows heard in one go, which bounds memory however long the track is"""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """How an encoder wants its windows cut."""
+
+    window_samples: int
+    """N"""
+    hop_samples: int
+    """from one window to the next; the difference to N is margin, half of it before"""
+
+    @property
+    def margin(self) -> int:
+        return (self.window_samples - self.hop_samples) // 2
+
+    def count(self, samples: int) -> int:
+        """How many whole windows there are in a track of so many samples; the margins may lie outside."""
+        return (samples + self.margin) // self.hop_samples
+
+    def cut(self, samples: Floats) -> Floats:
+        """All whole windows of a stretch that starts with a margin, as views. Shape: [margin + …] -> [W, N]"""
+        if len(samples) < self.window_samples:
+            return np.zeros((0, self.window_samples), np.float32)
+        return np.lib.stride_tricks.sliding_window_view(samples, self.window_samples)[:: self.hop_samples]
+
+
+@dataclass(frozen=True, eq=False)
+class Excerpt:
+    """A run of neighbouring windows, those that are silent left out."""
+
+    clip: Clip
+    windows: Floats
+    """[W, N]"""
+
+
+def runs(count: int) -> list[range]:
+    """Numbers of the windows to hear of `count` in the track; all of them where that is not more.
+
+    >>> runs(80)
+    [range(12, 15), range(38, 41), range(65, 68)]
+    >>> runs(5)
+    [range(0, 5)]
+    """
+    if count <= RUN_WINDOWS * len(PLACES):
+        return [range(count)]
+    firsts = [round(place * count - RUN_WINDOWS / 2) for place in PLACES]
+    return [range(first, first + RUN_WINDOWS) for first in firsts]
+
+
+def excerpts(recording: Recording, grid: Grid, *, every: bool = False) -> Iterator[Excerpt]:
+    """The parts of a recording to hear: the chosen runs, or with `every` all windows.
+
+    Where all that was chosen is silent, or missing since the file is shorter than its header says, every window is
+    tried. A recording shorter than a window is repeated to fill one. Raises AudioError `too short` or `silent`.
+    """
+    chosen = runs(grid.count(round(recording.duration_seconds * recording.sample_rate)))
+    if len(chosen) > 1 and not every:
+        heard = False
+        for run in chosen:
+            start = run.start * grid.hop_samples - grid.margin
+            clip = recording.clip(start, (len(run) - 1) * grid.hop_samples + grid.window_samples)
+            for excerpt in _audible(clip, grid.cut(clip.samples)):
+                heard = True
+                yield excerpt
+        if heard:
+            return
+    yield from _everything(recording, grid)
+
+
+def _everything(recording: Recording, grid: Grid) -> Iterator[Excerpt]:
+    rate = recording.sample_rate
+    margin = np.zeros(grid.margin, np.float32)
+    waiting = margin
+    total = 0
+    heard = False
+    for clip in recording.stream():
+        total += len(clip.samples)
+        waiting = np.concatenate([waiting, clip.samples])
+        if len(waiting) < _LONGEST_RUN * grid.hop_samples + 2 * grid.margin:
+            continue
+        windows = grid.cut(waiting)
+        for excerpt in _audible(clip, windows):
+            heard = True
+            yield excerpt
+        waiting = waiting[len(windows) * grid.hop_samples :]
+    if total < SHORTEST_SECONDS * rate:
+        raise AudioError("too short")
+    if grid.count(total) == 0:
+        waiting = np.concatenate([margin, np.resize(waiting[grid.margin :], grid.hop_samples)])
+    clip = Clip(waiting[grid.margin :], rate)
+    for excerpt in _audible(clip, grid.cut(np.concatenate([waiting, margin]))):
+        heard = True
+        yield excerpt
+    if not heard:
+        raise AudioError("silent")
+
+
+def _audible(clip: Clip, windows: Floats) -> Iterator[Excerpt]:
+    """One excerpt without the silent windows, or none."""
+    loud = np.abs(windows).max(axis=1, initial=0) >= SILENCE
+    if loud.any():
+        yield Excerpt(clip, windows if loud.all() else windows[loud])

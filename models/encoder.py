@@ -1,0 +1,49 @@
+"""What an encoder is: something that turns a clip's windows into embeddings, and perhaps into tags.
+
+Shapes: B windows, N samples each, D dimensions, G tags.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """Waveform to embedding. A track's vector is the mean over its windows.
+
+    Embeddings come normalised with constants that belong to the encoder, never with statistics of a library: a library
+    of one track works, and adding tracks changes no score.
+    """
+
+    name: str
+    """what a library records, and refuses to mix with another"""
+    sample_rate: int
+    """Hz"""
+    window_samples: int
+    """N: what one window needs, its margins included"""
+    hop_samples: int
+    """from one window to the next; less than `window_samples` where windows need a margin"""
+    dimensions: int
+    """D"""
+
+    def embed(self, clips: Floats) -> Floats:
+        """Shape: [B, N] -> [B, D]"""
+        ...
+
+
+@runtime_checkable
+class Tagger(Encoder, Protocol):
+    """An encoder that also says which of its tags apply."""
+
+    tags: tuple[str, ...]
+    """[G]"""
+
+    def embed_and_tag(self, clips: Floats) -> tuple[Floats, Floats]:
+        """Embeddings and the logit of each tag's probability, in one pass. Shape: [B, N] -> [B, D], [B, G]"""
+        ...
