@@ -27,6 +27,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from polars.expr.whenthen import ChainedThen
 
 from ..audio.errors import DataError
 from ..models.confidence import ConfidenceOptions, Signals, confidences
@@ -132,37 +133,43 @@ def writing(library: Library, source: str) -> Iterator[tuple[Path, Path]]:
         part.replace(library.listens_folder / f"{source}.parquet")
 
 
-_PROBLEM = (
-    pl.when(pl.col("user_id").is_null())
-    .then(pl.lit("no user"))
-    .when(pl.col("track_id").is_null())
-    .then(pl.lit("no track"))
-    .when(~pl.col("rating").is_finite())
-    .then(pl.lit("rating is not a number"))
-    .when(~pl.col("plays").is_finite() | (pl.col("plays") < 0))
-    .then(pl.lit("plays is not a number of plays"))
-    .when(~pl.col("played_ratio").is_finite() | (pl.col("played_ratio") < 0))
-    .then(pl.lit("played_ratio is not a share"))
-)
+def sink(log: SourceLog, part: Path, *, known: pl.DataFrame | None = None) -> dict[str, int]:
+    """Writes the log's good rows into a Parquet file; gives the reasons of the others and their counts.
 
-
-def sink(log: SourceLog, part: Path) -> dict[str, int]:
-    """Writes the log's good rows into a Parquet file; gives the reasons of the others and their counts."""
-    rows = conform(log.listens).with_columns(_PROBLEM.alias("problem"))
+    With `known`, a table of track ids, rows of other tracks are no good either.
+    """
+    rows = conform(log.listens)
+    problem = _problem()
+    if known is not None:
+        rows = rows.join(known.lazy().select("track_id", known=True), on="track_id", how="left")
+        problem = problem.when(pl.col("known").is_null()).then(pl.lit("unknown track"))
+    rows = rows.with_columns(problem.alias("problem"))
     with naming(log.path):
         counts = rows.group_by("problem").len().collect(engine="streaming")
-        dropped = dict(log.dropped)
-        good = 0
-        for reason, count in sorted(counts.iter_rows(), key=lambda row: str(row[0])):
-            if reason is None:
-                good = count
-            else:
-                dropped[reason] = dropped.get(reason, 0) + count
-        if not good:
-            why = ", ".join(f"{count:,} {reason}" for reason, count in dropped.items())
-            raise DataError(f"{log.path}: no listens in it{f'; dropped: {why}' if why else ''}")
-        rows.filter(pl.col("problem").is_null()).drop("problem").sink_parquet(part)
+        reasons = {reason: count for reason, count in counts.sort("problem").iter_rows() if reason is not None}
+        dropped = {reason: log.dropped.get(reason, 0) + reasons.get(reason, 0) for reason in {**log.dropped, **reasons}}
+        if counts.get_column("len").sum() == sum(reasons.values()):
+            why = ", ".join(f"{reason}: {count:,}" for reason, count in dropped.items())
+            raise DataError(f"{log.path}: no listens in it{f'; dropped ({why})' if why else ''}")
+        rows.filter(pl.col("problem").is_null()).select(SCHEMA.names()).sink_parquet(part)
     return dropped
+
+
+def _problem() -> ChainedThen:
+    """What is wrong with a row, null where nothing is."""
+    plays, ratio = pl.col("plays"), pl.col("played_ratio")
+    return (
+        pl.when(pl.col("user_id").is_null())
+        .then(pl.lit("no user"))
+        .when(pl.col("track_id").is_null())
+        .then(pl.lit("no track"))
+        .when(~pl.col("rating").is_finite())
+        .then(pl.lit("rating is not a number"))
+        .when(~plays.is_finite() | (plays < 0))
+        .then(pl.lit("plays is not a number of plays"))
+        .when(~ratio.is_finite() | (ratio < 0))
+        .then(pl.lit("played_ratio is not a share"))
+    )
 
 
 def listed_ids(frame: pl.LazyFrame) -> tuple[pl.Series, pl.Series]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from .command_line import AddCommand
 from .console import Console
 
-FORMATS = ("movielens", "mpd", "csv")
+FORMATS = ("yandex", "yambda", "movielens", "lastfm", "mpd", "csv")
 
 
 def add_commands(add_command: AddCommand) -> None:

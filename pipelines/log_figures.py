@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import polars as pl
 
@@ -20,7 +20,9 @@ class LogFigures:
     pairs: int
     """different (user, track)"""
     zero_share: dict[str, float]
-    """column -> share of its cells that are zero or missing"""
+    """column of the log -> share of its cells that are zero or missing"""
+    track_zero_share: dict[str, float]
+    """of the user x track matrix: share of zero cells in a track's column; the least, the median and the most of them"""
 
     @property
     def density(self) -> float:
@@ -34,6 +36,7 @@ class LogFigures:
             "listens": self.listens,
             "pairs": self.pairs,
             "density": self.density,
+            "track_zero_share": self.track_zero_share,
             "zero_share": self.zero_share,
         }
 
@@ -46,16 +49,22 @@ def log_figures(frame: pl.LazyFrame) -> LogFigures:
         .alias(name)
         for name, dtype in SCHEMA.items()
     ]
-    # Strings are compared by their 64-bit hashes: 222 million pairs of ids would not fit, and n hashes collide
-    # with a chance of n²/2⁶⁵, which moves the count by one or two at most.
-    keys = {
-        "users": pl.col("user_id").hash(),
-        "tracks": pl.col("track_id").hash(),
-        "pairs": pl.struct("user_id", "track_id").hash(),
-    }
-    counted = frame.select(
-        pl.len().alias("listens"), *(key.n_unique().alias(name) for name, key in keys.items()), *empty
-    ).collect(engine="streaming")
+    # Ids are compared by their 64-bit hashes: 222 million pairs of strings would not fit, and n hashes collide
+    # with a chance of n²/2⁶⁵, which moves a count by one or two at most.
+    counted = frame.select(pl.len(), pl.col("user_id").hash().n_unique().alias("users"), *empty).collect(
+        engine="streaming"
+    )
     row = counted.row(0, named=True)
-    shares = {name: float(row[name] if row[name] is not None else 1.0) for name in SCHEMA}
-    return LogFigures(row["listens"], row["users"], row["tracks"], row["pairs"], shares)
+    pairs = frame.select(track=pl.col("track_id").hash(), pair=pl.struct("user_id", "track_id").hash()).unique()
+    listeners = pairs.group_by("track").len().collect(engine="streaming").get_column("len")
+    filled = {"least": listeners.max(), "median": listeners.median(), "most": listeners.min()}
+    return LogFigures(
+        row["len"],
+        row["users"],
+        len(listeners),
+        int(listeners.sum()),
+        {name: float(row[name] if row[name] is not None else 1.0) for name in SCHEMA},
+        {name: 1 - float(cast(float, count)) / row["users"] for name, count in filled.items()}
+        if len(listeners)
+        else {},
+    )

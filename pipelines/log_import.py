@@ -6,21 +6,25 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from ..audio.errors import DataError, UsageError
-from . import delimited_log, movielens_log, mpd_log
+from . import delimited_log, lastfm_log, movielens_log, mpd_log, yambda_log, yandex_log
 from .library import Library
 from .listening_log import SourceLog, sink, writing
 from .log_columns import naming
 from .log_figures import LogFigures, log_figures
+from .matching import Matches, match
 
 READERS: Mapping[str, Callable[[Path, Path], SourceLog]] = {
+    "yandex": yandex_log.read,
+    "yambda": yambda_log.read,
     "movielens": movielens_log.read,
+    "lastfm": lastfm_log.read,
     "mpd": mpd_log.read,
     "csv": delimited_log.read,
 }
@@ -57,7 +61,7 @@ class ImportSummary:
     """tracks in the log that neither the source nor the library describes"""
     dropped: dict[str, int]
     notes: tuple[str, ...] = ()
-    matched: dict[str, int] | None = None
+    matches: Matches | None = None
 
     def record(self) -> dict[str, Any]:
         fields = {
@@ -68,38 +72,84 @@ class ImportSummary:
             "unknown_tracks": self.unknown_tracks,
             "dropped": self.dropped,
         }
-        return fields if self.matched is None else {**fields, "matched": self.matched}
+        return fields if self.matches is None else {**fields, "match": self.matches.record()}
 
 
 def import_log(library: Library, path: Path, options: ImportOptions) -> ImportSummary:
     """Reads the log at `path`; a second time it replaces what the first one brought."""
     if options.columns and options.format != "csv":
         raise UsageError(f"--columns: {options.format} has its own; only csv takes them")
+    if options.out is not None and options.format != "yandex":
+        raise UsageError(f"--out: {options.format} has no tables to write; only yandex does")
     if not path.exists():
         raise DataError(f"{path}: no such file or folder")
     source = options.source or source_name(path, options.format)
     with writing(library, source) as (part, scratch):
-        if options.format == "csv":
-            log = delimited_log.read(path, scratch, options.columns)
-        else:
-            log = READERS[options.format](path, scratch)
+        log = _read(path, scratch, options)
         with naming(path):
             tracks = _tracks(log)
-        dropped = sink(log, part)
+        matches = None
+        if options.match:
+            matches = _match(library, path, tracks)
+            log = _renamed(log, matches.pairs)
+            tracks = tracks.join(matches.pairs, on="track_id", how="anti")
+        known = _known(library, log, tracks)
+        dropped = sink(log, part, known=known if options.known_only else None)
         listens = pl.scan_parquet(part, glob=False)
         heard = listens.select(pl.col("track_id").unique()).collect(engine="streaming")
-        known = pl.concat(
-            [tracks.select("track_id"), pl.DataFrame({"track_id": library.track_ids()}, {"track_id": pl.String})]
-        )
         unknown = heard.join(known, on="track_id", how="anti")
         notes = log.notes
-        library.add_tracks(tracks)
         if len(unknown):
-            library.add_tracks(unknown)
             notes += (f"{path}: {len(unknown):,} tracks of the log are not described anywhere; kept without names",)
-        vectors = _add_vectors(library, log, pl.concat([tracks.select("track_id"), unknown]))
+        library.add_tracks(tracks)
+        library.add_tracks(heard)
+        vectors = _add_vectors(library, log, pl.concat([tracks.select("track_id"), heard]).unique())
+        if options.format == "yandex":
+            yandex_log.write_tables(path, options.out or library.folder / "yandex")
         figures = log_figures(listens)
-    return ImportSummary(source, figures, len(tracks), vectors, len(unknown), dropped, notes)
+    return ImportSummary(source, figures, len(tracks), vectors, len(unknown), dropped, notes, matches)
+
+
+def _read(path: Path, scratch: Path, options: ImportOptions) -> SourceLog:
+    if options.format == "csv":
+        return delimited_log.read(path, scratch, options.columns)
+    return READERS[options.format](path, scratch)
+
+
+def _match(library: Library, path: Path, tracks: pl.DataFrame) -> Matches:
+    """Matches the source's tracks with those of the library that have other ids."""
+    if "title" not in tracks.columns or "artists" not in tracks.columns:
+        raise DataError(f"{path}: --match artist,title needs artists and titles, and the log has none")
+    there = library.tracks()
+    described = there.filter(pl.col("path").is_not_null())
+    ours = tracks.join(described, on="track_id", how="anti")
+    return match(ours, there.join(tracks, on="track_id", how="anti"))
+
+
+def _renamed(log: SourceLog, pairs: pl.DataFrame) -> SourceLog:
+    """The log with the library's ids where a track was matched."""
+
+    def rename(table: pl.LazyFrame) -> pl.LazyFrame:
+        joined = table.join(pairs.lazy(), on="track_id", how="left", maintain_order="left")
+        return joined.with_columns(pl.coalesce("library_track_id", "track_id").alias("track_id")).drop(
+            "library_track_id"
+        )
+
+    vectors = log.vectors and replace(log.vectors, table=rename(log.vectors.table))
+    return replace(log, listens=rename(log.listens), vectors=vectors)
+
+
+def _known(library: Library, log: SourceLog, tracks: pl.DataFrame) -> pl.DataFrame:
+    """Ids of the tracks of which anything is known but that somebody listened to them."""
+    there = library.query(
+        "SELECT track_id FROM tracks WHERE path NOTNULL OR content_hash NOTNULL OR title NOTNULL OR artists != '[]' "
+        "OR album NOTNULL OR genres != '[]' OR track_row IN (SELECT track_row FROM vectors)"
+    )
+    parts = [tracks.select("track_id"), pl.DataFrame({"track_id": [row[0] for row in there]}, {"track_id": pl.String})]
+    if log.vectors is not None:
+        with naming(log.path):
+            parts.append(log.vectors.table.select("track_id").collect(engine="streaming"))
+    return pl.concat(parts).drop_nulls().unique()
 
 
 def source_name(path: Path, format: str) -> str:
