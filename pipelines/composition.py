@@ -69,7 +69,9 @@ class Composer:
 
     # -- helpers ---------------------------------------------------------------------------------------------------
 
-    def _add(self, part: str, bar: int, beat: float, beats: float, pitch: int, velocity: float, manner: str = "") -> None:
+    def _add(
+        self, part: str, bar: int, beat: float, beats: float, pitch: int, velocity: float, manner: str = ""
+    ) -> None:
         """Places a note; offbeats swing, and nobody plays quite on the grid."""
         whole, fraction = divmod(beat, 1)
         late = self.sound.swing * 0.17 * (1 - abs(2 * fraction - 1))
@@ -203,7 +205,9 @@ class Composer:
         for place, beat in enumerate(riff):
             accent = place in (0, 6, 11) or int(motif[place % 8]) > 3
             if accent:
-                self._add("power", bar, float(beat), 1.0, low + (int(motif[(place + bar) % 8]) % 4 if place else 0), 0.95)
+                self._add(
+                    "power", bar, float(beat), 1.0, low + (int(motif[(place + bar) % 8]) % 4 if place else 0), 0.95
+                )
             elif self.rng.random() < 0.3 + 0.7 * self.sound.density:
                 self._add("power", bar, float(beat), 0.25, low, 0.75, "muted")
 

@@ -42,7 +42,9 @@ def envelope(count: int, attack_seconds: float, release_seconds: float) -> Sampl
     return shape
 
 
-def pluck(frequency: float, seconds: float, brightness: float, rng: np.random.Generator, *, sustain: float = 0.5) -> Samples:
+def pluck(
+    frequency: float, seconds: float, brightness: float, rng: np.random.Generator, *, sustain: float = 0.5
+) -> Samples:
     """A plucked string after Karplus and Strong (1983).
 
     Their loop filter is applied in closed form: period m of the string is the first one with its spectrum multiplied by
@@ -51,7 +53,7 @@ def pluck(frequency: float, seconds: float, brightness: float, rng: np.random.Ge
     """
     period = max(8, round(SAMPLE_RATE / frequency))
     step = frequency * period / SAMPLE_RATE
-    periods = int(np.ceil(seconds * SAMPLE_RATE * step / period)) + 2
+    periods = int(np.ceil(seconds * SAMPLE_RATE * step * 1.01 / period)) + 2
     harmonics = np.arange(period // 2 + 1)
     burst = np.fft.rfft(rng.uniform(-1, 1, period))
     # Picking at a seventh of the string leaves out every seventh harmonic; a soft pick takes the top off.
@@ -60,8 +62,10 @@ def pluck(frequency: float, seconds: float, brightness: float, rng: np.random.Ge
     loss = 10 ** (-3 / (frequency * (0.6 + 4.5 * sustain)))  # 60 dB in that many seconds
     response = loss * (1 - (0.35 - 0.25 * brightness) * (1 - np.cos(2 * np.pi * harmonics / period)))
     wave = np.fft.irfft(burst * response ** np.arange(periods)[:, None], period, axis=1).ravel()
-    count = round(seconds * SAMPLE_RATE)
-    note = np.interp(np.arange(count) * step, np.arange(wave.size), wave).astype(np.float32)
+    # A plucked string starts a little sharp, and no two are in quite the same tune.
+    times = _times(seconds)
+    glide = step * 2 ** (rng.normal(0, 0.03) / 12) * (times + 0.006 * 0.05 * (1 - np.exp(-times / 0.05))) * SAMPLE_RATE
+    note = np.interp(glide, np.arange(wave.size), wave).astype(np.float32)
     return fade_out(note / max(1e-6, float(np.abs(note).max())))
 
 
@@ -75,7 +79,9 @@ def struck(frequency: float, seconds: float, brightness: float, *, hammer: float
     partials = np.arange(1, int(min(14, 0.45 * SAMPLE_RATE / frequency)) + 1)
     stretch = partials * np.sqrt(1 + 4e-4 * partials**2)
     # A bell partial far above marks the electric piano; the hammer's position shapes the piano.
-    levels = hammer * np.exp(-partials / (1.2 + 3.5 * brightness)) + (1 - hammer) * np.where(partials <= 2, 0.7 / partials**2, 0)
+    levels = hammer * np.exp(-partials / (1.2 + 3.5 * brightness)) + (1 - hammer) * np.where(
+        partials <= 2, 0.7 / partials**2, 0
+    )
     for partial, level in zip(stretch, levels, strict=True):
         if level > 1e-3:
             decay = (1.2 + 1.1 * partial) * (frequency / 260) ** 0.5
@@ -98,7 +104,9 @@ def saw(phase: NDArray[np.float64], step: NDArray[np.float64] | float) -> Sample
     return np.asarray(wave, np.float32)
 
 
-def bowed(frequency: float, seconds: float, brightness: float, rng: np.random.Generator, *, players: int = 3) -> Samples:
+def bowed(
+    frequency: float, seconds: float, brightness: float, rng: np.random.Generator, *, players: int = 3
+) -> Samples:
     """Bowed strings: `players` sawtooths, each with its own tuning, vibrato and bow noise; the body is the stem's filter."""
     times = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
     note = np.zeros(times.size, np.float32)
@@ -119,14 +127,18 @@ def blown(frequency: float, seconds: float, brightness: float, rng: np.random.Ge
     loud = envelope(times.size, min(0.05, seconds / 4), min(0.1, seconds / 3))
     note = np.zeros(times.size, np.float32)
     for partial in range(1, int(min(16, 0.45 * SAMPLE_RATE / frequency)) + 1):
-        formant = np.exp(-(((partial * frequency - 620) / 520) ** 2)) + 0.5 * np.exp(-(((partial * frequency - 1500) / 700) ** 2))
+        formant = np.exp(-(((partial * frequency - 620) / 520) ** 2)) + 0.5 * np.exp(
+            -(((partial * frequency - 1500) / 700) ** 2)
+        )
         level = (0.15 + formant) / partial ** (1.3 - 0.6 * brightness)
         note += level * loud ** (1 + partial / 3) * np.sin(2 * np.pi * partial * phase)
     note += 0.04 * loud * rng.normal(0, 1, times.size)
     return np.asarray(note / max(1e-6, float(np.abs(note).max())), np.float32)
 
 
-def synth(frequency: float, seconds: float, brightness: float, rng: np.random.Generator, *, attack_seconds: float = 0.005) -> Samples:
+def synth(
+    frequency: float, seconds: float, brightness: float, rng: np.random.Generator, *, attack_seconds: float = 0.005
+) -> Samples:
     """A synthesiser voice: three detuned sawtooths; a slow attack makes it a pad."""
     times = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
     note = np.zeros(times.size, np.float32)
@@ -134,10 +146,14 @@ def synth(frequency: float, seconds: float, brightness: float, rng: np.random.Ge
         tuned = frequency * 2 ** (cents / 1200)
         note += saw(tuned * times + rng.random(), tuned / SAMPLE_RATE)
     decay = np.exp(-times * (1.5 if attack_seconds < 0.1 else 0.0))
-    return np.asarray(note * decay * envelope(times.size, attack_seconds, min(seconds / 2, 4 * attack_seconds + 0.04)) / 3, np.float32)
+    return np.asarray(
+        note * decay * envelope(times.size, attack_seconds, min(seconds / 2, 4 * attack_seconds + 0.04)) / 3, np.float32
+    )
 
 
-def power_chord(frequency: float, seconds: float, brightness: float, rng: np.random.Generator, *, muted: bool) -> Samples:
+def power_chord(
+    frequency: float, seconds: float, brightness: float, rng: np.random.Generator, *, muted: bool
+) -> Samples:
     """Root, fifth and octave of an electric guitar before the amplifier; `muted` is the palm on the strings."""
     sustain = 0.02 if muted else 1.0
     tone = brightness * (0.35 if muted else 1.0)
@@ -153,7 +169,11 @@ def bass(frequency: float, seconds: float, brightness: float, *, electric: float
     note = np.sin(2 * np.pi * frequency * times)
     for partial in range(2, 9):
         level = (0.2 + 0.6 * brightness) / partial**1.3
-        note += level * np.exp(-(1 - electric) * 3 * partial * times) * np.sin(2 * np.pi * partial * frequency * times + partial)
+        note += (
+            level
+            * np.exp(-(1 - electric) * 3 * partial * times)
+            * np.sin(2 * np.pi * partial * frequency * times + partial)
+        )
     note *= np.exp(-times * (2.5 - 2.2 * electric)) * envelope(len(note), 0.008, min(0.05, seconds / 3))
     return np.asarray(note / 1.5, np.float32)
 
@@ -200,7 +220,9 @@ def drum_kit(machine: float, brightness: float, rng: np.random.Generator) -> dic
         """Inharmonic metal: many partials at random."""
         times = _times(seconds)
         partials = rng.uniform(low_hertz, 9_500, count)
-        angles = 2 * np.pi * partials[:, None].astype(np.float32) * times + rng.uniform(0, 6.28, (count, 1)).astype(np.float32)
+        angles = 2 * np.pi * partials[:, None].astype(np.float32) * times + rng.uniform(0, 6.28, (count, 1)).astype(
+            np.float32
+        )
         return np.asarray(np.sin(angles).sum(0) / np.sqrt(count), np.float32)
 
     top = 5_000 + 5_500 * brightness

@@ -66,7 +66,9 @@ def _note(part: str, note: Note, seconds: float, sound: Sound, rng: np.random.Ge
     frequency, bright = hertz(note.pitch), sound.brightness
     match part:
         case "bass":
-            return instruments.bass(frequency, seconds, bright, electric=max(sound.machine, sound.distortion, 1 - 2 * sound.complexity, 0.0))
+            return instruments.bass(
+                frequency, seconds, bright, electric=max(sound.machine, sound.distortion, 1 - 2 * sound.complexity, 0.0)
+            )
         case "pluck":
             return instruments.pluck(frequency, max(seconds, 0.8), bright, rng)
         case "keys":
@@ -91,7 +93,12 @@ def _amplify(part: str, stem: Samples, sound: Sound) -> Samples:
         case "power":
             return _amplifier(stem, sound.distortion, bright)
         case "strings":  # a body's resonances, and the dull top of a section heard from the hall
-            return _equalise(stem, (120, 9), low_pass=2_200 + 4_000 * bright, peaks=((290, 0.5, 1.5), (480, 0.5, 1.0), (2_600, 0.4, 0.6)))
+            return _equalise(
+                stem,
+                (120, 9),
+                low_pass=2_200 + 4_000 * bright,
+                peaks=((290, 0.5, 1.5), (480, 0.5, 1.0), (2_600, 0.4, 0.6)),
+            )
         case "pad":
             return _chorus(_equalise(stem, (90, 6), low_pass=500 + 3_500 * bright))
         case "lead" if sound.machine > 0.5:
@@ -102,7 +109,9 @@ def _amplify(part: str, stem: Samples, sound: Sound) -> Samples:
             return stem
 
 
-def _response(count: int, high_pass: tuple[float, float], low_pass: float, peaks: tuple[tuple[float, float, float], ...]) -> NDArray[np.float32]:
+def _response(
+    count: int, high_pass: tuple[float, float], low_pass: float, peaks: tuple[tuple[float, float, float], ...]
+) -> NDArray[np.float32]:
     """Gains at the FFT's frequencies: (corner, dB an octave) below, 24 dB an octave above, peaks (Hz, octaves, gain)."""
     at = np.maximum(np.fft.rfftfreq(count, 1 / SAMPLE_RATE), 1)
     corner, slope = high_pass
@@ -118,7 +127,11 @@ def _fast_length(count: int) -> int:
 
 
 def _equalise(
-    stem: Samples, high_pass: tuple[float, float], *, low_pass: float, peaks: tuple[tuple[float, float, float], ...] = ()
+    stem: Samples,
+    high_pass: tuple[float, float],
+    *,
+    low_pass: float,
+    peaks: tuple[tuple[float, float, float], ...] = (),
 ) -> Samples:
     length = _fast_length(len(stem) + 2_048)
     spectrum = np.fft.rfft(stem, length) * _response(length, high_pass, low_pass, peaks)
@@ -138,7 +151,8 @@ def _chorus(stem: Samples) -> Samples:
     """Two copies whose delays drift."""
     at = np.arange(len(stem))
     moved = sum(
-        np.interp(at - SAMPLE_RATE * (0.012 + 0.005 * np.sin(2 * np.pi * rate * at / SAMPLE_RATE)), at, stem) for rate in (0.31, 0.47)
+        np.interp(at - SAMPLE_RATE * (0.012 + 0.005 * np.sin(2 * np.pi * rate * at / SAMPLE_RATE)), at, stem)
+        for rate in (0.31, 0.47)
     )
     return np.asarray(stem + moved, np.float32)
 
