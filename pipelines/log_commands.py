@@ -36,6 +36,12 @@ def add_commands(add_command: AddCommand) -> None:
     )
     listens.set_defaults(run=_listens)
 
+    fetch = add_command("fetch", "download a public data set, or any file by its URL")
+    fetch.add_argument("what", metavar="NAME_OR_URL", help="yambda, movielens, yandex, … or an http(s) URL")
+    fetch.add_argument("--out", required=True, type=Path, metavar="D", help="folder for the files")
+    fetch.add_argument("--sha256", metavar="HEX", help="the hash that the file must have")
+    fetch.set_defaults(run=_fetch)
+
 
 def _listens(arguments: argparse.Namespace, console: Console) -> None:
     from .library import Library
@@ -54,6 +60,19 @@ def _listens(arguments: argparse.Namespace, console: Console) -> None:
     for note in summary.notes:
         console.message(note)
     console.record(**summary.record())
+
+
+def _fetch(arguments: argparse.Namespace, console: Console) -> None:
+    from .fetch import fetch
+
+    with console.progress() as bar:
+        task = bar.add_task("fetch", total=None)
+
+        def show(done: int, total: int | None) -> None:
+            bar.update(task, completed=done, total=total)
+
+        for fetched in fetch(arguments.what, arguments.out, sha256=arguments.sha256, progress=show):
+            console.record(**fetched.record())
 
 
 def _columns(text: str | None) -> dict[str, str]:

@@ -22,7 +22,7 @@ class LogFigures:
     zero_share: dict[str, float]
     """column of the log -> share of its cells that are zero or missing"""
     track_zero_share: dict[str, float]
-    """of the user x track matrix: share of zero cells in a track's column; the least, the median and the most of them"""
+    """of the user x track matrix: share of zero cells per column (a track); the least, median and most of them"""
 
     @property
     def density(self) -> float:
