@@ -1,0 +1,144 @@
+"""Item-KNN: tracks are near when the same users listen to them; a user's score adds up what their tracks are near to.
+
+Likeness is the cosine of the tracks' columns of the user x track matrix after BM25 weighting, which keeps users who
+hear everything and tracks that everybody hears from being near to all; each track keeps its nearest neighbours only.
+
+Shapes: U users, T tracks, B users asked for, k answers each.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..audio.errors import MissingExtra
+from .history import History, rank
+from .listens import Listens
+from .recommender import Answers, Ids, Scores
+from .storage import load_model, load_options, save_model
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+
+@dataclass(frozen=True)
+class ItemKNNOptions:
+    neighbours: int = 100
+    saturation: float = 100.0
+    """BM25's K1: how slowly more plays stop counting."""
+    length_norm: float = 0.8
+    """BM25's B, 0 … 1: how much less a popular track's listeners count."""
+    threads: int = 0
+    """0 uses every core; the answer does not depend on it."""
+
+
+class ItemKNN:
+    """Recommends what is near to the tracks a user likes; a track near to none of them is not recommended."""
+
+    name = "item-knn"
+
+    def __init__(self, options: ItemKNNOptions | None = None) -> None:
+        self.options = options or ItemKNNOptions()
+
+    def fit(self, listens: Listens) -> Self:
+        try:
+            from implicit.nearest_neighbours import all_pairs_knn, bm25_weight, normalize
+        except ModuleNotFoundError:
+            raise MissingExtra("item-KNN", "train") from None
+        self.history = History.of(listens)
+        options = self.options
+        weighted = bm25_weight(self.history.liked.T, options.saturation, options.length_norm)
+        # A track everybody hears gets weights of 0, and would be divided by its length.
+        weighted.eliminate_zeros()
+        profiles = normalize(weighted).T.tocsr()
+        near = all_pairs_knn(profiles, options.neighbours + 1, num_threads=options.threads, show_progress=False)
+        self.likeness: csr_matrix = _without_itself(near)
+        """[T, T] each row a track's neighbours"""
+        return self
+
+    def recommend(
+        self,
+        user_rows: Ids,
+        k: int,
+        *,
+        allow_seen: bool = False,
+        candidates: NDArray[np.bool_] | None = None,
+    ) -> Answers:
+        """See `Recommender.recommend`; fewer than k answers where the user's tracks have few neighbours."""
+        return self.history.recommend(
+            lambda rows: self._scores(self.history.liked[rows]),
+            user_rows,
+            k,
+            allow_seen=allow_seen,
+            candidates=candidates,
+        )
+
+    def recommend_from(
+        self,
+        heard: csr_matrix,
+        k: int,
+        *,
+        allow_seen: bool = False,
+        candidates: NDArray[np.bool_] | None = None,
+    ) -> Answers:
+        """The k best for B users the model never met, each known by a row of confidences `heard` [B, T]."""
+        liked = heard.maximum(0).tocsr()
+
+        def score(start: int, stop: int) -> Scores:
+            cells = self._scores(liked[start:stop])
+            cells[np.diff(liked.indptr[start : stop + 1]) == 0] = self.history.popularity
+            return cells
+
+        seen = None if allow_seen else heard
+        return rank(score, heard.shape[0], k, heard.shape[1], seen=seen, candidates=candidates)
+
+    def similar(self, track_rows: Ids, k: int) -> Answers:
+        """By the cosine of weighted listeners; at most as many as there are neighbours."""
+        rows = np.asarray(track_rows)
+
+        def score(start: int, stop: int) -> Scores:
+            return _dense(self.likeness[rows[start:stop]])
+
+        return rank(score, len(rows), k, self.likeness.shape[0])
+
+    def save(self, folder: Path) -> None:
+        likeness = {
+            "near_indptr": self.likeness.indptr.astype(np.int64),
+            "near_tracks": self.likeness.indices.astype(np.int32),
+            "near_scores": self.likeness.data,
+        }
+        save_model(folder, self.name, likeness | self.history.arrays(), self.options)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        from scipy.sparse import csr_matrix
+
+        arrays, header = load_model(folder, cls.name)
+        model = cls(load_options(ItemKNNOptions, header))
+        count = len(arrays["near_indptr"]) - 1
+        parts = (arrays["near_scores"], arrays["near_tracks"], arrays["near_indptr"])
+        model.likeness, model.history = csr_matrix(parts, shape=(count, count)), History.from_arrays(arrays)
+        return model
+
+    def _scores(self, liked: csr_matrix) -> Scores:
+        return _dense((liked @ self.likeness).tocsr())
+
+
+def _without_itself(near: csr_matrix) -> csr_matrix:
+    from scipy.sparse import csr_matrix
+
+    pairs = near.tocoo()
+    others = (pairs.row != pairs.col) & (pairs.data > 0)
+    parts = (pairs.data[others].astype(np.float32), (pairs.row[others], pairs.col[others]))
+    return csr_matrix(parts, shape=near.shape)
+
+
+def _dense(scores: csr_matrix) -> Scores:
+    """-inf where there is no score."""
+    cells = np.asarray(scores.toarray(), np.float32)
+    cells[cells == 0] = -np.inf
+    return cells
