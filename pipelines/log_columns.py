@@ -99,15 +99,15 @@ def id_text(frame: pl.LazyFrame, path: os.PathLike[str], column: str) -> pl.Expr
 
 
 def number(frame: pl.LazyFrame, path: os.PathLike[str], column: str) -> pl.Expr:
-    """The column as float32; NaN where there is something that is not a number, null where there is nothing."""
+    """The column as float64; NaN where there is something that is not a number, null where there is nothing."""
     dtype = frame.collect_schema()[column]
     value = pl.col(column)
     if dtype.is_numeric() or dtype == pl.Boolean:
-        return value.cast(pl.Float32)
+        return value.cast(pl.Float64)
     if dtype == pl.String:
         text = value.str.strip_chars()
         filled = pl.when(text != "").then(text)
-        return filled.cast(pl.Float32, strict=False).fill_null(pl.when(filled.is_not_null()).then(float("nan")))
+        return filled.cast(pl.Float64, strict=False).fill_null(pl.when(filled.is_not_null()).then(float("nan")))
     raise DataError(f"{path}: column {column} holds {dtype}, which cannot be a number")
 
 
