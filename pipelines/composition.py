@@ -103,8 +103,6 @@ class Composer:
 
     def _drums(self, bar: int, root: int, motif: np.ndarray) -> None:
         sound, rng = self.sound, self.rng
-        if bar % 8 == 0 and sound.distortion > 0.4:
-            self._add("drums", bar, 0, 4, 0, 0.8, "crash")
         if sound.swing > 0.45:
             for beat in (0, 1, 1.5, 2, 3, 3.5):
                 self._add("drums", bar, beat, 1, 0, 0.55, "ride")
@@ -128,6 +126,10 @@ class Composer:
         if four:
             for beat in (0.5, 1.5, 2.5, 3.5):
                 self._add("drums", bar, beat, 1, 0, 0.6, "open")
+        if sound.distortion > 0.5:
+            for beat in (0, 1, 2, 3):  # on a cymbal that never stops ringing
+                self._add("drums", bar, beat, 1, 0, 0.45, "crash")
+            return
         for beat in self._grid(0.25 if sound.machine > 0.5 and sound.density > 0.5 else 0.5):
             self._add("drums", bar, beat, 1, 0, 0.5 if beat % 1 else 0.65, "hat")
         if bar % 4 == 3 and sound.machine < 0.5:
@@ -201,15 +203,11 @@ class Composer:
             for beat in self._grid(1):
                 self._add("power", bar, beat, 1.0, low, 0.8)
             return
-        riff = np.arange(0, 4, 0.25 if self.sound.density > 0.7 else 0.5)
-        for place, beat in enumerate(riff):
-            accent = place in (0, 6, 11) or int(motif[place % 8]) > 3
-            if accent:
-                self._add(
-                    "power", bar, float(beat), 1.0, low + (int(motif[(place + bar) % 8]) % 4 if place else 0), 0.95
-                )
-            elif self.rng.random() < 0.3 + 0.7 * self.sound.density:
-                self._add("power", bar, float(beat), 0.25, low, 0.75, "muted")
+        step = 0.5 if self.sound.density > 0.5 else 1.0
+        for place, beat in enumerate(np.arange(0, BEATS, step)):
+            accent = place == 0 or self.rng.random() < 0.5
+            pitch = low + (int(motif[(place + bar) % 8]) % 4 if accent and place else 0)
+            self._add("power", bar, float(beat), step, pitch, 0.95 if accent else 0.7, "" if accent else "muted")
 
     def _voice(self, bar: int, root: int, motif: np.ndarray) -> None:
         if bar % 4 != 3:

@@ -226,21 +226,24 @@ def drum_kit(machine: float, brightness: float, rng: np.random.Generator) -> dic
         return np.asarray(np.sin(angles).sum(0) / np.sqrt(count), np.float32)
 
     top = 5_000 + 5_500 * brightness
-    click = 0.35 * (1 - machine) + 0.1
-    kick = decay(swept(0.4, 160 + 90 * machine, 58 - 12 * machine, 0.03), 0.28 + 0.25 * machine)
-    kick[:400] += click * decay(noise(400 / SAMPLE_RATE, 1_500, top), 0.02)
-    body = decay(swept(0.3, 260, 185, 0.02), 0.16)
-    snare = 0.55 * body + decay(noise(0.3, 900 + 500 * machine, top), 0.2 + 0.05 * machine)
-    clap = decay(noise(0.3, 900, 4_500), 0.18)
-    metal = noise(0.12, 6_000, top + 2_000) + (1 - machine) * 0.5 * ring(0.12, 12, 4_000)
+    kick = decay(swept(0.4, 130 + 120 * machine, 62 - 16 * machine, 0.018 + 0.012 * machine), 0.3 + 0.25 * machine)
+    kick[:600] += (0.5 - 0.3 * machine) * decay(noise(600 / SAMPLE_RATE, 2_000, top), 0.02)
+    kick += 0.3 * (1 - machine) * decay(noise(0.4, 200, 900), 0.15)
+    # A snare drum: three modes of the head, the wires, and the body of the noise.
+    modes = ((188, 0.6, 0.3), (331, 0.4, 0.25), (476, 0.2, 0.2))
+    head = sum(level * decay(swept(0.35, 1.1 * mode, mode, 0.01), fall) for mode, level, fall in modes)
+    snare = head + 1.2 * decay(noise(0.35, 1_200, top), 0.28) + 0.6 * decay(noise(0.35, 400, 3_000), 0.12)
+    clap = decay(noise(0.35, 900, 4_500), 0.18)
+    metal = noise(0.14, 6_000, top + 2_000) + machine * 0.3 * ring(0.14, 12, 4_000)
     open_metal = noise(0.5, 5_500, top + 2_000)
+    wash = noise(1.6, 3_000, top) + 0.5 * decay(noise(1.6, 700, 4_000), 1.2)
     return {
         "kick": kick,
         "snare": np.asarray((1 - 0.5 * machine) * snare + 0.5 * machine * clap, np.float32),
         "hat": decay(metal, 0.05 + 0.04 * (1 - machine)),
         "open": decay(open_metal, 0.45),
-        "ride": decay(ring(0.9, 24, 2_500) * 0.6 + 0.25 * noise(0.9, 5_000, top), 0.9),
-        "crash": decay(ring(1.6, 40, 1_800) * 0.5 + noise(1.6, 2_500, top), 1.6),
+        "ride": decay(ring(0.9, 40, 2_500) * 0.15 + 0.5 * noise(0.9, 4_000, top), 0.9),
+        "crash": decay(wash, 2.0),
         "tom": decay(swept(0.45, 150, 95, 0.06), 0.4),
         "brush": decay(noise(0.25, 1_500, 6_000), 0.3) * 0.7,
     }

@@ -59,7 +59,7 @@ def _stem(part: str, notes: list[Note], sound: Sound, count: int, rng: np.random
         start = round(note.start_seconds * SAMPLE_RATE)
         end = min(count, start + len(samples))
         stem[start:end] += samples[: end - start] * np.float32(note.velocity)
-    return _amplify(part, stem, sound)
+    return _amplify(part, stem, sound, rng)
 
 
 def _note(part: str, note: Note, seconds: float, sound: Sound, rng: np.random.Generator) -> Samples:
@@ -87,11 +87,11 @@ def _note(part: str, note: Note, seconds: float, sound: Sound, rng: np.random.Ge
             return instruments.voice(frequency, seconds, bright, rng)
 
 
-def _amplify(part: str, stem: Samples, sound: Sound) -> Samples:
+def _amplify(part: str, stem: Samples, sound: Sound, rng: np.random.Generator) -> Samples:
     bright = sound.brightness
     match part:
         case "power":
-            return _amplifier(stem, sound.distortion, bright)
+            return _amplifier(stem, sound.distortion, bright, rng)
         case "strings":  # a body's resonances, and the dull top of a section heard from the hall
             return _equalise(
                 stem,
@@ -138,12 +138,14 @@ def _equalise(
     return np.fft.irfft(spectrum, length)[: len(stem)].astype(np.float32)
 
 
-def _amplifier(stem: Samples, distortion: float, brightness: float) -> Samples:
+def _amplifier(stem: Samples, distortion: float, brightness: float, rng: np.random.Generator) -> Samples:
     """A valve amplifier and its cabinet: band-limited before the clipping, so that it does not alias, and after it."""
-    stem = _equalise(stem, (110, 12), low_pass=3_500, peaks=((900, 1.0, 1.0),))
-    drive = stem / max(1e-6, float(np.sqrt(np.mean(stem**2)))) * (0.3 + 8 * distortion**2)
+    # The hum and hiss of a real amplifier, which its gain lifts between the notes, is half of what "loud" sounds like.
+    stem = stem + rng.normal(0, 0.025, len(stem)).astype(np.float32)
+    stem = _equalise(stem, (110, 12), low_pass=5_000, peaks=((900, 1.0, 1.0),))
+    drive = stem / max(1e-6, float(np.sqrt(np.mean(stem**2)))) * (0.3 + 14 * distortion**2)
     clipped = np.tanh(drive + 0.15) - np.tanh(np.float32(0.15))
-    cabinet = ((110, 0.5, 0.8), (2_400, 0.5, 1.2), (400, 0.6, -0.4 * distortion))
+    cabinet = ((110, 0.5, 0.8), (2_800, 0.6, 1.5 * brightness), (700, 1.0, -0.45 * distortion))
     return _equalise(clipped.astype(np.float32), (85, 12), low_pass=3_600 + 1_800 * brightness, peaks=cabinet)
 
 
@@ -166,10 +168,13 @@ def _master(mix: Samples, sound: Sound, rng: np.random.Generator) -> Samples:
     room = rng.normal(0, 1, tail) * np.exp(-6.9 * np.arange(tail) / tail)
     spectrum = np.fft.rfft(room, length) / (1 + (at / 3_500) ** 2)
     spectrum *= (0.02 + 0.9 * sound.reverb**1.5) / np.sqrt(np.sum(room**2))
+    # Whatever has a microphone in front of it also has a small, bright room around it.
+    near = rng.normal(0, 1, tail) * np.exp(-np.arange(tail) / (0.06 * SAMPLE_RATE))
+    spectrum += 0.7 * (1 - sound.machine) * np.fft.rfft(near, length) / (1 + (at / 6_000) ** 2) / np.sqrt(np.sum(near**2))
     tilt = (np.maximum(at, 60) / 1_000) ** (0.5 * (sound.brightness - 0.5))
     mixed = np.fft.irfft(np.fft.rfft(mix, length) * (1 + spectrum) * tilt, length)[: len(mix)]
     mixed /= max(1e-6, float(np.sqrt(np.mean(mixed**2))))
-    push = 0.25 + 0.35 * sound.drums + 0.5 * sound.distortion
+    push = 0.1 + 0.15 * sound.drums + 0.15 * sound.distortion
     limited = np.tanh(push * mixed).astype(np.float32)
     ends = instruments.envelope(len(limited), 0.01, 0.4)
     return np.asarray(limited * ends / max(1e-6, float(np.abs(limited).max())), np.float32)
