@@ -1,0 +1,240 @@
+"""The hybrid: ALS where there are listeners, the content prior where there are none, the crossfade in between.
+
+    score(u, t) = gain(t) * (x(u) · taste(t) + (1 - w(t)) * (affinity * log(1 + c(u, t)) + profile * s(u, t)))
+
+x is the user's taste vector, c(u, t) the number of tracks by t's artists that u listened to, s(u, t) the mean likeness
+of t's sound to what u listened to. Both are corrections of the prior and leave with it as listeners come. How all of it
+is weighed is chosen on validation (`hybrid_choices`).
+
+Shapes: U users, T tracks, F factors, A artists, E features of the sound profile, B asked for, k answers each.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..audio.errors import DataError, LibraryError
+from .als import ALS, ALSOptions, because, fold_in
+from .catalogue import Catalogue
+from .crossfade import Crossfade
+from .history import History, nearest, rank
+from .hybrid_choices import HYBRID_ALS, PROFILE_FEATURES, Choices, artist_counts, choose
+from .listens import Listens
+from .prior import ContentPrior, PriorOptions
+from .recommender import Answers, Ids, Scores
+from .storage import load_model, save_model
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+
+class Hybrid:
+    """Recommends warm and cold tracks in one list."""
+
+    name = "hybrid"
+
+    def __init__(
+        self,
+        catalogue: Catalogue | None = None,
+        *,
+        als: ALSOptions | None = None,
+        choices: Choices | None = None,
+        seed: int = 0,
+    ) -> None:
+        """`choices` None: they are made on a validation part of the listens, at the cost of a second ALS fit."""
+        self._catalogue = catalogue
+        self.als = ALS(als or HYBRID_ALS)
+        self.seed = seed
+        self._given = choices
+        self.figures: dict[str, float] = {}
+        """what was measured on validation; empty where the choices were given or there was too little to measure"""
+
+    def fit(self, listens: Listens) -> Self:
+        catalogue = self._catalogue
+        if catalogue is None or len(catalogue) != listens.track_count:
+            known = "no catalogue" if catalogue is None else f"a catalogue of {len(catalogue)}"
+            raise DataError(f"hybrid: {known} for listens on {listens.track_count} tracks")
+        if self._given is None:
+            self.choices, self.figures = choose(listens, catalogue, self.als.options, np.random.default_rng(self.seed))
+        else:
+            self.choices = self._given
+        self.als.fit(listens)
+        self.listeners = listens.listeners
+        warm = self.als.history.warm_tracks
+        self.prior = ContentPrior(self.choices.prior).fit(self.als.track_factors, warm, catalogue)
+        self.artists: csr_matrix = catalogue.artist_matrix
+        """[T, A]"""
+        self.taste: Scores = self.choices.crossfade.taste(
+            self.als.track_factors, self.prior.of_catalogue, self.listeners
+        )
+        """[T, F] crossfaded taste vectors, raw"""
+        self.sound: Scores = self.prior.heard_features[:, :PROFILE_FEATURES]
+        """[T, E]"""
+        self.known: NDArray[np.bool_] = warm | self.prior.knows(catalogue.has_sound, self.artists)
+        """[T] whether there is anything to place the track by; the others are never recommended"""
+        return self
+
+    @property
+    def history(self) -> History:
+        return self.als.history
+
+    @property
+    def weights(self) -> Scores:
+        """[T] w of the crossfade."""
+        return self.choices.crossfade.weights(self.listeners)
+
+    def recommend(
+        self,
+        user_rows: Ids,
+        k: int,
+        *,
+        allow_seen: bool = False,
+        candidates: NDArray[np.bool_] | None = None,
+    ) -> Answers:
+        """See `Recommender.recommend`."""
+        return self.history.recommend(
+            lambda rows: self.scores(self.als.user_factors[rows], self.history.liked[rows]),
+            user_rows,
+            k,
+            allow_seen=allow_seen,
+            candidates=candidates,
+        )
+
+    def recommend_from(
+        self,
+        heard: csr_matrix,
+        k: int,
+        *,
+        allow_seen: bool = False,
+        candidates: NDArray[np.bool_] | None = None,
+    ) -> Answers:
+        """The k best for B users the model never met, each known by a row of confidences `heard` [B, T].
+
+        The tracks may be cold: a user is known by what is predicted of them, too.
+        """
+        vectors = self.fold_in(heard)
+        liked = heard.maximum(0).tocsr()
+        liked.eliminate_zeros()
+        met = np.diff(liked.indptr) > 0
+
+        def score(start: int, stop: int) -> Scores:
+            cells = self.scores(vectors[start:stop], liked[start:stop])
+            cells[~met[start:stop]] = self.history.popularity
+            return cells
+
+        seen = None if allow_seen else heard
+        return rank(score, heard.shape[0], k, len(self.taste), seen=seen, candidates=candidates)
+
+    def scores(self, user_vectors: Scores, liked: csr_matrix) -> Scores:
+        """[B, F] taste vectors and [B, T] positive confidences -> [B, T] scores."""
+        cells = np.asarray(user_vectors @ self.taste.T, np.float32)
+        left = 1 - self.weights
+        if self.choices.affinity:
+            shared = artist_counts(liked, self.artists)
+            users = np.repeat(np.arange(len(cells)), np.diff(shared.indptr))
+            cells[users, shared.indices] += self.choices.affinity * left[shared.indices] * shared.data
+        if self.choices.profile and self.sound.shape[1]:
+            cells += self.choices.profile * (sound_profiles(liked, self.sound) @ (self.sound * left[:, None]).T)
+        cells *= self.choices.crossfade.gains(self.listeners)
+        cells[:, ~self.known] = -np.inf
+        return cells
+
+    def fold_in(self, heard: csr_matrix) -> Scores:
+        """[B, F] taste vectors of users known by their listens `heard` [B, T]."""
+        return fold_in(heard, self.taste, self.als.options)
+
+    def similar(self, track_rows: Ids, k: int) -> Answers:
+        """By the cosine of crossfaded taste; `hybrid_index` blends it with sound."""
+        return nearest(np.where(self.known[:, None], self.taste, 0), track_rows, k)
+
+    def because(self, user_rows: Ids, track_rows: Ids) -> Ids:
+        """See `ALS.because`, by crossfaded taste: a cold track has its reasons, too."""
+        return self.because_of(self.history.liked[np.asarray(user_rows)], track_rows)
+
+    def because_of(self, liked: csr_matrix, track_rows: Ids) -> Ids:
+        """The same for users known by their positive confidences [B, T]."""
+        return because(liked, track_rows, self.taste, self.als.options)
+
+    def with_tracks(self, catalogue: Catalogue) -> Hybrid:
+        """This model with more tracks behind its own, as cold ones; nothing is trained. This model stays as it is."""
+        from copy import copy
+
+        from scipy.sparse import csr_matrix, vstack
+
+        if not len(catalogue):
+            return self
+        artists = self.prior.artist_rows(catalogue.artists)
+        sound = catalogue.sound
+        width = self.prior.sound_width
+        if width and not catalogue.has_sound.any():
+            sound = np.zeros((len(catalogue), width), np.float32)
+        genres = catalogue.genre_probabilities if len(catalogue.genre_probabilities) else None
+        longer = copy(self)
+        longer.als = copy(self.als)
+        count = len(self.taste) + len(catalogue)
+        heard = self.history.heard
+        heard = csr_matrix((heard.data, heard.indices, heard.indptr), shape=(heard.shape[0], count))
+        nobody = np.full(len(catalogue), -np.inf, np.float32)
+        longer.als.history = History(heard, np.concatenate([self.history.popularity, nobody]))
+        longer.taste = np.vstack([self.taste, self.prior.predict(sound, artists, genres)])
+        longer.listeners = np.concatenate([self.listeners, np.zeros(len(catalogue), self.listeners.dtype)])
+        features = self.prior.features(sound, genres)[:, : self.sound.shape[1]]
+        longer.sound = np.vstack([self.sound, features])
+        longer.artists = vstack([self.artists, artists]).tocsr()
+        heard_now = np.any(sound != 0, axis=1)
+        longer.known = np.concatenate([self.known, self.prior.knows(heard_now, artists)])
+        return longer
+
+    def save(self, folder: Path) -> None:
+        self.als.save(folder)
+        arrays = {
+            "taste": self.taste,
+            "listeners": self.listeners,
+            "sound": self.sound,
+            "known": self.known,
+            "track_artists_indptr": self.artists.indptr.astype(np.int64),
+            "track_artists_indices": self.artists.indices.astype(np.int32),
+            **{f"prior_{name}": array for name, array in self.prior.arrays().items()},
+        }
+        facts = {"choices": asdict(self.choices), "prior": self.prior.facts(), "figures": self.figures}
+        save_model(folder, self.name, arrays, facts=facts)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        from scipy.sparse import csr_matrix
+
+        arrays, header = load_model(folder, cls.name)
+        facts = header["facts"]
+        try:
+            choices = Choices.from_facts(facts["choices"])
+        except TypeError as error:
+            raise LibraryError(
+                f"{folder / 'hybrid.json'}: unknown choices ({error}); saved by a newer program?"
+            ) from None
+        model = cls(choices=choices)
+        model.choices, model.figures = choices, facts["figures"]
+        model.als = ALS.load(folder)
+        model.taste, model.listeners = arrays["taste"], arrays["listeners"]
+        model.sound, model.known = arrays["sound"], arrays["known"]
+        prior = {name.removeprefix("prior_"): array for name, array in arrays.items() if name.startswith("prior_")}
+        model.prior = ContentPrior.from_arrays(prior, facts["prior"], choices.prior)
+        indices = arrays["track_artists_indices"]
+        parts = (np.ones(len(indices), np.float32), indices, arrays["track_artists_indptr"])
+        model.artists = csr_matrix(parts, shape=(len(model.taste), len(model.prior.artist_names)))
+        return model
+
+
+def sound_profiles(liked: csr_matrix, sound: Scores) -> Scores:
+    """[B, E] mean features of what each of B users listened to; zeros for nobody."""
+    counts = np.maximum(np.diff(liked.indptr), 1).astype(np.float32)
+    once = liked.copy()
+    once.data = np.ones_like(once.data)
+    return np.asarray((once @ sound) / counts[:, None], np.float32)
+
+
+__all__ = ["Crossfade", "Hybrid", "PriorOptions", "sound_profiles"]
