@@ -26,7 +26,7 @@ from .storage import load_model, load_options, save_model
 @dataclass(frozen=True)
 class BPROptions:
     factors: int = 64
-    learning_rate: float = 0.05
+    learning_rate: float = 0.1
     regularization: float = 0.01
     iterations: int = 100
     seed: int | None = 0

@@ -90,6 +90,17 @@ class History:
         parts = (arrays["heard_weights"], arrays["heard_tracks"], arrays["heard_indptr"])
         return cls(csr_matrix(parts, shape=shape), arrays["popularity"])
 
+    def heard_by(self, user_rows: Ids) -> csr_matrix:
+        """[B, T] the confidences of some users; nothing for a row of -1."""
+        from scipy.sparse import csr_matrix
+
+        known = user_rows >= 0
+        heard = self.heard[user_rows[known]]
+        counts = np.zeros(len(known), np.int64)
+        counts[known] = np.diff(heard.indptr)
+        ends = np.concatenate([[0], np.cumsum(counts)])
+        return csr_matrix((heard.data, heard.indices, ends), shape=(len(known), heard.shape[1]))
+
     def recommend(
         self,
         score: Score,
@@ -107,10 +118,7 @@ class History:
         rows = np.asarray(user_rows)
         known = rows >= 0
         known[known] = (self.warm_users if personal is None else personal)[rows[known]]
-        seen = None
-        if not allow_seen:
-            heard = self.heard[np.maximum(rows, 0)]
-            seen = heard if (rows >= 0).all() else heard.multiply((rows >= 0)[:, None]).tocsr()
+        seen = None if allow_seen else self.heard_by(rows)
 
         def part(start: int, stop: int) -> Scores:
             scores = np.empty((stop - start, len(self.popularity)), np.float32)
