@@ -43,7 +43,7 @@ class Scorer(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class _Arrays:
+class ArrayFields:
     """A frozen dataclass whose fields are all arrays."""
 
     def arrays(self) -> Arrays:
@@ -58,7 +58,7 @@ class _Arrays:
 
 
 @dataclass(frozen=True, eq=False)
-class Linear(_Arrays):
+class Linear(ArrayFields):
     """Scores `x @ weights + bias`: logistic regression, linear SVM, discriminant analysis, ridge."""
 
     kind: ClassVar[str] = "linear"
@@ -72,7 +72,7 @@ class Linear(_Arrays):
 
 
 @dataclass(frozen=True, eq=False)
-class Kernel(_Arrays):
+class Kernel(ArrayFields):
     """Scores `exp(-gamma |x - p|²) @ weights + bias`: an SVM with an RBF kernel for each class against the rest."""
 
     kind: ClassVar[str] = "kernel"
@@ -90,7 +90,7 @@ class Kernel(_Arrays):
 
 
 @dataclass(frozen=True, eq=False)
-class Neighbours(_Arrays):
+class Neighbours(ArrayFields):
     """Scores the log share of each class among the nearest prototypes."""
 
     kind: ClassVar[str] = "neighbours"
@@ -108,7 +108,7 @@ class Neighbours(_Arrays):
 
 
 @dataclass(frozen=True, eq=False)
-class Trees(_Arrays):
+class Trees(ArrayFields):
     """Scores from decision trees, all nodes in one table: a forest's log shares, or the sum of boosted trees."""
 
     kind: ClassVar[str] = "trees"
@@ -175,7 +175,7 @@ def fit_logistic(features: Floats, targets: Targets, *, c: float = 1.0, seed: in
     make = _sklearn("linear_model").LogisticRegression
     options = {"C": c, "max_iter": 2000, "class_weight": "balanced", "random_state": seed}
     features = np.asarray(features, np.float64)
-    if _one_label(targets) and targets.shape[1] > 2:
+    if has_one_label(targets) and targets.shape[1] > 2:
         found = make(**options).fit(features, targets.argmax(axis=1))
         return Linear(found.coef_.T.astype(np.float32), found.intercept_.astype(np.float32))
     each = [make(**options).fit(features, column) for column in targets.T]
@@ -243,7 +243,7 @@ def fit_forest(features: Floats, targets: Targets, *, trees: int = 300, leaf: in
     """A random forest."""
     make = _sklearn("ensemble").RandomForestClassifier
     options = {"n_estimators": trees, "min_samples_leaf": leaf, "random_state": seed, "n_jobs": 1}
-    one_label = _one_label(targets)
+    one_label = has_one_label(targets)
     found = make(**options, class_weight="balanced" if one_label else None)
     found.fit(np.asarray(features, np.float32), targets.argmax(axis=1) if one_label else targets)
 
@@ -279,7 +279,7 @@ def fit_boosting(
     trees: list[Any] = []
     columns: list[int] = []
     start: Floats = np.zeros(count, np.float32)
-    if _one_label(targets) and count > 2:
+    if has_one_label(targets) and count > 2:
         found = make(**options).fit(features, targets.argmax(axis=1))
         start = np.log(np.maximum(found.init_.class_prior_, 1e-9)).astype(np.float32)
         for stage in found.estimators_:
@@ -328,6 +328,6 @@ def _flattened(trees: list[Any], values: Callable[[Any, int], NDArray[Any]], sta
     )
 
 
-def _one_label(targets: Targets) -> bool:
+def has_one_label(targets: Targets) -> bool:
     """Whether every track has exactly one class, and every class a track."""
     return bool((targets.sum(axis=1) == 1).all() and targets.any(axis=0).all())

@@ -34,7 +34,6 @@ SPLIT_NAMES = {
 }
 FMA_SUBSETS = ("small", "medium", "large", "full")
 """each contains the ones before it"""
-PARENT_SEPARATOR = " > "
 
 _BETWEEN_GENRES = re.compile(r"\s*[|;]\s*")
 _BETWEEN_ARTISTS = re.compile(r"\s*(?:[,;|&/]|\b(?:feat|ft|featuring|vs)\b\.?)\s*", re.IGNORECASE)

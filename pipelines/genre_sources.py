@@ -1,0 +1,193 @@
+"""What a genre model hears of a file, by the name of the source, with a cache.
+
+    descriptors          librosa's numbers of the middle 30 seconds
+    log-mel              spectrogram windows for the CNN
+    musicnn-msd          embedding (200) and tag logits (50) of each window; so musicnn-mtt
+    hub:NAME[@LAYER]     an audio model of transformers, by name or local folder
+
+Shapes: W windows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..audio import descriptors
+from ..audio.decoding import Recording
+from ..audio.errors import AudioError, LibraryError
+from ..audio.log_mel import LogMel
+from ..audio.windows import SILENCE, Grid, excerpts
+from ..models.encoder import Encoder, Tagger
+from ..models.genre_model import GenreModel
+from ..models.musicnn import Corpus, MusiCNN
+
+Floats = NDArray[np.float32]
+
+DESCRIPTOR_SECONDS = 30
+PATCH_FRAMES = 230
+"""of the CNN: 3.7 s at 62.5 frames a second (Won et al. 2020, short-chunk CNN)"""
+PATCH = LogMel()
+HUB = "hub:"
+_VERSIONS = {"descriptors": 1, "log-mel": 1, "musicnn-msd": 1, "musicnn-mtt": 1}
+"""raised when what a source says changes, so that an old cache is not believed"""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What `classify --model` says of one file."""
+
+    genres: list[tuple[str, float]]
+    """(genre, probability), best first"""
+    confident: bool
+
+
+def hear(path: Path, source: str) -> Floats:
+    """What one source says of a file: [W, …]. Raises AudioError."""
+    if source == "descriptors":
+        return _descriptors(path)
+    if source == "log-mel":
+        return _patches(path)
+    encoder = encoder_named(source)
+    parts = []
+    with Recording(path, encoder.sample_rate) as recording:
+        for excerpt in excerpts(recording, Grid(encoder.window_samples, encoder.hop_samples)):
+            if isinstance(encoder, Tagger):
+                parts.append(np.concatenate(encoder.embed_and_tag(excerpt.windows), axis=1))
+            else:
+                parts.append(encoder.embed(excerpt.windows))
+    return np.concatenate(parts).astype(np.float32)
+
+
+@lru_cache(maxsize=4)
+def encoder_named(source: str) -> Encoder | MusiCNN:
+    """The encoder behind a source; one thread each, since files are heard side by side."""
+    corpus = source.removeprefix("musicnn-")
+    if source.startswith("musicnn-") and corpus in {str(member) for member in Corpus}:
+        return MusiCNN(Corpus(corpus), threads=1)
+    if source.startswith(HUB):
+        from ..models.hub_encoders import HubEncoder
+
+        name, _, layer = source.removeprefix(HUB).partition("@")
+        return HubEncoder.open(name, layer=int(layer) if layer else None)
+    raise LibraryError(f"source {source!r}: not known; the model may come from a newer version")
+
+
+def _descriptors(path: Path) -> Floats:
+    with Recording(path, descriptors.SAMPLE_RATE) as recording:
+        wanted = DESCRIPTOR_SECONDS * descriptors.SAMPLE_RATE
+        start = max(0, round(recording.duration_seconds * descriptors.SAMPLE_RATE) - wanted) // 2
+        samples = recording.clip(start, wanted).samples
+        if np.abs(samples).max(initial=0) < SILENCE:
+            samples = recording.clip(0, wanted).samples
+    if len(samples) == 0 or np.abs(samples).max() < SILENCE:
+        raise AudioError("silent" if len(samples) else "too short")
+    return descriptors.descriptors(samples)[None]
+
+
+def _patches(path: Path) -> Floats:
+    length = (PATCH_FRAMES - 1) * PATCH.hop_samples + PATCH.fft_samples
+    with Recording(path, PATCH.sample_rate) as recording:
+        found = [PATCH(part.windows) for part in excerpts(recording, Grid(length, PATCH_FRAMES * PATCH.hop_samples))]
+    return np.concatenate(found).astype(np.float32)
+
+
+def answer(model: GenreModel, path: Path) -> Answer:
+    """The genres of one file by a trained model. Raises AudioError.
+
+    >>> answer(GenreModel.load(folder), Path("song.mp3")).genres[0]  # doctest: +SKIP
+    ('jazz', 0.93)
+    """
+    probabilities = model.predict({source: [hear(path, source)] for source in model.sources})[0]
+    return Answer(model.ranked(probabilities), model.confident(probabilities))
+
+
+def default_cache() -> Path:
+    """Where features are kept between runs: $XDG_CACHE_HOME/crossfade, else ~/.cache/crossfade."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "crossfade" / "features"
+
+
+def sample_rate(source: str) -> int:
+    """Hz at which a source listens."""
+    if source == "descriptors":
+        return descriptors.SAMPLE_RATE
+    return PATCH.sample_rate if source == "log-mel" else encoder_named(source).sample_rate
+
+
+@dataclass
+class FeatureCache:
+    """Features by the content of the file, so that a renamed file is not heard twice and a changed one is."""
+
+    folder: Path = field(default_factory=default_cache)
+
+    def path(self, content: str, source: str) -> Path:
+        safe = source if source in _VERSIONS else "hub-" + hashlib.sha256(source.encode()).hexdigest()[:16]
+        return self.folder / f"{safe}.{_VERSIONS.get(source, 1)}" / content[:2] / f"{content}.npy"
+
+    def get(self, content: str, source: str) -> Floats | None:
+        try:
+            return np.asarray(np.load(self.path(content, source), allow_pickle=False), np.float32)
+        except (OSError, ValueError, EOFError):
+            return None
+
+    def put(self, content: str, source: str, windows: Floats) -> None:
+        path = self.path(content, source)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+            np.save(file, windows.astype(np.float16) if source == "log-mel" else windows)
+        Path(file.name).replace(path)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was heard of one file, or why it was not."""
+
+    row: int
+    content: str
+    windows: dict[str, Floats]
+    reason: str = ""
+
+
+def hear_all(
+    paths: Sequence[Path], sources: Sequence[str], cache: FeatureCache, *, workers: int | None = None
+) -> Iterator[Found]:
+    """Every file through every source, in order; a file that cannot be heard comes with a reason.
+
+    What was heard stays in the cache, so that an interrupted run carries on where it stopped.
+    """
+    work = partial(_hear_one, sources=tuple(sources), cache=cache)
+    # Threads: decoding, FFTs and networks run outside the interpreter's lock, and nothing has to be started twice.
+    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+        try:
+            yield from pool.map(work, range(len(paths)), paths)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _hear_one(row: int, path: Path, sources: tuple[str, ...], cache: FeatureCache) -> Found:
+    try:
+        with path.open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        return Found(row, "", {}, f"not readable: {error.strerror}")
+    windows = {}
+    for source in sources:
+        found = cache.get(content, source)
+        if found is None:
+            try:
+                found = hear(path, source)
+            except AudioError as error:
+                return Found(row, content, {}, error.reason)
+            cache.put(content, source, found)
+        windows[source] = found
+    return Found(row, content, windows)
