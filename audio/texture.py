@@ -1,0 +1,57 @@
+"""Does it sound like music at all? Three measures of a spectrogram that speech, single calls, tones and noise fail.
+
+Saunders, "Real-time discrimination of broadcast speech/music" (ICASSP 1996) and Scheirer & Slaney (ICASSP 1997) are
+where the share of low-energy frames comes from. The limits below were set on sounds made in code (noise, tones,
+chirps, clicks, speech-like syllables: `tests/sounds.py`), not on recordings.
+
+Shapes: W windows, F frames, M mel bands.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .log_mel import LogMel
+
+Floats = NDArray[np.float32]
+
+MOST_GAPS = 0.35
+LEAST_OCCUPANCY = 0.3
+LEAST_CHANGE_DB = 1.5
+_FLOOR = 1e-10
+
+
+@dataclass(frozen=True)
+class Texture:
+    """What a spectrogram looks like from afar."""
+
+    gaps: float
+    """share of frames with less than half the amplitude of the second around them; pauses between words or calls"""
+    occupancy: float
+    """share of the time-frequency plane within 50 dB of its peak; low for tones and calls"""
+    change_db: float
+    """how much a band's level moves within a window, over steps of about a quarter second; low for steady noise"""
+
+    @property
+    def musical(self) -> bool:
+        return self.gaps <= MOST_GAPS and self.occupancy >= LEAST_OCCUPANCY and self.change_db >= LEAST_CHANGE_DB
+
+
+def texture(log_mel: Floats, options: LogMel) -> Texture:
+    """The texture of a track's windows. Shape: [W, F, M]"""
+    power = (10**log_mel - 1) / options.compression
+    amplitude = np.sqrt(power.sum(axis=2))
+    frame_rate = options.sample_rate / options.hop_samples
+    around = np.ones(round(frame_rate)) / round(frame_rate)
+    local = np.stack([np.convolve(row, around, "same") for row in amplitude])
+    level = 10 * np.log10(power + _FLOOR)
+    step = round(0.27 * frame_rate)
+    steps = power.shape[1] // step
+    coarse = power[:, : steps * step].reshape(len(power), steps, step, -1).mean(axis=2)
+    moved = (10 * np.log10(coarse + _FLOOR)).std(axis=1).mean(axis=0)
+    return Texture(
+        float(np.mean(amplitude < 0.5 * local)), float(np.mean(level > level.max() - 50)), float(np.median(moved))
+    )

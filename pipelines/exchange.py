@@ -1,0 +1,74 @@
+"""Exchange: precomputed vectors in, everything the library knows of sound out, as Parquet."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from ..audio.errors import DataError
+from .library import Library
+
+
+def import_vectors(library: Library, path: Path, name: str) -> tuple[int, int]:
+    """Parquet of `track_id` and one list column, or `track_id` and numeric columns; (tracks, dimensions).
+
+    Raises DataError naming file and column.
+    """
+    try:
+        frame = pl.read_parquet(path)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise DataError(f"{path}: not readable as Parquet: {str(error).splitlines()[0]}") from error
+    if "track_id" not in frame.columns:
+        raise DataError(f"{path}: no column track_id among {', '.join(frame.columns)}")
+    track_ids = frame["track_id"].cast(pl.String)
+    if track_ids.null_count():
+        raise DataError(f"{path}: {track_ids.null_count()} rows without track_id")
+    if repeated := track_ids.filter(track_ids.is_duplicated()).unique().to_list():
+        raise DataError(f"{path}: track_id {repeated[0]} is there more than once")
+    lists = [column for column, kind in frame.schema.items() if isinstance(kind, pl.List | pl.Array)]
+    numbers = [column for column, kind in frame.schema.items() if kind.is_numeric() and column != "track_id"]
+    if len(lists) == 1:
+        vectors = _stacked(path, frame[lists[0]])
+    elif not lists and numbers:
+        vectors = frame.select(numbers).cast(pl.Float32).fill_null(float("nan")).to_numpy()
+    else:
+        raise DataError(f"{path}: needs one list column or numeric columns beside track_id, has {_kinds(frame)}")
+    try:
+        library.add_vectors(name, track_ids.to_list(), vectors)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+    return vectors.shape
+
+
+def _stacked(path: Path, column: pl.Series) -> np.ndarray:
+    lengths = column.list.len() if isinstance(column.dtype, pl.List) else pl.Series([1])
+    if column.null_count() or lengths.n_unique() != 1:
+        raise DataError(f"{path}: column {column.name}: vectors are missing or of different lengths")
+    return np.asarray(column.to_list(), np.float32)
+
+
+def _kinds(frame: pl.DataFrame) -> str:
+    return ", ".join(f"{name} ({kind})" for name, kind in frame.schema.items())
+
+
+def export(library: Library, folder: Path) -> dict[str, int]:
+    """Writes tracks, embeddings, genres and imported vectors as Parquet files; rows by file name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tracks = library.tracks()
+    tables = {"tracks": tracks}
+    for name in library.sounds():
+        catalogue = library.catalogue(name)
+        vectors = pl.Series("vector", list(catalogue.sound), dtype=pl.List(pl.Float32))
+        known = pl.DataFrame({"track_id": tracks["track_id"], "vector": vectors}).filter(pl.Series(catalogue.has_sound))
+        tables["embeddings" if name == "encoder" else f"vectors_{name}"] = known
+        if name == "encoder":
+            genres = pl.DataFrame(catalogue.genre_probabilities, schema=json.loads(library.about("genres") or "[]"))
+            tables["genres"] = genres.insert_column(0, tracks["track_id"]).filter(pl.Series(catalogue.has_sound))
+    for name, table in tables.items():
+        new = folder / f"{name}.parquet.new"
+        table.write_parquet(new)
+        new.replace(folder / f"{name}.parquet")
+    return {name: len(table) for name, table in tables.items()}

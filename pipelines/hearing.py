@@ -1,0 +1,125 @@
+"""Hearing one file: decode, windows, both taggers, descriptors.
+
+Shapes: W windows, D dimensions of the embedding, K genres.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ..audio.decoding import Recording
+from ..audio.key import chroma, key_name
+from ..audio.loudness import block_powers, integrated_lufs
+from ..audio.tempo import pulse, tempo_bpm
+from ..audio.texture import Texture, texture
+from ..audio.windows import PLACES, Grid, excerpts
+from ..models.encoder import Floats
+from ..models.genres import GENRES, Tagging, moods, name
+from ..models.musicnn import Corpus, MusiCNN
+
+
+@dataclass(frozen=True)
+class Description:
+    """What can be said of a track in words and numbers, besides its genres."""
+
+    confident: bool
+    moods: list[str]
+    tempo_bpm: float | None
+    key: str | None
+    loudness_lufs: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class Heard:
+    """A track as it was heard."""
+
+    duration_seconds: float
+    embedding: Floats
+    """[D] mean over the windows"""
+    genres: Floats
+    """[K] probabilities of `GENRES`"""
+    description: Description
+
+    def ranked_genres(self) -> list[dict[str, Any]]:
+        """`{"genre", "probability"}`, best first."""
+        order = np.argsort(-self.genres, kind="stable")
+        return [{"genre": GENRES[k], "probability": round(float(self.genres[k]), 4)} for k in order]
+
+    def record(self) -> dict[str, Any]:
+        """The fields that `crossfade classify` prints after the path."""
+        return {
+            "duration_seconds": round(self.duration_seconds, 3),
+            "genres": self.ranked_genres(),
+            **asdict(self.description),
+        }
+
+
+@dataclass(frozen=True)
+class Ear:
+    """Hears files with the default encoder. `threads`: cores for one file, None for all; `every`: hear all windows."""
+
+    threads: int | None = None
+    every: bool = False
+
+    @cached_property
+    def encoder(self) -> MusiCNN:
+        """What embeddings come from."""
+        return MusiCNN(Corpus.MSD, self.threads)
+
+    @cached_property
+    def _second(self) -> MusiCNN:
+        """Knows classical, choirs and opera; hears at most three windows."""
+        return MusiCNN(Corpus.MTT, self.threads)
+
+    def hear(self, path: str | os.PathLike[str]) -> Heard:
+        """Raises AudioError, whose reason is what `crossfade failures` prints."""
+        encoder = self.encoder
+        mel = encoder.log_mel
+        frame_rate = mel.sample_rate / mel.hop_samples
+        embeddings, logits, kept, textures, powers = [], [], [], [], []
+        pulses, pitches = np.zeros(1), np.zeros(12)
+        with Recording(path, encoder.sample_rate) as recording:
+            grid = Grid(encoder.window_samples, encoder.hop_samples)
+            for excerpt in excerpts(recording, grid, every=self.every):
+                log_mel = mel(excerpt.windows)
+                found, tags = encoder.from_log_mel(log_mel)
+                embeddings.append(found)
+                logits.append(tags)
+                kept.append(_thinned(log_mel))
+                textures.append(texture(log_mel, mel))
+                powers.append(block_powers(excerpt.clip))
+                pulses = pulses + pulse(log_mel, frame_rate)
+                pitches += chroma(excerpt.clip)
+            duration_seconds = recording.duration_seconds
+        second = self._second
+        msd = Tagging(encoder.tags, np.concatenate(logits) - encoder.prior)
+        mtt = Tagging(second.tags, second.from_log_mel(_thinned(np.concatenate(kept)))[1] - second.prior)
+        naming = name(msd, mtt)
+        tempo = tempo_bpm(pulses, frame_rate)
+        loudness = integrated_lufs(np.concatenate(powers))
+        description = Description(
+            naming.confident and _mean(textures).musical,
+            moods(msd, mtt),
+            None if tempo is None else round(tempo, 1),
+            key_name(pitches),
+            None if loudness is None else round(loudness, 1),
+        )
+        embedding = np.concatenate(embeddings).mean(axis=0)
+        return Heard(duration_seconds, embedding, naming.probabilities, description)
+
+
+def _thinned(windows: Floats) -> Floats:
+    """At most three windows, where a track's default excerpts lie. Shape: [W, …] -> [≤ 3, …]"""
+    if len(windows) <= len(PLACES):
+        return windows
+    return windows[[int(place * len(windows)) for place in PLACES]]
+
+
+def _mean(textures: list[Texture]) -> Texture:
+    columns = np.array([[one.gaps, one.occupancy, one.change_db] for one in textures])
+    return Texture(*(float(value) for value in columns.mean(axis=0)))

@@ -1,0 +1,156 @@
+"""Similar tracks: the nearest of a library to one of its tracks, or to any audio file.
+
+Shapes: T tracks, D dimensions.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..audio.errors import LibraryError, UsageError
+from ..models.catalogue import COLLECTIVE_ARTISTS
+from ..models.encoder import Floats
+from .embedding import content_hash
+from .hearing import Ear
+from .library import Library
+
+_SAME_COSINE = 1 - 1e-5
+_SAME_SECONDS = 0.1
+"""two tracks this near in sound and length are the same audio in different files"""
+
+
+@dataclass(frozen=True, eq=False)
+class Query:
+    """What is asked for, and how to know it among the answers."""
+
+    vector: Floats
+    """[D]"""
+    track_id: str | None = None
+    content_hash: str | None = None
+    duration_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """One answer."""
+
+    track_id: str
+    path: str | None
+    artist: str | None
+    title: str | None
+    score: float
+    """cosine, -1 … 1"""
+
+
+def ask(library: Library, wanted: str, *, sound: str | None = None) -> Query:
+    """A track_id of the library, else an audio file, which need not be in it. The track_id wins.
+
+    Raises UsageError where it is neither, AudioError where the file can't be heard.
+    """
+    path = Path(wanted)
+    where, parameter = "track_id = ?", wanted.encode("utf-8", "backslashreplace").decode()
+    sql = (
+        "SELECT track_id, content_hash, duration_seconds, embedding, vector FROM tracks LEFT JOIN heard "
+        "USING (content_hash) LEFT JOIN vectors ON vectors.track_row = tracks.track_row AND name = ? WHERE "
+    )
+    imported = _sound_name(library, sound)
+    rows = library.query(sql + where, (imported, parameter))
+    if not rows and path.is_file():
+        digest = content_hash(path)
+        rows = library.query(sql + "content_hash = ? LIMIT 1", (imported, digest)) if imported == "encoder" else []
+        if not rows:
+            _only_encoder(library, imported)
+            heard = Ear().hear(path)
+            return Query(heard.embedding, None, digest, heard.duration_seconds)
+    if not rows:
+        raise UsageError(f"{parameter}: neither a track_id of {library.folder} nor an audio file")
+    track_id, digest, seconds, embedding, vector = rows[0]
+    blob = embedding if imported == "encoder" else vector
+    if blob is None:
+        raise LibraryError(f"{track_id}: has no sound in {library.folder}, so nothing is like it")
+    return Query(np.frombuffer(blob, np.float32), track_id, digest, seconds)
+
+
+def _sound_name(library: Library, sound: str | None) -> str:
+    names = library.sounds()
+    if not names:
+        raise LibraryError(f"{library.folder}: nothing in it was heard yet; run crossfade embed FOLDER")
+    if sound is not None and sound not in names:
+        raise UsageError(f"{sound}: no such vectors in {library.folder}; there are: {', '.join(names)}")
+    return sound or names[0]
+
+
+def _only_encoder(library: Library, sound: str) -> None:
+    expected = Ear().encoder.name
+    if sound != "encoder":
+        raise UsageError(f"{library.folder}: searches imported vectors ({sound}), which an audio file does not have")
+    if (there := library.about("encoder")) != expected:
+        raise LibraryError(f"{library.folder}: embedded with {there}, this program hears with {expected}")
+
+
+def nearest(library: Library, query: Query, *, sound: str | None = None) -> Iterator[Neighbour]:
+    """All tracks of the library with sound, nearest first; the same audio as the query left out."""
+    import faiss
+
+    name = _sound_name(library, sound)
+    catalogue = library.catalogue(name)
+    rows = np.flatnonzero(catalogue.has_sound)
+    vectors = np.ascontiguousarray(catalogue.sound[rows])
+    faiss.normalize_L2(vectors)
+    index = faiss.IndexFlatIP(vectors.shape[1])
+    index.add(vectors)
+    wanted = query.vector[None].astype(np.float32)
+    faiss.normalize_L2(wanted)
+    facts = library.tracks()
+    # Most people ask for a few; more are fetched only as they are used up.
+    given, k = 0, 64
+    while given < len(rows):
+        scores, found = index.search(wanted, min(k, len(rows)))
+        for score, position in zip(scores[0, given:], found[0, given:], strict=True):
+            track = facts.row(int(rows[position]), named=True)
+            if not _same(query, track, float(score)):
+                artist = ", ".join(track["artists"]) or None
+                yield Neighbour(track["track_id"], track["path"], artist, track["title"], round(float(score), 6))
+        given, k = min(k, len(rows)), k * 8
+
+
+def _same(query: Query, track: dict[str, object], score: float) -> bool:
+    if track["track_id"] == query.track_id:
+        return True
+    if query.content_hash is not None and track["content_hash"] == query.content_hash:
+        return True
+    there, here = track["duration_seconds"], query.duration_seconds
+    return score > _SAME_COSINE and isinstance(there, float) and here is not None and abs(there - here) < _SAME_SECONDS
+
+
+def capped(neighbours: Iterator[Neighbour], k: int, per_artist: int | None = None) -> Iterator[Neighbour]:
+    """The first k, with at most `per_artist` of one artist; tracks of nobody in particular are not counted."""
+    given: Counter[str] = Counter()
+    for neighbour in neighbours:
+        if k <= 0:
+            return
+        artist = (neighbour.artist or "").lower()
+        if artist not in COLLECTIVE_ARTISTS:
+            if per_artist is not None and given[artist] >= per_artist:
+                continue
+            given[artist] += 1
+        k -= 1
+        yield neighbour
+
+
+def write_m3u(file: Path, neighbours: list[Neighbour], paths: dict[str, bytes]) -> None:
+    """A playlist of those that are files; in bytes, as paths are."""
+    lines = [b"#EXTM3U"]
+    for neighbour in neighbours:
+        path = paths.get(neighbour.track_id)
+        if path is not None and b"\n" not in path:
+            named = " - ".join(part for part in (neighbour.artist, neighbour.title) if part) or neighbour.track_id
+            lines += [f"#EXTINF:-1,{' '.join(named.split())}".encode("utf-8", "backslashreplace"), path]
+    new = file.with_name(file.name + ".new")
+    new.write_bytes(b"\n".join(lines) + b"\n")
+    new.replace(file)

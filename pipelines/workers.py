@@ -1,0 +1,103 @@
+"""Worker processes that may die without taking the run with them."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
+from typing import Any, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class WorkerDied(Exception):
+    """The process that worked on an item was killed or crashed."""
+
+
+def in_workers(
+    work: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    count: int,
+    prepare: Callable[..., None],
+    options: tuple[Any, ...] = (),
+) -> Iterator[tuple[Item, Result | WorkerDied]]:
+    """(item, result) pairs as they are done, in any order; WorkerDied stands for an item that killed its worker.
+
+    `prepare(*options)` runs once in each worker. A native decoder may crash on a broken file: what was in flight then
+    is tried again, one item at a time, so that only the culprit is blamed.
+    """
+    waiting = iter(items)
+    while True:
+        suspects: list[Item] = []
+        pool = _pool(count, prepare, options)
+        flying: dict[Future[Result], Item] = {}
+        try:
+            while True:
+                for item in islice(waiting, 2 * count - len(flying)):
+                    suspects = [item]
+                    flying[pool.submit(work, item)] = item
+                    suspects = []
+                if not flying:
+                    return
+                done, _ = wait(flying, return_when=FIRST_COMPLETED)
+                for future in done:
+                    result = future.result()
+                    yield flying.pop(future), result
+        except BrokenProcessPool:
+            suspects += flying.values()
+        finally:
+            _stop(pool)
+        for item in suspects:
+            yield item, _alone(work, item, prepare, options)
+
+
+def _alone(
+    work: Callable[[Item], Result], item: Item, prepare: Callable[..., None], options: Any
+) -> Result | WorkerDied:
+    pool = _pool(1, prepare, options)
+    try:
+        return pool.submit(work, item).result()
+    except BrokenProcessPool:
+        return WorkerDied()
+    finally:
+        _stop(pool)
+
+
+def _pool(count: int, prepare: Callable[..., None], options: tuple[Any, ...]) -> ProcessPoolExecutor:
+    # Spawned, not forked: a fork copies the locks of threads that it does not copy.
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(count, mp_context=context, initializer=_start, initargs=(prepare, options))
+
+
+def _stop(pool: ProcessPoolExecutor) -> None:
+    processes = list((pool._processes or {}).values())
+    pool.shutdown(wait=False, cancel_futures=True)
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        process.join()
+
+
+def _start(prepare: Callable[..., None], options: tuple[Any, ...]) -> None:
+    """Runs first in each worker."""
+    # Ctrl-C goes to the whole group; the parent decides when to stop.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A parent that is killed can't stop its workers.
+    threading.Thread(target=_follow_parent, daemon=True).start()
+    # C libraries write warnings about broken files to stderr, across the progress bar.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    prepare(*options)
+
+
+def _follow_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
