@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -168,6 +169,9 @@ def _train(arguments: argparse.Namespace, console: Console) -> None:
     )
     seconds = time.perf_counter() - started
     model.save(arguments.out)
+    if checkpoints.is_dir():
+        (checkpoints / "learning.png").replace(arguments.out / "learning.png")
+        shutil.rmtree(checkpoints)
     if evaluations:
         first = evaluations[0]
         title = f"{method.name}, {first.protocol.name} split"

@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -133,17 +134,18 @@ class FeatureCache:
         safe = source if source in _VERSIONS else "hub-" + hashlib.sha256(source.encode()).hexdigest()[:16]
         return self.folder / f"{safe}.{_VERSIONS.get(source, 1)}" / content[:2] / f"{content}.npy"
 
-    def get(self, content: str, source: str) -> Floats | None:
+    def get(self, content: str, source: str) -> NDArray[Any] | None:
         try:
-            return np.asarray(np.load(self.path(content, source), allow_pickle=False), np.float32)
+            found: NDArray[Any] = np.load(self.path(content, source), allow_pickle=False)
+            return found
         except (OSError, ValueError, EOFError):
             return None
 
-    def put(self, content: str, source: str, windows: Floats) -> None:
+    def put(self, content: str, source: str, windows: NDArray[Any]) -> None:
         path = self.path(content, source)
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            np.save(file, windows.astype(np.float16) if source == "log-mel" else windows)
+            np.save(file, windows)
         Path(file.name).replace(path)
 
 
@@ -153,7 +155,7 @@ class Found:
 
     row: int
     content: str
-    windows: dict[str, Floats]
+    windows: dict[str, NDArray[Any]]
     reason: str = ""
 
 
@@ -180,7 +182,7 @@ def _hear_one(row: int, path: Path, sources: tuple[str, ...], cache: FeatureCach
             content = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         return Found(row, "", {}, f"not readable: {error.strerror}")
-    windows = {}
+    windows: dict[str, NDArray[Any]] = {}
     for source in sources:
         found = cache.get(content, source)
         if found is None:
@@ -188,6 +190,9 @@ def _hear_one(row: int, path: Path, sources: tuple[str, ...], cache: FeatureCach
                 found = hear(path, source)
             except AudioError as error:
                 return Found(row, content, {}, error.reason)
+            if source == "log-mel":
+                # Half precision, which the network does not notice, lets a large data set stay in memory.
+                found = found.astype(np.float16)
             cache.put(content, source, found)
         windows[source] = found
     return Found(row, content, windows)

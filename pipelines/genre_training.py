@@ -258,9 +258,8 @@ def most_wrong(
         if right(found[row : row + 1], targets[row : row + 1])[0] or len(result) == MOST_WRONG:
             break
         labels = tuple(classes[column] for column in np.flatnonzero(targets[row]))
-        result.setdefault(
-            names[row], Wrong(names[row], labels, classes[top[row]], float(found[row].max()), float(own[row]))
-        )
+        said = classes[int(top[row])]
+        result.setdefault(names[row], Wrong(names[row], labels, said, float(found[row].max()), float(own[row])))
     return tuple(result.values())
 
 

@@ -1,0 +1,210 @@
+"""Audio models of transformers as encoders: AST, CLAP, Wav2Vec2, HuBERT, Whisper and their kin.
+
+A model is named as on the hub, or by the folder it was saved in. Only weights and configurations are loaded, never
+code that comes with them. The rate comes from the model's feature extractor, the window from its receptive length.
+
+Shapes: B windows, N samples, L tokens or frames, D dimensions, P prompts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..audio.errors import LibraryError, MissingExtra, UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+Floats = NDArray[np.float32]
+
+OWN_WINDOW_SECONDS = 5.0
+"""for models that take any length (Wav2Vec2, HuBERT)"""
+BATCH = 8
+PREFIX = "hub:"
+
+
+@dataclass(frozen=True, eq=False)
+class HubEncoder:
+    """An `Encoder` made of a transformers model; open it with `HubEncoder.open`."""
+
+    name: str
+    """hub:NAME, with @LAYER where a layer was chosen"""
+    sample_rate: int
+    window_samples: int
+    dimensions: int
+    layer: int | None
+    """which hidden state is pooled, 0 being what goes into the first layer; None for the model's own last word"""
+    _model: Any = field(repr=False)
+    _extractor: Any = field(repr=False)
+    _folder: str = field(repr=False)
+
+    @property
+    def hop_samples(self) -> int:
+        """Windows follow each other without overlap."""
+        return self.window_samples
+
+    @property
+    def knows_text(self) -> bool:
+        """Whether it embeds text beside sound (CLAP)."""
+        return hasattr(self._model, "get_text_features")
+
+    @classmethod
+    def open(cls, name: str, *, layer: int | None = None) -> Self:
+        """A model by name or folder. LibraryError where it cannot be had, is no audio model, or brings its own code."""
+        transformers = _transformers()
+        import torch
+
+        options = {"trust_remote_code": False, "local_files_only": Path(name).is_dir()}
+        extractor = _loaded(name, transformers.AutoFeatureExtractor, options)
+        rate = getattr(extractor, "sampling_rate", None)
+        if not rate:
+            raise LibraryError(f"{name}: not an audio model: its feature extractor has no sample rate")
+        model = _loaded(name, transformers.AutoModel, options)
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        model = model.eval().to(device=device, dtype=torch.float16 if device == "cuda" else torch.float32)
+        layers = getattr(getattr(model.config, "audio_config", model.config), "num_hidden_layers", None)
+        if layer is not None and (layer < 0 or (layers is not None and layer > layers)):
+            raise UsageError(f"--encoder {name}@{layer}: the model has layers 0 to {layers}")
+        if layer is not None and hasattr(model, "get_text_features"):
+            raise UsageError(
+                f"--encoder {name}@{layer}: a model of sound and text is used through its common space only"
+            )
+        window = round(_window_seconds(extractor) * rate)
+        full_name = f"{PREFIX}{name}" + (f"@{layer}" if layer is not None else "")
+        half_made = cls(full_name, int(rate), window, 0, layer, model, extractor, name)
+        dimensions = half_made.embed(np.zeros((1, window), np.float32)).shape[1]
+        return cls(full_name, int(rate), window, dimensions, layer, model, extractor, name)
+
+    def embed(self, clips: Floats) -> Floats:
+        """Shape: [B, N] -> [B, D]"""
+        import torch
+
+        with torch.inference_mode():
+            batches = (self.inputs(clips[start : start + BATCH]) for start in range(0, len(clips), BATCH))
+            parts = [self._pooled(inputs).float().cpu().numpy() for inputs in batches]
+        return np.concatenate(parts).astype(np.float32)
+
+    def inputs(self, clips: Floats) -> dict[str, torch.Tensor]:
+        """What the feature extractor makes of windows, where and in the precision that the model wants it."""
+        found = self._extractor(list(clips), sampling_rate=self.sample_rate, return_tensors="pt")
+        first = next(self._model.parameters())
+        return {
+            name: value.to(first.device, first.dtype) if value.is_floating_point() else value.to(first.device)
+            for name, value in found.items()
+        }
+
+    def _pooled(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        """[B, D]"""
+        if self.knows_text:
+            return _embedding(self._model.get_audio_features(**inputs))
+        core = self._model.get_encoder() if self._model.config.is_encoder_decoder else self._model
+        if self.layer is None:
+            hidden: torch.Tensor = core(**inputs).last_hidden_state
+        else:
+            hidden = core(**inputs, output_hidden_states=True).hidden_states[self.layer]
+        return hidden.mean(dim=1)
+
+    def embed_text(self, prompts: Sequence[str]) -> Floats:
+        """Prompts in the space of the sounds, each of length 1. Shape: [P] -> [P, D]"""
+        if not self.knows_text:
+            raise UsageError(f"{self.name}: knows no text; a CLAP model does (laion/clap-htsat-unfused)")
+        transformers = _transformers()
+        import torch
+
+        options = {"trust_remote_code": False, "local_files_only": Path(self._folder).is_dir()}
+        tokenizer = _loaded(self._folder, transformers.AutoTokenizer, options)
+        tokens = tokenizer(list(prompts), padding=True, return_tensors="pt")
+        with torch.inference_mode():
+            wanted = {name: tokens[name].to(self._model.device) for name in ("input_ids", "attention_mask")}
+            found = _embedding(self._model.get_text_features(**wanted)).float().cpu().numpy()
+        return np.asarray(found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12), np.float32)
+
+    def zero_shot(self, embeddings: Floats, prompts: Sequence[str]) -> Floats:
+        """The logit of each prompt for sounds never learnt from. Shape: [B, D], [P] -> [B, P]"""
+        sounds = embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
+        scale = float(self._model.logit_scale_a.detach().float().exp())
+        return np.asarray(scale * sounds @ self.embed_text(prompts).T, np.float32)
+
+    def export_onnx(self, path: Path) -> None:
+        """Writes the network (extractor's features -> embedding) for ONNX Runtime; LibraryError where it cannot be."""
+        import torch
+
+        inputs = self.inputs(np.zeros((2, self.window_samples), np.float32))
+        # What the model takes besides features (CLAP's flag for long clips) is the same for all windows.
+        values = [name for name, value in inputs.items() if value.is_floating_point()]
+        fixed = {name: value for name, value in inputs.items() if name not in values}
+        pooled = self._pooled
+
+        class Core(torch.nn.Module):
+            def __init__(self, model: torch.nn.Module) -> None:
+                super().__init__()
+                self.model = model
+
+            def forward(self, features: torch.Tensor) -> torch.Tensor:
+                return pooled({values[0]: features, **fixed})
+
+        try:
+            torch.onnx.export(
+                Core(self._model),
+                (inputs[values[0]],),
+                path,
+                input_names=["features"],
+                output_names=["embedding"],
+                dynamic_axes={"features": {0: "windows"}, "embedding": {0: "windows"}},
+                dynamo=False,
+            )
+        except (torch.onnx.errors.OnnxExporterError, RuntimeError, NotImplementedError) as error:
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise LibraryError(f"{self.name}: cannot be exported to ONNX: {reason}") from error
+
+
+def _transformers() -> Any:
+    try:
+        import torch  # noqa: F401
+        import transformers
+    except ImportError as error:
+        raise MissingExtra("audio models of transformers", "train") from error
+    return transformers
+
+
+def _loaded(name: str, kind: Any, options: dict[str, bool]) -> Any:
+    """What `kind.from_pretrained` gives, or one line about why not."""
+    try:
+        return kind.from_pretrained(name, **options)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        text = str(error)
+        if "trust_remote_code" in text or "remote code" in text:
+            why = "needs code that comes with it, which is never run"
+        elif Path(name).is_dir():
+            why = f"holds no audio model of transformers ({_first_line(text)})"
+        else:
+            why = "no such folder, and not to be had from the hub (no network, or no such model); give a local folder"
+        raise LibraryError(f"{name}: {why}") from error
+
+
+def _first_line(text: str) -> str:
+    return next((line.strip() for line in text.splitlines() if line.strip()), "no reason given")[:200]
+
+
+def _window_seconds(extractor: Any) -> float:
+    """How much a model hears at once."""
+    if getattr(extractor, "max_length_s", None):
+        return float(extractor.max_length_s)
+    if getattr(extractor, "chunk_length", None):
+        return float(extractor.chunk_length)
+    if getattr(extractor, "num_mel_bins", None) and getattr(extractor, "max_length", None):
+        # AST: frames of 25 ms every 10 ms.
+        return float(extractor.max_length * 0.01 + 0.015)
+    return OWN_WINDOW_SECONDS
+
+
+def _embedding(found: Any) -> torch.Tensor:
+    """transformers 5 returns an output with a pooled embedding, older ones the embedding."""
+    result: torch.Tensor = found if not hasattr(found, "pooler_output") else found.pooler_output
+    return result

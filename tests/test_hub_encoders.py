@@ -1,0 +1,172 @@
+"""Audio models of transformers: tiny ones of each family, saved locally, through the real loading path, offline."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from crossfade.audio.errors import LibraryError, UsageError
+from crossfade.models.encoder import Encoder
+from crossfade.models.hub_encoders import HubEncoder
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+TINY = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+
+
+def save_ast(folder: Path) -> None:
+    config = transformers.ASTConfig(**TINY, max_length=128, num_mel_bins=32)
+    transformers.ASTModel(config).save_pretrained(folder)
+    transformers.ASTFeatureExtractor(num_mel_bins=32, max_length=128).save_pretrained(folder)
+
+
+def save_wav2vec2(folder: Path) -> None:
+    convolutions = {"conv_dim": (16, 16), "conv_stride": (20, 16), "conv_kernel": (40, 16)}
+    positions = {"num_conv_pos_embeddings": 8, "num_conv_pos_embedding_groups": 2}
+    config = transformers.Wav2Vec2Config(**TINY, **convolutions, **positions, num_feat_extract_layers=2)
+    transformers.Wav2Vec2Model(config).save_pretrained(folder)
+    transformers.Wav2Vec2FeatureExtractor().save_pretrained(folder)
+
+
+def save_hubert(folder: Path) -> None:
+    convolutions = {"conv_dim": (16, 16), "conv_stride": (20, 16), "conv_kernel": (40, 16)}
+    positions = {"num_conv_pos_embeddings": 8, "num_conv_pos_embedding_groups": 2}
+    config = transformers.HubertConfig(**TINY, **convolutions, **positions, num_feat_extract_layers=2)
+    transformers.HubertModel(config).save_pretrained(folder)
+    transformers.Wav2Vec2FeatureExtractor().save_pretrained(folder)
+
+
+def save_whisper(folder: Path) -> None:
+    sizes = {"d_model": 16, "encoder_layers": 2, "decoder_layers": 1, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32}
+    heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2}
+    tokens = {"vocab_size": 64, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 1}
+    frames = {"num_mel_bins": 16, "max_source_positions": 100}
+    config = transformers.WhisperConfig(**sizes, **heads, **tokens, **frames, suppress_tokens=None)
+    transformers.WhisperModel(config).save_pretrained(folder)
+    transformers.WhisperFeatureExtractor(feature_size=16, chunk_length=2).save_pretrained(folder)
+
+
+def save_clap(folder: Path) -> None:
+    audio = {
+        "patch_embeds_hidden_size": 8,
+        "hidden_size": 64,
+        "depths": [1, 1, 1, 1],
+        "num_attention_heads": [1, 1, 1, 1],
+        "spec_size": 256,
+        "num_mel_bins": 64,
+        "projection_dim": 12,
+        "enable_fusion": False,
+    }
+    text = {**TINY, "vocab_size": 300, "projection_dim": 12, "max_position_embeddings": 64}
+    config = transformers.ClapConfig(text_config=text, audio_config=audio, projection_dim=12)
+    transformers.ClapModel(config).save_pretrained(folder)
+    extractor = transformers.ClapFeatureExtractor(max_length_s=2, truncation="rand_trunc", padding="repeatpad")
+    extractor.save_pretrained(folder)
+    save_tokenizer(folder)
+
+
+def save_tokenizer(folder: Path) -> None:
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import Whitespace
+
+    words = ["<s>", "<pad>", "</s>", "<unk>", "this", "is", "a", "song", "rock", "jazz"]
+    tokenizer = Tokenizer(WordLevel({word: at for at, word in enumerate(words)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = Whitespace()
+    named = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
+    transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **named).save_pretrained(folder)
+
+
+FAMILIES = {
+    "ast": (save_ast, 16_000, 16),
+    "wav2vec2": (save_wav2vec2, 16_000, 16),
+    "hubert": (save_hubert, 16_000, 16),
+    "whisper": (save_whisper, 16_000, 16),
+    "clap": (save_clap, 48_000, 12),
+}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory) -> dict[str, Path]:
+    found = {}
+    for name, (save, _, _) in FAMILIES.items():
+        torch.manual_seed(0)
+        found[name] = tmp_path_factory.mktemp(name)
+        save(found[name])
+    return found
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_is_an_encoder(family, folders, rng):
+    _, rate, dimensions = FAMILIES[family]
+    encoder = HubEncoder.open(str(folders[family]))
+    assert isinstance(encoder, Encoder)
+    assert (encoder.sample_rate, encoder.dimensions) == (rate, dimensions)
+    clips = rng.normal(0, 0.1, (3, encoder.window_samples)).astype(np.float32)
+    found = encoder.embed(clips)
+    assert found.shape == (3, dimensions)
+    assert np.isfinite(found).all()
+    np.testing.assert_allclose(encoder.embed(clips[1:2])[0], found[1], atol=1e-5)
+    np.testing.assert_allclose(HubEncoder.open(str(folders[family])).embed(clips), found, atol=1e-6)
+
+
+@pytest.mark.parametrize("family", ["ast", "wav2vec2", "hubert", "whisper"])
+def test_a_layer_can_be_chosen(family, folders, rng):
+    encoder = HubEncoder.open(str(folders[family]), layer=1)
+    clips = rng.normal(0, 0.1, (1, encoder.window_samples)).astype(np.float32)
+    assert encoder.name.endswith("@1")
+    assert not np.allclose(encoder.embed(clips), HubEncoder.open(str(folders[family])).embed(clips))
+    with pytest.raises(UsageError, match="layers 0 to 2"):
+        HubEncoder.open(str(folders[family]), layer=7)
+
+
+def test_text_and_sound_share_a_space(folders, rng):
+    encoder = HubEncoder.open(str(folders["clap"]))
+    text = encoder.embed_text(["this is a rock song", "jazz"])
+    np.testing.assert_allclose(np.linalg.norm(text, axis=1), 1, atol=1e-5)
+    clips = rng.normal(0, 0.1, (2, encoder.window_samples)).astype(np.float32)
+    assert encoder.zero_shot(encoder.embed(clips), ["rock", "jazz", "song"]).shape == (2, 3)
+
+
+def test_others_know_no_text(folders):
+    with pytest.raises(UsageError, match="knows no text"):
+        HubEncoder.open(str(folders["ast"])).embed_text(["rock"])
+
+
+@pytest.mark.parametrize("family", ["ast", "whisper"])
+@pytest.mark.filterwarnings("ignore")
+def test_exported_to_onnx_it_says_the_same(family, folders, tmp_path, rng):
+    import onnxruntime
+
+    encoder = HubEncoder.open(str(folders[family]))
+    encoder.export_onnx(tmp_path / "encoder.onnx")
+    clips = rng.normal(0, 0.1, (3, encoder.window_samples)).astype(np.float32)
+    features = next(iter(encoder.inputs(clips).values())).numpy()
+    session = onnxruntime.InferenceSession(tmp_path / "encoder.onnx", providers=["CPUExecutionProvider"])
+    np.testing.assert_allclose(session.run(None, {"features": features})[0], encoder.embed(clips), atol=1e-4)
+
+
+def test_a_missing_model_is_a_clear_error(monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(LibraryError, match="no such folder, and not to be had"):
+        HubEncoder.open("nobody/nothing-of-that-name")
+    with pytest.raises(LibraryError, match="holds no audio model"):
+        HubEncoder.open(str(tmp_path))
+
+
+def test_code_beside_a_model_is_never_run(folders, tmp_path):
+    save_ast(tmp_path)
+    ran = tmp_path / "ran"
+    (tmp_path / "evil.py").write_text(f"open({str(ran)!r}, 'w')\nclass Evil: pass\n")
+    for name in ("config.json", "preprocessor_config.json"):
+        config = json.loads((tmp_path / name).read_text())
+        config["auto_map"] = {"AutoModel": "evil.Evil", "AutoConfig": "evil.Evil", "AutoFeatureExtractor": "evil.Evil"}
+        config["model_type"] = "evil"
+        (tmp_path / name).write_text(json.dumps(config))
+    with pytest.raises(LibraryError):
+        HubEncoder.open(str(tmp_path))
+    assert not ran.exists()
