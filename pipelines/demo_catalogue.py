@@ -39,7 +39,9 @@ class CatalogueOptions:
         if self.artists_per_style < 1 or self.tracks_per_artist < 1:
             raise UsageError("catalogue: needs at least one artist a style and one track an artist")
         if not 1 <= self.shortest_seconds <= self.longest_seconds:
-            raise UsageError(f"seconds: {self.shortest_seconds:g} … {self.longest_seconds:g}, but a track lasts at least 1")
+            raise UsageError(
+                f"seconds: {self.shortest_seconds:g} … {self.longest_seconds:g}, but a track lasts at least 1"
+            )
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ A note is a mono float32 array at `SAMPLE_RATE`, peak about 1. Frequencies are i
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,6 +20,11 @@ Samples = NDArray[np.float32]
 def hertz(pitch: float) -> float:
     """The frequency of a MIDI pitch (69 is A at 440 Hz)."""
     return float(440 * 2 ** ((pitch - 69) / 12))
+
+
+def fast_length(count: int) -> int:
+    """The next length that the FFT likes: a power of two, or 3, 5, 9 or 15 times one."""
+    return min(int(odd * 2 ** np.ceil(np.log2(count / odd))) for odd in (1, 3, 5, 9, 15) if odd < count)
 
 
 def _times(seconds: float) -> Samples:
@@ -42,25 +49,34 @@ def envelope(count: int, attack_seconds: float, release_seconds: float) -> Sampl
     return shape
 
 
+def harmonics(cycles: NDArray[np.float64]) -> Iterator[Samples]:
+    """The sine of 1, 2, 3 … times a phase, each from the one before by one complex product."""
+    first = np.exp(2j * np.pi * (cycles % 1.0)).astype(np.complex64)
+    turned = first.copy()
+    while True:
+        yield turned.imag
+        turned *= first
+
+
 def pluck(
     frequency: float, seconds: float, brightness: float, rng: np.random.Generator, *, sustain: float = 0.5
 ) -> Samples:
     """A plucked string after Karplus and Strong (1983).
 
     Their loop filter is applied in closed form: period m of the string is the first one with its spectrum multiplied by
-    the filter's response m times, so that all periods come out of one inverse FFT. The period is a whole number of
-    samples; reading it back at a fractional step tunes the string.
+    the filter's response m times, so that all periods come out of one inverse FFT. The period is as many
+    samples as the FFT likes; reading it back at a fractional step tunes the string.
     """
-    period = max(8, round(SAMPLE_RATE / frequency))
+    period = fast_length(max(8, round(SAMPLE_RATE / frequency)))
     step = frequency * period / SAMPLE_RATE
     periods = int(np.ceil(seconds * SAMPLE_RATE * step * 1.01 / period)) + 2
-    harmonics = np.arange(period // 2 + 1)
+    numbers = np.arange(period // 2 + 1)
     burst = np.fft.rfft(rng.uniform(-1, 1, period))
     # Picking at a seventh of the string leaves out every seventh harmonic; a soft pick takes the top off.
-    burst *= np.abs(np.sin(np.pi * harmonics / 7)) / (1 + (harmonics / (3 + 22 * brightness)) ** 2)
+    burst *= np.abs(np.sin(np.pi * numbers / 7)) / (1 + (numbers / (3 + 22 * brightness)) ** 2)
     burst[0] = 0
     loss = 10 ** (-3 / (frequency * (0.6 + 4.5 * sustain)))  # 60 dB in that many seconds
-    response = loss * (1 - (0.35 - 0.25 * brightness) * (1 - np.cos(2 * np.pi * harmonics / period)))
+    response = loss * (1 - (0.35 - 0.25 * brightness) * (1 - np.cos(2 * np.pi * numbers / period)))
     wave = np.fft.irfft(burst * response ** np.arange(periods)[:, None], period, axis=1).ravel()
     # A plucked string starts a little sharp, and no two are in quite the same tune.
     times = _times(seconds)
@@ -85,23 +101,24 @@ def struck(frequency: float, seconds: float, brightness: float, *, hammer: float
     for partial, level in zip(stretch, levels, strict=True):
         if level > 1e-3:
             decay = (1.2 + 1.1 * partial) * (frequency / 260) ** 0.5
-            note += level * np.exp(-decay * times) * np.sin(2 * np.pi * frequency * partial * times)
+            angle, fall = np.float32(2 * np.pi * frequency * partial), np.float32(-decay)
+            note += np.float32(level) * np.exp(fall * times) * np.sin(angle * times)
     bell = (1 - hammer) * 0.35 * brightness
     if bell and 7 * frequency < 0.45 * SAMPLE_RATE:
-        note += bell * np.exp(-9 * times) * np.sin(2 * np.pi * 7.03 * frequency * times)
+        angle = np.float32(2 * np.pi * 7.03 * frequency)
+        note += np.float32(bell) * np.exp(np.float32(-9) * times) * np.sin(angle * times)
     note *= envelope(len(note), 0.003, 0.08)
     return np.asarray(note / max(1e-6, float(np.abs(note).max())), np.float32)
 
 
-def saw(phase: NDArray[np.float64], step: NDArray[np.float64] | float) -> Samples:
+def saw(phase: NDArray[np.float64], step: float) -> Samples:
     """A sawtooth at `phase` (cycles), its jump rounded by PolyBLEP (Välimäki & Huovilainen 2007) against aliasing."""
-    cycle = phase % 1.0
+    cycle = (phase % 1.0).astype(np.float32)
     wave = 2 * cycle - 1
-    ahead = cycle / step
-    behind = (cycle - 1) / step
-    wave -= np.where(ahead < 1, 2 * ahead - ahead**2 - 1, 0)
-    wave -= np.where(behind > -1, behind**2 + 2 * behind + 1, 0)
-    return np.asarray(wave, np.float32)
+    after, before = np.flatnonzero(cycle < step), np.flatnonzero(cycle > 1 - step)
+    wave[after] += (cycle[after] / step - 1) ** 2
+    wave[before] -= ((cycle[before] - 1) / step + 1) ** 2
+    return wave
 
 
 def bowed(
@@ -126,12 +143,13 @@ def blown(frequency: float, seconds: float, brightness: float, rng: np.random.Ge
     phase = np.cumsum(frequency * 2 ** (glide / 12)) / SAMPLE_RATE
     loud = envelope(times.size, min(0.05, seconds / 4), min(0.1, seconds / 3))
     note = np.zeros(times.size, np.float32)
-    for partial in range(1, int(min(16, 0.45 * SAMPLE_RATE / frequency)) + 1):
-        formant = np.exp(-(((partial * frequency - 620) / 520) ** 2)) + 0.5 * np.exp(
-            -(((partial * frequency - 1500) / 700) ** 2)
-        )
-        level = (0.15 + formant) / partial ** (1.3 - 0.6 * brightness)
-        note += level * loud ** (1 + partial / 3) * np.sin(2 * np.pi * partial * phase)
+    louder, level_now = np.cbrt(loud), loud.copy()
+    top = int(min(16, 0.45 * SAMPLE_RATE / frequency))
+    for partial, sine in zip(range(1, top + 1), harmonics(phase), strict=False):
+        at = partial * frequency
+        formant = np.exp(-(((at - 620) / 520) ** 2)) + 0.5 * np.exp(-(((at - 1500) / 700) ** 2))
+        level_now *= louder
+        note += np.float32((0.15 + formant) / partial ** (1.3 - 0.6 * brightness)) * level_now * sine
     note += 0.04 * loud * rng.normal(0, 1, times.size)
     return np.asarray(note / max(1e-6, float(np.abs(note).max())), np.float32)
 
@@ -185,13 +203,14 @@ def voice(frequency: float, seconds: float, brightness: float, rng: np.random.Ge
     glide = -0.5 * np.exp(-times / 0.05) + 0.3 * np.sin(2 * np.pi * 5.5 * times) * np.clip((times - 0.15) / 0.3, 0, 1)
     phase = np.cumsum(frequency * 2 ** (glide / 12)) / SAMPLE_RATE
     note = np.zeros(times.size, np.float32)
-    for partial in range(1, int(min(24, 0.4 * SAMPLE_RATE / frequency)) + 1):
+    top = int(min(24, 0.4 * SAMPLE_RATE / frequency))
+    for partial, sine in zip(range(1, top + 1), harmonics(phase), strict=False):
         at = partial * frequency
         formants = sum(
             gain * np.exp(-0.5 * ((at - center) / width) ** 2)
             for gain, center, width in ((1.0, first, 90), (0.5 + 0.3 * brightness, second, 120), (0.3, third, 180))
         )
-        note += (0.03 + formants) / partial**0.4 * np.sin(2 * np.pi * partial * phase)
+        note += np.float32((0.03 + formants) / partial**0.4) * sine
     note += rng.normal(0, 0.03, times.size).astype(np.float32)
     note *= envelope(times.size, min(0.05, seconds / 4), min(0.12, seconds / 3))
     return np.asarray(note / max(1e-6, float(np.abs(note).max())), np.float32)
@@ -202,10 +221,11 @@ def drum_kit(machine: float, brightness: float, rng: np.random.Generator) -> dic
 
     def noise(seconds: float, low_hertz: float, high_hertz: float) -> Samples:
         count = round(seconds * SAMPLE_RATE)
-        spectrum = np.fft.rfft(rng.normal(0, 1, count))
-        at = np.fft.rfftfreq(count, 1 / SAMPLE_RATE)
-        spectrum *= 1 / (1 + (low_hertz / np.maximum(at, 1)) ** 4) / (1 + (at / high_hertz) ** 4)
-        sound = np.fft.irfft(spectrum, count)
+        length = fast_length(count)
+        spectrum = np.fft.rfft(rng.standard_normal(length, np.float32))
+        at = np.maximum(np.fft.rfftfreq(length, 1 / SAMPLE_RATE), 1).astype(np.float32)
+        spectrum *= 1 / (1 + (low_hertz / at) ** 4) / (1 + (at / high_hertz) ** 4)
+        sound = np.fft.irfft(spectrum, length)[:count]
         return np.asarray(sound / np.abs(sound).max(), np.float32)
 
     def swept(seconds: float, start: float, end: float, fall_seconds: float) -> Samples:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from . import instruments
 from .composition import Composer, Note
-from .instruments import SAMPLE_RATE, Samples, hertz
+from .instruments import SAMPLE_RATE, Samples, fast_length, hertz
 from .styles import Sound
 
 LEVELS = {
@@ -113,17 +113,12 @@ def _response(
     count: int, high_pass: tuple[float, float], low_pass: float, peaks: tuple[tuple[float, float, float], ...]
 ) -> NDArray[np.float32]:
     """Gains at the FFT's frequencies: (corner, dB an octave) below, 24 dB an octave above, peaks (Hz, octaves, gain)."""
-    at = np.maximum(np.fft.rfftfreq(count, 1 / SAMPLE_RATE), 1)
+    at = np.maximum(np.fft.rfftfreq(count, 1 / SAMPLE_RATE), 1).astype(np.float32)
     corner, slope = high_pass
     gain = 1 / (1 + (corner / at) ** (slope / 3)) / (1 + (at / low_pass) ** 4)
     for center, octaves, height in peaks:
         gain *= 1 + height * np.exp(-0.5 * (np.log2(at / center) / octaves) ** 2)
     return gain.astype(np.float32)
-
-
-def _fast_length(count: int) -> int:
-    """The next length that the FFT likes: 2^k, 3 · 2^k or 5 · 2^k."""
-    return min(int(m * 2 ** np.ceil(np.log2(count / m))) for m in (1, 3, 5, 9, 15))
 
 
 def _equalise(
@@ -133,7 +128,7 @@ def _equalise(
     low_pass: float,
     peaks: tuple[tuple[float, float, float], ...] = (),
 ) -> Samples:
-    length = _fast_length(len(stem) + 2_048)
+    length = fast_length(len(stem) + 2_048)
     spectrum = np.fft.rfft(stem, length) * _response(length, high_pass, low_pass, peaks)
     return np.fft.irfft(spectrum, length)[: len(stem)].astype(np.float32)
 
@@ -151,7 +146,7 @@ def _amplifier(stem: Samples, distortion: float, brightness: float, rng: np.rand
 
 def _chorus(stem: Samples) -> Samples:
     """Two copies whose delays drift."""
-    at = np.arange(len(stem))
+    at = np.arange(len(stem), dtype=np.float64)
     moved = sum(
         np.interp(at - SAMPLE_RATE * (0.012 + 0.005 * np.sin(2 * np.pi * rate * at / SAMPLE_RATE)), at, stem)
         for rate in (0.31, 0.47)
@@ -163,13 +158,14 @@ def _master(mix: Samples, sound: Sound, rng: np.random.Generator) -> Samples:
     """The room, the tilt between dull and bright, and a soft limiter that works the harder the more is going on."""
     seconds = 0.3 + 3.2 * sound.reverb**1.5
     tail = round(seconds * SAMPLE_RATE)
-    length = _fast_length(len(mix) + tail)
-    at = np.fft.rfftfreq(length, 1 / SAMPLE_RATE)
-    room = rng.normal(0, 1, tail) * np.exp(-6.9 * np.arange(tail) / tail)
+    length = fast_length(len(mix) + tail)
+    at = np.fft.rfftfreq(length, 1 / SAMPLE_RATE).astype(np.float32)
+    decay = np.arange(tail, dtype=np.float32)
+    room = rng.standard_normal(tail, np.float32) * np.exp(-6.9 * decay / tail)
     spectrum = np.fft.rfft(room, length) / (1 + (at / 3_500) ** 2)
     spectrum *= (0.02 + 0.9 * sound.reverb**1.5) / np.sqrt(np.sum(room**2))
     # Whatever has a microphone in front of it also has a small, bright room around it.
-    near = rng.normal(0, 1, tail) * np.exp(-np.arange(tail) / (0.06 * SAMPLE_RATE))
+    near = rng.standard_normal(tail, np.float32) * np.exp(-decay / (0.06 * SAMPLE_RATE))
     spectrum += 0.7 * (1 - sound.machine) * np.fft.rfft(near, length) / (1 + (at / 6_000) ** 2) / np.sqrt(np.sum(near**2))
     tilt = (np.maximum(at, 60) / 1_000) ** (0.5 * (sound.brightness - 0.5))
     mixed = np.fft.irfft(np.fft.rfft(mix, length) * (1 + spectrum) * tilt, length)[: len(mix)]
