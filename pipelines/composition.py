@@ -116,7 +116,7 @@ class Composer:
         if four:
             kicks = [0.0, 1, 2, 3]
         elif sound.distortion > 0.6 and rng.random() < sound.density * 0.6:
-            kicks = list(np.arange(0, 4, 0.25))
+            kicks = [step / 4 for step in range(16)]
         else:
             kicks = [0.0, 2, *(place for place in (0.75, 1.5, 2.5, 3.5) if rng.random() < 0.4 * sound.density)]
         for beat in kicks:
@@ -142,11 +142,11 @@ class Composer:
             for beat, step in enumerate((0, 2, 4, int(self.rng.integers(3, 7)))):
                 self._add("bass", bar, beat, 0.95, self._pitch((root + step) % 7, 28), 0.85)
         elif self.sound.machine > 0.5 and self.sound.tempo > 0.4:
-            for beat in (0.5, 0.75, 1.5, 1.75, 2.5, 2.75, 3.5, 3.75):
-                self._add("bass", bar, beat, 0.3, low, 0.9)
+            for offbeat in (0.5, 0.75, 1.5, 1.75, 2.5, 2.75, 3.5, 3.75):
+                self._add("bass", bar, offbeat, 0.3, low, 0.9)
         else:
-            for beat in self._grid(0.5):
-                self._add("bass", bar, beat, 0.5 if self.sound.density > 0.5 else 1.5, low, 0.85)
+            for place in self._grid(0.5):
+                self._add("bass", bar, place, 0.5 if self.sound.density > 0.5 else 1.5, low, 0.85)
 
     def _pluck(self, bar: int, root: int, motif: np.ndarray) -> None:
         chord = self._chord(root, 50)

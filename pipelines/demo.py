@@ -134,15 +134,15 @@ class _Tour:
         events = self._world.event_table()
         self._say(
             f"5. {self._world.options.users} listeners move in: {events.height:,} listens in "
-            f"{self._world.options.days} days. Each has a taste somewhere in the space of styles, plays what is popular "
-            "and fits, skips what does not, and now and then likes something."
+            f"{self._world.options.days} days. Each has a taste somewhere in the space of styles, plays what is "
+            "popular and fits, skips what does not, and now and then likes something."
         )
         log = self._folder / "demo-listens.parquet"
         events.write_parquet(log)
         self._run("listens", str(log), "--format", "csv", *self._library)
         self._say(
-            "6. Learn from them: taste vectors from what was played, a prior that predicts taste from sound and artist, "
-            "and the crossfade between the two."
+            "6. Learn from them: taste vectors from what was played, a prior that predicts taste from sound and "
+            "artist, and the crossfade between the two."
         )
         self._run("train", *self._library)
 

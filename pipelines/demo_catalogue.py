@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -152,6 +153,7 @@ def write_tags(path: Path, track: DemoTrack) -> None:
     import mutagen
     from mutagen.easyid3 import EasyID3
     from mutagen.id3 import TALB, TCON, TDRC, TIT2, TPE1
+    from mutagen.wave import WAVE
 
     values = {
         "title": track.title,
@@ -161,18 +163,16 @@ def write_tags(path: Path, track: DemoTrack) -> None:
         "date": str(track.year),
     }
     if path.suffix == ".wav":  # no easy names for the ID3 chunk of a RIFF file
-        from mutagen.wave import WAVE
-
-        wave = WAVE(path)
-        wave.add_tags()
+        file: Any = WAVE(path)  # type: ignore[no-untyped-call]
+        file.add_tags()
         for frame, value in zip((TIT2, TPE1, TALB, TCON, TDRC), values.values(), strict=True):
-            wave.tags.add(frame(encoding=3, text=[value]))
-        wave.save()
+            file.tags.add(frame(encoding=3, text=[value]))  # type: ignore[no-untyped-call]
+        file.save()
         return
     if path.suffix == ".mp3":
-        tags = EasyID3()
-        tags.update(values)
-        tags.save(path)
+        file = EasyID3()  # type: ignore[no-untyped-call]
+        file.update(values)
+        file.save(path)
         return
     file = mutagen.File(path, easy=True)
     if file.tags is None:

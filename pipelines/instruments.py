@@ -1,7 +1,7 @@
 """Instruments of the demo's synthesiser: one note or one drum hit -> samples, in numpy alone.
 
-A note is a mono float32 array at `SAMPLE_RATE`, peak about 1. Frequencies are in Hz, durations in seconds, and `brightness`
-(0 dull … 1 bright) moves each instrument's spectrum in the way that its player would.
+A note is a mono float32 array at `SAMPLE_RATE`, peak about 1. Frequencies are in Hz, durations in seconds,
+and `brightness` (0 dull … 1 bright) moves each instrument's spectrum in the way that its player would.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def pluck(
     times = _times(seconds)
     glide = step * 2 ** (rng.normal(0, 0.03) / 12) * (times + 0.006 * 0.05 * (1 - np.exp(-times / 0.05))) * SAMPLE_RATE
     note = np.interp(glide, np.arange(wave.size), wave).astype(np.float32)
-    return fade_out(note / max(1e-6, float(np.abs(note).max())))
+    return fade_out(np.asarray(note / max(1e-6, float(np.abs(note).max())), np.float32))
 
 
 def struck(frequency: float, seconds: float, brightness: float, *, hammer: float = 0.5) -> Samples:
@@ -124,7 +124,7 @@ def saw(phase: NDArray[np.float64], step: float) -> Samples:
 def bowed(
     frequency: float, seconds: float, brightness: float, rng: np.random.Generator, *, players: int = 3
 ) -> Samples:
-    """Bowed strings: `players` sawtooths, each with its own tuning, vibrato and bow noise; the body is the stem's filter."""
+    """Bowed strings: `players` sawtooths, each with its own tuning, vibrato and bow; the body is the stem's filter."""
     times = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
     note = np.zeros(times.size, np.float32)
     for _ in range(players):
@@ -178,7 +178,7 @@ def power_chord(
     chord = np.zeros(round(seconds * SAMPLE_RATE), np.float32)
     for interval, level in ((1.0, 1.0), (1.498, 0.8), (2.0, 0.6)):
         chord += level * pluck(frequency * interval, seconds, tone, rng, sustain=sustain)
-    return chord / 2
+    return np.asarray(chord / 2, np.float32)
 
 
 def bass(frequency: float, seconds: float, brightness: float, *, electric: float = 0.5) -> Samples:

@@ -89,7 +89,8 @@ def artist_names(count: int, rng: np.random.Generator) -> list[str]:
 
 def title(rng: np.random.Generator) -> str:
     """A title; titles may repeat, as they do."""
-    first, second = rng.integers(len(_TITLE), size=2)
+    first = int(rng.integers(len(_TITLE)))
+    second = (first + int(rng.integers(1, len(_TITLE)))) % len(_TITLE)
     shape = rng.integers(3)
     if shape == 0:
         return _TITLE[first]

@@ -1,7 +1,7 @@
 """The demo's synthesiser: a sound's parameters and a seed -> a waveform, in numpy alone.
 
-Each instrument plays its notes into a stem; a stem is filtered, distorted or chorused as a whole; the stems are mixed, put
-into a room and mastered. Every filter is a product of spectra, so nothing here loops over samples.
+Each instrument plays its notes into a stem; a stem is filtered, distorted or chorused as a whole; the stems are mixed,
+put into a room and mastered. Every filter is a product of spectra, so nothing here loops over samples.
 """
 
 from __future__ import annotations
@@ -112,13 +112,13 @@ def _amplify(part: str, stem: Samples, sound: Sound, rng: np.random.Generator) -
 def _response(
     count: int, high_pass: tuple[float, float], low_pass: float, peaks: tuple[tuple[float, float, float], ...]
 ) -> NDArray[np.float32]:
-    """Gains at the FFT's frequencies: (corner, dB an octave) below, 24 dB an octave above, peaks (Hz, octaves, gain)."""
+    """Gains at the FFT's frequencies: (corner, dB an octave) below, 24 dB above, peaks (Hz, octaves, gain)."""
     at = np.maximum(np.fft.rfftfreq(count, 1 / SAMPLE_RATE), 1).astype(np.float32)
     corner, slope = high_pass
     gain = 1 / (1 + (corner / at) ** (slope / 3)) / (1 + (at / low_pass) ** 4)
     for center, octaves, height in peaks:
         gain *= 1 + height * np.exp(-0.5 * (np.log2(at / center) / octaves) ** 2)
-    return gain.astype(np.float32)
+    return np.asarray(gain, np.float32)
 
 
 def _equalise(
@@ -166,7 +166,8 @@ def _master(mix: Samples, sound: Sound, rng: np.random.Generator) -> Samples:
     spectrum *= (0.02 + 0.9 * sound.reverb**1.5) / np.sqrt(np.sum(room**2))
     # Whatever has a microphone in front of it also has a small, bright room around it.
     near = rng.standard_normal(tail, np.float32) * np.exp(-decay / (0.06 * SAMPLE_RATE))
-    spectrum += 0.7 * (1 - sound.machine) * np.fft.rfft(near, length) / (1 + (at / 6_000) ** 2) / np.sqrt(np.sum(near**2))
+    near *= 0.7 * (1 - sound.machine) / np.sqrt(np.sum(near**2))
+    spectrum += np.fft.rfft(near, length) / (1 + (at / 6_000) ** 2)
     tilt = (np.maximum(at, 60) / 1_000) ** (0.5 * (sound.brightness - 0.5))
     mixed = np.fft.irfft(np.fft.rfft(mix, length) * (1 + spectrum) * tilt, length)[: len(mix)]
     mixed /= max(1e-6, float(np.sqrt(np.mean(mixed**2))))
