@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from .genre_methods import Method
     from .genre_training import Evaluation, Prepared
     from .labels import LabelledAudio
+    from .tagging import Change
 
 COMPARED = "probe,mlp,svm,logistic,forest,boosting,neighbours,cnn"
 
@@ -52,6 +54,21 @@ def add_commands(add_command: AddCommand) -> None:
     compare.add_argument("--models", default=COMPARED, metavar="A,B,…", help=f"of {COMPARED}, probe:NAME")
     _add_training(compare, repeats=1)
     compare.set_defaults(run=_compare)
+
+    find = add_command("find", "tracks that sound like a description, by a model of sound and text (CLAP)")
+    find.add_argument("text", help="such as: a slow acoustic ballad with a female voice")
+    find.add_argument("--library", type=Path, required=True, metavar="L", help="the library's folder")
+    find.add_argument("--encoder", metavar="NAME", help="a CLAP model by name or folder; hears what it has not heard")
+    find.add_argument("-k", type=int, default=10, help="how many (10)")
+    find.set_defaults(run=_find)
+
+    tag = add_command("tag", "genres into the files' own tags; only shown, unless --write")
+    tag.add_argument("places", nargs="*", type=Path, metavar="FILE_OR_FOLDER")
+    tag.add_argument("--model", type=Path, metavar="M", help="a genre model; the built-in genres otherwise")
+    tag.add_argument("--write", action="store_true", help="do it")
+    tag.add_argument("--undo", action="store_true", help="put back what the files said before")
+    tag.add_argument("--journal", type=Path, metavar="FILE", help="where changes are noted, for --undo")
+    tag.set_defaults(run=_tag)
 
 
 def _add_labels(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
@@ -246,3 +263,60 @@ def _compare(arguments: argparse.Namespace, console: Console) -> None:
         }
         for one in evaluations:
             console.record(**_head(method), **one.row(), **costs)
+
+
+def _find(arguments: argparse.Namespace, console: Console) -> None:
+    from .library import Library
+    from .text_search import find, hear_library
+
+    if arguments.k < 1:
+        raise UsageError(f"-k {arguments.k}: at least 1")
+    with Library.open(arguments.library) as library:
+        if arguments.encoder:
+            with console.progress() as progress:
+                task = progress.add_task("hearing", total=None)
+                failed = hear_library(
+                    library, arguments.encoder, lambda done, of: progress.update(task, completed=done, total=of)
+                )
+            for track_id, reason in failed.items():
+                console.message(f"left out: {track_id}: {reason}")
+        for answer in find(library, arguments.text, arguments.k, encoder=arguments.encoder):
+            console.record(**asdict(answer))
+
+
+def _tag(arguments: argparse.Namespace, console: Console) -> int:
+    from ..audio.errors import AudioError
+    from .tagging import Change, Journal, default_journal, files_of, namer, read_genre
+
+    journal = Journal(arguments.journal or default_journal())
+    if arguments.undo:
+        failed = 0
+        for change, reason in journal.undo(arguments.places):
+            failed += bool(reason)
+            console.record(**_change(change), written=not reason, **({"reason": reason} if reason else {}))
+        return int(failed > 0)
+    if not arguments.places:
+        raise UsageError("tag: name files or folders")
+    name = namer(arguments.model)
+    failed, count = 0, 0
+    for path in files_of(arguments.places):
+        try:
+            genre = name(path)
+            before = read_genre(path)
+            change = Change(path, before, (genre,) if genre else before)
+            if change and arguments.write:
+                journal.apply(change)
+        except AudioError as error:
+            failed += 1
+            console.message(f"crossfade: {path}: {error.reason}")
+            continue
+        count += bool(change)
+        extra = {} if genre else {"reason": "not confident"}
+        console.record(**_change(change), written=bool(change) and arguments.write, **extra)
+    if count:
+        console.message(f"{count} written; take it back with --undo" if arguments.write else "shown only: --write")
+    return int(failed > 0)
+
+
+def _change(change: Change) -> dict[str, Any]:
+    return {"path": str(change.path), "before": list(change.before), "after": list(change.after)}

@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,9 @@ from ..audio.windows import SILENCE, Grid, excerpts
 from ..models.encoder import Encoder, Tagger
 from ..models.genre_model import GenreModel
 from ..models.musicnn import Corpus, MusiCNN
+
+if TYPE_CHECKING:
+    from ..models.hub_encoders import HubEncoder
 
 Floats = NDArray[np.float32]
 
@@ -70,7 +73,7 @@ def hear(path: Path, source: str) -> Floats:
 
 
 @lru_cache(maxsize=4)
-def encoder_named(source: str) -> Encoder | MusiCNN:
+def encoder_named(source: str) -> Encoder | MusiCNN | HubEncoder:
     """The encoder behind a source; one thread each, since files are heard side by side."""
     corpus = source.removeprefix("musicnn-")
     if source.startswith("musicnn-") and corpus in {str(member) for member in Corpus}:

@@ -257,7 +257,7 @@ def most_wrong(
     for row in np.argsort(-gap, kind="stable").tolist():
         if right(found[row : row + 1], targets[row : row + 1])[0] or len(result) == MOST_WRONG:
             break
-        labels = tuple(classes[column] for column in np.flatnonzero(targets[row]))
+        labels = tuple(classes[column] for column in np.flatnonzero(targets[row]).tolist())
         said = classes[int(top[row])]
         result.setdefault(names[row], Wrong(names[row], labels, said, float(found[row].max()), float(own[row])))
     return tuple(result.values())

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..audio.errors import DataError
+from ..audio.tags import read_fields
 from ..models.catalogue import COLLECTIVE_ARTISTS
 from ..models.folds import joined_groups
 
@@ -238,18 +239,8 @@ def _from_folder(source: Path) -> LabelledAudio:
 
 def _tagged(path: Path) -> tuple[str, str]:
     """Artist and album from the file's own tags, "" where there are none."""
-    import mutagen
-
-    try:
-        tags = mutagen.File(path, easy=True)
-    except (mutagen.MutagenError, OSError, ValueError):
-        return "", ""
-    if not tags:
-        return "", ""
-    try:
-        return " & ".join(tags.get("artist", [])), next(iter(tags.get("album", [])), "")
-    except (KeyError, TypeError, ValueError):
-        return "", ""
+    fields = read_fields(path)
+    return " & ".join(fields.get("artist", ())), next(iter(fields.get("album", ())), "")
 
 
 def _from_csv(source: Path, audio_folder: Path | None) -> LabelledAudio:
