@@ -72,12 +72,12 @@ def coverage_interval(ids: Ids, track_count: int, rng: np.random.Generator, *, r
     from scipy.sparse import csr_matrix
 
     shown = ids >= 0
-    tracks = ids[shown]
-    value = len(np.unique(tracks)) / track_count
+    distinct, tracks = np.unique(ids[shown], return_inverse=True)
+    value = len(distinct) / track_count
     users = np.repeat(np.arange(len(ids)), shown.sum(axis=1))
-    lists = csr_matrix((np.ones(len(tracks), np.float32), (tracks, users)), shape=(track_count, len(ids)))
+    lists = csr_matrix((np.ones(len(tracks), np.float32), (tracks, users)), shape=(len(distinct), len(ids)))
     drawn = _draws(len(ids), resamples, rng) > 0
-    covered = (lists @ drawn.T.astype(np.float32) > 0).mean(axis=0)
+    covered = (lists @ drawn.T.astype(np.float32) > 0).sum(axis=0) / track_count
     margin = 1.96 * float(covered.std())
     return Interval(value, max(0.0, value - margin), min(1.0, value + margin))
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,9 @@ from .history import RECENT_SECONDS, History, popularity, rank
 from .listens import Listens
 from .recommender import Answers, Ids, Scores
 from .storage import load_model, load_options, save_model
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 
 @dataclass(frozen=True)
@@ -30,8 +33,8 @@ class Popular:
         self.options = options or PopularOptions()
 
     def fit(self, listens: Listens) -> Self:
-        self.history = History.of(listens)
         self.track_scores = popularity(listens, self.options.window_seconds)
+        self.history = replace(History.of(listens), popularity=self.track_scores)
         return self
 
     def recommend(
@@ -51,6 +54,22 @@ class Popular:
             candidates=candidates,
         )
 
+    def recommend_from(
+        self,
+        heard: csr_matrix,
+        k: int,
+        *,
+        allow_seen: bool = False,
+        candidates: NDArray[np.bool_] | None = None,
+    ) -> Answers:
+        """The same tracks for B users the model never met, less what each has `heard` [B, T]."""
+
+        def score(start: int, stop: int) -> Scores:
+            return np.tile(self.track_scores, (stop - start, 1))
+
+        seen = None if allow_seen else heard
+        return rank(score, heard.shape[0], k, heard.shape[1], seen=seen, candidates=candidates)
+
     def similar(self, track_rows: Ids, k: int) -> Answers:
         """The most popular other tracks: the model knows no likeness."""
         rows = np.asarray(track_rows)
@@ -63,14 +82,14 @@ class Popular:
         return rank(score, len(rows), k, len(self.track_scores))
 
     def save(self, folder: Path) -> None:
-        arrays = {"track_scores": self.track_scores, **self.history.arrays()}
-        save_model(folder, self.name, arrays, self.options)
+        save_model(folder, self.name, self.history.arrays(), self.options)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         arrays, header = load_model(folder, cls.name)
         model = cls(load_options(PopularOptions, header))
-        model.track_scores, model.history = arrays["track_scores"], History.from_arrays(arrays)
+        model.history = History.from_arrays(arrays)
+        model.track_scores = model.history.popularity
         return model
 
 

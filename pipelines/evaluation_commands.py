@@ -2,7 +2,109 @@
 
 from __future__ import annotations
 
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..audio.errors import UsageError
 from .command_line import AddCommand
+from .console import Console
+
+if TYPE_CHECKING:
+    from .evaluation import Row
+
+_SHOWN = (("recall", 20), ("ndcg", 10), ("map", 10), ("hit_rate", 10), ("catalogue_coverage", 20), ("novelty", 20))
+"""what fits on a terminal"""
 
 
-def add_commands(add_command: AddCommand) -> None: ...
+def add_commands(add_command: AddCommand) -> None:
+    parser = add_command("evaluate", "the table of models x metrics x slices on the library's listens")
+    parser.add_argument("--library", required=True, type=Path, metavar="L")
+    parser.add_argument(
+        "--models", metavar="A,B,…", help="besides popular, recent-popular and item-knn; als, bpr, content and hybrid"
+    )
+    parser.add_argument(
+        "--split",
+        default="auto",
+        choices=("auto", "time", "user", "random"),
+        help="hold out by time, each user's last, or by chance; auto takes what the log allows",
+    )
+    parser.add_argument("--trials", metavar="A,B,…", help="warm, cold, listeners (all); each fits every model anew")
+    parser.add_argument("--allow-seen", action="store_true", help="tracks already heard may be recommended again")
+    parser.add_argument("-k", metavar="K,…", default="5,10,20,100", help="lengths of lists (5,10,20,100)")
+    parser.add_argument("--sound", metavar="NAME", help="imported vectors to use as sound, where there are several")
+    parser.add_argument("--seed", type=int, default=0, help="of the splits and the intervals (0)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the JSON lines there, too")
+    parser.set_defaults(run=_evaluate)
+
+
+def _evaluate(arguments: argparse.Namespace, console: Console) -> None:
+    from .evaluation import EvaluationOptions, evaluate
+    from .library import Library
+    from .listening_log import listed_ids, read_listens, to_listens
+
+    chosen: dict[str, Any] = {
+        name: tuple(part.strip() for part in getattr(arguments, name).split(",") if part.strip())
+        for name in ("models", "trials")
+        if getattr(arguments, name) is not None
+    }
+    options = EvaluationOptions(
+        split=arguments.split,
+        allow_seen=arguments.allow_seen,
+        ks=_cut_offs(arguments.k),
+        seed=arguments.seed,
+        **chosen,
+    )
+    with Library.open(arguments.library) as library:
+        log = read_listens(library)
+        catalogue = library.catalogue(arguments.sound)
+        users, _ = listed_ids(log)
+        listens = to_listens(log, users, catalogue.track_ids)
+    rows = []
+    for row in evaluate(listens, catalogue, options, tell=console.message):
+        rows.append(row)
+        if console.as_json:
+            console.record(**row)
+    if arguments.out is not None:
+        arguments.out.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    if not console.as_json:
+        for summary in _table(rows):
+            console.record(**summary)
+
+
+def _cut_offs(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(sorted({int(part) for part in text.split(",")}))
+    except ValueError:
+        raise UsageError(f"-k {text}: has to be whole numbers, such as 10 or 5,10,20") from None
+
+
+def _table(rows: Sequence[Row]) -> list[Row]:
+    """One line per slice and model, with half-widths of the intervals."""
+    lines: dict[tuple[str, str], Row] = {}
+    ks = {row["k"] for row in rows if row["k"] is not None}
+    shown = [(metric, min(ks, key=lambda k: (abs(k - wanted), k))) for metric, wanted in _SHOWN]
+    for row in rows:
+        if row["slice"] == "cost":
+            continue
+        name = f"{row['slice']} (within-user)" if row["within_user"] else row["slice"]
+        line = lines.setdefault((name, row["model"]), {"slice": name, "model": row["model"], "users": row["users"]})
+        if (row["metric"], row["k"]) in shown:
+            line[f"{row['metric']}@{row['k']}"] = _with_margin(row)
+        if row["metric"] == "ndcg_gain" and row["k"] == dict(shown)["ndcg"]:
+            first, second = (row["model"], row["against"]) if row["better"] else (row["against"], row["model"])
+            if row["better"] or row["worse"]:
+                winner = lines.setdefault((name, first), {"slice": name, "model": first, "users": row["users"]})
+                winner["better than"] = [*winner.get("better than", []), second]
+    for line in lines.values():
+        line["better than"] = ", ".join(line.get("better than", []))
+    return list(lines.values())
+
+
+def _with_margin(row: Row) -> str:
+    if row["value"] is None:
+        return ""
+    margin = max(row["high"] - row["value"], row["value"] - row["low"])
+    return f"{row['value']:.3f} ±{margin:.3f}"

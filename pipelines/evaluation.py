@@ -1,0 +1,227 @@
+"""Evaluation: many models, one protocol, one table of rows.
+
+A row is `{"model", "slice", "metric", "k", "value", "low", "high"}` and how it came about: the number of users, the
+split, whether it is within-user (test listens of one user may be older than training listens of another) and whether
+seen tracks may be recommended again. Rows of `recall_gain` and `ndcg_gain` compare a model with the one named by
+`against` on the same users; `better` and `worse` say whether the interval excludes 0. Rows of the slice `cost` have
+no k.
+
+Negatives are never sampled: every candidate is ranked. Shapes: B users asked for, T tracks.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..audio.errors import DataError, UsageError
+from ..models import metrics
+from ..models.bootstrap import RESAMPLES, Interval, coverage_interval, intervals
+from ..models.catalogue import Catalogue
+from ..models.history import unit_rows
+from ..models.listens import Listens
+from ..models.metrics import Values
+from ..models.recommender import Ids, Recommender
+from ..models.roster import in_order, make
+from .trials import TRIALS, Question, Trial, plan
+
+Row = dict[str, Any]
+Tell = Callable[[str], None]
+COMPARED = ("recall", "ndcg")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationOptions:
+    models: tuple[str, ...] = ("als", "bpr", "content", "hybrid")
+    """the baselines come by themselves"""
+    trials: tuple[str, ...] = TRIALS
+    split: str = "auto"
+    allow_seen: bool = False
+    ks: tuple[int, ...] = (5, 10, 20, 100)
+    seed: int = 0
+    resamples: int = RESAMPLES
+
+    def __post_init__(self) -> None:
+        if not self.ks or min(self.ks) < 1:
+            raise UsageError(f"k: {', '.join(map(str, self.ks))}; cut-offs have to be 1 or more")
+
+
+@dataclass(frozen=True, eq=False)
+class Ground:
+    """What the metrics of one trial look up."""
+
+    listeners: NDArray[np.int64]
+    """[T] in training"""
+    user_count: int
+    """users with training listens"""
+    sound: NDArray[np.float32]
+    """[T, D] of length 1 or 0"""
+    taste: NDArray[np.float32] | None
+    """[T, F] of length 1 or 0; None without ALS among the models"""
+
+
+def evaluate(
+    listens: Listens, catalogue: Catalogue, options: EvaluationOptions, *, tell: Tell = lambda text: None
+) -> Iterator[Row]:
+    """All rows, those of a slice as soon as it is done. `tell` hears what goes on, and what was left out and why."""
+    names = in_order(options.models)
+    if not catalogue.has_sound.any() and "content" in names:
+        tell("content: left out; no track has sound")
+        names.remove("content")
+    asked = False
+    for trial in plan(
+        listens,
+        catalogue,
+        trials=options.trials,
+        split=options.split,
+        allow_seen=options.allow_seen,
+        seed=options.seed,
+    ):
+        if not trial.questions:
+            tell(f"{trial.name}: left out; {trial.split!r} leaves nobody to ask")
+            continue
+        asked = True
+        yield from _rows_of_trial(trial, names, catalogue, options, tell)
+    if not asked:
+        raise DataError(f"listens: {listens!r} leave nobody to ask; more users need listens in both parts of the split")
+
+
+def _rows_of_trial(
+    trial: Trial, names: Sequence[str], catalogue: Catalogue, options: EvaluationOptions, tell: Tell
+) -> Iterator[Row]:
+    sides = ", ".join(f"{question.slice} {len(question.user_rows):,}" for question in trial.questions)
+    tell(f"{trial.name}: {trial.split.name}; users asked for: {sides}")
+    about = {
+        "split": trial.split.name,
+        "within_user": trial.split.within_user,
+        "allow_seen": options.allow_seen,
+    }
+    models: dict[str, Recommender] = {}
+    for name in names:
+        started = time.perf_counter()
+        models[name] = make(name, catalogue).fit(trial.split.train)
+        seconds = time.perf_counter() - started
+        tell(f"{trial.name}: {name} fitted in {seconds:.1f} s")
+        if trial.name == options.trials[0]:
+            yield _cost(name, "fit_seconds", seconds) | about
+            yield _cost(name, "bytes", _size(models[name])) | about
+    als = models.get("als")
+    ground = Ground(
+        trial.split.train.listeners,
+        len(np.unique(trial.split.train.user_rows)),
+        unit_rows(catalogue.sound),
+        None if als is None else unit_rows(als.track_factors),  # type: ignore[attr-defined]
+    )
+    for number, question in enumerate(trial.questions):
+        rng = np.random.default_rng([options.seed, TRIALS.index(trial.name), number])
+        values: dict[str, dict[tuple[str, int], Values]] = {}
+        for name, model in models.items():
+            started = time.perf_counter()
+            answers = recommend(model, question, max(options.ks), allow_seen=options.allow_seen)
+            seconds = time.perf_counter() - started
+            if answers is None:
+                tell(f"{question.slice}: {name} left out; it cannot be told new users' listens")
+                continue
+            if trial.name == options.trials[0] and not number:
+                yield _cost(name, "seconds_per_1000_users", 1000 * seconds / len(question.user_rows)) | about
+            if (answers < 0).all():
+                tell(f"{question.slice}: {name} recommends none of these tracks, and scores 0")
+            values[name] = judge(answers, question, ground, options.ks)
+            about_all = {"users": len(question.user_rows)} | about
+            coverage = _coverage(answers, question, options.ks, rng)
+            for (metric, k), interval in (_summaries(values[name], rng, options.resamples) | coverage).items():
+                yield _row(name, question.slice, metric, k, interval) | about_all
+        for row in _gains(values, question.slice, rng, options):
+            yield row | {"users": len(question.user_rows)} | about
+
+
+def recommend(model: Recommender, question: Question, k: int, *, allow_seen: bool) -> Ids | None:
+    """[B, k] the model's answers; None where it cannot answer at all."""
+    if not question.from_heard:
+        return model.recommend(question.user_rows, k, allow_seen=allow_seen, candidates=question.candidates)[0]
+    answer = getattr(model, "recommend_from", None)
+    if answer is None:
+        return None
+    ids: Ids = answer(question.heard, k, allow_seen=allow_seen, candidates=question.candidates)[0]
+    return ids
+
+
+def judge(ids: Ids, question: Question, ground: Ground, ks: Sequence[int]) -> dict[tuple[str, int], Values]:
+    """(metric, k) -> [B] one value per user."""
+    hits = metrics.hits(ids, question.truth)
+    relevant = metrics.relevant_counts(question.truth)
+    values: dict[tuple[str, int], Values] = {}
+    for k in ks:
+        values |= {
+            ("precision", k): metrics.precision(hits, k),
+            ("recall", k): metrics.recall(hits, relevant, k),
+            ("ndcg", k): metrics.ndcg(hits, relevant, k),
+            ("map", k): metrics.average_precision(hits, relevant, k),
+            ("hit_rate", k): metrics.hit_rate(hits, k),
+            ("user_coverage", k): metrics.user_coverage(ids, k),
+            ("novelty", k): metrics.novelty(ids, ground.listeners, ground.user_count, k),
+            ("unseen_share", k): metrics.unseen_share(ids, question.heard, k),
+            ("popularity_bias", k): metrics.popularity_bias(ids, ground.listeners, question.heard, k),
+        }
+        if ground.sound.any():
+            values["diversity_sound", k] = metrics.diversity(ids, ground.sound, k)
+        if ground.taste is not None:
+            values["diversity_taste", k] = metrics.diversity(ids, ground.taste, k)
+    return values
+
+
+def _summaries(
+    values: dict[tuple[str, int], Values], rng: np.random.Generator, resamples: int
+) -> dict[tuple[str, int], Interval]:
+    found = intervals(np.stack(list(values.values()), axis=1), rng, resamples=resamples)
+    return dict(zip(values, found, strict=True))
+
+
+def _coverage(
+    ids: Ids, question: Question, ks: Sequence[int], rng: np.random.Generator
+) -> dict[tuple[str, int], Interval]:
+    count = question.truth.shape[1] if question.candidates is None else int(question.candidates.sum())
+    return {("catalogue_coverage", k): coverage_interval(ids[:, :k], count, rng) for k in ks}
+
+
+def _gains(
+    values: dict[str, dict[tuple[str, int], Values]], slice: str, rng: np.random.Generator, options: EvaluationOptions
+) -> Iterator[Row]:
+    """Every pair of models, on the same users."""
+    pairs = list(combinations(reversed(values), 2))
+    measures = [(metric, k) for metric in COMPARED for k in options.ks]
+    if not pairs:
+        return
+    columns = [values[model][measure] - values[other][measure] for model, other in pairs for measure in measures]
+    found = iter(intervals(np.stack(columns, axis=1), rng, resamples=options.resamples))
+    for model, other in pairs:
+        for metric, k in measures:
+            interval = next(found)
+            row = _row(model, slice, f"{metric}_gain", k, interval)
+            yield row | {"against": other, "better": interval.low > 0, "worse": interval.high < 0}
+
+
+def _row(model: str, slice: str, metric: str, k: int | None, interval: Interval) -> Row:
+    bounds = (interval.value, interval.low, interval.high)
+    value, low, high = (None if math.isnan(number) else round(number, 6) for number in bounds)
+    return {"model": model, "slice": slice, "metric": metric, "k": k, "value": value, "low": low, "high": high}
+
+
+def _cost(model: str, metric: str, value: float) -> Row:
+    return {"model": model, "slice": "cost", "metric": metric, "k": None, "value": value, "low": None, "high": None}
+
+
+def _size(model: Recommender) -> int:
+    """Bytes on disk."""
+    with TemporaryDirectory() as folder:
+        model.save(Path(folder))
+        return sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
