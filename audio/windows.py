@@ -35,14 +35,15 @@ class Grid:
     window_samples: int
     """N"""
     hop_samples: int
-    """from one window to the next; the difference to N is margin, half of it before"""
+    """from one window to the next"""
 
     @property
     def margin(self) -> int:
-        return (self.window_samples - self.hop_samples) // 2
+        """Samples before a window's first hop that it needs too."""
+        return self.window_samples - self.hop_samples
 
     def count(self, samples: int) -> int:
-        """How many whole windows there are in a track of so many samples; the margins may lie outside."""
+        """How many whole windows there are in a track of so many samples, with a margin of zeros at both ends."""
         return (samples + self.margin) // self.hop_samples
 
     def cut(self, samples: Floats) -> Floats:

@@ -1,0 +1,48 @@
+"""The log-mel front end: one definition, the same as librosa's and torchaudio's."""
+
+from __future__ import annotations
+
+import librosa
+import numpy as np
+import pytest
+import torch
+import torchaudio
+
+from crossfade.audio.log_mel import LogMel, hz_to_mel, mel_to_hz
+
+LOG_TOLERANCE = 1e-4
+
+
+@pytest.fixture
+def loud(rng: np.random.Generator) -> np.ndarray:
+    """Full scale, where float16 overflows."""
+    return rng.uniform(-1, 1, (2, 48_128)).astype(np.float32)
+
+
+def test_equals_librosa(loud: np.ndarray) -> None:
+    for clip in loud:
+        power = librosa.feature.melspectrogram(y=clip, sr=16_000, n_fft=512, hop_length=256, n_mels=96, center=False)
+        np.testing.assert_allclose(LogMel()(clip[None])[0], np.log10(1 + 10_000 * power.T), atol=LOG_TOLERANCE)
+
+
+def test_equals_torchaudio(loud: np.ndarray) -> None:
+    transform = torchaudio.transforms.MelSpectrogram(
+        16_000, n_fft=512, hop_length=256, n_mels=96, center=False, norm="slaney", mel_scale="slaney"
+    )
+    expected = torch.log10(1 + 10_000 * transform(torch.from_numpy(loud))).transpose(1, 2).numpy()
+    np.testing.assert_allclose(LogMel()(loud), expected, atol=LOG_TOLERANCE)
+
+
+def test_loud_music_stays_finite_and_float32(loud: np.ndarray) -> None:
+    found = LogMel()(loud * 100)
+    assert found.dtype == np.float32
+    assert np.isfinite(found).all()
+
+
+def test_a_batch_is_its_clips(loud: np.ndarray) -> None:
+    np.testing.assert_array_equal(LogMel()(loud), np.concatenate([LogMel()(clip[None]) for clip in loud]))
+
+
+def test_mel_scale_is_inverted() -> None:
+    hertz = np.array([0.0, 100.0, 999.0, 1000.0, 1001.0, 8000.0])
+    np.testing.assert_allclose(mel_to_hz(np.array([hz_to_mel(h) for h in hertz])), hertz, atol=1e-9)
