@@ -12,6 +12,7 @@ Shapes: N events, sorted by user, track and time.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from ..audio.errors import DataError, UsageError
 
 _DAY_SECONDS = 86_400
+_BLOCK_EVENTS = 4_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,28 +68,51 @@ def confidences(
     array([1.  , 0.58, 0.42], dtype=float32)
     """
     options = options or ConfidenceOptions()
+    if options.half_life_days is not None and times is None:
+        raise DataError("half-life: the log has no times to count it from")
+    weights = np.empty(len(user_rows), np.float32)
+    highest = _highest(signals.rating)
+    for block in _blocks(user_rows, track_rows):
+        part = Signals(**{name: None if values is None else values[block] for name, values in vars(signals).items()})
+        weights[block] = _increments(user_rows[block], track_rows[block], part, highest, options)
+    if options.half_life_days is not None and times is not None and len(times):
+        age_days = (times.max() - times) / _DAY_SECONDS
+        weights *= np.exp2(-age_days / options.half_life_days).astype(np.float32)
+    return weights
+
+
+def _blocks(user_rows: NDArray[np.int32], track_rows: NDArray[np.int32]) -> Iterator[slice]:
+    """Slices of about _BLOCK_EVENTS that cut no pair in two: scratch space stays small beside the log itself."""
+    start, count = 0, len(user_rows)
+    while start < count:
+        end = min(start + _BLOCK_EVENTS, count)
+        while end < count and user_rows[end] == user_rows[end - 1] and track_rows[end] == track_rows[end - 1]:
+            end += 1
+        yield slice(start, end)
+        start = end
+
+
+def _increments(
+    user_rows: NDArray[np.int32],
+    track_rows: NDArray[np.int32],
+    signals: Signals,
+    highest: float,
+    options: ConfidenceOptions,
+) -> NDArray[np.float32]:
     count = len(user_rows)
-    if not count:
-        return np.zeros(0, np.float32)
     starts = np.ones(count, np.bool_)
     np.logical_or(user_rows[1:] != user_rows[:-1], track_rows[1:] != track_rows[:-1], out=starts[1:])
     first = np.maximum.accumulate(np.where(starts, np.arange(count), 0))
     total = np.log2(1 + _running(_plays(signals, count, options), first)).astype(np.float32)
     if signals.rating is not None:
-        total += _rating_share(_latest(signals.rating, first), options)
+        total += _rating_share(_latest(signals.rating, first), highest, options)
     if signals.liked is not None:
         liked = _latest(signals.liked, first)
         total += options.like_bonus * (liked == 1)
         total[liked == -1] = -options.dislike
     before = np.roll(total, 1)
     before[starts] = 0
-    weights = total - before
-    if options.half_life_days is not None:
-        if times is None:
-            raise DataError("half-life: the log has no times to count it from")
-        age_days = (times.max() - times) / _DAY_SECONDS
-        weights *= np.exp2(-age_days / options.half_life_days).astype(np.float32)
-    return np.asarray(weights, np.float32)
+    return np.asarray(total - before, np.float32)
 
 
 def _plays(signals: Signals, count: int, options: ConfidenceOptions) -> NDArray[np.float32]:
@@ -118,11 +143,17 @@ def _latest(values: NDArray[np.floating], first: NDArray[np.intp]) -> NDArray[np
     return np.where(position >= first, values[position], np.nan)
 
 
-def _rating_share(ratings: NDArray[np.floating], options: ConfidenceOptions) -> NDArray[np.float32]:
-    """[N] a rating as a share of the highest one; below half of it a dislike in proportion; 0 where there is none."""
-    highest = np.nanmax(ratings)
+def _highest(ratings: NDArray[np.float32] | None) -> float:
+    if ratings is None or not len(ratings):
+        return 1.0
+    highest = float(np.nanmax(ratings))
     if not highest > 0:
         raise DataError(f"rating: the highest is {highest:g}; ratings have to be above 0")
+    return highest
+
+
+def _rating_share(ratings: NDArray[np.floating], highest: float, options: ConfidenceOptions) -> NDArray[np.float32]:
+    """[N] a rating as a share of the highest one; below half of it a dislike in proportion; 0 where there is none."""
     share = np.nan_to_num(ratings / highest)
     low = np.isfinite(ratings) & (share < 0.5)
     return np.asarray(np.where(low, -options.dislike * (1 - np.clip(share, 0, 1)), share), np.float32)

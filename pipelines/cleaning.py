@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..audio.errors import DataError, UsageError
 from ..models.confidence import ConfidenceOptions
-from .listening_log import listed_ids, with_rows
+from .listening_log import distinct_pairs, listed_ids, with_rows
 
 Mask = NDArray[np.bool_]
 
@@ -72,16 +72,9 @@ def clean(frame: pl.LazyFrame, options: CleaningOptions | None = None) -> tuple[
         whole = whole.join(sampled, on="user_id", how="semi")
         _count(steps, "users sample", frame)
 
-    # 64-bit hashes stand for the rows: unlike the rows themselves, those of 222 million fit.
-    counted = frame.select(
-        present=(pl.col("user_id").is_not_null() & pl.col("track_id").is_not_null()).sum(),
-        different=pl.struct(pl.all())
-        .hash()
-        .filter(pl.col("user_id").is_not_null() & pl.col("track_id").is_not_null())
-        .n_unique(),
-    ).collect(engine="streaming")
-    present, different = counted.row(0)
+    present = whole.select(pl.len()).collect(engine="streaming").item()
     _add(steps, "missing values", present, steps[-1].users, steps[-1].tracks)
+    different = _different(whole)
     frame = whole.unique() if different < present else whole
     _add(steps, "duplicates", different, steps[-1].users, steps[-1].tracks)
 
@@ -132,8 +125,8 @@ class _Kept:
         self._shrink()
 
     def core(self, k: int) -> None:
-        keys = self._user_rows[self._positive].astype(np.int64) * len(self.tracks) + self._track_rows[self._positive]
-        users, tracks = np.divmod(np.unique(keys), len(self.tracks))
+        liked = self._user_rows[self._positive], self._track_rows[self._positive]
+        users, tracks = distinct_pairs(*liked, len(self.users))
         self.users, self.tracks = core(users, tracks, len(self.users), len(self.tracks), k)
         self._shrink()
 
@@ -173,6 +166,18 @@ def _positive(frame: pl.LazyFrame, options: ConfidenceOptions) -> pl.Expr:
     played &= ratio.fill_null(1.0) >= options.ratio_threshold
     rated = (rating >= highest / 2).fill_null(False) if highest is not None else pl.lit(False)
     return (played | rated | (liked == 1).fill_null(False)) & (liked != -1).fill_null(True)
+
+
+def _different(frame: pl.LazyFrame) -> int:
+    """How many different rows there are. 64-bit hashes stand for the rows: those of 222 million fit in memory."""
+    filled = frame.select(pl.all().count()).collect(engine="streaming").row(0, named=True)
+    # Columns without a value in them make no difference, and take as long to hash as any.
+    columns = [name for name, count in filled.items() if count]
+    hashes = (
+        frame.select(pl.struct(columns).hash().alias("hash")).collect(engine="streaming").get_column("hash").to_numpy()
+    )
+    hashes = np.sort(hashes)
+    return int(np.count_nonzero(hashes[1:] != hashes[:-1])) + (len(hashes) > 0)
 
 
 def _count(steps: list[CleaningStep], name: str, frame: pl.LazyFrame) -> None:

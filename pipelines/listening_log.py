@@ -190,6 +190,27 @@ def with_rows(
     return frame
 
 
+def distinct_pairs(
+    user_rows: NDArray[np.int32], track_rows: NDArray[np.int32], user_count: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(user rows, track rows) of the different pairs, sorted by track.
+
+    >>> distinct_pairs(np.array([1, 0, 1], np.int32), np.array([2, 2, 2], np.int32), 2)
+    (array([0, 1]), array([2, 2]))
+    """
+    # A sort and a comparison: np.unique takes a hundred times as long on 20 million integers.
+    keys = track_rows.astype(np.int64)
+    keys *= user_count
+    keys += user_rows
+    keys.sort()
+    new = np.ones(len(keys), np.bool_)
+    np.not_equal(keys[1:], keys[:-1], out=new[1:])
+    keys = keys[new]
+    tracks = keys // user_count
+    keys -= tracks * user_count
+    return keys, tracks
+
+
 def to_listens(
     frame: pl.LazyFrame,
     user_ids: Sequence[str] | pl.Series,

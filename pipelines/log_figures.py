@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
+import numpy as np
 import polars as pl
 
-from .listening_log import SCHEMA
+from .listening_log import SCHEMA, distinct_pairs, listed_ids, with_rows
 
 
 @dataclass(frozen=True)
@@ -42,29 +43,25 @@ class LogFigures:
 
 
 def log_figures(frame: pl.LazyFrame) -> LogFigures:
-    """The figures of a normalised log, in one streaming pass over each column."""
+    """The figures of a normalised log."""
     empty = [
         (pl.col(name).is_null() if dtype == pl.String() else (pl.col(name).cast(pl.Float64).fill_null(0) == 0))
         .mean()
         .alias(name)
         for name, dtype in SCHEMA.items()
     ]
-    # Ids are compared by their 64-bit hashes: 222 million pairs of strings would not fit, and n hashes collide
-    # with a chance of n²/2⁶⁵, which moves a count by one or two at most.
-    counted = frame.select(pl.len(), pl.col("user_id").hash().n_unique().alias("users"), *empty).collect(
-        engine="streaming"
-    )
-    row = counted.row(0, named=True)
-    pairs = frame.select(track=pl.col("track_id").hash(), pair=pl.struct("user_id", "track_id").hash()).unique()
-    listeners = pairs.group_by("track").len().collect(engine="streaming").get_column("len")
-    filled = {"least": listeners.max(), "median": listeners.median(), "most": listeners.min()}
+    row = frame.select(pl.len(), *empty).collect(engine="streaming").row(0, named=True)
+    user_ids, track_ids = listed_ids(frame)
+    coded = with_rows(frame.select("user_id", "track_id"), user_ids, track_ids).collect(engine="streaming")
+    user_rows, track_rows = (coded.get_column(name).to_numpy() for name in ("user_row", "track_row"))
+    _, tracks = distinct_pairs(user_rows, track_rows, len(user_ids))
+    filled = np.bincount(tracks, minlength=len(track_ids)) / max(1, len(user_ids))
+    spread = {"least": filled.max(), "median": np.median(filled), "most": filled.min()} if len(filled) else {}
     return LogFigures(
         row["len"],
-        row["users"],
-        len(listeners),
-        int(listeners.sum()),
+        len(user_ids),
+        len(track_ids),
+        len(tracks),
         {name: float(row[name] if row[name] is not None else 1.0) for name in SCHEMA},
-        {name: 1 - float(cast(float, count)) / row["users"] for name, count in filled.items()}
-        if len(listeners)
-        else {},
+        {name: 1 - float(share) for name, share in spread.items()},
     )
