@@ -20,6 +20,10 @@ class Tags:
     """seconds since 1970, from a year or a date"""
 
 
+_ID3 = {"TIT2": "title", "TPE1": "artist", "TALB": "album", "TCON": "genre", "TDRC": "date"}
+"""frames of ID3 where mutagen has no easy names for them: in WAV and AIFF"""
+
+
 def read_tags(path: str | os.PathLike[str]) -> Tags:
     """The tags of a file of any kind that mutagen knows; no tags where they are missing or broken."""
     fields = read_fields(path)
@@ -45,7 +49,7 @@ def read_fields(path: str | os.PathLike[str]) -> dict[str, tuple[str, ...]]:
     for name, value in items:
         texts = tuple(dict.fromkeys(text for text in map(_text, value if isinstance(value, list) else [value]) if text))
         if texts:
-            found[str(name).lower()] = texts
+            found[_ID3.get(str(name), str(name).lower())] = texts
     return found
 
 

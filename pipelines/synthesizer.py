@@ -173,5 +173,5 @@ def _master(mix: Samples, sound: Sound, rng: np.random.Generator) -> Samples:
     mixed /= max(1e-6, float(np.sqrt(np.mean(mixed**2))))
     push = 0.1 + 0.15 * sound.drums + 0.15 * sound.distortion
     limited = np.tanh(push * mixed).astype(np.float32)
-    ends = instruments.envelope(len(limited), 0.01, 0.4)
-    return np.asarray(limited * ends / max(1e-6, float(np.abs(limited).max())), np.float32)
+    limited *= instruments.envelope(len(limited), 0.01, 0.4)
+    return np.asarray(limited / max(1e-6, float(np.abs(limited).max())), np.float32)

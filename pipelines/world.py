@@ -3,7 +3,7 @@
 Tracks are points in a latent space: around an artist, who is around a style. Listeners are directions in the same
 space: around the centre of their group, and they drift. A listen chooses softly among a few tracks that popularity put
 in front of the listener, by how well they match: sampling-importance-resampling, so that a log of any size costs the
-same per row. The sound of a track reveals its latent point to the degree `link`; the rest of the sound is as much its own.
+same per row. The sound of a track reveals its latent point to the degree `link`; the rest of it is as much its own.
 
 Shapes: T tracks, U users, K latent dimensions, D sound dimensions, E events of a block.
 """
@@ -209,7 +209,7 @@ class World:
         return Events(users, heard, times, positions, ratios.astype(np.float32), liked, rng.random(total) < 0.6)
 
     def listens(self) -> Listens:
-        """All listens as the recommenders take them: 1 for a track played to the half, more if liked, less if skipped."""
+        """All listens as the recommenders take them: 1 for a track half played, more if liked, less if skipped."""
         blocks = list(self.blocks())
         ratios = np.concatenate([block.played_ratios for block in blocks])
         liked = np.concatenate([block.liked for block in blocks])
