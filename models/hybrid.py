@@ -21,11 +21,10 @@ from numpy.typing import NDArray
 from ..audio.errors import DataError, LibraryError
 from .als import ALS, ALSOptions, because, fold_in
 from .catalogue import Catalogue
-from .crossfade import Crossfade
 from .history import History, nearest, rank
-from .hybrid_choices import HYBRID_ALS, PROFILE_FEATURES, Choices, artist_counts, choose
+from .hybrid_choices import PROFILE_FEATURES, Choices, artist_counts, choose
 from .listens import Listens
-from .prior import ContentPrior, PriorOptions
+from .prior import ContentPrior
 from .recommender import Answers, Ids, Scores
 from .storage import load_model, save_model
 
@@ -48,7 +47,7 @@ class Hybrid:
     ) -> None:
         """`choices` None: they are made on a validation part of the listens, at the cost of a second ALS fit."""
         self._catalogue = catalogue
-        self.als = ALS(als or HYBRID_ALS)
+        self.als = ALS(als)
         self.seed = seed
         self._given = choices
         self.figures: dict[str, float] = {}
@@ -146,7 +145,7 @@ class Hybrid:
 
     def fold_in(self, heard: csr_matrix) -> Scores:
         """[B, F] taste vectors of users known by their listens `heard` [B, T]."""
-        return fold_in(heard, self.taste, self.als.options)
+        return fold_in(self.als.confidences(heard), self.taste, self.als.options)
 
     def similar(self, track_rows: Ids, k: int) -> Answers:
         """By the cosine of crossfaded taste; `hybrid_index` blends it with sound."""
@@ -158,7 +157,7 @@ class Hybrid:
 
     def because_of(self, liked: csr_matrix, track_rows: Ids) -> Ids:
         """The same for users known by their positive confidences [B, T]."""
-        return because(liked, track_rows, self.taste, self.als.options)
+        return because(self.als.confidences(liked), track_rows, self.taste, self.als.options)
 
     def with_tracks(self, catalogue: Catalogue) -> Hybrid:
         """This model with more tracks behind its own, as cold ones; nothing is trained. This model stays as it is."""
@@ -181,6 +180,8 @@ class Hybrid:
         heard = csr_matrix((heard.data, heard.indices, heard.indptr), shape=(heard.shape[0], count))
         nobody = np.full(len(catalogue), -np.inf, np.float32)
         longer.als.history = History(heard, np.concatenate([self.history.popularity, nobody]))
+        nobody_yet = np.zeros(len(catalogue), np.float32)
+        longer.als.track_listeners = np.concatenate([self.als.track_listeners, nobody_yet])
         longer.taste = np.vstack([self.taste, self.prior.predict(sound, artists, genres)])
         longer.listeners = np.concatenate([self.listeners, np.zeros(len(catalogue), self.listeners.dtype)])
         features = self.prior.features(sound, genres)[:, : self.sound.shape[1]]
@@ -235,6 +236,3 @@ def sound_profiles(liked: csr_matrix, sound: Scores) -> Scores:
     once = liked.copy()
     once.data = np.ones_like(once.data)
     return np.asarray((once @ sound) / counts[:, None], np.float32)
-
-
-__all__ = ["Crossfade", "Hybrid", "PriorOptions", "sound_profiles"]

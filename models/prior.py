@@ -44,11 +44,11 @@ class PriorOptions:
     """of the kernel: e-folds over the median distance"""
     penalty: float = 4.0
     """of the ridge; the larger, the less a rare sound is believed"""
-    shrinkage: float = 1.0
-    """how many tracks of an artist are worth as much as the sound alone; inf leaves artists out"""
+    shrinkage: float | None = 1.0
+    """how many tracks of an artist are worth as much as the sound alone; None leaves artists out"""
     attention: float = 0.0
     """how much more an artist's similar tracks count; 0 is the plain mean"""
-    landmarks: int = 768
+    landmarks: int = 512
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -142,7 +142,7 @@ class ContentPrior:
         )
         return np.asarray(self._alone[rows] + by_artist)
 
-    def with_artists(self, shrinkage: float, attention: float) -> ContentPrior:
+    def with_artists(self, shrinkage: float | None, attention: float) -> ContentPrior:
         """The same sound map with another view of artists; nothing is fitted again."""
         prior = copy(self)
         prior.options = replace(self.options, shrinkage=shrinkage, attention=attention)
@@ -168,7 +168,7 @@ class ContentPrior:
     def knows(self, heard: NDArray[np.bool_], artists: csr_matrix) -> NDArray[np.bool_]:
         """[B] whether the prior of such tracks says more than the mean of all."""
         shared = np.asarray(artists @ self.artists.sum(axis=0).T).ravel() > 0
-        return np.asarray((heard & bool(len(self.weights))) | (shared & np.isfinite(self.options.shrinkage)))
+        return np.asarray((heard & bool(len(self.weights))) | (shared & (self.options.shrinkage is not None)))
 
     def artist_rows(self, artists: tuple[tuple[str, ...], ...]) -> csr_matrix:
         """[B, A] for names; an artist without training tracks is nobody."""
@@ -242,7 +242,7 @@ class ContentPrior:
     ) -> Matrix:
         """[B, F] the shrunk mean of what sound left unexplained; `leave_out` [B] names each track's own warm row."""
         answer = np.zeros((artists.shape[0], len(self.mean)), np.float32)
-        if not np.isfinite(self.options.shrinkage) or not self.artists.nnz:
+        if self.options.shrinkage is None or not self.artists.nnz:
             return answer
         tracks_of = self.artists.T.tocsr()
         ends = np.cumsum(np.asarray(artists @ np.diff(tracks_of.indptr)).ravel())

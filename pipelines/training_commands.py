@@ -1,8 +1,134 @@
-"""The commands of the training jobs."""
+"""The commands of trained models: `train`, `recommend` and `explain`."""
 
 from __future__ import annotations
 
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from .command_line import AddCommand
+from .console import Console
+
+if TYPE_CHECKING:
+    from .recommending import LikedSound
+    from .trained import Trained
 
 
-def add_commands(add_command: AddCommand) -> None: ...
+def add_commands(add_command: AddCommand) -> None:
+    train = add_command("train", "learn from a library's listens and sounds: ALS, content prior, hybrid index")
+    _library(train)
+    train.add_argument("--sound", metavar="NAME", help="train on these imported vectors")
+    train.add_argument("--users-sample", type=float, default=1.0, metavar="SHARE", help="share of whole users (1)")
+    train.add_argument("--min-track-listens", type=int, default=1, metavar="N", help="drop tracks with fewer (1)")
+    train.add_argument("--core", type=int, default=1, metavar="K", help="keep only the k-core (1)")
+    train.add_argument("--half-life", type=float, metavar="DAYS", help="after how long a listen counts half (never)")
+    train.add_argument("--seed", type=int, default=0, help="of all that is random (0)")
+    train.set_defaults(run=_train)
+
+    recommend = add_command("recommend", "tracks for users; for a user nobody knows, what is popular")
+    recommend.add_argument("users", nargs="*", metavar="USER_ID")
+    _library(recommend)
+    recommend.add_argument("-k", type=int, default=10, help="how many (10)")
+    recommend.add_argument("--users", dest="users_file", type=Path, metavar="FILE", help="user ids, one a line")
+    recommend.add_argument("--out", type=Path, metavar="FILE.parquet", help="write a table instead of printing")
+    recommend.add_argument("--allow-seen", action="store_true", help="what was listened to may be recommended again")
+    recommend.add_argument(
+        "--like",
+        nargs="+",
+        metavar="FILE_OR_TRACK_ID",
+        help="for a stranger who likes these audio files or tracks",
+    )
+    recommend.set_defaults(run=_recommend)
+
+    explain = add_command("explain", "why a track stands where it does: listeners, crossfade, neighbours")
+    explain.add_argument("track_id", metavar="TRACK_ID")
+    _library(explain)
+    explain.add_argument("-k", type=int, default=5, help="how many neighbours (5)")
+    explain.set_defaults(run=_explain)
+
+
+def _library(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--library", required=True, type=Path, metavar="L", help="library folder")
+
+
+def _train(arguments: argparse.Namespace, console: Console) -> None:
+    from ..audio.errors import MissingExtra
+
+    try:
+        import implicit  # noqa: F401
+        import scipy  # noqa: F401
+        import threadpoolctl  # noqa: F401
+    except ModuleNotFoundError:
+        raise MissingExtra("train", "train") from None
+    from ..models.confidence import ConfidenceOptions
+    from .cleaning import CleaningOptions
+    from .library import Library
+    from .training import TrainingOptions, train
+
+    cleaning = CleaningOptions(
+        users_sample=arguments.users_sample,
+        seed=arguments.seed,
+        min_track_listens=arguments.min_track_listens,
+        core=arguments.core,
+        confidence=ConfidenceOptions(half_life_days=arguments.half_life),
+    )
+    with Library.open(arguments.library) as library:
+        summary = train(library, TrainingOptions(sound=arguments.sound, cleaning=cleaning, seed=arguments.seed))
+    console.record(**summary.record())
+
+
+def _recommend(arguments: argparse.Namespace, console: Console) -> None:
+    from ..audio.errors import UsageError
+    from .library import Library
+    from .recommending import recommend, recommend_liked, users_in, write_parquet
+    from .trained import Trained
+
+    users = [*arguments.users, *(users_in(arguments.users_file) if arguments.users_file else [])]
+    if bool(users) == bool(arguments.like) and not arguments.users_file:
+        raise UsageError("recommend: say for whom, by USER_ID, --users FILE or --like FILE_OR_TRACK_ID")
+    if arguments.like and users:
+        raise UsageError("recommend: --like is for somebody unknown; leave out the user ids")
+    with Library.open(arguments.library) as library:
+        trained = Trained.load(library)
+        if arguments.like:
+            liked = [_liked(trained, wanted) for wanted in arguments.like]
+            frames = iter([recommend_liked(trained, liked, arguments.k, allow_seen=arguments.allow_seen)])
+        else:
+            frames = recommend(trained, users, arguments.k, allow_seen=arguments.allow_seen)
+        if arguments.out:
+            console.record(users=len(users) or 1, rows=write_parquet(frames, arguments.out))
+            return
+        for frame in frames:
+            for row in frame.iter_rows(named=True):
+                console.record(**row)
+
+
+def _liked(trained: Trained, wanted: str) -> str | LikedSound:
+    """A track_id, else an audio file; a file that cannot be heard (silent, broken) is an error that names it."""
+    from ..audio.errors import AudioError, LibraryError, UsageError
+    from .recommending import LikedSound
+
+    if trained.knows(wanted):
+        return wanted
+    if not Path(wanted).is_file():
+        raise UsageError(f"{wanted}: neither a track_id of the library nor an audio file")
+    if trained.about["sound"] != "encoder":
+        raise LibraryError(
+            f"{wanted}: the version was trained without embeddings of audio, so a file says nothing to it"
+        )
+    from .hearing import Ear
+
+    try:
+        heard = Ear().hear(wanted)
+    except AudioError as error:
+        raise AudioError(f"{wanted}: {error.reason}") from None
+    return LikedSound(wanted, heard.embedding, genres=heard.genres)
+
+
+def _explain(arguments: argparse.Namespace, console: Console) -> None:
+    from .explaining import explain
+    from .library import Library
+    from .trained import Trained
+
+    with Library.open(arguments.library) as library:
+        console.record(**explain(Trained.load(library), arguments.track_id, arguments.k))

@@ -1,0 +1,195 @@
+"""A trained version of a library, loaded once: who is who, the hybrid, and the index of all tracks there are now.
+
+A version's folder holds `als`, `hybrid` and `index` (see `models.storage`), `tracks.parquet` and `users.parquet` (the
+external ids of the models' rows), and `training.json` (what it was trained on, and what was measured).
+
+Tracks that came after the training are appended as cold ones; tracks that were removed are never answers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from ..audio.errors import LibraryError, UsageError
+from ..models.catalogue import Catalogue
+from ..models.hybrid import Hybrid
+from ..models.hybrid_index import HybridIndex
+from ..models.recommender import Ids
+from .library import Library
+
+FORMAT = 1
+Vectors = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Found:
+    """An answer of the index."""
+
+    track_id: str
+    score: float
+    """-1 … 1"""
+
+
+class Trained:
+    """Answers from one version; `add` and `forget` follow the library without training."""
+
+    def __init__(
+        self,
+        hybrid: Hybrid,
+        index: HybridIndex,
+        track_ids: Sequence[str],
+        user_ids: Sequence[str],
+        about: dict[str, Any],
+    ) -> None:
+        self.hybrid = hybrid
+        self.index = index
+        self.track_ids = list(track_ids)
+        """[T] external ids of rows"""
+        self.user_ids = list(user_ids)
+        self.about = about
+        """training.json"""
+        self.there: NDArray[np.bool_] = np.ones(len(self.track_ids), bool)
+        """[T] whether the library still has the track"""
+        self._row_of_track = {track_id: row for row, track_id in enumerate(self.track_ids)}
+
+    @classmethod
+    def load(cls, library: Library, version: Path | None = None) -> Trained:
+        """The library's current version, with the tracks there are now; LibraryError where they don't fit."""
+        version = version or library.current_version()
+        file = version / "training.json"
+        try:
+            about = json.loads(file.read_text())
+            tracks, users = (pl.read_parquet(version / f"{name}.parquet") for name in ("tracks", "users"))
+        except (OSError, ValueError, pl.exceptions.PolarsError) as error:
+            raise LibraryError(f"{file}: missing or damaged ({error}); run crossfade train") from None
+        if about.get("format_version") != FORMAT:
+            raise LibraryError(
+                f"{file}: format version {about.get('format_version')}, but this program reads {FORMAT}; train again"
+            )
+        sound = about["sound"]
+        if sound == "encoder" and library.about("encoder") != about["encoder"]:
+            raise LibraryError(
+                f"{library.folder}: trained on {about['encoder']}, but embedded with {library.about('encoder')}; "
+                "run crossfade train again"
+            )
+        if sound is not None and sound not in library.sounds():
+            raise LibraryError(f"{library.folder}: trained on the vectors {sound}, which are gone; train again")
+        hybrid, index = Hybrid.load(version), HybridIndex.load(version)
+        trained = cls(hybrid, index, tracks["track_id"].to_list(), users["user_id"].to_list(), about)
+        trained.follow(library)
+        return trained
+
+    def save(self, version: Path) -> None:
+        self.hybrid.save(version)
+        self.index.save(version)
+        pl.DataFrame({"track_id": self.track_ids}, schema={"track_id": pl.String}).write_parquet(
+            version / "tracks.parquet"
+        )
+        pl.DataFrame({"user_id": self.user_ids}, schema={"user_id": pl.String}).write_parquet(version / "users.parquet")
+        (version / "training.json").write_text(json.dumps(self.about, indent=1) + "\n")
+
+    @cached_property
+    def user_rows(self) -> dict[str, int]:
+        return {user_id: row for row, user_id in enumerate(self.user_ids)}
+
+    def follow(self, library: Library) -> None:
+        """Takes in what was added to the library, and leaves out what was removed."""
+        now = library.track_ids()
+        present = set(now)
+        self.there = np.array([track_id in present for track_id in self.track_ids], bool)
+        if any(track_id not in self._row_of_track for track_id in now):
+            catalogue = library.catalogue(self.about["sound"])
+            fresh = [row for row, track_id in enumerate(now) if track_id not in self._row_of_track]
+            self.add(part_of(catalogue, np.array(fresh)))
+
+    def add(self, tracks: Catalogue) -> Ids:
+        """Makes new tracks searchable and recommendable at once; gives their rows. A known track_id is a UsageError."""
+        for track_id in tracks.track_ids:
+            if track_id in self._row_of_track:
+                raise UsageError(f"{track_id}: in the index already")
+        start = len(self.track_ids)
+        tracks = self._heard(tracks)
+        self.hybrid = self.hybrid.with_tracks(tracks)
+        taste = np.where(self.hybrid.known[start:, None], self.hybrid.taste[start:], 0)
+        rows = self.index.add(taste, tracks.sound)
+        self.track_ids += tracks.track_ids
+        self._row_of_track |= {track_id: start + n for n, track_id in enumerate(tracks.track_ids)}
+        self.there = np.concatenate([self.there, np.ones(len(tracks), bool)])
+        return rows
+
+    def forget(self, track_ids: Sequence[str]) -> None:
+        """These tracks are no answers any more."""
+        for track_id in track_ids:
+            self.there[self.row(track_id)] = False
+
+    def row(self, track_id: str) -> int:
+        try:
+            return self._row_of_track[track_id]
+        except KeyError:
+            raise UsageError(f"{track_id}: no such track") from None
+
+    def knows(self, track_id: str) -> bool:
+        return track_id in self._row_of_track
+
+    def similar(
+        self,
+        wanted: str | Vectors,
+        k: int,
+        *,
+        blend: float = 0.5,
+        artists: Sequence[str] = (),
+        genres: Vectors | None = None,
+    ) -> list[Found]:
+        """The k tracks nearest to a track of the library, or to an embedding [D] and perhaps its artists.
+
+        `genres` [G] are the probabilities that were heard with the embedding. What nobody has listened to gets its
+        taste from the content prior.
+        """
+        if isinstance(wanted, str):
+            ids, scores = self.index.similar(np.array([self.row(wanted)]), k, blend=blend, candidates=self.there)
+        else:
+            probabilities = np.zeros((0, 0), np.float32) if genres is None else genres[None]
+            asked = Catalogue(("",), (tuple(artists),), np.atleast_2d(wanted), (), probabilities)
+            taste, sound = self.halves(asked)
+            ids, scores = self.index.search(taste, sound, k, blend=blend, candidates=self.there)
+        pairs = zip(ids[0], scores[0], strict=True)
+        return [Found(self.track_ids[row], round(float(score), 6)) for row, score in pairs if row >= 0]
+
+    def halves(self, tracks: Catalogue) -> tuple[Vectors, Vectors]:
+        """What the index holds of tracks without listeners: [n, F] predicted taste and [n, D] sound."""
+        tracks = self._heard(tracks)
+        longer = self.hybrid.with_tracks(tracks)
+        start = len(self.hybrid.taste)
+        return np.where(longer.known[start:, None], longer.taste[start:], 0), tracks.sound
+
+    def _heard(self, tracks: Catalogue) -> Catalogue:
+        """The same tracks with sound of the index's width: zeros where none of them was heard."""
+        width = self.index.sound_width
+        if tracks.sound.shape[1] == width:
+            return tracks
+        if tracks.has_sound.any():
+            raise LibraryError(
+                f"sound: {tracks.sound.shape[1]} dimensions, but the version was trained on {width}; train again"
+            )
+        return replace(tracks, sound=np.zeros((len(tracks), width), np.float32))
+
+
+def part_of(catalogue: Catalogue, rows: NDArray[np.intp]) -> Catalogue:
+    """Some rows of a catalogue."""
+    return Catalogue(
+        tuple(catalogue.track_ids[row] for row in rows),
+        tuple(catalogue.artists[row] for row in rows),
+        catalogue.sound[rows],
+        tuple(catalogue.genres[row] for row in rows) if catalogue.genres else (),
+        catalogue.genre_probabilities[rows] if len(catalogue.genre_probabilities) else catalogue.genre_probabilities,
+        None if catalogue.released_at is None else catalogue.released_at[rows],
+    )
