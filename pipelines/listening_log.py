@@ -18,11 +18,13 @@ events fit in 24 GiB.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -60,6 +62,14 @@ TRACK_SCHEMA = pl.Schema(
     }
 )
 """What readers may know of tracks; a reader leaves out the columns that its source does not have."""
+
+_DTYPES: dict[str, type[np.integer[Any]]] = {
+    "user_row": np.int32,
+    "track_row": np.int32,
+    "time": np.int64,
+    "position": np.int64,
+}
+_BLOCK_EVENTS = 8_000_000
 
 
 @dataclass(frozen=True)
@@ -232,22 +242,19 @@ def to_listens(
     order = [name for name in ("time", "position") if name in filled]
     values = [name for name in ("plays", "played_ratio", "rating", "liked") if name in filled]
     rows = with_rows(frame.select("user_id", "track_id", *order, *values), user_ids, track_ids)
-    table = rows.sort("user_row", "track_row", *order).collect(engine="streaming")
-    users = table.get_column("user_row").to_numpy()
-    tracks = table.get_column("track_row").to_numpy()
-    columns = {name: table.get_column(name).to_numpy() for name in values}
-    times = (
-        table.get_column("time" if clock is Clock.TIME else "position").to_numpy() if clock is not Clock.NONE else None
+    ticks = {Clock.TIME: ["time"], Clock.ORDER: ["position"], Clock.NONE: []}[clock]
+    columns = _sorted_columns(
+        rows.collect(engine="streaming"),
+        ["user_row", "track_row", *order],
+        ["user_row", "track_row", *ticks, *values],
+        len(user_ids),
     )
+    users, tracks = columns["user_row"], columns["track_row"]
+    times = columns[ticks[0]] if ticks else None
     weights = confidences(
         users,
         tracks,
-        Signals(
-            plays=columns.get("plays"),
-            played_ratio=columns.get("played_ratio"),
-            rating=columns.get("rating"),
-            liked=columns.get("liked"),
-        ),
+        Signals(**{name: columns[name] for name in values}),
         times=times if clock is Clock.TIME else None,
         options=options,
     )
@@ -255,3 +262,20 @@ def to_listens(
     if ratings is not None and np.isnan(ratings).any():
         ratings = None
     return Listens(users, tracks, weights, len(user_ids), len(track_ids), times, clock, ratings)
+
+
+def _sorted_columns(
+    table: pl.DataFrame, order: Sequence[str], wanted: Iterable[str], user_count: int
+) -> dict[str, NDArray[Any]]:
+    """The wanted columns, sorted a block of users at a time: sorting all rows at once takes three times their room."""
+    columns = {name: np.empty(len(table), _DTYPES.get(name, np.float32)) for name in wanted}
+    events = np.bincount(table.get_column("user_row").to_numpy(), minlength=user_count)
+    bounds = [*np.flatnonzero(np.diff(np.cumsum(events) // _BLOCK_EVENTS, prepend=-1)).tolist(), user_count]
+    start = 0
+    for first, end in pairwise(bounds):
+        block = table.filter(pl.col("user_row").is_between(first, end - 1)) if len(bounds) > 2 else table
+        block = block.sort(order)
+        for name, column in columns.items():
+            column[start : start + len(block)] = block.get_column(name).to_numpy()
+        start += len(block)
+    return columns

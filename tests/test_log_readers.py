@@ -13,7 +13,9 @@ import polars as pl
 import pytest
 
 from crossfade.audio.errors import DataError, UsageError
+from crossfade.models import confidence
 from crossfade.models.listens import Clock
+from crossfade.pipelines import listening_log
 from crossfade.pipelines.command_line import main
 from crossfade.pipelines.library import Library
 from crossfade.pipelines.listening_log import SCHEMA, listed_ids, read_listens, to_listens
@@ -428,6 +430,19 @@ def test_order_and_nothing_are_clocks_too(library: Library, source: Path, tmp_pa
         listens = to_listens(read_listens(second), users, track_ids)
     assert listens.clock is Clock.NONE and listens.times is None
     np.testing.assert_allclose(listens.weights, np.log2([13884, 11691, 8]), rtol=1e-6)
+
+
+def test_arrays_made_in_blocks_are_the_same_arrays(
+    library: Library, shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bring(library, shared / "ml-latest-small", "movielens")
+    users, track_ids = listed_ids(read_listens(library))
+    whole = to_listens(read_listens(library), users, track_ids)
+    monkeypatch.setattr(listening_log, "_BLOCK_EVENTS", 1000)
+    monkeypatch.setattr(confidence, "_BLOCK_EVENTS", 7)
+    parts = to_listens(read_listens(library), users, track_ids)
+    for name in ("user_rows", "track_rows", "weights", "times", "ratings"):
+        np.testing.assert_array_equal(getattr(parts, name), getattr(whole, name))
 
 
 def test_a_library_without_listens_says_how_to_get_some(library: Library) -> None:
