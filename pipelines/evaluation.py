@@ -136,12 +136,10 @@ def _rows_of_trial(
             if (answers < 0).all():
                 tell(f"{question.slice}: {name} recommends none of these tracks, and scores 0")
             values[name] = judge(answers, question, ground, options.ks)
-            about_all = {"users": len(question.user_rows)} | about
-            coverage = _coverage(answers, question, options.ks, rng)
-            for (metric, k), interval in (_summaries(values[name], rng, options.resamples) | coverage).items():
-                yield _row(name, question.slice, metric, k, interval) | about_all
-        for row in _gains(values, question.slice, rng, options):
-            yield row | {"users": len(question.user_rows)} | about
+            for row in interval_rows(name, answers, values[name], question, options, rng):
+                yield row | about
+        for row in _gains(values, question, options, rng):
+            yield row | about
 
 
 def recommend(model: Recommender, question: Question, k: int, *, allow_seen: bool) -> Ids | None:
@@ -179,22 +177,28 @@ def judge(ids: Ids, question: Question, ground: Ground, ks: Sequence[int]) -> di
     return values
 
 
-def _summaries(
-    values: dict[tuple[str, int], Values], rng: np.random.Generator, resamples: int
-) -> dict[tuple[str, int], Interval]:
-    found = intervals(np.stack(list(values.values()), axis=1), rng, resamples=resamples)
-    return dict(zip(values, found, strict=True))
-
-
-def _coverage(
-    ids: Ids, question: Question, ks: Sequence[int], rng: np.random.Generator
-) -> dict[tuple[str, int], Interval]:
+def interval_rows(
+    model: str,
+    ids: Ids,
+    values: dict[tuple[str, int], Values],
+    question: Question,
+    options: EvaluationOptions,
+    rng: np.random.Generator,
+) -> Iterator[Row]:
+    """A row per metric and k; `values` as `judge` gives them."""
+    found = intervals(np.stack(list(values.values()), axis=1), rng, resamples=options.resamples)
+    for (metric, k), interval in zip(values, found, strict=True):
+        yield _row(model, question, metric, k, interval)
     count = question.truth.shape[1] if question.candidates is None else int(question.candidates.sum())
-    return {("catalogue_coverage", k): coverage_interval(ids[:, :k], count, rng) for k in ks}
+    for k in options.ks:
+        yield _row(model, question, "catalogue_coverage", k, coverage_interval(ids[:, :k], count, rng))
 
 
 def _gains(
-    values: dict[str, dict[tuple[str, int], Values]], slice: str, rng: np.random.Generator, options: EvaluationOptions
+    values: dict[str, dict[tuple[str, int], Values]],
+    question: Question,
+    options: EvaluationOptions,
+    rng: np.random.Generator,
 ) -> Iterator[Row]:
     """Every pair of models, on the same users."""
     pairs = list(combinations(reversed(values), 2))
@@ -206,14 +210,15 @@ def _gains(
     for model, other in pairs:
         for metric, k in measures:
             interval = next(found)
-            row = _row(model, slice, f"{metric}_gain", k, interval)
+            row = _row(model, question, f"{metric}_gain", k, interval)
             yield row | {"against": other, "better": interval.low > 0, "worse": interval.high < 0}
 
 
-def _row(model: str, slice: str, metric: str, k: int | None, interval: Interval) -> Row:
+def _row(model: str, question: Question, metric: str, k: int, interval: Interval) -> Row:
     bounds = (interval.value, interval.low, interval.high)
     value, low, high = (None if math.isnan(number) else round(number, 6) for number in bounds)
-    return {"model": model, "slice": slice, "metric": metric, "k": k, "value": value, "low": low, "high": high}
+    row = {"model": model, "slice": question.slice, "metric": metric, "k": k, "value": value, "low": low, "high": high}
+    return row | {"users": len(question.user_rows)}
 
 
 def _cost(model: str, metric: str, value: float) -> Row:
