@@ -158,7 +158,7 @@ class _Tour:
             "8. Is it any good? Every model on the last weeks, which it has not seen; and apart from the rest the cold "
             "slices: tracks and listeners without history."
         )
-        self._run("evaluate", *self._library)
+        self._run("evaluate", *self._library, "--models", "als,content,hybrid", "-k", "10")
         cold = unheard_tracks(self._world)[0]
         track = next(track for track in self._tracks if track.path == cold)
         self._say(
