@@ -33,7 +33,7 @@ class CnnShape:
 
     classes: int
     bands: int = 96
-    channels: tuple[int, ...] = (24, 32, 48, 64, 96)
+    channels: tuple[int, ...] = (16, 32, 48, 64, 96)
     """of each residual block; every block halves time and frequency"""
     dropout: float = 0.3
 

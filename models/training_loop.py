@@ -31,15 +31,15 @@ if TYPE_CHECKING:
 class TrainingOptions:
     """How the network is trained."""
 
-    epochs: int = 60
+    epochs: int = 40
     """at most"""
-    patience: int = 15
+    patience: int = 12
     """epochs without a better validation loss after which it stops"""
     batch: int = 32
     learning_rate: float = 3e-3
     weight_decay: float = 1e-2
     patches_per_epoch: int | None = None
-    """of each track; None for as many as there are, up to 4"""
+    """of each track; None for as many as there are, up to 3"""
     label_smoothing: float = 0.05
     augmentation: Augmentation = field(default_factory=Augmentation)
     seed: int = 0
@@ -85,10 +85,10 @@ def train_network(
 
     with _deterministic(options.seed):
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        module = network(shape).to(device)
+        module = network(shape).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimiser = torch.optim.AdamW(module.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay)
         scaler = torch.amp.GradScaler(device.type, enabled=device.type == "cuda")
-        each = options.patches_per_epoch or min(4, max(len(patches) for patches in tracks))
+        each = options.patches_per_epoch or min(3, max(len(patches) for patches in tracks))
         steps = math.ceil(len(tracks) * each / options.batch)
         warm_up = min(2 * steps, options.epochs * steps // 4)
         state = _State(module, optimiser, scaler)
