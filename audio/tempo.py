@@ -17,7 +17,8 @@ SLOWEST_BPM, FASTEST_BPM = 40.0, 220.0
 _PRIOR_BPM = 120.0
 _PRIOR_OCTAVES = 0.9
 _LEAST_SECONDS = 4.0
-_LEAST_STRENGTH = 0.05
+_LEAST_STRENGTH = 0.15
+"""of the autocorrelation; the strongest of the lags of pure noise over 9 s stays below it"""
 
 
 def pulse(log_mel: Floats, frame_rate: float) -> NDArray[np.float64]:
@@ -44,7 +45,7 @@ def tempo_bpm(correlation: NDArray[np.float64], frame_rate: float) -> float | No
     prior = np.exp(-0.5 * (np.log2(bpm / _PRIOR_BPM) / _PRIOR_OCTAVES) ** 2)
     weighted = np.where((bpm >= SLOWEST_BPM) & (bpm <= FASTEST_BPM), correlation[1:] / correlation[0] * prior, -np.inf)
     lag = int(np.argmax(weighted)) + 1
-    if weighted[lag - 1] < _LEAST_STRENGTH or lag + 1 == len(correlation):
+    if correlation[lag] / correlation[0] < _LEAST_STRENGTH or lag + 1 == len(correlation):
         return None
     # A parabola through the peak and its neighbours finds what lies between two lags.
     left, middle, right = correlation[lag - 1 : lag + 2]
