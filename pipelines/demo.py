@@ -5,12 +5,15 @@ Every step but the rendering is a command that a newcomer can type as well; the 
 
 from __future__ import annotations
 
+import io
+import json
 import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -25,6 +28,7 @@ from .library import Library
 from .styles import STYLES
 
 NEIGHBOURS = 5
+JUDGED = ("als", "content", "hybrid")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,7 +162,7 @@ class _Tour:
             "8. Is it any good? Every model on the last weeks, which it has not seen; and apart from the rest the cold "
             "slices: tracks and listeners without history."
         )
-        self._run("evaluate", *self._library, "--models", "als,content,hybrid", "-k", "10")
+        self._slices()
         cold = unheard_tracks(self._world)[0]
         track = next(track for track in self._tracks if track.path == cold)
         self._say(
@@ -166,10 +170,22 @@ class _Tour:
             "Where does it belong, and why?"
         )
         self._run("explain", cold, *self._library)
-        for blend, words in (("0", "by its sound"), ("1", "by the taste predicted for it")):
-            self._say(f"Its neighbours {words}:")
-            self._run("similar", cold, *self._library, "-k", str(NEIGHBOURS), "--blend", blend)
         self._say(f"The library is yours to play with: every command above works on {self._folder}.")
+
+    def _slices(self) -> None:
+        """The evaluation, which prints a line per figure, as one line per slice."""
+        lines = io.StringIO()
+        quiet = Console(as_json=True, out=lines, err=io.StringIO())
+        self._run("evaluate", *self._library, "--models", ",".join(JUDGED), "-k", "10", console=quiet)
+        slices: dict[str, dict[str, Any]] = {}
+        for row in map(json.loads, lines.getvalue().splitlines()):
+            if row["metric"] == "ndcg":
+                slices.setdefault(row["slice"], {"listeners": row["users"]})[row["model"]] = row["value"]
+        self._say("NDCG@10 of each model by slice (1 is perfect; “n =” is for tracks with so many listeners):")
+        for name, figures in slices.items():
+            models = {model: figures.get(model) for model in ("popular", "item-knn", *JUDGED)}
+            self._console.record(slice=name, listeners=figures["listeners"], **models)
+        self._console.close()
 
     def _listener(self) -> tuple[str, str]:
         """A listener with a clear taste and enough listens, and the style that they play most."""
@@ -196,13 +212,13 @@ class _Tour:
     def _say(self, *lines: str) -> None:
         self._console.message("\n" + "\n".join(lines))
 
-    def _run(self, *command: str) -> None:
+    def _run(self, *command: str, console: Console | None = None) -> None:
         """Shows a command and runs it as it would run alone."""
         from .command_line import parser
 
         self._console.message(f"   $ crossfade {shlex.join(command)}")
         arguments = parser().parse_args(command)
-        status = arguments.run(arguments, self._console)
+        status = arguments.run(arguments, console or self._console)
         self._console.close()
         if status:
             raise CrossfadeError(f"crossfade {command[0]}: ended with status {status}")

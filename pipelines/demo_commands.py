@@ -42,7 +42,7 @@ def _demo(arguments: argparse.Namespace, console: Console) -> None:
     catalogue = CatalogueOptions(
         seed=arguments.seed,
         artists_per_style=arguments.artists,
-        shortest_seconds=arguments.seconds or 20.0,
-        longest_seconds=arguments.seconds or 30.0,
+        shortest_seconds=20.0 if arguments.seconds is None else arguments.seconds,
+        longest_seconds=30.0 if arguments.seconds is None else arguments.seconds,
     )
     tour(arguments.library, DemoOptions(catalogue=catalogue, recordings=tuple(arguments.recordings)), console)

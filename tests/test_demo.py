@@ -112,4 +112,8 @@ def test_the_whole_tour(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert sum(styles[style]["heard_as"][0] in names for style, names in PLAUSIBLE.items()) >= 4  # type: ignore[index]
     recommended = [record for record in records if "because" in record]
     assert {record["user_id"] for record in recommended} >= {"a-stranger"}
+    slices = {record["slice"]: record for record in records if "hybrid" in record}
+    warm, cold = slices["warm"], slices["cold track"]
+    assert warm["hybrid"] > warm["popular"]  # type: ignore[operator]
+    assert cold["hybrid"] > cold["als"]  # type: ignore[operator]
     assert "nobody has played it" in err
