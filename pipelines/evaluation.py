@@ -32,7 +32,7 @@ from ..models.listens import Listens
 from ..models.metrics import Values
 from ..models.recommender import Ids, Recommender
 from ..models.roster import in_order, make
-from .trials import TRIALS, Question, Trial, plan
+from .trials import SPLITS, TRIALS, Question, Trial, plan
 
 Row = dict[str, Any]
 Tell = Callable[[str], None]
@@ -53,6 +53,10 @@ class EvaluationOptions:
     def __post_init__(self) -> None:
         if not self.ks or min(self.ks) < 1:
             raise UsageError(f"k: {', '.join(map(str, self.ks))}; cut-offs have to be 1 or more")
+        for what, names, known in (("trial", self.trials, TRIALS), ("split", (self.split,), tuple(SPLITS))):
+            for name in names:
+                if name not in known:
+                    raise UsageError(f"{name}: no such {what}; there are {', '.join(known)}")
 
 
 @dataclass(frozen=True, eq=False)

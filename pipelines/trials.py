@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ..audio.errors import UsageError
 from ..models import splits
 from ..models.catalogue import Catalogue
 from ..models.listens import Listens
@@ -31,11 +30,12 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 TRIALS = ("warm", "cold", "listeners")
-SPLITS: dict[str, str] = {
-    "auto": "by time; where that leaves few users in both parts, each user's last listens",
-    "time": "the latest 20 % of all listens",
-    "user": "each user's last 20 %",
-    "random": "20 % of the (user, track) pairs by chance",
+Way = Callable[[Listens, np.random.Generator], Split]
+SPLITS: dict[str, Way] = {
+    "auto": splits.fitting,
+    "time": lambda listens, rng: splits.by_time(listens),
+    "user": lambda listens, rng: splits.by_user(listens),
+    "random": splits.by_chance,
 }
 HANDFUL = 5
 """listens that a cold user is known by"""
@@ -75,7 +75,7 @@ def plan(
     listens: Listens, catalogue: Catalogue, *, trials: tuple[str, ...], split: str, allow_seen: bool, seed: int
 ) -> Iterator[Trial]:
     """The trials asked for, one after the other; questions that nobody can be asked are left out."""
-    part = _splitter(split)
+    part = SPLITS[split]
     for name in trials:
         # Each trial has its own generator: asking for fewer trials does not change the others.
         rng = np.random.default_rng([seed, TRIALS.index(name)])
@@ -86,20 +86,6 @@ def plan(
                 yield _cold(listens, catalogue, part, rng, allow_seen)
             case "listeners":
                 yield _listeners(listens, rng, allow_seen)
-            case _:
-                raise UsageError(f"{name}: no such trial; there are {', '.join(TRIALS)}")
-
-
-def _splitter(name: str) -> Callable[[Listens, np.random.Generator], Split]:
-    ways: dict[str, Callable[[Listens, np.random.Generator], Split]] = {
-        "auto": splits.fitting,
-        "time": lambda listens, rng: splits.by_time(listens),
-        "user": lambda listens, rng: splits.by_user(listens),
-        "random": splits.by_chance,
-    }
-    if name not in ways:
-        raise UsageError(f"{name}: no such split; there are {', '.join(ways)}")
-    return ways[name]
 
 
 def _warm(listens: Listens, split: Split, allow_seen: bool) -> Trial:
@@ -111,7 +97,7 @@ def _warm(listens: Listens, split: Split, allow_seen: bool) -> Trial:
 def _cold(
     listens: Listens,
     catalogue: Catalogue,
-    part: Callable[[Listens, np.random.Generator], Split],
+    part: Way,
     rng: np.random.Generator,
     allow_seen: bool,
 ) -> Trial:

@@ -1,0 +1,175 @@
+"""crossfade evaluate: the rows, their slices, and what is said where there is nothing to say."""
+
+from __future__ import annotations
+
+import json
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from crossfade.audio.errors import DataError, UsageError
+from crossfade.models.catalogue import Catalogue
+from crossfade.models.listens import Clock, Listens
+from crossfade.pipelines.command_line import main
+from crossfade.pipelines.evaluation import EvaluationOptions, Row, evaluate
+
+USERS, TRACKS = 300, 250
+KINDS = 5
+
+
+@pytest.fixture(scope="module")
+def world() -> tuple[Listens, Catalogue]:
+    """Five kinds of track; a user likes one kind and little else; sound tells the kinds apart."""
+    rng = np.random.default_rng(3)
+    kind_of_track, kind_of_user = np.arange(TRACKS) % KINDS, np.arange(USERS) % KINDS
+    chance = np.where(kind_of_user[:, None] == kind_of_track, 0.4, 0.02)
+    rows, columns = np.nonzero(rng.random((USERS, TRACKS)) < chance)
+    times = 1_500_000_000 + rng.integers(0, 10_000_000, len(rows))
+    listens = Listens(
+        rows.astype(np.int32),
+        columns.astype(np.int32),
+        np.ones(len(rows), np.float32),
+        USERS,
+        TRACKS,
+        times,
+        Clock.TIME,
+    )
+    sound = np.eye(KINDS)[kind_of_track] + 0.1 * rng.normal(size=(TRACKS, KINDS))
+    # Each artist keeps to one kind; every fifth artist has one track only.
+    artists = tuple(
+        (f"solo {track}",) if track % 7 == 0 else (f"{track % KINDS}-{track // 40}",) for track in range(TRACKS)
+    )
+    return listens, Catalogue(tuple(f"t{track}" for track in range(TRACKS)), artists, sound.astype(np.float32))
+
+
+OPTIONS = EvaluationOptions(models=("als", "content"), ks=(5, 20), resamples=100)
+
+
+@pytest.fixture(scope="module")
+def table(world: tuple[Listens, Catalogue]) -> list[Row]:
+    return list(evaluate(*world, OPTIONS))
+
+
+def value(rows: list[Row], model: str, slice: str, metric: str, k: int) -> float:
+    (row,) = (
+        row
+        for row in rows
+        if (row["model"], row["slice"], row["metric"], row["k"]) == (model, slice, metric, k) and "against" not in row
+    )
+    return row["value"]
+
+
+def test_rows_keep_the_contract(table: list[Row]) -> None:
+    for row in table:
+        assert list(row)[:7] == ["model", "slice", "metric", "k", "value", "low", "high"]
+        assert {"split", "within_user", "allow_seen"} <= row.keys()
+        if row["value"] is not None and row["low"] is not None:
+            assert row["low"] <= row["value"] <= row["high"]
+    json.dumps(table, allow_nan=False)
+    keys = [(row["model"], row["slice"], row["metric"], row["k"], row.get("against")) for row in table]
+    assert len(set(keys)) == len(keys)
+
+
+def test_every_model_has_every_slice_and_the_baselines_are_there(table: list[Row]) -> None:
+    slices = {
+        model: {row["slice"] for row in rows}
+        for model, rows in groupby(sorted(table, key=lambda row: row["model"]), key=lambda row: row["model"])
+    }
+    assert slices.keys() == {"popular", "recent-popular", "item-knn", "als", "content"}
+    cold = {"cold track", "cold track, known artist", "cold track, new artist", "cold user", "cold user, 5 listens"}
+    expected = {"warm", "all", "cost", *cold, *(f"n = {n}" for n in (0, 1, 2, 5, 10))}
+    assert all(found == expected for found in slices.values())
+
+
+def test_what_is_known_of_the_world_shows(table: list[Row]) -> None:
+    recall = {model: value(table, model, "warm", "recall", 20) for model in ("popular", "item-knn", "als", "content")}
+    assert min(recall["item-knn"], recall["als"], recall["content"]) > 1.5 * recall["popular"]
+    assert value(table, "als", "cold track", "recall", 20) == 0
+    assert value(table, "content", "cold track, new artist", "recall", 20) > 0.5
+    handful = value(table, "als", "cold user, 5 listens", "ndcg", 20)
+    assert handful > 1.5 * value(table, "als", "cold user", "ndcg", 20)
+    assert value(table, "als", "n = 0", "recall", 5) == 0 < value(table, "als", "n = 10", "recall", 5)
+    assert value(table, "als", "warm", "unseen_share", 20) == 1
+
+
+def test_gains_are_paired_and_judged(table: list[Row]) -> None:
+    gains = [row for row in table if row["metric"] == "ndcg_gain" and row["slice"] == "warm" and row["k"] == 20]
+    assert len(gains) == 5 * 4 / 2
+    for row in gains:
+        sides = [value(table, name, "warm", "ndcg", 20) for name in (row["model"], row["against"])]
+        assert row["value"] == pytest.approx(sides[0] - sides[1], abs=2e-6)
+        assert row["better"] == (row["low"] > 0) and row["worse"] == (row["high"] < 0)
+    assert next(row for row in gains if {row["model"], row["against"]} == {"als", "popular"})["better"]
+
+
+def test_it_repeats_and_trials_do_not_depend_on_each_other(world: tuple[Listens, Catalogue], table: list[Row]) -> None:
+    options = EvaluationOptions(models=("als", "content"), trials=("cold",), ks=(5, 20), resamples=100)
+    alone = [row for row in evaluate(*world, options) if row["slice"] != "cost"]
+    slices = {row["slice"] for row in alone}
+    assert alone == [row for row in table if row["slice"] in slices]
+
+
+def test_seen_tracks_may_be_allowed(world: tuple[Listens, Catalogue]) -> None:
+    options = EvaluationOptions(models=(), trials=("warm",), allow_seen=True, ks=(20,), resamples=20)
+    rows = list(evaluate(*world, options))
+    assert value(rows, "popular", "warm", "unseen_share", 20) < 1
+    assert all(row["allow_seen"] for row in rows)
+
+
+def test_within_user_splits_say_so(world: tuple[Listens, Catalogue]) -> None:
+    options = EvaluationOptions(models=(), trials=("warm",), split="user", ks=(5,), resamples=20)
+    assert all(row["within_user"] and "within-user" in row["split"] for row in evaluate(*world, options))
+
+
+def test_what_cannot_be_evaluated_is_said(world: tuple[Listens, Catalogue]) -> None:
+    listens, catalogue = world
+    mute = Catalogue(catalogue.track_ids, catalogue.artists, np.zeros((TRACKS, 0), np.float32))
+    said: list[str] = []
+    options = EvaluationOptions(models=("content", "bpr"), trials=("cold",), ks=(5,), resamples=20)
+    rows = list(evaluate(listens, mute, options, tell=said.append))
+    assert "content: left out; no track has sound" in said
+    assert "cold user, 5 listens: bpr left out; it cannot be told new users' listens" in said
+    assert not [row for row in rows if row["metric"] == "diversity_sound"]
+    lonely = listens.take(np.unique(listens.user_rows, return_index=True)[1])
+    with pytest.raises(DataError, match="nobody to ask"):
+        list(evaluate(lonely, mute, EvaluationOptions(models=(), trials=("warm",), split="user")))
+    for wrong in ({"models": ("alz",)}, {"trials": ("hot",)}, {"split": "sideways"}):
+        with pytest.raises(UsageError, match="no such"):
+            list(evaluate(listens, catalogue, EvaluationOptions(**wrong)))
+    with pytest.raises(UsageError, match="1 or more"):
+        EvaluationOptions(ks=(0, 5))
+
+
+def test_the_command(
+    world: tuple[Listens, Catalogue],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    listens, _ = world
+    log, library = tmp_path / "log.csv", str(tmp_path / "library")
+    users = [f"u{row}" for row in listens.user_rows]
+    tracks = [f"t{row}" for row in listens.track_rows]
+    pl.DataFrame({"user_id": users, "track_id": tracks, "time": listens.times}).write_csv(log)
+    assert main(["listens", str(log), "--format", "csv", "--library", library]) == 0
+    capsys.readouterr()
+    out = tmp_path / "rows.jsonl"
+    asked = ["evaluate", "--library", library, "--models", "als", "--trials", "warm", "-k", "5,10", "--out", str(out)]
+    assert main(asked) == 0
+    printed = capsys.readouterr()
+    assert printed.out == out.read_text()
+        json.loads(line) for line in out.read_text().splitlines()
+    ]
+    assert "warm: als fitted" in printed.err
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    assert main(asked) == 0
+    shown = capsys.readouterr().out
+    assert "ndcg@10" in shown and "better than" in shown and "item-knn" in shown
+    assert main([*asked, "-k", "ten"]) == 2
+    assert "has to be whole numbers" in capsys.readouterr().err
+    assert main(["evaluate", "--library", str(tmp_path / "nowhere")]) == 1
+    assert "no library here" in capsys.readouterr().err
