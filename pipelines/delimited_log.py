@@ -1,7 +1,8 @@
 """Reader of any other table: CSV, TSV or Parquet with a row per event, its columns named by the caller or recognised.
 
 user_id, track_id                       required
-time                                    seconds, milli-, micro- or nanoseconds since 1970, or an ISO date
+time                                    seconds, milli-, micro- or nanoseconds since 1970, or an ISO date;
+                                        where a log has times, rows without one are dropped
 position, plays, rating                 numbers
 played_ratio                            a share (0 …) or, as `played_percent`, a percentage
 liked                                   1, 0, -1

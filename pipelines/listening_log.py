@@ -35,7 +35,7 @@ from ..audio.errors import DataError
 from ..models.confidence import ConfidenceOptions, Signals, confidences
 from ..models.listens import Clock, Listens
 from .library import Library
-from .log_columns import naming
+from .log_columns import UNREADABLE_TIME, naming
 
 SCHEMA = pl.Schema(
     {
@@ -155,6 +155,13 @@ def sink(log: SourceLog, part: Path, *, known: pl.DataFrame | None = None) -> di
         problem = problem.when(pl.col("known").is_null()).then(pl.lit("unknown track"))
     rows = rows.with_columns(problem.alias("problem"))
     with naming(log.path):
+        # A source that knows when most things happened is no use for the rest: one gap would leave the log no clock.
+        timed = (
+            rows.filter(pl.col("problem").is_null()).select(pl.col("time").count()).collect(engine="streaming").item()
+        )
+        if timed:
+            no_time = pl.when(pl.col("problem").is_null() & pl.col("time").is_null()).then(pl.lit("no time"))
+            rows = rows.with_columns(pl.coalesce("problem", no_time).alias("problem"))
         counts = rows.group_by("problem").len().collect(engine="streaming")
         reasons = {reason: count for reason, count in counts.sort("problem").iter_rows() if reason is not None}
         dropped = {reason: log.dropped.get(reason, 0) + reasons.get(reason, 0) for reason in {**log.dropped, **reasons}}
@@ -173,6 +180,8 @@ def _problem() -> ChainedThen:
         .then(pl.lit("no user"))
         .when(pl.col("track_id").is_null())
         .then(pl.lit("no track"))
+        .when(pl.col("time") == UNREADABLE_TIME)
+        .then(pl.lit("time cannot be read"))
         .when(~pl.col("rating").is_finite())
         .then(pl.lit("rating is not a number"))
         .when(~plays.is_finite() | (plays < 0))

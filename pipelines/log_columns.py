@@ -28,6 +28,8 @@ def naming(path: Path) -> Iterator[None]:
         if isinstance(error, FileNotFoundError) and not path.exists():
             raise DataError(f"{path}: no such file or folder") from error
         why = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if "utf-8" in why.lower() or "utf8" in why.lower():
+            why = "not UTF-8 text; iconv -f LATIN1 -t UTF-8 makes it that"
         if path.suffix == ".parquet":
             why = f"not a whole Parquet file ({why}); fetch or copy it again"
         raise DataError(f"{path}: {why}") from error
@@ -48,7 +50,7 @@ def scan_csv(path: Path, *, separator: str = ",", quote: str | None = '"') -> pl
         raise DataError(f"{path}: no such file")
     with naming(path):
         frame = pl.scan_csv(
-            path, separator=separator, quote_char=quote, infer_schema=False, encoding="utf8-lossy", glob=False
+            path, separator=separator, quote_char=quote, infer_schema=False, encoding="utf8", glob=False
         )
         frame.collect_schema()
         return frame
@@ -76,6 +78,13 @@ def need(frame: pl.LazyFrame, path: Path, columns: Iterable[str]) -> None:
 def listed(names: Sequence[str], most: int = 20) -> str:
     """Names with commas, the end of a long list cut off."""
     return ", ".join(names[:most]) + (f" … ({len(names)} in all)" if len(names) > most else "")
+
+
+_DATE_FORMS = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%d %H:%M", "%Y-%m-%d")
+_SAMPLE_ROWS = 10_000
+
+UNREADABLE_TIME = -(2**63)
+"""stands for a time that is there but cannot be read"""
 
 
 def id_text(frame: pl.LazyFrame, path: os.PathLike[str], column: str) -> pl.Expr:
@@ -114,7 +123,8 @@ def number(frame: pl.LazyFrame, path: os.PathLike[str], column: str) -> pl.Expr:
 def seconds(frame: pl.LazyFrame, path: os.PathLike[str], column: str) -> pl.Expr:
     """The column as whole seconds since 1970, null where there is no time.
 
-    Numbers count seconds, or by their size milli-, micro- or nanoseconds; text is such a number or an ISO date.
+    Numbers count seconds, or by their size milli-, micro- or nanoseconds; text is such a number or an ISO date, and
+    UNREADABLE_TIME where it is neither.
     """
     dtype = frame.collect_schema()[column]
     value = pl.col(column)
@@ -126,10 +136,15 @@ def seconds(frame: pl.LazyFrame, path: os.PathLike[str], column: str) -> pl.Expr
         return _by_size(value.cast(pl.Int64, strict=False))
     if dtype == pl.String:
         text = value.str.strip_chars()
+        text = pl.when(text != "").then(text)
         counted = _by_size(text.cast(pl.Float64, strict=False).cast(pl.Int64, strict=False))
-        return counted.fill_null(
-            text.str.to_datetime(time_unit="us", time_zone="UTC", strict=False).dt.epoch("s")
-        ).fill_null(text.str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us")).dt.epoch("s"))
+        # Dates are looked for only where the first rows have some: in numbers that would take most of the time.
+        with naming(Path(path)):
+            dated = frame.head(_SAMPLE_ROWS).select((text.is_not_null() & counted.is_null()).any()).collect().item()
+        date = text.str.replace(r"^(\S{10})[Tt]", "$1 ").str.replace(r"(?i)\s*(Z|UTC|GMT)$", "")
+        dates = [date.str.to_datetime(form, time_unit="us", time_zone="UTC", strict=False) for form in _DATE_FORMS]
+        found = pl.coalesce(counted, *(parsed.dt.epoch("s") for parsed in dates)) if dated else counted
+        return found.fill_null(pl.when(text.is_not_null()).then(UNREADABLE_TIME))
     raise DataError(f"{path}: column {column} holds {dtype}, which cannot be a time")
 
 

@@ -301,7 +301,7 @@ def test_the_sequential_layout_is_refused(library: Library, source: Path) -> Non
 
 def test_any_table_with_named_columns(library: Library, source: Path) -> None:
     file = source / "log.tsv"
-    file.write_text("who\twhat\twhen\thow\tname\tby\n1\ta\t2020-01-01T00:00:00Z\t50\tT\tX|Y\n1\tb\t\t\tU\t\n")
+    file.write_text("who\twhat\twhen\thow\tname\tby\n1\ta\t2020-01-01T00:00:00Z\t50\tT\tX|Y\n1\tb\t2020-01-01\t\tU\t\n")
     columns = {
         "user_id": "who",
         "track_id": "what",
@@ -311,7 +311,7 @@ def test_any_table_with_named_columns(library: Library, source: Path) -> None:
         "artist": "by",
     }
     bring(library, file, "csv", columns=columns)
-    assert events(library, "time", "played_ratio") == [("1", "a", 1577836800, 0.5), ("1", "b", None, None)]
+    assert events(library, "time", "played_ratio") == [("1", "a", 1577836800, 0.5), ("1", "b", 1577836800, None)]
     assert tracks(library, "title", "artists") == {"a": ("T", ["X", "Y"]), "b": ("U", [])}
 
 
@@ -347,6 +347,40 @@ def test_times_in_other_units_become_seconds(library: Library, source: Path, fac
     ).write_parquet(file)
     assert bring(library, file, "csv").notes[0] == f"{file}: column time counts {unit}; taken as seconds"
     assert events(library, "time") == [("1", "1", 1577836800), ("1", "2", 1577836801)]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2020-01-01T02:00:00+02:00", 1577836800),
+        ("2020-01-01 00:00:00 UTC", 1577836800),
+        ("2020-01-01T00:00:00.500Z", 1577836800),
+        ("2020-01-01 00:00", 1577836800),
+        ("2020-01-01", 1577836800),
+        ("1577836800.0", 1577836800),
+        ("-5", -5),
+    ],
+)
+def test_times_may_be_written_out(library: Library, source: Path, text: str, expected: int) -> None:
+    file = source / "log.csv"
+    file.write_text(f"user_id,track_id,time\n1,a,{text}\n1,b,{text}\n")
+    bring(library, file, "csv")
+    assert events(library, "time") == [("1", "a", expected), ("1", "b", expected)]
+
+
+def test_times_that_cannot_be_read_and_gaps_are_dropped_and_counted(library: Library, source: Path) -> None:
+    file = source / "log.csv"
+    file.write_text("user_id,track_id,time\n1,a,5\n1,b,yesterday\n1,c,\n")
+    assert bring(library, file, "csv").dropped == {"no time": 1, "time cannot be read": 1}
+    file.write_text("user_id,track_id,time\n1,a,\n1,b,\n")
+    assert bring(library, file, "csv").dropped == {}
+
+
+def test_text_that_is_not_utf8_is_refused_rather_than_garbled(library: Library, source: Path) -> None:
+    file = source / "log.csv"
+    file.write_bytes("user_id,track_id\n1,café\n1,cafè\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"log\.csv: not UTF-8 text"):
+        bring(library, file, "csv")
 
 
 def test_unknown_tracks_are_kept_and_counted_or_dropped_and_counted(library: Library, source: Path) -> None:
@@ -439,7 +473,7 @@ def test_arrays_made_in_blocks_are_the_same_arrays(
     users, track_ids = listed_ids(read_listens(library))
     whole = to_listens(read_listens(library), users, track_ids)
     monkeypatch.setattr(listening_log, "_BLOCK_EVENTS", 1000)
-    monkeypatch.setattr(confidence, "_BLOCK_EVENTS", 7)
+    monkeypatch.setattr(confidence, "_BLOCK_EVENTS", 300)
     parts = to_listens(read_listens(library), users, track_ids)
     for name in ("user_rows", "track_rows", "weights", "times", "ratings"):
         np.testing.assert_array_equal(getattr(parts, name), getattr(whole, name))
