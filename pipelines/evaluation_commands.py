@@ -23,7 +23,9 @@ def add_commands(add_command: AddCommand) -> None:
     parser = add_command("evaluate", "the table of models x metrics x slices on the library's listens")
     parser.add_argument("--library", required=True, type=Path, metavar="L")
     parser.add_argument(
-        "--models", metavar="A,B,…", help="besides popular, recent-popular and item-knn; als, bpr, content and hybrid"
+        "--models",
+        metavar="A,B,…",
+        help="als, content, hybrid (these), bpr; popular, recent-popular and item-knn always",
     )
     parser.add_argument(
         "--split",
