@@ -109,6 +109,9 @@ def fit_calibration(
     `method`: "temperature", "isotonic", or None for isotonic from ISOTONIC_EXAMPLES on. `error_rate` is the share of
     wrong answers among those given that abstention aims at.
     """
+    if not len(scores):
+        # Too little data to hold any out: the scores stand as they are.
+        return Calibration(multi_label=multi_label)
     temperature = fit_temperature(scores, targets, multi_label=multi_label)
     plain = Calibration(temperature, multi_label=multi_label)
     if method == "isotonic" or (method is None and len(scores) >= ISOTONIC_EXAMPLES):

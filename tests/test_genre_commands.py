@@ -97,22 +97,15 @@ def test_train_evaluate_and_use(collection, run, tmp_path):
     assert sum(probability for _, probability in found.genres) == pytest.approx(1)
 
 
-def test_the_same_seed_gives_the_same_model(collection, run, tmp_path):
-    for name in "AB":
-        run("train", collection / "split.csv", "--out", tmp_path / name, "--model", "mlp")
-    one, other = ((tmp_path / name / "weights.safetensors").read_bytes() for name in "AB")
-    assert one == other
-
-
 def test_a_given_split_is_kept(collection, run, tmp_path):
     # Each artist has tracks on both sides of this one.
-    status, lines, _ = run("train", collection / "split.csv", "--out", tmp_path / "M")
+    _, lines, _ = run("train", collection / "split.csv", "--out", tmp_path / "M")
     assert [(line["split"], line["leaky"]) for line in lines] == [("given", True)]
     assert GenreModel.load(tmp_path / "M").card.tracks == 12
 
 
 def test_a_folder_without_artists_is_leaky(collection, run, tmp_path):
-    status, lines, _ = run("train", collection, "--out", tmp_path / "M", "--folds", 2)
+    _, lines, _ = run("train", collection, "--out", tmp_path / "M", "--folds", 2)
     assert [(line["split"], line["leaky"]) for line in lines] == [("random", True)]
 
 

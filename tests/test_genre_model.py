@@ -71,6 +71,14 @@ def test_an_isotonic_curve_comes_back(tmp_path, rng):
     np.testing.assert_array_equal(GenreModel.load(tmp_path / "M").predict(sounds), made.predict(sounds))
 
 
+def test_the_perceptron_repeats_exactly(rng):
+    pytest.importorskip("torch")
+    features, targets = rng.normal(size=(20, 5)).astype(np.float32), np.eye(2, dtype=bool)[np.arange(20) % 2]
+    one, same, other = (fit_perceptron(features, targets, epochs=3, seed=seed)(features) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(one, same)
+    assert not np.array_equal(one, other)
+
+
 def test_parents_are_rolled_up(rng):
     ranked = dict(model(rng, FITS["ridge"]).ranked(np.array([0.2, 0.3, 0.5])))
     assert ranked["Rock"] == ranked["Rock > Punk"] == 0.5
