@@ -176,12 +176,14 @@ class _Tour:
         """The evaluation, which prints a line per figure, as one line per slice."""
         lines = io.StringIO()
         quiet = Console(as_json=True, out=lines, err=io.StringIO())
-        self._run("evaluate", *self._library, "--models", ",".join(JUDGED), "-k", "10", console=quiet)
+        self._run(
+            "evaluate", *self._library, "--models", ",".join(JUDGED), "--trials", "warm,cold", "-k", "10", console=quiet
+        )
         slices: dict[str, dict[str, Any]] = {}
         for row in map(json.loads, lines.getvalue().splitlines()):
             if row["metric"] == "ndcg":
                 slices.setdefault(row["slice"], {"listeners": row["users"]})[row["model"]] = row["value"]
-        self._say("NDCG@10 of each model by slice (1 is perfect; “n =” is for tracks with so many listeners):")
+        self._say("NDCG@10 of each model by slice (1 is perfect):")
         for name, figures in slices.items():
             models = {model: figures.get(model) for model in ("popular", "item-knn", *JUDGED)}
             self._console.record(slice=name, listeners=figures["listeners"], **models)

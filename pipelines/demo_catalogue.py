@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -100,9 +100,7 @@ def waveform(track: DemoTrack) -> Samples:
     return np.asarray(samples * min(gain, 0.98), np.float32)
 
 
-def write_catalogue(
-    folder: Path, tracks: list[DemoTrack], *, advance: Callable[[], object] = lambda: None
-) -> Iterator[Path]:
+def write_catalogue(folder: Path, tracks: list[DemoTrack]) -> Iterator[Path]:
     """Renders what is not there yet; yields each file as it stands. Interrupted, it carries on where it stopped."""
     folder.mkdir(parents=True, exist_ok=True)
     marker = folder / _MARKER
@@ -120,7 +118,6 @@ def write_catalogue(
             write_audio(unfinished, waveform(track))
             write_tags(unfinished, track)
             unfinished.replace(path)
-        advance()
         yield path
 
 

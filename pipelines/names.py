@@ -4,95 +4,36 @@ from __future__ import annotations
 
 import numpy as np
 
-_FIRST = [
-    "Amber",
-    "Silver",
-    "Velvet",
-    "Quiet",
-    "Northern",
-    "Paper",
-    "Copper",
-    "Hollow",
-    "Distant",
-    "Marble",
-    "Crimson",
-    "Wooden",
-    "Electric",
-    "Winter",
-    "Salt",
-    "Golden",
-    "Broken",
-    "Second",
-    "Blue",
-    "Iron",
-]
-_SECOND = [
-    "Harbour",
-    "Lanterns",
-    "Foxes",
-    "Meridian",
-    "Orchard",
-    "Signals",
-    "Sparrows",
-    "Avenue",
-    "Machines",
-    "Rivers",
-    "Atlas",
-    "Caravan",
-    "Mirrors",
-    "Tides",
-    "Engine",
-    "Cathedral",
-    "Gardens",
-    "Wolves",
-    "Parade",
-    "Comet",
-]
-_TITLE = [
-    "Morning",
-    "Letters",
-    "Dust",
-    "Glass",
-    "Rain",
-    "Corners",
-    "Fever",
-    "Shadow",
-    "Ladder",
-    "Kite",
-    "Bridges",
-    "Ember",
-    "Sleep",
-    "Current",
-    "Window",
-    "Season",
-    "Static",
-    "Harvest",
-    "Anchor",
-    "Echo",
-    "Saltwater",
-    "Thunder",
-    "Midnight",
-    "Clover",
-]
+_FIRST = (
+    "Amber Silver Velvet Quiet Northern Paper Copper Hollow Distant Marble Crimson Wooden Electric Winter Salt Golden "
+    "Broken Second Blue Iron"
+)
+_SECOND = (
+    "Harbour Lanterns Foxes Meridian Orchard Signals Sparrows Avenue Machines Rivers Atlas Caravan Mirrors Tides Engine "
+    "Cathedral Gardens Wolves Parade Comet"
+)
+_TITLE = (
+    "Morning Letters Dust Glass Rain Corners Fever Shadow Ladder Kite Bridges Ember Sleep Current Window Season Static "
+    "Harvest Anchor Echo Saltwater Thunder Midnight Clover"
+)
 _BETWEEN = ("of the", "in the", "for the", "under", "after", "without", "and")
 
 
 def artist_names(count: int, rng: np.random.Generator) -> list[str]:
     """`count` different names; numbered once the words run out."""
-    pairs = [f"{first} {second}" for first in _FIRST for second in _SECOND]
+    pairs = [f"{first} {second}" for first in _FIRST.split() for second in _SECOND.split()]
     order = rng.permutation(len(pairs))
-    return [
-        pairs[order[row % len(pairs)]] + (f" {row // len(pairs) + 1}" if row >= len(pairs) else "")
-        for row in range(count)
-    ]
+    numbers = ["", *(f" {number}" for number in range(2, count // len(pairs) + 2))]
+    return [pairs[order[row % len(pairs)]] + numbers[row // len(pairs)] for row in range(count)]
 
 
 def title(rng: np.random.Generator) -> str:
     """A title; titles may repeat, as they do."""
-    first = int(rng.integers(len(_TITLE)))
-    second = (first + int(rng.integers(1, len(_TITLE)))) % len(_TITLE)
+    words = _TITLE.split()
+    first = int(rng.integers(len(words)))
+    second = (first + int(rng.integers(1, len(words)))) % len(words)
     shape = rng.integers(3)
     if shape == 0:
-        return _TITLE[first]
+        return words[first]
     between = _BETWEEN[rng.integers(len(_BETWEEN))]
-    return f"{_TITLE[first]} {between} {_TITLE[second]}" if shape == 1 else f"{_TITLE[first]} {_TITLE[second]}"
+    return f"{words[first]} {between} {words[second]}" if shape == 1 else f"{words[first]} {words[second]}"
