@@ -9,8 +9,8 @@ _FIRST = (
     "Broken Second Blue Iron"
 )
 _SECOND = (
-    "Harbour Lanterns Foxes Meridian Orchard Signals Sparrows Avenue Machines Rivers Atlas Caravan Mirrors Tides Engine "
-    "Cathedral Gardens Wolves Parade Comet"
+    "Harbour Lanterns Foxes Meridian Orchard Signals Sparrows Avenue Machines Rivers Atlas Caravan Mirrors Tides "
+    "Engine Cathedral Gardens Wolves Parade Comet"
 )
 _TITLE = (
     "Morning Letters Dust Glass Rain Corners Fever Shadow Ladder Kite Bridges Ember Sleep Current Window Season Static "
