@@ -12,6 +12,7 @@ Shapes: U users, T tracks, F factors, A artists, E features of the sound profile
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -19,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..audio.errors import DataError, LibraryError
-from .als import ALS, ALSOptions, because, fold_in
+from .als import ALS, ALSOptions, fold_in
 from .catalogue import Catalogue
 from .history import History, nearest, rank
 from .hybrid_choices import PROFILE_FEATURES, Choices, artist_counts, choose
@@ -152,12 +153,43 @@ class Hybrid:
         return nearest(np.where(self.known[:, None], self.taste, 0), track_rows, k)
 
     def because(self, user_rows: Ids, track_rows: Ids) -> Ids:
-        """See `ALS.because`, by crossfaded taste: a cold track has its reasons, too."""
+        """The listened track that speaks loudest for each of `track_rows` [B, k], cold ones too; -1 where none does."""
         return self.because_of(self.history.liked[np.asarray(user_rows)], track_rows)
 
     def because_of(self, liked: csr_matrix, track_rows: Ids) -> Ids:
         """The same for users known by their positive confidences [B, T]."""
-        return because(self.als.confidences(liked), track_rows, self.taste, self.als.options)
+        liked = self.als.confidences(liked)
+        white = self._white
+        answers = np.full(track_rows.shape, -1, np.int32)
+        lengths = np.diff(liked.indptr)
+        # Users of like activity together, so that little of the padded blocks is padding.
+        order = np.argsort(lengths, kind="stable")
+        order = order[lengths[order] > 0]
+        while len(order):
+            longest = lengths[order[: 1 << 10]].max()
+            batch, order = np.split(order, [max(1, min(1 << 10, (1 << 23) // int(longest * white.shape[1])))])
+            slots = np.arange(lengths[batch].max())
+            there = slots < lengths[batch, None]
+            cells = np.where(there, liked.indptr[batch, None] + slots, 0)
+            tracks = liked.indices[cells]
+            asked = track_rows[batch]
+            terms = (white[tracks] @ np.swapaxes(white[asked], 1, 2)) * liked.data[cells][:, :, None]
+            # A track does not speak for itself, where seen tracks are recommended again.
+            terms[~there[:, :, None] | (tracks[:, :, None] == asked[:, None, :])] = -np.inf
+            loudest = terms.argmax(axis=1)
+            spoken = np.take_along_axis(terms, loudest[:, None, :], axis=1)[:, 0] > 0
+            answers[batch] = np.where(spoken & (asked >= 0), np.take_along_axis(tracks, loudest, axis=1), -1)
+        return answers
+
+    @cached_property
+    def _white(self) -> Scores:
+        """[T, F] such that the product of two rows says how much a listen to one raises the score of the other.
+
+        ALS's own W has a term for each user, and costs a solve for each; that of a user without listens serves all.
+        """
+        normal = (self.als.track_factors.T @ self.als.track_factors).astype(np.float64)
+        normal += self.als.options.regularization * np.eye(len(normal))
+        return np.linalg.solve(np.linalg.cholesky(normal), self.taste.T.astype(np.float64)).T.astype(np.float32)
 
     def with_tracks(self, catalogue: Catalogue) -> Hybrid:
         """This model with more tracks behind its own, as cold ones; nothing is trained. This model stays as it is."""
@@ -179,6 +211,7 @@ class Hybrid:
         heard = self.history.heard
         heard = csr_matrix((heard.data, heard.indices, heard.indptr), shape=(heard.shape[0], count))
         nobody = np.full(len(catalogue), -np.inf, np.float32)
+        longer.__dict__.pop("_white", None)
         longer.als.history = History(heard, np.concatenate([self.history.popularity, nobody]))
         nobody_yet = np.zeros(len(catalogue), np.float32)
         longer.als.track_listeners = np.concatenate([self.als.track_listeners, nobody_yet])
