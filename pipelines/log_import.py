@@ -105,15 +105,17 @@ def import_log(library: Library, path: Path, options: ImportOptions) -> ImportSu
         library.add_tracks(heard)
         vectors = _add_vectors(library, log, pl.concat([tracks.select("track_id"), heard]).unique())
         if options.format == "yandex":
-            yandex_log.write_tables(path, options.out or library.folder / "yandex")
+            with naming(path):
+                yandex_log.write_tables(path, options.out or library.folder / "yandex")
         figures = log_figures(listens)
     return ImportSummary(source, figures, len(tracks), vectors, len(unknown), dropped, notes, matches)
 
 
 def _read(path: Path, scratch: Path, options: ImportOptions) -> SourceLog:
-    if options.format == "csv":
-        return delimited_log.read(path, scratch, options.columns)
-    return READERS[options.format](path, scratch)
+    with naming(path):
+        if options.format == "csv":
+            return delimited_log.read(path, scratch, options.columns)
+        return READERS[options.format](path, scratch)
 
 
 def _match(library: Library, path: Path, tracks: pl.DataFrame) -> Matches:

@@ -339,6 +339,26 @@ def test_mixed_id_types_join(library: Library, source: Path) -> None:
     assert sorted(log["user_id"].unique()) == ["1", "2", "3"] and sorted(log["track_id"].unique()) == ["1", "2"]
 
 
+def test_mixed_id_types_join_within_a_source(library: Library, source: Path) -> None:
+    yandex(source)
+    for name, column, dtype in (("interactions", "track_id", pl.String), ("catalog_names", "id", pl.Float64)):
+        table = pl.read_parquet(source / f"{name}.parquet")
+        table.with_columns(pl.col(column).cast(dtype)).write_parquet(source / f"{name}.parquet")
+    assert bring(library, source, "yandex").unknown_tracks == 1
+    assert tracks(library, "title", "artists")["38"] == ("T38", ["E", "F"])
+    items = pl.read_parquet(library.folder / "yandex" / "items.parquet")
+    assert items["num_users"].to_list() == [2, 1, 0] and items["name"].to_list() == ["T26", "T38", None]
+
+
+def test_ids_that_are_no_ids_are_refused_in_one_line(library: Library, source: Path) -> None:
+    yandex(source)
+    table = pl.read_parquet(source / "catalog_names.parquet").with_columns(id=pl.lit("odd"))
+    table.write_parquet(source / "catalog_names.parquet")
+    with pytest.raises(DataError, match=r"catalog_names|source") as caught:
+        bring(library, source, "yandex")
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize(("factor", "unit"), [(10**3, "milliseconds"), (10**6, "microseconds"), (10**9, "nanoseconds")])
 def test_times_in_other_units_become_seconds(library: Library, source: Path, factor: int, unit: str) -> None:
     file = source / "log.parquet"
