@@ -3,8 +3,8 @@
 A row is `{"model", "slice", "metric", "k", "value", "low", "high"}` and how it came about: the number of users, the
 split, whether it is within-user (test listens of one user may be older than training listens of another) and whether
 seen tracks may be recommended again. Rows of `recall_gain` and `ndcg_gain` compare a model with the one named by
-`against` on the same users; `better` and `worse` say whether the interval excludes 0. Rows of the slice `cost` have
-no k.
+`against` on the same users; `better` and `worse` say whether the interval excludes 0. Rows of the slices `cost` and
+`ratings` have no k.
 
 Negatives are never sampled: every candidate is ranked. Shapes: B users asked for, T tracks.
 """
@@ -32,6 +32,7 @@ from ..models.listens import Listens
 from ..models.metrics import Values
 from ..models.recommender import Ids, Recommender
 from ..models.roster import in_order, make
+from .rating_evaluation import rating_rows
 from .trials import SPLITS, TRIALS, Question, Trial, plan
 
 Row = dict[str, Any]
@@ -143,6 +144,10 @@ def _rows_of_trial(
             for row in interval_rows(name, answers, values[name], question, options, rng):
                 yield row | about
         for row in _gains(values, question, options, rng):
+            yield row | about
+    if trial.name == "warm":
+        rng = np.random.default_rng([options.seed, len(TRIALS)])
+        for row in rating_rows(trial.split, names, rng, resamples=options.resamples):
             yield row | about
 
 

@@ -25,7 +25,7 @@ def add_commands(add_command: AddCommand) -> None:
     parser.add_argument(
         "--models",
         metavar="A,B,…",
-        help="als, content, hybrid (these), bpr; popular, recent-popular and item-knn always",
+        help="of als, content, hybrid (all three), bpr; the baselines always",
     )
     parser.add_argument(
         "--split",
@@ -89,7 +89,7 @@ def _table(rows: Sequence[Row]) -> list[Row]:
     ks = {row["k"] for row in rows if row["k"] is not None}
     shown = [(metric, min(ks, key=lambda k: (abs(k - wanted), k))) for metric, wanted in _SHOWN]
     for row in rows:
-        if row["slice"] == "cost":
+        if row["k"] is None:
             continue
         name = f"{row['slice']} (within-user)" if row["within_user"] else row["slice"]
         line = lines.setdefault((name, row["model"]), {"slice": name, "model": row["model"], "users": row["users"]})

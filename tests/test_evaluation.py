@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
@@ -122,6 +123,18 @@ def test_seen_tracks_may_be_allowed(world: tuple[Listens, Catalogue]) -> None:
 def test_within_user_splits_say_so(world: tuple[Listens, Catalogue]) -> None:
     options = EvaluationOptions(models=(), trials=("warm",), split="user", ks=(5,), resamples=20)
     assert all(row["within_user"] and "within-user" in row["split"] for row in evaluate(*world, options))
+
+
+def test_predicted_ratings_are_judged(world: tuple[Listens, Catalogue], rng: np.random.Generator) -> None:
+    listens, catalogue = world
+    generous = listens.user_rows % 3
+    rated = replace(listens, ratings=(2 + generous + rng.normal(scale=0.3, size=len(listens))).astype(np.float32))
+    options = EvaluationOptions(models=("als",), trials=("warm",), ks=(5,), resamples=50)
+    found = {
+        (row["model"], row["metric"]): row for row in evaluate(rated, catalogue, options) if row["slice"] == "ratings"
+    }
+    assert found.keys() == {(model, metric) for model in ("constant", "bias") for metric in ("rmse", "mae")}
+    assert found["bias", "rmse"]["high"] < 0.4 < 0.7 < found["constant", "rmse"]["low"]
 
 
 def test_what_cannot_be_evaluated_is_said(world: tuple[Listens, Catalogue]) -> None:
