@@ -125,11 +125,15 @@ class HubEncoder:
             found = _embedding(self._model.get_text_features(**wanted)).float().cpu().numpy()
         return np.asarray(found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12), np.float32)
 
+    @property
+    def text_scale(self) -> float:
+        """What cosines of sound and text are multiplied with to be logits; learnt with the model."""
+        return float(self._model.logit_scale_a.detach().float().exp())
+
     def zero_shot(self, embeddings: Floats, prompts: Sequence[str]) -> Floats:
         """The logit of each prompt for sounds never learnt from. Shape: [B, D], [P] -> [B, P]"""
         sounds = embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
-        scale = float(self._model.logit_scale_a.detach().float().exp())
-        return np.asarray(scale * sounds @ self.embed_text(prompts).T, np.float32)
+        return np.asarray(self.text_scale * sounds @ self.embed_text(prompts).T, np.float32)
 
     def export_onnx(self, path: Path) -> None:
         """Writes the network (extractor's features -> embedding) for ONNX Runtime; LibraryError where it cannot be."""
@@ -170,6 +174,8 @@ def _transformers() -> Any:
         import transformers
     except ImportError as error:
         raise MissingExtra("audio models of transformers", "train") from error
+    # Its bars for loading weights would stand between a command's own lines.
+    transformers.utils.logging.disable_progress_bar()
     return transformers
 
 

@@ -19,8 +19,8 @@ from ..audio.errors import UsageError
 from ..models import classical
 from ..models.classical import Floats, Scorer, Targets
 from ..models.folds import Rows, grouped_folds, splits
-from ..models.genre_model import Classifier, HeadClassifier, Heard, Part, Recipe
-from ..models.heads import Normalisation, fit_head, fit_perceptron
+from ..models.genre_model import PARENT_SEPARATOR, Classifier, HeadClassifier, Heard, Part, Recipe
+from ..models.heads import Head, Normalisation, fit_head, fit_perceptron
 from .genre_sources import HUB
 
 INNER_FOLDS = 4
@@ -39,6 +39,8 @@ class Material:
     groups: Rows
     """[T]"""
     multi_label: bool = False
+    classes: tuple[str, ...] = ()
+    """[C]"""
     _vectors: dict[Recipe, Floats] = field(default_factory=dict)
 
     def vectors(self, recipe: Recipe) -> Floats:
@@ -196,6 +198,41 @@ def _mlp(encoder: str | None) -> HeadMethod:
     return HeadMethod(name, "encoder", tuple(candidates), () if encoder is None else ("torch", "transformers"))
 
 
+PROMPT = "This is a {} song."
+
+
+@dataclass(frozen=True)
+class ZeroShotMethod:
+    """Nothing is learnt but the calibration: a sound's nearest text (CLAP) is its genre."""
+
+    encoder: str
+    family: str = "encoder"
+    extras: tuple[str, ...] = ("torch", "transformers")
+
+    @property
+    def name(self) -> str:
+        return f"zero-shot:{self.encoder}"
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        return (f"{HUB}{self.encoder}",)
+
+    def fit(self, material: Material, rows: Rows, *, validation: Rows | None, seed: int) -> Fitted:
+        from ..models.hub_encoders import HubEncoder
+
+        count = len(material.classes)
+        said = [PROMPT.format(name.split(PARENT_SEPARATOR)[-1].lower()) for name in material.classes]
+        encoder = HubEncoder.open(self.encoder)
+        recipe = Recipe((Part(self.sources[0]),))
+        vectors = material.vectors(recipe)
+        text = encoder.embed_text(said) * (encoder.text_scale / np.sqrt(vectors.shape[1]))
+        scorer = classical.Linear(np.ascontiguousarray(text.T, np.float32), np.zeros(count, np.float32))
+        nothing, one = np.zeros(vectors.shape[1], np.float32), np.ones(vectors.shape[1], np.float32)
+        head = Head(Normalisation.DIRECTION, scorer, nothing, one, np.ones(count, bool))
+        held = rows if validation is None else validation
+        return Fitted(HeadClassifier(recipe, head), head(vectors[held]), material.targets[held], f"'{PROMPT}'")
+
+
 _CLASSICAL: dict[str, tuple[tuple[str, Callable[..., Scorer]], ...]] = {
     "svm": (
         ("rbf C 3 width 3", partial(classical.fit_svm, c=3.0, width=3.0)),
@@ -209,7 +246,7 @@ _CLASSICAL: dict[str, tuple[tuple[str, Callable[..., Scorer]], ...]] = {
     "neighbours": tuple((f"k {k}", partial(classical.fit_neighbours, k=k)) for k in (5, 1, 15)),
 }
 METHODS = ("probe", "mlp", *_CLASSICAL, "cnn")
-"""what `--model` takes; probe and mlp also as probe:NAME of an audio model of transformers"""
+"""what `--model` takes; probe and mlp also as probe:NAME of an audio model of transformers, and zero-shot:NAME"""
 
 
 @dataclass(frozen=True)
@@ -234,11 +271,13 @@ def method_named(name: str, options: CnnOptions | None = None) -> Method:
         whole = Recipe((Part("descriptors"),))
         candidates = [Candidate(label, whole, Normalisation.STANDARD, fit) for label, fit in _CLASSICAL[name]]
         return HeadMethod(name, "classical", tuple(candidates), ("librosa",))
+    if kind == "zero-shot" and encoder:
+        return ZeroShotMethod(encoder)
     if name == "cnn":
         from .cnn_method import CnnMethod
 
         return CnnMethod(options or CnnOptions())
-    raise UsageError(f"--model {name}: not one of {', '.join(METHODS)} or probe:NAME")
+    raise UsageError(f"--model {name}: not one of {', '.join(METHODS)} probe:NAME or zero-shot:NAME")
 
 
 def as_rows(mask: NDArray[np.bool_]) -> Rows:

@@ -88,7 +88,7 @@ def prepare(
     order = [found[position[name]] for name in final.names]
     content = tuple(one.content for one in order)
     heard = {source: [one.windows[source] for one in order] for source in sources}
-    material = Material(heard, final.targets, final.groups(content), final.multi_label)
+    material = Material(heard, final.targets, final.groups(content), final.multi_label, final.classes)
     return Prepared(final, content, material, failed, seconds)
 
 

@@ -30,6 +30,12 @@ def test_the_temperature_undoes_a_factor(factor, rng):
     assert fit_temperature(scores * factor, targets) == pytest.approx(factor, rel=0.08)
 
 
+def test_a_few_right_answers_are_no_certainty(rng):
+    targets = np.eye(3, dtype=bool)[np.arange(12) % 3]
+    found = fit_calibration(targets * 5.0, targets)(targets * 5.0)
+    assert 0.8 < found.max() < 0.99
+
+
 @pytest.mark.parametrize("method", ["temperature", "isotonic"])
 def test_calibration_generalises(method, rng):
     scores, targets = honest(rng)

@@ -170,3 +170,60 @@ def test_code_beside_a_model_is_never_run(folders, tmp_path):
     with pytest.raises(LibraryError):
         HubEncoder.open(str(tmp_path))
     assert not ran.exists()
+
+
+@pytest.fixture(scope="module")
+def songs(tmp_path_factory):
+    import soundfile
+
+    folder = tmp_path_factory.mktemp("songs")
+    noise = np.random.default_rng(0)
+    for genre in ("rock", "jazz"):
+        (folder / genre).mkdir()
+        for number in range(3):
+            samples = noise.normal(0, 0.1, 32_000).astype(np.float32)
+            soundfile.write(folder / genre / f"{number}.wav", samples, 16_000)
+    return folder
+
+
+def test_zero_shot_is_a_genre_model_without_training(folders, songs, tmp_path):
+    from crossfade.models.genre_model import GenreModel
+    from crossfade.models.hub_encoders import HubEncoder
+    from crossfade.pipelines.genre_methods import PROMPT, method_named
+    from crossfade.pipelines.genre_sources import FeatureCache, hear
+    from crossfade.pipelines.genre_training import prepare, train
+    from crossfade.pipelines.labels import read_labels
+
+    method = method_named(f"zero-shot:{folders['clap']}")
+    prepared = prepare(read_labels(songs), method.sources, FeatureCache(tmp_path / "cache"))
+    train(prepared, method).save(tmp_path / "M")
+    model = GenreModel.load(tmp_path / "M")
+    windows = hear(songs / "rock" / "0.wav", method.sources[0])
+    scores = model.classifier.scores({method.sources[0]: [windows]})
+    prompts = [PROMPT.format(name) for name in model.card.classes]
+    expected = HubEncoder.open(str(folders["clap"])).zero_shot(windows.mean(axis=0)[None], prompts)
+    np.testing.assert_allclose(scores, expected, atol=1e-4)
+
+
+def test_find_by_text(folders, songs, tmp_path, capsys):
+    import polars as pl
+
+    from crossfade.pipelines.command_line import main
+    from crossfade.pipelines.library import Library
+
+    with Library.open(tmp_path / "L", create=True) as library:
+        library.add_tracks(pl.DataFrame({"track_id": [f"{n}" for n in range(3)], "artists": [["X"]] * 3}))
+        with library.transaction() as db:
+            for n in range(3):
+                db.execute("UPDATE tracks SET path = ? WHERE track_id = ?", (bytes(songs / f"rock/{n}.wav"), f"{n}"))
+    words = ["find", "a rock song", "--library", str(tmp_path / "L"), "-k", "2"]
+    assert main(words) == 1
+    assert "not heard by a model that knows text" in capsys.readouterr().err
+    assert main([*words, "--encoder", str(folders["clap"])]) == 0
+    first = capsys.readouterr().out
+    lines = [json.loads(line) for line in first.splitlines()]
+    assert len(lines) == 2
+    assert lines[0]["score"] >= lines[1]["score"]
+    assert main(words) == 0
+    assert capsys.readouterr().out == first
+    assert main([*words, "--encoder", str(folders["ast"])]) == 2
