@@ -25,8 +25,9 @@ COMMAND_MODULES = (
     "evaluation_commands",
     "genre_commands",
     "demo_commands",
+    "crossfade.service.serving_commands",
 )
-"""in the order in which `--help` lists them"""
+"""in the order in which `--help` lists them; a full name is outside of this package"""
 
 
 AddCommand = Callable[[str, str], argparse.ArgumentParser]
@@ -47,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
         return commands.add_parser(name, help=help, description=help, parents=[shared], allow_abbrev=False)
 
     for module in COMMAND_MODULES:
-        import_module(f".{module}", __package__).add_commands(add_command)
+        import_module(module if "." in module else f".{module}", __package__).add_commands(add_command)
     return root
 
 

@@ -36,7 +36,7 @@ def in_workers(
     waiting = iter(items)
     while True:
         suspects: list[Item] = []
-        pool = _pool(count, prepare, options)
+        pool = worker_pool(count, prepare, options)
         flying: dict[Future[Result], Item] = {}
         try:
             while True:
@@ -53,7 +53,7 @@ def in_workers(
         except BrokenProcessPool:
             suspects += flying.values()
         finally:
-            _stop(pool)
+            stop_pool(pool)
         for item in suspects:
             yield item, _alone(work, item, prepare, options)
 
@@ -61,22 +61,24 @@ def in_workers(
 def _alone(
     work: Callable[[Item], Result], item: Item, prepare: Callable[..., None], options: Any
 ) -> Result | WorkerDied:
-    pool = _pool(1, prepare, options)
+    pool = worker_pool(1, prepare, options)
     try:
         return pool.submit(work, item).result()
     except BrokenProcessPool:
         return WorkerDied()
     finally:
-        _stop(pool)
+        stop_pool(pool)
 
 
-def _pool(count: int, prepare: Callable[..., None], options: tuple[Any, ...]) -> ProcessPoolExecutor:
+def worker_pool(count: int, prepare: Callable[..., None], options: tuple[Any, ...]) -> ProcessPoolExecutor:
+    """Processes that end with this one."""
     # Spawned, not forked: a fork copies the locks of threads that it does not copy.
     context = multiprocessing.get_context("spawn")
     return ProcessPoolExecutor(count, mp_context=context, initializer=_start, initargs=(prepare, options))
 
 
-def _stop(pool: ProcessPoolExecutor) -> None:
+def stop_pool(pool: ProcessPoolExecutor) -> None:
+    """At once, whatever its processes are doing."""
     processes = list((pool._processes or {}).values())
     pool.shutdown(wait=False, cancel_futures=True)
     for process in processes:

@@ -1,0 +1,146 @@
+"""Live taste: a hybrid's answers for one listener at a time, fast enough to fold new listens in at every request.
+
+The same numbers as `Hybrid.recommend_from` and `Hybrid.because_of`, with everything that does not depend on the
+listener multiplied out once:
+
+    score(u, t) = [x(u), s(u)] · row(t) + affinity(t) * log(1 + c(u, t))
+    row(t)      = gain(t) * [taste(t), profile * (1 - w(t)) * sound(t)]
+
+Shapes: T tracks, F factors, E sound features, L listened tracks of one user, k answers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .hybrid import Hybrid
+from .recommender import Ids, Scores
+
+
+@dataclass(frozen=True, eq=False)
+class Listened:
+    """What one listener is known by: L different tracks and the confidence in each."""
+
+    track_rows: Ids
+    """[L]"""
+    weights: Scores
+    """[L]; above 0 liked, below 0 not"""
+
+    @property
+    def is_cold(self) -> bool:
+        return not bool(np.any(self.weights > 0))
+
+    def plus(self, track_rows: Ids, weights: Scores) -> Listened:
+        """With further confidences added to those there are."""
+        rows, places = np.unique(np.concatenate([self.track_rows, track_rows]), return_inverse=True)
+        total = np.bincount(places, np.concatenate([self.weights, weights]), minlength=len(rows))
+        return Listened(rows.astype(np.int32), total.astype(np.float32))
+
+
+NOTHING = Listened(np.zeros(0, np.int32), np.zeros(0, np.float32))
+
+
+class LiveTaste:
+    """Made from a hybrid; never changes, so that any number of threads may ask."""
+
+    def __init__(self, hybrid: Hybrid) -> None:
+        self.hybrid = hybrid
+        choices = hybrid.choices
+        gains = choices.crossfade.gains(hybrid.listeners)
+        left = 1 - hybrid.weights
+        parts = [hybrid.taste]
+        self._sound = hybrid.sound if choices.profile else hybrid.sound[:, :0]
+        if self._sound.shape[1]:
+            parts.append(choices.profile * left[:, None] * self._sound)
+        self._rows: Scores = np.ascontiguousarray(gains[:, None] * np.hstack(parts), np.float32)
+        self._affinity = (choices.affinity * gains * left).astype(np.float32)
+        self._unknown = np.flatnonzero(~hybrid.known)
+        self._artists = hybrid.artists.tocsr()
+        self._tracks_of = hybrid.artists.T.tocsr()
+        taste = hybrid.taste
+        regularization = hybrid.als.options.regularization
+        self._gram = taste.T @ taste + regularization * np.eye(taste.shape[1], dtype=np.float32)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def history(self, user_row: int) -> Listened:
+        """What the user listened to in the training period."""
+        heard = self.hybrid.history.heard
+        part = slice(heard.indptr[user_row], heard.indptr[user_row + 1])
+        return Listened(heard.indices[part].astype(np.int32), heard.data[part])
+
+    def fold_in(self, listened: Listened) -> Scores:
+        """[F] the taste vector of somebody who listened to this: one least squares solve."""
+        factors, confidences, normal = self._normal(listened)
+        target = factors.T @ np.where(confidences > 0, confidences, 0)
+        return np.asarray(np.linalg.solve(normal, target), np.float32)
+
+    def candidates(
+        self, listened: Listened, count: int, *, allow_seen: bool = False, there: NDArray[np.bool_] | None = None
+    ) -> tuple[Ids, Scores]:
+        """Up to `count` best tracks and their scores, best first; the popular ones for a cold listener.
+
+        `there` [T] says which tracks may be answers.
+        """
+        scores = self.hybrid.history.popularity.copy() if listened.is_cold else self._scores(listened)
+        if there is not None:
+            scores[~there] = -np.inf
+        if not allow_seen:
+            scores[listened.track_rows] = -np.inf
+        found = np.arange(len(scores))
+        if count < len(scores):
+            found = np.argpartition(scores, len(scores) - count)[-count:]
+        # Ties in order of row, as everywhere.
+        order = np.lexsort((found, -scores[found]))
+        found = found[order]
+        found = found[np.isfinite(scores[found])]
+        return found.astype(np.int32), scores[found]
+
+    def because(self, listened: Listened, track_rows: Ids) -> Ids:
+        """[k] the listened track that speaks loudest for each of `track_rows` [k]; -1 where none does."""
+        liked = listened.weights > 0
+        mine = Listened(listened.track_rows[liked], listened.weights[liked])
+        if not len(mine.track_rows) or not len(track_rows):
+            return np.full(len(track_rows), -1, np.int32)
+        factors, confidences, normal = self._normal(mine)
+        solved = np.linalg.solve(normal, self.hybrid.taste[track_rows].T)
+        terms = (factors @ solved) * confidences[:, None]
+        terms[mine.track_rows[:, None] == track_rows[None]] = -np.inf
+        loudest = terms.argmax(axis=0)
+        spoken = np.isfinite(terms[loudest, np.arange(len(track_rows))])
+        return np.where(spoken, mine.track_rows[loudest], -1).astype(np.int32)
+
+    def _scores(self, listened: Listened) -> Scores:
+        """[T]"""
+        liked = listened.track_rows[listened.weights > 0]
+        wanted = [self.fold_in(listened)]
+        if self._sound.shape[1]:
+            wanted.append(self._sound[liked].mean(axis=0))
+        scores: Scores = self._rows @ np.concatenate(wanted)
+        if self.hybrid.choices.affinity:
+            counts = np.asarray(self._artists[liked].sum(axis=0), np.float32).ravel()
+            artists = np.flatnonzero(counts)
+            mine = self._tracks_of[artists]
+            shared = np.bincount(mine.indices, np.repeat(counts[artists], np.diff(mine.indptr)))
+            tracks = np.flatnonzero(shared)
+            scores[tracks] += self._affinity[tracks] * np.log1p(shared[tracks])
+        scores[self._unknown] = -np.inf
+        return scores
+
+    def _normal(self, listened: Listened) -> tuple[Scores, Scores, Scores]:
+        """Factors [L, F] and confidences [L] of what was listened to, and the normal matrix [F, F] they make."""
+        from scipy.sparse import csr_matrix
+
+        # A skip has no weight: it was seen, and says nothing.
+        said = listened.weights != 0
+        weights, track_rows = listened.weights[said], listened.track_rows[said]
+        row = csr_matrix((weights, track_rows, [0, len(weights)]), shape=(1, len(self._rows)))
+        als = self.hybrid.als
+        confidences = als.options.alpha * als.confidences(row).data
+        factors = self.hybrid.taste[track_rows]
+        extra = (np.abs(confidences) - 1)[:, None] * factors
+        return factors, confidences.astype(np.float32), self._gram + factors.T @ extra

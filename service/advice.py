@@ -1,0 +1,201 @@
+"""Advice: what to recommend to a listener, from what a version learned and from what they did since.
+
+live       history and new events folded into one taste, ranked: `/v1/recommendations`
+offline    the history alone, as the version was trained
+online     the newest events alone
+blended    online and offline in turns: [online0, offline0, online1, …], duplicates removed in order
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..models.confidence import ConfidenceOptions, Signals, confidences
+from ..models.live_taste import NOTHING, Listened
+from ..models.recommender import Ids, Scores
+from .event_store import RecentEvents, StoredEvent
+from .follower import Follower
+from .listener_events import ListenerEvents, Unreachable
+from .problems import Problem
+from .snapshot import Snapshot
+
+CANDIDATES = 300
+EVENTS_FOLDED_IN = 500
+EVENTS_ONLINE = 20
+
+Rank = Callable[[Listened, Ids, Scores], Scores]
+"""the second stage: (what is known of the listener, candidates [C], their scores [C]) -> new scores [C]"""
+
+NO_EVENTS = RecentEvents(())
+
+
+def as_they_are(listened: Listened, candidates: Ids, scores: Scores) -> Scores:
+    """No second stage."""
+    return scores
+
+
+@dataclass(frozen=True, eq=False)
+class Advice:
+    """Tracks for a listener, best first."""
+
+    snapshot: Snapshot
+    rows: Ids
+    """[k]"""
+    scores: Scores
+    """[k]"""
+    personal: bool
+    because: Ids | None = None
+    """[k] rows of what the listener listened to, -1 where nothing speaks for the track"""
+    notes: tuple[str, ...] = ()
+    """what the answer had to do without"""
+
+    @property
+    def track_ids(self) -> list[str]:
+        return [self.snapshot.track_ids[row] for row in self.rows]
+
+
+class Adviser:
+    """Thread-safe."""
+
+    def __init__(self, follower: Follower, events: ListenerEvents, rank: Rank = as_they_are) -> None:
+        self._follower = follower
+        self._events = events
+        self._rank = rank
+
+    def live(self, user_id: str, k: int, *, allow_seen: bool = False) -> Advice:
+        snapshot = self._follower.snapshot
+        recent, notes = self._recent(user_id, EVENTS_FOLDED_IN)
+        listened = _folded(snapshot, _history(snapshot, user_id, recent), recent.events)
+        return self._ranked(snapshot, listened, k, allow_seen, notes)
+
+    def session(self, track_ids: Sequence[str], k: int) -> Advice:
+        """For somebody unknown who has just listened to these tracks; a Problem (404) for one that is not there."""
+        snapshot = self._follower.snapshot
+        for track_id in track_ids:
+            if snapshot.row(track_id) is None:
+                raise Problem(404, f"{track_id}: no such track")
+        events = tuple(
+            StoredEvent(event_id=str(n), user_id="", track_id=track_id, time=n) for n, track_id in enumerate(track_ids)
+        )
+        return self._ranked(snapshot, _folded(snapshot, NOTHING, events), k, False, ())
+
+    def offline(self, user_id: str, k: int) -> Advice:
+        recent, notes = self._recent(user_id, 1)
+        return self._offline(self._follower.snapshot, user_id, k, recent, notes)
+
+    def online(self, user_id: str, k: int) -> Advice:
+        """Where there are no events, the offline list."""
+        recent, notes = self._recent(user_id, EVENTS_ONLINE)
+        return self._online(self._follower.snapshot, user_id, k, recent, notes)
+
+    def blended(self, user_id: str, k: int) -> Advice:
+        recent, notes = self._recent(user_id, EVENTS_ONLINE)
+        snapshot = self._follower.snapshot
+        online = self._online(snapshot, user_id, k, recent, notes)
+        if snapshot.taste is None:
+            return online
+        offline = self._offline(snapshot, user_id, k, recent, notes)
+        score_of = dict(zip([*offline.rows, *online.rows], [*offline.scores, *online.scores], strict=True))
+        rows = in_turns(online.rows.tolist(), offline.rows.tolist())[:k]
+        scores: Scores = np.array([score_of[row] for row in rows], np.float32)
+        return Advice(
+            snapshot, np.array(rows, np.int32), scores, online.personal or offline.personal, notes=tuple(notes)
+        )
+
+    def _offline(self, snapshot: Snapshot, user_id: str, k: int, recent: RecentEvents, notes: Iterable[str]) -> Advice:
+        return self._ranked(snapshot, _history(snapshot, user_id, recent), k, False, notes)
+
+    def _online(self, snapshot: Snapshot, user_id: str, k: int, recent: RecentEvents, notes: Iterable[str]) -> Advice:
+        session = _folded(snapshot, NOTHING, recent.events)
+        if session.is_cold:
+            return self._offline(snapshot, user_id, k, recent, notes)
+        # What they knew before is no news, either.
+        history = _history(snapshot, user_id, recent)
+        unsaid = Listened(history.track_rows, np.zeros(len(history.track_rows), np.float32))
+        return self._ranked(snapshot, session.plus(unsaid.track_rows, unsaid.weights), k, False, notes)
+
+    def _recent(self, user_id: str, k: int) -> tuple[RecentEvents, list[str]]:
+        try:
+            return self._events.recent(user_id, k), []
+        except Unreachable as error:
+            return NO_EVENTS, [f"{error}: what was listened to since the training is left out"]
+
+    def _ranked(self, snapshot: Snapshot, listened: Listened, k: int, allow_seen: bool, notes: Iterable[str]) -> Advice:
+        taste = snapshot.taste
+        if taste is None:
+            return self._by_sound(snapshot, listened, k, allow_seen, notes)
+        rows, scores = taste.candidates(listened, max(k, CANDIDATES), allow_seen=allow_seen, there=snapshot.there)
+        if listened.is_cold:
+            return Advice(snapshot, rows[:k], scores[:k], False, notes=tuple(notes))
+        ranked = self._rank(listened, rows, scores)
+        order = np.argsort(-ranked, kind="stable")[:k]
+        rows, scores = rows[order], ranked[order]
+        return Advice(snapshot, rows, scores, True, taste.because(listened, rows), tuple(notes))
+
+    @staticmethod
+    def _by_sound(snapshot: Snapshot, listened: Listened, k: int, allow_seen: bool, notes: Iterable[str]) -> Advice:
+        """What sounds like the listened tracks, for a library that is not trained."""
+        liked = listened.track_rows[listened.weights > 0]
+        if not len(liked):
+            raise Problem(503, "library: not trained yet, and nothing is known of this listener; run crossfade train")
+        total = np.zeros(len(snapshot), np.float32)
+        best = np.full(len(snapshot), -np.inf, np.float32)
+        reason = np.full(len(snapshot), -1, np.int32)
+        for row in liked[-EVENTS_ONLINE:]:
+            ids, scores = snapshot.similar(int(row), CANDIDATES)
+            total[ids] += scores
+            louder = scores > best[ids]
+            best[ids[louder]], reason[ids[louder]] = scores[louder], row
+        if not allow_seen:
+            total[listened.track_rows] = 0
+        rows = np.argsort(-total, kind="stable")[:k].astype(np.int32)
+        rows = rows[total[rows] > 0]
+        return Advice(snapshot, rows, np.asarray(total[rows] / len(liked)), True, reason[rows], tuple(notes))
+
+
+def in_turns(online: Sequence[int], offline: Sequence[int]) -> list[int]:
+    """[online0, offline0, online1, …], the rest of the longer one at the end, duplicates removed in order.
+
+    >>> in_turns([1, 2, 3], [2, 4])
+    [1, 2, 4, 3]
+    """
+    common = min(len(online), len(offline))
+    pairs = [row for pair in zip(online, offline, strict=False) for row in pair]
+    return list(dict.fromkeys([*pairs, *online[common:], *offline[common:]]))
+
+
+def _history(snapshot: Snapshot, user_id: str, recent: RecentEvents) -> Listened:
+    """What the version knows of a listener; nothing where they had it deleted since."""
+    if snapshot.taste is None or snapshot.trained is None:
+        return NOTHING
+    row = snapshot.trained.user_rows.get(user_id)
+    forgotten = recent.forgotten_at is not None and recent.forgotten_at >= snapshot.trained_at
+    return NOTHING if row is None or forgotten else snapshot.taste.history(row)
+
+
+def _folded(snapshot: Snapshot, listened: Listened, events: Sequence[StoredEvent]) -> Listened:
+    """`listened` and the events; those on tracks that the snapshot does not know are left out."""
+    known = [(row, one) for one in events if (row := snapshot.row_of.get(one.track_id)) is not None]
+    if not known:
+        return listened
+    known.sort(key=lambda pair: (pair[0], pair[1].time))
+    rows = np.array([row for row, _ in known], np.int32)
+
+    def column(name: str) -> Scores:
+        values = (getattr(one, name) for _, one in known)
+        return np.array([np.nan if value is None else value for value in values], np.float32)
+
+    signals = Signals(played_ratio=column("played_ratio"), liked=column("liked"))
+    weights = confidences(np.zeros(len(rows), np.int32), rows, signals, options=_confidence(snapshot))
+    return listened.plus(rows, weights)
+
+
+def _confidence(snapshot: Snapshot) -> ConfidenceOptions:
+    """What the version was trained with; new events have no age."""
+    if snapshot.trained is None:
+        return ConfidenceOptions()
+    given = snapshot.trained.about.get("cleaning", {}).get("confidence", {})
+    return ConfidenceOptions(**{**given, "half_life_days": None})

@@ -1,0 +1,95 @@
+"""Ears: uploads are heard in a process of their own, so that a broken file can neither stop nor slow the service."""
+
+from __future__ import annotations
+
+import os
+import threading
+from concurrent.futures import CancelledError
+from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
+from pathlib import Path
+
+from ..audio.errors import AudioError
+from ..pipelines.hearing import Ear, Heard
+from ..pipelines.workers import stop_pool, worker_pool
+from .metrics import Metrics
+from .problems import Problem
+
+MOST_WAITING = 8
+MOST_SECONDS = 60.0
+
+
+class Ears:
+    """Hears one file after the other; any number of threads may ask."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._turn = threading.Lock()
+        self._places = threading.BoundedSemaphore(MOST_WAITING)
+        self._pool: ProcessPoolExecutor | None = None
+
+    def warm(self) -> None:
+        """Starts the process and loads the models, without waiting for it."""
+        with self._turn:
+            self._started().submit(_ready)
+
+    def hear(self, path: Path) -> Heard:
+        """AudioError for what cannot be heard, a Problem (503) where too many wait."""
+        if not self._places.acquire(blocking=False):
+            raise Problem(503, f"uploads: {MOST_WAITING} are waiting already", headers={"Retry-After": "5"})
+        self._metrics.hearing.inc()
+        try:
+            # One at a time: a crash is then the fault of the one file in flight.
+            with self._turn:
+                future = self._started().submit(_hear, str(path))
+                try:
+                    return future.result(timeout=MOST_SECONDS)
+                except (BrokenProcessPool, CancelledError):
+                    self._restart()
+                    raise AudioError("crashed the decoder") from None
+                except TimeoutError:
+                    self._restart()
+                    raise AudioError(f"not heard within {MOST_SECONDS:g} s") from None
+        finally:
+            self._metrics.hearing.dec()
+            self._places.release()
+
+    def close(self) -> None:
+        if self._pool is not None:
+            stop_pool(self._pool)
+            self._pool = None
+
+    def _started(self) -> ProcessPoolExecutor:
+        if self._pool is None:
+            self._pool = worker_pool(1, _prepare, ())
+        return self._pool
+
+    def _restart(self) -> None:
+        self.close()
+        self._started().submit(_ready)
+
+
+_ear: Ear | None = None
+"""what the process keeps from file to file"""
+
+
+def _prepare() -> None:
+    global _ear
+    # A tenth of a second of listening waits for nobody, but recommendations must not wait for it.
+    os.nice(5)
+    _ear = Ear(threads=1)
+    _ = _ear.encoder, _ear._second
+
+
+def _ready() -> None:
+    """Done when the process is prepared."""
+
+
+def _hear(path: str) -> Heard:
+    if _ear is None:
+        raise RuntimeError("the process was not prepared")
+    try:
+        return _ear.hear(path)
+    except AudioError:
+        raise
+    except Exception as error:
+        raise AudioError(f"unexpected {type(error).__name__}: {' '.join(str(error).split())}") from None

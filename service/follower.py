@@ -1,0 +1,112 @@
+"""The follower: loads what the library holds, and loads again when it changes, while requests go on.
+
+A version that cannot be loaded leaves the one before in place; `trouble` says why.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from pathlib import Path
+
+from ..audio.errors import CrossfadeError
+from ..pipelines.library import Library
+from .problems import Problem
+from .snapshot import Snapshot
+
+_LOG = logging.getLogger("crossfade.service")
+
+Marks = tuple[str | None, int, int]
+"""the current version, the number of tracks and the newest track's row: what a snapshot depends on"""
+
+
+class Follower:
+    """Holds the newest snapshot of a library's folder, which may not exist yet."""
+
+    def __init__(self, folder: Path, *, every_seconds: float) -> None:
+        self.folder = folder
+        self.trouble: str | None = None
+        """why the library cannot be loaded as it is now; None where it is loaded"""
+        self.swaps = 0
+        self._every_seconds = every_seconds
+        self._snapshot: Snapshot | None = None
+        self._marks: Marks | None = None
+        self._failed: tuple[Marks | None, str] | None = None
+        self._turn = threading.Lock()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """Raises a Problem (503) while there is none."""
+        if self._snapshot is None:
+            raise Problem(503, self.trouble or f"{self.folder}: being loaded", headers={"Retry-After": "5"})
+        return self._snapshot
+
+    @property
+    def newest(self) -> Snapshot | None:
+        return self._snapshot
+
+    def start(self) -> None:
+        """Loads in the background, from now on."""
+        self._thread = threading.Thread(target=self._follow, name="follower", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def check(self) -> None:
+        """Takes in what has changed; returns when the newest snapshot is in use."""
+        with self._turn:
+            marks: Marks | None = None
+            try:
+                with Library.open(self.folder) as library:
+                    marks = _marks(library)
+                    if marks == self._marks:
+                        self.trouble = None
+                        return
+                    if self._failed is not None and self._failed[0] == marks:
+                        # The same half-written version: try again, but no more often than it is worth.
+                        time.sleep(min(self._every_seconds, 1.0))
+                    self._take(library, marks)
+            except (CrossfadeError, OSError, ValueError, KeyError, RuntimeError) as error:
+                self._fail(marks, f"{error}" if isinstance(error, CrossfadeError) else f"{self.folder}: {error!r}")
+
+    def _take(self, library: Library, marks: Marks) -> None:
+        started = time.monotonic()
+        known = self._snapshot
+        if known is not None and known.version is not None and known.version == marks[0]:
+            snapshot = known.following(library)
+        else:
+            snapshot = Snapshot.load(library)
+        self._snapshot, self._marks, self._failed, self.trouble = snapshot, marks, None, None
+        self.swaps += 1
+        _LOG.info(
+            "loaded",
+            extra={
+                "version": snapshot.version,
+                "tracks": len(snapshot),
+                "seconds": round(time.monotonic() - started, 3),
+            },
+        )
+
+    def _fail(self, marks: Marks | None, why: str) -> None:
+        self.trouble = why
+        if self._failed != (marks, why):
+            _LOG.warning("not loaded", extra={"why": why, "answering_with": repr(self._snapshot)})
+        self._failed = marks, why
+
+    def _follow(self) -> None:
+        while not self._stop.is_set():
+            self.check()
+            self._stop.wait(self._every_seconds)
+
+
+def _marks(library: Library) -> Marks:
+    pointer = library.models / "current"
+    version = pointer.read_text().strip() if pointer.exists() else None
+    count, newest = library.query("SELECT count(*), coalesce(max(track_row), 0) FROM tracks")[0]
+    return version, int(count), int(newest)

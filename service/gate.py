@@ -1,0 +1,145 @@
+"""The gate: what every request passes before an endpoint sees it, and every answer on its way out.
+
+Request id, host and origin, key, rate, body limits; then the log line and the metrics. Plain ASGI, since it runs at
+every request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+import uuid
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from .keys import Keys, key_in
+from .limits import RateLimit, limited_body
+from .metrics import Metrics
+from .problems import Problem, from_exception
+from .roles import LOOPBACK, ServeOptions
+
+_LOG = logging.getLogger("crossfade.service")
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_OPEN = ("/health/", "/docs", "/openapi.json")
+_PAGE = frozenset({"/"})
+_BODY_BYTES = 4 * 2**20
+"""of anything but an upload"""
+_UPLOADS = frozenset({"/v1/classify", "/v1/similar_tracks", "/v1/tracks"})
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_METHODS = _SAFE | {"POST", "PUT", "PATCH", "DELETE"}
+
+
+class Gate:
+    """Wraps the application."""
+
+    def __init__(self, app: ASGIApp, options: ServeOptions, keys: Keys, metrics: Metrics) -> None:
+        self.app = app
+        self.options = options
+        self.keys = keys
+        self.metrics = metrics
+        self.needs_key = options.require_key or not options.is_loopback
+        self._rate = RateLimit(options.requests_per_second)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            if scope["type"] == "websocket":
+                await send({"type": "websocket.close", "code": 1008})
+                return
+            await self.app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        given = headers.get("x-request-id", "")
+        request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        scope["request_id"] = request_id
+        started = time.perf_counter()
+        status = 0
+
+        async def sending(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                out = MutableHeaders(scope=message)
+                out["X-Request-ID"] = request_id
+                out["X-Content-Type-Options"] = "nosniff"
+            await send(message)
+
+        client = "-"
+        try:
+            client = self._admit(scope, headers)
+            limited = limited_body(
+                scope,
+                receive,
+                most_bytes=self.options.upload_bytes if scope["path"] in _UPLOADS else _BODY_BYTES,
+                most_seconds=self.options.body_seconds,
+            )
+            await self.app(scope, limited, sending)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            if status:
+                # The answer has begun: nothing better can be said any more.
+                _LOG.error("broken off", exc_info=error, extra={"request_id": request_id})
+                raise
+            await from_exception(error, request_id)(scope, receive, sending)
+        finally:
+            self._note(scope, status, time.perf_counter() - started, client, request_id)
+
+    def _admit(self, scope: Scope, headers: Headers) -> str:
+        """Who asks. Raises a Problem for who may not."""
+        path, method = scope["path"], scope["method"]
+        address = scope["client"][0] if scope.get("client") else "-"
+        self._check_browser(method, headers)
+        client = address
+        if self.needs_key and not path.startswith(_OPEN) and path not in _PAGE and method != "OPTIONS":
+            key = key_in(headers)
+            name = self.keys.name_of(key) if key else None
+            if name is None:
+                # A wrong key costs its sender a token of the address's bucket.
+                self._rate.take(address)
+                raise Problem(
+                    401, "key: missing" if not key else "key: not known", headers={"WWW-Authenticate": "Bearer"}
+                )
+            client = f"key:{name}"
+        self._rate.take(client)
+        return client
+
+    def _check_browser(self, method: str, headers: Headers) -> None:
+        """A web page elsewhere must not reach a service that trusts its own machine."""
+        if not self.needs_key:
+            host = _host(headers.get("host", ""))
+            if host and host not in LOOPBACK:
+                raise Problem(421, "host: this service answers its own machine only, as localhost")
+        if method not in _SAFE and headers.get("sec-fetch-site") in ("cross-site", "same-site"):
+            origin = headers.get("origin")
+            if origin not in self.options.allowed_origins:
+                raise Problem(403, "origin: calls from other web sites are not allowed (--allow-origin)")
+
+    def _note(self, scope: Scope, status: int, seconds: float, client: str, request_id: str) -> None:
+        route = scope.get("route")
+        endpoint = getattr(route, "path_format", None) or getattr(route, "path", None) or "other"
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        self.metrics.requests.labels(endpoint, method, status).inc()
+        self.metrics.seconds.labels(endpoint).observe(seconds)
+        _LOG.info(
+            "request",
+            extra={
+                "request_id": request_id,
+                "method": method,
+                "endpoint": endpoint,
+                "status": status,
+                "milliseconds": round(seconds * 1000, 2),
+                "client": client,
+            },
+        )
+
+
+def _host(header: str) -> str:
+    """The name in a Host header, without the port."""
+    try:
+        return urlsplit(f"//{header}").hostname or ""
+    except ValueError:
+        raise Problem(400, "host: not a host") from None

@@ -1,0 +1,70 @@
+"""The server: binds the address, says where it is, answers until it is told to stop, and lets answers finish."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+import uvicorn
+
+from ..audio.errors import UsageError
+from ..pipelines.console import Console
+from .application import Service
+from .keys import Keys
+from .request_log import start_logging
+from .roles import Role, ServeOptions
+
+GRACE_SECONDS = 15
+
+
+def serve(options: ServeOptions, console: Console) -> int:
+    """Until SIGINT or SIGTERM. Raises UsageError for an address that it must not or cannot have."""
+    keys = Keys.load(options.library)
+    if (options.require_key or not options.is_loopback) and not keys.hashes:
+        raise UsageError(
+            f"{options.host}: others could reach it, so it needs an API key; "
+            f"crossfade keys --new NAME --library {options.library}"
+        )
+    listening = _listening(options)
+    port = listening.getsockname()[1]
+    host = f"[{options.host}]" if ":" in options.host else options.host
+    start_logging()
+    if not (options.library / "library.db").exists():
+        console.message(f"crossfade: {options.library}: no library there yet; answers 503 until there is one")
+    service = Service(options, keys=keys)
+    if options.role.has(Role.SIMILAR):
+        service.ears.warm()
+    console.record(role=str(options.role), url=f"http://{host}:{port}", pid=_pid())
+    console.close()
+    config: dict[str, Any] = {
+        "log_config": None,
+        "access_log": False,
+        "server_header": False,
+        "proxy_headers": False,
+        "timeout_keep_alive": 15,
+        "timeout_graceful_shutdown": GRACE_SECONDS,
+        "ws": "none",
+    }
+    server = uvicorn.Server(uvicorn.Config(service.app, **config))
+    server.run(sockets=[listening])
+    return 0
+
+
+def _listening(options: ServeOptions) -> socket.socket:
+    port = options.role.port if options.port is None else options.port
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(options.host, port, type=socket.SOCK_STREAM)[0]
+        found = socket.socket(family, kind)
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        found.bind(address)
+        found.listen(512)
+    except (OSError, OverflowError) as error:
+        why = error.strerror if isinstance(error, OSError) else "not a port"
+        raise UsageError(f"{options.host}:{port}: cannot be listened at ({why})") from None
+    return found
+
+
+def _pid() -> int:
+    import os
+
+    return os.getpid()

@@ -1,0 +1,165 @@
+"""Tracks: what is known of them, their audio, and new ones."""
+
+from __future__ import annotations
+
+import json
+import mimetypes
+import os
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from fastapi import APIRouter, Form, Query, Response
+from fastapi.responses import FileResponse
+from pydantic import BaseModel, Field
+
+from ..models.genres import GENRES
+from ..pipelines.library import Library
+from .ears import Ears
+from .follower import Follower
+from .parameters import Id, K
+from .problems import Problem, documented
+from .similar import Classified, Genre, classified
+from .uploads import AudioFile, add_track, on_disk
+
+
+class Track(BaseModel):
+    """What the library says of a track; null where it doesn't."""
+
+    track_id: str
+    title: str | None
+    artists: list[str]
+    album: str | None
+    labels: list[str] = Field(description="the catalogue's own genres")
+    released_at: int | None
+    duration_seconds: float | None
+    genres: list[Genre] = Field(description="as heard, best first; empty where the track was never heard")
+    moods: list[str]
+    tempo_bpm: float | None
+    key: str | None
+    has_audio: bool
+
+
+class FoundTrack(BaseModel):
+    track_id: str
+    title: str | None
+    artists: list[str]
+    has_audio: bool
+
+
+class FoundTracks(BaseModel):
+    tracks: list[FoundTrack]
+
+
+class AddedTrack(BaseModel):
+    track_id: str
+    new: bool = Field(description="false: the library has this audio already, under this track_id")
+    heard: Classified
+
+
+_SQL = (
+    "SELECT track_id, title, artists, album, tracks.genres, released_at, duration_seconds, heard.genres, description, "
+    "path FROM tracks LEFT JOIN heard USING (content_hash) WHERE track_id = ?"
+)
+
+
+def track_routes(follower: Follower, ears: Ears) -> APIRouter:
+    routes = APIRouter(tags=["tracks"])
+
+    @routes.get("/v1/tracks", responses=documented())
+    def find_tracks(
+        query: Annotated[str, Query(max_length=200, description="words of title, artist or track_id")] = "", k: K = 20
+    ) -> FoundTracks:
+        """The tracks that have all of the words, in the library's order."""
+        words = query.casefold().split()
+        snapshot = follower.snapshot
+        found: list[FoundTrack] = []
+        for track_id, facts in snapshot.facts.items():
+            text = f"{track_id} {facts.title or ''} {' '.join(facts.artists)}".casefold()
+            if all(word in text for word in words):
+                found.append(
+                    FoundTrack(
+                        track_id=track_id, title=facts.title, artists=list(facts.artists), has_audio=facts.has_file
+                    )
+                )
+                if len(found) == k:
+                    break
+        return FoundTracks(tracks=found)
+
+    @routes.post("/v1/tracks", status_code=201, responses=documented(400, 409, 413, 415))
+    def add(
+        response: Response,
+        file: AudioFile,
+        track_id: Annotated[Id | None, Form()] = None,
+        title: Annotated[Id | None, Form()] = None,
+        artist: Annotated[Id | None, Form()] = None,
+    ) -> AddedTrack:
+        """Adds an uploaded file to the library: it can be found and recommended when this answers."""
+        _ = follower.snapshot
+        with on_disk(file) as path:
+            heard = ears.hear(path)
+            name, new = add_track(
+                follower.folder, path, heard, track_id=track_id, title=title, artists=[artist] if artist else []
+            )
+        if new:
+            follower.check()
+        else:
+            response.status_code = 200
+        return AddedTrack(track_id=name, new=new, heard=classified(heard))
+
+    @routes.get("/v1/tracks/{track_id:path}", responses=documented(404))
+    def track(track_id: Id) -> Track:
+        """All that is known of a track."""
+        with Library.open(follower.folder) as library:
+            rows = library.query(_SQL, (track_id,))
+        if not rows:
+            raise Problem(404, f"{track_id}: no such track")
+        name, title, artists, album, labels, released_at, seconds, probabilities, description, path = rows[0]
+        said = json.loads(description) if description else {}
+        return Track(
+            track_id=name,
+            title=title,
+            artists=json.loads(artists),
+            album=album,
+            labels=json.loads(labels),
+            released_at=released_at,
+            duration_seconds=seconds,
+            genres=_genres(probabilities),
+            moods=said.get("moods", []),
+            tempo_bpm=said.get("tempo_bpm"),
+            key=said.get("key"),
+            has_audio=path is not None,
+        )
+
+    @routes.get(
+        "/v1/audio/{track_id:path}",
+        response_class=FileResponse,
+        responses={
+            200: {"description": "The audio", "content": {"audio/*": {"schema": {"type": "string"}}}},
+            206: {"description": "The part of it that the Range header asks for"},
+            416: {"description": "A range that the file does not have"},
+            **documented(404),
+        },
+    )
+    def audio(track_id: Id) -> FileResponse:
+        """The track's file as it is on disk; answers range requests."""
+        # The id is looked up; it never becomes part of a path.
+        with Library.open(follower.folder) as library:
+            rows = library.query("SELECT path FROM tracks WHERE track_id = ?", (track_id,))
+        if not rows:
+            raise Problem(404, f"{track_id}: no such track")
+        path = None if rows[0][0] is None else Path(os.fsdecode(rows[0][0]))
+        if path is None or not path.is_file():
+            raise Problem(404, f"{track_id}: its audio is not here")
+        kind = mimetypes.guess_type(path.name)[0] or ""
+        return FileResponse(path, media_type=kind if kind.startswith("audio/") else "application/octet-stream")
+
+    return routes
+
+
+def _genres(probabilities: bytes | None) -> list[Genre]:
+    if probabilities is None:
+        return []
+    values = np.frombuffer(probabilities, np.float32)
+    order = np.argsort(-values, kind="stable")
+    return [Genre(genre=GENRES[row], probability=round(float(values[row]), 4)) for row in order]

@@ -1,0 +1,102 @@
+"""Uploads: a file that came with a request becomes a file on disk, and perhaps a track of the library."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path, PurePosixPath
+from typing import Annotated
+
+import polars as pl
+from fastapi import File, UploadFile
+
+from ..audio.errors import LibraryError
+from ..audio.tags import read_tags
+from ..models.genres import GENRES
+from ..pipelines.embedding import content_hash
+from ..pipelines.hearing import Ear, Heard
+from ..pipelines.library import Library
+from .problems import Problem
+
+AudioFile = Annotated[UploadFile, File(description="an audio file of any common format")]
+
+_SCHEMA = pl.Schema(
+    {
+        "track_id": pl.String(),
+        "title": pl.String(),
+        "artists": pl.List(pl.String()),
+        "album": pl.String(),
+        "genres": pl.List(pl.String()),
+    }
+)
+_ENDING = re.compile(r"\.[A-Za-z0-9]{1,8}")
+
+
+@contextmanager
+def on_disk(upload: UploadFile) -> Iterator[Path]:
+    """The upload as a file, for as long as the block lasts. Its name is ours; only the ending is the client's."""
+    ending = PurePosixPath(upload.filename or "").suffix
+    with tempfile.TemporaryDirectory(prefix="crossfade-upload-") as folder:
+        path = Path(folder) / f"upload{ending if _ENDING.fullmatch(ending) else ''}"
+        with path.open("wb") as out:
+            shutil.copyfileobj(upload.file, out)
+        yield path
+
+
+def add_track(
+    folder: Path, path: Path, heard: Heard, *, track_id: str | None, title: str | None, artists: list[str]
+) -> tuple[str, bool]:
+    """Puts a heard file into the library; gives its track_id, and whether it is new.
+
+    The same audio is the same track however often and under whatever id it is uploaded. A track_id that another track
+    has is a Problem (409).
+    """
+    digest = content_hash(path)
+    with Library.open(folder) as library:
+        _check_encoder(library)
+        known = library.query("SELECT track_id FROM tracks WHERE content_hash = ? ORDER BY track_row", (digest,))
+        if known:
+            return str(known[0][0]), False
+        name = track_id or f"uploads/{digest}{path.suffix.lower()}"
+        if library.query("SELECT 1 FROM tracks WHERE track_id = ?", (name,)):
+            raise Problem(409, f"{name}: the library has another track of this track_id")
+        kept = library.folder.absolute() / "uploads" / f"{digest}{path.suffix.lower()}"
+        kept.parent.mkdir(exist_ok=True)
+        new = kept.with_name(kept.name + ".new")
+        shutil.copyfile(path, new)
+        new.replace(kept)
+        _enter(library, name, kept, digest, heard)
+        tags = read_tags(path)
+        row = (name, title or tags.title, artists or list(tags.artists), tags.album, list(tags.genres))
+        library.add_tracks(pl.DataFrame([row], schema=_SCHEMA, orient="row"))
+    return name, True
+
+
+def _check_encoder(library: Library) -> None:
+    expected = Ear().encoder.name
+    with library.transaction() as db:
+        db.execute("INSERT OR IGNORE INTO about VALUES ('encoder', ?)", (expected,))
+        db.execute("INSERT OR IGNORE INTO about VALUES ('genres', ?)", (json.dumps(GENRES),))
+    if (there := library.about("encoder")) != expected:
+        raise LibraryError(f"{library.folder}: embedded with {there}, this program hears with {expected}")
+
+
+def _enter(library: Library, track_id: str, path: Path, digest: str, heard: Heard) -> None:
+    """The track's row and what was heard of it, together or not at all."""
+    status = path.stat()
+    description = json.dumps(asdict(heard.description), ensure_ascii=False)
+    with library.transaction() as db:
+        db.execute(
+            "INSERT OR IGNORE INTO heard VALUES (?, ?, ?, ?, ?)",
+            (digest, heard.duration_seconds, heard.embedding.tobytes(), heard.genres.tobytes(), description),
+        )
+        db.execute(
+            "INSERT INTO tracks (track_id, path, size, mtime_ns, content_hash) VALUES (?, ?, ?, ?, ?)",
+            (track_id, os.fsencode(path), status.st_size, status.st_mtime_ns, digest),
+        )
