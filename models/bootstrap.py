@@ -63,7 +63,7 @@ def intervals(values: Values, rng: np.random.Generator, *, resamples: int = RESA
     return found
 
 
-def coverage_interval(ids: Ids, track_count: int, rng: np.random.Generator, *, resamples: int = 50) -> Interval:
+def coverage_interval(ids: Ids, track_count: int, rng: np.random.Generator, *, resamples: int = 25) -> Interval:
     """Catalogue coverage of answers [B, k].
 
     A drawn sample has only 63 % of the users and so covers fewer tracks than all do: the bounds are the value and
