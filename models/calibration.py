@@ -69,7 +69,7 @@ def fit_temperature(scores: NDArray[Any], targets: NDArray[np.bool_], *, multi_l
     scores = np.asarray(scores, np.float64)
     doubt = 1 / (len(scores) + 2)
     share = 0.5 if multi_label else 1 / targets.shape[1]
-    wanted = targets * (1 - doubt) + doubt * share
+    wanted = targets.astype(np.float64) * (1 - doubt) + doubt * share
     logs = np.linspace(np.log(0.01), np.log(100), 93)
     for _ in range(3):
         losses = [_log_loss(scores, wanted, float(np.exp(t)), multi_label=multi_label) for t in logs]

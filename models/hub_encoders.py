@@ -175,7 +175,7 @@ def _transformers() -> Any:
     except ImportError as error:
         raise MissingExtra("audio models of transformers", "train") from error
     # Its bars for loading weights would stand between a command's own lines.
-    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     return transformers
 
 
