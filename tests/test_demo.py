@@ -101,6 +101,7 @@ PLAUSIBLE = {
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1_800)
 def test_the_whole_tour(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("implicit")
     library = tmp_path / "library"
