@@ -159,7 +159,6 @@ class Hybrid:
     def because_of(self, liked: csr_matrix, track_rows: Ids) -> Ids:
         """The same for users known by their positive confidences [B, T]."""
         liked = self.als.confidences(liked)
-        white = self._white
         answers = np.full(track_rows.shape, -1, np.int32)
         lengths = np.diff(liked.indptr)
         # Users of like activity together, so that little of the padded blocks is padding.
@@ -167,13 +166,14 @@ class Hybrid:
         order = order[lengths[order] > 0]
         while len(order):
             longest = lengths[order[: 1 << 10]].max()
-            batch, order = np.split(order, [max(1, min(1 << 10, (1 << 23) // int(longest * white.shape[1])))])
+            batch, order = np.split(order, [max(1, min(1 << 10, (1 << 23) // int(longest * self.taste.shape[1])))])
             slots = np.arange(lengths[batch].max())
             there = slots < lengths[batch, None]
             cells = np.where(there, liked.indptr[batch, None] + slots, 0)
             tracks = liked.indices[cells]
             asked = track_rows[batch]
-            terms = (white[tracks] @ np.swapaxes(white[asked], 1, 2)) * liked.data[cells][:, :, None]
+            towards = self.taste[asked] @ self._speech
+            terms = (self.taste[tracks] @ np.swapaxes(towards, 1, 2)) * liked.data[cells][:, :, None]
             # A track does not speak for itself, where seen tracks are recommended again.
             terms[~there[:, :, None] | (tracks[:, :, None] == asked[:, None, :])] = -np.inf
             loudest = terms.argmax(axis=1)
@@ -182,14 +182,20 @@ class Hybrid:
         return answers
 
     @cached_property
-    def _white(self) -> Scores:
-        """[T, F] such that the product of two rows says how much a listen to one raises the score of the other.
+    def _speech(self) -> Scores:
+        """[F, F] W: y_i' W y_j is how much a listen to track j raises the score of track i.
 
         ALS's own W has a term for each user, and costs a solve for each; that of a user without listens serves all.
         """
-        normal = (self.als.track_factors.T @ self.als.track_factors).astype(np.float64)
-        normal += self.als.options.regularization * np.eye(len(normal))
-        return np.linalg.solve(np.linalg.cholesky(normal), self.taste.T.astype(np.float64)).T.astype(np.float32)
+        factors = self.als.track_factors.astype(np.float64)
+        normal = factors.T @ factors + self.als.options.regularization * np.eye(factors.shape[1])
+        return np.asarray(np.linalg.inv(normal), np.float32)
+
+    def place(self, catalogue: Catalogue) -> tuple[Scores, NDArray[np.bool_]]:
+        """[n, F] predicted taste of tracks without listens, and [n] whether there was anything to predict it from."""
+        artists = self.prior.artist_rows(catalogue.artists)
+        sound, genres = self._sound_of(catalogue)
+        return self.prior.predict(sound, artists, genres), self.prior.knows(np.any(sound != 0, axis=1), artists)
 
     def with_tracks(self, catalogue: Catalogue) -> Hybrid:
         """This model with more tracks behind its own, as cold ones; nothing is trained. This model stays as it is."""
@@ -199,30 +205,31 @@ class Hybrid:
 
         if not len(catalogue):
             return self
-        artists = self.prior.artist_rows(catalogue.artists)
-        sound = catalogue.sound
-        width = self.prior.sound_width
-        if width and not catalogue.has_sound.any():
-            sound = np.zeros((len(catalogue), width), np.float32)
-        genres = catalogue.genre_probabilities if len(catalogue.genre_probabilities) else None
+        taste, known = self.place(catalogue)
+        sound, genres = self._sound_of(catalogue)
         longer = copy(self)
         longer.als = copy(self.als)
         count = len(self.taste) + len(catalogue)
         heard = self.history.heard
         heard = csr_matrix((heard.data, heard.indices, heard.indptr), shape=(heard.shape[0], count))
         nobody = np.full(len(catalogue), -np.inf, np.float32)
-        longer.__dict__.pop("_white", None)
         longer.als.history = History(heard, np.concatenate([self.history.popularity, nobody]))
-        nobody_yet = np.zeros(len(catalogue), np.float32)
-        longer.als.track_listeners = np.concatenate([self.als.track_listeners, nobody_yet])
-        longer.taste = np.vstack([self.taste, self.prior.predict(sound, artists, genres)])
-        longer.listeners = np.concatenate([self.listeners, np.zeros(len(catalogue), self.listeners.dtype)])
+        none = np.zeros(len(catalogue), np.int64)
+        longer.als.track_listeners = np.concatenate([self.als.track_listeners, none.astype(np.float32)])
+        longer.listeners = np.concatenate([self.listeners, none])
+        longer.taste = np.vstack([self.taste, taste])
+        longer.known = np.concatenate([self.known, known])
         features = self.prior.features(sound, genres)[:, : self.sound.shape[1]]
         longer.sound = np.vstack([self.sound, features])
-        longer.artists = vstack([self.artists, artists]).tocsr()
-        heard_now = np.any(sound != 0, axis=1)
-        longer.known = np.concatenate([self.known, self.prior.knows(heard_now, artists)])
+        longer.artists = vstack([self.artists, self.prior.artist_rows(catalogue.artists)]).tocsr()
         return longer
+
+    def _sound_of(self, catalogue: Catalogue) -> tuple[Scores, Scores | None]:
+        """Sound and genre probabilities as the prior takes them."""
+        sound, width = catalogue.sound, self.prior.sound_width
+        if width and not catalogue.has_sound.any():
+            sound = np.zeros((len(catalogue), width), np.float32)
+        return sound, catalogue.genre_probabilities if len(catalogue.genre_probabilities) else None
 
     def save(self, folder: Path) -> None:
         self.als.save(folder)

@@ -230,6 +230,11 @@ class ContentPrior:
     def _row_of_artist(self) -> dict[str, int]:
         return {name: row for row, name in enumerate(self.artist_names)}
 
+    @cached_property
+    def _tracks_of(self) -> csr_matrix:
+        """[A, W]"""
+        return self.artists.T.tocsr()
+
     def _by_sound(self, features: Matrix) -> Matrix:
         return np.asarray(self.mean + features @ self.weights, np.float32)
 
@@ -244,7 +249,7 @@ class ContentPrior:
         answer = np.zeros((artists.shape[0], len(self.mean)), np.float32)
         if self.options.shrinkage is None or not self.artists.nnz:
             return answer
-        tracks_of = self.artists.T.tocsr()
+        tracks_of = self._tracks_of
         ends = np.cumsum(np.asarray(artists @ np.diff(tracks_of.indptr)).ravel())
         start = 0
         while start < len(answer):

@@ -167,9 +167,8 @@ class Trained:
     def halves(self, tracks: Catalogue) -> tuple[Vectors, Vectors]:
         """What the index holds of tracks without listeners: [n, F] predicted taste and [n, D] sound."""
         tracks = self._heard(tracks)
-        longer = self.hybrid.with_tracks(tracks)
-        start = len(self.hybrid.taste)
-        return np.where(longer.known[start:, None], longer.taste[start:], 0), tracks.sound
+        taste, known = self.hybrid.place(tracks)
+        return np.where(known[:, None], taste, 0), tracks.sound
 
     def _heard(self, tracks: Catalogue) -> Catalogue:
         """The same tracks with sound of the index's width: zeros where none of them was heard."""

@@ -233,12 +233,7 @@ def test_the_commands(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert len(lines(capsys.readouterr().out)) == 2
     assert main(["explain", "t1", *where]) == 0
     assert "why" in lines(capsys.readouterr().out)[0]
-    for wrong in (
-        ["recommend"],
-        ["recommend", "u1", "--like", "t1"],
-        ["explain", "t-1"],
-        ["recommend", "u1", "-k", "0"],
-    ):
+    for wrong in ("recommend", "recommend u1 --like t1", "explain t-1", "recommend u1 -k 0"):
         assert main([*wrong.split(), *where]) == 2
         assert capsys.readouterr().err.startswith("crossfade: ")
 
