@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 
-from ..audio.errors import UsageError
+from ..audio.errors import MissingExtra, UsageError
 from .catalogue import Catalogue
 from .recommender import Recommender
 
@@ -21,7 +21,10 @@ class Entry:
     """Made with the catalogue, and able to recommend tracks that nobody has played."""
 
     def load(self) -> type[Recommender]:
-        kind: type[Recommender] = getattr(import_module(f".{self.module}", __package__), self.kind)
+        try:
+            kind: type[Recommender] = getattr(import_module(f".{self.module}", __package__), self.kind)
+        except ModuleNotFoundError as error:
+            raise MissingExtra(self.kind, "train") from error
         return kind
 
 
@@ -31,6 +34,11 @@ ROSTER = {
     "item-knn": Entry("item_knn", "ItemKNN"),
     "bpr": Entry("bpr", "BPR"),
     "als": Entry("als", "ALS"),
+    "mf": Entry("neural_mf", "NeuralMF"),
+    "vae": Entry("vae", "MultVAE"),
+    "dae": Entry("vae", "MultDAE"),
+    "sasrec": Entry("sasrec", "SASRec", by_content=True),
+    "two-tower": Entry("two_tower", "TwoTower", by_content=True),
     "content": Entry("content", "Content", by_content=True),
     "hybrid": Entry("hybrid", "Hybrid", by_content=True),
 }

@@ -1,0 +1,283 @@
+"""What the neural recommenders share: how long to train is chosen on held out listens, then all listens are learned.
+
+A model says how it is built, what a batch is and what it costs; this says the rest. Where the numbers that answer are
+plain vectors they are kept as numpy arrays, so that answering needs no torch.
+
+Shapes: U users, T tracks, F factors, B users asked for, k answers each.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..audio.errors import DataError, UsageError
+from . import metrics
+from .history import History, nearest, rank
+from .listens import Listens
+from .neural_training import Curve, Schedule, Watch, best_epoch, device, seeded, train
+from .recommender import Answers, Ids, Scores, best
+from .splits import by_chance, by_user
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+VALIDATION_USERS = 2000
+_K = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class NeuralOptions:
+    """What every neural recommender is told."""
+
+    epochs: int = 100
+    """at most"""
+    patience: int = 8
+    """epochs without a better figure on held out listens after which it stops"""
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    refit: bool = True
+    """Learn all listens once more, for as many epochs as were best without those held out."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "patience"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name}: {getattr(self, name)}, but has to be at least 1")
+        if self.learning_rate <= 0:
+            raise UsageError(f"learning_rate: {self.learning_rate:g}, but has to be above 0")
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """Each user's last tenth, to choose the epoch on."""
+
+    train: Listens
+    test: Listens
+    user_rows: Ids
+    """[B] who can be asked, no more than `VALIDATION_USERS`"""
+    truth: csr_matrix
+    """[B, T]"""
+
+    @classmethod
+    def of(cls, listens: Listens, rng: np.random.Generator) -> HeldOut | None:
+        """None where nobody has enough listens to hold one out."""
+        split = by_chance(listens, rng, share=0.1) if listens.times is None else by_user(listens, share=0.1)
+        heard, truth = split.train.matrix, (split.test.matrix > 0).astype(np.float32)
+        # What is both in training and held out is no discovery.
+        truth = (truth - truth.multiply(heard != 0)).tocsr()
+        truth.eliminate_zeros()
+        known = np.diff(heard.maximum(0).tocsr().indptr) > 0
+        users = np.flatnonzero(known & (np.diff(truth.indptr) > 0)).astype(np.int32)
+        if not len(users):
+            return None
+        users = np.sort(rng.permutation(users)[:VALIDATION_USERS])
+        return cls(split.train, split.test, users, truth[users])
+
+    def ndcg(self, score: Callable[[Ids], Scores]) -> float:
+        """Mean NDCG@20 of scores [B, T] among the tracks that the users have not heard."""
+        heard = self.train.matrix[self.user_rows]
+        values = []
+        for start in range(0, len(self.user_rows), 256):
+            rows = slice(start, start + 256)
+            cells = score(self.user_rows[rows])
+            cells[heard[rows].nonzero()] = -np.inf
+            truth = self.truth[rows]
+            hits = metrics.hits(best(cells, _K)[0], truth)
+            values.append(metrics.ndcg(hits, metrics.relevant_counts(truth), _K))
+        return float(np.nanmean(np.concatenate(values)))
+
+
+class NeuralRecommender(ABC):
+    """A recommender that is a torch module while it learns."""
+
+    name: ClassVar[str]
+    options: NeuralOptions
+    history: History
+    curve: Curve = ()
+    """the epochs of the search for the best one"""
+
+    def __init__(self, *, checkpoint: Path | None = None, watch: Watch | None = None) -> None:
+        """With a `checkpoint` folder an interrupted `fit` on the same listens carries on where it was."""
+        self._checkpoint, self._watch = checkpoint, watch
+
+    def fit(self, listens: Listens) -> Self:
+        options = self.options
+        History.of(listens)
+        held = HeldOut.of(listens, np.random.default_rng([options.seed, 7]))
+        part = listens if held is None else held.train
+        if held is not None and not np.any(part.weights > 0):
+            held, part = None, listens
+        self.curve = self._train(part, options.epochs, held, "search")
+        if held is not None and options.refit:
+            self._train(listens, best_epoch(self.curve), None, "refit")
+        else:
+            self._prepare(listens)
+        if self._checkpoint is not None:
+            for stage in ("search", "refit"):
+                (self._checkpoint / f"{self.name}.{stage}").unlink(missing_ok=True)
+        self.__dict__.pop("_unreachable", None)
+        return self
+
+    def _train(self, listens: Listens, epochs: int, held: HeldOut | None, stage: str) -> Curve:
+        options = self.options
+        self._prepare(listens)
+        self.__dict__.pop("_unreachable", None)
+        with seeded(options.seed):
+            module = self._build().to(device())
+
+        def judge(held: HeldOut) -> float:
+            self._keep(module)
+            return self._judge(held)
+
+        curve = train(
+            module,
+            lambda batch: self._loss(module, batch),
+            self._batches,
+            Schedule(
+                epochs=epochs,
+                patience=options.patience,
+                learning_rate=options.learning_rate,
+                weight_decay=options.weight_decay,
+            ),
+            seed=options.seed,
+            validate=None if held is None else partial(judge, held),
+            checkpoint=None if self._checkpoint is None else self._checkpoint / f"{self.name}.{stage}",
+            fingerprint=_fingerprint(listens, replace(options, epochs=epochs)) if self._checkpoint else "",
+            watch=self._watch,
+        )
+        with torch.inference_mode():
+            self._keep(module)
+        return curve
+
+    def _judge(self, held: HeldOut) -> float:
+        """Lower is better."""
+        return -held.ndcg(self._scores)
+
+    def _prepare(self, listens: Listens) -> None:
+        """Takes in what is learned from."""
+        self.history = History.of(listens)
+
+    @abstractmethod
+    def _build(self) -> torch.nn.Module: ...
+
+    @abstractmethod
+    def _batches(self, rng: np.random.Generator) -> Iterator[Any]: ...
+
+    @abstractmethod
+    def _loss(self, module: torch.nn.Module, batch: Any) -> torch.Tensor: ...
+
+    @abstractmethod
+    def _keep(self, module: torch.nn.Module) -> None:
+        """Takes over the numbers that answer."""
+
+    @abstractmethod
+    def _scores(self, rows: Ids) -> Scores:
+        """[B] warm users -> [B, T]"""
+
+    def recommend(
+        self,
+        user_rows: Ids,
+        k: int,
+        *,
+        allow_seen: bool = False,
+        candidates: NDArray[np.bool_] | None = None,
+    ) -> Answers:
+        """See `Recommender.recommend`."""
+        return self.history.recommend(self._scores, user_rows, k, allow_seen=allow_seen, candidates=candidates)
+
+
+class DotRecommender(NeuralRecommender):
+    """Scores are dot products of a user's and the tracks' vectors, plus a bias of the track."""
+
+    track_vectors: Scores
+    """[T, F]"""
+    track_bias: Scores
+    """[T]"""
+
+    @abstractmethod
+    def fold_in(self, heard: csr_matrix) -> Scores:
+        """[B, T] confidences -> [B, F] vectors of users known by them alone; nothing is trained."""
+
+    def user_vectors(self, rows: Ids) -> Scores:
+        """[B] warm users -> [B, F]"""
+        return self.fold_in(self.history.liked[rows])
+
+    def scores(self, user_vectors: Scores) -> Scores:
+        """[B, F] -> [B, T], -inf for tracks of which the model knows nothing."""
+        cells = np.asarray(user_vectors @ self.track_vectors.T + self.track_bias, np.float32)
+        cells[:, self._unreachable] = -np.inf
+        return cells
+
+    def recommend_from(
+        self,
+        heard: csr_matrix,
+        k: int,
+        *,
+        allow_seen: bool = False,
+        candidates: NDArray[np.bool_] | None = None,
+    ) -> Answers:
+        """The k best for B users the model never met, each known by a row of confidences `heard` [B, T]."""
+        if heard.shape[1] != len(self.track_vectors):
+            raise DataError(
+                f"heard: {heard.shape[1]} tracks, but the model knows {len(self.track_vectors)}; train it again"
+            )
+        liked = heard.maximum(0).tocsr()
+        liked.eliminate_zeros()
+        known = np.diff(liked.indptr) > 0
+
+        def score(start: int, stop: int) -> Scores:
+            here = known[start:stop]
+            cells = np.empty((stop - start, heard.shape[1]), np.float32)
+            cells[~here] = self.history.popularity
+            if here.any():
+                cells[here] = self.scores(self.fold_in(liked[start:stop][here]))
+            return cells
+
+        return rank(score, heard.shape[0], k, heard.shape[1], seen=None if allow_seen else heard, candidates=candidates)
+
+    def similar(self, track_rows: Ids, k: int) -> Answers:
+        """By the cosine of the tracks' vectors."""
+        vectors = self.track_vectors.copy()
+        vectors[self._unreachable] = 0
+        return nearest(vectors, track_rows, k)
+
+    def _scores(self, rows: Ids) -> Scores:
+        return self.scores(self.user_vectors(rows))
+
+    def _reachable(self) -> NDArray[np.bool_]:
+        """[T] tracks that have a vector worth something."""
+        return self.history.warm_tracks
+
+    @cached_property
+    def _unreachable(self) -> NDArray[np.intp]:
+        return np.flatnonzero(~self._reachable())
+
+
+def bags(liked: csr_matrix) -> tuple[torch.Tensor, torch.Tensor]:
+    """(tracks, where each user's begin) for `embedding_bag`."""
+    return tensor_int(liked.indices), tensor_int(liked.indptr[:-1])
+
+
+def tensor_int(array: NDArray[Any]) -> torch.Tensor:
+    return torch.from_numpy(np.asarray(array, np.int64)).to(device())
+
+
+def _fingerprint(listens: Listens, options: NeuralOptions) -> str:
+    """What a checkpoint belongs to."""
+    digest = hashlib.blake2b(json.dumps(asdict(options), sort_keys=True, default=str).encode(), digest_size=16)
+    for column in (listens.user_rows, listens.track_rows, listens.weights, listens.times, listens.ratings):
+        if column is not None:
+            digest.update(np.ascontiguousarray(column).tobytes())
+    digest.update(f"{listens.user_count} {listens.track_count}".encode())
+    return digest.hexdigest()

@@ -1,0 +1,198 @@
+"""Training of neural models: seeded, stopped early, kept at the best epoch, resumed where it was interrupted.
+
+Every epoch has random numbers of its own, which follow from the seed and the epoch's number: a run that carries on from
+a checkpoint ends with the numbers it would have had.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..audio.errors import DataError
+from .storage import Arrays
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What an epoch came to."""
+
+    epoch: int
+    """1 for the first"""
+    train_loss: float
+    validation_loss: float | None
+    """None without validation; lower is better"""
+    saved: bool
+    """whether it is the best so far; of equals the later, which has learned longer"""
+    seconds: float
+
+
+Curve = tuple[Epoch, ...]
+Watch = Callable[[Epoch], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """How long and how fast."""
+
+    epochs: int
+    """at most"""
+    patience: int
+    """epochs without a better validation loss after which it stops"""
+    learning_rate: float
+    weight_decay: float = 0.0
+    """added to the gradient, as in ridge regression"""
+
+
+def device() -> torch.device:
+    """A GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def tensor(array: NDArray[Any]) -> torch.Tensor:
+    """The array where the models are trained."""
+    return torch.from_numpy(np.ascontiguousarray(array)).to(device())
+
+
+def state_arrays(module: torch.nn.Module) -> Arrays:
+    """The numbers of a network, copied."""
+    return {name: value.detach().cpu().numpy().copy() for name, value in module.state_dict().items()}
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """torch's own random numbers follow from the seed inside, and go on as if nothing had happened afterwards."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
+
+
+def train(
+    module: torch.nn.Module,
+    loss: Callable[[Any], torch.Tensor],
+    batches: Callable[[np.random.Generator], Iterator[Any]],
+    schedule: Schedule,
+    *,
+    seed: int,
+    validate: Callable[[], float] | None = None,
+    checkpoint: Path | None = None,
+    fingerprint: str = "",
+    watch: Watch | None = None,
+) -> Curve:
+    """Trains the module in place and leaves it at its best epoch (without `validate`, at the last one).
+
+    `fingerprint` says what data and options a checkpoint belongs to; another one's checkpoint is passed over.
+    """
+    optimiser = torch.optim.Adam(module.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay)
+    kept = _Checkpoint(checkpoint, fingerprint, module, optimiser)
+    curve, best = kept.resume()
+    with seeded(seed):
+        for number in range(len(curve), schedule.epochs):
+            if validate is not None and _epochs_since_best(curve) >= schedule.patience:
+                break
+            started = time.perf_counter()
+            rng = np.random.default_rng([seed, number])
+            torch.manual_seed(int(rng.integers(1 << 31)))
+            train_loss = _epoch(module, loss, batches(rng), optimiser)
+            module.eval()
+            held = None
+            if validate is not None:
+                with torch.inference_mode():
+                    held = validate()
+            if not np.isfinite(train_loss):
+                raise DataError(
+                    f"epoch {number + 1}: the loss is {train_loss}; a smaller learning rate than "
+                    f"{schedule.learning_rate:g} may help"
+                )
+            saved = held is None or all(past.validation_loss is None or held <= past.validation_loss for past in curve)
+            if saved:
+                best = {name: value.detach().clone() for name, value in module.state_dict().items()}
+            point = Epoch(number + 1, train_loss, held, saved, time.perf_counter() - started)
+            curve.append(point)
+            kept.keep(curve, best)
+            if watch is not None:
+                watch(point)
+    if best:
+        module.load_state_dict(best)
+    module.eval()
+    return tuple(curve)
+
+
+def best_epoch(curve: Curve) -> int:
+    """The number of the last epoch that was saved."""
+    return max(point.epoch for point in curve if point.saved)
+
+
+def _epoch(
+    module: torch.nn.Module,
+    loss: Callable[[Any], torch.Tensor],
+    batches: Iterator[Any],
+    optimiser: torch.optim.Optimizer,
+) -> float:
+    """The mean loss over the batches."""
+    module.train()
+    total, count = 0.0, 0
+    for batch in batches:
+        optimiser.zero_grad()
+        value = loss(batch)
+        value.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        total += value.item()
+        count += 1
+    if not count:
+        raise DataError("training: no batch to learn from")
+    return total / count
+
+
+def _epochs_since_best(curve: list[Epoch]) -> int:
+    return len(curve) - max((point.epoch for point in curve if point.saved), default=0)
+
+
+class _Checkpoint:
+    """A file with all that the next epoch needs: the network, the optimiser, the best numbers, the curve."""
+
+    def __init__(
+        self, path: Path | None, fingerprint: str, module: torch.nn.Module, optimiser: torch.optim.Optimizer
+    ) -> None:
+        self.path, self.fingerprint, self.module, self.optimiser = path, fingerprint, module, optimiser
+
+    def keep(self, curve: list[Epoch], best: dict[str, torch.Tensor]) -> None:
+        """Replaces the file whole."""
+        if self.path is None:
+            return
+        content = {
+            "fingerprint": self.fingerprint,
+            "module": self.module.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "best": best,
+            "curve": [asdict(point) for point in curve],
+        }
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        new = self.path.with_name(self.path.name + ".new")
+        torch.save(content, new)
+        new.replace(self.path)
+
+    def resume(self) -> tuple[list[Epoch], dict[str, torch.Tensor]]:
+        """The curve and the best numbers so far; nothing where there is no file, or one of something else."""
+        import pickle
+
+        if self.path is None:
+            return [], {}
+        try:
+            # weights_only: tensors and plain containers, never code.
+            content = torch.load(self.path, map_location=device(), weights_only=True)
+        except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError):
+            return [], {}
+        if not isinstance(content, dict) or content.get("fingerprint") != self.fingerprint:
+            return [], {}
+        self.module.load_state_dict(content["module"])
+        self.optimiser.load_state_dict(content["optimiser"])
+        return [Epoch(**point) for point in content["curve"]], content["best"]
