@@ -152,6 +152,20 @@ def _power_ratio(frames: Floats, mono: Floats) -> float:
     return float(np.vdot(frames, frames)) / energy if energy else 1.0
 
 
+@contextmanager
+def quiet_decoders() -> Iterator[None]:
+    """Keeps the C libraries' own warnings about odd files off stderr, all of which is silenced meanwhile."""
+    stderr = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(nowhere)
+
+
 class BrokenOff(AudioError):
     """The decoder can't go on; what it gave so far is good."""
 

@@ -67,6 +67,7 @@ def _id_field(value: str) -> str:
 
 
 def _classify(arguments: argparse.Namespace, console: Console) -> int:
+    from ..audio.decoding import quiet_decoders
     from ..audio.errors import AudioError
     from .collection import text
     from .hearing import Ear
@@ -75,7 +76,8 @@ def _classify(arguments: argparse.Namespace, console: Console) -> int:
     failed = False
     for file in arguments.files:
         try:
-            heard = ear.hear(file)
+            with quiet_decoders():
+                heard = ear.hear(file)
         except AudioError as error:
             failed = True
             console.message(f"crossfade: {text(file)}: {error.reason}")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..audio.decoding import quiet_decoders
 from ..audio.errors import LibraryError, UsageError
 from ..models.catalogue import COLLECTIVE_ARTISTS
 from ..models.encoder import Floats
@@ -65,7 +66,8 @@ def ask(library: Library, wanted: str, *, sound: str | None = None) -> Query:
         rows = library.query(sql + "content_hash = ? LIMIT 1", (imported, digest)) if imported == "encoder" else []
         if not rows:
             _only_encoder(library, imported)
-            heard = Ear().hear(path)
+            with quiet_decoders():
+                heard = Ear().hear(path)
             return Query(heard.embedding, None, digest, heard.duration_seconds)
     if not rows:
         raise UsageError(f"{parameter}: neither a track_id of {library.folder} nor an audio file")
