@@ -25,6 +25,9 @@ from .genre_sources import HUB
 
 INNER_FOLDS = 4
 INNER_REPEATS = 2
+"""deals of the inner folds, below FEW tracks"""
+FEW, MANY = 1000, 4000
+"""from MANY tracks on, one inner fold tells as much as is needed"""
 Say = Callable[[str], None]
 
 
@@ -117,17 +120,17 @@ class HeadMethod:
 
 
 def inner_splits(material: Material, rows: Rows, rng: np.random.Generator) -> list[tuple[Rows, Rows]]:
-    """Folds of `rows` that keep artists together; several deals where tracks are few."""
+    """Folds of `rows` that keep artists together; several deals where tracks are few, one fold where they are many."""
     groups = material.groups[rows]
     count = min(INNER_FOLDS, len(np.unique(groups)))
     if count < 2:
         # A single artist: nothing honest can be held out, so tracks are.
         groups, count = np.arange(len(rows)), min(INNER_FOLDS, len(rows))
     found = []
-    for _ in range(INNER_REPEATS if len(rows) < 1000 else 1):
+    for _ in range(INNER_REPEATS if len(rows) < FEW else 1):
         fold = grouped_folds(material.targets[rows], groups, count, rng=rng)
         found += [(rows[train], rows[test]) for train, test in splits(fold)]
-    return found
+    return found if len(rows) < MANY else found[:1]
 
 
 def _fit(candidate: Candidate, material: Material, rows: Rows, seed: int) -> Any:
