@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.metadata import version
 
-from ..audio.errors import CrossfadeError, UsageError
+from ..audio.errors import CrossfadeError, MissingExtra, UsageError
 from .console import Console
 
 COMMAND_MODULES = (
@@ -24,14 +24,30 @@ COMMAND_MODULES = (
     "training_commands",
     "evaluation_commands",
     "genre_commands",
+    "report_commands",
     "demo_commands",
     "crossfade.service.serving_commands",
 )
 """in the order in which `--help` lists them; a full name is outside of this package"""
 
 
+EXTRAS = {
+    "train": "catboost implicit librosa matplotlib pandas plotly pyarrow scipy sklearn threadpoolctl torch torchaudio "
+    "transformers",
+    "serve": "fastapi prometheus_client psycopg sqlalchemy starlette uvicorn",
+    "publish": "fsspec s3fs",
+}
+"""which extra of the distribution brings an import package"""
+
 AddCommand = Callable[[str, str], argparse.ArgumentParser]
 """`add_command(name, help)` gives the parser of a new command"""
+
+
+def positive(value: str) -> int:
+    """The type of options that count something."""
+    if not value.isdecimal() or int(value) < 1:
+        raise argparse.ArgumentTypeError(f"{value}: has to be a whole number above 0")
+    return int(value)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -62,6 +78,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CrossfadeError as error:
         console.message(f"crossfade: {error}")
         return 2 if isinstance(error, UsageError) else 1
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        extra = next((extra for extra, names in EXTRAS.items() if package in names.split()), None)
+        if extra is None:
+            raise
+        console.message(f"crossfade: {MissingExtra(arguments.command, extra)}")
+        return 1
     except KeyboardInterrupt:
         console.message("crossfade: interrupted")
         return 130

@@ -6,7 +6,7 @@ import argparse
 from dataclasses import asdict
 from pathlib import Path
 
-from .command_line import AddCommand
+from .command_line import AddCommand, positive
 from .console import Console
 
 
@@ -22,7 +22,7 @@ def add_commands(add_command: AddCommand) -> None:
     embed.add_argument("--manifest", type=Path, metavar="CSV", help="path, track_id, title, artist, album, genre …")
     embed.add_argument("--id-from", type=_id_field, metavar="tag:NAME", help="take the track_id from this tag")
     embed.add_argument("--windows", choices=("default", "all"), default="default", help=_WINDOWS)
-    embed.add_argument("--workers", type=int, metavar="N", help="processes; one per core by default")
+    embed.add_argument("--workers", type=positive, metavar="N", help="processes; one per core by default")
     embed.add_argument("--retry", action="store_true", help="try again what failed before")
     embed.add_argument("--strict", action="store_true", help="exit with 1 where a file failed")
     embed.set_defaults(run=_embed)
@@ -34,9 +34,10 @@ def add_commands(add_command: AddCommand) -> None:
     similar = add_command("similar", "nearest tracks to a track of the library or to any audio file")
     similar.add_argument("wanted", metavar="FILE_OR_TRACK_ID")
     _library(similar)
-    similar.add_argument("-k", type=int, default=10, help="how many (10)")
-    similar.add_argument("--per-artist", type=int, metavar="N", help="at most N of one artist")
-    similar.add_argument("--sound", metavar="NAME", help="search these imported vectors")
+    similar.add_argument("-k", type=positive, default=10, help="how many (10)")
+    similar.add_argument("--per-artist", type=positive, metavar="N", help="at most N of one artist")
+    similar.add_argument("--blend", type=float, metavar="B", help="taste (1) against sound (0); .5 where trained")
+    similar.add_argument("--sound", metavar="NAME", help="by sound alone, in these imported vectors")
     similar.add_argument("--m3u", type=Path, metavar="FILE", help="write a playlist too")
     similar.set_defaults(run=_similar)
 
@@ -124,11 +125,12 @@ def _failures(arguments: argparse.Namespace, console: Console) -> None:
 
 def _similar(arguments: argparse.Namespace, console: Console) -> None:
     from .library import Library
-    from .similarity import ask, capped, nearest, write_m3u
+    from .similarity import ask, capped, similar, write_m3u
 
     with Library.open(arguments.library) as library:
         query = ask(library, arguments.wanted, sound=arguments.sound)
-        found = list(capped(nearest(library, query, sound=arguments.sound), arguments.k, arguments.per_artist))
+        neighbours = similar(library, query, blend=arguments.blend, sound=arguments.sound)
+        found = list(capped(neighbours, arguments.k, arguments.per_artist))
         for neighbour in found:
             console.record(**asdict(neighbour))
         if arguments.m3u:

@@ -1,14 +1,17 @@
 """Similar tracks: the nearest of a library to one of its tracks, or to any audio file.
 
-Shapes: T tracks, D dimensions.
+By sound alone in a library that was only heard; by any blend of taste and sound in one that was trained.
+
+Shapes: T tracks, D dimensions, G genres.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -31,6 +34,8 @@ class Query:
 
     vector: Floats
     """[D]"""
+    genres: Floats | None = None
+    """[G] probabilities heard with the vector"""
     track_id: str | None = None
     content_hash: str | None = None
     duration_seconds: float | None = None
@@ -45,7 +50,7 @@ class Neighbour:
     artist: str | None
     title: str | None
     score: float
-    """cosine, -1 … 1"""
+    """cosine, or the blend of two, -1 … 1"""
 
 
 def ask(library: Library, wanted: str, *, sound: str | None = None) -> Query:
@@ -68,14 +73,14 @@ def ask(library: Library, wanted: str, *, sound: str | None = None) -> Query:
             _only_encoder(library, imported)
             with quiet_decoders():
                 heard = Ear().hear(path)
-            return Query(heard.embedding, None, digest, heard.duration_seconds)
+            return Query(heard.embedding, heard.genres, None, digest, heard.duration_seconds)
     if not rows:
         raise UsageError(f"{parameter}: neither a track_id of {library.folder} nor an audio file")
     track_id, digest, seconds, embedding, vector = rows[0]
     blob = embedding if imported == "encoder" else vector
     if blob is None:
         raise LibraryError(f"{track_id}: has no sound in {library.folder}, so nothing is like it")
-    return Query(np.frombuffer(blob, np.float32), track_id, digest, seconds)
+    return Query(np.frombuffer(blob, np.float32), None, track_id, digest, seconds)
 
 
 def _sound_name(library: Library, sound: str | None) -> str:
@@ -95,11 +100,36 @@ def _only_encoder(library: Library, sound: str) -> None:
         raise LibraryError(f"{library.folder}: embedded with {there}, this program hears with {expected}")
 
 
-def nearest(library: Library, query: Query, *, sound: str | None = None) -> Iterator[Neighbour]:
-    """All tracks of the library with sound, nearest first; the same audio as the query left out."""
+def similar(
+    library: Library, query: Query, *, blend: float | None = None, sound: str | None = None
+) -> Iterator[Neighbour]:
+    """All tracks of the library, nearest first; the same audio as the query left out.
+
+    `blend` says how much taste (1) counts against sound (0); None is half and half in a trained library, and sound in
+    others. Raises UsageError outside 0 … 1, LibraryError where taste is asked of a library that is not trained.
+    """
+    if blend is not None and not 0 <= blend <= 1:
+        raise UsageError(f"blend: {blend:g}; it has to be from 0 (sound) to 1 (taste)")
+    if sound is None and (blend is not None or (library.models / "current").exists()):
+        ranked = _by_blend(library, query, 0.5 if blend is None else blend)
+    else:
+        ranked = _by_sound(library, query, _sound_name(library, sound))
+    facts = library.tracks()
+    row_of = {track_id: row for row, track_id in enumerate(facts["track_id"])}
+    for track_id, score in ranked:
+        track = facts.row(row_of[track_id], named=True)
+        if not _same(library, query, track):
+            artist = ", ".join(track["artists"]) or None
+            yield Neighbour(track_id, track["path"], artist, track["title"], round(score, 6))
+
+
+Ranked = Iterator[tuple[str, float]]
+"""(track_id, score), best first"""
+
+
+def _by_sound(library: Library, query: Query, name: str) -> Ranked:
     import faiss
 
-    name = _sound_name(library, sound)
     catalogue = library.catalogue(name)
     rows = np.flatnonzero(catalogue.has_sound)
     vectors = np.ascontiguousarray(catalogue.sound[rows])
@@ -108,26 +138,51 @@ def nearest(library: Library, query: Query, *, sound: str | None = None) -> Iter
     index.add(vectors)
     wanted = query.vector[None].astype(np.float32)
     faiss.normalize_L2(wanted)
-    facts = library.tracks()
-    # Most people ask for a few; more are fetched only as they are used up.
-    given, k = 0, 64
-    while given < len(rows):
+
+    def search(k: int) -> list[tuple[str, float]]:
         scores, found = index.search(wanted, min(k, len(rows)))
-        for score, position in zip(scores[0, given:], found[0, given:], strict=True):
-            track = facts.row(int(rows[position]), named=True)
-            if not _same(query, track, float(score)):
-                artist = ", ".join(track["artists"]) or None
-                yield Neighbour(track["track_id"], track["path"], artist, track["title"], round(float(score), 6))
-        given, k = min(k, len(rows)), k * 8
+        return [(catalogue.track_ids[rows[at]], float(score)) for at, score in zip(found[0], scores[0], strict=True)]
+
+    return _growing(search)
 
 
-def _same(query: Query, track: dict[str, object], score: float) -> bool:
+def _by_blend(library: Library, query: Query, blend: float) -> Ranked:
+    from .trained import Trained
+
+    trained = Trained.load(library)
+    known = query.track_id is not None and trained.knows(query.track_id)
+    wanted = query.track_id if known and query.track_id is not None else query.vector
+    genres = None if known else query.genres
+    return _growing(
+        lambda k: [(found.track_id, found.score) for found in trained.similar(wanted, k, blend=blend, genres=genres)]
+    )
+
+
+def _growing(search: Callable[[int], list[tuple[str, float]]]) -> Ranked:
+    """Most people ask for a few; more are searched for only as these are used up."""
+    given, k = 0, 64
+    while True:
+        found = search(k)
+        yield from found[given:]
+        if len(found) < k:
+            return
+        given, k = len(found), k * 8
+
+
+def _same(library: Library, query: Query, track: dict[str, Any]) -> bool:
+    """Whether it is the query itself, a copy of it, or the same audio in another file."""
     if track["track_id"] == query.track_id:
         return True
-    if query.content_hash is not None and track["content_hash"] == query.content_hash:
+    if track["content_hash"] is None or query.content_hash is None or query.duration_seconds is None:
+        return False
+    if track["content_hash"] == query.content_hash:
         return True
-    there, here = track["duration_seconds"], query.duration_seconds
-    return score > _SAME_COSINE and isinstance(there, float) and here is not None and abs(there - here) < _SAME_SECONDS
+    if abs(track["duration_seconds"] - query.duration_seconds) > _SAME_SECONDS:
+        return False
+    blob = library.query("SELECT embedding FROM heard WHERE content_hash = ?", (track["content_hash"],))[0][0]
+    there = np.frombuffer(blob, np.float32)
+    cosine = there @ query.vector / (np.linalg.norm(there) * np.linalg.norm(query.vector))
+    return bool(cosine > _SAME_COSINE)
 
 
 def capped(neighbours: Iterator[Neighbour], k: int, per_artist: int | None = None) -> Iterator[Neighbour]:
