@@ -18,6 +18,8 @@ from ..audio.errors import AudioError, CrossfadeError, DataError, LibraryError, 
 
 MEDIA_TYPE = "application/problem+json"
 
+_NOT_AUDIO = ("not audio", "cannot be decoded", "crashed the decoder")
+
 _LOG = logging.getLogger("crossfade.service")
 
 SCHEMA: dict[str, Any] = {
@@ -101,7 +103,8 @@ def from_exception(error: Exception, request_id: str | None = None) -> Response:
                 error.status_code, _detail(error), request_id=request_id, headers=getattr(error, "headers", None)
             )
         case AudioError():
-            return problem_response(422, f"file: {error.reason}", request_id=request_id)
+            status = 415 if error.reason.startswith(_NOT_AUDIO) else 422
+            return problem_response(status, f"file: {error.reason}", request_id=request_id)
         case UsageError() | DataError():
             return problem_response(422, str(error), request_id=request_id)
         case LibraryError() | MissingExtra():

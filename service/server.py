@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import uvicorn
@@ -34,7 +38,7 @@ def serve(options: ServeOptions, console: Console) -> int:
     service = Service(options, keys=keys)
     if options.role.has(Role.SIMILAR):
         service.ears.warm()
-    console.record(role=str(options.role), url=f"http://{host}:{port}", pid=_pid())
+    console.record(role=str(options.role), url=f"http://{host}:{port}", pid=os.getpid())
     console.close()
     config: dict[str, Any] = {
         "log_config": None,
@@ -45,9 +49,21 @@ def serve(options: ServeOptions, console: Console) -> int:
         "timeout_graceful_shutdown": GRACE_SECONDS,
         "ws": "none",
     }
-    server = uvicorn.Server(uvicorn.Config(service.app, **config))
-    server.run(sockets=[listening])
+    _Server(uvicorn.Config(service.app, **config)).run(sockets=[listening])
     return 0
+
+
+class _Server(uvicorn.Server):
+    """One for which being told to stop is a good end: uvicorn's own raises the signal once more."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        before = {one: signal.signal(one, self.handle_exit) for one in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for one, handler in before.items():
+                signal.signal(one, handler)
 
 
 def _listening(options: ServeOptions) -> socket.socket:
@@ -62,9 +78,3 @@ def _listening(options: ServeOptions) -> socket.socket:
         why = error.strerror if isinstance(error, OSError) else "not a port"
         raise UsageError(f"{options.host}:{port}: cannot be listened at ({why})") from None
     return found
-
-
-def _pid() -> int:
-    import os
-
-    return os.getpid()

@@ -1,0 +1,248 @@
+"""The current API on one process: reasons, uploads, tracks, listeners' data, and following the library."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from fastapi.testclient import TestClient
+
+from crossfade.pipelines.library import Library
+from crossfade.pipelines.listening_log import read_listens
+from crossfade.service.application import Service
+from crossfade.service.roles import Role
+
+sys.path.insert(0, str(Path(__file__).parent))
+from serving import TRACKS, audio, camp, fill, library, listen, serving, track, trained
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return library(tmp_path_factory.mktemp("made"))
+
+
+@pytest.fixture
+def folder(made: Path, tmp_path: Path) -> Path:
+    """A copy that the test may change."""
+    return Path(shutil.copytree(made, tmp_path / "L"))
+
+
+@pytest.fixture
+def client(folder: Path) -> Iterator[TestClient]:
+    with serving(folder) as client:
+        yield client
+
+
+def ids(answer: Any) -> list[str]:
+    assert answer.status_code == 200, answer.text
+    return [one["track_id"] for one in answer.json()["tracks"]]
+
+
+def service_of(client: TestClient) -> Service:
+    found: Service = client.service  # type: ignore[attr-defined]
+    return found
+
+
+def test_recommendations_say_because_of_what(client: TestClient) -> None:
+    answer = client.get("/v1/recommendations", params={"user_id": "u1", "k": 5}).json()
+    assert answer["personal"] and answer["version"]
+    for one in answer["tracks"]:
+        assert camp(one["track_id"]) == camp(one["because"]["track_id"]) == 1
+        assert one["title"].startswith("Title") and one["artists"]
+    scores = [one["score"] for one in answer["tracks"]]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_new_events_are_folded_into_the_next_answer(client: TestClient) -> None:
+    before = client.get("/v1/recommendations?user_id=fresh").json()
+    assert not before["personal"]
+    played = [{"user_id": "fresh", "track_id": track(row), "liked": 1} for row in (TRACKS - 1, TRACKS - 2)]
+    client.post("/v1/events", json={"events": played})
+    after = client.get("/v1/recommendations?user_id=fresh&k=5").json()
+    assert after["personal"] and {camp(one["track_id"]) for one in after["tracks"]} == {1}
+    assert {one["because"]["track_id"] for one in after["tracks"]} <= {track(TRACKS - 1), track(TRACKS - 2)}
+    again = ids(client.get("/v1/recommendations?user_id=fresh&k=60&allow_seen=true"))
+    assert track(TRACKS - 1) in again
+
+
+def test_a_session_needs_no_listener(client: TestClient) -> None:
+    found = ids(client.post("/v1/sessions", json={"track_ids": [track(1), track(2)], "k": 4}))
+    assert {camp(one) for one in found} == {0} and not {track(1), track(2)} & set(found)
+    assert client.post("/v1/sessions", json={"track_ids": ["nothing"]}).status_code == 404
+
+
+def test_blend_goes_from_sound_to_taste(client: TestClient) -> None:
+    by_sound, by_taste = (ids(client.get(f"/v1/similar_tracks?track_id={track(0)}&blend={b}")) for b in (0, 1))
+    assert by_sound != by_taste
+    assert client.get(f"/v1/similar_tracks?track_id={track(0)}&blend=1.1").status_code == 422
+
+
+def test_tracks_are_found_by_all_words(client: TestClient) -> None:
+    assert ids(client.get("/v1/tracks?query=TITLE 07.wav")) == [track(7)]
+    assert len(ids(client.get("/v1/tracks?query=artist&k=3"))) == 3
+    assert ids(client.get("/v1/tracks?query=nothing")) == []
+    known = client.get(f"/v1/tracks/{track(7)}").json()
+    assert (known["title"], known["artists"], known["moods"]) == ("Title 7", ["Artist 1"], ["calm"])
+    assert client.get("/v1/tracks/nothing").status_code == 404
+
+
+def test_audio_is_given_in_ranges(client: TestClient, folder: Path) -> None:
+    whole = client.get(f"/v1/audio/{track(0)}")
+    assert whole.status_code == 200 and whole.headers["content-type"].startswith("audio/")
+    part = client.get(f"/v1/audio/{track(0)}", headers={"Range": "bytes=4-9"})
+    assert (part.status_code, part.content) == (206, whole.content[4:10])
+    assert client.get(f"/v1/audio/{track(0)}", headers={"Range": f"bytes={10**9}-"}).status_code == 416
+    assert client.get(f"/v1/audio/{track(1)}").status_code == 404
+
+
+@pytest.mark.parametrize("path", ["../library.db", "..%2Flibrary.db", "%2Fetc%2Fpasswd", "library.db"])
+def test_a_path_is_no_track_id(client: TestClient, path: str) -> None:
+    for place in ("audio", "tracks"):
+        assert client.get(f"/v1/{place}/{path}").status_code == 404
+
+
+def upload(client: TestClient, path: str, file: Path, **fields: str) -> Any:
+    with file.open("rb") as opened:
+        return client.post(path, files={"file": (file.name, opened)}, data=fields)
+
+
+def test_an_upload_is_classified_compared_and_added_once(client: TestClient, folder: Path, tmp_path: Path) -> None:
+    file = audio(tmp_path / "new.wav", hertz=330)
+    heard = upload(client, "/v1/classify", file).json()
+    assert heard["duration_seconds"] == 6 and heard["genres"][0]["probability"] > 0
+    similar = upload(client, "/v1/similar_tracks", file, k="3")
+    assert len(ids(similar)) == 3 and similar.json()["heard"] == heard
+
+    added = upload(client, "/v1/tracks", file, track_id="new/song", title="New", artist="Somebody")
+    assert (added.status_code, added.json()["track_id"], added.json()["new"]) == (201, "new/song", True)
+    assert ids(upload(client, "/v1/similar_tracks", file, k="1")) == ["new/song"]
+    assert ids(client.get("/v1/tracks?query=somebody")) == ["new/song"]
+    assert client.get("/v1/audio/new/song").content == file.read_bytes()
+    assert len(ids(client.get("/v1/similar_tracks?track_id=new/song&blend=0"))) == 10
+
+    again = upload(client, "/v1/tracks", file)
+    assert (again.status_code, again.json()["track_id"], again.json()["new"]) == (200, "new/song", False)
+    taken = upload(client, "/v1/tracks", audio(tmp_path / "other.wav", hertz=500), track_id=track(3))
+    assert taken.status_code == 409
+    with Library.open(folder) as opened:
+        assert len(opened.track_ids()) == TRACKS + 1
+
+
+@pytest.mark.parametrize(("content", "status"), [(b"just text\n" * 50, 415), (b"", 422), (b"RIFF", 415)])
+def test_what_is_no_audio_is_refused(client: TestClient, content: bytes, status: int) -> None:
+    for path in ("/v1/classify", "/v1/similar_tracks", "/v1/tracks"):
+        answer = client.post(path, files={"file": ("song.mp3", content)})
+        assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+    assert client.post("/v1/classify", content=b"x", headers={"Content-Type": "audio/mpeg"}).status_code == 422
+    broken = client.post("/v1/classify", content=b"x", headers={"Content-Type": "multipart/form-data; boundary=a"})
+    assert broken.status_code in (400, 422)
+
+
+def test_listeners_take_their_data_away_and_have_it_deleted(client: TestClient, folder: Path) -> None:
+    client.post("/add_event", params={"user_id": "u2", "track_id": track(5)})
+    known = client.get("/v1/listeners/u2").json()
+    assert [one["track_id"] for one in known["events"]] == [track(5)]
+    assert {one["user_id"] for one in known["listens"]} == {"u2"} and len(known["listens"]) == 10
+    with Library.open(folder) as opened:
+        before = read_listens(opened).collect()
+    popular = client.post("/recommendations_offline?user_id=stranger").json()["recs"]
+    assert client.post("/recommendations_offline?user_id=u2").json()["recs"] != popular
+
+    gone = client.delete("/v1/listeners/u2").json()
+    assert (gone["events"], gone["listens"]) == (1, 10)
+    assert client.get("/v1/listeners/u2").json() == {"user_id": "u2", "events": [], "listens": []}
+    with Library.open(folder) as opened:
+        assert read_listens(opened).collect().equals(before.filter(pl.col("user_id") != "u2"))
+    # What the models learned before is not used any more, either.
+    assert client.post("/recommendations_offline?user_id=u2").json()["recs"] == popular
+
+
+def test_a_new_version_is_taken_up_and_a_broken_one_is_not(client: TestClient, folder: Path) -> None:
+    follower = service_of(client).follower
+    first = client.get("/health/ready").json()["version"]
+    listen(folder, seed=5)
+    second = trained(folder)
+    follower.check()
+    assert client.get("/health/ready").json()["version"] == second != first
+
+    broken = folder / "models" / "broken"
+    shutil.copytree(folder / "models" / second, broken)
+    (broken / "hybrid.safetensors").write_bytes(b"half")
+    (folder / "models" / "current").write_text("broken\n")
+    follower.check()
+    ready = client.get("/health/ready").json()
+    assert ready["version"] == second and "hybrid.safetensors" in ready["notes"][0]
+    assert client.get("/v1/recommendations?user_id=u1").json()["version"] == second
+
+
+def test_tracks_that_the_library_gains_or_loses_are_followed(client: TestClient, folder: Path) -> None:
+    with Library.open(folder) as opened:
+        opened.remove_tracks([track(3)])
+        opened.add_tracks(pl.DataFrame({"track_id": ["brand new"], "artists": [["Artist 11"]]}))
+    service_of(client).follower.check()
+    assert client.post("/similar_tracks", params={"track_id": track(3)}).status_code == 404
+    everything = ids(client.get("/v1/recommendations?user_id=u0&k=100"))
+    assert track(3) not in everything and "brand new" in everything
+
+
+def test_without_a_library_the_answer_is_unavailable_until_there_is_one(tmp_path: Path, made: Path) -> None:
+    folder = tmp_path / "later"
+    with serving(folder) as client:
+        for path in ("/recommendations?user_id=a", "/similar_tracks?track_id=a", "/add_event?user_id=a&track_id=b"):
+            answer = client.post(path)
+            assert (answer.status_code, answer.headers["content-type"]) == (503, "application/problem+json")
+        assert client.get("/health/live").status_code == 200
+        assert client.get("/health/ready").status_code == 503
+        shutil.copytree(made, folder)
+        service_of(client).follower.check()
+        assert client.get("/health/ready").status_code == 200
+        assert len(ids(client.get("/v1/recommendations?user_id=u1"))) == 10
+
+
+def test_a_damaged_library_is_unavailable(tmp_path: Path) -> None:
+    (tmp_path / "library.db").write_bytes(b"SQLite format 3\0" + bytes(200))
+    with serving(tmp_path) as client:
+        answer = client.post("/recommendations?user_id=a")
+        assert answer.status_code == 503 and "library.db" in answer.json()["detail"]
+
+
+def test_a_library_that_is_not_trained_knows_sounds(tmp_path: Path) -> None:
+    fill(tmp_path)
+    with serving(tmp_path) as client:
+        assert {camp(one) for one in ids(client.get(f"/v1/similar_tracks?track_id={track(0)}&k=5"))} == {0}
+        assert "not trained" in client.post("/recommendations?user_id=a").json()["detail"]
+        client.post("/add_event", params={"user_id": "a", "track_id": track(40)})
+        found = client.post("/recommendations?user_id=a&k=5").json()["recs"]
+        assert len(found) == 5 and {camp(one) for one in found} == {1}
+        assert "not trained" in client.get("/health/ready").json()["notes"][0]
+
+
+def test_the_recommend_role_answers_without_the_events_role_and_says_so(made: Path) -> None:
+    with serving(made, Role.RECOMMEND, events_url="http://127.0.0.1:1") as client:
+        answer = client.get("/v1/recommendations?user_id=u1&k=5")
+        assert {camp(one) for one in ids(answer)} == {1}
+        assert "127.0.0.1:1" in answer.json()["notes"][0]
+        assert answer.headers["crossfade-incomplete"] == "events"
+        original = client.post("/recommendations?user_id=u1&k=5").json()
+        assert len(original["recs"]) == 5 and original["notes"]
+
+
+def test_folding_in_agrees_with_the_trained_model(client: TestClient) -> None:
+    """Fast = slow: what is served is what `Hybrid.recommend` says of the same listens."""
+    snapshot = service_of(client).follower.snapshot
+    assert snapshot.taste is not None and snapshot.trained is not None
+    hybrid = snapshot.trained.hybrid
+    heard = hybrid.history.heard[[4]]
+    rows, scores = hybrid.recommend_from(heard, 10)
+    mine, its_scores = snapshot.taste.candidates(snapshot.taste.history(4), 10)
+    np.testing.assert_array_equal(mine, rows[0])
+    np.testing.assert_allclose(its_scores, scores[0], rtol=1e-4)
+    np.testing.assert_array_equal(
+        snapshot.taste.because(snapshot.taste.history(4), mine), hybrid.because_of(heard.maximum(0).tocsr(), rows)[0]
+    )
