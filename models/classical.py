@@ -239,7 +239,7 @@ def fit_neighbours(features: Floats, targets: Targets, *, k: int = 5, seed: int 
     return Neighbours(np.asarray(features, np.float32), targets.astype(np.float32), np.array([k], np.int64))
 
 
-def fit_forest(features: Floats, targets: Targets, *, trees: int = 300, leaf: int = 1, seed: int = 0) -> Trees:
+def fit_forest(features: Floats, targets: Targets, *, trees: int = 200, leaf: int = 1, seed: int = 0) -> Trees:
     """A random forest."""
     make = _sklearn("ensemble").RandomForestClassifier
     options = {"n_estimators": trees, "min_samples_leaf": leaf, "random_state": seed, "n_jobs": 1}
@@ -262,7 +262,7 @@ def fit_forest(features: Floats, targets: Targets, *, trees: int = 300, leaf: in
 
 
 def fit_boosting(
-    features: Floats, targets: Targets, *, rounds: int = 100, depth: int = 3, rate: float = 0.1, seed: int = 0
+    features: Floats, targets: Targets, *, rounds: int = 60, depth: int = 3, rate: float = 0.15, seed: int = 0
 ) -> Trees:
     """Gradient boosting with a tree a class and round, each split choosing among √D features."""
     make = _sklearn("ensemble").GradientBoostingClassifier

@@ -111,7 +111,11 @@ class HeadMethod:
 
     def fit(self, material: Material, rows: Rows, *, validation: Rows | None, seed: int) -> Fitted:
         rng = np.random.default_rng(seed)
-        inner = [(rows, validation)] if validation is not None else inner_splits(material, rows, rng)
+        inner = (
+            [(rows, validation)]
+            if validation is not None
+            else inner_splits(material, rows, rng, repeats=INNER_REPEATS if len(self.candidates) > 1 else 1)
+        )
         trials = [_held(candidate, material, inner, seed) for candidate in self.candidates]
         best = _first_of_the_best([_quality(scores, targets) for scores, targets in trials], len(rows))
         candidate, (scores, targets) = self.candidates[best], trials[best]
@@ -119,7 +123,9 @@ class HeadMethod:
         return Fitted(HeadClassifier(candidate.recipe, head), scores, targets, candidate.name)
 
 
-def inner_splits(material: Material, rows: Rows, rng: np.random.Generator) -> list[tuple[Rows, Rows]]:
+def inner_splits(
+    material: Material, rows: Rows, rng: np.random.Generator, *, repeats: int = INNER_REPEATS
+) -> list[tuple[Rows, Rows]]:
     """Folds of `rows` that keep artists together; several deals where tracks are few, one fold where they are many."""
     groups = material.groups[rows]
     count = min(INNER_FOLDS, len(np.unique(groups)))
@@ -127,7 +133,7 @@ def inner_splits(material: Material, rows: Rows, rng: np.random.Generator) -> li
         # A single artist: nothing honest can be held out, so tracks are.
         groups, count = np.arange(len(rows)), min(INNER_FOLDS, len(rows))
     found = []
-    for _ in range(INNER_REPEATS if len(rows) < FEW else 1):
+    for _ in range(repeats if len(rows) < FEW else 1):
         fold = grouped_folds(material.targets[rows], groups, count, rng=rng)
         found += [(rows[train], rows[test]) for train, test in splits(fold)]
     return found if len(rows) < MANY else found[:1]
@@ -244,8 +250,8 @@ _CLASSICAL: dict[str, tuple[tuple[str, Callable[..., Scorer]], ...]] = {
         ("linear C 0.001", partial(classical.fit_svm, c=0.001, width=None)),
     ),
     "logistic": tuple((f"C {c}", partial(classical.fit_logistic, c=c)) for c in (0.01, 0.1, 0.001)),
-    "forest": (("300 trees", classical.fit_forest),),
-    "boosting": (("100 rounds", classical.fit_boosting),),
+    "forest": (("200 trees", classical.fit_forest),),
+    "boosting": (("60 rounds", classical.fit_boosting),),
     "neighbours": tuple((f"k {k}", partial(classical.fit_neighbours, k=k)) for k in (5, 1, 15)),
 }
 METHODS = ("probe", "mlp", *_CLASSICAL, "cnn")

@@ -80,7 +80,9 @@ def test_boosting_equals_sklearn(rng):
     from sklearn.ensemble import GradientBoostingClassifier
 
     x, y = blobs(rng)
-    theirs = GradientBoostingClassifier(n_estimators=15, max_features="sqrt", subsample=0.8, random_state=1)
+    theirs = GradientBoostingClassifier(
+        n_estimators=15, learning_rate=0.15, max_features="sqrt", subsample=0.8, random_state=1
+    )
     theirs.fit(x, y.argmax(axis=1))
     ours = classical.fit_boosting(x, y, rounds=15, seed=1)(x)
     difference = ours - theirs.decision_function(x)
