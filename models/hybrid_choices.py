@@ -4,9 +4,9 @@ A fifth of the tracks is held out whole, part of it as whole artists, so that tr
 their sound alone; a tenth is thinned to 1, 2, 5 or 10 listeners; of the remaining entries a fifth is held out.
 One ALS fit on what is left serves all choices, made one after the other, each by NDCG of the slice it is about:
 
-    sound map      tracks of new artists             affinity   tracks of known artists
-    artist terms   tracks of known artists           profile    all held-out tracks
-    tau            thinned tracks                    level      all tracks in one list: the share of cold ones
+    sound map                 tracks of new artists       profile   all held-out tracks
+    artist terms, affinity    tracks of known artists     tau       thinned tracks
+    level                     all tracks in one list: the share of cold ones
 
 Shapes: B users judged, C candidate tracks, T tracks, F factors.
 """
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from itertools import product
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
@@ -46,7 +47,7 @@ _SOUND_MAPS = (
     *((PriorOptions(scale=scale), (1.0, 4.0, 16.0, 64.0)) for scale in (1.0, 2.0, 4.0)),
 )
 _ARTIST_TERMS = tuple((shrinkage, attention) for shrinkage in (np.inf, 0.3, 1.0, 3.0) for attention in (0.0, 1.0, 3.0))
-_SHRINKAGES = (None, 0.3, 1.0, 3.0)
+_SHRINKAGES = (None, 0.05, 0.3, 1.0, 3.0)
 _ATTENTIONS = (0.0, 1.0, 3.0)
 _AFFINITIES = (0.0, 0.05, 0.1, 0.2, 0.4)
 _PROFILES = (0.0, 0.25, 0.5, 1.0)
@@ -138,9 +139,8 @@ def choose(
         return Choices(), {}
     figures: dict[str, float] = {}
     options, hearing = _sound_map(held, figures)
-    prior = _artist_terms(held, options, hearing, figures)
+    prior, affinity = _artist_terms(held, options, hearing, figures)
     vectors = prior.of_catalogue
-    affinity = _affinity(held, vectors, figures)
     sound = prior.heard_features[:, :PROFILE_FEATURES]
     profile = _profile(held, vectors, sound, affinity, figures)
     choices = Choices(prior=prior.options, affinity=affinity, profile=profile)
@@ -251,32 +251,28 @@ def _sound_map(held: Validation, figures: dict[str, float]) -> tuple[PriorOption
     return chosen, hearing
 
 
-def _artist_terms(held: Validation, options: PriorOptions, hearing: Hearing, figures: dict[str, float]) -> ContentPrior:
+def _artist_terms(
+    held: Validation, options: PriorOptions, hearing: Hearing, figures: dict[str, float]
+) -> tuple[ContentPrior, float]:
+    """The prior and the affinity, together: the less an artist's mean is shrunk, the less a count has to add."""
     prior = ContentPrior(options).fit(held.als.track_factors, held.warm, held.catalogue, hearing)
     judges = held.judges(held.known)
     if len(held.known) < 10 or len(judges.rows) < 20:
-        return prior
+        return prior, 0.0
     users = held.als.user_factors[judges.rows]
+    counts = _counts(held, judges, held.known)
 
-    def measure(shrinkage: float | None, attention: float) -> NDArray[np.float64]:
+    def measure(shrinkage: float | None, attention: float, affinity: float) -> NDArray[np.float64]:
         vectors = prior.with_artists(shrinkage, attention).of_tracks(held.known)
-        return judges.gains(users @ vectors.T, held.known)
+        return judges.gains(users @ vectors.T + np.float32(affinity) * counts, held.known)
 
-    shrinkage = _best_of(((s, measure(s, 0.0)) for s in _SHRINKAGES), figures, "ndcg_known_artist")
+    pairs = product(_SHRINKAGES, _AFFINITIES)
+    shrinkage, affinity = _best_of(((pair, measure(pair[0], 0.0, pair[1])) for pair in pairs), figures, "known_artist")
     attention = 0.0
     if options.sound != "none" and shrinkage is not None:
-        attention = _best_of(((a, measure(shrinkage, a)) for a in _ATTENTIONS), figures, "ndcg_known_artist")
-    return prior.with_artists(shrinkage, attention)
-
-
-def _affinity(held: Validation, vectors: Matrix, figures: dict[str, float]) -> float:
-    judges = held.judges(held.known)
-    if len(held.known) < 10 or len(judges.rows) < 20:
-        return 0.0
-    cells = held.als.user_factors[judges.rows] @ vectors[held.known].T
-    counts = _counts(held, judges, held.known)
-    measured = ((c, judges.gains(cells + c * counts, held.known)) for c in _AFFINITIES)
-    return _best_of(measured, figures, "ndcg_known_artist")
+        measured = ((a, measure(shrinkage, a, affinity)) for a in _ATTENTIONS)
+        attention = _best_of(measured, figures, "known_artist")
+    return prior.with_artists(shrinkage, attention), affinity
 
 
 def _profile(held: Validation, vectors: Matrix, sound: Matrix, affinity: float, figures: dict[str, float]) -> float:
@@ -289,7 +285,7 @@ def _profile(held: Validation, vectors: Matrix, sound: Matrix, affinity: float, 
     unit = float(cells.std(axis=1).mean() / max(likeness.std(axis=1).mean(), 1e-9))
     cells += affinity * _counts(held, judges, candidates)
     measured = ((c * unit, judges.gains(cells + c * unit * likeness, candidates)) for c in _PROFILES)
-    return _best_of(measured, figures, "ndcg_cold")
+    return _best_of(measured, figures, "cold")
 
 
 def _tau(held: Validation, vectors: Matrix, sound: Matrix, choices: Choices, figures: dict[str, float]) -> float:
@@ -389,7 +385,7 @@ def _best_of(measured: Iterable[tuple[Option, NDArray[np.float64]]], figures: di
     for option, recalls in options[1:]:
         if np.nanmean(recalls) > np.nanmean(reached) and _sure(recalls - first):
             chosen, reached = option, recalls
-    figures[name] = float(np.nanmean(reached))
+    figures[f"ndcg_{name}"] = float(np.nanmean(reached))
     return chosen
 
 
