@@ -1,0 +1,348 @@
+"""What a report shows: charts, tables, galleries, and the gaps where something is missing.
+
+A chart is a table of numbers and a few words on how to draw it. The same description becomes an interactive plotly
+figure (a plain dict, drawn by plotly.js in the page) and a PNG drawn by matplotlib, so that the two cannot disagree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+
+from ..audio.errors import MissingExtra
+
+PALETTE = (
+    "#4269d0",
+    "#efb118",
+    "#ff725c",
+    "#6cc5b0",
+    "#3ca951",
+    "#ff8ab7",
+    "#a463f2",
+    "#97bbf5",
+    "#9c6b4e",
+    "#9498a0",
+    "#1f8a94",
+    "#c44e8a",
+)
+INK = "#1d2433"
+FAINT = "#e4e7ee"
+_SCALE = ("#f4f6fb", "#c9d5f4", "#8fa8e8", "#4269d0", "#1f3680")
+"""of heat maps, from nothing to most"""
+
+Kind = Literal["line", "area", "bar", "across", "points", "heat"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chart:
+    """One picture; `name` is the name of its files."""
+
+    name: str
+    title: str
+    frame: pl.DataFrame
+    """its numbers, all that the picture shows"""
+    kind: Kind
+    """across: bars that lie, with the categories in `y`; heat: `value` by `x` and `y`"""
+    x: str
+    y: str
+    note: str = ""
+    """how to read it"""
+    series: str | None = None
+    """column that splits the rows into colours, in order of first appearance"""
+    value: str | None = None
+    low: str | None = None
+    high: str | None = None
+    """columns of an interval around y (x for `across`)"""
+    text: str | None = None
+    """column shown when a point is touched"""
+    x_title: str = ""
+    y_title: str = ""
+    log_x: bool = False
+    log_y: bool = False
+    percent: bool = False
+    """the drawn value is a share, shown as per cent"""
+    plain_axes: bool = False
+    """positions mean nothing in themselves, as on a map"""
+    shade: tuple[Any, Any] | None = None
+    """from, to on x: the period in question"""
+    wide: bool = False
+
+    def parts(self) -> list[tuple[str, pl.DataFrame]]:
+        """(name of a series, its rows)"""
+        if self.series is None:
+            return [("", self.frame)]
+        names = self.frame.get_column(self.series).unique(maintain_order=True)
+        return [(str(name), self.frame.filter(pl.col(self.series) == name)) for name in names]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table that sorts; the page shows its first rows, the Parquet file holds all of them."""
+
+    name: str
+    title: str
+    frame: pl.DataFrame
+    note: str = ""
+    headings: dict[str, str] = field(default_factory=dict)
+    """column -> what the page calls it"""
+    percents: tuple[str, ...] = ()
+    hidden: tuple[str, ...] = ()
+    """columns that only the file has"""
+    rows_shown: int = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gallery:
+    """Small pictures with captions."""
+
+    name: str
+    title: str
+    images: Sequence[tuple[str, bytes]]
+    """(caption, PNG)"""
+    frame: pl.DataFrame
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Gap:
+    """What is not there, why, and what would bring it."""
+
+    what: str
+    why: str
+    cure: str = ""
+
+
+Exhibit = Chart | Table | Gallery | Gap
+
+
+@dataclass(frozen=True)
+class Section:
+    """A chapter of the report."""
+
+    name: str
+    title: str
+    lead: str
+    """what it answers, in a sentence or two"""
+    exhibits: tuple[Exhibit, ...]
+
+
+def plotly_figure(chart: Chart) -> dict[str, Any]:
+    """`{"data", "layout"}` as plotly.js takes them."""
+    layout: dict[str, Any] = {
+        "xaxis": _axis(chart.x_title, log=chart.log_x, hidden=chart.plain_axes),
+        "yaxis": _axis(chart.y_title, log=chart.log_y, hidden=chart.plain_axes),
+        "showlegend": chart.series is not None,
+    }
+    if chart.percent:
+        layout["xaxis" if chart.kind == "across" else "yaxis"]["tickformat"] = ".0%"
+    if chart.kind == "across":
+        layout["yaxis"] |= {"autorange": "reversed", "automargin": True, "type": "category"}
+    if chart.kind == "bar" and chart.series:
+        layout["barmode"] = "group"
+    if chart.shade is not None:
+        first, last = (_plain(value) for value in chart.shade)
+        layout["shapes"] = [
+            {"type": "rect", "xref": "x", "yref": "paper", "x0": first, "x1": last, "y0": 0, "y1": 1}
+            | {"fillcolor": PALETTE[1], "opacity": 0.13, "line": {"width": 0}, "layer": "below"}
+        ]
+    if chart.kind == "heat":
+        return {"data": [_heat(chart)], "layout": layout}
+    traces = [_trace(chart, name, rows, PALETTE[n % len(PALETTE)]) for n, (name, rows) in enumerate(chart.parts())]
+    return {"data": traces, "layout": layout}
+
+
+def _axis(title: str, *, log: bool, hidden: bool) -> dict[str, Any]:
+    if hidden:
+        return {"visible": False}
+    return {"title": {"text": title}, **({"type": "log", "dtick": 1} if log else {})}
+
+
+def _plain(value: Any) -> Any:
+    return value if value is None or isinstance(value, int | float | str) else str(value)
+
+
+def _values(rows: pl.DataFrame, column: str) -> list[Any]:
+    """Shortened to six digits: the page need not carry more than can be seen."""
+    values = rows.get_column(column)
+    if values.dtype.is_float():
+        return [None if value is None or not np.isfinite(value) else float(f"{value:.6g}") for value in values]
+    if values.dtype.is_temporal():
+        return values.cast(pl.String).to_list()
+    return values.to_list()
+
+
+def _trace(chart: Chart, name: str, rows: pl.DataFrame, colour: str) -> dict[str, Any]:
+    trace: dict[str, Any] = {"x": _values(rows, chart.x), "y": _values(rows, chart.y), "name": name}
+    if chart.kind in ("bar", "across"):
+        trace |= {"type": "bar", "marker": {"color": colour}, "orientation": "h" if chart.kind == "across" else "v"}
+    elif chart.kind == "points":
+        trace |= {"type": "scattergl" if len(rows) > 2_000 else "scatter", "mode": "markers"}
+        trace["marker"] = {"color": colour, "size": 6, "opacity": 0.75}
+    else:
+        lone = len(rows) == 1
+        trace |= {"type": "scatter", "mode": "markers" if lone else "lines", "line": {"color": colour, "width": 2}}
+        if chart.kind == "area":
+            trace |= {"stackgroup": "all", "line": {"color": colour, "width": 0.5}, "fillcolor": colour}
+    if chart.low and chart.high:
+        drawn = chart.x if chart.kind == "across" else chart.y
+        bounds = rows.select(above=pl.col(chart.high) - pl.col(drawn), below=pl.col(drawn) - pl.col(chart.low))
+        error: dict[str, Any] = {
+            "type": "data",
+            "array": _values(bounds, "above"),
+            "arrayminus": _values(bounds, "below"),
+        }
+        error |= {"symmetric": False, "color": INK, "thickness": 1, "width": 3}
+        trace["error_x" if chart.kind == "across" else "error_y"] = error
+        if chart.kind == "line":
+            trace["mode"] = "lines+markers"
+    if chart.text:
+        trace |= {"text": _values(rows, chart.text), "hovertemplate": "%{text}<extra>" + name + "</extra>"}
+        if chart.kind in ("bar", "across"):
+            trace["textposition"] = "none"
+    return trace
+
+
+def _grid(chart: Chart) -> tuple[list[Any], list[Any], np.ndarray[Any, np.dtype[np.float64]]]:
+    """(x values, y values, [Y, X] values) of a heat map, in order of first appearance."""
+    xs = chart.frame.get_column(chart.x).unique(maintain_order=True).to_list()
+    ys = chart.frame.get_column(chart.y).unique(maintain_order=True).to_list()
+    grid = np.full((len(ys), len(xs)), np.nan)
+    places = {x: n for n, x in enumerate(xs)}, {y: n for n, y in enumerate(ys)}
+    for x, y, value in chart.frame.select(chart.x, chart.y, str(chart.value)).iter_rows():
+        grid[places[1][y], places[0][x]] = np.nan if value is None else value
+    return xs, ys, grid
+
+
+def _heat(chart: Chart) -> dict[str, Any]:
+    xs, ys, grid = _grid(chart)
+    cells = [[None if np.isnan(cell) else float(f"{cell:.5g}") for cell in row] for row in grid]
+    scale = [[n / (len(_SCALE) - 1), colour] for n, colour in enumerate(_SCALE)]
+    heat: dict[str, Any] = {
+        "type": "heatmap",
+        "x": [str(x) for x in xs],
+        "y": [str(y) for y in ys],
+        "z": cells,
+        "colorscale": scale,
+    }
+    heat |= {"xgap": 1, "ygap": 1, "hoverongaps": False, "colorbar": {"thickness": 10, "outlinewidth": 0}}
+    shown = "%{z:.1%}" if chart.percent else "%{z:,}"
+    heat["hovertemplate"] = "%{y}, %{x}: " + shown + "<extra></extra>"
+    if chart.percent:
+        heat["colorbar"]["tickformat"] = ".0%"
+    return heat
+
+
+def draw(chart: Chart, path: Path) -> None:
+    """The same picture as a PNG."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+        from matplotlib.ticker import PercentFormatter
+    except ImportError as error:
+        raise MissingExtra("pictures", "train") from error
+    rows = len(chart.frame.get_column(chart.y).unique()) if chart.kind in ("across", "heat") else 0
+    figure = Figure(figsize=(10 if chart.wide else 7, max(4.0, 1.2 + 0.24 * rows)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    axes.set_title(_drawable(chart.title), loc="left", color=INK, fontsize=12, fontweight="bold")
+    axes.set(xlabel=chart.x_title, ylabel=chart.y_title)
+    axes.spines[["top", "right"]].set_visible(False)
+    if chart.kind == "heat":
+        _draw_heat(chart, figure, axes)
+    elif chart.kind == "area":
+        _draw_area(chart, axes)
+    else:
+        for number, (name, part) in enumerate(chart.parts()):
+            _draw_part(chart, axes, _drawable(name), part, PALETTE[number % len(PALETTE)], number)
+    if chart.shade is not None:
+        axes.axvspan(*chart.shade, color=PALETTE[1], alpha=0.13, lw=0)
+    if chart.kind != "heat":
+        axes.grid(color=FAINT, lw=0.8)
+        axes.set_axisbelow(True)
+        if chart.log_x:
+            axes.set_xscale("log")
+        if chart.log_y:
+            axes.set_yscale("log")
+        if chart.percent:
+            (axes.xaxis if chart.kind == "across" else axes.yaxis).set_major_formatter(PercentFormatter(1, decimals=0))
+    if chart.kind == "across":
+        axes.invert_yaxis()
+    if chart.plain_axes:
+        axes.set_axis_off()
+    if chart.series is not None:
+        axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    figure.savefig(path, dpi=110)
+
+
+def _drawable(text: Any) -> str:
+    """Dollar signs would start a formula; letters that the font has not would only warn."""
+    return str(text).replace("$", r"\$").encode("latin-1", "replace").decode("latin-1")
+
+
+def _draw_part(chart: Chart, axes: Any, name: str, rows: pl.DataFrame, colour: str, number: int) -> None:
+    xs, ys = (rows.get_column(column).to_list() for column in (chart.x, chart.y))
+    label = name or None
+    margins = None
+    if chart.low and chart.high:
+        drawn = chart.x if chart.kind == "across" else chart.y
+        bounds = rows.select(below=pl.col(drawn) - pl.col(chart.low), above=pl.col(chart.high) - pl.col(drawn))
+        margins = np.nan_to_num(bounds.cast(pl.Float64).fill_null(0).to_numpy().T).clip(min=0)
+    if chart.kind == "line":
+        axes.plot(xs, ys, color=colour, label=label, marker="o" if margins is not None or len(xs) == 1 else None, ms=4)
+        if margins is not None:
+            axes.errorbar(xs, ys, yerr=margins, fmt="none", ecolor=colour, capsize=2, lw=1)
+    elif chart.kind == "points":
+        axes.scatter(xs, ys, s=9, color=colour, alpha=0.75, linewidths=0, label=label)
+    elif chart.kind == "bar":
+        if chart.series is None:
+            axes.bar(xs, ys, width=_bar_width(xs), color=colour, yerr=margins, ecolor=INK)
+        else:
+            places = {str(x): n for n, x in enumerate(chart.frame.get_column(chart.x).unique(maintain_order=True))}
+            count = len(chart.parts())
+            at = [places[str(x)] + 0.8 * ((number + 0.5) / count - 0.5) for x in xs]
+            axes.bar(at, ys, width=0.8 / count, color=colour, label=label, yerr=margins, ecolor=INK)
+            axes.set_xticks(range(len(places)), [_drawable(x) for x in places], fontsize=8)
+    else:
+        places = {str(y): n for n, y in enumerate(chart.frame.get_column(chart.y).unique(maintain_order=True))}
+        count = len(chart.parts())
+        at = [places[str(y)] + 0.8 * ((number + 0.5) / count - 0.5) for y in ys]
+        axes.barh(at, xs, height=0.8 / count, color=colour, label=label, xerr=margins, ecolor=INK)
+        axes.set_yticks(range(len(places)), [_drawable(y) for y in places], fontsize=8)
+
+
+def _bar_width(xs: Sequence[Any]) -> Any:
+    """Nine tenths of the distance between bars on an axis of numbers."""
+    if len(xs) > 1 and all(isinstance(x, int | float) for x in xs):
+        return 0.9 * float(np.diff(np.unique(np.array(xs, float))).min(initial=np.inf))
+    return 0.8
+
+
+def _draw_area(chart: Chart, axes: Any) -> None:
+    places = {x: n for n, x in enumerate(chart.frame.get_column(chart.x).unique().sort())}
+    heights = []
+    for _, rows in chart.parts():
+        height = np.zeros(len(places))
+        for x, y in rows.select(chart.x, chart.y).iter_rows():
+            height[places[x]] = y or 0
+        heights.append(height)
+    names = [_drawable(name) for name, _ in chart.parts()]
+    colours = [PALETTE[n % len(PALETTE)] for n in range(len(names))]
+    axes.stackplot(list(places), heights, labels=names, colors=colours)
+
+
+def _draw_heat(chart: Chart, figure: Any, axes: Any) -> None:
+    from matplotlib.colors import LinearSegmentedColormap
+
+    xs, ys, grid = _grid(chart)
+    image = axes.imshow(grid, cmap=LinearSegmentedColormap.from_list("report", _SCALE), aspect="auto")
+    step = max(1, len(xs) // 24)
+    axes.set_xticks(
+        range(0, len(xs), step), [_drawable(x) for x in xs[::step]], fontsize=8, rotation=45 if len(xs) > 12 else 0
+    )
+    axes.set_yticks(range(len(ys)), [_drawable(y) for y in ys], fontsize=8)
+    figure.colorbar(image, ax=axes, shrink=0.7)

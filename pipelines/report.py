@@ -1,0 +1,256 @@
+"""The report: one HTML page that works offline, its pictures as PNG and its numbers as Parquet.
+
+The page is `report.html.jinja` filled in; plotly.js is in it, once. A part that cannot be shown says what is missing,
+and the rest is shown.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from ..audio.errors import DataError, MissingExtra
+from .charts import Chart, Exhibit, Gallery, Gap, Section, Table, draw, plotly_figure
+from .exploring import Period, Progress, day_of, share_of_top
+from .genre_trends import genre_section, top_genres
+from .library import Library
+from .listening_figures import listening_section, quality_section
+from .report_subject import Subject
+
+_TEMPLATE = Path(__file__).parent / "report.html.jinja"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportOptions:
+    period: Period = field(default_factory=Period)
+    top: int = 10
+    """tracks to list inside each genre"""
+    evaluation: Path | None = None
+    """JSON lines of an evaluation; None looks for `evaluation.jsonl` in the library"""
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a report left behind."""
+
+    report: Path
+    pictures: int
+    tables: int
+    gaps: tuple[str, ...]
+    """what it says is missing"""
+
+    def record(self) -> dict[str, Any]:
+        return {
+            "report": str(self.report),
+            "bytes": self.report.stat().st_size,
+            "pictures": self.pictures,
+            "tables": self.tables,
+            "missing": list(self.gaps),
+        }
+
+
+def write_report(
+    library: Library,
+    out: Path,
+    options: ReportOptions | None = None,
+    *,
+    progress: Progress = lambda what, done, total: None,
+) -> Written:
+    """Writes `out/report.html`, `out/pictures/*.png` and `out/numbers/*.parquet`."""
+    options = options or ReportOptions()
+    for folder in (out / "pictures", out / "numbers"):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise DataError(f"{folder}: cannot be made; there is a file of that name") from None
+    page = _page_template()
+    with tempfile.TemporaryDirectory(prefix=".report-", dir=out) as scratch:
+        subject = Subject.read(library, Path(scratch), period=options.period, top=options.top, progress=progress)
+        sections = _sections(subject, options, progress)
+        glance = _glance(subject)
+    exhibits = [exhibit for section in sections for exhibit in section.exhibits]
+    for number, exhibit in enumerate(exhibits):
+        progress("drawing", number, len(exhibits))
+        _keep(exhibit, out)
+    html = page.render(
+        title=library.folder.resolve().name,
+        made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        period=_period(subject),
+        glance=glance,
+        sections=[_rendered(section) for section in sections],
+        plotly=_plotly_source(),
+    )
+    new = out / "report.html.new"
+    new.write_text(html, encoding="utf-8")
+    new.replace(out / "report.html")
+    return Written(
+        out / "report.html",
+        sum(isinstance(exhibit, Chart) for exhibit in exhibits),
+        sum(isinstance(exhibit, Table) for exhibit in exhibits),
+        tuple(exhibit.what for exhibit in exhibits if isinstance(exhibit, Gap)),
+    )
+
+
+def _sections(subject: Subject, options: ReportOptions, progress: Progress) -> list[Section]:
+    makers = (listening_section, genre_section, quality_section)
+    sections = []
+    for number, make in enumerate(makers):
+        progress(make.__name__.removesuffix("_section"), number, len(makers))
+        sections.append(make(subject))
+    return sections
+
+
+# -- at a glance ---------------------------------------------------------------------------------------------------
+
+
+def _period(subject: Subject) -> str:
+    log = subject.log
+    if log is None:
+        return "no listens"
+    if log.span is None:
+        return "a log without times"
+    first, last = max(log.span.start, log.span.first), min(log.span.end - 1, log.span.last)
+    if log.period.whole:
+        return f"{day_of(first)} to {day_of(last)}, the whole log"
+    return f"{day_of(log.span.start)} to {day_of(log.span.end - 1)}"
+
+
+def _glance(subject: Subject) -> dict[str, Any]:
+    """Cards of numbers, and sentences that answer what is asked first."""
+    log, tracks = subject.log, subject.tracks
+    heard = tracks.get_column("content_hash").count()
+    cards = [("tracks", f"{len(tracks):,}"), ("with audio", f"{heard:,}")]
+    says: list[str] = []
+    if log is None:
+        says.append("Nobody's listening is known yet, so this page is about the tracks alone.")
+    elif not len(log.tracks):
+        says.append("Nothing was played in this period.")
+    else:
+        plays = log.tracks.get_column("plays")
+        cards = [("listens", f"{log.plays:,.0f}"), ("listeners", f"{len(log.users):,}"), *cards]
+        minutes = float(log.tracks.get_column("minutes").sum())
+        if minutes:
+            cards.append(("hours listened", f"{minutes / 60:,.0f}"))
+        first = log.tracks.head(1).join(subject.names, on="track_row").row(0, named=True)
+        by = f" by {first['artist']}" if first["artist"] else ""
+        says.append(
+            f"“{first['title']}”{by} is played most: {first['plays']:,.0f} listens of {first['users']:,} people."
+        )
+        says.append(
+            f"The top 1 % of tracks get {share_of_top(plays):.0%} of the listens; "
+            f"{(len(plays) / max(1, len(log.track_ids))):.0%} of all tracks were played at all."
+        )
+        if len(subject.genres):
+            table = top_genres(subject, log)
+            names = table.head(3).select("genre", "share").rows()
+            says.append("Most played: " + ", ".join(f"{genre} ({share:.0%})" for genre, share in names) + ".")
+            moved = table.filter(pl.col("share_earlier").is_not_null() & pl.col("share_later").is_not_null())
+            if len(moved) > 1:
+                up, down = (moved.sort("change", descending=order).row(0, named=True) for order in (True, False))
+                says.append(
+                    f"{up['genre']} rises most ({100 * up['change']:+.1f} points of share), "
+                    f"{down['genre']} falls most ({100 * down['change']:+.1f})."
+                )
+    if len(subject.genres):
+        cards.append(("genres", f"{subject.genres.get_column('genre').n_unique():,}"))
+    return {"cards": cards, "says": says}
+
+
+# -- files and the page --------------------------------------------------------------------------------------------
+
+
+def _keep(exhibit: Exhibit, out: Path) -> None:
+    if isinstance(exhibit, Gap):
+        return
+    exhibit.frame.write_parquet(out / "numbers" / f"{exhibit.name}.parquet")
+    if isinstance(exhibit, Chart):
+        draw(exhibit, out / "pictures" / f"{exhibit.name}.png")
+    elif isinstance(exhibit, Gallery):
+        for number, (_, png) in enumerate(exhibit.images):
+            (out / "pictures" / f"{exhibit.name}_{number:02}.png").write_bytes(png)
+
+
+def _rendered(section: Section) -> dict[str, Any]:
+    gaps = [exhibit for exhibit in section.exhibits if isinstance(exhibit, Gap)]
+    shown = [_shown(exhibit) for exhibit in section.exhibits if not isinstance(exhibit, Gap)]
+    return {"name": section.name, "title": section.title, "lead": section.lead, "exhibits": shown, "gaps": gaps}
+
+
+def _shown(exhibit: Chart | Table | Gallery) -> dict[str, Any]:
+    about: dict[str, Any] = {"name": exhibit.name, "title": exhibit.title, "note": exhibit.note}
+    if isinstance(exhibit, Chart):
+        figure = json.dumps(plotly_figure(exhibit), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        # "</script>" in a title must not end the page's script.
+        height = max(340, 90 + 19 * exhibit.frame.get_column(exhibit.y).n_unique()) if exhibit.kind == "across" else 340
+        return about | {
+            "kind": "chart",
+            "figure": figure.replace("<", "\\u003c"),
+            "wide": exhibit.wide,
+            "height": height,
+        }
+    if isinstance(exhibit, Gallery):
+        images = [(caption, base64.b64encode(png).decode()) for caption, png in exhibit.images]
+        return about | {"kind": "gallery", "images": images, "wide": True}
+    columns = [name for name in exhibit.frame.columns if name not in exhibit.hidden and _filled(exhibit.frame[name])]
+    rows = exhibit.frame.select(columns).head(exhibit.rows_shown)
+    numeric = [rows.schema[name].is_numeric() for name in columns]
+    headings = [exhibit.headings.get(name, name.replace("_", " ")) for name in columns]
+    cells = [
+        [_cell(value, name in exhibit.percents) for name, value in zip(columns, row, strict=True)]
+        for row in rows.rows()
+    ]
+    return about | {
+        "kind": "table",
+        "wide": True,
+        "head": list(zip(headings, numeric, strict=True)),
+        "rows": cells,
+        "numeric": numeric,
+        "more": len(exhibit.frame) - len(rows),
+        "all": len(exhibit.frame),
+    }
+
+
+def _filled(column: pl.Series) -> bool:
+    """Whether a column says anything: a log without artists needs no column for them."""
+    return not len(column) or bool((column.is_not_null() & (column.cast(pl.String, strict=False) != "")).any())
+
+
+def _cell(value: Any, percent: bool) -> tuple[str, Any]:
+    """(as shown, by what it sorts)"""
+    if value is None:
+        return "", ""
+    if isinstance(value, bool):
+        return ("yes" if value else "no"), int(value)
+    if isinstance(value, int):
+        return f"{value:,}", value
+    if isinstance(value, float):
+        if percent:
+            return f"{value:.1%}", value
+        return (f"{value:,.0f}" if value == round(value) or abs(value) >= 1000 else f"{value:.3g}"), value
+    text = ", ".join(map(str, value)) if isinstance(value, Sequence) and not isinstance(value, str) else str(value)
+    return text, text.lower()
+
+
+def _page_template() -> Any:
+    try:
+        from jinja2 import Environment
+    except ImportError as error:
+        raise MissingExtra("report", "train") from error
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
+
+
+def _plotly_source() -> str:
+    try:
+        from plotly.offline import get_plotlyjs
+    except ImportError as error:
+        raise MissingExtra("report", "train") from error
+    return str(get_plotlyjs())
