@@ -128,9 +128,8 @@ def test_compare_prints_a_line_for_each_model_and_split(collection, run):
 
 
 def test_the_cnn_leaves_a_learning_curve_and_no_checkpoints(collection, run, tmp_path):
-    status, lines, err = run(
-        "train", collection / "split.csv", "--out", tmp_path / "M", "--model", "cnn", "--epochs", 2
-    )
+    words = ["--model", "cnn", "--epochs", 2]
+    status, _, err = run("train", collection / "split.csv", "--out", tmp_path / "M", *words)
     assert status == 0
     assert (tmp_path / "M" / "learning.png").stat().st_size > 1000
     assert "epoch 2: loss" in err
@@ -226,3 +225,15 @@ def test_real_clips(shared, tmp_path_factory):
 def test_a_patch_is_heard_alike_by_training_and_use(collection):
     patches = hear(collection / "noise" / "0.flac", "log-mel")
     assert patches.shape[1:] == (115, 96)
+
+
+def test_several_labels_and_sub_genres(collection, run, tmp_path):
+    both = {"noise": "loud|Noise > white", "chords": "Tonal > chords", "clicks": "loud|Noise > clicks"}
+    rows = [(f"{genre}/{n}.flac", both[genre], f"{genre} artist {n // 2}") for genre in GENRES for n in range(6)]
+    write_labels(collection / "several.csv", rows)
+    status, lines, _ = run("train", collection / "several.csv", "--out", tmp_path / "M", "--folds", 3)
+    assert (status, lines[0]["accuracy"]) == (0, 1)
+    model = GenreModel.load(tmp_path / "M")
+    assert model.card.multi_label
+    found = dict(answer(model, collection / "noise" / "1.flac").genres)
+    assert min(found["loud"], found["Noise"]) > 0.5 > found["Tonal"]
