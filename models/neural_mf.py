@@ -224,9 +224,12 @@ class NeuralMF(DotRecommender):
             users, tracks = tensor_int(self._events[0][rows]), tensor_int(self._events[1][rows])
             if self.options.objective == "ratings":
                 yield users, tracks, tensor(self._events[2][rows])
+            elif self.options.objective == "bpr":
+                yield users, tracks, tensor_int(rng.choice(self._warm, len(rows)))
             else:
-                others = len(rows) if self.options.objective == "bpr" else self.options.negatives
-                yield users, tracks, tensor_int(rng.choice(self._warm, others))
+                others = self.options.negatives
+                few = len(self._warm) <= others
+                yield users, tracks, tensor_int(self._warm if few else rng.choice(self._warm, others))
 
     def _loss(self, module: Any, batch: tuple[Tensor, ...]) -> Tensor:
         users, tracks, third = batch

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 VALIDATION_USERS = 2000
+LEAST_STEPS = 200
 _K = 20
 
 
@@ -147,6 +148,7 @@ class NeuralRecommender(ABC):
             Schedule(
                 epochs=epochs,
                 patience=options.patience,
+                least_steps=LEAST_STEPS,
                 learning_rate=options.learning_rate,
                 weight_decay=options.weight_decay,
             ),

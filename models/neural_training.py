@@ -33,6 +33,8 @@ class Epoch:
     saved: bool
     """whether it is the best so far; of equals the later, which has learned longer"""
     seconds: float
+    steps: int
+    """batches learned from since the beginning"""
 
 
 Curve = tuple[Epoch, ...]
@@ -48,6 +50,8 @@ class Schedule:
     patience: int
     """epochs without a better validation loss after which it stops"""
     learning_rate: float
+    least_steps: int = 0
+    """batches before which no epoch can be the best: where a few users judge, an early one is good by luck"""
     weight_decay: float = 0.0
     """added to the gradient, as in ridge regression"""
 
@@ -101,7 +105,7 @@ def train(
             started = time.perf_counter()
             rng = np.random.default_rng([seed, number])
             torch.manual_seed(int(rng.integers(1 << 31)))
-            train_loss = _epoch(module, loss, batches(rng), optimiser)
+            train_loss, steps = _epoch(module, loss, batches(rng), optimiser)
             module.eval()
             held = None
             if validate is not None:
@@ -112,10 +116,12 @@ def train(
                     f"epoch {number + 1}: the loss is {train_loss}; a smaller learning rate than "
                     f"{schedule.learning_rate:g} may help"
                 )
-            saved = held is None or all(past.validation_loss is None or held <= past.validation_loss for past in curve)
+            steps += curve[-1].steps if curve else 0
+            rivals = [past.validation_loss for past in curve if past.steps >= schedule.least_steps]
+            saved = held is None or all(rival is None or held <= rival for rival in rivals)
             if saved:
                 best = {name: value.detach().clone() for name, value in module.state_dict().items()}
-            point = Epoch(number + 1, train_loss, held, saved, time.perf_counter() - started)
+            point = Epoch(number + 1, train_loss, held, saved, time.perf_counter() - started, steps)
             curve.append(point)
             kept.keep(curve, best)
             if watch is not None:
@@ -136,8 +142,8 @@ def _epoch(
     loss: Callable[[Any], torch.Tensor],
     batches: Iterator[Any],
     optimiser: torch.optim.Optimizer,
-) -> float:
-    """The mean loss over the batches."""
+) -> tuple[float, int]:
+    """(the mean loss over the batches, how many they were)"""
     module.train()
     total, count = 0.0, 0
     for batch in batches:
@@ -149,7 +155,7 @@ def _epoch(
         count += 1
     if not count:
         raise DataError("training: no batch to learn from")
-    return total / count
+    return total / count, count
 
 
 def _epochs_since_best(curve: list[Epoch]) -> int:

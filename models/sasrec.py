@@ -225,13 +225,17 @@ class SASRec(NeuralRecommender):
         longest = np.maximum(counts[users] - (length + 1), 0)
         starts = self.ends[users] + (rng.random(len(users)) * (longest + 1)).astype(np.int64)
         size = self.options.batch or int(np.clip(len(users) // 20, 16, 128))
+        others = self.options.negatives
         for low in range(0, len(users), size):
             begin, end = starts[low : low + size], self.ends[users[low : low + size] + 1]
             slots = begin[:, None] + np.arange(length + 1)
             there = slots < end[:, None]
             tracks = np.where(there, self.sequence[np.minimum(slots, len(self.sequence) - 1)], -1)
             tracks = tracks[:, there.any(axis=0)]
-            yield tensor_int(tracks), tensor_int(rng.choice(self._warm, self.options.negatives))
+            yield (
+                tensor_int(tracks),
+                tensor_int(self._warm if len(self._warm) <= others else rng.choice(self._warm, others)),
+            )
 
     def _loss(self, module: Any, batch: tuple[Tensor, Tensor]) -> Tensor:
         tracks, others = batch
