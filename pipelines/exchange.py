@@ -37,7 +37,7 @@ def import_vectors(library: Library, path: Path, name: str) -> tuple[int, int]:
     else:
         raise DataError(f"{path}: needs one list column or numeric columns beside track_id, has {_kinds(frame)}")
     try:
-        library.add_vectors(name, track_ids.to_list(), vectors)
+        library.add_vectors(name, track_ids.to_list(), vectors, features=not lists)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
     return vectors.shape

@@ -177,8 +177,14 @@ class Library:
         with self.transaction() as db:
             db.executemany(sql, rows)
 
-    def add_vectors(self, name: str, track_ids: Sequence[str], vectors: NDArray[np.float32]) -> None:
-        """Precomputed sound vectors [T, D] under a name; tracks that are not known yet are added."""
+    def add_vectors(
+        self, name: str, track_ids: Sequence[str], vectors: NDArray[np.float32], *, features: bool = False
+    ) -> None:
+        """Precomputed sound vectors [T, D] under a name; tracks that are not known yet are added.
+
+        `features`: the columns have units of their own (BPM, decibels), so they are standardised before they are
+        compared. The constants are taken when they are first read and then stay, so that later tracks move no score.
+        """
         vectors = np.ascontiguousarray(vectors, np.float32)
         if vectors.ndim != 2 or len(vectors) != len(track_ids):
             raise DataError(f"vectors {name}: {vectors.shape} for {len(track_ids)} tracks")
@@ -264,11 +270,33 @@ class Library:
     def _sound(self, name: str | None) -> NDArray[np.float32]:
         if name == "encoder":
             return self._blobs("SELECT embedding FROM tracks LEFT JOIN heard USING (content_hash) ORDER BY track_row")
-        return self._blobs(
+        vectors = self._blobs(
             "SELECT vector FROM tracks LEFT JOIN vectors ON vectors.track_row = tracks.track_row AND name = ? "
             "ORDER BY tracks.track_row",
             (name,),
         )
+        there = np.any(vectors != 0, axis=1)
+        if name is None or not there.any():
+            return vectors
+        scaled = np.zeros_like(vectors)
+        scaled[there] = self.scaled(name, vectors[there])
+        return scaled
+
+    def scaled(self, name: str, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Imported vectors [n, D] as they are compared: features standardised, others as they are."""
+        stored = self.about(f"scale:{name}")
+        if stored is None:
+            return vectors
+        if not stored:
+            blobs = self.query("SELECT vector FROM vectors WHERE name = ?", (name,))
+            table = np.frombuffer(b"".join(blob for (blob,) in blobs), np.float32).reshape(len(blobs), -1)
+            deviations = table.std(axis=0, dtype=np.float64)
+            scale = [table.mean(axis=0, dtype=np.float64).tolist(), np.where(deviations > 0, deviations, 1).tolist()]
+            stored = json.dumps(scale)
+            with self.transaction() as db:
+                db.execute("UPDATE about SET value = ? WHERE key = ?", (stored, f"scale:{name}"))
+        means, deviations = np.array(json.loads(stored))
+        return np.asarray((vectors - means) / deviations, np.float32)
 
     def _genre_probabilities(self) -> NDArray[np.float32]:
         return self._blobs("SELECT heard.genres FROM tracks LEFT JOIN heard USING (content_hash) ORDER BY track_row")

@@ -80,6 +80,11 @@ class SourceVectors:
     table: pl.LazyFrame
     """track_id, and the vector's components as further columns or as one list column"""
 
+    @property
+    def features(self) -> bool:
+        """Whether the columns have units of their own and need a common scale, as an embedding's have not."""
+        return len(self.table.collect_schema()) > 2
+
     def batches(self, wanted: pl.DataFrame, rows: int = 100_000) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
         """(track ids, [n, D] vectors) of the tracks in `wanted`; rows with a gap in them are left out."""
         columns = [name for name in self.table.collect_schema().names() if name != "track_id"]

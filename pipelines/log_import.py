@@ -173,6 +173,6 @@ def _add_vectors(library: Library, log: SourceLog, wanted: pl.DataFrame) -> int:
         return 0
     count = 0
     for track_ids, vectors in log.vectors.batches(wanted):
-        library.add_vectors(log.vectors.name, track_ids, vectors)
+        library.add_vectors(log.vectors.name, track_ids, vectors, features=log.vectors.features)
         count += len(track_ids)
     return count

@@ -80,7 +80,10 @@ def ask(library: Library, wanted: str, *, sound: str | None = None) -> Query:
     blob = embedding if imported == "encoder" else vector
     if blob is None:
         raise LibraryError(f"{track_id}: has no sound in {library.folder}, so nothing is like it")
-    return Query(np.frombuffer(blob, np.float32), None, track_id, digest, seconds)
+    vector = np.frombuffer(blob, np.float32)
+    if imported != "encoder":
+        vector = library.scaled(imported, vector[None])[0]
+    return Query(vector, None, track_id, digest, seconds)
 
 
 def _sound_name(library: Library, sound: str | None) -> str:

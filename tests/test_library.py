@@ -59,6 +59,17 @@ def test_vectors_that_do_not_fit_are_refused(library: Library, vectors: np.ndarr
     assert library.track_ids() == ["a"]
 
 
+def test_features_are_standardised_with_constants_that_stay(library: Library, rng: np.random.Generator) -> None:
+    raw = rng.normal([120, -7], [30, 2], (50, 2)).astype(np.float32)
+    library.add_vectors("features", [str(n) for n in range(50)], raw, features=True)
+    first = library.catalogue().sound
+    np.testing.assert_allclose(first.mean(axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(first.std(axis=0), 1, atol=1e-5)
+    library.add_vectors("features", ["far"], raw[:1] * 100, features=True)
+    np.testing.assert_array_equal(library.catalogue().sound[:50], first)
+    np.testing.assert_array_equal(library.scaled("features", raw[:1])[0], first[0])
+
+
 def test_a_transaction_is_all_or_nothing(library: Library) -> None:
     with pytest.raises(KeyboardInterrupt), library.transaction() as db:
         db.execute("INSERT INTO tracks (track_id) VALUES ('a')")
