@@ -194,6 +194,8 @@ class Library:
         if there and there[0][0] != vectors.shape[1]:
             raise DataError(f"vectors {name}: {vectors.shape[1]} dimensions, but the library has {there[0][0]}")
         with self.transaction() as db:
+            if features:
+                db.execute("INSERT OR IGNORE INTO about VALUES (?, '')", (f"scale:{name}",))
             db.executemany(
                 "INSERT OR IGNORE INTO tracks (track_id) VALUES (?)", ((track_id,) for track_id in track_ids)
             )
