@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from itertools import product
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -262,9 +263,12 @@ def _artist_terms(
     users = held.als.user_factors[judges.rows]
     counts = _counts(held, judges, held.known)
 
+    @lru_cache(maxsize=1)
+    def cells(shrinkage: float | None, attention: float) -> Matrix:
+        return np.asarray(users @ prior.with_artists(shrinkage, attention).of_tracks(held.known).T)
+
     def measure(shrinkage: float | None, attention: float, affinity: float) -> NDArray[np.float64]:
-        vectors = prior.with_artists(shrinkage, attention).of_tracks(held.known)
-        return judges.gains(users @ vectors.T + np.float32(affinity) * counts, held.known)
+        return judges.gains(cells(shrinkage, attention) + np.float32(affinity) * counts, held.known)
 
     pairs = product(_SHRINKAGES, _AFFINITIES)
     shrinkage, affinity = _best_of(((pair, measure(pair[0], 0.0, pair[1])) for pair in pairs), figures, "known_artist")
