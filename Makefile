@@ -4,7 +4,7 @@ BIN := .venv/bin
 
 .PHONY: demo test check fast
 
-demo: .venv/core
+demo: .venv/train
 	$(BIN)/crossfade demo
 
 test: .venv/dev check fast
@@ -16,12 +16,12 @@ fast: .venv/dev
 check: .venv/dev
 	scripts/check
 
-.venv/core: pyproject.toml
+.venv/train: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -q -e .
+	$(BIN)/python -m pip install -q -e '.[train]'
 	touch $@
 
 .venv/dev: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -q -e '.[all,dev]'
-	touch $@ .venv/core
+	touch $@ .venv/train
