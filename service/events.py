@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from .answers import Result, TrackIds
 from .event_store import EventStore, StoredEvent
 from .metrics import Metrics
-from .parameters import MOST_ANSWERS, Id, K, TrackId, UserId
+from .parameters import MOST_ANSWERS, Id, K, TrackId, UserId, Whole
 from .problems import Problem, documented
 
 Known = Callable[[str], bool]
@@ -38,10 +38,10 @@ class Event(BaseModel):
     track_id: Id
     event_id: Id | None = None
     """made here where it is left out; then nothing guards against repeats"""
-    time: Annotated[int, Field(ge=0, le=_LATEST, description="seconds since 1970")] | None = None
+    time: Annotated[Whole, Field(ge=0, le=_LATEST, description="seconds since 1970")] | None = None
     """now where it is left out"""
     played_ratio: Annotated[float, Field(ge=0, le=1000, description="share of the track")] | None = None
-    liked: Annotated[int, Field(ge=-1, le=1, description="1 liked, -1 disliked, 0 took it back")] | None = None
+    liked: Annotated[Whole, Field(ge=-1, le=1, description="1 liked, -1 disliked, 0 took it back")] | None = None
 
     def stored(self, now: int) -> StoredEvent:
         return StoredEvent(

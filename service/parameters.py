@@ -7,7 +7,7 @@ from typing import Annotated
 from urllib.parse import parse_qsl, urlencode
 
 from fastapi import Query
-from pydantic import StringConstraints
+from pydantic import BeforeValidator, StringConstraints
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -21,6 +21,9 @@ UserId = Annotated[Id, Query(description="a listener, as the listening log knows
 TrackId = Annotated[Id, Query(description="a track_id of the library", examples=["folk/nocturne.mp3"])]
 K = Annotated[int, Query(ge=1, le=MOST_ANSWERS, description="how many", examples=[10])]
 Blend = Annotated[float, Query(ge=0, le=1, description="how much taste (1) counts against sound (0)")]
+
+Whole = Annotated[int, BeforeValidator(lambda value: _whole_number(value))]
+"""in a JSON body, where 2.0 is the integer 2"""
 
 ORIGINAL_PATHS = frozenset(
     {
@@ -49,6 +52,10 @@ class BodyAsQuery:
                 scope["query_string"] = _merged(scope["query_string"], fields)
             receive = _nothing_more(receive)
         await self.app(scope, receive, send)
+
+
+def _whole_number(value: object) -> object:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 async def _whole(receive: Receive) -> bytes:

@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match
 
 from ..audio.errors import AudioError, CrossfadeError, DataError, LibraryError, MissingExtra, UsageError
 
@@ -123,7 +124,20 @@ def from_exception(error: Exception, request_id: str | None = None) -> Response:
 
 
 def _answer(request: Request, error: Exception) -> Response:
+    if isinstance(error, HTTPException) and error.status_code == 405:
+        # The router names the methods of the first route of this path only.
+        error.headers = {"Allow": ", ".join(sorted(_methods(request)))}
     return from_exception(error, request.scope.get("request_id"))
+
+
+def _methods(request: Request) -> set[str]:
+    """All methods that the request's path answers to."""
+    return {
+        method
+        for method in ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
+        for route in request.app.routes
+        if route.matches({**request.scope, "method": method})[0] is Match.FULL
+    }
 
 
 def _detail(error: HTTPException) -> str:

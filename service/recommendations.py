@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from .advice import Advice, Adviser
 from .answers import PersonalTracks, Recommendations, personal
 from .metrics import Metrics
-from .parameters import MOST_ANSWERS, Id, K, UserId
+from .parameters import MOST_ANSWERS, Id, K, UserId, Whole
 from .problems import documented
 
 
@@ -22,7 +22,7 @@ class Session(BaseModel):
     )
 
     track_ids: Annotated[list[Id], Field(min_length=1, max_length=200)]
-    k: Annotated[int, Field(ge=1, le=MOST_ANSWERS)] = 10
+    k: Annotated[Whole, Field(ge=1, le=MOST_ANSWERS)] = 10
 
 
 def recommendation_routes(adviser: Adviser, metrics: Metrics) -> APIRouter:
