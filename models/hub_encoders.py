@@ -60,7 +60,7 @@ class HubEncoder:
         transformers = _transformers()
         import torch
 
-        options = {"trust_remote_code": False, "local_files_only": Path(name).is_dir()}
+        options = {"trust_remote_code": False, "local_files_only": _at_hand(name)}
         extractor = _loaded(name, transformers.AutoFeatureExtractor, options)
         rate = getattr(extractor, "sampling_rate", None)
         if not rate:
@@ -117,7 +117,7 @@ class HubEncoder:
         transformers = _transformers()
         import torch
 
-        options = {"trust_remote_code": False, "local_files_only": Path(self._folder).is_dir()}
+        options = {"trust_remote_code": False, "local_files_only": _at_hand(self._folder)}
         tokenizer = _loaded(self._folder, transformers.AutoTokenizer, options)
         tokens = tokenizer(list(prompts), padding=True, return_tensors="pt")
         with torch.inference_mode():
@@ -179,6 +179,28 @@ def _transformers() -> Any:
     return transformers
 
 
+_UNREACHABLE = "no such folder, and not to be had from the hub (no network, or no such model); give a local folder"
+
+
+def _at_hand(name: str) -> bool:
+    """Whether a model is a folder or in the hub's cache; LibraryError where it is not on the hub either.
+
+    Asked once and briefly: loading would try each of several files for half a minute.
+    """
+    import huggingface_hub
+
+    if Path(name).is_dir():
+        return True
+    try:
+        if isinstance(huggingface_hub.try_to_load_from_cache(name, "config.json"), str):
+            return True
+        huggingface_hub.HfApi().model_info(name, timeout=10)
+    except Exception as error:
+        # Which network library raises differs between versions of the hub's client, and with it the exceptions.
+        raise LibraryError(f"{name}: {_UNREACHABLE}") from error
+    return False
+
+
 def _loaded(name: str, kind: Any, options: dict[str, bool]) -> Any:
     """What `kind.from_pretrained` gives, or one line about why not."""
     try:
@@ -190,7 +212,7 @@ def _loaded(name: str, kind: Any, options: dict[str, bool]) -> Any:
         elif Path(name).is_dir():
             why = f"holds no audio model of transformers ({_first_line(text)})"
         else:
-            why = "no such folder, and not to be had from the hub (no network, or no such model); give a local folder"
+            why = _UNREACHABLE
         raise LibraryError(f"{name}: {why}") from error
 
 
