@@ -181,7 +181,7 @@ def _trace(chart: Chart, name: str, rows: pl.DataFrame, colour: str) -> dict[str
     if chart.kind in ("bar", "across"):
         trace |= {"type": "bar", "marker": {"color": colour}, "orientation": "h" if chart.kind == "across" else "v"}
     elif chart.kind == "points":
-        trace |= {"type": "scattergl" if len(rows) > 2_000 else "scatter", "mode": "markers"}
+        trace |= {"type": "scatter", "mode": "markers"}
         trace["marker"] = {"color": colour, "size": 6, "opacity": 0.75}
     else:
         lone = len(rows) == 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +23,9 @@ from .exploring import Period, Progress, day_of, share_of_top
 from .genre_trends import genre_section, top_genres
 from .library import Library
 from .listening_figures import listening_section, quality_section
+from .model_figures import evaluation_rows, model_section, nearest_k
 from .report_subject import Subject
+from .sound_map import sound_section
 
 _TEMPLATE = Path(__file__).parent / "report.html.jinja"
 
@@ -75,7 +77,7 @@ def write_report(
     with tempfile.TemporaryDirectory(prefix=".report-", dir=out) as scratch:
         subject = Subject.read(library, Path(scratch), period=options.period, top=options.top, progress=progress)
         sections = _sections(subject, options, progress)
-        glance = _glance(subject)
+        glance = _glance(subject, options)
     exhibits = [exhibit for section in sections for exhibit in section.exhibits]
     for number, exhibit in enumerate(exhibits):
         progress("drawing", number, len(exhibits))
@@ -100,11 +102,17 @@ def write_report(
 
 
 def _sections(subject: Subject, options: ReportOptions, progress: Progress) -> list[Section]:
-    makers = (listening_section, genre_section, quality_section)
+    makers: dict[str, Callable[[], Section]] = {
+        "listening": lambda: listening_section(subject),
+        "genres": lambda: genre_section(subject),
+        "sound": lambda: sound_section(subject),
+        "models": lambda: model_section(subject, options.evaluation),
+        "data quality": lambda: quality_section(subject),
+    }
     sections = []
-    for number, make in enumerate(makers):
-        progress(make.__name__.removesuffix("_section"), number, len(makers))
-        sections.append(make(subject))
+    for number, (name, make) in enumerate(makers.items()):
+        progress(name, number, len(makers))
+        sections.append(make())
     return sections
 
 
@@ -123,7 +131,7 @@ def _period(subject: Subject) -> str:
     return f"{day_of(log.span.start)} to {day_of(log.span.end - 1)}"
 
 
-def _glance(subject: Subject) -> dict[str, Any]:
+def _glance(subject: Subject, options: ReportOptions) -> dict[str, Any]:
     """Cards of numbers, and sentences that answer what is asked first."""
     log, tracks = subject.log, subject.tracks
     heard = tracks.get_column("content_hash").count()
@@ -156,12 +164,48 @@ def _glance(subject: Subject) -> dict[str, Any]:
             if len(moved) > 1:
                 up, down = (moved.sort("change", descending=order).row(0, named=True) for order in (True, False))
                 says.append(
-                    f"{up['genre']} rises most ({100 * up['change']:+.1f} points of share), "
+                    f"{_capital(up['genre'])} rises most ({100 * up['change']:+.1f} points of share), "
                     f"{down['genre']} falls most ({100 * down['change']:+.1f})."
                 )
     if len(subject.genres):
         cards.append(("genres", f"{subject.genres.get_column('genre').n_unique():,}"))
-    return {"cards": cards, "says": says}
+    return {"cards": cards, "says": [*says, *_of_sound(subject), *_of_models(subject, options)]}
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _of_sound(subject: Subject) -> list[str]:
+    heard = subject.heard_genres
+    failures = subject.library.query("SELECT count(*) FROM failures")[0][0]
+    says = [f"{failures:,} file{'s' if failures > 1 else ''} could not be read."] if failures else []
+    if subject.has_labels and len(heard):
+        labels = subject.tracks.select("track_row", label=pl.col("genres").list.first().str.to_lowercase())
+        both = heard.join(labels, on="track_row").filter(pl.col("label").is_in(subject.genre_probabilities[1]))
+        if len(both):
+            right = both.filter(pl.col("heard") == pl.col("label")).height / len(both)
+            says.append(f"{right:.0%} of {len(both):,} labelled tracks are heard as what their label says.")
+    return says
+
+
+def _of_models(subject: Subject, options: ReportOptions) -> list[str]:
+    """The best model on warm tracks, and on tracks nobody has played."""
+    rows = evaluation_rows(subject, options.evaluation)
+    if rows is None:
+        return []
+    k = nearest_k(rows, "ndcg", 10)
+    ndcg = rows.filter((pl.col("metric") == "ndcg") & (pl.col("k") == k) & pl.col("value").is_not_null())
+    says = []
+    for name, words in (("warm", "known tracks"), ("cold track, known artist", "new tracks of known artists")):
+        part = ndcg.filter(pl.col("slice") == name).sort("value", descending=True)
+        if len(part):
+            best = part.row(0, named=True)
+            says.append(
+                f"For {words} {best['model']} recommends best: NDCG@{k} {best['value']:.3f} "
+                f"({best['low']:.3f} to {best['high']:.3f})."
+            )
+    return says
 
 
 # -- files and the page --------------------------------------------------------------------------------------------
