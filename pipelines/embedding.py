@@ -15,7 +15,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
+
 from ..audio.errors import AudioError, LibraryError
+from ..models.genre_model import CARD, GenreModel
 from ..models.genres import GENRES
 from .collection import Candidate, candidates, tags_of
 from .hearing import Ear, Heard
@@ -40,6 +43,8 @@ class EmbedOptions:
     """try again what failed before and has not changed"""
     workers: int | None = None
     """None means one per core"""
+    genre_model: Path | None = None
+    """folder of a trained genre model; None means what the library has, at first the built-in vocabulary"""
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,7 @@ def embed(library: Library, places: Sequence[Path], options: EmbedOptions, progr
     """Embeds files and folders into a library. KeyboardInterrupt stops it cleanly, with all that is done committed."""
     started = time.monotonic()
     _claim(library, Ear().encoder.name)
+    model = _genre_model(library, options.genre_model)
     paths = {
         track_id: None if path is None else Path(os.fsdecode(path))
         for track_id, path in library.query("SELECT track_id, path FROM tracks")
@@ -91,7 +97,7 @@ def embed(library: Library, places: Sequence[Path], options: EmbedOptions, progr
             jobs,
             count=max(1, min(options.workers or os.cpu_count() or 1, len(jobs))),
             prepare=_prepare,
-            options=(library.folder, options.every),
+            options=(library.folder, options.every, model),
         )
         for done, (job, outcome) in enumerate(work if jobs else (), start=len(found) - len(jobs) + 1):
             ledger.enter(job, outcome if isinstance(outcome, _Outcome) else _Outcome(reason="crashed the decoder"))
@@ -111,11 +117,35 @@ def _claim(library: Library, encoder: str) -> None:
         raise LibraryError(f"{library.folder}: embedded with {there}, not {encoder}; use another library")
 
 
+def _genre_model(library: Library, wanted: Path | None) -> Path | None:
+    """The model that names this library's genres; a new one makes every file to be heard again."""
+    stored = json.loads(library.about("genre_model") or "{}")
+    if wanted is None:
+        if not stored:
+            return None
+        wanted = Path(stored["path"])
+    model = GenreModel.load(wanted)
+    identity = {"path": str(wanted.absolute()), "hash": content_hash(wanted / CARD)}
+    if identity["hash"] != stored.get("hash"):
+        unknown = np.zeros(len(model.card.classes), np.float32).tobytes()
+        with library.transaction() as db:
+            db.execute("INSERT OR REPLACE INTO about VALUES ('genre_model', ?)", (json.dumps(identity),))
+            db.execute("INSERT OR REPLACE INTO about VALUES ('genres', ?)", (json.dumps(model.card.classes),))
+            db.execute("UPDATE heard SET genres = ?", (unknown,))
+    return wanted
+
+
+_NAMED = "genres != zeroblob(length(genres))"
+"""SQL: the genre probabilities are known; a new genre model makes them unknown until the file is heard again"""
+
+
 def _changed(found: Sequence[Candidate], ledger: _Ledger, *, retry: bool) -> Iterator[_Job]:
     """The files that have to be looked into; failures that are known to remain are entered at once."""
     tracks = {
         row[0]: row[1:]
-        for row in ledger.library.query("SELECT path, size, mtime_ns FROM tracks WHERE content_hash NOTNULL")
+        for row in ledger.library.query(
+            f"SELECT path, size, mtime_ns FROM tracks JOIN heard USING (content_hash) WHERE heard.{_NAMED}"
+        )
     }
     failures = {row[0]: row[1:] for row in ledger.library.query("SELECT path, size, mtime_ns FROM failures")}
     for candidate in found:
@@ -189,7 +219,8 @@ class _Ledger:
             heard = outcome.heard
             description = json.dumps(asdict(heard.description), ensure_ascii=False)
             db.execute(
-                "INSERT OR IGNORE INTO heard VALUES (?, ?, ?, ?, ?)",
+                "INSERT INTO heard VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
+                "genres = excluded.genres, description = excluded.description",
                 (
                     outcome.content_hash,
                     heard.duration_seconds,
@@ -200,7 +231,7 @@ class _Ledger:
             )
         before = db.execute("SELECT track_id, content_hash FROM tracks WHERE path = ?", (path,)).fetchone()
         track_id = before[0] if before else self._moved(db, outcome.content_hash) or job.candidate.track_id
-        if before and before[1] == outcome.content_hash:
+        if before and before[1] == outcome.content_hash and outcome.heard is None:
             self.unchanged += 1
         else:
             self.embedded += 1
@@ -242,10 +273,10 @@ _worker: tuple[sqlite3.Connection, Ear] | None = None
 """what a worker process keeps from job to job"""
 
 
-def _prepare(folder: Path, every: bool) -> None:
+def _prepare(folder: Path, every: bool, model: Path | None) -> None:
     global _worker
     connection = sqlite3.connect(f"{(folder / 'library.db').absolute().as_uri()}?mode=ro", uri=True, timeout=60)
-    _worker = connection, Ear(threads=1, every=every)
+    _worker = connection, Ear(1, every, GenreModel.load(model) if model else None)
 
 
 def _work(job: _Job) -> _Outcome:
@@ -258,7 +289,7 @@ def _work(job: _Job) -> _Outcome:
         if not path.is_file():
             raise AudioError("not a regular file")
         digest = content_hash(path)
-        if connection.execute("SELECT 1 FROM heard WHERE content_hash = ?", (digest,)).fetchone():
+        if connection.execute(f"SELECT 1 FROM heard WHERE content_hash = ? AND {_NAMED}", (digest,)).fetchone():
             return _Outcome(digest)
         return _Outcome(digest, ear.hear(path))
     except AudioError as error:

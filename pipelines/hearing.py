@@ -6,8 +6,9 @@ Shapes: W windows, D dimensions of the embedding, K genres.
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from ..audio.tempo import pulse, tempo_bpm
 from ..audio.texture import Texture, texture
 from ..audio.windows import PLACES, Grid, excerpts
 from ..models.encoder import Floats
+from ..models.genre_model import GenreModel, rolled_up
 from ..models.genres import GENRES, Tagging, moods, name
 from ..models.musicnn import Corpus, MusiCNN
 
@@ -42,13 +44,18 @@ class Heard:
     embedding: Floats
     """[D] mean over the windows"""
     genres: Floats
-    """[K] probabilities of `GENRES`"""
+    """[K] probabilities"""
     description: Description
+    genre_names: tuple[str, ...] = GENRES
+    """[K]"""
+    multi_label: bool = False
+    """whether several genres may be true at once"""
 
     def ranked_genres(self) -> list[dict[str, Any]]:
-        """`{"genre", "probability"}`, best first."""
-        order = np.argsort(-self.genres, kind="stable")
-        return [{"genre": GENRES[k], "probability": round(float(self.genres[k]), 4)} for k in order]
+        """`{"genre", "probability"}`, best first; of a model with sub-genres, their parents too."""
+        named = rolled_up(dict(zip(self.genre_names, self.genres.tolist(), strict=True)), self.multi_label)
+        order = sorted(named.items(), key=lambda pair: -pair[1])
+        return [{"genre": genre, "probability": round(probability, 4)} for genre, probability in order]
 
     def record(self) -> dict[str, Any]:
         """The fields that `crossfade classify` prints after the path."""
@@ -61,10 +68,14 @@ class Heard:
 
 @dataclass(frozen=True)
 class Ear:
-    """Hears files with the default encoder. `threads`: cores for one file, None for all; `every`: hear all windows."""
+    """Hears files with the default encoder."""
 
     threads: int | None = None
+    """cores for one file; None for all"""
     every: bool = False
+    """hear all windows"""
+    model: GenreModel | None = None
+    """what names the genres; None is the vocabulary of `models.genres`"""
 
     @cached_property
     def encoder(self) -> MusiCNN:
@@ -109,8 +120,29 @@ class Ear:
             key_name(pitches),
             None if loudness is None else round(loudness, 1),
         )
-        embedding = np.concatenate(embeddings).mean(axis=0)
-        return Heard(duration_seconds, embedding, naming.probabilities, description)
+        windows = np.concatenate(embeddings)
+        heard = Heard(duration_seconds, windows.mean(axis=0), naming.probabilities, description)
+        if self.model is None:
+            return heard
+        return self._renamed(self.model, heard, path, np.hstack([windows, np.concatenate(logits)]))
+
+    def _renamed(self, model: GenreModel, heard: Heard, path: str | os.PathLike[str], windows: Floats) -> Heard:
+        """With the genres of a trained model, which may want to hear the file in its own way."""
+        from .genre_sources import hear
+
+        features = {
+            source: [windows if source == self.encoder.name else hear(Path(path), source)] for source in model.sources
+        }
+        probabilities = model.predict(features)[0]
+        # A non-music check is no part of a trained model; abstaining below its threshold is.
+        description = replace(heard.description, confident=model.confident(probabilities))
+        return replace(
+            heard,
+            genres=probabilities.astype(np.float32),
+            description=description,
+            genre_names=model.card.classes,
+            multi_label=model.card.multi_label,
+        )
 
 
 def _thinned(windows: Floats) -> Floats:

@@ -14,6 +14,7 @@ def add_commands(add_command: AddCommand) -> None:
     classify = add_command("classify", "genre probabilities, moods, tempo, key and loudness of audio files")
     classify.add_argument("files", nargs="+", type=Path, metavar="FILE")
     classify.add_argument("--windows", choices=("default", "all"), default="default", help=_WINDOWS)
+    classify.add_argument("--model", type=Path, metavar="M", help="a genre model of yours (crossfade genres train)")
     classify.set_defaults(run=_classify)
 
     embed = add_command("embed", "hear files or folders once and keep what was heard; resumable")
@@ -23,6 +24,7 @@ def add_commands(add_command: AddCommand) -> None:
     embed.add_argument("--id-from", type=_id_field, metavar="tag:NAME", help="take the track_id from this tag")
     embed.add_argument("--windows", choices=("default", "all"), default="default", help=_WINDOWS)
     embed.add_argument("--workers", type=positive, metavar="N", help="processes; one per core by default")
+    embed.add_argument("--genre-model", type=Path, metavar="M", help="name genres by a model of yours")
     embed.add_argument("--retry", action="store_true", help="try again what failed before")
     embed.add_argument("--strict", action="store_true", help="exit with 1 where a file failed")
     embed.set_defaults(run=_embed)
@@ -70,10 +72,12 @@ def _id_field(value: str) -> str:
 def _classify(arguments: argparse.Namespace, console: Console) -> int:
     from ..audio.decoding import quiet_decoders
     from ..audio.errors import AudioError
+    from ..models.genre_model import GenreModel
     from .collection import text
     from .hearing import Ear
 
-    ear = Ear(every=arguments.windows == "all")
+    model = GenreModel.load(arguments.model) if arguments.model else None
+    ear = Ear(every=arguments.windows == "all", model=model)
     failed = False
     for file in arguments.files:
         try:
@@ -97,6 +101,7 @@ def _embed(arguments: argparse.Namespace, console: Console) -> int:
         every=arguments.windows == "all",
         retry=arguments.retry,
         workers=arguments.workers,
+        genre_model=arguments.genre_model,
     )
     with Library.open(arguments.library, create=True) as library, console.progress() as bar:
         task = bar.add_task("hearing", total=None)

@@ -16,6 +16,9 @@ import soundfile
 from sounds import music_like
 
 from crossfade.audio.errors import DataError, LibraryError
+from crossfade.models.classical import fit_ridge
+from crossfade.models.genre_model import Card, GenreModel, HeadClassifier, Part, Recipe
+from crossfade.models.heads import Normalisation, fit_head
 from crossfade.pipelines.embedding import EmbedOptions, EmbedSummary, embed
 from crossfade.pipelines.library import Library
 from crossfade.pipelines.workers import WorkerDied, in_workers
@@ -172,6 +175,32 @@ def test_a_library_of_another_encoder_is_refused(music: Path, lib: Path) -> None
         db.execute("INSERT INTO about VALUES ('encoder', 'clap')")
     with pytest.raises(LibraryError, match="embedded with clap, not musicnn-msd"):
         run(lib, music)
+
+
+@pytest.fixture
+def genre_model(tmp_path: Path, rng: np.random.Generator) -> Path:
+    """Two genres of its own, told from the default encoder's windows."""
+    windows = [rng.normal(size=(3, 250)).astype(np.float32) for _ in range(20)]
+    recipe = Recipe((Part("musicnn-msd", 0, 200),), "mean")
+    targets = np.eye(2, dtype=bool)[np.arange(20) % 2]
+    head = fit_head(recipe.vectors({"musicnn-msd": windows}), targets, Normalisation.STANDARD, fit_ridge)
+    GenreModel(Card("probe", "encoder", ("loud", "quiet")), HeadClassifier(recipe, head)).save(tmp_path / "M")
+    return tmp_path / "M"
+
+
+def test_a_genre_model_names_the_whole_library_and_stays(music: Path, lib: Path, genre_model: Path) -> None:
+    run(lib, music)
+    with Library.open(lib) as opened:
+        before = opened.catalogue()
+    assert counts(run(lib, music, genre_model=genre_model)) == (3, 0, 0)
+    song(music / "new.wav", 7)
+    assert counts(run(lib, music)) == (1, 3, 0)
+    with Library.open(lib) as opened:
+        after = opened.catalogue()
+        assert opened.about("genres") == '["loud", "quiet"]'
+    assert after.genre_probabilities.shape == (4, 2)
+    np.testing.assert_allclose(after.genre_probabilities.sum(axis=1), 1, atol=1e-5)
+    np.testing.assert_array_equal(after.sound[:3], before.sound)
 
 
 def _square_or_die(number: int) -> int:
