@@ -135,7 +135,7 @@ def _genre_model(library: Library, wanted: Path | None) -> Path | None:
     return wanted
 
 
-_NAMED = "genres != zeroblob(length(genres))"
+_NAMED = "heard.genres != zeroblob(length(heard.genres))"
 """SQL: the genre probabilities are known; a new genre model makes them unknown until the file is heard again"""
 
 
@@ -144,7 +144,7 @@ def _changed(found: Sequence[Candidate], ledger: _Ledger, *, retry: bool) -> Ite
     tracks = {
         row[0]: row[1:]
         for row in ledger.library.query(
-            f"SELECT path, size, mtime_ns FROM tracks JOIN heard USING (content_hash) WHERE heard.{_NAMED}"
+            f"SELECT path, size, mtime_ns FROM tracks JOIN heard USING (content_hash) WHERE {_NAMED}"
         )
     }
     failures = {row[0]: row[1:] for row in ledger.library.query("SELECT path, size, mtime_ns FROM failures")}
