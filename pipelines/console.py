@@ -32,6 +32,11 @@ class Console:
         else:
             self._rows.append(fields)
 
+    def write(self, text: str) -> None:
+        """Text as it is on stdout, for what is neither records nor messages."""
+        self._out.write(text)
+        self._out.flush()
+
     def message(self, text: str) -> None:
         """One line for a person, on stderr."""
         self._err.write(text.encode("utf-8", "backslashreplace").decode() + "\n")

@@ -12,10 +12,14 @@ from numpy.typing import NDArray
 
 from ..audio.errors import UsageError
 from ..models.catalogue import Catalogue
-from ..models.recommender import Ids, Scores
+from ..models.chain import relist
+from ..models.recommender import Answers, Ids, Scores
+from ..models.reranking import RerankingOptions
 from .trained import Trained
 
 USERS_PER_BATCH = 4096
+RERANKED = 300
+"""tracks that re-ranking chooses from"""
 SCHEMA = pl.Schema({"user_id": pl.String(), "track_id": pl.String(), "score": pl.Float32(), "because": pl.String()})
 
 
@@ -32,10 +36,17 @@ class LikedSound:
     """[G] probabilities, or none"""
 
 
-def recommend(trained: Trained, user_ids: Sequence[str], k: int, *, allow_seen: bool = False) -> Iterator[pl.DataFrame]:
+def recommend(
+    trained: Trained,
+    user_ids: Sequence[str],
+    k: int,
+    *,
+    allow_seen: bool = False,
+    reranking: RerankingOptions | None = None,
+) -> Iterator[pl.DataFrame]:
     """Frames of SCHEMA, k rows a user in the order given, best first; a stranger gets what is popular (of late).
 
-    `because` is null where nothing the user listened to speaks for the track.
+    By the ranker where the version has one. `because` is null where nothing the user listened to speaks for the track.
     """
     if k < 1:
         raise UsageError(f"k: {k}; it has to be at least 1")
@@ -44,11 +55,24 @@ def recommend(trained: Trained, user_ids: Sequence[str], k: int, *, allow_seen: 
     for start in range(0, len(user_ids), USERS_PER_BATCH):
         names = user_ids[start : start + USERS_PER_BATCH]
         rows = np.array([trained.user_rows.get(name, -1) for name in names], np.int32)
-        ids, scores = hybrid.recommend(rows, k, allow_seen=allow_seen, candidates=trained.there)
+        ids, scores = personal(trained, rows, k, allow_seen=allow_seen, reranking=reranking)
         reasons = np.full(ids.shape, -1, np.int32)
         if (rows >= 0).any():
             reasons[rows >= 0] = hybrid.because(rows[rows >= 0], ids[rows >= 0])
         yield _frame(names, ids, scores, reasons, trained.track_ids)
+
+
+def personal(
+    trained: Trained, rows: Ids, k: int, *, allow_seen: bool = False, reranking: RerankingOptions | None = None
+) -> Answers:
+    """The k tracks for each row of users (-1 for a stranger), ranked, and re-ranked where that is asked for."""
+    model = trained.ranking or trained.hybrid
+    reranking = reranking or trained.reranking
+    if not reranking.changes:
+        return model.recommend(rows, k, allow_seen=allow_seen, candidates=trained.there)
+    longer = min(max(k, RERANKED), len(trained.track_ids))
+    answers = model.recommend(rows, longer, allow_seen=allow_seen, candidates=trained.there)
+    return relist(trained.hybrid, answers, k, reranking)
 
 
 def recommend_liked(

@@ -1,7 +1,8 @@
 """A trained version of a library, loaded once: who is who, the hybrid, and the index of all tracks there are now.
 
-A version's folder holds `als`, `hybrid` and `index` (see `models.storage`), `tracks.parquet` and `users.parquet` (the
-external ids of the models' rows), and `training.json` (what it was trained on, and what was measured).
+A version's folder holds `als`, `hybrid` and `index` (see `models.storage`), perhaps `ranking` and `ranker`,
+`tracks.parquet` and `users.parquet` (the external ids of the models' rows), and `training.json` (what it was trained
+on, and what was measured).
 
 Tracks that came after the training are appended as cold ones; tracks that were removed are never answers.
 """
@@ -10,7 +11,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from copy import copy
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,11 +21,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ..audio.errors import LibraryError, UsageError
+from ..audio.errors import LibraryError, MissingExtra, UsageError
 from ..models.catalogue import Catalogue
+from ..models.chain import Chain
 from ..models.hybrid import Hybrid
 from ..models.hybrid_index import HybridIndex
 from ..models.recommender import Ids
+from ..models.reranking import RerankingOptions
 from .library import Library
 
 FORMAT = 1
@@ -60,6 +64,8 @@ class Trained:
         self.there: NDArray[np.bool_] = np.ones(len(self.track_ids), bool)
         """[T] whether the library still has the track"""
         self._row_of_track = {track_id: row for row, track_id in enumerate(self.track_ids)}
+        self._version: Path | None = None
+        self._chain: Chain | None = None
 
     @classmethod
     def load(cls, library: Library, version: Path | None = None) -> Trained:
@@ -85,6 +91,7 @@ class Trained:
             raise LibraryError(f"{library.folder}: trained on the vectors {sound}, which are gone; train again")
         hybrid, index = Hybrid.load(version), HybridIndex.load(version)
         trained = cls(hybrid, index, tracks["track_id"].to_list(), users["user_id"].to_list(), about)
+        trained._version = version
         trained.follow(library)
         return trained
 
@@ -96,6 +103,33 @@ class Trained:
         )
         pl.DataFrame({"user_id": self.user_ids}, schema={"user_id": pl.String}).write_parquet(version / "users.parquet")
         (version / "training.json").write_text(json.dumps(self.about, indent=1) + "\n")
+
+    @property
+    def ranking(self) -> Chain | None:
+        """The ranker and its sources over all tracks there are now, loaded when first asked for.
+
+        None where the version has none, or where CatBoost is not installed.
+        """
+        if self._chain is None and self._version is not None and (self._version / "ranking.json").exists():
+            try:
+                self._chain = Chain.load(self._version, self.hybrid)
+            except MissingExtra:
+                return None
+        if self._chain is not None:
+            self._chain = self._chain.following(self.hybrid)
+        return self._chain
+
+    @property
+    def reranking(self) -> RerankingOptions:
+        """How lists are made unless it is asked for otherwise."""
+        return RerankingOptions(**self.about.get("reranking", {}))
+
+    def with_ranking(self, chain: Chain | None, reranking: RerankingOptions) -> Trained:
+        """The same with this ranker, or none."""
+        other = copy(self)
+        other._version, other._chain = None, chain
+        other.about = self.about | {"reranking": asdict(reranking)}
+        return other
 
     @cached_property
     def user_rows(self) -> dict[str, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .command_line import AddCommand
 from .console import Console
@@ -12,17 +12,24 @@ from .console import Console
 if TYPE_CHECKING:
     from .recommending import LikedSound
     from .trained import Trained
+    from .training import TrainingOptions
 
 
 def add_commands(add_command: AddCommand) -> None:
-    train = add_command("train", "learn from a library's listens and sounds: ALS, content prior, hybrid index")
-    _library(train)
+    train = add_command("train", "learn from a library's listens and sounds: ALS, content prior, hybrid index, ranker")
+    train.add_argument("--library", type=Path, metavar="L", help="library folder")
     train.add_argument("--sound", metavar="NAME", help="train on these imported vectors")
-    train.add_argument("--users-sample", type=float, default=1.0, metavar="SHARE", help="share of whole users (1)")
-    train.add_argument("--min-track-listens", type=int, default=1, metavar="N", help="drop tracks with fewer (1)")
-    train.add_argument("--core", type=int, default=1, metavar="K", help="keep only the k-core (1)")
+    train.add_argument("--users-sample", type=float, metavar="SHARE", help="share of whole users (1)")
+    train.add_argument("--min-track-listens", type=int, metavar="N", help="drop tracks with fewer (1)")
+    train.add_argument("--core", type=int, metavar="K", help="keep only the k-core (1)")
     train.add_argument("--half-life", type=float, metavar="DAYS", help="after how long a listen counts half (never)")
-    train.add_argument("--seed", type=int, default=0, help="of all that is random (0)")
+    train.add_argument("--seed", type=int, help="of all that is random (0)")
+    train.add_argument("--from", dest="since", metavar="DAY", help="top_popular counts from this day on (all)")
+    train.add_argument("--to", dest="until", metavar="DAY", help="… and before this one (all)")
+    train.add_argument("--top", type=int, metavar="N", help="tracks in top_popular (100)")
+    train.add_argument("--force", action="store_true", help="run stages again that have not changed")
+    train.add_argument("--config", type=Path, metavar="FILE.toml", help="options; the command line wins over it")
+    train.add_argument("--show-config", action="store_true", help="print all options as TOML, and do nothing")
     train.set_defaults(run=_train)
 
     recommend = add_command("recommend", "tracks for users; for a user nobody knows, what is popular")
@@ -38,6 +45,9 @@ def add_commands(add_command: AddCommand) -> None:
         metavar="FILE_OR_TRACK_ID",
         help="for a stranger who likes these audio files or tracks",
     )
+    recommend.add_argument("--diversity", type=float, metavar="0…1", help="what sounding alike costs (0)")
+    recommend.add_argument("--per-artist", type=int, metavar="N", help="tracks of one artist at most (any)")
+    recommend.add_argument("--discovery", type=float, metavar="0…1", help="share of tracks nobody has played yet (0)")
     recommend.set_defaults(run=_recommend)
 
     explain = add_command("explain", "why a track stands where it does: listeners, crossfade, neighbours")
@@ -52,7 +62,7 @@ def _library(command: argparse.ArgumentParser) -> None:
 
 
 def _train(arguments: argparse.Namespace, console: Console) -> None:
-    from ..audio.errors import MissingExtra
+    from ..audio.errors import MissingExtra, UsageError
 
     try:
         import implicit  # noqa: F401
@@ -60,24 +70,47 @@ def _train(arguments: argparse.Namespace, console: Console) -> None:
         import threadpoolctl  # noqa: F401
     except ModuleNotFoundError:
         raise MissingExtra("train", "train") from None
-    from ..models.confidence import ConfidenceOptions
-    from .cleaning import CleaningOptions
+    from .configuration import show_configuration
     from .library import Library
-    from .training import TrainingOptions, train
+    from .training import train
 
-    cleaning = CleaningOptions(
-        users_sample=arguments.users_sample,
-        seed=arguments.seed,
-        min_track_listens=arguments.min_track_listens,
-        core=arguments.core,
-        confidence=ConfidenceOptions(half_life_days=arguments.half_life),
-    )
+    options = _training_options(arguments)
+    if arguments.show_config:
+        console.write(show_configuration(options))
+        return
+    if arguments.library is None:
+        raise UsageError("train: say which library, by --library L")
     with Library.open(arguments.library) as library:
-        summary = train(library, TrainingOptions(sound=arguments.sound, cleaning=cleaning, seed=arguments.seed))
+        summary = train(library, options, force=arguments.force, tell=console.message)
     console.record(**summary.record())
 
 
+def _training_options(arguments: argparse.Namespace) -> TrainingOptions:
+    """Defaults, what the file says, what the command line says: the later wins."""
+    from dataclasses import replace
+
+    from .configuration import read_configuration
+    from .training import TrainingOptions
+
+    options = TrainingOptions()
+    if arguments.config is not None:
+        options = read_configuration(arguments.config, options)
+
+    def said(**names: str) -> dict[str, Any]:
+        return {name: getattr(arguments, of) for name, of in names.items() if getattr(arguments, of) is not None}
+
+    cleaning = replace(
+        options.cleaning,
+        **said(users_sample="users_sample", min_track_listens="min_track_listens", core="core", seed="seed"),
+        confidence=replace(options.cleaning.confidence, **said(half_life_days="half_life")),
+    )
+    artefacts = replace(options.artefacts, **said(since="since", until="until", top="top"))
+    return replace(options, cleaning=cleaning, artefacts=artefacts, **said(sound="sound", seed="seed"))
+
+
 def _recommend(arguments: argparse.Namespace, console: Console) -> None:
+    from dataclasses import replace
+
     from ..audio.errors import UsageError
     from .library import Library
     from .recommending import recommend, recommend_liked, users_in, write_parquet
@@ -94,7 +127,9 @@ def _recommend(arguments: argparse.Namespace, console: Console) -> None:
             liked = [_liked(trained, wanted) for wanted in arguments.like]
             frames = iter([recommend_liked(trained, liked, arguments.k, allow_seen=arguments.allow_seen)])
         else:
-            frames = recommend(trained, users, arguments.k, allow_seen=arguments.allow_seen)
+            said = {name: getattr(arguments, name) for name in ("diversity", "per_artist", "discovery")}
+            reranking = replace(trained.reranking, **{name: value for name, value in said.items() if value is not None})
+            frames = recommend(trained, users, arguments.k, allow_seen=arguments.allow_seen, reranking=reranking)
         if arguments.out:
             console.record(users=len(users) or 1, rows=write_parquet(frames, arguments.out))
             return

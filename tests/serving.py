@@ -83,7 +83,7 @@ def listen(folder: Path, *, seed: int = 0) -> None:
 def trained(folder: Path) -> str:
     """Trains a version; gives its name."""
     with Library.open(folder) as library:
-        return train(library).version
+        return train(library, force=True).version
 
 
 def library(folder: Path) -> Path:

@@ -1,0 +1,177 @@
+"""Ranker: gradient-boosted trees (CatBoost) that order a user's candidates by what they are worth to that user.
+
+Trained on candidates of a history, with what the users turned to in the label period after it as labels. Saved in
+CatBoost's own format, `ranker.cbm`, with the features' names beside it; never pickled.
+
+Shapes: N pairs of a user and a candidate, F features.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..audio.errors import DataError, LibraryError, MissingExtra
+from .ranking_features import FeatureTable
+
+FORMAT_VERSION = 1
+GENRE = "genre_name"
+OBJECTIVES = {"classifier": "Logloss", "yetirank": "YetiRank"}
+LEAK_AUC = 0.99
+"""A feature that alone parts the labels better than this was computed from them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankerOptions:
+    objective: str = "classifier"
+    """classifier (Logloss) or yetirank"""
+    iterations: int | None = None
+    """trees; None takes 60 and one more for every 40 listens to learn from, up to 300"""
+    depth: int = 6
+    learning_rate: float = 0.08
+    negatives: int = 60
+    """candidates of each user that were not turned to, drawn evenly; the rest teach the same again"""
+    users: int = 6000
+    """to learn from, at most"""
+    least_positives: int = 100
+    """below, there is too little to learn from"""
+    threads: int = 0
+    """0 uses every core; the answer does not depend on it"""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.objective not in OBJECTIVES:
+            raise DataError(f"objective: {self.objective}; there are {', '.join(OBJECTIVES)}")
+
+
+class Ranker:
+    """Scores pairs; within a user, higher is better."""
+
+    name = "ranker"
+
+    def __init__(self, options: RankerOptions | None = None) -> None:
+        self.options = options or RankerOptions()
+
+    def fit(self, table: FeatureTable, labels: NDArray[np.bool_], groups: NDArray[np.intp]) -> Self:
+        """`labels` [N] whether the user turned to it, `groups` [N] users in ascending order."""
+        if not labels.any() or labels.all():
+            raise DataError("ranker: the label period has no listens among the candidates; there is nothing to learn")
+        forbid_telltales(table, labels)
+        options = self.options
+        self.names = table.names
+        pool = _pool(table, labels, groups)
+        model = _catboost().CatBoost(
+            {
+                "loss_function": OBJECTIVES[options.objective],
+                "iterations": options.iterations or min(300, 60 + int(labels.sum()) // 40),
+                "depth": options.depth,
+                "learning_rate": options.learning_rate,
+                "random_seed": options.seed,
+                "thread_count": options.threads or -1,
+                "allow_writing_files": False,
+                "logging_level": "Silent",
+                # One-hot beyond this many genres turns into target statistics, which are slow to apply one user a time.
+                "one_hot_max_size": 64,
+            }
+        )
+        model.fit(pool)
+        self._model = model
+        self._importance = model.get_feature_importance(pool, type="PredictionValuesChange")
+        return self
+
+    def scores(self, table: FeatureTable) -> NDArray[np.float32]:
+        """[N] the logit of turning to it (classifier) or a rank score (yetirank)."""
+        if table.names != self.names:
+            raise DataError(
+                f"ranker: trained on other features; missing {sorted(set(self.names) - set(table.names))}, "
+                f"new {sorted(set(table.names) - set(self.names))}; train again"
+            )
+        if not len(table):
+            return np.zeros(0, np.float32)
+        threads = 1 if len(table) < 5000 else -1
+        raw = self._model.predict(_pool(table), prediction_type="RawFormulaVal", thread_count=threads)
+        return np.asarray(raw, np.float32)
+
+    @property
+    def importance(self) -> dict[str, float]:
+        """feature -> its share of all changes of the score, in percent, the largest first."""
+        named = zip((*self.names, GENRE), map(float, self._importance), strict=True)
+        return dict(sorted(named, key=lambda pair: -pair[1]))
+
+    def save(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        new = folder / "ranker.cbm.new"
+        self._model.save_model(str(new))
+        new.replace(folder / "ranker.cbm")
+        header = {
+            "format_version": FORMAT_VERSION,
+            "model": self.name,
+            "options": asdict(self.options),
+            "features": list(self.names),
+            "importance": [float(value) for value in self._importance],
+        }
+        (folder / "ranker.json").write_text(json.dumps(header, indent=1) + "\n")
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        file = folder / "ranker.json"
+        try:
+            header = json.loads(file.read_text())
+            if header["format_version"] != FORMAT_VERSION:
+                raise LibraryError(
+                    f"{file}: format version {header['format_version']}, but this program reads {FORMAT_VERSION}; "
+                    "train again"
+                )
+            ranker = cls(RankerOptions(**header["options"]))
+            ranker.names = tuple(header["features"])
+            ranker._importance = header["importance"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise LibraryError(f"{file}: missing or damaged ({error}); train again") from None
+        catboost = _catboost()
+        ranker._model = catboost.CatBoost()
+        try:
+            ranker._model.load_model(str(folder / "ranker.cbm"))
+        except catboost.CatBoostError as error:
+            reason = str(error).strip().splitlines()[0]
+            raise LibraryError(f"{folder / 'ranker.cbm'}: missing or damaged ({reason}); train again") from None
+        return ranker
+
+
+def forbid_telltales(table: FeatureTable, labels: NDArray[np.bool_]) -> None:
+    """DataError where one feature alone, up or down, parts the labels nearly without error."""
+    from scipy.stats import rankdata
+
+    positives, negatives = int(labels.sum()), int((~labels).sum())
+    if positives < 20 or negatives < 20:
+        return
+    for name, column in zip(table.names, table.numbers.T, strict=True):
+        # What is unknown stands below all values.
+        ranks = rankdata(np.where(np.isnan(column), -np.inf, column))
+        auc = (ranks[labels].sum() - positives * (positives + 1) / 2) / (positives * negatives)
+        if max(auc, 1 - auc) > LEAK_AUC:
+            raise DataError(f"{name}: a leak; this feature alone tells the labels (AUC {max(auc, 1 - auc):.4f})")
+
+
+def _pool(table: FeatureTable, labels: NDArray[np.bool_] | None = None, groups: NDArray[np.intp] | None = None) -> Any:
+    catboost = _catboost()
+    names = np.array([name.encode() for name in table.genre_names], object)
+    data = catboost.FeaturesData(
+        num_feature_data=np.ascontiguousarray(table.numbers, np.float32),
+        cat_feature_data=names[table.genres][:, None],
+        num_feature_names=list(table.names),
+        cat_feature_names=[GENRE],
+    )
+    return catboost.Pool(data, label=None if labels is None else labels.astype(np.float32), group_id=groups)
+
+
+def _catboost() -> Any:
+    try:
+        import catboost
+    except ModuleNotFoundError:
+        raise MissingExtra("ranker", "train") from None
+    return catboost

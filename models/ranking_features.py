@@ -1,0 +1,316 @@
+"""Features: what the ranker looks at of a user and a candidate, all of it known at the end of one history.
+
+`Facts` are computed from listens before the label period only. `Facts.forbid` raises where that is not so, and the
+ranker refuses a feature that alone tells the labels: the two ways in which a leak shows.
+
+Shapes: U users, T tracks, B users, C candidates of each, N pairs of a user and a candidate, F features, G genres.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..audio.errors import DataError
+from .candidates import Candidates, Sources
+from .catalogue import Catalogue
+from .history import RECENT_SECONDS, unit_rows
+from .hybrid import sound_profiles
+from .listens import Clock, Listens
+from .recommender import Ids
+from .storage import Arrays
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+Floats = NDArray[np.float32]
+DAY_SECONDS = 86_400
+MONTH_SECONDS = 30.44 * DAY_SECONDS
+NO_GENRE = "unknown"
+USER_FACTS = ("listening_month", "tracks_listened", "tracks_per_month", "user_played_share", "user_mean_listeners")
+TRACK_FACTS = ("listeners", "recent_listeners", "trend", "released_days", "num_albums", "track_played_share")
+_UNKNOWN_TIME = np.iinfo(np.int64).min
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureTable:
+    """N pairs as the ranker takes them."""
+
+    numbers: Floats
+    """[N, F]; NaN where nothing is known"""
+    names: tuple[str, ...]
+    """[F]"""
+    genres: NDArray[np.int32]
+    """[N] rows of `genre_names`"""
+    genre_names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def take(self, which: NDArray[np.intp] | NDArray[np.bool_]) -> FeatureTable:
+        return FeatureTable(self.numbers[which], self.names, self.genres[which], self.genre_names)
+
+
+class Facts:
+    """What is known of users, tracks and genres at the end of a history."""
+
+    def __init__(
+        self, users: Floats, tracks: Floats, genre_of: NDArray[np.int32], genre_names: tuple[str, ...]
+    ) -> None:
+        self.users = users
+        """[U, len(USER_FACTS)]"""
+        self.tracks = tracks
+        """[T, len(TRACK_FACTS)]"""
+        self.genre_of = genre_of
+        """[T] rows of `genre_names`"""
+        self.genre_names = genre_names
+        self.ends: NDArray[np.int64] | None = None
+        """[U] each user's last moment in the history, the minimum of int64 for nobody; only while training"""
+        self.pairs: NDArray[np.int64] | None = None
+        """sorted (user, track) pairs of the history; only while training"""
+
+    @classmethod
+    def of(cls, listens: Listens, catalogue: Catalogue, albums: NDArray[np.int32] | None = None) -> Self:
+        """`albums` [T]: on how many albums a track's artists are, where that is known."""
+        now = int(listens.times.max()) if listens.clock is Clock.TIME and listens.times is not None else None
+        facts = cls(user_facts(listens), _of_tracks(listens, catalogue, albums, now), *genres_of(catalogue))
+        if listens.times is not None:
+            facts.ends = np.full(listens.user_count, _UNKNOWN_TIME)
+            np.maximum.at(facts.ends, listens.user_rows, listens.times)
+        facts.pairs = np.unique(_pairs(listens))
+        return facts
+
+    def forbid(self, labels: Listens, *, within_user: bool) -> None:
+        """DataError where the history holds what is to be predicted, or something that came after it.
+
+        `within_user`: the history ends for each user at a moment of their own.
+        """
+        if self.pairs is None:
+            raise DataError("features: loaded from a file, so what they were computed from is not known any more")
+        if labels.times is not None and self.ends is not None and len(labels):
+            late = labels.times < (self.ends[labels.user_rows] if within_user else self.ends.max())
+            if late.any():
+                raise DataError(
+                    f"features: a leak; {int(late.sum()):,} of {len(labels):,} labels are older than the newest listen "
+                    "that the features were computed from"
+                )
+            return
+        wanted = _pairs(labels)
+        known = np.isin(wanted, self.pairs).mean() if len(wanted) else 0.0
+        if known > 0.5:
+            raise DataError(f"features: a leak; {known:.0%} of the labels are among the listens behind the features")
+
+    def arrays(self) -> Arrays:
+        return {"users": self.users, "tracks": self.tracks, "genre_of": self.genre_of}
+
+    @classmethod
+    def from_arrays(cls, arrays: Arrays, genre_names: list[str]) -> Self:
+        return cls(arrays["users"], arrays["tracks"], arrays["genre_of"], tuple(genre_names))
+
+    def extended(self, count: int) -> Facts:
+        """With more tracks, of which nothing is known."""
+        more = count - len(self.tracks)
+        if not more:
+            return self
+        nothing = np.full((more, self.tracks.shape[1]), np.nan, np.float32)
+        nothing[:, :2] = 0
+        unknown = np.full(more, self.genre_names.index(NO_GENRE), np.int32)
+        return Facts(
+            self.users, np.vstack([self.tracks, nothing]), np.concatenate([self.genre_of, unknown]), self.genre_names
+        )
+
+    @cached_property
+    def genre_matrix(self) -> csr_matrix:
+        """[T, G]"""
+        from scipy.sparse import csr_matrix
+
+        count = len(self.genre_of)
+        ones = np.ones(count, np.float32)
+        return csr_matrix((ones, (np.arange(count), self.genre_of)), shape=(count, len(self.genre_names)))
+
+    @cached_property
+    def genre_score_mean(self) -> Floats:
+        """[G] the mean logarithm of listeners of the genre's tracks."""
+        counts = np.maximum(np.bincount(self.genre_of, minlength=len(self.genre_names)), 1)
+        totals = np.bincount(self.genre_of, np.log1p(self.tracks[:, 0]), minlength=len(self.genre_names))
+        return np.asarray(totals / counts, np.float32)
+
+
+def features(sources: Sources, facts: Facts, candidates: Candidates) -> FeatureTable:
+    """One row for each candidate that is there, user by user."""
+    there = candidates.there
+    users, _ = np.nonzero(there)
+    tracks = candidates.ids[there]
+    columns: dict[str, NDArray[Any]] = {}
+    votes = np.zeros(len(tracks), np.float32)
+    for name, scores in candidates.scores.items():
+        key = name.replace("-", "_")
+        values = np.where(there & np.isfinite(scores), scores, np.nan)
+        columns[f"{key}_score"] = values[there]
+        if name in ("hybrid", "als", "items", "last", "artist"):
+            columns[f"{key}_rank"] = _ranks(values)[there]
+            columns[f"{key}_share"] = (values / _tops(values))[there]
+        if name in candidates.nominated:
+            votes += candidates.nominated[name][there]
+    columns["sources"] = votes
+    rows = candidates.user_rows
+    liked = sources.hybrid.history.liked[rows]
+    columns |= _of_genres(facts, liked, users, tracks)
+    columns |= _of_artists(sources, liked, rows, users, tracks)
+    columns |= _of_likeness(sources, liked, rows, candidates.ids, there, users, tracks)
+    columns |= {name: facts.tracks[tracks, place] for place, name in enumerate(TRACK_FACTS)}
+    columns |= {name: facts.users[rows, place][users] for place, name in enumerate(USER_FACTS)}
+    columns["popularity_ratio"] = np.log1p(columns["listeners"]) - np.log1p(columns["user_mean_listeners"])
+    columns["crossfade"] = sources.hybrid.weights[tracks]
+    numbers = np.empty((len(tracks), len(columns)), np.float32)
+    for place, column in enumerate(columns.values()):
+        numbers[:, place] = column
+    return FeatureTable(numbers, tuple(columns), facts.genre_of[tracks], facts.genre_names)
+
+
+def genres_of(catalogue: Catalogue) -> tuple[NDArray[np.int32], tuple[str, ...]]:
+    """[T] each track's genre and the genres' names: the catalogue's own first label, else the likeliest heard one."""
+    heard = catalogue.genre_probabilities
+    labels: list[str] = []
+    for row in range(len(catalogue)):
+        own = catalogue.genres[row] if catalogue.genres else ()
+        if own:
+            labels.append(own[0])
+        elif len(heard) and heard[row].any():
+            labels.append(f"heard {int(heard[row].argmax())}")
+        else:
+            labels.append(NO_GENRE)
+    names = (NO_GENRE, *sorted(set(labels) - {NO_GENRE}))
+    code = {name: number for number, name in enumerate(names)}
+    return np.array([code[label] for label in labels], np.int32), names
+
+
+def user_facts(listens: Listens) -> Floats:
+    """[U, 5] USER_FACTS; listening_month counts the months from the first listen to the last."""
+    users = listens.user_count
+    matrix = listens.matrix
+    tracks = np.diff(matrix.indptr)
+    events = np.maximum(np.bincount(listens.user_rows, minlength=users), 1)
+    played = np.bincount(listens.user_rows, listens.weights > 0, minlength=users) / events
+    fame = np.bincount(listens.user_rows, listens.listeners[listens.track_rows], minlength=users) / events
+    months = np.full(users, np.nan)
+    if listens.clock is Clock.TIME and listens.times is not None:
+        first, last = np.full(users, np.iinfo(np.int64).max), np.full(users, _UNKNOWN_TIME)
+        np.minimum.at(first, listens.user_rows, listens.times)
+        np.maximum.at(last, listens.user_rows, listens.times)
+        met = tracks > 0
+        months[met] = np.ceil(np.maximum(last[met] - first[met], 1) / MONTH_SECONDS)
+    return np.stack([months, tracks, tracks / months, played, fame], axis=1).astype(np.float32)
+
+
+def _of_tracks(listens: Listens, catalogue: Catalogue, albums: NDArray[np.int32] | None, now: int | None) -> Floats:
+    count = listens.track_count
+    listeners = listens.listeners.astype(np.float64)
+    recent, trend, age = (np.full(count, np.nan) for _ in range(3))
+    if now is not None and listens.times is not None:
+        recent = listens.take(listens.times > now - RECENT_SECONDS).listeners.astype(np.float64)
+        before = listens.take(
+            (listens.times > now - 2 * RECENT_SECONDS) & (listens.times <= now - RECENT_SECONDS)
+        ).listeners
+        trend = np.log1p(recent) - np.log1p(before)
+        if catalogue.released_at is not None:
+            known = catalogue.released_at != _UNKNOWN_TIME
+            age[known] = np.maximum(now - catalogue.released_at[known], 0) / DAY_SECONDS
+    else:
+        recent = listeners
+    events = np.bincount(listens.track_rows, minlength=count)
+    finished = np.bincount(listens.track_rows, listens.weights > 0, minlength=count)
+    played = np.divide(finished, events, out=np.full(count, np.nan), where=events > 0)
+    number = np.full(count, np.nan) if albums is None else albums
+    return np.stack([listeners, recent, trend, age, number, played], axis=1).astype(np.float32)
+
+
+def _of_genres(facts: Facts, liked: csr_matrix, users: NDArray[np.intp], tracks: Ids) -> dict[str, NDArray[Any]]:
+    once = _once(liked)
+    counts = np.asarray((once @ facts.genre_matrix).toarray(), np.float32)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    genres = facts.genre_of[tracks]
+    return {"genre_share": shares[users, genres], "genre_score_mean": facts.genre_score_mean[genres]}
+
+
+def _of_artists(
+    sources: Sources, liked: csr_matrix, rows: Ids, users: NDArray[np.intp], tracks: Ids
+) -> dict[str, NDArray[Any]]:
+    artists = sources.hybrid.artists
+    mine = (_once(liked) @ artists).toarray()
+    newest = sources._last_of(rows)
+    lately = (newest @ artists).toarray()
+    by = artists[tracks]
+    owners = np.repeat(np.arange(len(tracks)), np.diff(by.indptr))
+    # A track of two artists counts for the one that the user knows better.
+    count, late = np.zeros(len(tracks), np.float32), np.zeros(len(tracks), np.float32)
+    np.maximum.at(count, owners, mine[users[owners], by.indices])
+    np.maximum.at(late, owners, lately[users[owners], by.indices])
+    total = np.maximum(np.diff(liked.indptr), 1)[users]
+    return {"artist_count": count, "artist_share": count / total, "artist_lately": late}
+
+
+def _of_likeness(
+    sources: Sources,
+    liked: csr_matrix,
+    rows: Ids,
+    ids: Ids,
+    there: NDArray[np.bool_],
+    users: NDArray[np.intp],
+    tracks: Ids,
+) -> dict[str, NDArray[Any]]:
+    """Cosines of taste and sound to the user's profile and last tracks."""
+    hybrid = sources.hybrid
+    last = sources.last[rows]
+    known = last >= 0
+    found: dict[str, NDArray[Any]] = {}
+    for name, vectors in (("taste", hybrid.taste), ("sound", hybrid.sound)):
+        if not vectors.shape[1]:
+            continue
+        unit = unit_rows(vectors[np.maximum(ids, 0).ravel()]).reshape(*ids.shape, -1)
+        recent = unit_rows(vectors[np.maximum(last, 0).ravel()]).reshape(*last.shape, -1)
+        cosines = np.where(known[:, None, :], unit @ np.swapaxes(recent, 1, 2), np.nan)
+        empty = ~known.any(axis=1)
+        cosines[empty] = 0
+        means, peaks = np.nanmean(cosines, axis=2), np.nanmax(cosines, axis=2)
+        means[empty] = peaks[empty] = np.nan
+        found[f"{name}_last_mean"], found[f"{name}_last_best"] = means[there], peaks[there]
+        found[f"{name}_newest"] = np.where(known[:, 0, None], cosines[:, :, 0], np.nan)[there]
+        profile = sound_profiles(liked, unit_rows(vectors)) if len(rows) > 1 else _profile(liked, vectors)
+        found[f"{name}_profile"] = np.einsum("bce,be->bc", unit, profile)[there]
+    return found
+
+
+def _profile(liked: csr_matrix, vectors: Floats) -> Floats:
+    """[1, E] as `sound_profiles`, looking at the user's tracks only."""
+    return np.asarray(unit_rows(vectors[liked.indices]).sum(axis=0, keepdims=True) / max(len(liked.indices), 1))
+
+
+def _ranks(values: NDArray[Any]) -> Floats:
+    """[B, C] places among the candidates, 1 the best; NaN where there is no score."""
+    order = np.argsort(np.where(np.isnan(values), np.inf, -values), axis=1, kind="stable")
+    ranks = np.empty(values.shape, np.float32)
+    np.put_along_axis(ranks, order, np.arange(1, values.shape[1] + 1, dtype=np.float32)[None], axis=1)
+    ranks[np.isnan(values)] = np.nan
+    return ranks
+
+
+def _tops(values: NDArray[Any]) -> NDArray[Any]:
+    """[B, 1] the largest absolute value, 1 where there is none."""
+    tops = np.max(np.where(np.isnan(values), 0, np.abs(values)), axis=1, keepdims=True, initial=0)
+    return np.where(tops > 0, tops, 1)
+
+
+def _once(liked: csr_matrix) -> csr_matrix:
+    once = liked.copy()
+    once.data = np.ones_like(once.data)
+    return once
+
+
+def _pairs(listens: Listens) -> NDArray[np.int64]:
+    liked = listens.weights > 0
+    return listens.user_rows[liked].astype(np.int64) * listens.track_count + listens.track_rows[liked]
