@@ -155,12 +155,18 @@ class FeatureAutoencoder:
         self._train(rows, fingerprint)
         return self
 
-    def resume(self, rows: Rows, users: int, tracks: int) -> Self:
+    def watch(self, watch: Watch | None) -> None:
+        """Who is told of every epoch from now on."""
+        self._watch = watch
+
+    def resume(self, rows: Rows, users: int, tracks: int, *, epochs: int | None = None) -> Self:
         """Learns on from what it knows; scales stay, and users and tracks it had not met get embeddings of their own.
 
         With ids as numbers a larger vocabulary would change what every number means; that is refused.
         """
         _check_shape(rows, users, tracks)
+        if epochs is not None:
+            self.options = replace(self.options, epochs=epochs)
         known = self.scaling
         if users < known.users or tracks < known.tracks:
             raise DataError(

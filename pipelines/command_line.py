@@ -25,6 +25,7 @@ COMMAND_MODULES = (
     "evaluation_commands",
     "genre_commands",
     "report_commands",
+    "segment_commands",
     "demo_commands",
     "crossfade.service.serving_commands",
 )

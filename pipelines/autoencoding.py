@@ -1,0 +1,210 @@
+"""The feature autoencoder on a library's log: events become a file of numbers, which is learned from in blocks.
+
+What `interaction` is depends on the log: likes (1, -1, 0 for neither) where there are any, else ratings, else counts of
+plays, else 1 throughout. Shapes: N events, U users, T tracks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from ..audio.errors import DataError, LibraryError
+from ..models.feature_autoencoder import AutoencoderOptions, ErrorSummary, FeatureAutoencoder, Rows
+from ..models.maps import flat_map
+from ..models.neural_training import Watch
+from .charts import Chart, draw
+from .library import Library
+from .listening_log import listed_ids, read_listens, with_rows
+
+STRANGEST = 20
+_SLICE_ROWS = 1 << 21
+_MAP_EVENTS = 3000
+
+
+@dataclass(frozen=True, eq=False)
+class EventFile:
+    """N events as a memory-mapped file, oldest first."""
+
+    rows: Rows
+    user_ids: list[str]
+    track_ids: list[str]
+    interaction: str
+    """what the column `interaction` holds"""
+
+
+@contextmanager
+def events_of(
+    library: Library, folder: Path, *, user_ids: list[str] | None = None, track_ids: list[str] | None = None
+) -> Iterator[EventFile]:
+    """The library's log as numbers. Users and tracks given keep their places, new ones follow."""
+    log = read_listens(library)
+    users, tracks = (_joined(known, ids) for known, ids in zip((user_ids, track_ids), listed_ids(log), strict=True))
+    interaction, column = _interaction(log)
+    ratio = pl.col("played_ratio").cast(pl.Float32).fill_null(float("nan"))
+    order = ["time", "position"]
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".events-", dir=folder) as scratch:
+        part = Path(scratch) / "events.parquet"
+        with_rows(log, users, tracks).sort(order).select(
+            ratio.alias("ratio"),
+            column.cast(pl.Float32).fill_null(float("nan")).alias("interaction"),
+            pl.col("user_row", "track_row").cast(pl.Float32),
+        ).sink_parquet(part)
+        count = pl.scan_parquet(part).select(pl.len()).collect().item()
+        rows = np.lib.format.open_memmap(Path(scratch) / "events.npy", mode="w+", dtype=np.float32, shape=(count, 4))
+        for start in range(0, count, _SLICE_ROWS):
+            rows[start : start + _SLICE_ROWS] = pl.scan_parquet(part).slice(start, _SLICE_ROWS).collect().to_numpy()
+        yield EventFile(rows, users, tracks, interaction)
+
+
+def learn(
+    library: Library,
+    out: Path,
+    options: AutoencoderOptions,
+    *,
+    continue_from: Path | None = None,
+    watch: Watch | None = None,
+) -> ErrorSummary:
+    """Learns the library's events and writes the model and its finds into `out`; resumes an interrupted run."""
+    checkpoint = out / "training.state"
+    if continue_from is None:
+        with events_of(library, out) as events:
+            model = FeatureAutoencoder(options, checkpoint=checkpoint, watch=watch)
+            model.fit(events.rows, len(events.user_ids), len(events.track_ids))
+            summary = _write(model, events, out)
+    else:
+        known = vocabulary(continue_from)
+        with events_of(library, out, user_ids=known[0], track_ids=known[1]) as events:
+            model = FeatureAutoencoder.load(continue_from)
+            model.watch(watch)
+            model.resume(events.rows, len(events.user_ids), len(events.track_ids), epochs=options.epochs)
+            summary = _write(model, events, out)
+    checkpoint.unlink(missing_ok=True)
+    return summary
+
+
+def vocabulary(folder: Path) -> tuple[list[str], list[str]]:
+    """The users and tracks that a model knows, in the order of their rows."""
+    try:
+        users, tracks = (pl.read_parquet(folder / f"{name}.parquet").get_column("id") for name in ("users", "tracks"))
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise LibraryError(f"{folder}: holds no trained autoencoder ({error})") from None
+    return users.to_list(), tracks.to_list()
+
+
+def user_bottlenecks(library: Library, model_folder: Path, scratch: Path) -> NDArray[np.float32]:
+    """[U, 32] the mean bottleneck of each user's events, users in the order of their ids: features for segments."""
+    model = FeatureAutoencoder.load(model_folder)
+    known = vocabulary(model_folder)
+    with events_of(library, scratch, user_ids=known[0], track_ids=known[1]) as events:
+        total = np.zeros((len(events.user_ids), 32), np.float64)
+        count = np.zeros(len(events.user_ids))
+        for start in range(0, len(events.rows), _SLICE_ROWS >> 4):
+            block = np.asarray(events.rows[start : start + (_SLICE_ROWS >> 4)])
+            users = block[:, 2].astype(np.int64)
+            np.add.at(total, users, model.encode(block))
+            count += np.bincount(users, minlength=len(count))
+        order = np.argsort(np.array(events.user_ids, dtype=object))
+        there = order[count[order] > 0]
+        return np.asarray(total[there] / count[there, None], np.float32)
+
+
+def _write(model: FeatureAutoencoder, events: EventFile, out: Path) -> ErrorSummary:
+    model.save(out)
+    pl.DataFrame({"id": pl.Series(events.user_ids, dtype=pl.String)}).write_parquet(out / "users.parquet")
+    pl.DataFrame({"id": pl.Series(events.track_ids, dtype=pl.String)}).write_parquet(out / "tracks.parquet")
+    pl.DataFrame([asdict(point) for point in model.curve]).write_parquet(out / "epochs.parquet")
+    errors = model.errors(events.rows)
+    summary = ErrorSummary.of(errors)
+    strangest = np.argsort(-np.nan_to_num(errors, nan=-1.0), kind="stable")[:STRANGEST]
+    _table(events, errors, strangest).write_parquet(out / "strangest.parquet")
+    for chart in _charts(model, events, errors):
+        draw(chart, out / f"{chart.name}.png")
+    return summary
+
+
+def _table(events: EventFile, errors: NDArray[np.float32], which: NDArray[np.intp]) -> pl.DataFrame:
+    rows = np.asarray(events.rows[np.sort(which)])[np.argsort(np.argsort(which))]
+    return pl.DataFrame(
+        {
+            "user_id": [events.user_ids[int(row)] for row in rows[:, 2]],
+            "track_id": [events.track_ids[int(row)] for row in rows[:, 3]],
+            "played_ratio": rows[:, 0],
+            "interaction": rows[:, 1],
+            "error": errors[which],
+        }
+    ).with_columns(pl.col("played_ratio", "interaction").fill_nan(None))
+
+
+def _charts(model: FeatureAutoencoder, events: EventFile, errors: NDArray[np.float32]) -> Iterator[Chart]:
+    known = errors[~np.isnan(errors)]
+    counts, edges = np.histogram(np.log10(np.maximum(known, 1e-9)), bins=40)
+    yield Chart(
+        name="errors",
+        title="Reconstruction error",
+        frame=pl.DataFrame({"error": (edges[:-1] + edges[1:]) / 2, "events": counts}),
+        kind="area",
+        x="error",
+        y="events",
+        x_title="log10 of the mean squared error",
+    )
+    rng = np.random.default_rng(model.options.seed)
+    which = np.sort(rng.choice(len(events.rows), min(len(events.rows), _MAP_EVENTS), replace=False))
+    sample = np.asarray(events.rows[which])
+    positions, method = flat_map(model.encode(sample), seed=model.options.seed)
+    quarter = np.searchsorted(np.nanquantile(errors, [0.25, 0.5, 0.75]), errors[which])
+    names = ("smallest quarter", "second quarter", "third quarter", "largest quarter")
+    frame = pl.DataFrame({"x": positions[:, 0], "y": positions[:, 1], "error": [names[part] for part in quarter]})
+    yield Chart(
+        name="bottleneck-by-error",
+        title="Events in the bottleneck, by error",
+        frame=frame.sort("error"),
+        kind="points",
+        x="x",
+        y="y",
+        series="error",
+        plain_axes=True,
+        note=f"{method.upper()} of the 32 numbers that an event is squeezed into.",
+    )
+    epochs = pl.DataFrame([asdict(point) for point in model.curve])
+    yield Chart(
+        name="epochs",
+        title="Learning curve",
+        frame=epochs.unpivot(["train_loss", "validation_loss"], index="epoch", variable_name="loss").drop_nulls(),
+        kind="line",
+        x="epoch",
+        y="value",
+        series="loss",
+    )
+
+
+def _interaction(log: pl.LazyFrame) -> tuple[str, pl.Expr]:
+    counts: dict[str, Any] = (
+        log.select(pl.col("liked", "rating", "plays").count()).collect(engine="streaming").row(0, named=True)
+    )
+    for name, column in (
+        ("liked", pl.col("liked").fill_null(0)),
+        ("rating", pl.col("rating")),
+        ("plays", pl.col("plays")),
+    ):
+        if counts[name]:
+            return name, column
+    return "event", pl.lit(1.0)
+
+
+def _joined(known: list[str] | None, ids: pl.Series) -> list[str]:
+    if known is None:
+        return ids.to_list()
+    if len(set(known)) != len(known):
+        raise DataError("vocabulary: an id appears twice")
+    there = set(known)
+    return [*known, *(name for name in ids.to_list() if name not in there)]

@@ -1,0 +1,99 @@
+"""The commands that look for kinds of listeners and strange events: `segments` and `autoencoder`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from .command_line import AddCommand
+from .console import Console
+
+
+def add_commands(add_command: AddCommand) -> None:
+    segments = add_command("segments", "cluster listeners or tracks by taste, and say what sets each cluster apart")
+    segments.add_argument("--library", required=True, type=Path, metavar="L")
+    segments.add_argument("--of", default="listeners", choices=("listeners", "tracks"), help="whom (%(default)s)")
+    segments.add_argument("--count", type=int, metavar="N", help="how many; by silhouette and stability if absent")
+    segments.add_argument("--method", default="k-means", choices=("k-means", "mixture"), help="(%(default)s)")
+    segments.add_argument(
+        "--bottleneck", type=Path, metavar="MODEL", help="by this autoencoder's bottleneck instead of taste vectors"
+    )
+    segments.add_argument("--sound", metavar="NAME", help="imported vectors to use as sound, where there are several")
+    segments.add_argument("--seed", type=int, default=0, metavar="N")
+    segments.add_argument("--out", type=Path, metavar="DIR", help="where tables, pictures and the model go")
+    segments.set_defaults(run=_segments)
+
+    autoencoder = add_command("autoencoder", "learn what events look like, and find the strange ones")
+    autoencoder.add_argument("--library", required=True, type=Path, metavar="L")
+    autoencoder.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for model and finds")
+    autoencoder.add_argument(
+        "--ids", default="numbers", choices=("numbers", "embedded"), help="how users and tracks enter (%(default)s)"
+    )
+    autoencoder.add_argument(
+        "--noise", type=float, default=0.0, metavar="SHARE", help="share of the values hidden while learning (0)"
+    )
+    autoencoder.add_argument("--continue-from", type=Path, metavar="MODEL", help="learn on from a trained one")
+    autoencoder.add_argument("--epochs", type=int, default=20, metavar="N", help="at most (%(default)s)")
+    autoencoder.add_argument("--seed", type=int, default=0, metavar="N")
+    autoencoder.set_defaults(run=_autoencoder)
+
+
+def _segments(arguments: argparse.Namespace, console: Console) -> None:
+    from tempfile import TemporaryDirectory
+
+    from ..audio.errors import MissingExtra, UsageError
+    from ..models.segments import SegmentOptions, Segments
+    from .library import Library
+    from .segmenting import segment_listeners, segment_tracks
+
+    if arguments.bottleneck is not None and arguments.of == "tracks":
+        raise UsageError("--bottleneck: tells listeners apart, not tracks")
+    segments = Segments(SegmentOptions(method=arguments.method, count=arguments.count, seed=arguments.seed))
+    with Library.open(arguments.library) as library:
+        if arguments.of == "tracks":
+            found = segment_tracks(library, segments, sound=arguments.sound)
+        else:
+            vectors = None
+            if arguments.bottleneck is not None:
+                try:
+                    from .autoencoding import user_bottlenecks
+                except ModuleNotFoundError:
+                    raise MissingExtra("--bottleneck", "train") from None
+                with TemporaryDirectory() as scratch:
+                    vectors = user_bottlenecks(library, arguments.bottleneck, Path(scratch))
+            found = segment_listeners(library, segments, sound=arguments.sound, vectors=vectors)
+    for choice in found.segments.choices:
+        chosen = "  <- taken" if choice.chosen else ""
+        console.message(
+            f"{choice.count} segments: silhouette {choice.silhouette:.3f}, stability {choice.stability:.3f}{chosen}"
+        )
+    for portrait in found.portraits:
+        console.record(**portrait.record())
+    if arguments.out is not None:
+        for path in found.write(arguments.out):
+            console.message(f"wrote {path}")
+
+
+def _autoencoder(arguments: argparse.Namespace, console: Console) -> None:
+    from dataclasses import asdict
+
+    from ..audio.errors import MissingExtra
+    from .library import Library
+
+    try:
+        from ..models.feature_autoencoder import AutoencoderOptions
+        from .autoencoding import learn
+    except ModuleNotFoundError:
+        raise MissingExtra("autoencoder", "train") from None
+
+    options = AutoencoderOptions(ids=arguments.ids, noise=arguments.noise, epochs=arguments.epochs, seed=arguments.seed)
+    with Library.open(arguments.library) as library:
+        summary = learn(
+            library,
+            arguments.out,
+            options,
+            continue_from=arguments.continue_from,
+            watch=lambda point: console.record(**asdict(point)),
+        )
+    console.close()
+    console.record(**asdict(summary))
