@@ -57,14 +57,17 @@ class Gate:
         scope["request_id"] = request_id
         started = time.perf_counter()
         status = 0
+        finished = False
 
         async def sending(message: Message) -> None:
-            nonlocal status
+            nonlocal status, finished
             if message["type"] == "http.response.start":
                 status = message["status"]
                 out = MutableHeaders(scope=message)
                 out["X-Request-ID"] = request_id
                 out["X-Content-Type-Options"] = "nosniff"
+            elif message["type"] == "http.response.body":
+                finished = not message.get("more_body", False)
             await send(message)
 
         client = "-"
@@ -80,6 +83,9 @@ class Gate:
         except asyncio.CancelledError:
             raise
         except Exception as error:
+            if finished:
+                # Starlette passes on what was logged and answered already.
+                return
             if status:
                 # The answer has begun: nothing better can be said any more.
                 _LOG.error("broken off", exc_info=error, extra={"request_id": request_id})

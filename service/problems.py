@@ -88,12 +88,15 @@ def problem_response(
 
 def install(app: FastAPI) -> None:
     """Makes the application answer every exception with a problem."""
-    for kind in (Problem, HTTPException, RequestValidationError, CrossfadeError, SQLAlchemyError, OSError):
+    for kind in (Problem, HTTPException, RequestValidationError, CrossfadeError, SQLAlchemyError, OSError, Exception):
         app.add_exception_handler(kind, _answer)
 
 
 def from_exception(error: Exception, request_id: str | None = None) -> Response:
     """The problem that stands for an exception; what nobody foresaw is logged and is a 500 without its text."""
+    if isinstance(error, HTTPException) and isinstance(error.__cause__, Problem):
+        # FastAPI puts its own words on what ends the reading of a body.
+        error = error.__cause__
     match error:
         case Problem():
             return problem_response(error.status, error.detail, request_id=request_id, headers=error.headers)

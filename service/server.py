@@ -29,13 +29,13 @@ def serve(options: ServeOptions, console: Console) -> int:
             f"{options.host}: others could reach it, so it needs an API key; "
             f"crossfade keys --new NAME --library {options.library}"
         )
+    service = Service(options, keys=keys)
     listening = _listening(options)
     port = listening.getsockname()[1]
     host = f"[{options.host}]" if ":" in options.host else options.host
     start_logging()
     if not (options.library / "library.db").exists():
         console.message(f"crossfade: {options.library}: no library there yet; answers 503 until there is one")
-    service = Service(options, keys=keys)
     if options.role.has(Role.SIMILAR):
         service.ears.warm()
     console.record(role=str(options.role), url=f"http://{host}:{port}", pid=os.getpid())
@@ -68,13 +68,18 @@ class _Server(uvicorn.Server):
 
 def _listening(options: ServeOptions) -> socket.socket:
     port = options.role.port if options.port is None else options.port
+    if not 0 <= port <= 65535:
+        raise UsageError(f"port: {port}; it has to be from 0 (any free one) to 65535")
     try:
         family, kind, _, _, address = socket.getaddrinfo(options.host, port, type=socket.SOCK_STREAM)[0]
         found = socket.socket(family, kind)
+    except OSError as error:
+        raise UsageError(f"{options.host}: no such address ({error.strerror or error})") from None
+    try:
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         found.bind(address)
         found.listen(512)
-    except (OSError, OverflowError) as error:
-        why = error.strerror if isinstance(error, OSError) else "not a port"
-        raise UsageError(f"{options.host}:{port}: cannot be listened at ({why})") from None
+    except OSError as error:
+        found.close()
+        raise UsageError(f"{options.host}:{port}: cannot be listened at ({error.strerror or error})") from None
     return found

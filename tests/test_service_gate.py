@@ -1,0 +1,187 @@
+"""The gate: keys, origins, rates and bodies, on every path alike."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crossfade.audio.errors import LibraryError
+from crossfade.pipelines.command_line import main
+from crossfade.pipelines.library import Library
+from crossfade.service.keys import FILE_NAME, Keys
+from crossfade.service.limits import RateLimit, limited_body
+from crossfade.service.problems import Problem
+from crossfade.service.roles import Role
+
+sys.path.insert(0, str(Path(__file__).parent))
+from serving import serving
+
+ASK = "/get_events?user_id=u"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    with Library.open(tmp_path / "L", create=True) as library:
+        return library.folder
+
+
+def make_key(folder: Path, capsys: pytest.CaptureFixture[str], name: str = "me") -> str:
+    assert main(["keys", "--library", str(folder), "--new", name]) == 0
+    return str(json.loads(capsys.readouterr().out)["key"])
+
+
+def is_problem(answer: Any, status: int) -> bool:
+    return bool(answer.status_code == status == answer.json()["status"]) and (
+        answer.headers["content-type"] == "application/problem+json"
+    )
+
+
+def test_a_key_opens_and_only_its_hash_is_kept(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    key = make_key(folder, capsys)
+    assert key not in (folder / FILE_NAME).read_text()
+    assert (folder / FILE_NAME).stat().st_mode & 0o077 == 0
+    with serving(folder, Role.EVENTS, host="0.0.0.0") as client:
+        assert is_problem(client.post(ASK), 401)
+        assert is_problem(client.post(ASK, headers={"X-API-Key": key + "x"}), 401)
+        assert is_problem(client.post(ASK, headers={"X-API-Key": "ключ".encode()}), 401)
+        assert client.post(ASK, headers={"X-API-Key": key}).status_code == 200
+        assert client.post(ASK, headers={"Authorization": f"Bearer {key}"}).status_code == 200
+        assert is_problem(client.get("/metrics"), 401)
+        assert client.get("/health/ready").status_code == 200
+
+
+def test_keys_are_listed_by_name_and_revoked(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    key = make_key(folder, capsys)
+    make_key(folder, capsys, "other")
+    assert main(["keys", "--library", str(folder), "--new", "me"]) == 2
+    assert main(["keys", "--library", str(folder), "--revoke", "me"]) == 0
+    assert [json.loads(line)["name"] for line in capsys.readouterr().out.splitlines()] == ["other"]
+    assert Keys.load(folder).name_of(key) is None
+    (folder / FILE_NAME).write_text("[]")
+    with pytest.raises(LibraryError, match="keys"):
+        Keys.load(folder)
+
+
+def test_other_addresses_are_refused_without_a_key(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for wrong in (["--host", "0.0.0.0"], ["--require-key"]):
+        assert main(["serve", "--library", str(folder), "--port", "0", *wrong]) == 2
+        assert "crossfade keys --new" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("wrong", [["--port", "70000"], ["--host", "256.1.1.1"], ["--database", "mysql://x"]])
+def test_an_address_or_database_that_makes_no_sense_is_said_in_a_line(
+    folder: Path, capsys: pytest.CaptureFixture[str], wrong: list[str]
+) -> None:
+    Keys({"a": "b"}).save(folder)
+    assert main(["serve", "--library", str(folder), *wrong]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("crossfade: ") and err.count("\n") == 1
+
+
+def test_web_pages_elsewhere_do_not_reach_a_service_without_keys(folder: Path) -> None:
+    with serving(folder, Role.EVENTS) as client:
+        assert is_problem(client.post(ASK, headers={"Host": "evil.example"}), 421)
+        assert is_problem(client.post(ASK, headers={"Host": "[x"}), 400)
+        assert client.post(ASK, headers={"Host": "127.0.0.1:8020"}).status_code == 200
+        foreign = {"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"}
+        assert is_problem(client.post(ASK, headers=foreign), 403)
+        assert "access-control-allow-origin" not in client.get("/health/live", headers=foreign).headers
+    with serving(folder, Role.EVENTS, allowed_origins=("https://good.example",)) as client:
+        good = {"Sec-Fetch-Site": "cross-site", "Origin": "https://good.example"}
+        answer = client.post(ASK, headers=good)
+        assert answer.status_code == 200
+        assert answer.headers["access-control-allow-origin"] == "https://good.example"
+
+
+def test_a_client_that_asks_too_often_is_told_when_to_come_again(folder: Path) -> None:
+    with serving(folder, Role.EVENTS, requests_per_second=1.0) as client:
+        answers = [client.get("/health/live") for _ in range(4)]
+    assert [one.status_code for one in answers[:2]] == [200, 200]
+    assert is_problem(answers[3], 429) and answers[3].headers["retry-after"] == "1"
+
+
+def test_a_bucket_fills_again_and_belongs_to_one_client() -> None:
+    limit = RateLimit(2.0)
+    for _ in range(4):
+        limit.take("a", now=0.0)
+    with pytest.raises(Problem):
+        limit.take("a", now=0.1)
+    limit.take("b", now=0.1)
+    limit.take("a", now=0.6)
+    with pytest.raises(Problem):
+        limit.take("a", now=0.6)
+
+
+def test_a_body_that_is_too_large_is_refused(folder: Path) -> None:
+    with serving(folder, Role.ALL, upload_bytes=10_000) as client:
+        big = b"x" * 20_000
+        assert is_problem(client.post("/v1/classify", files={"file": big}), 413)
+
+        def chunks() -> Any:
+            yield from (b'{"user_id": "' + big[:5000], *[b"x" * 2**20] * 5)
+
+        assert is_problem(
+            client.post("/v1/events", content=chunks(), headers={"Content-Type": "application/json"}), 413
+        )
+        assert is_problem(client.post("/v1/classify", headers={"Content-Length": str(2**30)}), 413)
+        assert is_problem(client.post("/v1/events", content=b" " * 5_000_000), 413)
+
+
+def test_a_body_that_does_not_come_ends_the_wait() -> None:
+    async def silent() -> Any:
+        await asyncio.Event().wait()
+
+    async def ask() -> None:
+        await limited_body({"headers": []}, silent, most_bytes=10, most_seconds=0.01)()
+
+    with pytest.raises(Problem) as caught:
+        asyncio.run(ask())
+    assert caught.value.status == 408
+
+
+def test_answers_carry_the_request_s_id_and_unknown_addresses_are_problems(folder: Path) -> None:
+    with serving(folder, Role.EVENTS) as client:
+        assert client.get("/health/live", headers={"X-Request-ID": "abc-1"}).headers["x-request-id"] == "abc-1"
+        made = client.get("/health/live", headers={"X-Request-ID": "a b\n"}).headers["x-request-id"]
+        assert len(made) == 32
+        missing = client.get("/nothing")
+        assert is_problem(missing, 404) and missing.json()["request_id"] == missing.headers["x-request-id"]
+        wrong = client.put("/v1/events")
+        assert is_problem(wrong, 405) and wrong.headers["allow"] == "DELETE, GET, POST"
+
+
+def test_metrics_count_by_endpoint_and_name_no_listener(folder: Path) -> None:
+    with serving(folder, Role.EVENTS) as client:
+        client.post("/get_events?user_id=secret-name")
+        client.get("/made-up-address")
+        text = client.get("/metrics").text
+    assert 'crossfade_requests_total{endpoint="/get_events",method="POST",status="200"} 1.0' in text
+    assert "secret-name" not in text and "made-up-address" not in text
+
+
+def test_the_page_is_self_contained(folder: Path) -> None:
+    with serving(folder) as client:
+        answer = client.get("/")
+        assert answer.status_code == 200 and "default-src 'none'" in answer.headers["content-security-policy"]
+        assert "http://" not in answer.text.replace("http://www.w3.org", "") and "https://" not in answer.text
+    with serving(folder, Role.EVENTS) as client:
+        assert client.get("/").status_code == 404
+
+
+def test_what_nobody_foresaw_is_a_problem_without_details(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("private")
+
+    with serving(folder, Role.EVENTS) as client:
+        store = client.service.own_events.store  # type: ignore[attr-defined]
+        monkeypatch.setattr(store, "recent", broken)
+        answer = client.post(ASK)
+    assert is_problem(answer, 500) and "private" not in answer.text
+    assert "private" in caplog.text
