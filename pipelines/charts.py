@@ -246,9 +246,11 @@ def draw(chart: Chart, path: Path) -> None:
     except ImportError as error:
         raise MissingExtra("pictures", "train") from error
     rows = len(chart.frame.get_column(chart.y).unique()) if chart.kind in ("across", "heat") else 0
-    figure = Figure(figsize=(10 if chart.wide else 7, max(4.0, 1.2 + 0.24 * rows)), layout="constrained")
+    width = 10 if chart.wide else 7
+    figure = Figure(figsize=(width, max(4.0, 1.2 + 0.24 * rows)))
     FigureCanvasAgg(figure)
     axes = figure.subplots()
+    figure.subplots_adjust(**_margins(chart, width))
     axes.set_title(_drawable(chart.title), loc="left", color=INK, fontsize=12, fontweight="bold")
     axes.set(xlabel=chart.x_title, ylabel=chart.y_title)
     axes.spines[["top", "right"]].set_visible(False)
@@ -274,9 +276,19 @@ def draw(chart: Chart, path: Path) -> None:
         axes.invert_yaxis()
     if chart.plain_axes:
         axes.set_axis_off()
-    if chart.series is not None:
+    if chart.series is not None and len(chart.frame):
         axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     figure.savefig(path, dpi=110)
+
+
+def _margins(chart: Chart, width: float) -> dict[str, float]:
+    """Room for labels and legend, by their lengths: matplotlib's own layout engines take as long as the drawing."""
+    left, right = 0.75, 0.2
+    if chart.kind in ("across", "heat"):
+        left += 0.065 * max((len(str(label)) for label in chart.frame.get_column(chart.y)), default=0)
+    if chart.series is not None:
+        right += 0.5 + 0.07 * max((len(name) for name, _ in chart.parts()), default=0)
+    return {"left": min(0.45, left / width), "right": max(0.55, 1 - right / width), "bottom": 0.17, "top": 0.91}
 
 
 def _drawable(text: Any) -> str:

@@ -96,12 +96,14 @@ def _quality(rows: pl.DataFrame) -> list[Exhibit]:
             )
         )
     if len(by_listeners):
-        frame = by_listeners.with_columns(n=pl.col("slice").str.extract(r"(\d+)").cast(pl.Int64)).sort("n")
+        frame = by_listeners.with_columns(n=pl.col("slice").str.extract(r"(\d+)").cast(pl.Int64)).sort(
+            "n", maintain_order=True
+        )
         exhibits.append(
             Chart(
                 name="quality_over_n",
                 title="Quality over the number of listeners",
-                frame=frame.select("n", "model", "value", "low", "high").sort("model", "n"),
+                frame=frame.select("n", "model", "value", "low", "high"),
                 kind="line",
                 x="n",
                 y="value",
@@ -123,12 +125,12 @@ def _quality(rows: pl.DataFrame) -> list[Exhibit]:
             (pl.col("metric") == metric_name) & (pl.col("slice") == "warm") & pl.col("value").is_not_null()
         )
         if len(frame):
-            note = "Popularity of what is recommended against that of what the listeners had played; 1 is even."
+            note = "How much more popular the answers are than what the listeners had played; 0 is even."
             exhibits.append(
                 Chart(
                     name=name,
                     title=title,
-                    frame=frame.select("model", "k", "value", "low", "high").sort("model", "k"),
+                    frame=frame.select("model", "k", "value", "low", "high").sort("k", maintain_order=True),
                     kind="line",
                     x="k",
                     y="value",
@@ -147,28 +149,31 @@ def _quality(rows: pl.DataFrame) -> list[Exhibit]:
 def _winners(rows: pl.DataFrame) -> str:
     best = rows.sort("value", descending=True).group_by("slice", maintain_order=True).first()
     first = dict(best.select("slice", "model").iter_rows())
-    return "Best: " + "; ".join(f"{name}, {model}" for name, model in sorted(first.items())) + "."
+    return "Best: " + "; ".join(f"{model} ({name})" for name, model in sorted(first.items())) + "."
 
 
 def _quality_table(rows: pl.DataFrame) -> Table:
-    parts = []
+    """One row per slice and model; the file has the intervals, too."""
+    frame = rows.filter(pl.col("k").is_not_null()).select("slice", "model").unique(maintain_order=True)
+    hidden = []
     for metric, wanted in SHOWN:
         k = nearest_k(rows, metric, wanted)
-        part = rows.filter((pl.col("metric") == metric) & (pl.col("k") == k)).select(
-            "slice", "model", "value", "low", "high"
-        )
-        parts.append(
-            part.with_columns(measure=pl.lit(f"{metric.replace('_', ' ')}@{k}"))
-            if k is not None
-            else part.with_columns(measure=pl.lit(metric))
-        )
-    frame = pl.concat(parts).filter(pl.col("value").is_not_null())
+        if k is None:
+            continue
+        name = f"{metric}@{k}"
+        part = rows.filter(pl.col("metric") == metric, pl.col("k") == k)
+        columns = {"value": name, "low": f"{name} low", "high": f"{name} high"}
+        part = part.select("slice", "model", *columns).rename(columns)
+        frame = frame.join(part, on=["slice", "model"], how="left", maintain_order="left")
+        hidden += [f"{name} low", f"{name} high"]
     return Table(
         name="evaluation",
         title="The evaluation in numbers",
-        frame=frame.select("slice", "model", "measure", "value", "low", "high"),
-        headings={"low": "95 % from", "high": "to"},
-        rows_shown=200,
+        frame=frame,
+        hidden=tuple(hidden),
+        headings={name: name.replace("_", " ") for name in frame.columns},
+        note="The file has the 95 % intervals, too.",
+        rows_shown=100,
     )
 
 
