@@ -73,23 +73,10 @@ class Chain:
     ) -> Self:
         """`hybrid` is fitted on `listens`; DataError where there is too little to learn a ranking from."""
         options = options or ChainOptions()
-        rng = np.random.default_rng([seed, 7])
-        split = fitting(listens, rng)
-        if not np.any(split.train.weights > 0) or not np.any(split.test.weights > 0):
-            raise DataError("ranker: the label period or the history before it has no listens")
-        before = Hybrid(catalogue, als=hybrid.als.options, choices=hybrid.choices, seed=seed).fit(split.train)
-        early = Sources(before, options.candidates).fit(split.train)
-        facts = Facts.of(split.train, catalogue, albums)
-        lesson = learn(early, facts, split, options.ranker, rng)
-        if lesson.labels.sum() < options.ranker.least_positives:
-            raise DataError(
-                f"ranker: {int(lesson.labels.sum())} listens of the label period are among the candidates, "
-                f"{options.ranker.least_positives} are needed"
-            )
+        lesson = lesson_of(listens, catalogue, hybrid, albums=albums, options=options, seed=seed)
         ranker = Ranker(options.ranker).fit(lesson.table, lesson.labels, lesson.groups)
-        chain = cls(
-            Sources(hybrid, options.candidates).fit(listens), Facts.of(listens, catalogue, albums), ranker, options
-        )
+        sources = Sources(hybrid, options.candidates).fit(listens)
+        chain = cls(sources, Facts.of(listens, catalogue, albums), ranker, options)
         chain.recall = lesson.recall
         return chain
 
@@ -184,6 +171,34 @@ def relist(hybrid: Hybrid, answers: Answers, k: int, options: RerankingOptions) 
         places = rerank(worth, sound, artists, hybrid.listeners[mine] == 0, k, options)
         chosen[0][row, : len(places)], chosen[1][row, : len(places)] = mine[places], worth[places]
     return chosen
+
+
+def lesson_of(
+    listens: Listens,
+    catalogue: Catalogue,
+    hybrid: Hybrid,
+    *,
+    albums: NDArray[np.int32] | None = None,
+    options: ChainOptions | None = None,
+    seed: int = 0,
+) -> Lesson:
+    """Splits the listens as the log allows, fits the sources on the history, and labels their candidates.
+
+    `hybrid` gives its choices only; DataError where there is too little to learn from.
+    """
+    options = options or ChainOptions()
+    rng = np.random.default_rng([seed, 7])
+    split = fitting(listens, rng)
+    if not np.any(split.train.weights > 0) or not np.any(split.test.weights > 0):
+        raise DataError("ranker: the label period or the history before it has no listens")
+    before = Hybrid(catalogue, als=hybrid.als.options, choices=hybrid.choices, seed=seed).fit(split.train)
+    sources = Sources(before, options.candidates).fit(split.train)
+    lesson = learn(sources, Facts.of(split.train, catalogue, albums), split, options.ranker, rng)
+    found = int(lesson.labels.sum())
+    if found < options.ranker.least_positives:
+        needed = options.ranker.least_positives
+        raise DataError(f"ranker: {found} listens of the label period are among the candidates; {needed} are needed")
+    return lesson
 
 
 def learn(sources: Sources, facts: Facts, split: Split, options: RankerOptions, rng: np.random.Generator) -> Lesson:

@@ -22,6 +22,7 @@ COMMAND_MODULES = (
     "hearing_commands",
     "log_commands",
     "training_commands",
+    "publish_commands",
     "evaluation_commands",
     "genre_commands",
     "report_commands",

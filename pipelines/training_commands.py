@@ -72,6 +72,7 @@ def _train(arguments: argparse.Namespace, console: Console) -> None:
         raise MissingExtra("train", "train") from None
     from .configuration import show_configuration
     from .library import Library
+    from .publish_commands import publish_where_set
     from .training import train
 
     options = _training_options(arguments)
@@ -83,6 +84,7 @@ def _train(arguments: argparse.Namespace, console: Console) -> None:
     with Library.open(arguments.library) as library:
         summary = train(library, options, force=arguments.force, tell=console.message)
     console.record(**summary.record())
+    publish_where_set(arguments.library, console)
 
 
 def _training_options(arguments: argparse.Namespace) -> TrainingOptions:

@@ -1,0 +1,78 @@
+"""The commands that carry a trained library elsewhere: `publish` and `pull`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from .command_line import AddCommand
+from .console import Console
+
+
+def add_commands(add_command: AddCommand) -> None:
+    publish = add_command("publish", "upload the trained version, its tables and the library they belong to")
+    pull = add_command("pull", "fetch what was published, and make it this library's version")
+    for command, doing in ((publish, "to"), (pull, "from")):
+        command.add_argument(
+            "url",
+            nargs="?",
+            metavar="URL",
+            help=f"{doing} s3://bucket/prefix, file:///folder or any URL of fsspec; without, s3://$S3_BUCKET_NAME",
+        )
+        command.add_argument("--library", required=True, type=Path, metavar="L", help="library folder")
+    publish.set_defaults(run=_publish)
+    pull.add_argument("--replace", action="store_true", help="also a library that was not pulled from there")
+    pull.set_defaults(run=_pull)
+
+
+def publish_where_set(folder: Path, console: Console) -> None:
+    """What `train` does at its end: publishes where a bucket is set, else says that there is none."""
+    from .destination import BUCKET, destination, settings
+
+    chosen = settings()
+    url = destination(None, chosen)
+    if url is None:
+        console.message(f"not published: {BUCKET} is not set")
+    else:
+        _publish_to(folder, url, chosen, console)
+
+
+def _publish(arguments: argparse.Namespace, console: Console) -> None:
+    url, chosen = _asked(arguments)
+    _publish_to(arguments.library, url, chosen, console)
+
+
+def _publish_to(folder: Path, url: str, chosen: dict[str, str], console: Console) -> None:
+    from .destination import Destination
+    from .library import Library
+    from .publishing import publish
+
+    with Library.open(folder) as library:
+        version = library.current_version().name
+        for done in publish(library, Destination(url, chosen)):
+            console.record(
+                to=f"{url}/{done.folder}", version=version, files=done.files, uploaded=done.moved, bytes=done.bytes
+            )
+
+
+def _pull(arguments: argparse.Namespace, console: Console) -> None:
+    from .destination import Destination
+    from .publishing import pull
+
+    url, chosen = _asked(arguments)
+    version, folders = pull(Destination(url, chosen), arguments.library, replace=arguments.replace)
+    for done in folders:
+        console.record(
+            source=f"{url}/{done.folder}", version=version, files=done.files, fetched=done.moved, bytes=done.bytes
+        )
+
+
+def _asked(arguments: argparse.Namespace) -> tuple[str, dict[str, str]]:
+    from ..audio.errors import UsageError
+    from .destination import BUCKET, destination, settings
+
+    chosen = settings()
+    url = destination(arguments.url, chosen)
+    if url is None:
+        raise UsageError(f"{arguments.command}: say where, by URL, or set {BUCKET}")
+    return url, chosen
