@@ -66,8 +66,9 @@ def rating_options(**changes: Any) -> NeuralMFOptions:
         "objective": "ratings",
         "factors": 32,
         "learning_rate": 3e-3,
-        "regularization": 0.15,
+        "regularization": 0.1,
         "batch": 1024,
+        "patience": 4,
     }
     return NeuralMFOptions(**(defaults | changes))
 

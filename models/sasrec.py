@@ -36,7 +36,8 @@ from .two_tower import standardized
 
 @dataclass(frozen=True, kw_only=True)
 class SASRecOptions(NeuralOptions):
-    patience: int = 5
+    epochs: int = 60
+    patience: int = 4
     learning_rate: float = 3e-3
     factors: int = 64
     length: int = 50
@@ -44,7 +45,7 @@ class SASRecOptions(NeuralOptions):
     layers: int = 2
     heads: int = 2
     dropout: float = 0.3
-    negatives: int = 1024
+    negatives: int = 256
     """tracks that every softmax of a batch is taken over, besides the right one"""
     batch: int | None = None
     """sequences; None for a twentieth of them, 16 to 128"""

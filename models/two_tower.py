@@ -64,7 +64,7 @@ class _Tower(nn.Module):
         nn.init.normal_(self.own.weight, std=0.05)
         nn.init.normal_(self.artist.weight, std=0.05)
         self.network = nn.Sequential(
-            nn.Linear(sound.shape[1], options.hidden), nn.ReLU(), nn.Linear(options.hidden, factors, bias=False)
+            nn.Linear(max(1, sound.shape[1]), options.hidden), nn.ReLU(), nn.Linear(options.hidden, factors, bias=False)
         )
         self.dropout = options.dropout
 

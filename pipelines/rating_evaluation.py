@@ -1,56 +1,67 @@
-"""RMSE and MAE, for models that predict ratings and for those only.
+"""How well ratings are predicted: RMSE and MAE of a constant, of biases and of neural matrix factorisation.
 
-The scores of ALS and of the other recommenders are no ratings: they order a user's tracks, on a scale that means
-nothing from one user to the next. Their distance from a number of stars says nothing, so it is not here. A mean and
-the biases of users and tracks are the baselines.
+Users are drawn again with all their test ratings, since one user's errors are alike; `rmse_gain` compares a model with
+the biases on the same draws, and is above 0 where the model errs less.
 
-Shapes: N test ratings.
+Shapes: N test ratings, U users, R draws.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..models import metrics
-from ..models.bootstrap import Interval, intervals
-from ..models.listens import Listens
-from ..models.rating_baselines import Biases
-from ..models.recommender import Ids
+from ..models.bootstrap import LEVEL, RESAMPLES, Interval
+from ..models.metrics import absolute_errors, squared_errors
+from ..models.rating_baselines import Biases, ratings_of
 from ..models.splits import Split
 
 Row = dict[str, Any]
 
 
-class RatingPredictor(Protocol):
-    def predict(self, user_rows: Ids, track_rows: Ids) -> NDArray[np.float32]: ...
-
-
-def rating_rows(split: Split, names: Sequence[str], rng: np.random.Generator, *, resamples: int) -> Iterator[Row]:
-    """A row per predictor and metric, slice `ratings`; nothing where the log has no ratings."""
-    ratings = split.test.ratings
-    if ratings is None or split.train.ratings is None or not len(split.test) or not len(split.train):
+def rating_rows(split: Split, rng: np.random.Generator, *, resamples: int = RESAMPLES) -> Iterator[Row]:
+    """Rows of the slice `ratings`; none where the log has no ratings in both parts."""
+    if split.train.ratings is None or not len(split.train) or not len(split.test):
         return
-    for name, predictor in _predictors(split.train, names):
-        predicted = predictor.predict(split.test.user_rows, split.test.track_rows)
-        errors = np.stack(
-            [metrics.squared_errors(predicted, ratings), metrics.absolute_errors(predicted, ratings)], axis=1
-        )
-        squared, absolute = intervals(errors, rng, resamples=resamples)
-        root = Interval(*(float(np.sqrt(bound)) for bound in (squared.value, squared.low, squared.high)))
-        for metric, interval in (("rmse", root), ("mae", absolute)):
-            row = {"model": name, "slice": "ratings", "metric": metric, "k": None}
-            bounds = {side: round(getattr(interval, side), 6) for side in ("value", "low", "high")}
-            yield row | bounds | {"ratings": len(ratings)}
+    from ..models.neural_mf import NeuralMF, rating_options
+
+    test, wanted = split.test, ratings_of(split.test)
+    neural = NeuralMF(rating_options()).fit(split.train)
+    predictions = {
+        "constant": Biases.constant(split.train).predict(test.user_rows, test.track_rows),
+        "bias": Biases.fit(split.train).predict(test.user_rows, test.track_rows),
+        "mf": neural.predict(test.user_rows, test.track_rows),
+    }
+    users, owners = np.unique(test.user_rows, return_inverse=True)
+    draws = np.stack(
+        [np.bincount(rng.integers(len(users), size=len(users)), minlength=len(users)) for _ in range(resamples)]
+    )
+    counts = np.bincount(owners)
+    drawn = draws @ counts
+    about = {"slice": "ratings", "k": None, "users": len(users), "split": split.name, "within_user": split.within_user}
+    roots: dict[str, tuple[float, NDArray[np.float64]]] = {}
+    for name, found in predictions.items():
+        squares, sizes = squared_errors(found, wanted), absolute_errors(found, wanted)
+        roots[name] = (float(np.sqrt(squares.mean())), np.sqrt(draws @ np.bincount(owners, squares) / drawn))
+        yield _row(name, "rmse", *roots[name]) | about
+        yield _row(name, "mae", float(sizes.mean()), draws @ np.bincount(owners, sizes) / drawn) | about
+    for name, (value, drawn_values) in roots.items():
+        if name != "bias":
+            row = _row(name, "rmse_gain", roots["bias"][0] - value, roots["bias"][1] - drawn_values)
+            yield row | {"against": "bias", "better": row["low"] > 0, "worse": row["high"] < 0} | about
 
 
-def _predictors(train: Listens, names: Sequence[str]) -> Iterator[tuple[str, RatingPredictor]]:
-    yield "constant", Biases.constant(train)
-    yield "bias", Biases.fit(train)
-    if "mf" in names:
-        from ..models.neural_mf import NeuralMF, rating_options
-
-        yield "mf, ratings", NeuralMF(rating_options()).fit(train)
+def _row(model: str, metric: str, value: float, drawn: NDArray[np.float64]) -> Row:
+    tail = (1 - LEVEL) / 2
+    low, high = np.quantile(drawn, [tail, 1 - tail])
+    interval = Interval(value, float(min(low, value)), float(max(high, value)))
+    return {
+        "model": model,
+        "metric": metric,
+        "value": round(interval.value, 6),
+        "low": round(interval.low, 6),
+        "high": round(interval.high, 6),
+    }

@@ -1,0 +1,178 @@
+"""What is particular to the neural recommenders; the contract suite holds what they share with the others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+from scipy.sparse import csr_matrix
+
+from crossfade.audio.errors import DataError, UsageError
+from crossfade.models.catalogue import Catalogue
+from crossfade.models.listens import Clock, Listens
+from crossfade.models.neural_mf import NeuralMF, NeuralMFOptions, rating_options
+from crossfade.models.neural_training import Epoch
+from crossfade.models.rating_baselines import Biases
+from crossfade.models.sasrec import SASRec, SASRecOptions
+from crossfade.models.splits import Split, by_chance
+from crossfade.models.two_tower import TwoTower
+from crossfade.models.vae import MultVAE, VAEOptions
+from crossfade.pipelines.rating_evaluation import rating_rows
+
+USERS, TRACKS = 40, 24
+
+
+def two_camps(rng: np.random.Generator, *, users: int = USERS, tracks: int = TRACKS) -> Listens:
+    """Users like tracks of their own parity, and rate them 5; the others 2."""
+    rows, columns = np.nonzero(rng.random((users, tracks)) < 0.5)
+    alike = rows % 2 == columns % 2
+    return Listens(
+        rows.astype(np.int32),
+        columns.astype(np.int32),
+        np.where(alike, 1, -0.5).astype(np.float32),
+        users,
+        tracks,
+        rng.integers(0, 1000, len(rows)),
+        Clock.TIME,
+        np.where(alike, 5, 2).astype(np.float32) + rng.normal(0, 0.1, len(rows)).astype(np.float32),
+    )
+
+
+def catalogue(tracks: int = TRACKS, *, sound: bool = True) -> Catalogue:
+    vectors = np.eye(2, dtype=np.float32)[np.arange(tracks) % 2] if sound else np.zeros((tracks, 0), np.float32)
+    return Catalogue(tuple(map(str, range(tracks))), tuple((f"artist {t % 2}",) for t in range(tracks)), vectors)
+
+
+def test_an_interrupted_fit_ends_as_if_it_had_not_been(rng: np.random.Generator, tmp_path: Path) -> None:
+    listens, options = two_camps(rng), VAEOptions(epochs=8, factors=8, batch=8)
+    everyone = np.arange(USERS, dtype=np.int32)
+    whole = MultVAE(options).fit(listens).recommend(everyone, 5)
+
+    for stop in (3, 11):  # in the search, and when all is learned once more
+        calls = []
+
+        def interrupt(point: Epoch, calls: list[Epoch] = calls, stop: int = stop) -> None:
+            calls.append(point)
+            if len(calls) == stop:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            MultVAE(options, checkpoint=tmp_path, watch=interrupt).fit(listens)
+        later: list[Epoch] = []
+        again = MultVAE(options, checkpoint=tmp_path, watch=later.append).fit(listens)
+        assert later and len(later) < 16
+        for found, expected in zip(again.recommend(everyone, 5), whole, strict=True):
+            np.testing.assert_array_equal(found, expected)
+        assert not list(tmp_path.iterdir())
+
+
+def test_a_vocabulary_that_has_grown_is_an_error_with_its_cure(rng: np.random.Generator) -> None:
+    model = MultVAE(VAEOptions(epochs=2, factors=4)).fit(two_camps(rng))
+    with pytest.raises(DataError, match="26 tracks, but the model knows 24; train it again"):
+        model.recommend_from(csr_matrix(np.ones((1, 26), np.float32)), 3)
+    sequential = SASRec(options=SASRecOptions(epochs=1, factors=8)).fit(two_camps(rng))
+    with pytest.raises(DataError, match="track 24: the model knows 24 tracks"):
+        sequential.recommend_after([[1, 24]], 3)
+
+
+def test_ratings_are_predicted_better_than_by_biases(rng: np.random.Generator) -> None:
+    split = by_chance(two_camps(rng), rng)
+    rows = {(row["model"], row["metric"]): row for row in rating_rows(split, rng, resamples=200)}
+    assert rows["mf", "rmse"]["value"] < 0.7 * rows["bias", "rmse"]["value"]
+    assert rows["mf", "rmse_gain"]["better"] and rows["mf", "mae"]["value"] < rows["constant", "mae"]["value"]
+    assert not list(rating_rows(Split(split.train.take(np.zeros(len(split.train), bool)), split.test, ""), rng))
+
+
+def test_a_new_user_is_embedded_from_a_few_ratings(rng: np.random.Generator) -> None:
+    model = NeuralMF(rating_options(factors=4, batch=64)).fit(two_camps(rng))
+    ratings = csr_matrix(([5.0, 5.0, 2.0, 5.0, 2.0], ([0] * 5, [0, 2, 1, 4, 3])), shape=(1, TRACKS), dtype=np.float32)
+    ids, _ = model.recommend_from(ratings, 6)
+    assert (ids % 2 == 0).all() and not np.isin(ids, [0, 2, 4]).any()
+
+
+def test_biases_are_shrunk_and_unknown_ones_zero() -> None:
+    rows = np.zeros(3, np.int32)
+    ratings = np.array([5, 5, 5], np.float32)
+    listens = Listens(rows, np.arange(3, dtype=np.int32), ratings, 2, 4, None, Clock.NONE, ratings)
+    biases = Biases.fit(listens)
+    assert biases.mean == 5 and biases.users.tolist() == [0, 0] and biases.tracks[3] == 0
+    assert Biases.constant(listens).predict(rows, rows).tolist() == [5, 5, 5]
+
+
+def test_objectives_that_predict_no_ratings_say_so(rng: np.random.Generator) -> None:
+    model = NeuralMF(NeuralMFOptions(epochs=1, factors=4)).fit(two_camps(rng))
+    with pytest.raises(UsageError, match="choose ratings"):
+        model.predict(np.zeros(1, np.int32), np.zeros(1, np.int32))
+    with pytest.raises(UsageError, match="objective stars"):
+        NeuralMFOptions(objective="stars")
+
+
+def test_ratings_that_are_missing_or_no_numbers_are_refused(rng: np.random.Generator) -> None:
+    listens = two_camps(rng)
+    without = Listens(listens.user_rows, listens.track_rows, listens.weights, USERS, TRACKS)
+    with pytest.raises(DataError, match="ratings: the log has none"):
+        NeuralMF(rating_options()).fit(without)
+    assert listens.ratings is not None
+    listens.ratings[3] = np.nan
+    with pytest.raises(DataError, match="not a number"):
+        NeuralMF(rating_options()).fit(listens)
+
+
+@pytest.mark.parametrize("objective", ["bpr", "softmax"])
+def test_a_network_beside_the_dot_product_learns_too(objective: str, rng: np.random.Generator, tmp_path: Path) -> None:
+    options = NeuralMFOptions(objective=objective, hidden=4, factors=8, epochs=30)
+    listens = two_camps(rng)
+    model = NeuralMF(options).fit(listens)
+    everyone = np.arange(USERS, dtype=np.int32)
+    ids, scores = model.recommend(everyone, 3)
+    assert (ids % 2 == everyone[:, None] % 2)[ids >= 0].mean() > 0.8
+    model.save(tmp_path)
+    np.testing.assert_array_equal(NeuralMF.load(tmp_path).recommend(everyone, 3)[1], scores)
+
+
+def test_what_comes_next_is_learned_from_order() -> None:
+    """Everybody goes round the same circle of tracks, from different places."""
+    starts = np.arange(60) % 12
+    rows = np.repeat(np.arange(60, dtype=np.int32), 7)
+    columns = ((starts[:, None] + np.arange(7)) % 12).ravel().astype(np.int32)
+    order = np.tile(np.arange(7), 60)
+    listens = Listens(rows, columns, np.ones(len(rows), np.float32), 60, 12, order, Clock.ORDER)
+    model = SASRec(options=SASRecOptions(factors=16, epochs=60, dropout=0.0)).fit(listens)
+    ids, _ = model.recommend_after([[3, 4, 5], [10, 11], []], 1)
+    assert ids[:2, 0].tolist() == [6, 0] and ids[2, 0] >= 0
+    # A last block of one user's tracks is enough; nobody with two is not.
+    with pytest.raises(DataError, match="nobody listened to two"):
+        SASRec(options=SASRecOptions(epochs=1)).fit(listens.take(order == 0))
+    with pytest.raises(DataError, match="neither time nor order"):
+        SASRec().fit(Listens(rows, columns, listens.weights, 60, 12))
+
+
+def test_towers_place_a_cold_track_by_its_sound(rng: np.random.Generator) -> None:
+    listens = two_camps(rng)
+    warm = listens.take(listens.track_rows < 20)
+    model = TwoTower(catalogue()).fit(warm)
+    cold = np.arange(TRACKS) >= 20
+    everyone = np.arange(USERS, dtype=np.int32)
+    ids, _ = model.recommend(everyone, 1, candidates=cold)
+    assert (ids[:, 0] % 2 == everyone % 2).all()
+
+
+def test_without_sound_towers_and_sequences_do_as_well_as_they_can(rng: np.random.Generator) -> None:
+    listens = two_camps(rng)
+    for model in (TwoTower(catalogue(sound=False)), SASRec(catalogue(sound=False), SASRecOptions(epochs=3))):
+        assert (model.fit(listens).recommend(np.arange(USERS, dtype=np.int32), 3)[0] >= 0).all()
+    with pytest.raises(DataError, match="needs the catalogue"):
+        TwoTower().fit(listens)
+    with pytest.raises(DataError, match="30 tracks, but the listens are of 24"):
+        SASRec(catalogue(30)).fit(listens)
+
+
+def test_one_listen_each_is_enough_to_learn_something() -> None:
+    rows = np.arange(10, dtype=np.int32)
+    listens = Listens(rows, rows % 3, np.ones(10, np.float32), 10, 3)
+    ids, _ = MultVAE(VAEOptions(epochs=2, factors=4)).fit(listens).recommend(rows, 1)
+    assert (ids >= 0).all()
