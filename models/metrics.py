@@ -1,6 +1,7 @@
 """Quality of recommendations, one value per user wherever a user has one.
 
-Every function takes the answers of all users at once and a cut-off k; NaN where a value is not defined. Precision,
+Every function takes the answers of all users at once and a cut-off k; NaN where a value is not defined. Where the work
+of all cut-offs can be shared there is a second form that takes many, and gives a row for each. Precision,
 recall, NDCG (binary gains, log2 discounts, Järvelin & Kekäläinen 2002) and hit rate are those of ranx and trec_eval.
 Average precision is divided by min(k, R), not by R, so that a perfect list of k scores 1 for users with more to find.
 
@@ -9,6 +10,8 @@ Shapes: B users, K answers, T tracks, D dimensions, R relevant tracks of a user.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,25 +25,29 @@ if TYPE_CHECKING:
 Values = NDArray[np.float64]
 Hits = NDArray[np.bool_]
 ROWS_PER_BATCH = 4096
+_LOOKED_UP_CELLS = 1 << 22
+THREADS = 2
+"""numpy and scipy let go of the interpreter in all that is slow here"""
 
 
 def hits(ids: Ids, truth: csr_matrix) -> Hits:
     """[B, K] whether each answer is among the user's relevant tracks, a row of `truth` [B, T]; -1 never is."""
-    truth.sort_indices()
     tracks = truth.shape[1] + 1
-    users = np.repeat(np.arange(truth.shape[0], dtype=np.int64), np.diff(truth.indptr))
-    wanted = users * tracks + truth.indices
-    if not len(wanted):
-        return np.zeros(ids.shape, bool)
     found = np.empty(ids.shape, bool)
-    for start in range(0, len(ids), ROWS_PER_BATCH):
-        rows = ids[start : start + ROWS_PER_BATCH]
-        keys = np.arange(start, start + len(rows), dtype=np.int64)[:, None] * tracks + rows
-        keys[rows < 0] = -1
-        # Only the batch's own stretch of `wanted`: searching stays in the cache.
-        near = wanted[truth.indptr[start] : truth.indptr[start + len(rows)]]
-        places = np.searchsorted(near, keys)
-        found[start : start + len(rows)] = np.append(near, -2)[places] == keys
+    rows_at_once = int(np.clip(_LOOKED_UP_CELLS // tracks, 1, ROWS_PER_BATCH))
+
+    def look_up(start: int, stop: int) -> None:
+        # One block of cells for the whole stretch, of a size that stays in the cache. Answers of -1 read the last one.
+        cells = np.zeros((rows_at_once, tracks), bool)
+        for first in range(start, stop, rows_at_once):
+            last = min(first + rows_at_once, stop)
+            near = slice(truth.indptr[first], truth.indptr[last])
+            rows = np.repeat(np.arange(last - first), np.diff(truth.indptr[first : last + 1]))
+            cells[rows, truth.indices[near]] = True
+            found[first:last] = cells[np.arange(last - first)[:, None], ids[first:last]]
+            cells[rows, truth.indices[near]] = False
+
+    _in_threads(look_up, len(ids))
     return found
 
 
@@ -95,8 +102,12 @@ def novelty(ids: Ids, listeners: NDArray[np.int64], user_count: int, k: int) -> 
 
     A track without listeners counts as if it had one. (Zhou et al. 2010; "mean self-information".)
     """
-    bits = -np.log2(np.maximum(listeners, 1) / user_count)
-    return _mean_of(bits, ids[:, :k])
+    return novelties(ids, listeners, user_count, (k,))[0]
+
+
+def novelties(ids: Ids, listeners: NDArray[np.int64], user_count: int, ks: Sequence[int]) -> Values:
+    """[len(ks), B] `novelty`."""
+    return _means_of(-np.log2(np.maximum(listeners, 1) / user_count), ids, ks)
 
 
 def popularity_bias(ids: Ids, listeners: NDArray[np.int64], heard: csr_matrix, k: int) -> Values:
@@ -104,16 +115,25 @@ def popularity_bias(ids: Ids, listeners: NDArray[np.int64], heard: csr_matrix, k
 
     (Popularity lift, Abdollahpouri et al. 2020.) NaN for users without training listens.
     """
+    return popularity_biases(ids, listeners, heard, (k,))[0]
+
+
+def popularity_biases(ids: Ids, listeners: NDArray[np.int64], heard: csr_matrix, ks: Sequence[int]) -> Values:
+    """[len(ks), B] `popularity_bias`."""
     counts = np.diff(heard.indptr)
     own = _ratio((heard != 0).astype(np.float64) @ listeners.astype(np.float64), counts)
-    return _ratio(_mean_of(listeners.astype(np.float64), ids[:, :k]), own) - 1
+    return np.stack([_ratio(mean, own) - 1 for mean in _means_of(listeners.astype(np.float64), ids, ks)])
 
 
 def unseen_share(ids: Ids, heard: csr_matrix, k: int) -> Values:
     """Share of the answers that the user did not listen to in the training period."""
-    shown = ids[:, :k]
-    seen = hits(shown, heard)
-    return 1 - _ratio(seen.sum(axis=1), (shown >= 0).sum(axis=1))
+    return unseen_shares(ids, heard, (k,))[0]
+
+
+def unseen_shares(ids: Ids, heard: csr_matrix, ks: Sequence[int]) -> Values:
+    """[len(ks), B] `unseen_share`."""
+    seen = hits(ids[:, : max(ks)], heard)
+    return np.stack([1 - _ratio(seen[:, :k].sum(axis=1), (ids[:, :k] >= 0).sum(axis=1)) for k in ks])
 
 
 def diversity(ids: Ids, unit_vectors: NDArray[np.float32], k: int) -> Values:
@@ -122,15 +142,31 @@ def diversity(ids: Ids, unit_vectors: NDArray[np.float32], k: int) -> Values:
     `unit_vectors` [T, D] have length 1 or 0. The cosines of n vectors that sum to s add up to |s|^2 - n over ordered
     pairs, so no pair is ever looked at.
     """
+    return diversities(ids, unit_vectors, (k,))[0]
+
+
+def diversities(ids: Ids, unit_vectors: NDArray[np.float32], ks: Sequence[int]) -> Values:
+    """[len(ks), B] `diversity`: the sum of a longer list goes on from that of the shorter one."""
     there = np.any(unit_vectors != 0, axis=1)
-    values = np.full(len(ids), np.nan)
-    for start in range(0, len(ids), ROWS_PER_BATCH):
-        shown = ids[start : start + ROWS_PER_BATCH, :k]
-        counted = (shown >= 0) & there[shown]
-        count = counted.sum(axis=1)
-        total = _chosen(shown, counted, len(unit_vectors)) @ unit_vectors
-        cosines = np.einsum("bd,bd->b", total, total, dtype=np.float64) - count
-        values[start : start + len(shown)] = 1 - _ratio(cosines, count * (count - 1))
+    values = np.full((len(ks), len(ids)), np.nan)
+    order = np.argsort(ks)
+
+    def sum_up(start: int, stop: int) -> None:
+        for first in range(start, stop, ROWS_PER_BATCH):
+            last = min(first + ROWS_PER_BATCH, stop)
+            total = np.zeros((last - first, unit_vectors.shape[1]), np.float32)
+            count = np.zeros(last - first, np.int64)
+            done = 0
+            for place in order:
+                shown = ids[first:last, done : ks[place]]
+                counted = (shown >= 0) & there[shown]
+                count += counted.sum(axis=1)
+                total += _chosen(shown, counted, len(unit_vectors)) @ unit_vectors
+                cosines = np.einsum("bd,bd->b", total, total, dtype=np.float64) - count
+                values[place, first:last] = 1 - _ratio(cosines, count * (count - 1))
+                done = ks[place]
+
+    _in_threads(sum_up, len(ids))
     return values
 
 
@@ -157,9 +193,21 @@ def _chosen(ids: Ids, counted: NDArray[np.bool_], track_count: int) -> csr_matri
     return csr_matrix((np.ones(len(chosen), np.float32), chosen, ends), shape=(len(ids), track_count))
 
 
-def _mean_of(values: Values, ids: Ids) -> Values:
+def _means_of(values: Values, ids: Ids, ks: Sequence[int]) -> Values:
+    """[len(ks), B] means over the first k answers."""
     there = ids >= 0
-    return _ratio(np.where(there, values[ids], 0).sum(axis=1), there.sum(axis=1))
+    chosen = np.where(there, values[ids], 0)
+    return np.stack([_ratio(chosen[:, :k].sum(axis=1), there[:, :k].sum(axis=1)) for k in ks])
+
+
+def _in_threads(work: Callable[[int, int], None], count: int) -> None:
+    """Calls `work` on stretches of 0 … count."""
+    if count <= ROWS_PER_BATCH:
+        work(0, count)
+        return
+    ends = np.linspace(0, count, THREADS + 1).astype(int)
+    with ThreadPoolExecutor(THREADS) as pool:
+        list(pool.map(work, ends[:-1].tolist(), ends[1:].tolist()))
 
 
 def _ratio(above: NDArray[np.number], below: NDArray[np.number]) -> Values:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from ..audio.errors import DataError, UsageError
 from ..models import metrics
-from ..models.bootstrap import RESAMPLES, Interval, coverage_interval, intervals
+from ..models.bootstrap import RESAMPLES, Interval, coverage_intervals, intervals
 from ..models.catalogue import Catalogue
 from ..models.history import unit_rows
 from ..models.listens import Listens
@@ -166,8 +166,17 @@ def judge(ids: Ids, question: Question, ground: Ground, ks: Sequence[int]) -> di
     """(metric, k) -> [B] one value per user."""
     hits = metrics.hits(ids, question.truth)
     relevant = metrics.relevant_counts(question.truth)
+    shared = {
+        "novelty": metrics.novelties(ids, ground.listeners, ground.user_count, ks),
+        "unseen_share": metrics.unseen_shares(ids, question.heard, ks),
+        "popularity_bias": metrics.popularity_biases(ids, ground.listeners, question.heard, ks),
+    }
+    if ground.sound.any():
+        shared["diversity_sound"] = metrics.diversities(ids, ground.sound, ks)
+    if ground.taste is not None:
+        shared["diversity_taste"] = metrics.diversities(ids, ground.taste, ks)
     values: dict[tuple[str, int], Values] = {}
-    for k in ks:
+    for number, k in enumerate(ks):
         values |= {
             ("precision", k): metrics.precision(hits, k),
             ("recall", k): metrics.recall(hits, relevant, k),
@@ -175,14 +184,8 @@ def judge(ids: Ids, question: Question, ground: Ground, ks: Sequence[int]) -> di
             ("map", k): metrics.average_precision(hits, relevant, k),
             ("hit_rate", k): metrics.hit_rate(hits, k),
             ("user_coverage", k): metrics.user_coverage(ids, k),
-            ("novelty", k): metrics.novelty(ids, ground.listeners, ground.user_count, k),
-            ("unseen_share", k): metrics.unseen_share(ids, question.heard, k),
-            ("popularity_bias", k): metrics.popularity_bias(ids, ground.listeners, question.heard, k),
         }
-        if ground.sound.any():
-            values["diversity_sound", k] = metrics.diversity(ids, ground.sound, k)
-        if ground.taste is not None:
-            values["diversity_taste", k] = metrics.diversity(ids, ground.taste, k)
+        values |= {(name, k): found[number] for name, found in shared.items()}
     return values
 
 
@@ -199,8 +202,9 @@ def interval_rows(
     for (metric, k), interval in zip(values, found, strict=True):
         yield _row(model, question, metric, k, interval)
     count = question.truth.shape[1] if question.candidates is None else int(question.candidates.sum())
-    for k in options.ks:
-        yield _row(model, question, "catalogue_coverage", k, coverage_interval(ids[:, :k], count, rng))
+    covered = coverage_intervals(ids, options.ks, count, rng)
+    for k, interval in zip(options.ks, covered, strict=True):
+        yield _row(model, question, "catalogue_coverage", k, interval)
 
 
 def _gains(
