@@ -147,7 +147,7 @@ def _rows_of_trial(
             yield row | about
     if trial.name == "warm":
         rng = np.random.default_rng([options.seed, len(TRIALS)])
-        for row in rating_rows(trial.split, names, rng, resamples=options.resamples):
+        for row in rating_rows(trial.split, rng, resamples=options.resamples):
             yield row | about
 
 
