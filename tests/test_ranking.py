@@ -1,0 +1,310 @@
+"""The chain: candidates, features of the past only, the ranker, re-ranking."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from crossfade.audio.errors import DataError, LibraryError, UsageError
+from crossfade.models.als import ALSOptions
+from crossfade.models.candidates import CandidateOptions, Sources, last_tracks
+from crossfade.models.chain import Chain, ChainOptions, learn, lesson_of, relist
+from crossfade.models.hybrid import Hybrid
+from crossfade.models.hybrid_choices import Choices
+from crossfade.models.item_knn import ItemKNN
+from crossfade.models.listens import Clock, Listens
+from crossfade.models.ranker import GENRE, Ranker, RankerOptions, forbid_telltales
+from crossfade.models.ranking_features import NO_GENRE, Facts, FeatureTable, features
+from crossfade.models.reranking import RerankingOptions, rerank
+from crossfade.models.splits import by_time, by_user
+from crossfade.pipelines.world import World, WorldOptions
+
+WORLD = World(WorldOptions(users=120, tracks=150, artists=30, listens_per_user=40, seed=5))
+LISTENS, CATALOGUE = WORLD.listens(), WORLD.catalogue()
+SPLIT = by_time(LISTENS)
+OPTIONS = ChainOptions(
+    candidates=CandidateOptions(most=60),
+    ranker=RankerOptions(iterations=15, threads=1, least_positives=20),
+)
+
+
+def fitted(listens: Listens) -> Hybrid:
+    return Hybrid(CATALOGUE, als=ALSOptions(factors=16, threads=1), choices=Choices()).fit(listens)
+
+
+@pytest.fixture(scope="module")
+def hybrid() -> Hybrid:
+    return fitted(SPLIT.train)
+
+
+@pytest.fixture(scope="module")
+def chain(hybrid: Hybrid) -> Chain:
+    return Chain.fit(SPLIT.train, CATALOGUE, hybrid, options=OPTIONS)
+
+
+@pytest.fixture(scope="module")
+def sources(hybrid: Hybrid) -> Sources:
+    return Sources(hybrid, OPTIONS.candidates).fit(SPLIT.train)
+
+
+def warm(hybrid: Hybrid, count: int = 20) -> np.ndarray:
+    return np.flatnonzero(hybrid.history.warm_users)[:count].astype(np.int32)
+
+
+# -- candidates ------------------------------------------------------------------------------------------------------
+
+
+def test_candidates_are_new_different_and_few(hybrid: Hybrid, sources: Sources) -> None:
+    rows = warm(hybrid)
+    found = sources.gather(rows)
+    assert found.ids.shape[1] <= 60
+    for user, ids in zip(rows, found.ids, strict=True):
+        mine = ids[ids >= 0]
+        assert len(np.unique(mine)) == len(mine)
+        assert not np.isin(mine, hybrid.history.heard[user].indices).any()
+    votes = sum(flags.astype(int) for flags in found.nominated.values())
+    assert (votes[found.there] > 0).all()
+    assert (votes[~found.there] == 0).all()
+
+
+def test_candidates_keep_to_the_tracks_allowed(hybrid: Hybrid, sources: Sources) -> None:
+    allowed = np.zeros(len(CATALOGUE), bool)
+    allowed[::3] = True
+    ids = sources.gather(warm(hybrid), candidates=allowed).ids
+    assert allowed[ids[ids >= 0]].all()
+    assert (sources.gather(warm(hybrid), candidates=np.zeros_like(allowed)).ids == -1).all()
+
+
+def test_seen_tracks_come_back_when_allowed(hybrid: Hybrid, sources: Sources) -> None:
+    rows = warm(hybrid)
+    found = sources.gather(rows, allow_seen=True)
+    heard = hybrid.history.heard[rows].toarray() != 0
+    assert np.take_along_axis(heard, np.maximum(found.ids, 0), axis=1)[found.there].any()
+
+
+def test_the_sound_source_finds_what_nobody_has_played(hybrid: Hybrid, sources: Sources) -> None:
+    scores = sources.scores(warm(hybrid))["sound"]
+    there = np.isfinite(scores).any(axis=0)
+    assert there.any()
+    assert (hybrid.listeners[there] == 0).all()
+
+
+def test_last_tracks_are_the_newest_different_ones() -> None:
+    rows = np.zeros(5, np.int32)
+    tracks = np.array([3, 1, 3, 2, 0], np.int32)
+    weights = np.array([1, 1, 1, 1, 0], np.float32)
+    listens = Listens(rows, tracks, weights, 2, 4, np.array([1, 2, 3, 4, 5]), Clock.ORDER)
+    assert last_tracks(listens, 4).tolist() == [[2, 3, 1, -1], [-1] * 4]
+    untimed = Listens(rows, tracks, weights, 2, 4)
+    assert (last_tracks(untimed, 3) == -1).all()
+
+
+def test_a_source_that_fails_is_left_out(hybrid: Hybrid, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise DataError("item-KNN: no memory for it")
+
+    monkeypatch.setattr(ItemKNN, "fit", fail)
+    chain = Chain.fit(SPLIT.train, CATALOGUE, hybrid, options=OPTIONS)
+    assert chain.sources.failed == dict.fromkeys(("items", "last"), "item-KNN: no memory for it")
+    assert (chain.recommend(warm(hybrid), 5)[0] >= 0).all()
+
+
+# -- features --------------------------------------------------------------------------------------------------------
+
+
+def test_features_know_nothing_of_the_label_period(hybrid: Hybrid, sources: Sources) -> None:
+    """Whatever comes later, the same history has the same features."""
+    found = sources.gather(warm(hybrid))
+    table = features(sources, Facts.of(SPLIT.train, CATALOGUE), found)
+    later = replace(SPLIT.test, track_rows=np.roll(SPLIT.test.track_rows, 7))
+    joined = Listens(
+        np.concatenate([SPLIT.train.user_rows, later.user_rows]),
+        np.concatenate([SPLIT.train.track_rows, later.track_rows]),
+        np.concatenate([SPLIT.train.weights, later.weights]),
+        LISTENS.user_count,
+        LISTENS.track_count,
+        np.concatenate([SPLIT.train.times, later.times]),
+        Clock.TIME,
+    )
+    again = joined.take(joined.times < SPLIT.test.times.min())
+    other = Sources(fitted(again), OPTIONS.candidates).fit(again)
+    same = features(other, Facts.of(again, CATALOGUE), other.gather(warm(hybrid)))
+    np.testing.assert_array_equal(table.numbers, same.numbers)
+    assert {"genre_share", "tracks_per_month", "released_days", "artist_count", "trend"} <= set(table.names)
+
+
+@pytest.mark.parametrize("within_user", [False, True])
+def test_a_planted_leak_is_caught(hybrid: Hybrid, within_user: bool) -> None:
+    split = by_user(LISTENS) if within_user else SPLIT
+    everything = Facts.of(LISTENS, CATALOGUE)
+    sources = Sources(fitted(LISTENS), OPTIONS.candidates).fit(LISTENS)
+    with pytest.raises(DataError, match="a leak"):
+        learn(sources, everything, split, OPTIONS.ranker, np.random.default_rng(0))
+    honest = Facts.of(split.train, CATALOGUE)
+    honest.forbid(split.test, within_user=within_user)
+
+
+def test_a_leak_without_times_is_caught() -> None:
+    untimed = replace(LISTENS, times=None, clock=Clock.NONE)
+    with pytest.raises(DataError, match="a leak"):
+        Facts.of(untimed, CATALOGUE).forbid(untimed.take(np.arange(50)), within_user=True)
+
+
+def test_a_feature_that_tells_the_labels_is_caught(rng: np.random.Generator) -> None:
+    labels = rng.random(400) < 0.2
+    numbers = np.stack([rng.random(400), labels + 0.1 * rng.random(400)], axis=1).astype(np.float32)
+    table = FeatureTable(numbers, ("noise", "days_until_played"), np.zeros(400, np.int32), (NO_GENRE,))
+    with pytest.raises(DataError, match="days_until_played: a leak"):
+        forbid_telltales(table, labels)
+
+
+# -- ranker ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_ranker_learns_saves_and_loads(chain: Chain, hybrid: Hybrid, tmp_path: Path) -> None:
+    table = features(chain.sources, chain.facts, chain.sources.gather(warm(hybrid)))
+    scores = chain.ranker.scores(table)
+    chain.ranker.save(tmp_path)
+    np.testing.assert_array_equal(Ranker.load(tmp_path).scores(table), scores)
+    assert sum(chain.ranker.importance.values()) == pytest.approx(100)
+    assert GENRE in chain.ranker.importance
+    (tmp_path / "ranker.cbm").write_bytes(b"not a model")
+    with pytest.raises(LibraryError, match=r"ranker\.cbm: missing or damaged"):
+        Ranker.load(tmp_path)
+    (tmp_path / "ranker.json").write_text("{}")
+    with pytest.raises(LibraryError, match=r"ranker\.json: missing or damaged"):
+        Ranker.load(tmp_path)
+
+
+def test_a_genre_that_was_unseen_in_training(chain: Chain, hybrid: Hybrid) -> None:
+    table = features(chain.sources, chain.facts, chain.sources.gather(warm(hybrid)))
+    strange = FeatureTable(table.numbers, table.names, np.zeros_like(table.genres), ("polka revival",))
+    assert np.isfinite(chain.ranker.scores(strange)).all()
+    with pytest.raises(DataError, match="trained on other features"):
+        chain.ranker.scores(FeatureTable(table.numbers[:, 1:], table.names[1:], table.genres, table.genre_names))
+
+
+def test_yetirank_orders_too(hybrid: Hybrid) -> None:
+    lesson = lesson_of(SPLIT.train, CATALOGUE, hybrid, options=OPTIONS)
+    ranker = Ranker(replace(OPTIONS.ranker, objective="yetirank")).fit(lesson.table, lesson.labels, lesson.groups)
+    scores = ranker.scores(lesson.table)
+    assert scores[lesson.labels].mean() > scores[~lesson.labels].mean()
+    with pytest.raises(DataError, match="objective: lambdarank"):
+        RankerOptions(objective="lambdarank")
+
+
+def test_too_little_to_learn_from(hybrid: Hybrid) -> None:
+    demanding = replace(OPTIONS, ranker=replace(OPTIONS.ranker, least_positives=10**6))
+    with pytest.raises(DataError, match="1000000 are needed"):
+        Chain.fit(SPLIT.train, CATALOGUE, hybrid, options=demanding)
+    silent = replace(LISTENS, weights=np.where(LISTENS.times >= SPLIT.test.times.min(), 0, LISTENS.weights))
+    with pytest.raises(DataError, match="label period"):
+        lesson_of(silent, CATALOGUE, hybrid, options=OPTIONS)
+
+
+# -- the chain -------------------------------------------------------------------------------------------------------
+
+
+def test_the_chain_recommends_what_is_new(chain: Chain, hybrid: Hybrid) -> None:
+    rows = warm(hybrid)
+    ids, scores = chain.recommend(rows, 10)
+    heard = hybrid.history.heard[rows].toarray() != 0
+    assert (ids >= 0).all()
+    assert not np.take_along_axis(heard, ids, axis=1).any()
+    assert (np.diff(scores, axis=1) <= 0).all()
+    assert ((scores > 0) & (scores < 1)).all()
+
+
+def test_behind_the_candidates_come_the_others(chain: Chain, hybrid: Hybrid) -> None:
+    rows = warm(hybrid, 3)
+    ids, scores = chain.recommend(rows, len(CATALOGUE), allow_seen=True)
+    for mine, values in zip(ids, scores, strict=True):
+        mine = mine[mine >= 0]
+        assert sorted(mine) == np.flatnonzero(hybrid.known).tolist()
+        assert (np.diff(values[: len(mine)]) <= 0).all()
+
+
+def test_strangers_get_the_hybrids_answer(chain: Chain, hybrid: Hybrid) -> None:
+    np.testing.assert_array_equal(chain.recommend(np.array([-1]), 5)[0], hybrid.recommend(np.array([-1]), 5)[0])
+
+
+def test_a_user_without_candidates_gets_nothing(chain: Chain, hybrid: Hybrid) -> None:
+    nothing = np.zeros(len(CATALOGUE), bool)
+    ids, scores = chain.recommend(warm(hybrid), 5, candidates=nothing)
+    assert (ids == -1).all()
+    assert (scores == -np.inf).all()
+
+
+def test_the_chain_saves_and_loads(chain: Chain, hybrid: Hybrid, tmp_path: Path) -> None:
+    chain.save(tmp_path)
+    loaded = Chain.load(tmp_path, hybrid)
+    rows = warm(hybrid)
+    for one, two in zip(chain.recommend(rows, 20), loaded.recommend(rows, 20), strict=True):
+        np.testing.assert_array_equal(one, two)
+    assert loaded.recall == chain.recall
+    assert not any(file.suffix in (".pkl", ".pickle", ".npy") for file in tmp_path.iterdir())
+
+
+def test_one_user_at_a_time_is_the_same(chain: Chain, hybrid: Hybrid) -> None:
+    rows = warm(hybrid, 5)
+    ids, _ = chain.recommend(rows, 10)
+    for row, mine in zip(rows, ids, strict=True):
+        np.testing.assert_array_equal(chain.recommend(np.array([row]), 10)[0][0], mine)
+
+
+def test_candidates_hold_most_of_what_comes(chain: Chain) -> None:
+    assert chain.recall["all"] > 0.5
+    assert chain.recall["all"] >= max(chain.recall.values())
+
+
+# -- re-ranking ------------------------------------------------------------------------------------------------------
+
+
+def table_of(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, list[list[int]], np.ndarray]:
+    sound = rng.normal(size=(30, 8)).astype(np.float32)
+    sound /= np.linalg.norm(sound, axis=1, keepdims=True)
+    return rng.random(30).astype(np.float32), sound, [[n % 6] for n in range(30)], np.arange(30) % 10 == 0
+
+
+def test_without_wishes_the_order_is_by_score(rng: np.random.Generator) -> None:
+    scores, *rest = table_of(rng)
+    assert rerank(scores, *rest, 10, RerankingOptions()).tolist() == np.argsort(-scores)[:10].tolist()
+
+
+def test_artists_are_capped(rng: np.random.Generator) -> None:
+    places = rerank(*table_of(rng), 10, RerankingOptions(per_artist=1))
+    assert sorted(place % 6 for place in places) == list(range(6))
+
+
+def test_diversity_lowers_likeness(rng: np.random.Generator) -> None:
+    scores, sound, artists, fresh = table_of(rng)
+
+    def likeness(diversity: float) -> float:
+        chosen = sound[rerank(scores, sound, artists, fresh, 8, RerankingOptions(diversity=diversity))]
+        return float((chosen @ chosen.T).sum())
+
+    assert likeness(1.0) < likeness(0.5) < likeness(0.0)
+
+
+def test_discoveries_get_their_share(rng: np.random.Generator) -> None:
+    scores, sound, artists, fresh = table_of(rng)
+    scores[fresh] = -1
+    places = rerank(scores, sound, artists, fresh, 10, RerankingOptions(discovery=0.2))
+    assert fresh[places].sum() == 2
+    assert fresh[places[:5]].sum() == 1
+
+
+def test_lists_are_made_of_the_chains_answers(chain: Chain, hybrid: Hybrid) -> None:
+    rows = warm(hybrid, 4)
+    answers = chain.recommend(rows, 50)
+    ids, scores = relist(hybrid, answers, 10, RerankingOptions(per_artist=1, diversity=0.3))
+    for mine in ids:
+        artists = np.concatenate([hybrid.artists[row].indices for row in mine[mine >= 0]])
+        assert len(np.unique(artists)) == len(artists)
+    assert np.isfinite(scores[ids >= 0]).all()
+    for wrong in ({"diversity": 2.0}, {"discovery": -0.1}, {"per_artist": 0}):
+        with pytest.raises(UsageError):
+            RerankingOptions(**wrong)
