@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 
 from .hybrid import Hybrid
 from .recommender import Ids, Scores
+from .scan import EXACT_ROWS, Rows, Scan
+
+_NOMINEES_PER_CANDIDATE = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +49,7 @@ NOTHING = Listened(np.zeros(0, np.int32), np.zeros(0, np.float32))
 class LiveTaste:
     """Made from a hybrid; never changes, so that any number of threads may ask."""
 
-    def __init__(self, hybrid: Hybrid) -> None:
+    def __init__(self, hybrid: Hybrid, *, exact_rows: int = EXACT_ROWS) -> None:
         self.hybrid = hybrid
         choices = hybrid.choices
         gains = choices.crossfade.gains(hybrid.listeners)
@@ -56,8 +59,11 @@ class LiveTaste:
         if self._sound.shape[1]:
             parts.append(choices.profile * left[:, None] * self._sound)
         self._rows: Scores = np.ascontiguousarray(gains[:, None] * np.hstack(parts), np.float32)
-        self._affinity = (choices.affinity * gains * left).astype(np.float32)
-        self._unknown = np.flatnonzero(~hybrid.known)
+        self._affinity = (choices.affinity * gains * left * hybrid.rarity).astype(np.float32)
+        popularity = hybrid.history.popularity
+        self._popular = np.argsort(-popularity, kind="stable")[: np.count_nonzero(np.isfinite(popularity))]
+        self._known_rows = np.flatnonzero(hybrid.known)
+        self._scan = Scan(self._rows[self._known_rows], exact_rows=exact_rows)
         self._artists = hybrid.artists.tocsr()
         self._tracks_of = hybrid.artists.T.tocsr()
         taste = hybrid.taste
@@ -86,19 +92,23 @@ class LiveTaste:
 
         `there` [T] says which tracks may be answers.
         """
-        scores = self.hybrid.history.popularity.copy() if listened.is_cold else self._scores(listened)
-        if there is not None:
-            scores[~there] = -np.inf
+        if listened.is_cold:
+            rows = self._popular
+            scores = self.hybrid.history.popularity[rows]
+        else:
+            rows, scores = self._scored(listened, count + len(listened.track_rows))
+        kept = np.ones(len(rows), bool) if there is None else there[rows]
         if not allow_seen:
-            scores[listened.track_rows] = -np.inf
-        found = np.arange(len(scores))
-        if count < len(scores):
-            found = np.argpartition(scores, len(scores) - count)[-count:]
+            kept &= ~np.isin(rows, listened.track_rows)
+        rows, scores = rows[kept], scores[kept]
+        if listened.is_cold:
+            return rows[:count].astype(np.int32), scores[:count]
+        if count < len(rows):
+            chosen = np.argpartition(-scores, count - 1)[:count]
+            rows, scores = rows[chosen], scores[chosen]
         # Ties in order of row, as everywhere.
-        order = np.lexsort((found, -scores[found]))
-        found = found[order]
-        found = found[np.isfinite(scores[found])]
-        return found.astype(np.int32), scores[found]
+        order = np.lexsort((rows, -scores))
+        return rows[order].astype(np.int32), scores[order]
 
     def because(self, listened: Listened, track_rows: Ids) -> Ids:
         """[k] the listened track that speaks loudest for each of `track_rows` [k]; -1 where none does."""
@@ -114,22 +124,35 @@ class LiveTaste:
         spoken = np.isfinite(terms[loudest, np.arange(len(track_rows))])
         return np.where(spoken, mine.track_rows[loudest], -1).astype(np.int32)
 
-    def _scores(self, listened: Listened) -> Scores:
-        """[T]"""
+    def _scored(self, listened: Listened, count: int) -> tuple[Rows, Scores]:
+        """Rows that hold the best `count`, in order of row, and their scores."""
         liked = listened.track_rows[listened.weights > 0]
         wanted = [self.fold_in(listened)]
         if self._sound.shape[1]:
             wanted.append(self._sound[liked].mean(axis=0))
-        scores: Scores = self._rows @ np.concatenate(wanted)
+        query = np.concatenate(wanted)
+        rows = self._known_rows[self._scan.nominees(query, _NOMINEES_PER_CANDIDATE * count)]
+        familiar, counts = np.zeros(0, np.intp), np.zeros(0, np.float32)
         if self.hybrid.choices.affinity:
-            counts = np.asarray(self._artists[liked].sum(axis=0), np.float32).ravel()
-            artists = np.flatnonzero(counts)
-            mine = self._tracks_of[artists]
-            shared = np.bincount(mine.indices, np.repeat(counts[artists], np.diff(mine.indptr)))
-            tracks = np.flatnonzero(shared)
-            scores[tracks] += self._affinity[tracks] * np.log1p(shared[tracks])
-        scores[self._unknown] = -np.inf
-        return scores
+            familiar, counts = self._familiar(liked)
+            rows = np.union1d(rows, familiar[self.hybrid.known[familiar]])
+        else:
+            rows = np.sort(rows)
+        scores: Scores = self._rows[rows] @ query if len(rows) < len(self._rows) else self._rows @ query
+        if len(familiar):
+            places = np.searchsorted(rows, familiar)
+            known = self.hybrid.known[familiar]
+            scores[places[known]] += (self._affinity[familiar] * np.log1p(counts))[known]
+        return rows, scores
+
+    def _familiar(self, liked: Ids) -> tuple[Rows, Scores]:
+        """The tracks by artists of `liked`, in order of row, and how many of `liked` their artists have."""
+        counts = np.asarray(self._artists[liked].sum(axis=0), np.float32).ravel()
+        artists = np.flatnonzero(counts)
+        mine = self._tracks_of[artists]
+        tracks, places = np.unique(mine.indices, return_inverse=True)
+        shared = np.bincount(places, np.repeat(counts[artists], np.diff(mine.indptr)), minlength=len(tracks))
+        return tracks.astype(np.intp), shared.astype(np.float32)
 
     def _normal(self, listened: Listened) -> tuple[Scores, Scores, Scores]:
         """Factors [L, F] and confidences [L] of what was listened to, and the normal matrix [F, F] they make."""

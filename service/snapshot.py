@@ -17,6 +17,7 @@ from ..audio.errors import LibraryError
 from ..models.catalogue import Catalogue
 from ..models.hybrid_index import HybridIndex
 from ..models.live_taste import LiveTaste
+from ..models.quick_index import QuickIndex
 from ..models.recommender import Ids, Scores
 from ..pipelines.library import Library
 from ..pipelines.trained import Trained
@@ -49,6 +50,8 @@ class Snapshot:
     there: Mask
     """[T] whether the library still has the track"""
     index: HybridIndex
+    quick: QuickIndex
+    """the same, for one query at a time"""
     facts: dict[str, Facts]
     sound: str | None
     """name of the sound vectors"""
@@ -76,7 +79,8 @@ class Snapshot:
             index.add(np.zeros((len(catalogue), 0), np.float32), catalogue.sound)
         row_of = {track_id: row for row, track_id in enumerate(catalogue.track_ids)}
         there = np.ones(len(catalogue), bool)
-        return cls(None, catalogue.track_ids, row_of, there, index, facts, sounds[0] if sounds else None)
+        sound = next(iter(sounds), None)
+        return cls(None, catalogue.track_ids, row_of, there, index, QuickIndex.of(index), facts, sound)
 
     @classmethod
     def _of_trained(cls, trained: Trained, version: str, trained_at: int, facts: dict[str, Facts]) -> Self:
@@ -86,6 +90,7 @@ class Snapshot:
             {track_id: row for row, track_id in enumerate(trained.track_ids)},
             trained.there,
             trained.index,
+            QuickIndex.of(trained.index),
             facts,
             trained.about["sound"],
             trained,
@@ -119,8 +124,7 @@ class Snapshot:
 
     def similar(self, row: int, k: int, *, blend: float = 0.5) -> tuple[Ids, Scores]:
         """The nearest of one track, without itself; none where it was neither heard nor listened to."""
-        ids, scores = self.index.similar(np.array([row], np.int32), k, blend=blend, candidates=self.there)
-        return _found(ids, scores)
+        return self.quick.similar(row, k, blend=blend, candidates=self.there)
 
     def similar_to(
         self,

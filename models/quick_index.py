@@ -1,0 +1,82 @@
+"""A quick view of a hybrid index: the same answers for one query at a time, from codes that nominate (see `scan`).
+
+Tracks that lack a half are judged by the other one, as in `HybridIndex`; they are nominated apart, since their products
+with a blended query say nothing about that.
+
+Shapes: T tracks, F factors of taste, D dimensions of sound, k answers.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .hybrid_index import HybridIndex
+from .recommender import Answers, Scores
+from .scan import EXACT_ROWS, Rows, Scan
+
+_NOMINEES = 1000
+
+Mask = NDArray[np.bool_]
+
+
+class QuickIndex:
+    """Never changes; `vectors` [T, F + D] are an index's, each half of length 1 or 0."""
+
+    def __init__(self, vectors: Scores, factors: int, *, exact_rows: int = EXACT_ROWS) -> None:
+        self._vectors = vectors
+        self._factors = factors
+        taste, sound = np.any(vectors[:, :factors] != 0, axis=1), np.any(vectors[:, factors:] != 0, axis=1)
+        self._has_taste, self._has_sound = taste, sound
+        self._few = exact_rows
+        self._scan = Scan(vectors, exact_rows=exact_rows)
+
+    @classmethod
+    def of(cls, index: HybridIndex) -> QuickIndex:
+        return cls(index.vectors(np.arange(len(index), dtype=np.int32)), index.factors)
+
+    def similar(self, row: int, k: int, *, blend: float, candidates: Mask | None = None) -> Answers:
+        """The k nearest to a track, itself left out; fewer where there are fewer. Shape: -> ([k], [k])"""
+        factors = self._factors
+        vector = self._vectors[row]
+        rows, scores = self.search(vector[:factors], vector[factors:], k + 1, blend=blend, candidates=candidates)
+        others = rows != row
+        return rows[others][:k], scores[others][:k]
+
+    def search(self, taste: Scores, sound: Scores, k: int, *, blend: float, candidates: Mask | None = None) -> Answers:
+        """The k nearest to [F] and [D], each of length 1, or zeros where the query lacks it. Shape: -> ([k], [k])"""
+        by_taste, by_sound = bool(taste.any()), bool(sound.any())
+        # A query asked by one half that it does not have is asked by the other.
+        if not by_taste and not by_sound:
+            return np.zeros(0, np.int32), np.zeros(0, np.float32)
+        weight = np.float32(blend if by_taste and by_sound else float(by_taste))
+        both = self._has_taste & self._has_sound
+        groups: list[tuple[np.float32, Mask]]
+        if weight == 1:
+            groups = [(weight, self._has_taste)]
+        elif weight == 0:
+            groups = [(weight, self._has_sound)]
+        else:
+            alone = (np.float32(1), self._has_taste & ~both), (np.float32(0), self._has_sound & ~both)
+            groups = [(weight, both), *alone]
+        allowed = np.ones(len(both), bool) if candidates is None else candidates
+        parts = [self._best(taste, sound, k, one, mask & allowed) for one, mask in groups]
+        rows, scores = np.concatenate([one for one, _ in parts]), np.concatenate([one for _, one in parts])
+        order = np.argsort(-scores, kind="stable")[:k]
+        return rows[order].astype(np.int32), scores[order]
+
+    def _best(self, taste: Scores, sound: Scores, k: int, weight: np.float32, mask: Mask) -> tuple[Rows, Scores]:
+        query = np.concatenate([weight * taste, (1 - weight) * sound]).astype(np.float32)
+        count = int(np.count_nonzero(mask))
+        if count <= self._few:
+            rows = np.flatnonzero(mask)
+        else:
+            # The scan knows nothing of the mask: as many more as it hides.
+            most = int(max(_NOMINEES, 4 * k) * len(mask) / count)
+            rows = self._scan.nominees(query, min(most, len(mask)))
+            rows = np.sort(rows[mask[rows]])
+        scores: Scores = self._vectors[rows] @ query
+        if k < len(rows):
+            chosen = np.sort(np.argpartition(-scores, k - 1)[:k])
+            rows, scores = rows[chosen], scores[chosen]
+        return rows, scores

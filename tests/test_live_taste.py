@@ -1,0 +1,107 @@
+"""Fast = slow: what is served is what the models say, exactly where all rows are compared, and nearly beyond."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from crossfade.models.als import ALSOptions
+from crossfade.models.hybrid import Hybrid
+from crossfade.models.hybrid_choices import Choices
+from crossfade.models.hybrid_index import HybridIndex
+from crossfade.models.live_taste import NOTHING, Listened, LiveTaste
+from crossfade.models.quick_index import QuickIndex
+from crossfade.models.scan import Scan
+
+sys.path.insert(0, str(Path(__file__).parent))
+from planted import planted
+
+WORLD = planted(users=120, artists=40, each=6)
+
+
+@pytest.fixture(scope="module", params=[(0.0, 0.0), (0.2, 0.5)], ids=["plain", "corrected"])
+def hybrid(request: pytest.FixtureRequest) -> Hybrid:
+    affinity, profile = request.param
+    choices = Choices(affinity=affinity, profile=profile)
+    return Hybrid(WORLD.catalogue, als=ALSOptions(factors=16, regularization=5.0), choices=choices).fit(WORLD.train)
+
+
+def test_candidates_and_reasons_are_the_hybrid_s(hybrid: Hybrid) -> None:
+    taste, same = LiveTaste(hybrid), []
+    for user in range(0, 120, 7):
+        heard = hybrid.history.heard[[user]]
+        rows, scores = hybrid.recommend_from(heard, 30)
+        mine, its_scores = taste.candidates(taste.history(user), 30)
+        there = rows[0] >= 0
+        np.testing.assert_allclose(its_scores, scores[0][there], rtol=1e-4, atol=1e-6)
+        liked = heard.maximum(0).tocsr()
+        liked.eliminate_zeros()
+        reasons = hybrid.because_of(liked, mine[None])[0]
+        same.append((taste.because(taste.history(user), mine) == reasons).mean())
+    # Tracks of one artist speak nearly equally loud.
+    assert np.mean(same) > 0.9
+
+
+def test_codes_nominate_what_comparing_everything_finds(hybrid: Hybrid) -> None:
+    exact, coded = LiveTaste(hybrid), LiveTaste(hybrid, exact_rows=10)
+    shares = []
+    for user in range(0, 120, 7):
+        expected, _ = exact.candidates(exact.history(user), 10)
+        found, _ = coded.candidates(coded.history(user), 10)
+        shares.append(len(set(expected) & set(found)) / len(expected))
+    assert np.mean(shares) > 0.97
+
+
+def test_somebody_cold_gets_what_is_popular(hybrid: Hybrid) -> None:
+    taste = LiveTaste(hybrid)
+    rows, scores = taste.candidates(NOTHING, 10)
+    _, expected = hybrid.recommend(np.array([-1], np.int32), 10)
+    np.testing.assert_array_equal(scores, expected[0])
+    disliked = Listened(rows[:1], np.array([-1], np.float32))
+    np.testing.assert_array_equal(taste.candidates(disliked, 9)[0], rows[1:])
+    assert (taste.because(NOTHING, rows) == -1).all() and len(scores) == 10
+
+
+def test_listens_add_up_and_a_skip_says_nothing(hybrid: Hybrid) -> None:
+    taste = LiveTaste(hybrid)
+    history = taste.history(0)
+    both = history.plus(history.track_rows[:1], np.array([2], np.float32))
+    assert both.weights[both.track_rows == history.track_rows[0]] == history.weights[0] + 2
+    skipped = int(np.setdiff1d(np.arange(20), history.track_rows)[0])
+    with_skip = history.plus(np.array([skipped], np.int32), np.zeros(1, np.float32))
+    np.testing.assert_allclose(taste.fold_in(with_skip), taste.fold_in(history), rtol=1e-5)
+    assert skipped not in taste.candidates(with_skip, 240)[0]
+
+
+def index(rng: np.random.Generator, count: int = 3000) -> HybridIndex:
+    taste, sound = rng.normal(size=(count, 8)).astype(np.float32), rng.normal(size=(count, 13)).astype(np.float32)
+    taste[: count // 10] = 0
+    sound[count // 20 : count // 5] = 0
+    made = HybridIndex(8, 13)
+    made.add(taste, sound)
+    return made
+
+
+@pytest.mark.parametrize("blend", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("exact_rows", [10**6, 500])
+def test_the_quick_index_finds_what_the_index_finds(rng: np.random.Generator, blend: float, exact_rows: int) -> None:
+    slow = index(rng)
+    vectors = slow.vectors(np.arange(len(slow), dtype=np.int32))
+    quick = QuickIndex(vectors, slow.factors, exact_rows=exact_rows)
+    allowed = rng.random(len(slow)) < 0.9
+    for row in (0, 200, 400, 2000):
+        ids, scores = slow.similar(np.array([row], np.int32), 10, blend=blend, candidates=allowed)
+        found, its_scores = quick.similar(row, 10, blend=blend, candidates=allowed)
+        expected = ids[0][ids[0] >= 0]
+        assert len(found) == len(expected) and len(set(found) & set(expected)) >= len(expected) - 1
+        np.testing.assert_allclose(its_scores[:1], scores[0][: min(1, len(expected))], atol=1e-5)
+
+
+def test_an_empty_scan_and_an_odd_width() -> None:
+    assert len(Scan(np.zeros((0, 3), np.float32)).nominees(np.ones(3, np.float32), 5)) == 0
+    rows = np.eye(7, dtype=np.float32).repeat(100, axis=0)
+    found = Scan(rows, exact_rows=10).nominees(rows[350], 120)
+    assert set(range(300, 400)) <= set(found.tolist())
