@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from ..audio.errors import DataError, LibraryError
+from ..models.segments import SegmentOptions, Segments
 from .charts import Chart, Exhibit, Gap, Section, Table
 from .report_subject import Subject
 from .trained import Trained
@@ -283,15 +284,12 @@ def _segments(subject: Subject, trained: Trained) -> list[Exhibit]:
     factors = np.asarray(trained.hybrid.als.user_factors)
     if log is None or not len(subject.genres) or len(factors) < 2 * SEGMENTS:
         return [Gap("Genres of groups of listeners", "that takes genres and more listeners")]
-    from sklearn.cluster import KMeans
-
-    unit = factors / np.maximum(np.linalg.norm(factors, axis=1, keepdims=True), 1e-12)
-    sample = unit[:: max(1, len(unit) // 5_000)]
-    groups = KMeans(SEGMENTS, n_init=3, random_state=0).fit(sample).predict(unit)
+    sample = factors[:: max(1, len(factors) // 5_000)]
+    groups = Segments(SegmentOptions(count=SEGMENTS)).fit(sample).assign(factors)
     row_of = {user_id: row for row, user_id in enumerate(trained.user_ids)}
     members = pl.DataFrame({"user_row": np.arange(len(log.user_ids), dtype=np.int32), "user_id": log.user_ids})
     rows = [row_of.get(user_id) for user_id in members.get_column("user_id")]
-    named = [None if row is None else int(groups[row]) for row in rows]
+    named = [None if row is None or groups[row] < 0 else int(groups[row]) for row in rows]
     members = members.with_columns(segment=pl.Series(named, dtype=pl.Int32)).drop_nulls("segment")
     counted = (
         log.pairs.lazy()

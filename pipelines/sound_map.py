@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ..audio.errors import AudioError, LibraryError, MissingExtra
 from ..models.encoder import Floats
+from ..models.segments import SegmentOptions, Segments
 from .charts import Chart, Exhibit, Gallery, Gap, Section, Table
 from .report_subject import Subject
 
@@ -128,8 +129,6 @@ def _mapped(subject: Subject, rows: NDArray[np.intp]) -> NDArray[np.intp]:
 
 def _tastes(subject: Subject, track_ids: list[str]) -> list[str] | None:
     """Names of the kinds of listening of these tracks; None where no version is trained."""
-    from sklearn.cluster import KMeans
-
     from .trained import Trained
 
     try:
@@ -137,14 +136,13 @@ def _tastes(subject: Subject, track_ids: list[str]) -> list[str] | None:
     except LibraryError:
         return None
     taste, known = trained.hybrid.taste, trained.hybrid.known
-    unit = taste / np.maximum(np.linalg.norm(taste, axis=1, keepdims=True), 1e-12)
     count = min(TASTES, int(known.sum()))
     if count < 2:
         return None
     sample = np.flatnonzero(known)[:: max(1, int(known.sum()) // 5_000)]
-    clusters = KMeans(count, n_init=3, random_state=0).fit(unit[sample]).predict(unit)
+    clusters = Segments(SegmentOptions(count=count)).fit(taste[sample]).assign(taste)
     names = {
-        track_id: f"taste {cluster + 1}" if placed else "no taste known"
+        track_id: f"taste {cluster + 1}" if placed and cluster >= 0 else "no taste known"
         for track_id, cluster, placed in zip(trained.track_ids, clusters, known, strict=True)
     }
     return [names.get(track_id, "no taste known") for track_id in track_ids]
