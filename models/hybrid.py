@@ -1,17 +1,17 @@
 """The hybrid: ALS where there are listeners, the content prior where there are none, the crossfade in between.
 
-    score(u, t) = gain(t) * (x(u) · taste(t) + (1 - w(t)) * (affinity * log(1 + c(u, t)) + profile * s(u, t)))
+    score(u, t) = gain(t) * (x(u) · taste(t) + (1 - w(t)) * (affinity * r(t) * log(1 + c(u, t)) + profile * s(u, t)))
 
-x is the user's taste vector, c(u, t) the number of tracks by t's artists that u listened to, s(u, t) the mean likeness
-of t's sound to what u listened to. Both are corrections of the prior and leave with it as listeners come. How all of it
-is weighed is chosen on validation (`hybrid_choices`).
+x is the user's taste vector, c(u, t) the number of tracks by t's artists that u listened to, r(t) how rare a listen to
+these artists is, s(u, t) the mean likeness of t's sound to what u listened to. Both terms are corrections of the prior
+and leave with it as listeners come. How all of it is weighed is chosen on validation (`hybrid_choices`).
 
 Shapes: U users, T tracks, F factors, A artists, E features of the sound profile, B asked for, k answers each.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 from ..audio.errors import DataError, LibraryError
 from .als import ALS, ALSOptions, fold_in
 from .catalogue import Catalogue
+from .growing import Growing
 from .history import History, nearest, rank
-from .hybrid_choices import PROFILE_FEATURES, Choices, artist_counts, choose
+from .hybrid_choices import PROFILE_FEATURES, Choices, artist_counts, choose, rarity
 from .listens import Listens
 from .prior import ContentPrior
 from .recommender import Answers, Ids, Scores
@@ -31,6 +32,21 @@ from .storage import load_model, save_model
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
+
+
+@dataclass(frozen=True, eq=False)
+class _Fixed:
+    """The parts of all scores that do not depend on the listener."""
+
+    affinity: Scores
+    """[T]"""
+    profile: Scores
+    """[T]"""
+    gains: Scores
+    """[T]"""
+    unknown: NDArray[np.intp]
+    tracks_of: csr_matrix
+    """[A, T]"""
 
 
 class Hybrid:
@@ -48,6 +64,8 @@ class Hybrid:
     ) -> None:
         """`choices` None: they are made on a validation part of the listens, at the cost of a second ALS fit."""
         self._catalogue = catalogue
+        self._fixed_parts: _Fixed | None = None
+        self._rows: dict[str, Growing] = {}
         self.als = ALS(als)
         self.seed = seed
         self._given = choices
@@ -64,6 +82,8 @@ class Hybrid:
         else:
             self.choices = self._given
         self.als.fit(listens)
+        self._fixed_parts, self._rows = None, {}
+        self.__dict__.pop("_speech", None)
         self.listeners = listens.listeners
         warm = self.als.history.warm_tracks
         self.prior = ContentPrior(self.choices.prior).fit(self.als.track_factors, warm, catalogue)
@@ -133,16 +153,35 @@ class Hybrid:
     def scores(self, user_vectors: Scores, liked: csr_matrix) -> Scores:
         """[B, F] taste vectors and [B, T] positive confidences -> [B, T] scores."""
         cells = np.asarray(user_vectors @ self.taste.T, np.float32)
-        left = 1 - self.weights
+        fixed = self._fixed
         if self.choices.affinity:
-            shared = artist_counts(liked, self.artists)
+            shared = artist_counts(liked, self.artists, fixed.tracks_of)
             users = np.repeat(np.arange(len(cells)), np.diff(shared.indptr))
-            cells[users, shared.indices] += self.choices.affinity * left[shared.indices] * shared.data
+            cells[users, shared.indices] += fixed.affinity[shared.indices] * shared.data
         if self.choices.profile and self.sound.shape[1]:
-            cells += self.choices.profile * (sound_profiles(liked, self.sound) @ (self.sound * left[:, None]).T)
-        cells *= self.choices.crossfade.gains(self.listeners)
-        cells[:, ~self.known] = -np.inf
+            cells += fixed.profile * (sound_profiles(liked, self.sound) @ self.sound.T)
+        cells *= fixed.gains
+        cells[:, fixed.unknown] = -np.inf
         return cells
+
+    @property
+    def rarity(self) -> Scores:
+        """[T] what a count of the track's artists weighs: the less, the more listens they have."""
+        return rarity(self.artists, self.listeners, self.choices.rarity)
+
+    @property
+    def _fixed(self) -> _Fixed:
+        """What of the scores does not depend on the listener, made when it is first asked for."""
+        if self._fixed_parts is None:
+            left = 1 - self.weights
+            self._fixed_parts = _Fixed(
+                self.choices.affinity * left * self.rarity,
+                self.choices.profile * left,
+                self.choices.crossfade.gains(self.listeners),
+                np.flatnonzero(~self.known),
+                self.artists.T.tocsr(),
+            )
+        return self._fixed_parts
 
     def fold_in(self, heard: csr_matrix) -> Scores:
         """[B, F] taste vectors of users known by their listens `heard` [B, T]."""
@@ -217,12 +256,18 @@ class Hybrid:
         none = np.zeros(len(catalogue), np.int64)
         longer.als.track_listeners = np.concatenate([self.als.track_listeners, none.astype(np.float32)])
         longer.listeners = np.concatenate([self.listeners, none])
-        longer.taste = np.vstack([self.taste, taste])
-        longer.known = np.concatenate([self.known, known])
         features = self.prior.features(sound, genres)[:, : self.sound.shape[1]]
-        longer.sound = np.vstack([self.sound, features])
+        longer._rows, longer._fixed_parts = {}, None
+        longer.taste = self._grown(longer, "taste", self.taste, taste)
+        longer.sound = self._grown(longer, "sound", self.sound, features)
+        longer.known = np.concatenate([self.known, known])
         longer.artists = vstack([self.artists, self.prior.artist_rows(catalogue.artists)]).tocsr()
         return longer
+
+    def _grown(self, longer: Hybrid, name: str, rows: Scores, more: Scores) -> Scores:
+        """`rows` with `more` behind them for another model, copied only when their room is used up."""
+        longer._rows[name], view = self._rows.get(name, Growing(rows)).plus(len(rows), more)
+        return view
 
     def _sound_of(self, catalogue: Catalogue) -> tuple[Scores, Scores | None]:
         """Sound and genre probabilities as the prior takes them."""

@@ -47,10 +47,10 @@ _SOUND_MAPS = (
     (PriorOptions(sound="linear"), (30.0, 300.0)),
     *((PriorOptions(scale=scale), (1.0, 4.0, 16.0, 64.0)) for scale in (1.0, 2.0, 4.0)),
 )
-_ARTIST_TERMS = tuple((shrinkage, attention) for shrinkage in (np.inf, 0.3, 1.0, 3.0) for attention in (0.0, 1.0, 3.0))
-_SHRINKAGES = (None, 0.05, 0.3, 1.0, 3.0)
+_SHRINKAGES = (None, 0.05, 0.3, 1.0)
 _ATTENTIONS = (0.0, 1.0, 3.0)
-_AFFINITIES = (0.0, 0.05, 0.1, 0.2, 0.4)
+_AFFINITIES = (0.0, 0.1, 0.2, 0.4)
+_RARITIES = (0.0, 0.3, 0.5)
 _PROFILES = (0.0, 0.25, 0.5, 1.0)
 _AIM = 0.75
 """Of the share, since the final prior knows about twice as many listens, and its vectors are longer for it."""
@@ -65,6 +65,8 @@ class Choices:
     crossfade: Crossfade = field(default_factory=Crossfade)
     affinity: float = 0.1
     """what the logarithm of a user's count of the artist adds to a preference between 0 and 1"""
+    rarity: float = 0.3
+    """how much less it adds for artists with many listens: a power of their listens"""
     profile: float = 0.0
     """what the mean likeness (0 … 1) to the sound of the user's tracks adds"""
 
@@ -135,32 +137,53 @@ def choose(
     listens: Listens, catalogue: Catalogue, als: ALSOptions, rng: np.random.Generator
 ) -> tuple[Choices, dict[str, float]]:
     """The choices and what was measured; the defaults and nothing where there is too little to judge by."""
+    from threadpoolctl import threadpool_limits
+
+    # Many small products: threads below them cost more than they give.
+    with threadpool_limits(limits=1, user_api="blas"):
+        return _choose(listens, catalogue, als, rng)
+
+
+def _choose(
+    listens: Listens, catalogue: Catalogue, als: ALSOptions, rng: np.random.Generator
+) -> tuple[Choices, dict[str, float]]:
     held = _hold_out(listens, catalogue, als, rng)
     if held is None:
         return Choices(), {}
     figures: dict[str, float] = {}
     options, hearing = _sound_map(held, figures)
-    prior, affinity = _artist_terms(held, options, hearing, figures)
+    prior, affinity, power = _artist_terms(held, options, hearing, figures)
     vectors = prior.of_catalogue
     sound = prior.heard_features[:, :PROFILE_FEATURES]
-    profile = _profile(held, vectors, sound, affinity, figures)
-    choices = Choices(prior=prior.options, affinity=affinity, profile=profile)
+    choices = Choices(prior=prior.options, affinity=affinity, rarity=power)
+    choices = replace(choices, profile=_profile(held, vectors, sound, choices, figures))
     tau = _tau(held, vectors, sound, choices, figures)
     choices = replace(choices, crossfade=Crossfade(tau))
     level = _level(held, vectors, sound, choices, figures)
     return replace(choices, crossfade=Crossfade(tau, level)), figures
 
 
-def artist_counts(liked: csr_matrix, artists: csr_matrix) -> csr_matrix:
+def artist_counts(liked: csr_matrix, artists: csr_matrix, tracks_of: csr_matrix | None = None) -> csr_matrix:
     """[B, T] the logarithm of 1 + the number of tracks by a track's artists that a user listened to.
 
-    Shapes: liked [B, T], artists [T, A].
+    Shapes: liked [B, T], artists [T, A], tracks_of [A, T] (its transpose, where it is at hand).
     """
     once = liked.copy()
     once.data = np.ones_like(once.data)
-    shared = ((once @ artists) @ artists.T).tocsr()
+    shared = ((once @ artists) @ (artists.T if tracks_of is None else tracks_of)).tocsr()
     shared.data = np.log1p(shared.data)
     return shared
+
+
+def rarity(artists: csr_matrix, listeners: NDArray[np.integer], power: float) -> Matrix:
+    """[T] (listens of the track's artists / their mean) ** -power: who hears a rare artist chose to.
+
+    The mean is over listens, so that the typical count keeps its weight. Shapes: artists [T, A], listeners [T].
+    """
+    listens = artists.T @ listeners.astype(np.float32)
+    mean = (listens * listens).sum() / max(listens.sum(), 1)
+    found = np.maximum(artists @ listens, 1) / max(mean, 1)
+    return np.asarray(found**-power, np.float32)
 
 
 def _hold_out(
@@ -254,32 +277,41 @@ def _sound_map(held: Validation, figures: dict[str, float]) -> tuple[PriorOption
 
 def _artist_terms(
     held: Validation, options: PriorOptions, hearing: Hearing, figures: dict[str, float]
-) -> tuple[ContentPrior, float]:
-    """The prior and the affinity, together: the less an artist's mean is shrunk, the less a count has to add."""
+) -> tuple[ContentPrior, float, float]:
+    """The prior, the affinity and its rarity; the less an artist's mean is shrunk, the less a count has to add."""
     prior = ContentPrior(options).fit(held.als.track_factors, held.warm, held.catalogue, hearing)
     judges = held.judges(held.known)
+    default = Choices().rarity
     if len(held.known) < 10 or len(judges.rows) < 20:
-        return prior, 0.0
+        return prior, 0.0, default
     users = held.als.user_factors[judges.rows]
     counts = _counts(held, judges, held.known)
+    rare = {power: rarity(held.catalogue.artist_matrix, held.train.listeners, power)[held.known] for power in _RARITIES}
 
     @lru_cache(maxsize=1)
     def cells(shrinkage: float | None, attention: float) -> Matrix:
         return np.asarray(users @ prior.with_artists(shrinkage, attention).of_tracks(held.known).T)
 
-    def measure(shrinkage: float | None, attention: float, affinity: float) -> NDArray[np.float64]:
-        return judges.gains(cells(shrinkage, attention) + np.float32(affinity) * counts, held.known)
+    def measure(shrinkage: float | None, attention: float, affinity: float, power: float) -> NDArray[np.float64]:
+        known = cells(shrinkage, attention)
+        return judges.gains(known + (affinity * rare[power]) * counts if affinity else known, held.known)
 
     pairs = product(_SHRINKAGES, _AFFINITIES)
-    shrinkage, affinity = _best_of(((pair, measure(pair[0], 0.0, pair[1])) for pair in pairs), figures, "known_artist")
+    shrinkage, affinity = _best_of(
+        ((pair, measure(pair[0], 0.0, pair[1], default)) for pair in pairs), figures, "known_artist"
+    )
+    power = default
+    if affinity:
+        powers = ((p, measure(shrinkage, 0.0, affinity, p)) for p in _RARITIES)
+        power = _best_of(powers, figures, "known_artist")
     attention = 0.0
     if options.sound != "none" and shrinkage is not None:
-        measured = ((a, measure(shrinkage, a, affinity)) for a in _ATTENTIONS)
+        measured = ((a, measure(shrinkage, a, affinity, power)) for a in _ATTENTIONS)
         attention = _best_of(measured, figures, "known_artist")
-    return prior.with_artists(shrinkage, attention), affinity
+    return prior.with_artists(shrinkage, attention), affinity, power
 
 
-def _profile(held: Validation, vectors: Matrix, sound: Matrix, affinity: float, figures: dict[str, float]) -> float:
+def _profile(held: Validation, vectors: Matrix, sound: Matrix, choices: Choices, figures: dict[str, float]) -> float:
     candidates = np.sort(np.concatenate([held.new, held.known]))
     judges = held.judges(candidates)
     if not sound.shape[1] or len(candidates) < 10 or len(judges.rows) < 20:
@@ -287,7 +319,7 @@ def _profile(held: Validation, vectors: Matrix, sound: Matrix, affinity: float, 
     cells = held.als.user_factors[judges.rows] @ vectors[candidates].T
     likeness = _likeness(held, judges, sound, candidates)
     unit = float(cells.std(axis=1).mean() / max(likeness.std(axis=1).mean(), 1e-9))
-    cells += affinity * _counts(held, judges, candidates)
+    cells += _familiarity(held, judges, choices, candidates)
     measured = ((c * unit, judges.gains(cells + c * unit * likeness, candidates)) for c in _PROFILES)
     return _best_of(measured, figures, "cold")
 
@@ -355,10 +387,16 @@ def _prior_scores(
     """[B, C] what is predicted for the tracks without a look at their listeners."""
     cells = np.asarray(held.als.user_factors[judges.rows] @ vectors[tracks].T, np.float32)
     if choices.affinity:
-        cells += choices.affinity * _counts(held, judges, tracks)
+        cells += _familiarity(held, judges, choices, tracks)
     if choices.profile:
         cells += choices.profile * _likeness(held, judges, sound, tracks)
     return cells
+
+
+def _familiarity(held: Validation, judges: Judges, choices: Choices, tracks: Rows) -> Matrix:
+    """[B, C] what the user's counts of the artists add."""
+    rare = rarity(held.catalogue.artist_matrix, held.train.listeners, choices.rarity)[tracks]
+    return (choices.affinity * rare) * _counts(held, judges, tracks)
 
 
 def _counts(held: Validation, judges: Judges, tracks: Rows) -> Matrix:

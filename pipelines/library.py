@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from ..audio.errors import DataError, LibraryError, UsageError
 from ..models.catalogue import Catalogue
+from .credits import Credits
 
 FORMAT = 1
 """Version of the schema below; a library with a higher one is refused, since writing to it could damage it."""
@@ -249,20 +250,23 @@ class Library:
         return ["encoder", *imported] if heard else imported
 
     def catalogue(self, sound: str | None = None) -> Catalogue:
-        """All tracks as arrays; `sound` names the vectors, None means embeddings, else the only imported ones."""
+        """All tracks as arrays; `sound` names the vectors, None means embeddings, else the only imported ones.
+
+        Artists are all that are credited, those of the title included (see `credits`); `tracks` has them as they came.
+        """
         names = self.sounds()
         if sound is None and "encoder" not in names and len(names) > 1:
             raise UsageError(f"{self.folder}: several sets of vectors, say which: {', '.join(names)}")
         if sound is not None and sound not in names:
             raise UsageError(f"{sound}: no such vectors in {self.folder}; there are: {', '.join(names) or 'none'}")
         chosen = sound or next(iter(names), None)
-        tracks = self.query(
-            "SELECT track_id, artists, genres, released_at, content_hash FROM tracks ORDER BY track_row"
-        )
+        tracks = self.query("SELECT track_id, artists, genres, released_at, title FROM tracks ORDER BY track_row")
         unknown = np.iinfo(np.int64).min
+        named = [(json.loads(row[1]), row[4]) for row in tracks]
+        credits = Credits((names for names, _ in named), (title for _, title in named))
         return Catalogue(
             tuple(row[0] for row in tracks),
-            tuple(tuple(json.loads(row[1])) for row in tracks),
+            tuple(credits.of(names, title) for names, title in named),
             self._sound(chosen),
             tuple(tuple(json.loads(row[2])) for row in tracks),
             self._genre_probabilities() if chosen == "encoder" else np.zeros((0, 0), np.float32),
