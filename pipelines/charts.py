@@ -272,6 +272,12 @@ def draw(chart: Chart, path: Path) -> None:
             axes.set_yscale("log")
         if chart.percent:
             (axes.xaxis if chart.kind == "across" else axes.yaxis).set_major_formatter(PercentFormatter(1, decimals=0))
+    if chart.frame.schema[chart.x].is_temporal():
+        from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+        locator = AutoDateLocator(maxticks=9)
+        axes.xaxis.set_major_locator(locator)
+        axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
     if chart.kind == "across":
         axes.invert_yaxis()
     if chart.plain_axes:

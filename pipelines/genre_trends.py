@@ -94,7 +94,7 @@ def _most_played(table: pl.DataFrame) -> Chart:
         y="genre",
         x_title="share of all listens",
         percent=True,
-        note=f"{first['genre']} leads with {first['share']:.0%} of all listens. A track of several genres counts in "
+        note=f"Most of all {first['genre']}: {first['share']:.0%} of all listens. A track of several genres counts in "
         "each.",
     )
 

@@ -44,6 +44,10 @@ def model_section(subject: Subject, evaluation: Path | None) -> Section:
         exhibits += [*_crossfade(trained), *_importance(subject), *_samples(subject, trained)]
         exhibits += _segments(subject, trained)
     exhibits += _calibration(subject)
+    why = "the models of a library are not learned by epochs; those that are keep their curves beside them"
+    exhibits.append(
+        Gap("Learning curves", why, "crossfade genres train LABELS --model cnn --out M makes M/learning.png")
+    )
     return Section("models", "Models", lead, tuple(exhibits))
 
 
