@@ -42,7 +42,7 @@ class Subject:
             duration_seconds=tracks.get_column("duration_seconds"),
             progress=progress,
         )
-        return cls(library, tracks, log, top)
+        return cls(library, tracks, log if log.filled["len"] else None, top)
 
     @cached_property
     def names(self) -> pl.DataFrame:
