@@ -1,4 +1,5 @@
-"""How well ratings are predicted: RMSE and MAE of a constant, of biases and of neural matrix factorisation.
+"""How well ratings are predicted: RMSE and MAE of a constant, of biases and of neural matrix factorisation
+(where torch is installed).
 
 Users are drawn again with all their test ratings, since one user's errors are alike; `rmse_gain` compares a model with
 the biases on the same draws, and is above 0 where the model errs less.
@@ -9,6 +10,7 @@ Shapes: N test ratings, U users, R draws.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -26,15 +28,16 @@ def rating_rows(split: Split, rng: np.random.Generator, *, resamples: int = RESA
     """Rows of the slice `ratings`; none where the log has no ratings in both parts."""
     if split.train.ratings is None or not len(split.train) or not len(split.test):
         return
-    from ..models.neural_mf import NeuralMF, rating_options
-
     test, wanted = split.test, ratings_of(split.test)
-    neural = NeuralMF(rating_options()).fit(split.train)
     predictions = {
         "constant": Biases.constant(split.train).predict(test.user_rows, test.track_rows),
         "bias": Biases.fit(split.train).predict(test.user_rows, test.track_rows),
-        "mf": neural.predict(test.user_rows, test.track_rows),
     }
+    if find_spec("torch") is not None:
+        from ..models.neural_mf import NeuralMF, rating_options
+
+        neural = NeuralMF(rating_options()).fit(split.train)
+        predictions["mf"] = neural.predict(test.user_rows, test.track_rows)
     users, owners = np.unique(test.user_rows, return_inverse=True)
     draws = np.stack(
         [np.bincount(rng.integers(len(users), size=len(users)), minlength=len(users)) for _ in range(resamples)]
