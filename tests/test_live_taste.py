@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from crossfade.models.als import ALSOptions
+from crossfade.models.als import ALSOptions, because
 from crossfade.models.hybrid import Hybrid
 from crossfade.models.hybrid_choices import Choices
 from crossfade.models.hybrid_index import HybridIndex
@@ -39,7 +39,7 @@ def test_candidates_and_reasons_are_the_hybrid_s(hybrid: Hybrid) -> None:
         np.testing.assert_allclose(its_scores, scores[0][there], rtol=1e-4, atol=1e-6)
         liked = heard.maximum(0).tocsr()
         liked.eliminate_zeros()
-        reasons = hybrid.because_of(liked, mine[None])[0]
+        reasons = because(hybrid.als.confidences(liked), mine[None], hybrid.taste, hybrid.als.options)[0]
         same.append((taste.because(taste.history(user), mine) == reasons).mean())
     # Tracks of one artist speak nearly equally loud.
     assert np.mean(same) > 0.9
