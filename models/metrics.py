@@ -102,7 +102,7 @@ def novelty(ids: Ids, listeners: NDArray[np.int64], user_count: int, k: int) -> 
 
     A track without listeners counts as if it had one. (Zhou et al. 2010; "mean self-information".)
     """
-    return novelties(ids, listeners, user_count, (k,))[0]
+    return np.asarray(novelties(ids, listeners, user_count, (k,))[0])
 
 
 def novelties(ids: Ids, listeners: NDArray[np.int64], user_count: int, ks: Sequence[int]) -> Values:
@@ -115,7 +115,7 @@ def popularity_bias(ids: Ids, listeners: NDArray[np.int64], heard: csr_matrix, k
 
     (Popularity lift, Abdollahpouri et al. 2020.) NaN for users without training listens.
     """
-    return popularity_biases(ids, listeners, heard, (k,))[0]
+    return np.asarray(popularity_biases(ids, listeners, heard, (k,))[0])
 
 
 def popularity_biases(ids: Ids, listeners: NDArray[np.int64], heard: csr_matrix, ks: Sequence[int]) -> Values:
@@ -127,7 +127,7 @@ def popularity_biases(ids: Ids, listeners: NDArray[np.int64], heard: csr_matrix,
 
 def unseen_share(ids: Ids, heard: csr_matrix, k: int) -> Values:
     """Share of the answers that the user did not listen to in the training period."""
-    return unseen_shares(ids, heard, (k,))[0]
+    return np.asarray(unseen_shares(ids, heard, (k,))[0])
 
 
 def unseen_shares(ids: Ids, heard: csr_matrix, ks: Sequence[int]) -> Values:
@@ -142,7 +142,7 @@ def diversity(ids: Ids, unit_vectors: NDArray[np.float32], k: int) -> Values:
     `unit_vectors` [T, D] have length 1 or 0. The cosines of n vectors that sum to s add up to |s|^2 - n over ordered
     pairs, so no pair is ever looked at.
     """
-    return diversities(ids, unit_vectors, (k,))[0]
+    return np.asarray(diversities(ids, unit_vectors, (k,))[0])
 
 
 def diversities(ids: Ids, unit_vectors: NDArray[np.float32], ks: Sequence[int]) -> Values:

@@ -68,10 +68,10 @@ def by_chance(listens: Listens, rng: np.random.Generator, *, share: float = 0.2)
     return _parted(listens, test[pair_of], f"within-user, {share:.0%} of entries by chance")
 
 
-def fitting(listens: Listens, rng: np.random.Generator) -> Split:
+def fitting(listens: Listens, rng: np.random.Generator, *, gap_seconds: float = 0.0) -> Split:
     """The split that the log allows: by time; where that leaves few users in both parts, within each user."""
     if listens.clock is Clock.TIME:
-        split = by_time(listens)
+        split = by_time(listens, gap_seconds=gap_seconds)
         if split.warm_user_count >= max(50, 0.1 * len(np.unique(listens.user_rows))):
             return split
     return by_chance(listens, rng) if listens.times is None else by_user(listens)

@@ -8,7 +8,7 @@ the log in which every user liked at least k tracks and every track was liked by
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import polars as pl
@@ -38,6 +38,11 @@ class CleaningOptions:
     def __post_init__(self) -> None:
         if not 0 < self.users_sample <= 1:
             raise UsageError(f"users sample: {self.users_sample:g}; it has to be above 0 and at most 1")
+
+    @classmethod
+    def from_facts(cls, facts: dict[str, Any]) -> Self:
+        """Back from `dataclasses.asdict`."""
+        return cls(**{**facts, "confidence": ConfidenceOptions(**facts["confidence"])})
 
 
 @dataclass(frozen=True)

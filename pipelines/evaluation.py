@@ -38,6 +38,7 @@ from .trials import SPLITS, TRIALS, Question, Trial, plan
 Row = dict[str, Any]
 Tell = Callable[[str], None]
 COMPARED = ("recall", "ndcg")
+DAY_SECONDS = 86_400
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +47,8 @@ class EvaluationOptions:
     """the baselines come by themselves; bpr, on one thread and far behind, only when asked for"""
     trials: tuple[str, ...] = TRIALS
     split: str = "auto"
+    gap_days: float = 0.0
+    """between training and test, where the split is by time"""
     allow_seen: bool = False
     ks: tuple[int, ...] = (5, 10, 20, 100)
     seed: int = 0
@@ -54,6 +57,10 @@ class EvaluationOptions:
     def __post_init__(self) -> None:
         if not self.ks or min(self.ks) < 1:
             raise UsageError(f"k: {', '.join(map(str, self.ks))}; cut-offs have to be 1 or more")
+        if self.gap_days < 0 or (self.gap_days and self.split not in ("auto", "time")):
+            raise UsageError(
+                f"gap: {self.gap_days:g} days with the split {self.split!r}; 0 or more, of a split by time"
+            )
         for what, names, known in (("trial", self.trials, TRIALS), ("split", (self.split,), tuple(SPLITS))):
             for name in names:
                 if name not in known:
@@ -90,7 +97,10 @@ def evaluate(
         split=options.split,
         allow_seen=options.allow_seen,
         seed=options.seed,
+        gap_seconds=options.gap_days * DAY_SECONDS,
     ):
+        if options.gap_days and trial.split.name.startswith("within-user"):
+            tell(f"{trial.name}: no gap; {trial.split!r} is not by time")
         if not trial.questions:
             tell(f"{trial.name}: left out; {trial.split!r} leaves nobody to ask")
             continue

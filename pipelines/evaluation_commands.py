@@ -13,7 +13,9 @@ from .command_line import AddCommand
 from .console import Console
 
 if TYPE_CHECKING:
+    from .cleaning import CleaningOptions
     from .evaluation import Row
+    from .library import Library
 
 _SHOWN = (("recall", 20), ("ndcg", 10), ("map", 10), ("hit_rate", 10), ("catalogue_coverage", 20), ("novelty", 20))
 """what fits on a terminal"""
@@ -33,6 +35,7 @@ def add_commands(add_command: AddCommand) -> None:
         choices=("auto", "time", "user", "random"),
         help="hold out by time, each user's last, or by chance; auto takes what the log allows",
     )
+    parser.add_argument("--gap", type=float, default=0.0, metavar="DAYS", help="between training and test by time (0)")
     parser.add_argument("--trials", metavar="A,B,…", help="warm, cold, listeners (all); each fits every model anew")
     parser.add_argument("--allow-seen", action="store_true", help="tracks already heard may be recommended again")
     parser.add_argument("-k", metavar="K,…", default="5,10,20,100", help="lengths of lists (5,10,20,100)")
@@ -43,9 +46,10 @@ def add_commands(add_command: AddCommand) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace, console: Console) -> None:
+    from .cleaning import clean
     from .evaluation import EvaluationOptions, evaluate
     from .library import Library
-    from .listening_log import listed_ids, read_listens, to_listens
+    from .listening_log import listed_ids, mixed_clocks, read_listens, to_listens
 
     chosen: dict[str, Any] = {
         name: tuple(part.strip() for part in getattr(arguments, name).split(",") if part.strip())
@@ -54,16 +58,20 @@ def _evaluate(arguments: argparse.Namespace, console: Console) -> None:
     }
     options = EvaluationOptions(
         split=arguments.split,
+        gap_days=arguments.gap,
         allow_seen=arguments.allow_seen,
         ks=_cut_offs(arguments.k),
         seed=arguments.seed,
         **chosen,
     )
     with Library.open(arguments.library) as library:
-        log = read_listens(library)
+        cleaning = _cleaning(library, console)
+        log, _ = clean(read_listens(library), cleaning)
+        if note := mixed_clocks(library):
+            console.message(note)
         catalogue = library.catalogue(arguments.sound)
         users, _ = listed_ids(log)
-        listens = to_listens(log, users, catalogue.track_ids)
+        listens = to_listens(log, users, catalogue.track_ids, cleaning.confidence)
     rows = []
     for row in evaluate(listens, catalogue, options, tell=console.message):
         rows.append(row)
@@ -74,6 +82,25 @@ def _evaluate(arguments: argparse.Namespace, console: Console) -> None:
     if not console.as_json:
         for summary in _table(rows):
             console.record(**summary)
+
+
+def _cleaning(library: Library, console: Console) -> CleaningOptions:
+    """What `train` used for the current version; the defaults where nothing is trained yet."""
+    from ..audio.errors import LibraryError
+    from .cleaning import CleaningOptions
+
+    try:
+        version = library.current_version()
+    except LibraryError:
+        return CleaningOptions()
+    file = version / "training.json"
+    try:
+        options = CleaningOptions.from_facts(json.loads(file.read_text())["cleaning"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise LibraryError(f"{file}: missing or damaged ({error}); train again") from None
+    if options != CleaningOptions():
+        console.message(f"evaluate: listens cleaned and weighed as for {version.name}")
+    return options
 
 
 def _cut_offs(text: str) -> tuple[int, ...]:

@@ -138,6 +138,25 @@ def read_listens(library: Library) -> pl.LazyFrame:
     return pl.scan_parquet(parts, glob=False)
 
 
+def mixed_clocks(library: Library) -> str | None:
+    """What to tell where some sources know when things happened, or in which order, and others do not."""
+    names: dict[Clock, list[str]] = {clock: [] for clock in Clock}
+    for part in sorted(library.listens_folder.glob("*.parquet")):
+        counted = pl.scan_parquet(part, glob=False).select(pl.len(), pl.col("time", "position").count()).collect()
+        count, times, positions = counted.row(0)
+        clock = Clock.TIME if times == count else Clock.ORDER if positions == count else Clock.NONE
+        names[clock].append(part.stem)
+    named = {clock: ", ".join(parts) for clock, parts in names.items() if parts}
+    if len(named) < 2:
+        return None
+    knowing = {Clock.TIME: "times", Clock.ORDER: "only an order", Clock.NONE: "neither times nor an order"}
+    sources = "; ".join(f"{sources} with {knowing[clock]}" for clock, sources in named.items())
+    return (
+        f"listens: sources of different kinds ({sources}), so the log as a whole has no common clock: nothing counts "
+        "as recent, and splits are not by time; a library for each keeps what it knows"
+    )
+
+
 @contextmanager
 def writing(library: Library, source: str) -> Iterator[tuple[Path, Path]]:
     """(a file to write, a scratch folder): the file becomes the source's part of the log when the block ends well."""

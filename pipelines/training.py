@@ -34,12 +34,13 @@ from ..models.reranking import RerankingOptions
 from .artefacts import ArtefactOptions, replacing, write_artefacts, write_manifest
 from .cleaning import CleaningOptions, CleaningStep, clean
 from .library import Library
-from .listening_log import listed_ids, read_listens, to_listens
+from .listening_log import listed_ids, mixed_clocks, read_listens, to_listens
+from .log_figures import log_figures
 from .ranking import fit_ranking, write_importance
 from .stages import Stages, key_of, key_of_catalogue, key_of_files
 from .trained import FORMAT, Trained
 
-STAGE_VERSIONS = {"hybrid": 1, "ranking": 1, "artefacts": 1}
+STAGE_VERSIONS = {"hybrid": 2, "ranking": 1, "artefacts": 1}
 """Raised when a stage's code comes to other results: libraries then run it again."""
 
 Tell = Callable[[str], None]
@@ -81,6 +82,8 @@ class TrainingSummary:
     """what it learned to do, or why there is none"""
     candidate_recall: dict[str, float] = field(default_factory=dict)
     """source -> the share of the label period's listens that it nominated; `all`: that are candidates"""
+    log: dict[str, Any] = field(default_factory=dict)
+    """density of the cleaned log, share of zero cells per column (see `log_figures`)"""
     unchanged: tuple[str, ...] = ()
     """stages that were taken over from the version before"""
 
@@ -186,6 +189,8 @@ class _Training:
             raise LibraryError(f"{version / 'training.json'}: damaged ({error}); train again with --force") from None
 
     def run(self, version: Path, tell: Tell) -> TrainingSummary:
+        if note := mixed_clocks(self.library):
+            tell(note)
         trained = self._hybrid(version)
         ranker, chain = self._ranking(version, trained, tell)
         self._artefacts(version, trained, chain)
@@ -204,13 +209,15 @@ class _Training:
             tuple(self.steps),
             ranker,
             chain.recall if chain else {},
+            self.log,
         )
 
     @cached_property
     def listens(self) -> Listens:
-        """The cleaned log over the catalogue's tracks; sets `steps` and `user_ids`, too."""
+        """The cleaned log over the catalogue's tracks; sets `steps`, `log` and `user_ids`, too."""
         library, options = self.library, self.options
         frame, self.steps = clean(read_listens(library), options.cleaning)
+        self.log = log_figures(frame).record()
         self.user_ids, heard_of = listed_ids(frame)
         known = pl.Series(list(self.catalogue.track_ids), dtype=pl.String)
         if not heard_of.is_in(known.implode()).any():

@@ -3,8 +3,9 @@
 Every model is fitted once per trial:
 
 - `warm`: the split that the log allows; what will people who are known listen to, among tracks that are known?
-- `cold`: besides, a fifth of the tracks and a tenth of the users are held out whole. Cold tracks are asked for among
-  cold tracks only, apart for artists with and without tracks in training; `all` asks for everything among everything.
+- `cold`: besides, a fifth of the tracks, a tenth of the artists with all they made, and a tenth of the users are held
+  out whole. Cold tracks are asked for among cold tracks only, apart for artists with and without tracks in training;
+  `all` asks for everything among everything.
   Cold users are asked for from nothing and from their first five listens.
 - `listeners`: a fifth of the well-known tracks, in equal groups, keep 0, 1, 2, 5 and 10 of their listeners; each group
   is asked for among itself: quality over the number of listeners n.
@@ -31,12 +32,15 @@ if TYPE_CHECKING:
 
 TRIALS = ("warm", "cold", "listeners")
 Way = Callable[[Listens, np.random.Generator], Split]
-SPLITS: dict[str, Way] = {
-    "auto": splits.fitting,
-    "time": lambda listens, rng: splits.by_time(listens),
-    "user": lambda listens, rng: splits.by_user(listens),
-    "random": splits.by_chance,
+SPLITS: dict[str, Callable[[Listens, np.random.Generator, float], Split]] = {
+    "auto": lambda listens, rng, gap_seconds: splits.fitting(listens, rng, gap_seconds=gap_seconds),
+    "time": lambda listens, rng, gap_seconds: splits.by_time(listens, gap_seconds=gap_seconds),
+    "user": lambda listens, rng, gap_seconds: splits.by_user(listens),
+    "random": lambda listens, rng, gap_seconds: splits.by_chance(listens, rng),
 }
+"""name -> split of the listens, with a gap before the test where it is one by time"""
+NEW_ARTISTS = 0.1
+"""share of the artists that are held out with all of their tracks"""
 HANDFUL = 5
 """listens that a cold user is known by"""
 LISTENERS = (0, 1, 2, 5, 10)
@@ -72,10 +76,20 @@ class Trial:
 
 
 def plan(
-    listens: Listens, catalogue: Catalogue, *, trials: tuple[str, ...], split: str, allow_seen: bool, seed: int
+    listens: Listens,
+    catalogue: Catalogue,
+    *,
+    trials: tuple[str, ...],
+    split: str,
+    allow_seen: bool,
+    seed: int,
+    gap_seconds: float = 0.0,
 ) -> Iterator[Trial]:
     """The trials asked for, one after the other; questions that nobody can be asked are left out."""
-    part = SPLITS[split]
+
+    def part(listens: Listens, rng: np.random.Generator) -> Split:
+        return SPLITS[split](listens, rng, gap_seconds)
+
     for name in trials:
         # Each trial has its own generator: asking for fewer trials does not change the others.
         rng = np.random.default_rng([seed, TRIALS.index(name)])
@@ -102,7 +116,8 @@ def _cold(
     allow_seen: bool,
 ) -> Trial:
     strangers = splits.without_users(listens, splits.some_users(listens, rng))
-    by_track = splits.without_tracks(strangers.train, splits.some_tracks(strangers.train, rng))
+    held = splits.some_tracks(strangers.train, rng) | splits.some_artists(catalogue, rng, share=NEW_ARTISTS)
+    by_track = splits.without_tracks(strangers.train, held)
     rest = part(by_track.train, rng)
     train = rest.train
     cold = np.zeros(listens.track_count, bool)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 
@@ -12,10 +13,13 @@ import polars as pl
 import pytest
 
 from crossfade.audio.errors import DataError, UsageError
+from crossfade.models import neural_mf
 from crossfade.models.catalogue import Catalogue
 from crossfade.models.listens import Clock, Listens
+from crossfade.pipelines.cleaning import CleaningOptions
 from crossfade.pipelines.command_line import main
 from crossfade.pipelines.evaluation import EvaluationOptions, Row, evaluate
+from crossfade.pipelines.trials import plan
 
 USERS, TRACKS = 300, 250
 KINDS = 5
@@ -125,7 +129,37 @@ def test_within_user_splits_say_so(world: tuple[Listens, Catalogue]) -> None:
     assert all(row["within_user"] and "within-user" in row["split"] for row in evaluate(*world, options))
 
 
-def test_predicted_ratings_are_judged(world: tuple[Listens, Catalogue], rng: np.random.Generator) -> None:
+def test_a_gap_parts_training_from_test(world: tuple[Listens, Catalogue]) -> None:
+    listens, catalogue = world
+    options = EvaluationOptions(models=(), trials=("warm",), split="time", gap_days=10, ks=(5,), resamples=20)
+    (trial,) = plan(listens, catalogue, trials=("warm",), split="time", allow_seen=False, seed=0, gap_seconds=864_000)
+    assert trial.split.train.times is not None and trial.split.test.times is not None
+    assert trial.split.test.times.min() - trial.split.train.times.max() >= 864_000
+    assert {row["split"] for row in evaluate(listens, catalogue, options)} == {"temporal"}
+    said: list[str] = []
+    ordered = replace(listens, clock=Clock.ORDER)
+    list(evaluate(ordered, catalogue, replace(options, split="auto"), tell=said.append))
+    assert any("no gap" in text for text in said)
+    with pytest.raises(UsageError, match="gap"):
+        replace(options, split="user")
+
+
+def test_whole_artists_are_new(world: tuple[Listens, Catalogue]) -> None:
+    listens, catalogue = world
+    (trial,) = plan(listens, catalogue, trials=("cold",), split="auto", allow_seen=False, seed=0)
+    (question,) = (question for question in trial.questions if question.slice == "cold track, new artist")
+    assert question.candidates is not None
+    warm = {name for track in np.flatnonzero(trial.split.train.listeners) for name in catalogue.artists[track]}
+    new = [catalogue.artists[track][0] for track in np.flatnonzero(question.candidates)]
+    assert not warm & set(new)
+    assert len(set(new)) < len(new), "an artist with many tracks is among them"
+
+
+def test_predicted_ratings_are_judged(
+    world: tuple[Listens, Catalogue], rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hasty = partial(neural_mf.rating_options, epochs=2)
+    monkeypatch.setattr(neural_mf, "rating_options", hasty)
     listens, catalogue = world
     generous = listens.user_rows % 3
     rated = replace(listens, ratings=(2 + generous + rng.normal(scale=0.3, size=len(listens))).astype(np.float32))
@@ -133,7 +167,8 @@ def test_predicted_ratings_are_judged(world: tuple[Listens, Catalogue], rng: np.
     found = {
         (row["model"], row["metric"]): row for row in evaluate(rated, catalogue, options) if row["slice"] == "ratings"
     }
-    assert found.keys() == {(model, metric) for model in ("constant", "bias") for metric in ("rmse", "mae")}
+    models = ("constant", "bias", "mf")
+    assert found.keys() >= {(model, metric) for model in models for metric in ("rmse", "mae")}
     assert found["bias", "rmse"]["high"] < 0.4 < 0.7 < found["constant", "rmse"]["low"]
 
 
@@ -180,6 +215,14 @@ def test_the_command(
     assert main(asked) == 0
     shown = capsys.readouterr().out
     assert "ndcg@10" in shown and "better than" in shown and "item-knn" in shown
+    trained = tmp_path / "library" / "models" / "v1"
+    trained.mkdir(parents=True)
+    cleaning = asdict(CleaningOptions(users_sample=0.5))
+    (trained / "training.json").write_text(json.dumps({"cleaning": cleaning}))
+    (trained.parent / "current").write_text("v1")
+    assert main(asked) == 0
+    assert "cleaned and weighed as for v1" in capsys.readouterr().err
+    assert json.loads(out.read_text().splitlines()[-1])["users"] <= USERS / 2
     assert main([*asked, "-k", "ten"]) == 2
     assert "has to be whole numbers" in capsys.readouterr().err
     assert main(["evaluate", "--library", str(tmp_path / "nowhere")]) == 1
