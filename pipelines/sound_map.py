@@ -238,6 +238,9 @@ def _duplicates(subject: Subject, rows: NDArray[np.intp], vectors: Floats) -> Ex
     if len(rows) > 200_000:
         return Gap("Near-duplicates", "comparing every track with every other takes too long above 200,000 tracks")
     pairs = near_duplicates(vectors)
+    if len(pairs) > len(rows):
+        why = f"the vectors do not tell tracks apart: {len(pairs):,} pairs are nearer than {SAME_COSINE:g} (cosine)"
+        return Gap("Near-duplicates", why)
     if not pairs:
         return Gap("Near-duplicates", f"none: no two tracks are nearer than {SAME_COSINE:g} (cosine)")
     frame = pl.DataFrame(
