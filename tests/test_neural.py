@@ -19,7 +19,7 @@ from crossfade.models.neural_training import Epoch
 from crossfade.models.rating_baselines import Biases
 from crossfade.models.sasrec import SASRec, SASRecOptions
 from crossfade.models.splits import Split, by_chance
-from crossfade.models.two_tower import TwoTower
+from crossfade.models.two_tower import TwoTower, TwoTowerOptions
 from crossfade.models.vae import MultVAE, VAEOptions
 from crossfade.pipelines.rating_evaluation import rating_rows
 
@@ -163,7 +163,10 @@ def test_towers_place_a_cold_track_by_its_sound(rng: np.random.Generator) -> Non
 
 def test_without_sound_towers_and_sequences_do_as_well_as_they_can(rng: np.random.Generator) -> None:
     listens = two_camps(rng)
-    for model in (TwoTower(catalogue(sound=False)), SASRec(catalogue(sound=False), SASRecOptions(epochs=3))):
+    for model in (
+        TwoTower(catalogue(sound=False), TwoTowerOptions(epochs=3)),
+        SASRec(catalogue(sound=False), SASRecOptions(epochs=3)),
+    ):
         assert (model.fit(listens).recommend(np.arange(USERS, dtype=np.int32), 3)[0] >= 0).all()
     with pytest.raises(DataError, match="needs the catalogue"):
         TwoTower().fit(listens)
