@@ -18,6 +18,7 @@ the sound.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -25,7 +26,7 @@ from numpy.typing import NDArray
 
 from ..audio.errors import CrossfadeError
 from .history import RECENT_SECONDS, popularity, unit_rows
-from .hybrid import Hybrid, sound_profiles
+from .hybrid import Hybrid
 from .hybrid_choices import artist_counts
 from .item_knn import ItemKNN, ItemKNNOptions
 from .listens import Listens
@@ -168,8 +169,7 @@ class Sources:
         found["recent-popular"] = np.tile(self.recent_popularity, (len(liked.indptr) - 1, 1))
         found["popular"] = np.tile(self.popularity, (len(liked.indptr) - 1, 1))
         if hybrid.sound.shape[1]:
-            found["sound"] = sound_profiles(liked, unit_rows(hybrid.sound)) @ unit_rows(hybrid.sound).T
-            found["sound"][:, self._not_discoveries] = -np.inf
+            found["sound"] = self._by_sound(liked)
         return {name: cells for name, cells in found.items() if name in quotas}
 
     def following(self, hybrid: Hybrid) -> Sources:
@@ -180,6 +180,7 @@ class Sources:
         if hybrid is self.hybrid and not more:
             return self
         longer = copy(self)
+        longer.__dict__.pop("_discoveries", None)
         longer.hybrid = hybrid
         count = len(hybrid.taste)
         if self.likeness is not None:
@@ -225,9 +226,26 @@ class Sources:
             sources.likeness = csr_matrix(parts, shape=(count, count))
         return sources
 
-    @property
-    def _not_discoveries(self) -> NDArray[np.bool_]:
-        return np.asarray((self.hybrid.listeners > 0) | ~np.any(self.hybrid.sound != 0, axis=1))
+    @cached_property
+    def _discoveries(self) -> tuple[NDArray[np.intp], Scores]:
+        """Rows of the tracks that nobody has played and that have sound, and their sound, each of length 1."""
+        hybrid = self.hybrid
+        rows = np.flatnonzero(hybrid.listeners == 0)
+        rows = rows[np.any(hybrid.sound[rows] != 0, axis=1)]
+        return rows, unit_rows(hybrid.sound[rows])
+
+    def _by_sound(self, liked: csr_matrix) -> Scores:
+        """The mean cosine of a discovery's sound to that of the user's tracks."""
+        from scipy.sparse import csr_matrix
+
+        rows, sound = self._discoveries
+        heard, place = np.unique(liked.indices, return_inverse=True)
+        counts = np.diff(liked.indptr)
+        shares = np.repeat(1 / np.maximum(counts, 1), counts).astype(np.float32)
+        mine = csr_matrix((shares, place, liked.indptr), shape=(len(counts), len(heard)))
+        cells = np.full((len(counts), self.track_count), -np.inf, np.float32)
+        cells[:, rows] = (mine @ unit_rows(self.hybrid.sound[heard])) @ sound.T
+        return cells
 
     def _last_of(self, user_rows: Ids) -> csr_matrix:
         """[B, T] the last tracks of each user, the newest with weight 1 and older ones with less."""
