@@ -275,9 +275,9 @@ def draw(chart: Chart, path: Path) -> None:
     if chart.frame.schema[chart.x].is_temporal():
         from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
-        locator = AutoDateLocator(maxticks=9)
+        locator = AutoDateLocator(maxticks=9)  # type: ignore[no-untyped-call]
         axes.xaxis.set_major_locator(locator)
-        axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+        axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
     if chart.kind == "across":
         axes.invert_yaxis()
     if chart.plain_axes:
