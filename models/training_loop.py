@@ -223,31 +223,23 @@ class _State:
         """Replaces the checkpoint whole."""
         import torch
 
+        from .checkpoint import write_checkpoint
+
         content = {
-            "fingerprint": fingerprint,
             "module": self.module.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "scaler": self.scaler.state_dict(),
             "best": {name: torch.from_numpy(array) for name, array in (best or {}).items()},
             "curve": [asdict(point) for point in curve],
         }
-        path.parent.mkdir(parents=True, exist_ok=True)
-        new = path.with_suffix(".new")
-        torch.save(content, new)
-        new.replace(path)
+        write_checkpoint(path, fingerprint, content)
 
     def resume(self, path: Path, fingerprint: str) -> tuple[list[Epoch], dict[str, Any] | None]:
         """The curve and the best numbers of an interrupted run; nothing where it does not fit or cannot be read."""
-        import pickle
+        from .checkpoint import read_checkpoint
 
-        import torch
-
-        try:
-            # weights_only: tensors and plain containers, never code.
-            content = torch.load(path, map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError):
-            return [], None
-        if not isinstance(content, dict) or content.get("fingerprint") != fingerprint:
+        content = read_checkpoint(path, fingerprint)
+        if content is None:
             return [], None
         self.module.load_state_dict(content["module"])
         self.optimiser.load_state_dict(content["optimiser"])
