@@ -147,7 +147,7 @@ def choose(
 def _choose(
     listens: Listens, catalogue: Catalogue, als: ALSOptions, rng: np.random.Generator
 ) -> tuple[Choices, dict[str, float]]:
-    held = _hold_out(listens, catalogue, als, rng)
+    held = hold_out(listens, catalogue, als, rng)
     if held is None:
         return Choices(), {}
     figures: dict[str, float] = {}
@@ -186,9 +186,10 @@ def rarity(artists: csr_matrix, listeners: NDArray[np.integer], power: float) ->
     return np.asarray(found**-power, np.float32)
 
 
-def _hold_out(
+def hold_out(
     listens: Listens, catalogue: Catalogue, options: ALSOptions, rng: np.random.Generator
 ) -> Validation | None:
+    """An inner training part, fitted, and what is kept from it; None where there is too little of either."""
     listeners = listens.listeners
     warm = np.flatnonzero(listeners > 0)
     if len(warm) < 50 or len(listens) < 500:
