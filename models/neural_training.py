@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..audio.errors import DataError
+from .checkpoint import read_checkpoint, write_checkpoint
 from .storage import Arrays
 
 
@@ -175,29 +176,17 @@ class _Checkpoint:
         if self.path is None:
             return
         content = {
-            "fingerprint": self.fingerprint,
             "module": self.module.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "best": best,
             "curve": [asdict(point) for point in curve],
         }
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        new = self.path.with_name(self.path.name + ".new")
-        torch.save(content, new)
-        new.replace(self.path)
+        write_checkpoint(self.path, self.fingerprint, content)
 
     def resume(self) -> tuple[list[Epoch], dict[str, torch.Tensor]]:
         """The curve and the best numbers so far; nothing where there is no file, or one of something else."""
-        import pickle
-
-        if self.path is None:
-            return [], {}
-        try:
-            # weights_only: tensors and plain containers, never code.
-            content = torch.load(self.path, map_location=device(), weights_only=True)
-        except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError):
-            return [], {}
-        if not isinstance(content, dict) or content.get("fingerprint") != self.fingerprint:
+        content = None if self.path is None else read_checkpoint(self.path, self.fingerprint)
+        if content is None:
             return [], {}
         self.module.load_state_dict(content["module"])
         self.optimiser.load_state_dict(content["optimiser"])
