@@ -1,4 +1,4 @@
-"""Reader of any other table: CSV, TSV or Parquet with a row per event, its columns named by the caller or recognised.
+"""Reader of any other table: CSV, TSV (gzipped or not) or Parquet, a row per event, columns named or recognised.
 
 user_id, track_id                       required
 time                                    seconds, milli-, micro- or nanoseconds since 1970, or an ISO date;
@@ -12,6 +12,7 @@ title, artist, album, genre             of the track; several artists or genres 
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -49,6 +50,8 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "genre": ("genre", "genres"),
 }
 """our column -> names it is recognised by, in any case"""
+TABLES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
+"""what is taken for the log in a folder"""
 
 
 def read(path: Path, scratch: Path, columns: Mapping[str, str] | None = None) -> SourceLog:
@@ -66,7 +69,7 @@ def read(path: Path, scratch: Path, columns: Mapping[str, str] | None = None) ->
 
 def _scan(path: Path) -> pl.LazyFrame:
     if path.is_dir():
-        found = [file for file in sorted(path.iterdir()) if file.suffix.lower() in (".csv", ".tsv", ".parquet")]
+        found = [file for file in sorted(path.iterdir()) if file.name.lower().endswith(TABLES)]
         if len(found) != 1:
             names = listed([file.name for file in found]) or "none"
             raise DataError(f"{path}: which file? the csv format reads one table, here are: {names}")
@@ -75,7 +78,7 @@ def _scan(path: Path) -> pl.LazyFrame:
         return scan_parquet(path)
     if not path.is_file():
         raise DataError(f"{path}: no such file")
-    with naming(path), path.open("rb") as file:
+    with naming(path), (gzip.open if path.suffix.lower() == ".gz" else open)(path, "rb") as file:
         header = file.readline()
     separator = max((b",", b"\t", b";", b"|"), key=header.count).decode()
     return scan_csv(path, separator=separator)

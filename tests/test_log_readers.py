@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Callable
 from datetime import datetime
@@ -18,7 +19,7 @@ from crossfade.models.listens import Clock
 from crossfade.pipelines import listening_log
 from crossfade.pipelines.command_line import main
 from crossfade.pipelines.library import Library
-from crossfade.pipelines.listening_log import SCHEMA, listed_ids, read_listens, to_listens
+from crossfade.pipelines.listening_log import SCHEMA, listed_ids, mixed_clocks, read_listens, to_listens
 from crossfade.pipelines.log_import import ImportOptions, ImportSummary, import_log
 from crossfade.pipelines.mpd_log import AUDIO_FEATURES
 from crossfade.pipelines.yandex_log import EVENT_COLUMNS, ITEM_COLUMNS
@@ -77,7 +78,8 @@ def test_mpd_tables(library: Library, source: Path) -> None:
     assert tracks(library, "artists", "title") == {"10": (["A"], "x"), "11": (["B"], "y"), "12": ([], "z")}
     assert (summary.vectors, summary.catalogue_tracks, summary.unknown_tracks) == (2, 3, 0)
     sound = library.catalogue("features").sound
-    assert sound.tolist() == [[0.5] * 10, [0] * 10, [2] * 10]
+    # On a common scale: .5 and 2 lie one standard deviation from their mean.
+    np.testing.assert_allclose(sound, np.repeat([[-1], [0], [1]], 10, axis=1), atol=1e-6)
 
 
 def slice_file(folder: Path) -> Path:
@@ -154,10 +156,12 @@ def lastfm(folder: Path, encoding: str = "utf-8") -> None:
     (folder / "user_artists.dat").write_bytes(
         b"userID\tartistID\tweight\r\n2\t51\t13883\r\n2\t52\t11690\r\n3\t51\t7\r\n"
     )
-    text = 'id\tname\turl\tpictureURL\n51\tBjörk\thttp://x\thttp://y\n52\t"Weird Al\thttp://x\t\n'
+    text = 'id\tname\turl\tpictureURL\n51\tBjörk\thttp://x\thttp://y\n52\t"Weird Al\thttp://x\t\n53\tC\t\t\n'
     (folder / "artists.dat").write_bytes(text.encode(encoding))
     header = ",".join(["id", "name", *AUDIO_FEATURES, "key", "mode"])
-    (folder / "artist_audio_features.csv").write_text(f"{header}\n51,Björk,{','.join('1' * 10)},9,1\n")
+    (folder / "artist_audio_features.csv").write_text(
+        f"{header}\n51,Björk,{','.join('1' * 10)},9,1\n53,C,{','.join('3' * 10)},9,1\n"
+    )
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
@@ -169,8 +173,9 @@ def test_lastfm(library: Library, source: Path, encoding: str) -> None:
         ("2", "52", 11690.0, None),
         ("3", "51", 7.0, None),
     ]
-    assert tracks(library, "artists", "title") == {"51": (["Björk"], "Björk"), "52": (['"Weird Al'], '"Weird Al')}
-    assert library.catalogue().sound.tolist() == [[1] * 10, [0] * 10]
+    described = {"51": (["Björk"], "Björk"), "52": (['"Weird Al'], '"Weird Al'), "53": (["C"], "C")}
+    assert tracks(library, "artists", "title") == described
+    np.testing.assert_allclose(library.catalogue().sound, np.repeat([[-1], [0], [1]], 10, axis=1), atol=1e-6)
 
 
 def yandex(folder: Path) -> None:
@@ -313,6 +318,16 @@ def test_any_table_with_named_columns(library: Library, source: Path) -> None:
     bring(library, file, "csv", columns=columns)
     assert events(library, "time", "played_ratio") == [("1", "a", 1577836800, 0.5), ("1", "b", 1577836800, None)]
     assert tracks(library, "title", "artists") == {"a": ("T", ["X", "Y"]), "b": ("U", [])}
+
+
+def test_a_gzipped_table_is_read(library: Library, source: Path) -> None:
+    with gzip.open(source / "log.csv.gz", "wt") as file:
+        file.write("user_id;track_id\n1;a\n2;b\n")
+    bring(library, source, "csv")
+    assert events(library) == [("1", "a"), ("2", "b")]
+    (source / "log.csv.gz").write_bytes(b"user_id,track_id")
+    with pytest.raises(DataError, match=r"log\.csv\.gz: Not a gzipped file"):
+        bring(library, source, "csv")
 
 
 def test_usual_column_names_are_recognised(library: Library, source: Path) -> None:
@@ -497,6 +512,16 @@ def test_arrays_made_in_blocks_are_the_same_arrays(
     parts = to_listens(read_listens(library), users, track_ids)
     for name in ("user_rows", "track_rows", "weights", "times", "ratings"):
         np.testing.assert_array_equal(getattr(parts, name), getattr(whole, name))
+
+
+def test_sources_that_know_times_and_sources_that_do_not_are_told(library: Library, source: Path) -> None:
+    for name, text in (("timed", "user_id,track_id,time\n1,a,1577836800\n"), ("untimed", "user_id,track_id\n2,a\n")):
+        assert mixed_clocks(library) is None
+        (source / name).write_text(text)
+        bring(library, source / name, "csv", source=name)
+    said = mixed_clocks(library)
+    assert said is not None and "timed with times; untimed with neither" in said
+    assert to_listens(read_listens(library), ["1", "2"], ["a"]).clock is Clock.NONE
 
 
 def test_a_library_without_listens_says_how_to_get_some(library: Library) -> None:

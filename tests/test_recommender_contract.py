@@ -261,6 +261,10 @@ def test_similar_tracks_of_the_checkerboard_share_their_parity(name: str) -> Non
     assert (ids % 2 == tracks[:, None] % 2).all()
 
 
+def test_all_but_bpr_can_be_told_of_new_users() -> None:
+    assert set(MODELS) - set(FOLDING) == {"bpr"}
+
+
 @pytest.mark.parametrize("name", [name for name in FOLDING if name in PERSONAL])
 def test_a_new_user_is_known_from_a_handful_of_listens(name: str) -> None:
     heard = csr_matrix(np.eye(20, dtype=np.float32)[[4, 7]] + np.eye(20, dtype=np.float32)[[8, 11]])
