@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ALSOptions:
-    # Chosen on a validation part of mpd-5core; flat around these values.
+    # Chosen on a validation part of mpd-5core; flat around these values (scripts/choose_defaults).
     factors: int = 128
     regularization: float = 60.0
     alpha: float = 20.0

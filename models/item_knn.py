@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ItemKNNOptions:
-    # Chosen on a validation part of mpd-5core.
+    # Chosen on a validation part of mpd-5core (scripts/choose_defaults).
     neighbours: int = 300
     user_discount: float = 0.25
     """A weight is divided by the user's number of tracks to this power."""
