@@ -17,11 +17,11 @@ check: .venv/dev
 	scripts/check
 
 .venv/train: pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	test -x $(BIN)/python || $(PYTHON) -m venv --upgrade-deps .venv
 	$(BIN)/python -m pip install -q -e '.[train]'
 	touch $@
 
 .venv/dev: pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	test -x $(BIN)/python || $(PYTHON) -m venv --upgrade-deps .venv
 	$(BIN)/python -m pip install -q -e '.[all,dev]'
 	touch $@ .venv/train
