@@ -16,12 +16,12 @@ fast: .venv/dev
 check: .venv/dev
 	scripts/check
 
-.venv/train: pyproject.toml
+.venv/train: pyproject.toml .ci/constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv --upgrade-deps .venv
-	$(BIN)/python -m pip install -q -e '.[train]'
+	$(BIN)/python -m pip install -q -c .ci/constraints.txt -e '.[train]'
 	touch $@
 
-.venv/dev: pyproject.toml
+.venv/dev: pyproject.toml .ci/constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv --upgrade-deps .venv
-	$(BIN)/python -m pip install -q -e '.[all,dev]'
+	$(BIN)/python -m pip install -q -c .ci/constraints.txt -e '.[all,dev]'
 	touch $@ .venv/train
