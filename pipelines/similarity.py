@@ -7,6 +7,7 @@ Shapes: T tracks, D dimensions, G genres.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -123,7 +124,10 @@ def similar(
         track = facts.row(row_of[track_id], named=True)
         if not _same(library, query, track):
             artist = ", ".join(track["artists"]) or None
-            yield Neighbour(track_id, track["path"], artist, track["title"], round(score, 6))
+            [(path,)] = library.query("SELECT path FROM tracks WHERE track_id = ?", (track_id,))
+            # From its bytes: `facts` escapes what is not UTF-8, and that would not name the file any more.
+            found = None if path is None else os.fsdecode(path)
+            yield Neighbour(track_id, found, artist, track["title"], round(score, 6))
 
 
 Ranked = Iterator[tuple[str, float]]
