@@ -176,9 +176,9 @@ class _Tour:
         """The evaluation, which prints a line per figure, as one line per slice."""
         lines = io.StringIO()
         quiet = Console(as_json=True, out=lines, err=io.StringIO())
-        self._run(
-            "evaluate", *self._library, "--models", ",".join(JUDGED), "--trials", "warm,cold", "-k", "10", console=quiet
-        )
+        asked = ["--models", ",".join(JUDGED), "--trials", "warm,cold", "-k", "10"]
+        table = str(self._folder / "evaluation.jsonl")
+        self._run("evaluate", *self._library, *asked, "--out", table, console=quiet)
         slices: dict[str, dict[str, Any]] = {}
         for row in map(json.loads, lines.getvalue().splitlines()):
             if row["metric"] == "ndcg":
