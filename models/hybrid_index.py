@@ -113,11 +113,7 @@ class HybridIndex:
         if hasattr(self._index, "make_direct_map"):
             self._index.make_direct_map()
         rows = np.asarray(track_rows, np.int64)
-        return (
-            np.stack([self._index.reconstruct(int(row)) for row in rows])
-            if len(rows)
-            else np.zeros((0, self.factors + self.sound_width), np.float32)
-        )
+        return np.asarray(self._index.reconstruct_batch(rows), np.float32)
 
     def save(self, folder: Path) -> None:
         """faiss's own format, with which halves there are beside it."""

@@ -11,11 +11,13 @@ Shapes: T tracks, F factors, E sound features, L listened tracks of one user, k 
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .growing import Growing
 from .hybrid import Hybrid
 from .recommender import Ids, Scores
 from .scan import EXACT_ROWS, Rows, Scan
@@ -43,6 +45,20 @@ class Listened:
         return Listened(rows.astype(np.int32), total.astype(np.float32))
 
 
+@dataclass(frozen=True, eq=False)
+class Wish:
+    """A listener's part of all scores."""
+
+    vector: Scores
+    """[F] taste"""
+    query: Scores
+    """[F + E] taste and the sound of what was liked"""
+    familiar: Rows
+    """the tracks by artists of what was liked, in order of row"""
+    shared: Scores
+    """how many of what was liked these artists have"""
+
+
 NOTHING = Listened(np.zeros(0, np.int32), np.zeros(0, np.float32))
 
 
@@ -50,25 +66,51 @@ class LiveTaste:
     """Made from a hybrid; never changes, so that any number of threads may ask."""
 
     def __init__(self, hybrid: Hybrid, *, exact_rows: int = EXACT_ROWS) -> None:
-        self.hybrid = hybrid
-        choices = hybrid.choices
-        gains = choices.crossfade.gains(hybrid.listeners)
-        left = 1 - hybrid.weights
-        parts = [hybrid.taste]
-        self._sound = hybrid.sound if choices.profile else hybrid.sound[:, :0]
-        if self._sound.shape[1]:
-            parts.append(choices.profile * left[:, None] * self._sound)
-        self._rows: Scores = np.ascontiguousarray(gains[:, None] * np.hstack(parts), np.float32)
-        self._affinity = (choices.affinity * gains * left * hybrid.rarity).astype(np.float32)
         popularity = hybrid.history.popularity
         self._popular = np.argsort(-popularity, kind="stable")[: np.count_nonzero(np.isfinite(popularity))]
-        self._known_rows = np.flatnonzero(hybrid.known)
-        self._scan = Scan(self._rows[self._known_rows], exact_rows=exact_rows)
-        self._artists = hybrid.artists.tocsr()
-        self._tracks_of = hybrid.artists.T.tocsr()
         taste = hybrid.taste
         regularization = hybrid.als.options.regularization
         self._gram = taste.T @ taste + regularization * np.eye(taste.shape[1], dtype=np.float32)
+        self._take(hybrid)
+        rows = self._made(slice(None))
+        self._growing, self._rows = Growing(rows), rows
+        self._known_rows = np.flatnonzero(hybrid.known)
+        self._scan = Scan(rows[self._known_rows], exact_rows=exact_rows)
+
+    def following(self, hybrid: Hybrid) -> LiveTaste:
+        """The same over the tracks of `hybrid`, which are this one's and perhaps cold ones behind them; quickly."""
+        count = len(hybrid.taste) - len(self)
+        if not count:
+            return self
+        new = slice(len(self), None)
+        longer = copy(self)
+        taste = hybrid.taste[new]
+        longer._gram = self._gram + taste.T @ taste
+        longer._take(hybrid)
+        more = longer._made(new)
+        longer._growing, longer._rows = self._growing.plus(len(self), more)
+        known = hybrid.known[new]
+        longer._known_rows = np.concatenate([self._known_rows, len(self) + np.flatnonzero(known)])
+        longer._scan = self._scan.plus(more[known], lambda: longer._rows[longer._known_rows])
+        return longer
+
+    def _take(self, hybrid: Hybrid) -> None:
+        """What costs little to work out again."""
+        self.hybrid = hybrid
+        choices = hybrid.choices
+        self._gains = choices.crossfade.gains(hybrid.listeners)
+        self._left = 1 - hybrid.weights
+        self._sound = hybrid.sound if choices.profile else hybrid.sound[:, :0]
+        self._affinity = (choices.affinity * self._gains * self._left * hybrid.rarity).astype(np.float32)
+        self._artists = hybrid.artists.tocsr()
+        self._tracks_of = hybrid.artists.T.tocsr()
+
+    def _made(self, part: slice) -> Scores:
+        """[n, F + E] rows of some tracks."""
+        halves = [self.hybrid.taste[part]]
+        if self._sound.shape[1]:
+            halves.append(self.hybrid.choices.profile * self._left[part, None] * self._sound[part])
+        return np.ascontiguousarray(self._gains[part, None] * np.hstack(halves), np.float32)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -124,26 +166,35 @@ class LiveTaste:
         spoken = np.isfinite(terms[loudest, np.arange(len(track_rows))])
         return np.where(spoken, mine.track_rows[loudest], -1).astype(np.int32)
 
+    def wish(self, listened: Listened) -> Wish:
+        """Of somebody who likes something."""
+        liked = listened.track_rows[listened.weights > 0]
+        vector = self.fold_in(listened)
+        query = np.concatenate([vector, self._sound[liked].mean(axis=0)]) if self._sound.shape[1] else vector
+        return Wish(vector, query, *self._familiar(liked))
+
+    def nominees(self, wish: Wish, count: int) -> Rows:
+        """Rows among which the best `count` are, in order of row."""
+        rows = self._known_rows[self._scan.nominees(wish.query, _NOMINEES_PER_CANDIDATE * count)]
+        if not self.hybrid.choices.affinity:
+            return np.sort(rows)
+        return np.union1d(rows, wish.familiar[self.hybrid.known[wish.familiar]])
+
+    def scores(self, wish: Wish, rows: Rows) -> Scores:
+        """What the hybrid says of these rows, which are in order."""
+        found: Scores = self._rows[rows] @ wish.query if len(rows) < len(self._rows) else self._rows @ wish.query
+        if self.hybrid.choices.affinity and len(rows):
+            places = np.minimum(np.searchsorted(rows, wish.familiar), len(rows) - 1)
+            there = rows[places] == wish.familiar
+            familiar = wish.familiar[there]
+            found[places[there]] += self._affinity[familiar] * np.log1p(wish.shared[there])
+        return found
+
     def _scored(self, listened: Listened, count: int) -> tuple[Rows, Scores]:
         """Rows that hold the best `count`, in order of row, and their scores."""
-        liked = listened.track_rows[listened.weights > 0]
-        wanted = [self.fold_in(listened)]
-        if self._sound.shape[1]:
-            wanted.append(self._sound[liked].mean(axis=0))
-        query = np.concatenate(wanted)
-        rows = self._known_rows[self._scan.nominees(query, _NOMINEES_PER_CANDIDATE * count)]
-        familiar, counts = np.zeros(0, np.intp), np.zeros(0, np.float32)
-        if self.hybrid.choices.affinity:
-            familiar, counts = self._familiar(liked)
-            rows = np.union1d(rows, familiar[self.hybrid.known[familiar]])
-        else:
-            rows = np.sort(rows)
-        scores: Scores = self._rows[rows] @ query if len(rows) < len(self._rows) else self._rows @ query
-        if len(familiar):
-            places = np.searchsorted(rows, familiar)
-            known = self.hybrid.known[familiar]
-            scores[places[known]] += (self._affinity[familiar] * np.log1p(counts))[known]
-        return rows, scores
+        wish = self.wish(listened)
+        rows = self.nominees(wish, count)
+        return rows, self.scores(wish, rows)
 
     def _familiar(self, liked: Ids) -> tuple[Rows, Scores]:
         """The tracks by artists of `liked`, in order of row, and how many of `liked` their artists have."""

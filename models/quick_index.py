@@ -3,14 +3,18 @@
 Tracks that lack a half are judged by the other one, as in `HybridIndex`; they are nominated apart, since their products
 with a blended query say nothing about that.
 
-Shapes: T tracks, F factors of taste, D dimensions of sound, k answers.
+Shapes: T tracks, F factors of taste, D dimensions of sound, k answers, n new tracks.
 """
 
 from __future__ import annotations
 
+from copy import copy
+
 import numpy as np
 from numpy.typing import NDArray
 
+from .growing import Growing
+from .history import unit_rows
 from .hybrid_index import HybridIndex
 from .recommender import Answers, Scores
 from .scan import EXACT_ROWS, Rows, Scan
@@ -24,10 +28,10 @@ class QuickIndex:
     """Never changes; `vectors` [T, F + D] are an index's, each half of length 1 or 0."""
 
     def __init__(self, vectors: Scores, factors: int, *, exact_rows: int = EXACT_ROWS) -> None:
+        self.factors = factors
         self._vectors = vectors
-        self._factors = factors
-        taste, sound = np.any(vectors[:, :factors] != 0, axis=1), np.any(vectors[:, factors:] != 0, axis=1)
-        self._has_taste, self._has_sound = taste, sound
+        self._growing = Growing(vectors)
+        self._has_taste, self._has_sound = self._halves_of(vectors)
         self._few = exact_rows
         self._scan = Scan(vectors, exact_rows=exact_rows)
 
@@ -35,16 +39,38 @@ class QuickIndex:
     def of(cls, index: HybridIndex) -> QuickIndex:
         return cls(index.vectors(np.arange(len(index), dtype=np.int32)), index.factors)
 
+    def __len__(self) -> int:
+        return len(self._vectors)
+
+    @property
+    def sound_width(self) -> int:
+        return int(self._vectors.shape[1]) - self.factors
+
+    def plus(self, taste: Scores, sound: Scores) -> QuickIndex:
+        """With more tracks behind these, [n, F] and [n, D] with zeros for a missing half; this one stays as it is."""
+        more = np.hstack([unit_rows(taste), unit_rows(sound)]).astype(np.float32)
+        longer = copy(self)
+        longer._growing, longer._vectors = self._growing.plus(len(self), more)
+        has_taste, has_sound = self._halves_of(more)
+        longer._has_taste = np.concatenate([self._has_taste, has_taste])
+        longer._has_sound = np.concatenate([self._has_sound, has_sound])
+        longer._scan = self._scan.plus(more, lambda: longer._vectors)
+        return longer
+
+    def _halves_of(self, vectors: Scores) -> tuple[Mask, Mask]:
+        return np.any(vectors[:, : self.factors] != 0, axis=1), np.any(vectors[:, self.factors :] != 0, axis=1)
+
     def similar(self, row: int, k: int, *, blend: float, candidates: Mask | None = None) -> Answers:
         """The k nearest to a track, itself left out; fewer where there are fewer. Shape: -> ([k], [k])"""
-        factors = self._factors
+        factors = self.factors
         vector = self._vectors[row]
         rows, scores = self.search(vector[:factors], vector[factors:], k + 1, blend=blend, candidates=candidates)
         others = rows != row
         return rows[others][:k], scores[others][:k]
 
     def search(self, taste: Scores, sound: Scores, k: int, *, blend: float, candidates: Mask | None = None) -> Answers:
-        """The k nearest to [F] and [D], each of length 1, or zeros where the query lacks it. Shape: -> ([k], [k])"""
+        """The k nearest to [F] and [D], zeros where the query lacks one. Shape: -> ([k], [k])"""
+        taste, sound = unit_rows(taste[None])[0], unit_rows(sound[None])[0]
         by_taste, by_sound = bool(taste.any()), bool(sound.any())
         # A query asked by one half that it does not have is asked by the other.
         if not by_taste and not by_sound:

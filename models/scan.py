@@ -4,11 +4,13 @@ Reading 100,000 rows of 328 floats takes longer than a request may. 4-bit codes 
 "Accelerated Nearest Neighbor Search with Quick ADC"; faiss's fast scan) are an eighth of a byte's worth of that: they
 nominate, and whoever asks computes the nominees' products exactly. In a small matrix every row is nominated.
 
-Shapes: N rows, D columns.
+Shapes: N rows, D columns, n new rows.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -28,6 +30,7 @@ class Scan:
 
     def __init__(self, vectors: Scores, *, exact_rows: int = EXACT_ROWS, seed: int = 0) -> None:
         self.count, width = vectors.shape
+        self._exact_rows, self._seed = exact_rows, seed
         self._codes: Any = None
         self._padding = width % 2
         if self.count > exact_rows and width:
@@ -39,10 +42,24 @@ class Scan:
             codes.pq.cp.niter = _ITERATIONS
             codes.pq.cp.seed = seed
             codes.train(self._padded(vectors[sample]))
-            step = 1 << 14
-            for start in range(0, self.count, step):
-                codes.add(self._padded(vectors[start : start + step]))
+            self._add(codes, vectors)
             self._codes = codes
+
+    def plus(self, more: Scores, whole: Callable[[], Scores]) -> Scan:
+        """With rows [n, D] behind these, quickly: the same codes serve them. This one stays as it is.
+
+        `whole` gives all N + n rows; it is asked when there are enough of them to learn codes for the first time.
+        """
+        longer = copy(self)
+        longer.count += len(more)
+        if self._codes is not None:
+            import faiss
+
+            longer._codes = faiss.clone_index(self._codes)
+            self._add(longer._codes, more)
+        elif longer.count > self._exact_rows:
+            return Scan(whole(), exact_rows=self._exact_rows, seed=self._seed)
+        return longer
 
     def nominees(self, query: Scores, most: int) -> Rows:
         """At least the rows with the largest products with `query` [D], about `most` of them, in any order."""
@@ -50,6 +67,11 @@ class Scan:
             return np.arange(self.count)
         _, found = self._codes.search(self._padded(query[None]), most)
         return np.asarray(found[0][found[0] >= 0], np.intp)
+
+    def _add(self, codes: Any, vectors: Scores) -> None:
+        step = 1 << 14
+        for start in range(0, len(vectors), step):
+            codes.add(self._padded(vectors[start : start + step]))
 
     def _padded(self, vectors: Scores) -> Scores:
         return np.ascontiguousarray(np.pad(vectors, ((0, 0), (0, self._padding))), np.float32)

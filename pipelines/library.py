@@ -17,6 +17,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -245,14 +246,23 @@ class Library:
 
     def sounds(self) -> list[str]:
         """Names of the sound vectors there are: `encoder` for embeddings of audio, and those of imported vectors."""
-        imported = [row[0] for row in self.query("SELECT DISTINCT name FROM vectors ORDER BY name")]
+        # DISTINCT would read every vector; this asks the index for the next name.
+        imported = [
+            row[0]
+            for row in self.query(
+                "WITH RECURSIVE names(name) AS (SELECT min(name) FROM vectors UNION ALL "
+                "SELECT (SELECT min(vectors.name) FROM vectors WHERE vectors.name > names.name) FROM names "
+                "WHERE names.name NOTNULL) SELECT name FROM names WHERE name NOTNULL"
+            )
+        ]
         heard = self.query("SELECT 1 FROM heard LIMIT 1")
         return ["encoder", *imported] if heard else imported
 
-    def catalogue(self, sound: str | None = None) -> Catalogue:
+    def catalogue(self, sound: str | None = None, *, after: int = 0, artists: Iterable[str] = ()) -> Catalogue:
         """All tracks as arrays; `sound` names the vectors, None means embeddings, else the only imported ones.
 
         Artists are all that are credited, those of the title included (see `credits`); `tracks` has them as they came.
+        `after` gives only the tracks whose `track_row` is above it; `artists` are then those of the others.
         """
         names = self.sounds()
         if sound is None and "encoder" not in names and len(names) > 1:
@@ -260,26 +270,34 @@ class Library:
         if sound is not None and sound not in names:
             raise UsageError(f"{sound}: no such vectors in {self.folder}; there are: {', '.join(names) or 'none'}")
         chosen = sound or next(iter(names), None)
-        tracks = self.query("SELECT track_id, artists, genres, released_at, title FROM tracks ORDER BY track_row")
+        tracks = self.query(
+            "SELECT track_id, artists, genres, released_at, title FROM tracks WHERE track_row > ? ORDER BY track_row",
+            (after,),
+        )
         unknown = np.iinfo(np.int64).min
         named = [(json.loads(row[1]), row[4]) for row in tracks]
-        credits = Credits((names for names, _ in named), (title for _, title in named))
+        known = ([name] for name in artists)
+        credits = Credits(chain(known, (names for names, _ in named)), (title for _, title in named))
         return Catalogue(
             tuple(row[0] for row in tracks),
             tuple(credits.of(names, title) for names, title in named),
-            self._sound(chosen),
+            self._sound(chosen, after),
             tuple(tuple(json.loads(row[2])) for row in tracks),
-            self._genre_probabilities() if chosen == "encoder" else np.zeros((0, 0), np.float32),
+            self._genre_probabilities(after) if chosen == "encoder" else np.zeros((0, 0), np.float32),
             np.array([unknown if row[3] is None else row[3] for row in tracks], np.int64),
         )
 
-    def _sound(self, name: str | None) -> NDArray[np.float32]:
+    def _sound(self, name: str | None, after: int) -> NDArray[np.float32]:
         if name == "encoder":
-            return self._blobs("SELECT embedding FROM tracks LEFT JOIN heard USING (content_hash) ORDER BY track_row")
+            return self._blobs(
+                "SELECT embedding FROM tracks LEFT JOIN heard USING (content_hash) WHERE track_row > ? "
+                "ORDER BY track_row",
+                (after,),
+            )
         vectors = self._blobs(
             "SELECT vector FROM tracks LEFT JOIN vectors ON vectors.track_row = tracks.track_row AND name = ? "
-            "ORDER BY tracks.track_row",
-            (name,),
+            "WHERE tracks.track_row > ? ORDER BY tracks.track_row",
+            (name, after),
         )
         there = np.any(vectors != 0, axis=1)
         if name is None or not there.any():
@@ -304,8 +322,12 @@ class Library:
         means, deviations = np.array(json.loads(stored))
         return np.asarray((vectors - means) / deviations, np.float32)
 
-    def _genre_probabilities(self) -> NDArray[np.float32]:
-        return self._blobs("SELECT heard.genres FROM tracks LEFT JOIN heard USING (content_hash) ORDER BY track_row")
+    def _genre_probabilities(self, after: int) -> NDArray[np.float32]:
+        return self._blobs(
+            "SELECT heard.genres FROM tracks LEFT JOIN heard USING (content_hash) WHERE track_row > ? "
+            "ORDER BY track_row",
+            (after,),
+        )
 
     def _blobs(self, sql: str, parameters: Sequence[Any] = ()) -> NDArray[np.float32]:
         """[T, D]: one float32 blob per track, zeros where it is null."""

@@ -54,7 +54,7 @@ class Advice:
 
     @property
     def track_ids(self) -> list[str]:
-        return [self.snapshot.track_ids[row] for row in self.rows]
+        return [self.snapshot.shelf.track_ids[row] for row in self.rows]
 
 
 class Adviser:
@@ -178,7 +178,7 @@ def _history(snapshot: Snapshot, user_id: str, recent: RecentEvents) -> Listened
 
 def _folded(snapshot: Snapshot, listened: Listened, events: Sequence[StoredEvent]) -> Listened:
     """`listened` and the events; those on tracks that the snapshot does not know are left out."""
-    known = [(row, one) for one in events if (row := snapshot.row_of.get(one.track_id)) is not None]
+    known = [(row, one) for one in events if (row := snapshot.known_row(one.track_id)) is not None]
     if not known:
         return listened
     known.sort(key=lambda pair: (pair[0], pair[1].time))

@@ -69,8 +69,7 @@ class PersonalTracks(BaseModel):
 
 
 def scored(snapshot: Snapshot, row: int, score: float) -> Scored:
-    track_id = snapshot.track_ids[row]
-    facts = snapshot.facts_of(track_id)
+    track_id, facts = snapshot.shelf.track_ids[row], snapshot.shelf.facts[row]
     return Scored(
         track_id=track_id,
         title=facts.title,
@@ -93,6 +92,5 @@ def personal(advice: Advice) -> PersonalTracks:
 def _reason(snapshot: Snapshot, row: int) -> Reason | None:
     if row < 0:
         return None
-    track_id = snapshot.track_ids[row]
-    facts = snapshot.facts_of(track_id)
+    track_id, facts = snapshot.shelf.track_ids[row], snapshot.shelf.facts[row]
     return Reason(track_id=track_id, title=facts.title, artists=list(facts.artists))

@@ -13,12 +13,14 @@ from pathlib import Path
 from ..audio.errors import CrossfadeError
 from ..pipelines.library import Library
 from .problems import Problem
-from .snapshot import Snapshot
+from .snapshot import Mark, Snapshot
 
 _LOG = logging.getLogger("crossfade.service")
 
-Marks = tuple[str | None, int, int]
-"""the current version, the number of tracks and the newest track's row: what a snapshot depends on"""
+Marks = tuple[str | None, Mark]
+"""the current version and the tracks: what a snapshot depends on"""
+Stamp = tuple[tuple[int, int, int], ...]
+"""of the files that any change of these goes through"""
 
 
 class Follower:
@@ -32,6 +34,7 @@ class Follower:
         self._every_seconds = every_seconds
         self._snapshot: Snapshot | None = None
         self._marks: Marks | None = None
+        self._stamp: Stamp | None = None
         self._failed: tuple[Marks | None, str] | None = None
         self._turn = threading.Lock()
         self._stop = threading.Event()
@@ -61,28 +64,30 @@ class Follower:
     def check(self) -> None:
         """Takes in what has changed; returns when the newest snapshot is in use."""
         with self._turn:
+            stamp = _stamp(self.folder)
+            if stamp is not None and stamp == self._stamp:
+                return
             marks: Marks | None = None
             try:
                 with Library.open(self.folder) as library:
                     marks = _marks(library)
-                    if marks == self._marks:
-                        self.trouble = None
-                        return
-                    if self._failed is not None and self._failed[0] == marks:
-                        # The same half-written version: try again, but no more often than it is worth.
-                        time.sleep(min(self._every_seconds, 1.0))
-                    self._take(library, marks)
+                    if marks != self._marks:
+                        if self._failed is not None and self._failed[0] == marks:
+                            # The same half-written version: try again, but no more often than it is worth.
+                            time.sleep(min(self._every_seconds, 1.0))
+                        self._take(library, marks)
+                self._stamp, self.trouble = stamp, None
             except (CrossfadeError, OSError, ValueError, KeyError, RuntimeError) as error:
                 self._fail(marks, f"{error}" if isinstance(error, CrossfadeError) else f"{self.folder}: {error!r}")
 
     def _take(self, library: Library, marks: Marks) -> None:
         started = time.monotonic()
         known = self._snapshot
-        if known is not None and known.version is not None and known.version == marks[0]:
-            snapshot = known.following(library)
+        if known is not None and known.version == marks[0]:
+            snapshot = known.following(library, marks[1])
         else:
-            snapshot = Snapshot.load(library)
-        self._snapshot, self._marks, self._failed, self.trouble = snapshot, marks, None, None
+            snapshot = Snapshot.load(library, marks[1])
+        self._snapshot, self._marks, self._failed = snapshot, marks, None
         self.swaps += 1
         _LOG.info(
             "loaded",
@@ -94,7 +99,7 @@ class Follower:
         )
 
     def _fail(self, marks: Marks | None, why: str) -> None:
-        self.trouble = why
+        self._stamp, self.trouble = None, why
         if self._failed != (marks, why):
             _LOG.warning("not loaded", extra={"why": why, "answering_with": repr(self._snapshot)})
         self._failed = marks, why
@@ -107,6 +112,19 @@ class Follower:
 
 def _marks(library: Library) -> Marks:
     pointer = library.models / "current"
-    version = pointer.read_text().strip() if pointer.exists() else None
-    count, newest = library.query("SELECT count(*), coalesce(max(track_row), 0) FROM tracks")[0]
-    return version, int(count), int(newest)
+    return pointer.read_text().strip() if pointer.exists() else None, Mark.of(library)
+
+
+def _stamp(folder: Path) -> Stamp | None:
+    """Looking at three files costs nothing; None where one cannot be looked at."""
+    stamps = []
+    for name in ("library.db", "library.db-wal", "models/current"):
+        try:
+            status = (folder / name).stat()
+        except FileNotFoundError:
+            stamps.append((0, 0, 0))
+        except OSError:
+            return None
+        else:
+            stamps.append((status.st_ino, status.st_size, status.st_mtime_ns))
+    return tuple(stamps)

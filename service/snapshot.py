@@ -1,13 +1,15 @@
 """A snapshot: all that answers are made from, at one moment. It never changes; a newer one takes its place.
 
-Requests take a reference once and finish on it, so that a new version or a new track disturbs nobody.
+Requests take a reference once and finish on it, so that a new version or a new track disturbs nobody. A snapshot that
+differs by some tracks shares the rest with the one before: it costs as much as the tracks that came.
+
+Shapes: T tracks, n new ones, D dimensions of sound.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -18,24 +20,36 @@ from ..models.catalogue import Catalogue
 from ..models.hybrid_index import HybridIndex
 from ..models.live_taste import LiveTaste
 from ..models.quick_index import QuickIndex
-from ..models.recommender import Ids, Scores
+from ..models.recommender import Answers, Scores
 from ..pipelines.library import Library
-from ..pipelines.trained import Trained
+from ..pipelines.trained import Trained, part_of
+from .shelf import Facts, Shelf, facts_of
 
 Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What people want to see of a track."""
+class Mark:
+    """How far the tracks of a library have been read."""
 
-    title: str | None
-    artists: tuple[str, ...]
-    genres: tuple[str, ...]
-    has_file: bool
+    tracks: int
+    newest_row: int
+    """of the database; 0 where there is no track"""
+    newest_id: str | None
 
+    @classmethod
+    def of(cls, library: Library) -> Self:
+        newest = library.query("SELECT track_row, track_id FROM tracks ORDER BY track_row DESC LIMIT 1")
+        return cls(library.query("SELECT count(*) FROM tracks")[0][0], *(newest[0] if newest else (0, None)))
 
-NO_FACTS = Facts(None, (), (), False)
+    def only_more_since(self, library: Library) -> bool:
+        """Whether tracks have come since, and none has gone."""
+        if self.newest_row:
+            where = (self.newest_row, self.newest_id)
+            if not library.query("SELECT 1 FROM tracks WHERE track_row = ? AND track_id = ?", where):
+                return False
+        counted = "SELECT count(*) FROM tracks WHERE track_row"
+        return bool(library.query(f"{counted} <= ?", (self.newest_row,))[0][0] == self.tracks)
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,99 +58,102 @@ class Snapshot:
 
     version: str | None
     """None: the library is not trained, and only sound is known"""
-    track_ids: Sequence[str]
-    """[T]"""
-    row_of: dict[str, int]
+    shelf: Shelf
+    """the first T rows of it"""
     there: Mask
     """[T] whether the library still has the track"""
-    index: HybridIndex
     quick: QuickIndex
-    """the same, for one query at a time"""
-    facts: dict[str, Facts]
     sound: str | None
     """name of the sound vectors"""
+    mark: Mark
     trained: Trained | None = None
     taste: LiveTaste | None = None
     trained_at: int = 0
     """seconds since 1970"""
 
     @classmethod
-    def load(cls, library: Library) -> Self:
+    def load(cls, library: Library, mark: Mark | None = None) -> Self:
         """The current version, or what the sounds alone give where there is none. LibraryError for a damaged one."""
-        facts = _facts(library)
+        mark = mark or Mark.of(library)
+        shelf, facts = Shelf(), facts_of(library)
         if not (library.models / "current").exists():
-            return cls._of_sounds(library, facts)
+            sound = next(iter(library.sounds()), None)
+            catalogue = library.catalogue(sound)
+            shelf.append(catalogue.track_ids, facts)
+            quick = QuickIndex(np.zeros((0, catalogue.sound.shape[1]), np.float32), 0)
+            quick = quick.plus(np.zeros((len(catalogue), 0), np.float32), catalogue.sound)
+            return cls(None, shelf, np.ones(len(catalogue), bool), quick, sound, mark)
         version = library.current_version()
         trained_at = int((version / "training.json").stat().st_mtime)
-        return cls._of_trained(Trained.load(library, version), version.name, trained_at, facts)
+        trained = Trained.load(library, version)
+        shelf.append(trained.track_ids, facts)
+        quick, taste = QuickIndex.of(trained.index), LiveTaste(trained.hybrid)
+        # The quick index holds the vectors.
+        trained.index = HybridIndex(quick.factors, quick.sound_width)
+        sound = trained.about["sound"]
+        return cls(version.name, shelf, trained.there, quick, sound, mark, trained, taste, trained_at)
 
-    @classmethod
-    def _of_sounds(cls, library: Library, facts: dict[str, Facts]) -> Self:
-        sounds = library.sounds()
-        catalogue = library.catalogue(sounds[0] if sounds else None)
-        index = HybridIndex(0, catalogue.sound.shape[1])
-        if len(catalogue):
-            index.add(np.zeros((len(catalogue), 0), np.float32), catalogue.sound)
-        row_of = {track_id: row for row, track_id in enumerate(catalogue.track_ids)}
-        there = np.ones(len(catalogue), bool)
-        sound = next(iter(sounds), None)
-        return cls(None, catalogue.track_ids, row_of, there, index, QuickIndex.of(index), facts, sound)
-
-    @classmethod
-    def _of_trained(cls, trained: Trained, version: str, trained_at: int, facts: dict[str, Facts]) -> Self:
-        return cls(
-            version,
-            trained.track_ids,
-            {track_id: row for row, track_id in enumerate(trained.track_ids)},
-            trained.there,
-            trained.index,
-            QuickIndex.of(trained.index),
-            facts,
-            trained.about["sound"],
-            trained,
-            LiveTaste(trained.hybrid),
-            trained_at,
-        )
-
-    def following(self, library: Library) -> Snapshot:
+    def following(self, library: Library, mark: Mark) -> Snapshot:
         """The same version over the tracks that the library has now."""
-        if self.trained is None or self.version is None:
-            return Snapshot.load(library)
-        trained = self.trained
-        longer = Trained(trained.hybrid, _cloned(trained.index), trained.track_ids, trained.user_ids, trained.about)
-        longer.there = trained.there
-        longer.follow(library)
-        return Snapshot._of_trained(longer, self.version, self.trained_at, _facts(library))
+        if self.trained is None and self.sound is None:
+            return Snapshot.load(library, mark)
+        if self.mark.only_more_since(library):
+            after = self.mark.newest_row
+            artists = self.trained.hybrid.prior.artist_names if self.trained else ()
+            catalogue = library.catalogue(self.sound, after=after, artists=artists)
+            facts, there = facts_of(library, after=after), self.there
+        else:
+            catalogue, facts = library.catalogue(self.sound), facts_of(library)
+            there = np.array([track_id in facts for track_id in self.shelf.track_ids[: len(self)]], bool)
+        back = [row for track_id in catalogue.track_ids if (row := self.known_row(track_id)) is not None]
+        if back:
+            there = there.copy()
+            there[back] = True
+        fresh = [row for row, track_id in enumerate(catalogue.track_ids) if self.known_row(track_id) is None]
+        return replace(self, there=there, mark=mark)._with(part_of(catalogue, np.array(fresh, np.intp)), facts)
+
+    def _with(self, tracks: Catalogue, facts: dict[str, Facts]) -> Snapshot:
+        """With n tracks behind those that are there."""
+        if not len(tracks):
+            return self
+        there = np.concatenate([self.there, np.ones(len(tracks), bool)])
+        if self.trained is None or self.taste is None:
+            width = self.quick.sound_width
+            sound = tracks.sound if tracks.sound.shape[1] else np.zeros((len(tracks), width), np.float32)
+            longer = replace(self, there=there, quick=self.quick.plus(np.zeros((len(tracks), 0), np.float32), sound))
+        else:
+            taste, sound = self.trained.halves(tracks)
+            trained = copy(self.trained)
+            trained.hybrid = trained.hybrid.with_tracks(replace(tracks, sound=sound))
+            quick, live = self.quick.plus(taste, sound), self.taste.following(trained.hybrid)
+            longer = replace(self, there=there, quick=quick, trained=trained, taste=live)
+        # Nothing can fail any more: the shelf is as long as its newest snapshot.
+        self.shelf.append(tracks.track_ids, facts)
+        return longer
 
     def __len__(self) -> int:
-        return len(self.track_ids)
+        return len(self.there)
 
     def __repr__(self) -> str:
         return f"Snapshot({self.version or 'untrained'}, {len(self):,} tracks)"
 
-    def facts_of(self, track_id: str) -> Facts:
-        return self.facts.get(track_id, NO_FACTS)
+    def known_row(self, track_id: str) -> int | None:
+        """The track's row, also where the library does not have it any more."""
+        row = self.shelf.row_of.get(track_id)
+        return row if row is not None and row < len(self) else None
 
     def row(self, track_id: str) -> int | None:
         """The track's row; None where the library does not have it."""
-        row = self.row_of.get(track_id)
+        row = self.known_row(track_id)
         return row if row is not None and self.there[row] else None
 
-    def similar(self, row: int, k: int, *, blend: float = 0.5) -> tuple[Ids, Scores]:
+    def similar(self, row: int, k: int, *, blend: float = 0.5) -> Answers:
         """The nearest of one track, without itself; none where it was neither heard nor listened to."""
         return self.quick.similar(row, k, blend=blend, candidates=self.there)
 
-    def similar_to(
-        self,
-        embedding: Scores,
-        k: int,
-        *,
-        blend: float = 0.5,
-        genres: Scores | None = None,
-    ) -> tuple[Ids, Scores]:
-        """The nearest of a sound that is not in the library; its taste is what is predicted of it."""
-        width = self.index.sound_width
-        if self.sound != "encoder" or width != len(embedding):
+    def similar_to(self, embedding: Scores, k: int, *, blend: float = 0.5, genres: Scores | None = None) -> Answers:
+        """The nearest of a sound [D] that is not in the library; its taste is what is predicted of it."""
+        if self.sound != "encoder" or self.quick.sound_width != len(embedding):
             raise LibraryError("library: does not hold embeddings of audio, so a file cannot be compared with it")
         probabilities = np.zeros((0, 0), np.float32) if genres is None else genres[None]
         asked = Catalogue(("",), ((),), np.asarray(embedding, np.float32)[None], (), probabilities)
@@ -144,27 +161,4 @@ class Snapshot:
             taste, sound = np.zeros((1, 0), np.float32), asked.sound
         else:
             taste, sound = self.trained.halves(asked)
-        return _found(*self.index.search(taste, sound, k, blend=blend, candidates=self.there))
-
-
-def _found(ids: Ids, scores: Scores) -> tuple[Ids, Scores]:
-    there = ids[0] >= 0
-    return ids[0][there], scores[0][there]
-
-
-def _cloned(index: HybridIndex) -> HybridIndex:
-    """A copy that can grow while the original is searched."""
-    import faiss
-
-    longer = copy(index)
-    if index._index is not None:
-        longer._index = faiss.clone_index(index._index)
-    return longer
-
-
-def _facts(library: Library) -> dict[str, Facts]:
-    table = library.tracks().select("track_id", "title", "artists", "genres", "path")
-    return {
-        track_id: Facts(title, tuple(artists), tuple(genres), path is not None)
-        for track_id, title, artists, genres, path in table.iter_rows()
-    }
+        return self.quick.search(taste[0], sound[0], k, blend=blend, candidates=self.there)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import mimetypes
 import os
+from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +21,7 @@ from .follower import Follower
 from .parameters import Id, K
 from .problems import Problem, documented
 from .similar import Classified, Genre, classified
+from .snapshot import Snapshot
 from .uploads import AudioFile, add_track, on_disk
 
 
@@ -71,20 +73,9 @@ def track_routes(follower: Follower, ears: Ears) -> APIRouter:
         query: Annotated[str, Query(max_length=200, description="words of title, artist or track_id")] = "", k: K = 20
     ) -> FoundTracks:
         """The tracks that have all of the words, in the library's order."""
-        words = query.casefold().split()
         snapshot = follower.snapshot
-        found: list[FoundTrack] = []
-        for track_id, facts in snapshot.facts.items():
-            text = f"{track_id} {facts.title or ''} {' '.join(facts.artists)}".casefold()
-            if all(word in text for word in words):
-                found.append(
-                    FoundTrack(
-                        track_id=track_id, title=facts.title, artists=list(facts.artists), has_audio=facts.has_file
-                    )
-                )
-                if len(found) == k:
-                    break
-        return FoundTracks(tracks=found)
+        there = (row for row in snapshot.shelf.find(query) if row < len(snapshot) and snapshot.there[row])
+        return FoundTracks(tracks=[_found(snapshot, row) for row in islice(there, k)])
 
     @routes.post("/v1/tracks", status_code=201, responses=documented(400, 409, 413, 415))
     def add(
@@ -155,6 +146,11 @@ def track_routes(follower: Follower, ears: Ears) -> APIRouter:
         return FileResponse(path, media_type=kind if kind.startswith("audio/") else "application/octet-stream")
 
     return routes
+
+
+def _found(snapshot: Snapshot, row: int) -> FoundTrack:
+    track_id, facts = snapshot.shelf.track_ids[row], snapshot.shelf.facts[row]
+    return FoundTrack(track_id=track_id, title=facts.title, artists=list(facts.artists), has_audio=facts.has_file)
 
 
 def _genres(probabilities: bytes | None) -> list[Genre]:

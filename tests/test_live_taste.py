@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from crossfade.models.hybrid_index import HybridIndex
 from crossfade.models.live_taste import NOTHING, Listened, LiveTaste
 from crossfade.models.quick_index import QuickIndex
 from crossfade.models.scan import Scan
+from crossfade.pipelines.trained import part_of
 
 sys.path.insert(0, str(Path(__file__).parent))
 from planted import planted
@@ -98,6 +100,40 @@ def test_the_quick_index_finds_what_the_index_finds(rng: np.random.Generator, bl
         expected = ids[0][ids[0] >= 0]
         assert len(found) == len(expected) and len(set(found) & set(expected)) >= len(expected) - 1
         np.testing.assert_allclose(its_scores[:1], scores[0][: min(1, len(expected))], atol=1e-5)
+
+
+@pytest.mark.parametrize("exact_rows", [10**6, 280, 100])
+def test_what_is_appended_is_found_as_if_it_had_been_there(hybrid: Hybrid, exact_rows: int) -> None:
+    """All compared, coded from the first new track on, and coded before."""
+    short = LiveTaste(hybrid, exact_rows=exact_rows)
+    known = [row for row in range(0, 240, 6) if hybrid.known[row]]
+    rows = np.array(known, np.intp)
+    newer = replace(part_of(WORLD.catalogue, rows), track_ids=tuple(f"new {row}" for row in known))
+    longer = hybrid.with_tracks(newer)
+    grown, made = short.following(longer), LiveTaste(longer, exact_rows=exact_rows)
+    listened = short.history(3)
+    found, scores = grown.candidates(listened, 60)
+    expected, its_scores = made.candidates(listened, 60)
+    np.testing.assert_allclose(grown._gram, made._gram, rtol=1e-4, atol=1e-4)
+    assert len(set(found) & set(expected)) >= 57 and (found >= 240).any()
+    np.testing.assert_allclose(scores[:10], its_scores[:10], rtol=1e-4, atol=1e-6)
+    assert short.candidates(listened, 60)[0].max() < 240 and len(short) == 240
+
+
+@pytest.mark.parametrize("exact_rows", [10**6, 3000, 500])
+def test_a_quick_index_grows(rng: np.random.Generator, exact_rows: int) -> None:
+    slow = index(rng)
+    short = QuickIndex(slow.vectors(np.arange(len(slow), dtype=np.int32)), slow.factors, exact_rows=exact_rows)
+    taste, sound = rng.normal(size=(5, 8)).astype(np.float32), rng.normal(size=(5, 13)).astype(np.float32)
+    taste[1], sound[2] = 0, 0
+    slow.add(taste, sound)
+    grown = short.plus(taste, sound)
+    for row in range(len(short), len(slow)):
+        ids, scores = slow.similar(np.array([row], np.int32), 10, blend=0.5)
+        found, its_scores = grown.similar(row, 10, blend=0.5)
+        assert len(set(found) & set(ids[0])) >= 9
+        np.testing.assert_allclose(its_scores[0], scores[0][0], atol=1e-5)
+    assert len(short) == 3000 and len(grown) == 3005
 
 
 def test_an_empty_scan_and_an_odd_width() -> None:

@@ -191,6 +191,35 @@ def test_tracks_that_the_library_gains_or_loses_are_followed(client: TestClient,
     assert track(3) not in everything and "brand new" in everything
 
 
+def test_only_what_came_is_read_and_what_went_is_noticed(client: TestClient, folder: Path) -> None:
+    follower = service_of(client).follower
+
+    def add(*track_ids: str) -> None:
+        with Library.open(folder) as opened:
+            opened.add_tracks(pl.DataFrame({"track_id": track_ids, "artists": [["Artist 1"]] * len(track_ids)}))
+        follower.check()
+
+    def found() -> set[str]:
+        return set(ids(client.get("/v1/tracks?query=newcomer")))
+
+    first = follower.snapshot
+    add("newcomer 1", "newcomer 2")
+    assert found() == {"newcomer 1", "newcomer 2"} and follower.snapshot.shelf is first.shelf
+    assert first.row("newcomer 1") is None and len(first) == TRACKS
+    with Library.open(folder) as opened:
+        opened.remove_tracks(["newcomer 2"])
+        # In the database it gets the row of the one that went.
+        opened.add_tracks(pl.DataFrame({"track_id": ["newcomer 3"]}))
+    follower.check()
+    assert found() == {"newcomer 1", "newcomer 3"}
+    add("newcomer 2")
+    assert found() == {"newcomer 1", "newcomer 2", "newcomer 3"}
+    before = follower.snapshot
+    follower.check()
+    assert follower.snapshot is before
+    assert {"newcomer 1", "newcomer 2"} <= set(ids(client.get("/v1/recommendations?user_id=u0&k=100")))
+
+
 def test_without_a_library_the_answer_is_unavailable_until_there_is_one(tmp_path: Path, made: Path) -> None:
     folder = tmp_path / "later"
     with serving(folder) as client:

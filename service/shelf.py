@@ -1,0 +1,63 @@
+"""The shelf: which track is which row, and what people want to see of it. It only grows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import count
+from typing import NamedTuple
+
+from ..pipelines.library import Library
+
+
+class Facts(NamedTuple):
+    """What people want to see of a track."""
+
+    title: str | None
+    artists: tuple[str, ...]
+    has_file: bool
+
+
+NO_FACTS = Facts(None, (), False)
+
+
+class Shelf:
+    """Rows are never taken away or changed, so that snapshots of different moments share one."""
+
+    def __init__(self) -> None:
+        self.track_ids: list[str] = []
+        self.facts: list[Facts] = []
+        self.row_of: dict[str, int] = {}
+        self._texts: list[str] = []
+
+    def append(self, track_ids: Sequence[str], facts: dict[str, Facts]) -> None:
+        """Puts tracks behind those that are there."""
+        start = len(self.track_ids)
+        told = [facts.get(track_id, NO_FACTS) for track_id in track_ids]
+        self.track_ids += track_ids
+        self.facts += told
+        self._texts += (
+            f"{track_id} {one.title or ''} {' '.join(one.artists)}".casefold()
+            for track_id, one in zip(track_ids, told, strict=True)
+        )
+        # Last, since a row that has a name has to have the rest.
+        self.row_of |= dict(zip(track_ids, count(start), strict=False))
+
+    def find(self, query: str) -> Iterator[int]:
+        """Rows of the tracks that have all words of the query in their id, title or artists."""
+        words = query.casefold().split()
+        # What is long is rare: most rows are dismissed by one look.
+        first, *rest = sorted(words, key=len, reverse=True) or [""]
+        rows = (row for row, text in enumerate(self._texts) if first in text)
+        return (row for row in rows if all(word in self._texts[row] for word in rest))
+
+
+def facts_of(library: Library, *, after: int = 0) -> dict[str, Facts]:
+    """track_id -> facts of the library's tracks, or of those whose `track_row` is above `after`."""
+    rows: Iterable[tuple[str, str | None, str, bool]] = library.query(
+        "SELECT track_id, title, artists, path NOTNULL FROM tracks WHERE track_row > ?", (after,)
+    )
+    return {
+        track_id: Facts(title, tuple(json.loads(artists)) if artists != "[]" else (), bool(has_file))
+        for track_id, title, artists, has_file in rows
+    }
