@@ -19,9 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..audio.errors import DataError, MissingExtra
-from .history import History, nearest, rank
+from .history import History, nearest
 from .listens import Listens
 from .recommender import Answers, Ids, Scores
+from .scoring import Scoring
 from .storage import load_model, load_options, save_model
 
 if TYPE_CHECKING:
@@ -44,8 +45,8 @@ class ALSOptions:
     """0 uses every core; the answer does not depend on it."""
 
 
-class ALS:
-    """Recommends by the dot product of taste vectors."""
+class ALS(Scoring):
+    """Recommends by the dot product of taste vectors; a track without listeners has none and is never recommended."""
 
     name = "als"
 
@@ -67,42 +68,11 @@ class ALS:
         self.__dict__.pop("_cold", None)
         return self
 
-    def recommend(
-        self,
-        user_rows: Ids,
-        k: int,
-        *,
-        allow_seen: bool = False,
-        candidates: NDArray[np.bool_] | None = None,
-    ) -> Answers:
-        """See `Recommender.recommend`; a track without listeners has no taste vector and is never recommended."""
-        return self.history.recommend(
-            lambda rows: self.scores(self.user_factors[rows]),
-            user_rows,
-            k,
-            allow_seen=allow_seen,
-            candidates=candidates,
-        )
+    def user_scores(self, rows: Ids) -> Scores:
+        return self.scores(self.user_factors[rows])
 
-    def recommend_from(
-        self,
-        heard: csr_matrix,
-        k: int,
-        *,
-        allow_seen: bool = False,
-        candidates: NDArray[np.bool_] | None = None,
-    ) -> Answers:
-        """The k best for B users the model never met, each known by a row of confidences `heard` [B, T]."""
-        vectors = self.fold_in(heard)
-        known = np.any(vectors != 0, axis=1)
-
-        def score(start: int, stop: int) -> Scores:
-            cells = self.scores(vectors[start:stop])
-            cells[~known[start:stop]] = self.history.popularity
-            return cells
-
-        seen = None if allow_seen else heard
-        return rank(score, len(vectors), k, len(self.track_factors), seen=seen, candidates=candidates)
+    def scores_from(self, liked: csr_matrix) -> Scores:
+        return self.scores(self.fold_in(liked))
 
     def scores(self, user_vectors: Scores) -> Scores:
         """[B, F] taste vectors -> [B, T] scores, -inf for cold tracks."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,11 @@ from ..audio.errors import MissingExtra
 from .history import History, nearest
 from .listens import Listens
 from .recommender import Answers, Ids, Scores
+from .scoring import Scoring
 from .storage import load_model, load_options, save_model
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 
 @dataclass(frozen=True)
@@ -33,8 +37,8 @@ class BPROptions:
     """Threads race for the same vectors, so a seeded run uses one; None uses every core and never repeats."""
 
 
-class BPR:
-    """Recommends by the dot product of taste vectors and a bias per track."""
+class BPR(Scoring):
+    """Recommends by the dot product of taste vectors and a bias per track; never a track without listeners."""
 
     name = "bpr"
 
@@ -64,16 +68,32 @@ class BPR:
         self.__dict__.pop("_cold", None)
         return self
 
-    def recommend(
-        self,
-        user_rows: Ids,
-        k: int,
-        *,
-        allow_seen: bool = False,
-        candidates: NDArray[np.bool_] | None = None,
-    ) -> Answers:
-        """See `Recommender.recommend`; a track without listeners is never recommended."""
-        return self.history.recommend(self._scores, user_rows, k, allow_seen=allow_seen, candidates=candidates)
+    def user_scores(self, rows: Ids) -> Scores:
+        return self._scores(self.user_factors[rows])
+
+    def scores_from(self, liked: csr_matrix) -> Scores:
+        return self._scores(self.fold_in(liked))
+
+    def fold_in(self, liked: csr_matrix) -> Scores:
+        """[B, F + 1] taste vectors of strangers who like `liked` [B, T]: the training's steps with the tracks fixed."""
+        from scipy.sparse import csr_matrix
+
+        options, popular = self.options, self.history.liked.indices
+        rng = np.random.default_rng(options.seed)
+        users, tracks = np.repeat(np.arange(liked.shape[0]), np.diff(liked.indptr)), liked.indices
+        vectors = np.zeros((liked.shape[0], self.track_factors.shape[1]), np.float32)
+        vectors[:, -1] = 1
+        squares = np.full_like(vectors, 1e-8)
+        of_user = csr_matrix((np.ones(len(users), np.float32), (users, np.arange(len(users)))))
+        for _ in range(options.iterations):
+            # As in training, the other track of a pair is drawn from all listens.
+            apart = self.track_factors[tracks] - self.track_factors[rng.choice(popular, len(tracks))]
+            doubt = 1 / (1 + np.exp((vectors[users] * apart).sum(axis=1)))
+            gradient = of_user @ (doubt[:, None] * apart - options.regularization * vectors[users])
+            gradient[:, -1] = 0
+            squares += gradient**2
+            vectors += options.learning_rate * gradient / np.sqrt(squares)
+        return vectors
 
     def similar(self, track_rows: Ids, k: int) -> Answers:
         """By the cosine of taste vectors, without the bias."""
@@ -91,8 +111,8 @@ class BPR:
         model.history = History.from_arrays(arrays)
         return model
 
-    def _scores(self, rows: Ids) -> Scores:
-        cells = np.asarray(self.user_factors[rows] @ self.track_factors.T)
+    def _scores(self, user_vectors: Scores) -> Scores:
+        cells = np.asarray(user_vectors @ self.track_factors.T)
         cells[:, self._cold] = -np.inf
         return cells
 

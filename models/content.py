@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from ..audio.errors import DataError
 from .catalogue import Catalogue
-from .history import History, nearest, rank, unit_rows
+from .history import History, nearest, unit_rows
 from .listens import Listens
 from .recommender import Answers, Ids, Scores
+from .scoring import Scoring
 from .storage import load_model, load_options, save_model
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class ContentOptions:
     embedding has directions that mean something as they are, a table of audio features has not."""
 
 
-class Content:
+class Content(Scoring):
     """Scores a track by the cosine of its sound and the mean sound of what the user likes."""
 
     name = "content"
@@ -54,43 +55,17 @@ class Content:
         self.__dict__.pop("_heard", None)
         return self
 
-    def recommend(
-        self,
-        user_rows: Ids,
-        k: int,
-        *,
-        allow_seen: bool = False,
-        candidates: NDArray[np.bool_] | None = None,
-    ) -> Answers:
-        """See `Recommender.recommend`; users none of whose tracks were heard count as cold."""
-        return self.history.recommend(
-            lambda rows: self._scores(self.history.liked[rows] @ self.sound),
-            user_rows,
-            k,
-            allow_seen=allow_seen,
-            candidates=candidates,
-            personal=np.asarray(self.history.liked @ self._heard.astype(np.float32) > 0),
-        )
+    def user_scores(self, rows: Ids) -> Scores:
+        return self.scores_from(self.history.liked[rows])
 
-    def recommend_from(
-        self,
-        heard: csr_matrix,
-        k: int,
-        *,
-        allow_seen: bool = False,
-        candidates: NDArray[np.bool_] | None = None,
-    ) -> Answers:
-        """The k best for B users the model never met, each known by a row of confidences `heard` [B, T]."""
-        profiles = heard.maximum(0) @ self.sound
-        known = np.any(profiles != 0, axis=1)
+    def scores_from(self, liked: csr_matrix) -> Scores:
+        cells = np.asarray(unit_rows(liked @ self.sound) @ self.sound.T, np.float32)
+        cells[:, ~self._heard] = -np.inf
+        return cells
 
-        def score(start: int, stop: int) -> Scores:
-            cells = self._scores(profiles[start:stop])
-            cells[~known[start:stop]] = self.history.popularity
-            return cells
-
-        seen = None if allow_seen else heard
-        return rank(score, heard.shape[0], k, heard.shape[1], seen=seen, candidates=candidates)
+    def knows(self, liked: csr_matrix) -> NDArray[np.bool_]:
+        """Users none of whose tracks were heard count as cold."""
+        return np.asarray(liked @ self._heard.astype(np.float32) > 0)
 
     def similar(self, track_rows: Ids, k: int) -> Answers:
         """By the cosine of sound."""
@@ -109,11 +84,6 @@ class Content:
     @cached_property
     def _heard(self) -> NDArray[np.bool_]:
         return np.asarray(np.any(self.sound != 0, axis=1))
-
-    def _scores(self, profiles: Scores) -> Scores:
-        cells = np.asarray(unit_rows(profiles) @ self.sound.T, np.float32)
-        cells[:, ~self._heard] = -np.inf
-        return cells
 
 
 def comparable(sound: Scores, standardize: bool | None = None) -> Scores:

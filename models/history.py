@@ -101,35 +101,6 @@ class History:
         ends = np.concatenate([[0], np.cumsum(counts)])
         return csr_matrix((heard.data, heard.indices, ends), shape=(len(known), heard.shape[1]))
 
-    def recommend(
-        self,
-        score: Score,
-        user_rows: Ids,
-        k: int,
-        *,
-        allow_seen: bool = False,
-        candidates: NDArray[np.bool_] | None = None,
-        personal: NDArray[np.bool_] | None = None,
-    ) -> Answers:
-        """The best k of each user by `score`, in batches; the popular tracks for users who are not `personal` [U].
-
-        Without `personal` these are the warm users. A row of -1 is a user nobody knows. Shape: [B] -> ([B, k], [B, k])
-        """
-        rows = np.asarray(user_rows)
-        known = rows >= 0
-        known[known] = (self.warm_users if personal is None else personal)[rows[known]]
-        seen = None if allow_seen else self.heard_by(rows)
-
-        def part(start: int, stop: int) -> Scores:
-            scores = np.empty((stop - start, len(self.popularity)), np.float32)
-            here = known[start:stop]
-            if here.any():
-                scores[here] = score(rows[start:stop][here])
-            scores[~here] = self.popularity
-            return scores
-
-        return rank(part, len(rows), k, len(self.popularity), seen=seen, candidates=candidates)
-
 
 def rank(
     score: Callable[[int, int], Scores],

@@ -23,11 +23,12 @@ from ..audio.errors import DataError, LibraryError
 from .als import ALS, ALSOptions, fold_in
 from .catalogue import Catalogue
 from .growing import Growing
-from .history import History, nearest, rank
+from .history import History, nearest
 from .hybrid_choices import PROFILE_FEATURES, Choices, artist_counts, choose, rarity
 from .listens import Listens
 from .prior import ContentPrior
 from .recommender import Answers, Ids, Scores
+from .scoring import Scoring
 from .storage import load_model, save_model
 
 if TYPE_CHECKING:
@@ -49,8 +50,8 @@ class _Fixed:
     """[A, T]"""
 
 
-class Hybrid:
-    """Recommends warm and cold tracks in one list."""
+class Hybrid(Scoring):
+    """Recommends warm and cold tracks in one list, also to strangers known by tracks that may be cold themselves."""
 
     name = "hybrid"
 
@@ -82,6 +83,7 @@ class Hybrid:
         else:
             self.choices = self._given
         self.als.fit(listens)
+        self.history = self.als.history
         self._fixed_parts, self._rows = None, {}
         self.__dict__.pop("_speech", None)
         self.listeners = listens.listeners
@@ -100,55 +102,15 @@ class Hybrid:
         return self
 
     @property
-    def history(self) -> History:
-        return self.als.history
-
-    @property
     def weights(self) -> Scores:
         """[T] w of the crossfade."""
         return self.choices.crossfade.weights(self.listeners)
 
-    def recommend(
-        self,
-        user_rows: Ids,
-        k: int,
-        *,
-        allow_seen: bool = False,
-        candidates: NDArray[np.bool_] | None = None,
-    ) -> Answers:
-        """See `Recommender.recommend`."""
-        return self.history.recommend(
-            lambda rows: self.scores(self.als.user_factors[rows], self.history.liked[rows]),
-            user_rows,
-            k,
-            allow_seen=allow_seen,
-            candidates=candidates,
-        )
+    def user_scores(self, rows: Ids) -> Scores:
+        return self.scores(self.als.user_factors[rows], self.history.liked[rows])
 
-    def recommend_from(
-        self,
-        heard: csr_matrix,
-        k: int,
-        *,
-        allow_seen: bool = False,
-        candidates: NDArray[np.bool_] | None = None,
-    ) -> Answers:
-        """The k best for B users the model never met, each known by a row of confidences `heard` [B, T].
-
-        The tracks may be cold: a user is known by what is predicted of them, too.
-        """
-        vectors = self.fold_in(heard)
-        liked = heard.maximum(0).tocsr()
-        liked.eliminate_zeros()
-        met = np.diff(liked.indptr) > 0
-
-        def score(start: int, stop: int) -> Scores:
-            cells = self.scores(vectors[start:stop], liked[start:stop])
-            cells[~met[start:stop]] = self.history.popularity
-            return cells
-
-        seen = None if allow_seen else heard
-        return rank(score, heard.shape[0], k, len(self.taste), seen=seen, candidates=candidates)
+    def scores_from(self, liked: csr_matrix) -> Scores:
+        return self.scores(self.fold_in(liked), liked)
 
     def scores(self, user_vectors: Scores, liked: csr_matrix) -> Scores:
         """[B, F] taste vectors and [B, T] positive confidences -> [B, T] scores."""
@@ -252,7 +214,7 @@ class Hybrid:
         heard = self.history.heard
         heard = csr_matrix((heard.data, heard.indices, heard.indptr), shape=(heard.shape[0], count))
         nobody = np.full(len(catalogue), -np.inf, np.float32)
-        longer.als.history = History(heard, np.concatenate([self.history.popularity, nobody]))
+        longer.history = longer.als.history = History(heard, np.concatenate([self.history.popularity, nobody]))
         none = np.zeros(len(catalogue), np.int64)
         longer.als.track_listeners = np.concatenate([self.als.track_listeners, none.astype(np.float32)])
         longer.listeners = np.concatenate([self.listeners, none])
@@ -305,6 +267,7 @@ class Hybrid:
         model = cls(choices=choices)
         model.choices, model.figures = choices, facts["figures"]
         model.als = ALS.load(folder)
+        model.history = model.als.history
         model.taste, model.listeners = arrays["taste"], arrays["listeners"]
         model.sound, model.known = arrays["sound"], arrays["known"]
         prior = {name.removeprefix("prior_"): array for name, array in arrays.items() if name.startswith("prior_")}

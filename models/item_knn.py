@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..audio.errors import MissingExtra
 from .history import History, rank
 from .listens import Listens
 from .recommender import Answers, Ids, Scores
+from .scoring import Scoring
 from .storage import load_model, load_options, save_model
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class ItemKNNOptions:
     """0 uses every core; the answer does not depend on it."""
 
 
-class ItemKNN:
+class ItemKNN(Scoring):
     """Recommends what is near to the tracks a user likes; a track near to none of them is not recommended."""
 
     name = "item-knn"
@@ -63,41 +63,11 @@ class ItemKNN:
         """[T, T] each row a track's neighbours"""
         return self
 
-    def recommend(
-        self,
-        user_rows: Ids,
-        k: int,
-        *,
-        allow_seen: bool = False,
-        candidates: NDArray[np.bool_] | None = None,
-    ) -> Answers:
-        """See `Recommender.recommend`; fewer than k answers where the user's tracks have few neighbours."""
-        return self.history.recommend(
-            lambda rows: self._scores(self.history.liked[rows]),
-            user_rows,
-            k,
-            allow_seen=allow_seen,
-            candidates=candidates,
-        )
+    def user_scores(self, rows: Ids) -> Scores:
+        return self.scores_from(self.history.liked[rows])
 
-    def recommend_from(
-        self,
-        heard: csr_matrix,
-        k: int,
-        *,
-        allow_seen: bool = False,
-        candidates: NDArray[np.bool_] | None = None,
-    ) -> Answers:
-        """The k best for B users the model never met, each known by a row of confidences `heard` [B, T]."""
-        liked = heard.maximum(0).tocsr()
-
-        def score(start: int, stop: int) -> Scores:
-            cells = self._scores(liked[start:stop])
-            cells[np.diff(liked.indptr[start : stop + 1]) == 0] = self.history.popularity
-            return cells
-
-        seen = None if allow_seen else heard
-        return rank(score, heard.shape[0], k, heard.shape[1], seen=seen, candidates=candidates)
+    def scores_from(self, liked: csr_matrix) -> Scores:
+        return _dense((liked @ self.likeness).tocsr())
 
     def similar(self, track_rows: Ids, k: int) -> Answers:
         """By common listeners; at most as many as there are neighbours."""
@@ -126,9 +96,6 @@ class ItemKNN:
         parts = (arrays["near_scores"], arrays["near_tracks"], arrays["near_indptr"])
         model.likeness, model.history = csr_matrix(parts, shape=(count, count)), History.from_arrays(arrays)
         return model
-
-    def _scores(self, liked: csr_matrix) -> Scores:
-        return _dense((liked @ self.likeness).tocsr())
 
 
 def _without_itself(near: csr_matrix) -> csr_matrix:

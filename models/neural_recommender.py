@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
@@ -21,12 +21,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..audio.errors import DataError, UsageError
+from ..audio.errors import UsageError
 from . import metrics
-from .history import History, nearest, rank
+from .history import History, nearest
 from .listens import Listens
 from .neural_training import Curve, Schedule, Watch, best_epoch, device, seeded, train
 from .recommender import Answers, Ids, Scores, best
+from .scoring import Scoring
 from .splits import by_chance, by_user
 
 if TYPE_CHECKING:
@@ -46,7 +47,6 @@ class NeuralOptions:
     patience: int = 8
     """epochs without a better figure on held out listens after which it stops"""
     learning_rate: float = 1e-3
-    weight_decay: float = 0.0
     refit: bool = True
     """Learn all listens once more, for as many epochs as were best without those held out."""
     seed: int = 0
@@ -99,7 +99,7 @@ class HeldOut:
         return float(np.nanmean(np.concatenate(values)))
 
 
-class NeuralRecommender(ABC):
+class NeuralRecommender(Scoring):
     """A recommender that is a torch module while it learns."""
 
     name: ClassVar[str]
@@ -137,9 +137,9 @@ class NeuralRecommender(ABC):
         with seeded(options.seed):
             module = self._build().to(device())
 
-        def judge(held: HeldOut) -> float:
+        def judge(held: HeldOut) -> tuple[float, dict[str, float]]:
             self._keep(module)
-            return self._judge(held)
+            return self._judge(held), {}
 
         curve = train(
             module,
@@ -150,7 +150,6 @@ class NeuralRecommender(ABC):
                 patience=options.patience,
                 least_steps=LEAST_STEPS,
                 learning_rate=options.learning_rate,
-                weight_decay=options.weight_decay,
             ),
             seed=options.seed,
             validate=None if held is None else partial(judge, held),
@@ -164,7 +163,7 @@ class NeuralRecommender(ABC):
 
     def _judge(self, held: HeldOut) -> float:
         """Lower is better."""
-        return -held.ndcg(self._scores)
+        return -held.ndcg(self.user_scores)
 
     def _prepare(self, listens: Listens) -> None:
         """Takes in what is learned from."""
@@ -182,21 +181,6 @@ class NeuralRecommender(ABC):
     @abstractmethod
     def _keep(self, module: torch.nn.Module) -> None:
         """Takes over the numbers that answer."""
-
-    @abstractmethod
-    def _scores(self, rows: Ids) -> Scores:
-        """[B] warm users -> [B, T]"""
-
-    def recommend(
-        self,
-        user_rows: Ids,
-        k: int,
-        *,
-        allow_seen: bool = False,
-        candidates: NDArray[np.bool_] | None = None,
-    ) -> Answers:
-        """See `Recommender.recommend`."""
-        return self.history.recommend(self._scores, user_rows, k, allow_seen=allow_seen, candidates=candidates)
 
 
 class DotRecommender(NeuralRecommender):
@@ -221,41 +205,17 @@ class DotRecommender(NeuralRecommender):
         cells[:, self._unreachable] = -np.inf
         return cells
 
-    def recommend_from(
-        self,
-        heard: csr_matrix,
-        k: int,
-        *,
-        allow_seen: bool = False,
-        candidates: NDArray[np.bool_] | None = None,
-    ) -> Answers:
-        """The k best for B users the model never met, each known by a row of confidences `heard` [B, T]."""
-        if heard.shape[1] != len(self.track_vectors):
-            raise DataError(
-                f"heard: {heard.shape[1]} tracks, but the model knows {len(self.track_vectors)}; train it again"
-            )
-        liked = heard.maximum(0).tocsr()
-        liked.eliminate_zeros()
-        known = np.diff(liked.indptr) > 0
+    def user_scores(self, rows: Ids) -> Scores:
+        return self.scores(self.user_vectors(rows))
 
-        def score(start: int, stop: int) -> Scores:
-            here = known[start:stop]
-            cells = np.empty((stop - start, heard.shape[1]), np.float32)
-            cells[~here] = self.history.popularity
-            if here.any():
-                cells[here] = self.scores(self.fold_in(liked[start:stop][here]))
-            return cells
-
-        return rank(score, heard.shape[0], k, heard.shape[1], seen=None if allow_seen else heard, candidates=candidates)
+    def scores_from(self, liked: csr_matrix) -> Scores:
+        return self.scores(self.fold_in(liked))
 
     def similar(self, track_rows: Ids, k: int) -> Answers:
         """By the cosine of the tracks' vectors."""
         vectors = self.track_vectors.copy()
         vectors[self._unreachable] = 0
         return nearest(vectors, track_rows, k)
-
-    def _scores(self, rows: Ids) -> Scores:
-        return self.scores(self.user_vectors(rows))
 
     def _reachable(self) -> NDArray[np.bool_]:
         """[T] tracks that have a vector worth something."""

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .history import RECENT_SECONDS, History, popularity, rank
 from .listens import Listens
 from .recommender import Answers, Ids, Scores
+from .scoring import Scoring
 from .storage import load_model, load_options, save_model
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class PopularOptions:
     """Count the listeners of the log's last seconds first; None counts them all."""
 
 
-class Popular:
+class Popular(Scoring):
     """Ranks tracks by how many different users listened to them."""
 
     name = "popular"
@@ -37,38 +37,12 @@ class Popular:
         self.history = replace(History.of(listens), popularity=self.track_scores)
         return self
 
-    def recommend(
-        self,
-        user_rows: Ids,
-        k: int,
-        *,
-        allow_seen: bool = False,
-        candidates: NDArray[np.bool_] | None = None,
-    ) -> Answers:
-        """See `Recommender.recommend`; scores are numbers of listeners."""
-        return self.history.recommend(
-            lambda rows: np.tile(self.track_scores, (len(rows), 1)),
-            user_rows,
-            k,
-            allow_seen=allow_seen,
-            candidates=candidates,
-        )
+    def user_scores(self, rows: Ids) -> Scores:
+        """Numbers of listeners, the same for all."""
+        return np.tile(self.track_scores, (len(rows), 1))
 
-    def recommend_from(
-        self,
-        heard: csr_matrix,
-        k: int,
-        *,
-        allow_seen: bool = False,
-        candidates: NDArray[np.bool_] | None = None,
-    ) -> Answers:
-        """The same tracks for B users the model never met, less what each has `heard` [B, T]."""
-
-        def score(start: int, stop: int) -> Scores:
-            return np.tile(self.track_scores, (stop - start, 1))
-
-        seen = None if allow_seen else heard
-        return rank(score, heard.shape[0], k, heard.shape[1], seen=seen, candidates=candidates)
+    def scores_from(self, liked: csr_matrix) -> Scores:
+        return np.tile(self.track_scores, (liked.shape[0], 1))
 
     def similar(self, track_rows: Ids, k: int) -> Answers:
         """The most popular other tracks: the model knows no likeness."""

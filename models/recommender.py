@@ -7,12 +7,15 @@ and [B, k] float32 scores. Where there are fewer than k answers the ids end in -
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .listens import Listens
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 Ids = NDArray[np.int32]
 Scores = NDArray[np.float32]
@@ -44,6 +47,17 @@ class Recommender(Protocol):
 
         A user without training listens is a cold user: the answer is the best non-personal one the model has.
         """
+        ...
+
+    def recommend_from(
+        self,
+        heard: csr_matrix,
+        k: int,
+        *,
+        allow_seen: bool = False,
+        candidates: NDArray[np.bool_] | None = None,
+    ) -> Answers:
+        """The same for B users the model never met, each known by a row of confidences `heard` [B, T]."""
         ...
 
     def similar(self, track_rows: NDArray[np.int32], k: int) -> Answers:

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -32,6 +32,9 @@ from .neural_training import Watch, device, state_arrays, tensor
 from .recommender import Answers, Ids, Scores
 from .storage import Arrays, load_model, load_options, save_model
 from .two_tower import standardized
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -265,10 +268,15 @@ class SASRec(NeuralRecommender):
         ).astype(np.float32)
         """[T]"""
 
-    def _scores(self, rows: Ids) -> Scores:
+    def user_scores(self, rows: Ids) -> Scores:
         return self._after(self.sequence, self.ends, rows)
 
-    def _after(self, sequence: Ids, ends: NDArray[np.int64], rows: NDArray[np.integer]) -> Scores:
+    def scores_from(self, liked: csr_matrix) -> Scores:
+        """The order of such listens is not known (see `recommend_after`): the surest stands for the latest."""
+        owners = np.repeat(np.arange(liked.shape[0]), np.diff(liked.indptr))
+        return self._after(liked.indices[np.lexsort((liked.data, owners))], liked.indptr, np.arange(liked.shape[0]))
+
+    def _after(self, sequence: Ids, ends: NDArray[np.integer], rows: NDArray[np.integer]) -> Scores:
         """[B] rows of `ends` -> [B, T]"""
         length = self.options.length
         stop = ends[rows + 1]

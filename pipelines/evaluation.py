@@ -143,9 +143,6 @@ def _rows_of_trial(
             started = time.perf_counter()
             answers = recommend(model, question, max(options.ks), allow_seen=options.allow_seen)
             seconds = time.perf_counter() - started
-            if answers is None:
-                tell(f"{question.slice}: {name} left out; it cannot be told new users' listens")
-                continue
             if trial.name == options.trials[0] and not number:
                 yield _cost(name, "seconds_per_1000_users", 1000 * seconds / len(question.user_rows)) | about
             if (answers < 0).all():
@@ -161,15 +158,11 @@ def _rows_of_trial(
             yield row | about
 
 
-def recommend(model: Recommender, question: Question, k: int, *, allow_seen: bool) -> Ids | None:
-    """[B, k] the model's answers; None where it cannot answer at all."""
-    if not question.from_heard:
-        return model.recommend(question.user_rows, k, allow_seen=allow_seen, candidates=question.candidates)[0]
-    answer = getattr(model, "recommend_from", None)
-    if answer is None:
-        return None
-    ids: Ids = answer(question.heard, k, allow_seen=allow_seen, candidates=question.candidates)[0]
-    return ids
+def recommend(model: Recommender, question: Question, k: int, *, allow_seen: bool) -> Ids:
+    """[B, k] the model's answers."""
+    if question.from_heard:
+        return model.recommend_from(question.heard, k, allow_seen=allow_seen, candidates=question.candidates)[0]
+    return model.recommend(question.user_rows, k, allow_seen=allow_seen, candidates=question.candidates)[0]
 
 
 def judge(ids: Ids, question: Question, ground: Ground, ks: Sequence[int]) -> dict[tuple[str, int], Values]:

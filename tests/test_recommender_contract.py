@@ -21,7 +21,6 @@ from crossfade.models.roster import ROSTER, in_order, make
 EVERYONE = np.arange(60, dtype=np.int32)
 COLD_USERS, COLD_TRACKS = EVERYONE[-3:], np.arange(46, 50)
 MODELS = tuple(ROSTER)
-FOLDING = tuple(name for name in MODELS if hasattr(ROSTER[name].load(), "recommend_from"))
 PERSONAL = tuple(name for name in MODELS if "popular" not in name)
 
 
@@ -98,7 +97,7 @@ def hasty(name: str, catalogue: Catalogue) -> Recommender:
     model = make(name, catalogue)
     options = getattr(model, "options", None)
     if hasattr(options, "epochs"):
-        model.options = replace(options, epochs=4)  # type: ignore[attr-defined]
+        model.options = replace(options, epochs=4)
     return model
 
 
@@ -261,23 +260,18 @@ def test_similar_tracks_of_the_checkerboard_share_their_parity(name: str) -> Non
     assert (ids % 2 == tracks[:, None] % 2).all()
 
 
-def test_most_can_be_told_of_new_users() -> None:
-    """BPR has no closed form, and SASRec needs an order, which a row of confidences has not."""
-    assert set(MODELS) - set(FOLDING) == {"bpr", "sasrec"}
-
-
-@pytest.mark.parametrize("name", [name for name in FOLDING if name in PERSONAL])
+@pytest.mark.parametrize("name", PERSONAL)
 def test_a_new_user_is_known_from_a_handful_of_listens(name: str) -> None:
     heard = csr_matrix(np.eye(20, dtype=np.float32)[[4, 7]] + np.eye(20, dtype=np.float32)[[8, 11]])
-    ids, _ = on_checkerboard(name).recommend_from(heard, 8)  # type: ignore[attr-defined]
+    ids, _ = on_checkerboard(name).recommend_from(heard, 8)
     assert (ids % 2 == [[0], [1]]).all()
     assert not np.isin(ids[0], [4, 8]).any() and not np.isin(ids[1], [7, 11]).any()
 
 
-@pytest.mark.parametrize("name", FOLDING)
+@pytest.mark.parametrize("name", MODELS)
 def test_a_new_user_without_listens_gets_the_popular_tracks(name: str) -> None:
-    ids, _ = fitted(name).recommend_from(csr_matrix((1, 50), dtype=np.float32), 5)  # type: ignore[attr-defined]
-    expected = fitted("popular" if name == "popular" else "recent-popular").recommend_from  # type: ignore[attr-defined]
+    ids, _ = fitted(name).recommend_from(csr_matrix((1, 50), dtype=np.float32), 5)
+    expected = fitted("popular" if name == "popular" else "recent-popular").recommend_from
     np.testing.assert_array_equal(ids, expected(csr_matrix((1, 50), dtype=np.float32), 5)[0])
 
 
