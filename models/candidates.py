@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..audio.errors import CrossfadeError
+from .audience import Audience, said
 from .history import RECENT_SECONDS, popularity, unit_rows
 from .hybrid import Hybrid
 from .hybrid_choices import artist_counts
@@ -48,7 +49,9 @@ QUOTAS = {
     "popular": 20,
     "sound": 20,
 }
-_LAST_DECAY = 0.85
+
+STEP = 1e-6
+"""Less than any two different places of two quotas are apart."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +70,8 @@ class CandidateOptions:
 class Candidates:
     """C candidates for each of B users, the likeliest first, and what each source says of them."""
 
-    user_rows: Ids
-    """[B]"""
+    audience: Audience
+    """B listeners"""
     ids: Ids
     """[B, C] track rows, -1 where there are fewer"""
     scores: dict[str, Scores]
@@ -107,28 +110,33 @@ class Sources:
         self.last = last_tracks(listens, options.last_tracks)
         self.recent_popularity = popularity(listens, RECENT_SECONDS)
         self.popularity = popularity(listens)
-        self.segment_of, self.segment_scores = _segments(self.hybrid, options.segments)
+        self.segment_centres, self.segment_scores = _segments(self.hybrid, options.segments)
         return self
 
     @property
     def track_count(self) -> int:
         return len(self.popularity)
 
+    def audience(self, user_rows: Ids) -> Audience:
+        """Warm users of the training."""
+        rows = np.asarray(user_rows, np.int32)
+        heard = self.hybrid.history.heard[rows]
+        return Audience(rows, heard, self.hybrid.fold_in(said(heard)), self.last[rows])
+
     def gather(
         self,
-        user_rows: Ids,
+        audience: Audience,
         *,
         allow_seen: bool = False,
         candidates: NDArray[np.bool_] | None = None,
     ) -> Candidates:
-        """The candidates of warm users; `candidates` [T] limits the tracks that may be any."""
-        rows = np.asarray(user_rows, np.int32)
-        everything = self.scores(rows)
-        seen = None if allow_seen else self.hybrid.history.heard[rows]
+        """The candidates of listeners who like something; `candidates` [T] limits the tracks that may be any."""
+        everything = self.scores(audience)
+        seen = None if allow_seen else audience.heard
         if seen is not None:
-            owners = np.repeat(np.arange(len(rows)), np.diff(seen.indptr))
+            owners = np.repeat(np.arange(len(audience)), np.diff(seen.indptr))
         # How high a track stands in the best of its lists: 0 at the top, -1 at the end of the quota.
-        standing = np.full((len(rows), self.track_count), -np.inf, np.float32)
+        standing = np.full((len(audience), self.track_count), -np.inf)
         lists: dict[str, Ids] = {}
         for name, cells in everything.items():
             if seen is not None:
@@ -138,54 +146,62 @@ class Sources:
             quota = self.options.quotas.get(name, 0)
             if not quota:
                 continue
-            ids, _ = best(cells, quota)
+            ids = first(cells, quota)
             lists[name] = ids
             users, places = np.nonzero(ids >= 0)
             tracks = ids[users, places]
-            standing[users, tracks] = np.maximum(standing[users, tracks], -places.astype(np.float32) / quota)
+            standing[users, tracks] = np.maximum(standing[users, tracks], -places / quota)
+        # Many stand equally high in different lists: the cut goes by row, for any number of listeners at a time.
+        standing -= np.arange(self.track_count) * (STEP / self.track_count)
         ids, _ = best(standing, min(self.options.most, self.track_count))
         safe = np.maximum(ids, 0)
         scores = {name: np.take_along_axis(cells, safe, axis=1) for name, cells in everything.items()}
         nominated = {}
-        flags = np.zeros((len(rows), self.track_count + 1), bool)
+        flags = np.zeros((len(audience), self.track_count + 1), bool)
         for name, listed in lists.items():
             flags[:] = False
             np.put_along_axis(flags, listed, True, axis=1)
             nominated[name] = np.take_along_axis(flags, safe, axis=1) & (ids >= 0)
-        return Candidates(rows, ids, scores, nominated)
+        return Candidates(audience, ids, scores, nominated)
 
-    def scores(self, user_rows: Ids) -> dict[str, Scores]:
+    def scores(self, audience: Audience) -> dict[str, Scores]:
         """source -> [B, T], each a new array; only what is there and has a quota."""
         hybrid, quotas = self.hybrid, self.options.quotas
-        liked = hybrid.history.liked[user_rows]
-        vectors = hybrid.als.user_factors[user_rows]
-        found = {"hybrid": hybrid.scores(vectors, liked), "als": self._by_als(vectors)}
+        found = {"hybrid": hybrid.scores(audience.vectors, audience.liked), "als": self._by_als(audience.vectors)}
         if self.likeness is not None:
-            found["items"] = _dense(liked @ self.likeness)
-            found["last"] = _dense(self._last_of(user_rows) @ self.likeness)
-        found["artist"] = self._by_artist(liked)
+            found["items"] = _dense(audience.liked @ self.likeness)
+            found["last"] = _dense(audience.newest @ self.likeness)
+        found["artist"] = self._by_artist(audience.liked)
         if len(self.segment_scores):
-            found["segment"] = self.segment_scores[self.segment_of[user_rows]]
-        found["recent-popular"] = np.tile(self.recent_popularity, (len(liked.indptr) - 1, 1))
-        found["popular"] = np.tile(self.popularity, (len(liked.indptr) - 1, 1))
+            found["segment"] = self.segment_scores[self.segments(audience.vectors)]
+        found["recent-popular"] = np.tile(self.recent_popularity, (len(audience), 1))
+        found["popular"] = np.tile(self.popularity, (len(audience), 1))
         if hybrid.sound.shape[1]:
-            found["sound"] = self._by_sound(liked)
+            found["sound"] = self._by_sound(audience)
         return {name: cells for name, cells in found.items() if name in quotas}
+
+    def segments(self, vectors: Scores) -> NDArray[np.intp]:
+        """[B, F] -> [B] the nearest segment."""
+        return np.asarray((vectors @ self.segment_centres.T).argmax(axis=1), np.intp)
 
     def following(self, hybrid: Hybrid) -> Sources:
         """These sources with the tracks that `hybrid` knows beyond theirs, as ones that nobody has played."""
         from copy import copy
 
-        more = len(hybrid.taste) - self.track_count
+        from scipy.sparse import csr_matrix
+
+        count = len(hybrid.taste)
+        more = count - self.track_count
         if hybrid is self.hybrid and not more:
             return self
         longer = copy(self)
-        longer.__dict__.pop("_discoveries", None)
+        for name in ("discoveries", "fame"):
+            longer.__dict__.pop(name, None)
         longer.hybrid = hybrid
-        count = len(hybrid.taste)
         if self.likeness is not None:
-            longer.likeness = self.likeness.copy()
-            longer.likeness.resize((count, count))
+            near = self.likeness
+            ends = np.pad(near.indptr, (0, more), mode="edge")
+            longer.likeness = csr_matrix((near.data, near.indices, ends), shape=(count, count))
         nobody = np.full(more, -np.inf, np.float32)
         longer.recent_popularity = np.concatenate([self.recent_popularity, nobody])
         longer.popularity = np.concatenate([self.popularity, nobody])
@@ -197,7 +213,7 @@ class Sources:
             "last": self.last,
             "recent_popularity": self.recent_popularity,
             "popularity": self.popularity,
-            "segment_of": self.segment_of,
+            "segment_centres": self.segment_centres,
             "segment_scores": self.segment_scores,
         }
         if self.likeness is not None:
@@ -217,7 +233,7 @@ class Sources:
 
         sources = cls(hybrid, CandidateOptions(**facts["options"]))
         sources.failed = dict(facts["failed"])
-        for name in ("last", "recent_popularity", "popularity", "segment_of", "segment_scores"):
+        for name in ("last", "recent_popularity", "popularity", "segment_centres", "segment_scores"):
             setattr(sources, name, arrays[name])
         sources.likeness = None
         if "near_indptr" in arrays:
@@ -227,34 +243,25 @@ class Sources:
         return sources
 
     @cached_property
-    def _discoveries(self) -> tuple[NDArray[np.intp], Scores]:
+    def discoveries(self) -> tuple[NDArray[np.intp], Scores]:
         """Rows of the tracks that nobody has played and that have sound, and their sound, each of length 1."""
         hybrid = self.hybrid
         rows = np.flatnonzero(hybrid.listeners == 0)
         rows = rows[np.any(hybrid.sound[rows] != 0, axis=1)]
         return rows, unit_rows(hybrid.sound[rows])
 
-    def _by_sound(self, liked: csr_matrix) -> Scores:
+    @cached_property
+    def fame(self) -> Scores:
+        """[T] what a track's popularity adds among the tracks of equally familiar artists."""
+        listeners = np.where(np.isfinite(self.popularity), self.popularity, 0)
+        return np.asarray(0.5 * np.log1p(listeners / max(listeners.max(), 1) * 100), np.float32)
+
+    def _by_sound(self, audience: Audience) -> Scores:
         """The mean cosine of a discovery's sound to that of the user's tracks."""
-        from scipy.sparse import csr_matrix
-
-        rows, sound = self._discoveries
-        heard, place = np.unique(liked.indices, return_inverse=True)
-        counts = np.diff(liked.indptr)
-        shares = np.repeat(1 / np.maximum(counts, 1), counts).astype(np.float32)
-        mine = csr_matrix((shares, place, liked.indptr), shape=(len(counts), len(heard)))
-        cells = np.full((len(counts), self.track_count), -np.inf, np.float32)
-        cells[:, rows] = (mine @ unit_rows(self.hybrid.sound[heard])) @ sound.T
+        rows, sound = self.discoveries
+        cells = np.full((len(audience), self.track_count), -np.inf, np.float32)
+        cells[:, rows] = audience.profiles(self.hybrid.sound) @ sound.T
         return cells
-
-    def _last_of(self, user_rows: Ids) -> csr_matrix:
-        """[B, T] the last tracks of each user, the newest with weight 1 and older ones with less."""
-        from scipy.sparse import csr_matrix
-
-        last = self.last[user_rows]
-        users, places = np.nonzero(last >= 0)
-        weights = np.float32(_LAST_DECAY) ** places.astype(np.float32)
-        return csr_matrix((weights, (users, last[users, places])), shape=(len(last), self.track_count))
 
     def _by_als(self, vectors: Scores) -> Scores:
         factors = self.hybrid.als.track_factors
@@ -268,9 +275,19 @@ class Sources:
         shared = artist_counts(liked, self.hybrid.artists)
         cells = np.full(shared.shape, -np.inf, np.float32)
         users = np.repeat(np.arange(shared.shape[0]), np.diff(shared.indptr))
-        fame = np.where(np.isfinite(self.popularity), self.popularity, 0)
-        cells[users, shared.indices] = shared.data + 0.5 * np.log1p(fame / max(fame.max(), 1) * 100)[shared.indices]
+        cells[users, shared.indices] = shared.data + self.fame[shared.indices]
         return cells
+
+
+def first(cells: Scores, count: int) -> Ids:
+    """[B, T] -> [B, count] as `best`, which of equal scores at the cut takes any: here the lowest rows."""
+    ids, values = best(cells, count)
+    cut = values[:, -1:]
+    tied = (cells == cut).sum(axis=1) > (values == cut).sum(axis=1)
+    for row in np.flatnonzero(tied & np.isfinite(cut[:, 0])):
+        above = int((values[row] > cut[row]).sum())
+        ids[row, above:] = np.flatnonzero(cells[row] == cut[row])[: count - above]
+    return ids
 
 
 def last_tracks(listens: Listens, count: int) -> Ids:
@@ -294,29 +311,28 @@ def last_tracks(listens: Listens, count: int) -> Ids:
     return last
 
 
-def _segments(hybrid: Hybrid, count: int) -> tuple[NDArray[np.int32], Scores]:
-    """[U] each user's segment, and [S, T] its listeners of each track for a listener of the same fame elsewhere."""
+def _segments(hybrid: Hybrid, count: int) -> tuple[Scores, Scores]:
+    """[S, F] centres, and [S, T] its listeners of each track for a listener of the same fame elsewhere."""
     import faiss
 
     history = hybrid.history
     warm = np.flatnonzero(history.warm_users)
-    segment_of = np.zeros(len(history.warm_users), np.int32)
+    vectors = unit_rows(hybrid.fold_in(said(history.heard[warm])))
     count = min(count, len(warm) // 40)
     if count < 2:
-        return segment_of, np.zeros((0, len(history.popularity)), np.float32)
-    vectors = unit_rows(hybrid.als.user_factors[warm])
+        return np.zeros((0, vectors.shape[1]), np.float32), np.zeros((0, len(history.popularity)), np.float32)
     means = faiss.Kmeans(vectors.shape[1], count, niter=15, seed=1, spherical=True, min_points_per_centroid=1)
     means.train(vectors)
-    segment_of[warm] = means.index.search(vectors, 1)[1][:, 0]
+    segment_of = means.index.search(vectors, 1)[1][:, 0]
     scores = np.zeros((count, len(history.popularity)), np.float32)
-    liked = history.liked
-    users = np.repeat(np.arange(liked.shape[0]), np.diff(liked.indptr))
+    liked = history.liked[warm]
+    users = np.repeat(np.arange(len(warm)), np.diff(liked.indptr))
     np.add.at(scores, (segment_of[users], liked.indices), 1)
-    sizes = np.bincount(segment_of[warm], minlength=count)[:, None]
+    sizes = np.bincount(segment_of, minlength=count)[:, None]
     everywhere = scores.sum(axis=0) / len(warm)
     # As a share, and damped: ten of one segment's listeners say more than one of one.
     scores = np.where(scores > 0, (scores / sizes) / np.sqrt(everywhere + 0.01), -np.inf)
-    return segment_of, scores.astype(np.float32)
+    return np.asarray(means.centroids, np.float32), scores.astype(np.float32)
 
 
 def _dense(scores: csr_matrix) -> Scores:

@@ -15,7 +15,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ..audio.errors import DataError
+from ..audio.errors import DataError, LibraryError
 from .candidates import CandidateOptions, Candidates, Sources
 from .catalogue import Catalogue
 from .history import unit_rows
@@ -101,10 +101,12 @@ class Chain:
         batch = max(1, min(USERS_PER_BATCH, _CELLS // max(self.sources.track_count, 1)))
         for start in range(0, len(warm), batch):
             asked = warm[start : start + batch]
-            found = self.sources.gather(rows[asked], allow_seen=allow_seen, candidates=candidates)
+            found = self.sources.gather(
+                self.sources.audience(rows[asked]), allow_seen=allow_seen, candidates=candidates
+            )
             order, ranked = best(self.rank(found), k)
             ids[asked] = np.where(order >= 0, np.take_along_axis(found.ids, np.maximum(order, 0), axis=1), -1)
-            scores[asked] = 1 / (1 + np.exp(-ranked))
+            scores[asked] = worth(ranked)
         scores[ids < 0] = -np.inf
         short = np.flatnonzero(ids[:, -1] < 0) if k else np.zeros(0, np.intp)
         further, values = hybrid.recommend(rows[short], k, allow_seen=allow_seen, candidates=candidates)
@@ -112,7 +114,7 @@ class Chain:
             if ids[row, 0] < 0:
                 ids[row], scores[row] = others, theirs
             else:
-                _follow(ids[row], scores[row], others)
+                follow(ids[row], scores[row], others)
         return ids, scores
 
     def rank(self, found: Candidates) -> NDArray[np.float32]:
@@ -150,8 +152,11 @@ class Chain:
         def part(prefix: str) -> dict[str, NDArray[Any]]:
             return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
-        sources = Sources.from_arrays(part("sources_"), about["sources"], hybrid)
-        facts = Facts.from_arrays(part("facts_"), about["genres"])
+        try:
+            sources = Sources.from_arrays(part("sources_"), about["sources"], hybrid)
+            facts = Facts.from_arrays(part("facts_"), about["genres"])
+        except (KeyError, TypeError) as error:
+            raise LibraryError(f"{folder / cls.name}.json: saved by another program ({error}); train again") from None
         ranker = Ranker.load(folder)
         options = ChainOptions(candidates=sources.options, ranker=ranker.options)
         chain = cls(sources, facts, ranker, options)
@@ -218,7 +223,7 @@ def learn(sources: Sources, facts: Facts, split: Split, options: RankerOptions, 
     reached: dict[str, int] = {}
     for start in range(0, len(users), batch):
         rows = users[start : start + batch].astype(np.int32)
-        found = sources.gather(rows)
+        found = sources.gather(sources.audience(rows))
         wanted = np.take_along_axis(truth[rows].toarray() > 0, np.maximum(found.ids, 0), axis=1) & found.there
         for name, flags in found.nominated.items():
             reached[name] = reached.get(name, 0) + int((wanted & flags).sum())
@@ -244,7 +249,12 @@ def learn(sources: Sources, facts: Facts, split: Split, options: RankerOptions, 
     return Lesson(table, np.concatenate(labels), np.concatenate(groups).astype(np.intp), recall)
 
 
-def _follow(ids: Ids, scores: Scores, further: Ids) -> None:
+def worth(ranked: Scores) -> Scores:
+    """What the ranker says as probabilities, where it is a classifier."""
+    return np.asarray(1 / (1 + np.exp(-ranked)), np.float32)
+
+
+def follow(ids: Ids, scores: Scores, further: Ids) -> None:
     """Fills a row's free places with tracks that are not in it."""
     count = int((ids >= 0).sum())
     rest = further[(further >= 0) & ~np.isin(further, ids)][: len(ids) - count]

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..audio.errors import DataError
+from .audience import Audience
 from .candidates import Candidates, Sources
 from .catalogue import Catalogue
 from .history import RECENT_SECONDS, unit_rows
-from .hybrid import sound_profiles
 from .listens import Clock, Listens
 from .recommender import Ids
 from .storage import Arrays
@@ -104,6 +104,23 @@ class Facts:
         if known > 0.5:
             raise DataError(f"features: a leak; {known:.0%} of the labels are among the listens behind the features")
 
+    def of_users(self, audience: Audience) -> Floats:
+        """[B, len(USER_FACTS)]; what was listened to since counts as tracks, and a stranger has no months."""
+        rows, heard = audience.user_rows, audience.heard
+        facts = np.full((len(rows), len(USER_FACTS)), np.nan, np.float32)
+        met = rows >= 0
+        facts[met] = self.users[rows[met]]
+        tracks = np.diff(heard.indptr)
+        if not met.all():
+            owners = np.repeat(np.arange(len(rows)), tracks)
+            fame = np.bincount(owners, self.tracks[heard.indices, 0], minlength=len(rows))
+            strange, count = ~met, np.maximum(tracks, 1)
+            facts[strange, 3] = (np.diff(audience.liked.indptr) / count)[strange]
+            facts[strange, 4] = (fame / count)[strange]
+        facts[:, 1] = tracks
+        facts[:, 2] = tracks / facts[:, 0]
+        return facts
+
     def arrays(self) -> Arrays:
         return {"users": self.users, "tracks": self.tracks, "genre_of": self.genre_of}
 
@@ -157,13 +174,12 @@ def features(sources: Sources, facts: Facts, candidates: Candidates) -> FeatureT
         if name in candidates.nominated:
             votes += candidates.nominated[name][there]
     columns["sources"] = votes
-    rows = candidates.user_rows
-    liked = sources.hybrid.history.liked[rows]
-    columns |= _of_genres(facts, liked, users, tracks)
-    columns |= _of_artists(sources, liked, rows, users, tracks)
-    columns |= _of_likeness(sources, liked, rows, candidates.ids, there, users, tracks)
+    audience = candidates.audience
+    columns |= _of_genres(facts, audience, users, tracks)
+    columns |= _of_artists(sources, audience, users, tracks)
+    columns |= _of_likeness(sources, audience, candidates.ids, there)
     columns |= {name: facts.tracks[tracks, place] for place, name in enumerate(TRACK_FACTS)}
-    columns |= {name: facts.users[rows, place][users] for place, name in enumerate(USER_FACTS)}
+    columns |= dict(zip(USER_FACTS, facts.of_users(audience)[users].T, strict=True))
     columns["popularity_ratio"] = np.log1p(columns["listeners"]) - np.log1p(columns["user_mean_listeners"])
     columns["crossfade"] = sources.hybrid.weights[tracks]
     numbers = np.empty((len(tracks), len(columns)), np.float32)
@@ -229,65 +245,46 @@ def _of_tracks(listens: Listens, catalogue: Catalogue, albums: NDArray[np.int32]
     return np.stack([listeners, recent, trend, age, number, played], axis=1).astype(np.float32)
 
 
-def _of_genres(facts: Facts, liked: csr_matrix, users: NDArray[np.intp], tracks: Ids) -> dict[str, NDArray[Any]]:
-    once = _once(liked)
-    counts = np.asarray((once @ facts.genre_matrix).toarray(), np.float32)
+def _of_genres(facts: Facts, audience: Audience, users: NDArray[np.intp], tracks: Ids) -> dict[str, NDArray[Any]]:
+    counts = np.asarray((audience.once @ facts.genre_matrix).toarray(), np.float32)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     genres = facts.genre_of[tracks]
     return {"genre_share": shares[users, genres], "genre_score_mean": facts.genre_score_mean[genres]}
 
 
-def _of_artists(
-    sources: Sources, liked: csr_matrix, rows: Ids, users: NDArray[np.intp], tracks: Ids
-) -> dict[str, NDArray[Any]]:
+def _of_artists(sources: Sources, audience: Audience, users: NDArray[np.intp], tracks: Ids) -> dict[str, NDArray[Any]]:
     artists = sources.hybrid.artists
-    mine = (_once(liked) @ artists).toarray()
-    newest = sources._last_of(rows)
-    lately = (newest @ artists).toarray()
+    mine = (audience.once @ artists).toarray()
+    lately = (audience.newest @ artists).toarray()
     by = artists[tracks]
     owners = np.repeat(np.arange(len(tracks)), np.diff(by.indptr))
     # A track of two artists counts for the one that the user knows better.
     count, late = np.zeros(len(tracks), np.float32), np.zeros(len(tracks), np.float32)
     np.maximum.at(count, owners, mine[users[owners], by.indices])
     np.maximum.at(late, owners, lately[users[owners], by.indices])
-    total = np.maximum(np.diff(liked.indptr), 1)[users]
+    total = np.maximum(np.diff(audience.liked.indptr), 1)[users]
     return {"artist_count": count, "artist_share": count / total, "artist_lately": late}
 
 
-def _of_likeness(
-    sources: Sources,
-    liked: csr_matrix,
-    rows: Ids,
-    ids: Ids,
-    there: NDArray[np.bool_],
-    users: NDArray[np.intp],
-    tracks: Ids,
-) -> dict[str, NDArray[Any]]:
+def _of_likeness(sources: Sources, audience: Audience, ids: Ids, there: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
     """Cosines of taste and sound to the user's profile and last tracks."""
-    hybrid = sources.hybrid
-    last = sources.last[rows]
+    hybrid, last = sources.hybrid, audience.last
     known = last >= 0
+    empty = ~known.any(axis=1)
     found: dict[str, NDArray[Any]] = {}
     for name, vectors in (("taste", hybrid.taste), ("sound", hybrid.sound)):
         if not vectors.shape[1]:
             continue
-        unit = unit_rows(vectors[np.maximum(ids, 0).ravel()]).reshape(*ids.shape, -1)
-        recent = unit_rows(vectors[np.maximum(last, 0).ravel()]).reshape(*last.shape, -1)
+        unit = unit_rows(vectors[np.maximum(ids, 0).ravel()]).reshape(*ids.shape, vectors.shape[1])
+        recent = unit_rows(vectors[np.maximum(last, 0).ravel()]).reshape(*last.shape, vectors.shape[1])
         cosines = np.where(known[:, None, :], unit @ np.swapaxes(recent, 1, 2), np.nan)
-        empty = ~known.any(axis=1)
         cosines[empty] = 0
         means, peaks = np.nanmean(cosines, axis=2), np.nanmax(cosines, axis=2)
         means[empty] = peaks[empty] = np.nan
         found[f"{name}_last_mean"], found[f"{name}_last_best"] = means[there], peaks[there]
         found[f"{name}_newest"] = np.where(known[:, 0, None], cosines[:, :, 0], np.nan)[there]
-        profile = sound_profiles(liked, unit_rows(vectors)) if len(rows) > 1 else _profile(liked, vectors)
-        found[f"{name}_profile"] = np.einsum("bce,be->bc", unit, profile)[there]
+        found[f"{name}_profile"] = (unit @ audience.profiles(vectors)[:, :, None])[:, :, 0][there]
     return found
-
-
-def _profile(liked: csr_matrix, vectors: Floats) -> Floats:
-    """[1, E] as `sound_profiles`, looking at the user's tracks only."""
-    return np.asarray(unit_rows(vectors[liked.indices]).sum(axis=0, keepdims=True) / max(len(liked.indices), 1))
 
 
 def _ranks(values: NDArray[Any]) -> Floats:
@@ -303,12 +300,6 @@ def _tops(values: NDArray[Any]) -> NDArray[Any]:
     """[B, 1] the largest absolute value, 1 where there is none."""
     tops = np.max(np.where(np.isnan(values), 0, np.abs(values)), axis=1, keepdims=True, initial=0)
     return np.where(tops > 0, tops, 1)
-
-
-def _once(liked: csr_matrix) -> csr_matrix:
-    once = liked.copy()
-    once.data = np.ones_like(once.data)
-    return once
 
 
 def _pairs(listens: Listens) -> NDArray[np.int64]:

@@ -16,10 +16,13 @@ from crossfade.models.hybrid import Hybrid
 from crossfade.models.hybrid_choices import Choices
 from crossfade.models.item_knn import ItemKNN
 from crossfade.models.listens import Clock, Listens
+from crossfade.models.live_chain import LiveChain
+from crossfade.models.live_taste import NOTHING, LiveTaste
 from crossfade.models.ranker import GENRE, Ranker, RankerOptions, forbid_telltales
 from crossfade.models.ranking_features import NO_GENRE, Facts, FeatureTable, features
 from crossfade.models.reranking import RerankingOptions, rerank
 from crossfade.models.splits import by_time, by_user
+from crossfade.pipelines.trained import part_of
 from crossfade.pipelines.world import World, WorldOptions
 
 WORLD = World(WorldOptions(users=120, tracks=150, artists=30, listens_per_user=40, seed=5))
@@ -59,7 +62,7 @@ def warm(hybrid: Hybrid, count: int = 20) -> np.ndarray:
 
 def test_candidates_are_new_different_and_few(hybrid: Hybrid, sources: Sources) -> None:
     rows = warm(hybrid)
-    found = sources.gather(rows)
+    found = sources.gather(sources.audience(rows))
     assert found.ids.shape[1] <= 60
     for user, ids in zip(rows, found.ids, strict=True):
         mine = ids[ids >= 0]
@@ -73,20 +76,20 @@ def test_candidates_are_new_different_and_few(hybrid: Hybrid, sources: Sources) 
 def test_candidates_keep_to_the_tracks_allowed(hybrid: Hybrid, sources: Sources) -> None:
     allowed = np.zeros(len(CATALOGUE), bool)
     allowed[::3] = True
-    ids = sources.gather(warm(hybrid), candidates=allowed).ids
+    ids = sources.gather(sources.audience(warm(hybrid)), candidates=allowed).ids
     assert allowed[ids[ids >= 0]].all()
-    assert (sources.gather(warm(hybrid), candidates=np.zeros_like(allowed)).ids == -1).all()
+    assert (sources.gather(sources.audience(warm(hybrid)), candidates=np.zeros_like(allowed)).ids == -1).all()
 
 
 def test_seen_tracks_come_back_when_allowed(hybrid: Hybrid, sources: Sources) -> None:
     rows = warm(hybrid)
-    found = sources.gather(rows, allow_seen=True)
+    found = sources.gather(sources.audience(rows), allow_seen=True)
     heard = hybrid.history.heard[rows].toarray() != 0
     assert np.take_along_axis(heard, np.maximum(found.ids, 0), axis=1)[found.there].any()
 
 
 def test_the_sound_source_finds_what_nobody_has_played(hybrid: Hybrid, sources: Sources) -> None:
-    scores = sources.scores(warm(hybrid))["sound"]
+    scores = sources.scores(sources.audience(warm(hybrid)))["sound"]
     there = np.isfinite(scores).any(axis=0)
     assert there.any()
     assert (hybrid.listeners[there] == 0).all()
@@ -117,7 +120,7 @@ def test_a_source_that_fails_is_left_out(hybrid: Hybrid, monkeypatch: pytest.Mon
 
 def test_features_know_nothing_of_the_label_period(hybrid: Hybrid, sources: Sources) -> None:
     """Whatever comes later, the same history has the same features."""
-    found = sources.gather(warm(hybrid))
+    found = sources.gather(sources.audience(warm(hybrid)))
     table = features(sources, Facts.of(SPLIT.train, CATALOGUE), found)
     later = replace(SPLIT.test, track_rows=np.roll(SPLIT.test.track_rows, 7))
     joined = Listens(
@@ -131,7 +134,7 @@ def test_features_know_nothing_of_the_label_period(hybrid: Hybrid, sources: Sour
     )
     again = joined.take(joined.times < SPLIT.test.times.min())
     other = Sources(fitted(again), OPTIONS.candidates).fit(again)
-    same = features(other, Facts.of(again, CATALOGUE), other.gather(warm(hybrid)))
+    same = features(other, Facts.of(again, CATALOGUE), other.gather(other.audience(warm(hybrid))))
     np.testing.assert_array_equal(table.numbers, same.numbers)
     assert {"genre_share", "tracks_per_month", "released_days", "artist_count", "trend"} <= set(table.names)
 
@@ -165,7 +168,7 @@ def test_a_feature_that_tells_the_labels_is_caught(rng: np.random.Generator) -> 
 
 
 def test_the_ranker_learns_saves_and_loads(chain: Chain, hybrid: Hybrid, tmp_path: Path) -> None:
-    table = features(chain.sources, chain.facts, chain.sources.gather(warm(hybrid)))
+    table = features(chain.sources, chain.facts, chain.sources.gather(chain.sources.audience(warm(hybrid))))
     scores = chain.ranker.scores(table)
     chain.ranker.save(tmp_path)
     np.testing.assert_array_equal(Ranker.load(tmp_path).scores(table), scores)
@@ -180,7 +183,7 @@ def test_the_ranker_learns_saves_and_loads(chain: Chain, hybrid: Hybrid, tmp_pat
 
 
 def test_a_genre_that_was_unseen_in_training(chain: Chain, hybrid: Hybrid) -> None:
-    table = features(chain.sources, chain.facts, chain.sources.gather(warm(hybrid)))
+    table = features(chain.sources, chain.facts, chain.sources.gather(chain.sources.audience(warm(hybrid))))
     strange = FeatureTable(table.numbers, table.names, np.zeros_like(table.genres), ("polka revival",))
     assert np.isfinite(chain.ranker.scores(strange)).all()
     with pytest.raises(DataError, match="trained on other features"):
@@ -258,6 +261,74 @@ def test_one_user_at_a_time_is_the_same(chain: Chain, hybrid: Hybrid) -> None:
 def test_candidates_hold_most_of_what_comes(chain: Chain) -> None:
     assert chain.recall["all"] > 0.5
     assert chain.recall["all"] >= max(chain.recall.values())
+
+
+# -- live ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def live(chain: Chain, hybrid: Hybrid) -> LiveChain:
+    return LiveChain(chain, LiveTaste(hybrid))
+
+
+def test_live_is_what_the_batch_says(chain: Chain, hybrid: Hybrid, live: LiveChain) -> None:
+    rows = warm(hybrid, 60)
+    allowed = np.arange(len(CATALOGUE)) % 7 != 0
+    same = []  # Equal up to rounding, which may swap two tracks or move one over a border of the trees.
+    for allow_seen in (False, True):
+        ids, scores = chain.recommend(rows, 10, allow_seen=allow_seen, candidates=allowed)
+        for row, mine, values in zip(rows, ids, scores, strict=True):
+            listened = live.taste.history(int(row))
+            found, its = live.recommend(listened, 10, user_row=int(row), allow_seen=allow_seen, there=allowed)
+            assert allowed[found].all()
+            same.append(np.array_equal(found, mine[mine >= 0]) and np.allclose(its, values[mine >= 0], rtol=1e-3))
+    assert np.mean(same) > 0.95
+
+
+def test_codes_nominate_the_same_candidates(chain: Chain, hybrid: Hybrid, live: LiveChain) -> None:
+    coded = LiveChain(chain, LiveTaste(hybrid, exact_rows=10), exact_rows=10)
+    shares = []
+    for row in warm(hybrid):
+        listened = live.taste.history(int(row))
+        expected, _ = live.recommend(listened, 10, user_row=int(row))
+        found, _ = coded.recommend(listened, 10, user_row=int(row))
+        shares.append(len(set(expected) & set(found)) / len(expected))
+    assert np.mean(shares) > 0.95
+
+
+def test_news_and_strangers_are_ranked_too(chain: Chain, hybrid: Hybrid, live: LiveChain) -> None:
+    row = int(warm(hybrid)[0])
+    history = live.taste.history(row)
+    before, _ = live.recommend(history, 10, user_row=row)
+    news = before[:3]
+    listened = history.plus(news, np.ones(3, np.float32))
+    after, scores = live.recommend(listened, 10, user_row=row, newest=news)
+    assert not np.isin(after, news).any() and len(after) == 10
+    assert (np.diff(scores) <= 0).all() and ((scores > 0) & (scores < 1)).all()
+    stranger = NOTHING.plus(news, np.ones(3, np.float32))
+    ids, _ = live.recommend(stranger, 10, newest=news)
+    assert len(ids) == 10 and not np.isin(ids, news).any()
+    everything, falling = live.recommend(stranger, len(CATALOGUE), newest=news)
+    assert sorted([*everything, *news]) == np.flatnonzero(hybrid.known).tolist()
+    assert (np.diff(falling) <= 0).all()
+    popular, _ = live.recommend(NOTHING, 5)
+    np.testing.assert_array_equal(popular, hybrid.recommend(np.array([-1]), 5)[0][0])
+    nowhere = np.zeros(len(CATALOGUE), bool)
+    assert not len(live.recommend(history, 5, user_row=row, there=nowhere)[0])
+
+
+def test_a_track_that_came_later_is_a_live_candidate(chain: Chain, hybrid: Hybrid) -> None:
+    later = hybrid.with_tracks(part_of(CATALOGUE, np.arange(4)))
+    longer = chain.following(later)
+    assert np.shares_memory(longer.sources.likeness.data, chain.sources.likeness.data)
+    live = LiveChain(longer, LiveTaste(later))
+    row = int(warm(hybrid)[0])
+    new = np.zeros(len(later.taste), bool)
+    new[-4:] = True
+    ids, _ = live.recommend(live.taste.history(row), 10, user_row=row, there=new)
+    assert sorted(ids) == np.flatnonzero(new).tolist()
+    heard = NOTHING.plus(np.flatnonzero(new).astype(np.int32), np.ones(4, np.float32))
+    assert len(live.recommend(heard, 10)[0]) == 10
 
 
 # -- re-ranking ------------------------------------------------------------------------------------------------------

@@ -1,0 +1,93 @@
+"""Audience: B listeners as candidates and features see them: known users, or anybody by what they listened to.
+
+Shapes: B listeners, T tracks, F factors, L last tracks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .history import unit_rows
+from .recommender import Ids, Scores
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+_LAST_DECAY = 0.85
+
+
+@dataclass(frozen=True, eq=False)
+class Audience:
+    user_rows: Ids
+    """[B] rows of the training, -1 for somebody it never met"""
+    heard: csr_matrix
+    """[B, T] confidences; negative ones are dislikes"""
+    vectors: Scores
+    """[B, F] taste, folded in from `heard`"""
+    last: Ids
+    """[B, L] the last different tracks they liked, the newest first, -1 where there are fewer"""
+
+    def __len__(self) -> int:
+        return len(self.user_rows)
+
+    @cached_property
+    def liked(self) -> csr_matrix:
+        """[B, T] the positive confidences only."""
+        return positive(self.heard)
+
+    @cached_property
+    def once(self) -> csr_matrix:
+        """[B, T] 1 for each liked track."""
+        return _filled(self.liked, np.ones(self.liked.nnz, np.float32))
+
+    @cached_property
+    def newest(self) -> csr_matrix:
+        """[B, T] the last tracks, the newest with weight 1 and older ones with less."""
+        from scipy.sparse import csr_matrix
+
+        users, places = np.nonzero(self.last >= 0)
+        weights = np.float32(_LAST_DECAY) ** places.astype(np.float32)
+        return csr_matrix((weights, (users, self.last[users, places])), shape=self.heard.shape)
+
+    def profiles(self, vectors: Scores) -> Scores:
+        """[T, D] -> [B, D] the mean direction of what each of them liked; zeros for nobody."""
+        from scipy.sparse import csr_matrix
+
+        liked = self.liked
+        tracks, places = np.unique(liked.indices, return_inverse=True)
+        counts = np.diff(liked.indptr)
+        shares = np.repeat(1 / np.maximum(counts, 1), counts).astype(np.float32)
+        mine = csr_matrix((shares, places, liked.indptr), shape=(len(counts), len(tracks)))
+        return np.asarray(mine @ unit_rows(vectors[tracks]), np.float32)
+
+
+def positive(heard: csr_matrix) -> csr_matrix:
+    """The entries above 0."""
+    kept: NDArray[np.bool_] = heard.data > 0
+    if kept.all():
+        return heard
+    return _kept(heard, kept)
+
+
+def said(heard: csr_matrix) -> csr_matrix:
+    """The entries other than 0: a skip was seen, and says nothing of taste."""
+    kept: NDArray[np.bool_] = heard.data != 0
+    return heard if kept.all() else _kept(heard, kept)
+
+
+def _kept(heard: csr_matrix, kept: NDArray[np.bool_]) -> csr_matrix:
+    from scipy.sparse import csr_matrix
+
+    ends = np.concatenate([[0], np.cumsum(kept)])[heard.indptr]
+    return csr_matrix((heard.data[kept], heard.indices[kept], ends), shape=heard.shape)
+
+
+def _filled(matrix: csr_matrix, values: Scores) -> csr_matrix:
+    from scipy.sparse import csr_matrix
+
+    return csr_matrix((values, matrix.indices, matrix.indptr), shape=matrix.shape)

@@ -1,0 +1,197 @@
+"""Live candidates: those of `Sources.gather` for one listener, without a pass over all tracks for each source.
+
+Three kinds of sources: those that say something of few tracks (items, last, artist) are computed for these; those that
+say the same to everybody (popular, segment) are put in order once; those that have a number for every track (hybrid,
+als, sound) are scanned for nominees (see `scan`), whose scores are then computed exactly.
+
+Shapes: T tracks, F factors, C candidates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .audience import Audience
+from .candidates import STEP, Candidates, Sources
+from .live_taste import Listened, LiveTaste, Wish
+from .recommender import Ids, Scores
+from .scan import EXACT_ROWS, Rows, Scan
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+Mask = NDArray[np.bool_]
+_NOMINEES_PER_CANDIDATE = 4
+_CHUNK = 128
+
+
+@dataclass(frozen=True, eq=False)
+class _Said:
+    """What one source says to one listener."""
+
+    nominees: Callable[[int, Mask], Rows]
+    """a number n, and whether a row may be any [T] -> rows that may be, among which its n best are"""
+    scores: Callable[[Rows], Scores]
+    """rows in ascending order -> their scores; -inf where it has nothing to say"""
+
+
+class LiveSources:
+    """Never changes, so that any number of threads may ask."""
+
+    def __init__(self, sources: Sources, taste: LiveTaste, *, exact_rows: int = EXACT_ROWS) -> None:
+        """`taste` is made from the sources' hybrid."""
+        self.sources, self.taste = sources, taste
+        hybrid = sources.hybrid
+        warm = np.flatnonzero(hybrid.listeners > 0)
+        self._warm = warm[warm < len(hybrid.als.track_factors)]
+        self._als = Scan(hybrid.als.track_factors[self._warm], exact_rows=exact_rows)
+        self._sound = Scan(sources.discoveries[1], exact_rows=exact_rows)
+        self._popular = _in_order(sources.popularity)
+        self._recent = _in_order(sources.recent_popularity)
+        self._segments = [_in_order(scores) for scores in sources.segment_scores]
+
+    def audience(self, listened: Listened, user_row: int, last: Ids) -> tuple[Audience, Wish]:
+        """One listener who likes something; `last` are the tracks they liked last, the newest first."""
+        from scipy.sparse import csr_matrix
+
+        wish = self.taste.wish(listened)
+        ends = np.array([0, len(listened.track_rows)])
+        heard = csr_matrix((listened.weights, listened.track_rows, ends), shape=(1, self.sources.track_count))
+        newest = np.full((1, self.sources.options.last_tracks), -1, np.int32)
+        newest[0, : len(last)] = last[: newest.shape[1]]
+        return Audience(np.array([user_row], np.int32), heard, wish.vector[None], newest), wish
+
+    def gather(
+        self, audience: Audience, wish: Wish, *, allow_seen: bool = False, candidates: Mask | None = None
+    ) -> Candidates:
+        """See `Sources.gather`: the same candidates of one listener."""
+        options, heard = self.sources.options, audience.heard.indices
+        allowed = np.ones(self.sources.track_count, bool) if candidates is None else candidates.copy()
+        if not allow_seen:
+            allowed[heard] = False
+        said = {name: one for name, one in self._said(audience, wish).items() if name in options.quotas}
+        lists: dict[str, Rows] = {}
+        for name, one in said.items():
+            quota = options.quotas[name]
+            if quota:
+                lists[name] = _first(one, quota, allowed)
+        listed = np.concatenate([*lists.values(), np.zeros(0, np.intp)])
+        heights = [-np.arange(len(rows)) / options.quotas[name] for name, rows in lists.items()]
+        rows, place = np.unique(listed, return_inverse=True)
+        standing = np.full(len(rows), -np.inf)
+        np.maximum.at(standing, place, np.concatenate([*heights, np.zeros(0)]))
+        standing -= rows * (STEP / self.sources.track_count)
+        ids = rows[np.argsort(-standing, kind="stable")[: options.most]]
+        ascending = np.argsort(ids)
+        scores, nominated = {}, {}
+        for name, one in said.items():
+            values = np.empty(len(ids), np.float32)
+            values[ascending] = one.scores(ids[ascending])
+            scores[name] = values[None]
+            if name in lists:
+                nominated[name] = np.isin(ids, lists[name])[None]
+        return Candidates(audience, ids.astype(np.int32)[None], scores, nominated)
+
+    def _said(self, audience: Audience, wish: Wish) -> dict[str, _Said]:
+        sources, taste = self.sources, self.taste
+        factors = sources.hybrid.als.track_factors
+        # What was heard may not be an answer, and stands high.
+        more = audience.heard.nnz
+
+        def scanned(nominees: Callable[[int], Rows], scores: Callable[[Rows], Scores]) -> _Said:
+            def among(count: int, allowed: Mask) -> Rows:
+                rows = nominees(count + more)
+                return np.sort(rows[allowed[rows]])
+
+            return _Said(among, scores)
+
+        def by_taste(rows: Rows) -> Scores:
+            return np.where(sources.hybrid.known[rows], taste.scores(wish, rows), -np.inf).astype(np.float32)
+
+        def by_als(rows: Rows) -> Scores:
+            return np.asarray(factors[rows] @ wish.vector)
+
+        said = {
+            "hybrid": scanned(lambda count: taste.nominees(wish, count), by_taste),
+            "als": scanned(
+                lambda count: self._warm[self._als.nominees(wish.vector, _NOMINEES_PER_CANDIDATE * count)],
+                lambda rows: _at(self._warm, by_als, rows),
+            ),
+        }
+        if sources.likeness is not None:
+            said["items"] = _few(audience.liked @ sources.likeness)
+            said["last"] = _few(audience.newest @ sources.likeness)
+        said["artist"] = _listed(wish.familiar, np.log1p(wish.shared) + sources.fame[wish.familiar])
+        if len(self._segments):
+            segment = int(sources.segments(audience.vectors)[0])
+            said["segment"] = _ordered(self._segments[segment], sources.segment_scores[segment])
+        said["recent-popular"] = _ordered(self._recent, sources.recent_popularity)
+        said["popular"] = _ordered(self._popular, sources.popularity)
+        if sources.hybrid.sound.shape[1]:
+            profile = audience.profiles(sources.hybrid.sound)[0]
+            fresh, sound = sources.discoveries
+
+            def by_sound(rows: Rows) -> Scores:
+                return np.asarray(sound[np.searchsorted(fresh, rows)] @ profile)
+
+            said["sound"] = scanned(
+                lambda count: fresh[self._sound.nominees(profile, _NOMINEES_PER_CANDIDATE * count)],
+                lambda rows: _at(fresh, by_sound, rows),
+            )
+        return said
+
+
+def _first(said: _Said, quota: int, allowed: Mask) -> Rows:
+    """The best `quota` of a source that are allowed, best first, equal ones in order of row."""
+    rows = said.nominees(quota, allowed)
+    scores = said.scores(rows)
+    there = np.isfinite(scores)
+    rows, scores = rows[there], scores[there]
+    return rows[np.argsort(-scores, kind="stable")[:quota]]
+
+
+def _few(row: csr_matrix) -> _Said:
+    """From a sparse row [1, T]."""
+    order = np.argsort(row.indices)
+    return _listed(row.indices[order].astype(np.intp), row.data[order].astype(np.float32))
+
+
+def _listed(tracks: Rows, scores: Scores) -> _Said:
+    """From the tracks that it has something to say of, in order of row."""
+
+    def at(rows: Rows) -> Scores:
+        return scores[np.searchsorted(tracks, rows)]
+
+    return _Said(lambda count, allowed: tracks[allowed[tracks]], lambda rows: _at(tracks, at, rows))
+
+
+def _ordered(order: Rows, scores: Scores) -> _Said:
+    """From all tracks, best first."""
+
+    def nominees(count: int, allowed: Mask) -> Rows:
+        rows = order[: count + _CHUNK]
+        rows = rows[allowed[rows]]
+        if len(rows) < count:
+            rows = order[allowed[order]]
+        return np.sort(rows[:count])
+
+    return _Said(nominees, lambda rows: scores[rows])
+
+
+def _at(tracks: Rows, scores: Callable[[Rows], Scores], rows: Rows) -> Scores:
+    """`scores` of those of `rows` that are among `tracks`, which are in order; -inf of the others."""
+    found = np.full(len(rows), -np.inf, np.float32)
+    if len(tracks):
+        there = tracks[np.minimum(np.searchsorted(tracks, rows), len(tracks) - 1)] == rows
+        found[there] = scores(rows[there])
+    return found
+
+
+def _in_order(scores: Scores) -> Rows:
+    """Rows with a score, the best first."""
+    return np.argsort(-scores, kind="stable")[: np.count_nonzero(np.isfinite(scores))]

@@ -1,0 +1,68 @@
+"""The chain for one listener at a time: what they listened to since the training counts at once.
+
+Shapes: T tracks, k answers, L last tracks.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .chain import Chain, follow, worth
+from .live_candidates import LiveSources
+from .live_taste import Listened, LiveTaste
+from .ranking_features import features
+from .recommender import Ids, Scores
+from .scan import EXACT_ROWS
+
+NOBODY: Ids = np.zeros(0, np.int32)
+
+
+class LiveChain:
+    """Never changes, so that any number of threads may ask."""
+
+    def __init__(self, chain: Chain, taste: LiveTaste, *, exact_rows: int = EXACT_ROWS) -> None:
+        """`taste` is made from the chain's hybrid."""
+        self.taste = taste
+        self.sources = LiveSources(chain.sources, taste, exact_rows=exact_rows)
+        self._ranker = chain.ranker
+        self._facts = chain.facts.extended(chain.sources.track_count)
+
+    def recommend(
+        self,
+        listened: Listened,
+        k: int,
+        *,
+        user_row: int = -1,
+        newest: Ids = NOBODY,
+        allow_seen: bool = False,
+        there: NDArray[np.bool_] | None = None,
+    ) -> tuple[Ids, Scores]:
+        """Up to k tracks and their scores, best first; the popular ones for a cold listener.
+
+        `user_row` of the training, -1 for somebody it never met; `newest` are the tracks they liked since then, the
+        newest first; both are part of `listened`, too. `there` [T] says which tracks may be answers.
+        Without news of a known user it is what `Chain.recommend` answers.
+        """
+        if listened.is_cold:
+            return self.taste.candidates(listened, k, allow_seen=allow_seen, there=there)
+        audience, wish = self.sources.audience(listened, user_row, self._last(user_row, newest))
+        found = self.sources.gather(audience, wish, allow_seen=allow_seen, candidates=there)
+        scores = self._ranker.scores(features(self.sources.sources, self._facts, found))
+        order = np.argsort(-scores, kind="stable")[:k]
+        ids, scores = found.ids[0][order], worth(scores[order])
+        if len(ids) < k:
+            further, others = self.taste.candidates(listened, k, allow_seen=allow_seen, there=there)
+            if not len(ids):
+                return further, others
+            ids, scores = np.pad(ids, (0, k - len(ids)), constant_values=-1), np.pad(scores, (0, k - len(scores)))
+            follow(ids, scores, further)
+            ids, scores = ids[ids >= 0], scores[ids >= 0]
+        return ids, scores
+
+    def _last(self, user_row: int, newest: Ids) -> Ids:
+        """[L] the last different tracks, the newest first."""
+        before = self.sources.sources.last[user_row] if user_row >= 0 else NOBODY
+        both = np.concatenate([newest, before[before >= 0]])
+        first = np.sort(np.unique(both, return_index=True)[1])
+        return np.asarray(both[first], np.int32)
