@@ -84,6 +84,8 @@ class Ranker:
     """Scores pairs; within a user, higher is better."""
 
     name = "ranker"
+    curve: dict[str, list[float]]
+    """learn and, where users were kept aside, validation -> the loss after each tree"""
 
     def __init__(self, options: RankerOptions | None = None) -> None:
         self.options = options or RankerOptions()
@@ -119,6 +121,7 @@ class Ranker:
         )
         model.fit(pool, eval_set=judges, early_stopping_rounds=30 if judges else None)
         self._model = model
+        self.curve = {part: next(iter(losses.values())) for part, losses in model.get_evals_result().items() if losses}
         self._importance = model.get_feature_importance(pool, type="PredictionValuesChange")
         return self
 
@@ -157,6 +160,7 @@ class Ranker:
             "options": asdict(self.options),
             "features": list(self.names),
             "importance": [float(value) for value in self._importance],
+            "curve": self.curve,
             "linear": {name: values.tolist() for name, values in vars(self._linear).items()},
         }
         (folder / "ranker.json").write_text(json.dumps(header, indent=1) + "\n")
@@ -174,6 +178,7 @@ class Ranker:
             ranker = cls(RankerOptions(**header["options"]))
             ranker.names = tuple(header["features"])
             ranker._importance = header["importance"]
+            ranker.curve = header.get("curve", {})
             ranker._linear = Linear(**{name: np.array(values) for name, values in header["linear"].items()})
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise LibraryError(f"{file}: missing or damaged ({error}); train again") from None

@@ -3,8 +3,8 @@
 A row is `{"model", "slice", "metric", "k", "value", "low", "high"}` and how it came about: the number of users, the
 split, whether it is within-user (test listens of one user may be older than training listens of another) and whether
 seen tracks may be recommended again. Rows of `recall_gain` and `ndcg_gain` compare a model with the one named by
-`against` on the same users; `better` and `worse` say whether the interval excludes 0. Rows of the slices `cost` and
-`ratings` have no k.
+`against` on the same users; `better` and `worse` say whether the interval excludes 0. Rows of the slices `cost`,
+`ratings` and `learning` have no k; those of `learning` have an `epoch`.
 
 Negatives are never sampled: every candidate is ranked. Shapes: B users asked for, T tracks.
 """
@@ -16,8 +16,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -32,6 +30,7 @@ from ..models.listens import Listens
 from ..models.metrics import Values
 from ..models.recommender import Ids, Recommender
 from ..models.roster import in_order, make
+from .costs import Fitting, cost_row, growth_rows
 from .rating_evaluation import rating_rows
 from .trials import SPLITS, TRIALS, Question, Trial, plan
 
@@ -53,6 +52,8 @@ class EvaluationOptions:
     ks: tuple[int, ...] = (5, 10, 20, 100)
     seed: int = 0
     resamples: int = RESAMPLES
+    growth: bool = False
+    """Whether to fit smaller parts, too, to say how training time grows."""
 
     def __post_init__(self) -> None:
         if not self.ks or min(self.ks) < 1:
@@ -122,13 +123,12 @@ def _rows_of_trial(
     }
     models: dict[str, Recommender] = {}
     for name in names:
-        started = time.perf_counter()
-        models[name] = make(name, catalogue).fit(trial.split.train)
-        seconds = time.perf_counter() - started
-        tell(f"{trial.name}: {name} fitted in {seconds:.1f} s")
+        fitting = Fitting(make(name, catalogue), trial.split.train)
+        models[name] = fitting.model
+        tell(f"{trial.name}: {name} fitted in {fitting.seconds:.1f} s")
         if trial.name == options.trials[0]:
-            yield _cost(name, "fit_seconds", seconds) | about
-            yield _cost(name, "bytes", _size(models[name])) | about
+            for row in (*fitting.rows(name), *_learning(name, models[name])):
+                yield row | about
     als = models.get("als")
     ground = Ground(
         trial.split.train.listeners,
@@ -144,13 +144,17 @@ def _rows_of_trial(
             answers = recommend(model, question, max(options.ks), allow_seen=options.allow_seen)
             seconds = time.perf_counter() - started
             if trial.name == options.trials[0] and not number:
-                yield _cost(name, "seconds_per_1000_users", 1000 * seconds / len(question.user_rows)) | about
+                yield cost_row(name, "seconds_per_1000_users", 1000 * seconds / len(question.user_rows)) | about
             if (answers < 0).all():
                 tell(f"{question.slice}: {name} recommends none of these tracks, and scores 0")
             values[name] = judge(answers, question, ground, options.ks)
             for row in interval_rows(name, answers, values[name], question, options, rng):
                 yield row | about
         for row in _gains(values, question, options, rng):
+            yield row | about
+    if options.growth and trial.name == options.trials[0]:
+        for row in growth_rows(names, trial.split.train, catalogue):
+            tell(f"growth: {row['model']} takes time as {row['metric'].removeprefix('growth_with_')}^{row['value']}")
             yield row | about
     if trial.name == "warm":
         rng = np.random.default_rng([options.seed, len(TRIALS)])
@@ -237,12 +241,9 @@ def _row(model: str, question: Question, metric: str, k: int, interval: Interval
     return row | {"users": len(question.user_rows)}
 
 
-def _cost(model: str, metric: str, value: float) -> Row:
-    return {"model": model, "slice": "cost", "metric": metric, "k": None, "value": value, "low": None, "high": None}
-
-
-def _size(model: Recommender) -> int:
-    """Bytes on disk."""
-    with TemporaryDirectory() as folder:
-        model.save(Path(folder))
-        return sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
+def _learning(name: str, model: Recommender) -> Iterator[Row]:
+    """What each epoch came to, of a model that learns by epochs."""
+    for point in getattr(model, "curve", ()):
+        for metric in ("train_loss", "validation_loss"):
+            if getattr(point, metric) is not None:
+                yield cost_row(name, metric, getattr(point, metric)) | {"slice": "learning", "epoch": point.epoch}
