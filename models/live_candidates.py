@@ -34,8 +34,8 @@ _CHUNK = 128
 class _Said:
     """What one source says to one listener."""
 
-    nominees: Callable[[int, Mask], Rows]
-    """a number n, and whether a row may be any [T] -> rows that may be, among which its n best are"""
+    best: Callable[[int, Mask], Rows]
+    """a number n, and whether a row may be any [T] -> its n best rows, best first, equal ones in order of row"""
     scores: Callable[[Rows], Scores]
     """rows in ascending order -> their scores; -inf where it has nothing to say"""
 
@@ -75,26 +75,26 @@ class LiveSources:
         if not allow_seen:
             allowed[heard] = False
         said = {name: one for name, one in self._said(audience, wish).items() if name in options.quotas}
-        lists: dict[str, Rows] = {}
-        for name, one in said.items():
-            quota = options.quotas[name]
-            if quota:
-                lists[name] = _first(one, quota, allowed)
+        lists = {name: one.best(quota, allowed) for name, one in said.items() if (quota := options.quotas[name])}
         listed = np.concatenate([*lists.values(), np.zeros(0, np.intp)])
         heights = [-np.arange(len(rows)) / options.quotas[name] for name, rows in lists.items()]
         rows, place = np.unique(listed, return_inverse=True)
         standing = np.full(len(rows), -np.inf)
         np.maximum.at(standing, place, np.concatenate([*heights, np.zeros(0)]))
         standing -= rows * (STEP / self.sources.track_count)
-        ids = rows[np.argsort(-standing, kind="stable")[: options.most]]
+        chosen = np.argsort(-standing, kind="stable")[: options.most]
+        ids = rows[chosen]
         ascending = np.argsort(ids)
-        scores, nominated = {}, {}
+        scores, nominated, begin = {}, {}, 0
         for name, one in said.items():
             values = np.empty(len(ids), np.float32)
             values[ascending] = one.scores(ids[ascending])
             scores[name] = values[None]
             if name in lists:
-                nominated[name] = np.isin(ids, lists[name])[None]
+                flags = np.zeros(len(rows), bool)
+                end = begin + len(lists[name])
+                flags[place[begin:end]] = True
+                nominated[name], begin = flags[chosen][None], end
         return Candidates(audience, ids.astype(np.int32)[None], scores, nominated)
 
     def _said(self, audience: Audience, wish: Wish) -> dict[str, _Said]:
@@ -104,11 +104,12 @@ class LiveSources:
         more = audience.heard.nnz
 
         def scanned(nominees: Callable[[int], Rows], scores: Callable[[Rows], Scores]) -> _Said:
-            def among(count: int, allowed: Mask) -> Rows:
+            def best(count: int, allowed: Mask) -> Rows:
                 rows = nominees(count + more)
-                return np.sort(rows[allowed[rows]])
+                rows = np.sort(rows[allowed[rows]])
+                return _top(rows, scores(rows), count)
 
-            return _Said(among, scores)
+            return _Said(best, scores)
 
         def by_taste(rows: Rows) -> Scores:
             return np.where(sources.hybrid.known[rows], taste.scores(wish, rows), -np.inf).astype(np.float32)
@@ -146,41 +147,45 @@ class LiveSources:
         return said
 
 
-def _first(said: _Said, quota: int, allowed: Mask) -> Rows:
-    """The best `quota` of a source that are allowed, best first, equal ones in order of row."""
-    rows = said.nominees(quota, allowed)
-    scores = said.scores(rows)
-    there = np.isfinite(scores)
+def _top(rows: Rows, scores: Scores, count: int) -> Rows:
+    """The best `count` of rows in ascending order, best first, equal ones in order of row; -inf never."""
+    # All that are at the cut stay, until the order says which of them are first.
+    cut = np.partition(scores, len(scores) - count)[len(scores) - count] if count < len(scores) else -np.inf
+    there = (scores >= cut) & (scores > -np.inf)
     rows, scores = rows[there], scores[there]
-    return rows[np.argsort(-scores, kind="stable")[:quota]]
+    return rows[np.argsort(-scores, kind="stable")[:count]]
 
 
 def _few(row: csr_matrix) -> _Said:
     """From a sparse row [1, T]."""
-    order = np.argsort(row.indices)
-    return _listed(row.indices[order].astype(np.intp), row.data[order].astype(np.float32))
+    row.sort_indices()
+    return _listed(row.indices.astype(np.intp), row.data.astype(np.float32))
 
 
 def _listed(tracks: Rows, scores: Scores) -> _Said:
     """From the tracks that it has something to say of, in order of row."""
 
+    def best(count: int, allowed: Mask) -> Rows:
+        kept = allowed[tracks]
+        return _top(tracks[kept], scores[kept], count)
+
     def at(rows: Rows) -> Scores:
         return scores[np.searchsorted(tracks, rows)]
 
-    return _Said(lambda count, allowed: tracks[allowed[tracks]], lambda rows: _at(tracks, at, rows))
+    return _Said(best, lambda rows: _at(tracks, at, rows))
 
 
 def _ordered(order: Rows, scores: Scores) -> _Said:
     """From all tracks, best first."""
 
-    def nominees(count: int, allowed: Mask) -> Rows:
+    def best(count: int, allowed: Mask) -> Rows:
         rows = order[: count + _CHUNK]
         rows = rows[allowed[rows]]
         if len(rows) < count:
             rows = order[allowed[order]]
-        return np.sort(rows[:count])
+        return rows[:count]
 
-    return _Said(nominees, lambda rows: scores[rows])
+    return _Said(best, lambda rows: scores[rows])
 
 
 def _at(tracks: Rows, scores: Callable[[Rows], Scores], rows: Rows) -> Scores:

@@ -31,8 +31,28 @@ Floats = NDArray[np.float32]
 DAY_SECONDS = 86_400
 MONTH_SECONDS = 30.44 * DAY_SECONDS
 NO_GENRE = "unknown"
-USER_FACTS = ("listening_month", "tracks_listened", "tracks_per_month", "user_played_share", "user_mean_listeners")
-TRACK_FACTS = ("listeners", "recent_listeners", "trend", "released_days", "num_albums", "track_played_share")
+USER_FACTS = (
+    "listening_month",
+    "tracks_listened",
+    "tracks_per_month",
+    "user_played_share",
+    "user_mean_listeners",
+    "user_fresh_share",
+)
+TRACK_FACTS = (
+    "listeners",
+    "recent_listeners",
+    "trend",
+    "released_days",
+    "num_albums",
+    "track_played_share",
+    "week_listeners",
+    "first_days",
+    "artist_listeners",
+)
+_COUNTS = ("listeners", "recent_listeners", "week_listeners", "artist_listeners")
+_WEEK_SECONDS = 7 * DAY_SECONDS
+_FRESH_DAYS = 30
 _UNKNOWN_TIME = np.iinfo(np.int64).min
 
 
@@ -77,7 +97,7 @@ class Facts:
     def of(cls, listens: Listens, catalogue: Catalogue, albums: NDArray[np.int32] | None = None) -> Self:
         """`albums` [T]: on how many albums a track's artists are, where that is known."""
         now = int(listens.times.max()) if listens.clock is Clock.TIME and listens.times is not None else None
-        facts = cls(user_facts(listens), _of_tracks(listens, catalogue, albums, now), *genres_of(catalogue))
+        facts = cls(user_facts(listens, catalogue), _of_tracks(listens, catalogue, albums, now), *genres_of(catalogue))
         if listens.times is not None:
             facts.ends = np.full(listens.user_count, _UNKNOWN_TIME)
             np.maximum.at(facts.ends, listens.user_rows, listens.times)
@@ -134,7 +154,7 @@ class Facts:
         if not more:
             return self
         nothing = np.full((more, self.tracks.shape[1]), np.nan, np.float32)
-        nothing[:, :2] = 0
+        nothing[:, [TRACK_FACTS.index(name) for name in _COUNTS]] = 0
         unknown = np.full(more, self.genre_names.index(NO_GENRE), np.int32)
         return Facts(
             self.users, np.vstack([self.tracks, nothing]), np.concatenate([self.genre_of, unknown]), self.genre_names
@@ -148,6 +168,14 @@ class Facts:
         count = len(self.genre_of)
         ones = np.ones(count, np.float32)
         return csr_matrix((ones, (np.arange(count), self.genre_of)), shape=(count, len(self.genre_names)))
+
+    @cached_property
+    def leanings(self) -> Floats:
+        """[T, 4] what adds up to a listener's leanings: log of listeners, age, its square, whether the age is known."""
+        ages = self.tracks[:, TRACK_FACTS.index("released_days")] / 365
+        known = np.isfinite(ages)
+        ages = np.where(known, ages, 0)
+        return np.stack([np.log1p(self.tracks[:, 0]), ages, ages**2, known], axis=1).astype(np.float32)
 
     @cached_property
     def genre_score_mean(self) -> Floats:
@@ -178,10 +206,11 @@ def features(sources: Sources, facts: Facts, candidates: Candidates) -> FeatureT
     columns |= _of_genres(facts, audience, users, tracks)
     columns |= _of_artists(sources, audience, users, tracks)
     columns |= _of_likeness(sources, audience, candidates.ids, there)
+    columns |= _of_leanings(facts, audience, users, tracks)
     columns |= {name: facts.tracks[tracks, place] for place, name in enumerate(TRACK_FACTS)}
     columns |= dict(zip(USER_FACTS, facts.of_users(audience)[users].T, strict=True))
     columns["popularity_ratio"] = np.log1p(columns["listeners"]) - np.log1p(columns["user_mean_listeners"])
-    columns["crossfade"] = sources.hybrid.weights[tracks]
+    columns["crossfade"] = sources.hybrid.choices.crossfade.weights(sources.hybrid.listeners[tracks])
     numbers = np.empty((len(tracks), len(columns)), np.float32)
     for place, column in enumerate(columns.values()):
         numbers[:, place] = column
@@ -205,44 +234,60 @@ def genres_of(catalogue: Catalogue) -> tuple[NDArray[np.int32], tuple[str, ...]]
     return np.array([code[label] for label in labels], np.int32), names
 
 
-def user_facts(listens: Listens) -> Floats:
-    """[U, 5] USER_FACTS; listening_month counts the months from the first listen to the last."""
+def user_facts(listens: Listens, catalogue: Catalogue | None = None) -> Floats:
+    """[U, len(USER_FACTS)]; listening_month counts the months from the first listen to the last.
+
+    user_fresh_share needs the catalogue's dates: the share of listens to tracks in their first month.
+    """
     users = listens.user_count
     matrix = listens.matrix
     tracks = np.diff(matrix.indptr)
     events = np.maximum(np.bincount(listens.user_rows, minlength=users), 1)
     played = np.bincount(listens.user_rows, listens.weights > 0, minlength=users) / events
     fame = np.bincount(listens.user_rows, listens.listeners[listens.track_rows], minlength=users) / events
-    months = np.full(users, np.nan)
+    months, fresh = np.full(users, np.nan), np.full(users, np.nan)
     if listens.clock is Clock.TIME and listens.times is not None:
         first, last = np.full(users, np.iinfo(np.int64).max), np.full(users, _UNKNOWN_TIME)
         np.minimum.at(first, listens.user_rows, listens.times)
         np.maximum.at(last, listens.user_rows, listens.times)
         met = tracks > 0
         months[met] = np.ceil(np.maximum(last[met] - first[met], 1) / MONTH_SECONDS)
-    return np.stack([months, tracks, tracks / months, played, fame], axis=1).astype(np.float32)
+        if catalogue is not None and catalogue.released_at is not None:
+            released = catalogue.released_at[listens.track_rows]
+            new = (released != _UNKNOWN_TIME) & (listens.times - released < _FRESH_DAYS * DAY_SECONDS)
+            fresh = np.bincount(listens.user_rows, new, minlength=users) / events
+    return np.stack([months, tracks, tracks / months, played, fame, fresh], axis=1).astype(np.float32)
 
 
 def _of_tracks(listens: Listens, catalogue: Catalogue, albums: NDArray[np.int32] | None, now: int | None) -> Floats:
+    """[T, len(TRACK_FACTS)]"""
     count = listens.track_count
+    unknown = np.full(count, np.nan)
     listeners = listens.listeners.astype(np.float64)
-    recent, trend, age = (np.full(count, np.nan) for _ in range(3))
+    recent, week, trend, age, since = listeners, unknown, unknown, unknown.copy(), unknown
     if now is not None and listens.times is not None:
-        recent = listens.take(listens.times > now - RECENT_SECONDS).listeners.astype(np.float64)
-        before = listens.take(
-            (listens.times > now - 2 * RECENT_SECONDS) & (listens.times <= now - RECENT_SECONDS)
-        ).listeners
-        trend = np.log1p(recent) - np.log1p(before)
+        times = listens.times
+
+        def within(begin: float, end: float) -> NDArray[np.float64]:
+            return listens.take((times > now - begin) & (times <= now - end)).listeners.astype(np.float64)
+
+        recent, week = within(RECENT_SECONDS, 0), within(_WEEK_SECONDS, 0)
+        trend = np.log1p(recent) - np.log1p(within(2 * RECENT_SECONDS, RECENT_SECONDS))
+        first = np.full(count, now)
+        np.minimum.at(first, listens.track_rows, times)
+        since = np.where(listeners > 0, (now - first) / DAY_SECONDS, np.nan)
         if catalogue.released_at is not None:
             known = catalogue.released_at != _UNKNOWN_TIME
             age[known] = np.maximum(now - catalogue.released_at[known], 0) / DAY_SECONDS
-    else:
-        recent = listeners
     events = np.bincount(listens.track_rows, minlength=count)
     finished = np.bincount(listens.track_rows, listens.weights > 0, minlength=count)
     played = np.divide(finished, events, out=np.full(count, np.nan), where=events > 0)
-    number = np.full(count, np.nan) if albums is None else albums
-    return np.stack([listeners, recent, trend, age, number, played], axis=1).astype(np.float32)
+    number = unknown if albums is None else albums
+    # By the best known of a track's artists.
+    artists = catalogue.artist_matrix
+    famous = (artists.multiply(artists.T @ listeners)).max(axis=1).toarray().ravel() if artists.shape[1] else unknown
+    columns = [listeners, recent, trend, age, number, played, week, since, famous]
+    return np.stack(columns, axis=1).astype(np.float32)
 
 
 def _of_genres(facts: Facts, audience: Audience, users: NDArray[np.intp], tracks: Ids) -> dict[str, NDArray[Any]]:
@@ -250,6 +295,22 @@ def _of_genres(facts: Facts, audience: Audience, users: NDArray[np.intp], tracks
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     genres = facts.genre_of[tracks]
     return {"genre_share": shares[users, genres], "genre_score_mean": facts.genre_score_mean[genres]}
+
+
+def _of_leanings(facts: Facts, audience: Audience, users: NDArray[np.intp], tracks: Ids) -> dict[str, NDArray[Any]]:
+    """How far a track is from the fame and the age of what the user likes."""
+    sums = np.asarray(audience.once @ facts.leanings)
+    fame = sums[:, 0] / np.maximum(np.diff(audience.liked.indptr), 1)
+    dated = np.where(sums[:, 3] > 0, sums[:, 3], np.nan)
+    age, square = sums[:, 1] / dated, sums[:, 2] / dated
+    spread = np.sqrt(np.maximum(square - age**2, 0))
+    own = facts.leanings[tracks]
+    years = np.where(own[:, 3] > 0, own[:, 1], np.nan)
+    return {
+        "fame_gap": own[:, 0] - fame[users],
+        "age_gap": np.abs(years - age[users]),
+        "age_spread": spread[users],
+    }
 
 
 def _of_artists(sources: Sources, audience: Audience, users: NDArray[np.intp], tracks: Ids) -> dict[str, NDArray[Any]]:

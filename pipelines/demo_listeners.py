@@ -9,7 +9,9 @@ import numpy as np
 
 from .demo_catalogue import DemoTrack, latents
 from .styles import STYLES
-from .world import DAY_SECONDS, EPOCH_SECONDS, World, WorldOptions, WorldTracks
+from .world import World
+from .world_options import WorldOptions
+from .world_tracks import DAY_SECONDS, EPOCH_SECONDS, WorldTracks
 
 UNHEARD_SHARE = 0.08
 """of the tracks came out too late for anyone to have played them"""

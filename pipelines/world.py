@@ -1,11 +1,11 @@
 """A synthetic world of listeners and tracks, whose truth is known.
 
-Tracks are points in a latent space: around an artist, who is around a style. Listeners are directions in the same
-space: around the centre of their group, and they drift. A listen chooses softly among a few tracks that popularity put
-in front of the listener, by how well they match: sampling-importance-resampling, so that a log of any size costs the
-same per row. The sound of a track reveals its latent point to the degree `link`; the rest of it is as much its own.
+Listeners are directions in the tracks' latent space (see `world_tracks`): around the centre of their group, and they
+drift. A listen chooses softly among a few tracks that popularity put in front of the listener, by how well they match:
+sampling-importance-resampling, so that a log of any size costs the same per row. Habits that real listeners are known
+for can be added (see `habits`).
 
-Shapes: T tracks, U users, K latent dimensions, D sound dimensions, E events of a block.
+Shapes: T tracks, U users, K latent dimensions, E events of a block.
 """
 
 from __future__ import annotations
@@ -13,93 +13,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ..audio.errors import UsageError
 from ..models.catalogue import Catalogue
 from ..models.listens import Clock, Listens
-from .names import artist_names, title
+from .habits import Habitual
+from .world_options import WorldOptions
+from .world_tracks import DAY_SECONDS, EPOCH_SECONDS, WorldTracks, synthetic_tracks, unit_rows
 
-DAY_SECONDS = 86_400
-EPOCH_SECONDS = 1_704_067_200
-"""where the log begins: 1 January 2024"""
 _SESSION_LISTENS = 8
 _BLOCK_EVENTS = 60_000
 
 Floats = NDArray[np.float32]
-
-
-@dataclass(frozen=True, kw_only=True)
-class WorldOptions:
-    """How large the world is, and how its listeners choose."""
-
-    users: int = 1_000
-    tracks: int = 2_000
-    artists: int = 200
-    groups: int = 6
-    """of listeners, planted for whoever looks for segments"""
-    styles: int = 12
-    seed: int = 0
-    link: float = 0.8
-    """how much of a track's latent point its sound reveals: 0 nothing … 1 all of it"""
-    within_artist: float = 0.6
-    """the share of the spread around a style that is between the tracks of one artist, not between artists"""
-    listens_per_user: float = 60.0
-    """on average; activity has a heavy tail"""
-    days: int = 300
-    latent_dimensions: int = 8
-    sound_dimensions: int = 32
-    taste_strength: float = 6.0
-    """log-odds between the best and a neutral match"""
-    personal: float = 0.5
-    """how far a listener is from the group's centre, as a length beside 1"""
-    drift: float = 0.3
-    """how far taste moves over the whole log, in the same unit"""
-    candidates: int = 24
-    """tracks that compete for each listen"""
-    repeat: float = 0.2
-    """the share of listens that go back to a track heard before"""
-    fresh: float = 0.15
-    """the share of tracks that are released while the log runs"""
-
-    def __post_init__(self) -> None:
-        for name in ("users", "tracks", "artists", "groups", "styles", "days", "latent_dimensions", "sound_dimensions"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name}: {getattr(self, name)}, but a world needs at least 1")
-        for name in ("link", "within_artist", "repeat", "fresh"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UsageError(f"{name}: {getattr(self, name)}, outside 0 … 1")
-
-
-@dataclass(frozen=True, eq=False)
-class WorldTracks:
-    """What the listeners choose from."""
-
-    track_ids: tuple[str, ...]
-    titles: tuple[str, ...]
-    artists: tuple[tuple[str, ...], ...]
-    albums: tuple[str, ...]
-    style_names: tuple[str, ...]
-    style_rows: NDArray[np.int32]
-    """[T]"""
-    latents: Floats
-    """[T, K] of length 1"""
-    sound: Floats
-    """[T, D]"""
-    popularity: NDArray[np.float64]
-    """[T] probabilities"""
-    released_at: NDArray[np.int64]
-    """[T] seconds since 1970"""
-    duration_seconds: NDArray[np.int64]
-    """[T]"""
-
-    def __len__(self) -> int:
-        return len(self.track_ids)
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,21 +63,23 @@ class World:
         self.tracks = tracks if tracks is not None else synthetic_tracks(self.options)
         chosen = self.options
         rng = np.random.default_rng([chosen.seed, 1])
-        self.group_centres: Floats = _unit(_spread(rng, chosen.groups, self.tracks.latents))
+        self.group_centres: Floats = unit_rows(_spread(rng, chosen.groups, self.tracks.latents))
         """[groups, K]"""
         self.user_groups: NDArray[np.int32] = rng.integers(chosen.groups, size=chosen.users).astype(np.int32)
         """[U]"""
         dimensions = self.tracks.latents.shape[1]
-        own = _unit(rng.normal(size=(chosen.users, dimensions)).astype(np.float32))
-        self.user_tastes: Floats = _unit(self.group_centres[self.user_groups] + chosen.personal * own)
+        own = unit_rows(rng.normal(size=(chosen.users, dimensions)).astype(np.float32))
+        self.user_tastes: Floats = unit_rows(self.group_centres[self.user_groups] + chosen.personal * own)
         """[U, K] of length 1, at the beginning of the log"""
-        self.user_drifts: Floats = chosen.drift * _unit(rng.normal(size=(chosen.users, dimensions)).astype(np.float32))
+        drifts = unit_rows(rng.normal(size=(chosen.users, dimensions)).astype(np.float32))
+        self.user_drifts: Floats = chosen.drift * drifts
         """[U, K] added by the end of it"""
         activity = np.minimum(rng.pareto(1.8, chosen.users) + 0.3, 30.0)
         self.user_listens: NDArray[np.int64] = np.maximum(
             3, np.round(activity * chosen.listens_per_user / activity.mean())
         ).astype(np.int64)
         """[U]"""
+        self.habitual = Habitual(chosen.habits, self.tracks, chosen.users, chosen.days, chosen.seed)
 
     def __repr__(self) -> str:
         rows = int(self.user_listens.sum())
@@ -184,20 +114,23 @@ class World:
         times = _session_times(users, positions, chosen.days, rng)
 
         progress = ((times - EPOCH_SECONDS) / (chosen.days * DAY_SECONDS)).astype(np.float32)
-        tastes = _unit(self.user_tastes[users] + progress[:, None] * self.user_drifts[users])
+        tastes = unit_rows(self.user_tastes[users] + progress[:, None] * self.user_drifts[users])
         offered = self._shelf[rng.integers(len(self._shelf), size=(total, chosen.candidates))]
-        matches = np.einsum("eck,ek->ec", tracks.latents[offered], tastes)
-        age_days = (times[:, None] - tracks.released_at[offered]) / DAY_SECONDS
-        appeal = chosen.taste_strength * matches + np.where(age_days < 0, -1e9, np.exp(-np.maximum(age_days, 0) / 20))
-        picks = np.argmax(appeal - np.log(rng.exponential(size=appeal.shape)), axis=1)  # Gumbel's way to draw a softmax
+        found = self._choose(users, offered, times, tastes, rng)
         rows = np.arange(total)
         # A repeated listen points at an earlier one of the same listener; follow the pointers to their origin.
         source = np.where(
             rng.random(total) < chosen.repeat, firsts + (rng.random(total) * positions).astype(np.int64), rows
         )
-        while (source != source[source]).any():
-            source = source[source]
-        heard = offered[rows, picks][source]
+        if chosen.habits:
+            own = np.random.default_rng([chosen.seed, 5, low])
+            back = self.habitual.back_to_artist(positions, own)
+            loyal = back > 0
+            source[loyal] = rows[loyal]
+            met = found[_origins(np.where(loyal, rows - back, source))[loyal]]
+            others = self.habitual.others(met, chosen.candidates, own)
+            found[loyal] = self._choose(users[loyal], others, times[loyal], tastes[loyal], own)
+        heard = found[_origins(source)]
         match = np.einsum("ek,ek->e", tracks.latents[heard], tastes)
 
         finished = rng.random(total) < _sigmoid(6 * (match - 0.1))
@@ -207,6 +140,25 @@ class World:
         liked = (rng.random(total) < 0.15 * _sigmoid(10 * (match - 0.6))).astype(np.int8)
         liked[rng.random(total) < 0.03 * _sigmoid(-10 * (match + 0.1))] = -1
         return Events(users, heard, times, positions, ratios.astype(np.float32), liked, rng.random(total) < 0.6)
+
+    def _choose(
+        self,
+        users: NDArray[np.int32],
+        offered: NDArray[np.int32],
+        times: NDArray[np.int64],
+        tastes: Floats,
+        rng: np.random.Generator,
+    ) -> NDArray[np.int32]:
+        """[E] of the tracks offered [E, C] to each of E users of tastes [E, K]; what is not released yet, never."""
+        tracks = self.tracks
+        matches = np.einsum("eck,ek->ec", tracks.latents[offered], tastes)
+        age_days = (times[:, None] - tracks.released_at[offered]) / DAY_SECONDS
+        fresh = np.where(age_days < 0, -1e9, np.exp(-np.maximum(age_days, 0) / 20))
+        appeal = self.options.taste_strength * matches + fresh
+        if self.options.habits:
+            appeal += self.habitual.appeal(users, offered, times)
+        picks = np.argmax(appeal - np.log(rng.exponential(size=appeal.shape)), axis=1)  # Gumbel's way to draw a softmax
+        return np.asarray(offered[np.arange(len(offered)), picks])
 
     def listens(self) -> Listens:
         """All listens as the recommenders take them: 1 for a track half played, more if liked, less if skipped."""
@@ -264,81 +216,12 @@ class World:
             }
         )
 
-    def write_yandex(self, folder: Path) -> None:
-        """tracks.parquet, catalog_names.parquet and interactions.parquet; numbers are rows + 1."""
-        from .world_logs import write_yandex
 
-        write_yandex(self, folder)
-
-    def write_yambda(self, folder: Path) -> None:
-        """The flat Parquet files of Yambda with the sound as `normalized_embed`; numbers are rows + 1."""
-        from .world_logs import write_yambda
-
-        write_yambda(self, folder)
-
-
-def synthetic_tracks(options: WorldOptions) -> WorldTracks:
-    """Tracks of artists of styles, with sound that reveals `options.link` of their latent points."""
-    rng = np.random.default_rng([options.seed, 0])
-    count = options.tracks
-    # Artists are unequal in how much they release and in how popular they are.
-    artist_share = 1 / np.arange(1, options.artists + 1) ** 0.5
-    artist_rows = rng.choice(options.artists, count, p=artist_share / artist_share.sum())
-    artist_rows[: min(count, options.artists)] = np.arange(options.artists)[:count]
-    artist_styles = rng.integers(options.styles, size=options.artists)
-
-    shape = (options.artists, options.latent_dimensions)
-    latents = _family(rng, artist_rows, artist_styles, options)
-    nuisance = _family(rng, artist_rows, rng.integers(options.styles, size=options.artists), options)
-    seen = options.link * latents + np.sqrt(1 - options.link**2) * nuisance
-    hidden = np.tanh(1.5 * seen @ rng.normal(size=(shape[1], 64)) + rng.normal(0, 0.3, 64))
-    sound = hidden @ rng.normal(size=(64, options.sound_dimensions)) / 8 + rng.normal(
-        0, 0.1, (count, options.sound_dimensions)
-    )
-
-    fame = rng.permutation(options.artists)[artist_rows] + 1.0
-    popularity = fame**-0.6 * (rng.permutation(count) + 10.0) ** -0.7
-    fresh = rng.random(count) < options.fresh
-    released = EPOCH_SECONDS + DAY_SECONDS * np.where(
-        fresh, rng.integers(0, options.days, count), -rng.integers(1, 5_000, count)
-    )
-    names = artist_names(options.artists, rng)
-    guests = np.where(rng.random(count) < 0.06, rng.integers(options.artists, size=count), -1)
-    collective = rng.random(count) < 0.01
-    artists = tuple(
-        ("Various Artists",)
-        if shared
-        else tuple(dict.fromkeys((names[own], names[guest]) if guest >= 0 else (names[own],)))
-        for own, guest, shared in zip(artist_rows.tolist(), guests.tolist(), collective.tolist(), strict=True)
-    )
-    return WorldTracks(
-        track_ids=tuple(str(row + 1) for row in range(count)),
-        titles=tuple(title(rng) for _ in range(count)),
-        artists=artists,
-        albums=tuple(
-            f"{names[own]} {number}" for own, number in zip(artist_rows, rng.integers(1, 5, count), strict=True)
-        ),
-        style_names=tuple(f"style {number + 1}" for number in range(options.styles)),
-        style_rows=artist_styles[artist_rows].astype(np.int32),
-        latents=latents,
-        sound=sound.astype(np.float32),
-        popularity=popularity / popularity.sum(),
-        released_at=released.astype(np.int64),
-        duration_seconds=rng.integers(120, 420, count),
-    )
-
-
-def _family(
-    rng: np.random.Generator, artist_rows: NDArray[np.int64], artist_styles: NDArray[np.int64], options: WorldOptions
-) -> Floats:
-    """[T, K] unit points: style + artist + track."""
-    dimensions = options.latent_dimensions
-    styles = _unit(rng.normal(size=(options.styles, dimensions)))
-    between, within = np.sqrt(1 - options.within_artist), np.sqrt(options.within_artist)
-    artists = styles[artist_styles] + between * _unit(rng.normal(size=(options.artists, dimensions)))
-    return _unit(
-        (artists[artist_rows] + within * _unit(rng.normal(size=(options.tracks, dimensions)))).astype(np.float32)
-    )
+def _origins(source: NDArray[np.int64]) -> NDArray[np.int64]:
+    """[E] each event's pointer to an earlier one or to itself, followed to the end."""
+    while (source != source[source]).any():
+        source = source[source]
+    return source
 
 
 def _spread(rng: np.random.Generator, groups: int, latents: Floats) -> Floats:
@@ -364,10 +247,6 @@ def _session_times(
     times = begins[np.cumsum(new) - 1] + (positions % _SESSION_LISTENS) * 230 + rng.integers(0, 60, positions.size)
     # Two sessions may overlap; a listener's events stay in order.
     return np.asarray(EPOCH_SECONDS + times[np.lexsort((times, users))], np.int64)
-
-
-def _unit(rows: NDArray[np.floating[Any]]) -> Floats:
-    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-9), np.float32)
 
 
 def _sigmoid(x: Floats) -> Floats:

@@ -14,7 +14,8 @@ from tempfile import mkdtemp
 import numpy as np
 import polars as pl
 
-from .world import EPOCH_SECONDS, Events, World
+from .world import Events, World
+from .world_tracks import EPOCH_SECONDS
 
 _GENRE_ID_OFFSET = 100
 _NAMELESS_GENRES = 7

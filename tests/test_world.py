@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,10 @@ from crossfade.audio.errors import UsageError
 from crossfade.models.catalogue import COLLECTIVE_ARTISTS
 from crossfade.pipelines.library import Library
 from crossfade.pipelines.log_import import ImportOptions, import_log
-from crossfade.pipelines.world import DAY_SECONDS, EPOCH_SECONDS, World, WorldOptions
+from crossfade.pipelines.world import World, WorldOptions
+from crossfade.pipelines.world_logs import write_yambda, write_yandex
+from crossfade.pipelines.world_options import Habits
+from crossfade.pipelines.world_tracks import DAY_SECONDS, EPOCH_SECONDS
 
 SMALL = WorldOptions(users=300, tracks=500, artists=60, listens_per_user=40)
 
@@ -109,7 +113,7 @@ def test_as_a_catalogue_nobody_in_particular_is_no_artist(world: World) -> None:
 
 
 def test_the_yandex_reader_reads_what_the_world_writes(world: World, tmp_path: Path) -> None:
-    world.write_yandex(tmp_path / "log")
+    write_yandex(world, tmp_path / "log")
     interactions = pl.read_parquet(tmp_path / "log" / "interactions.parquet")
     assert interactions.height == world.user_listens.sum()
     assert interactions.select((pl.col("track_seq").diff().over("user_id").drop_nulls() == 1).all()).item()
@@ -126,7 +130,7 @@ def test_the_yandex_reader_reads_what_the_world_writes(world: World, tmp_path: P
 
 
 def test_the_yambda_reader_reads_what_the_world_writes(world: World, tmp_path: Path) -> None:
-    world.write_yambda(tmp_path / "log")
+    write_yambda(world, tmp_path / "log")
     listens = pl.read_parquet(tmp_path / "log" / "listens.parquet")
     assert listens.height == world.user_listens.sum()
     assert listens.schema["timestamp"] == pl.UInt32 and (listens["timestamp"] % 5 == 0).all()
@@ -147,3 +151,68 @@ def test_a_log_does_not_depend_on_how_it_is_cut_into_blocks(world: World) -> Non
 def test_an_impossible_world_is_refused_by_name(wrong: dict[str, float]) -> None:
     with pytest.raises(UsageError, match=next(iter(wrong))):
         WorldOptions(**wrong)  # type: ignore[arg-type]
+
+
+def _played(habits: Habits) -> tuple[World, pl.DataFrame]:
+    world = World(WorldOptions(users=200, tracks=600, artists=60, listens_per_user=60, repeat=0.0, habits=habits))
+    events = pl.concat(
+        pl.DataFrame({"user": block.user_rows, "track": block.track_rows, "time": block.times})
+        for block in world.blocks()
+    )
+    tracks = pl.DataFrame(
+        {
+            "track": np.arange(600, dtype=np.int32),
+            "artist": [names[0] for names in world.tracks.artists],
+            "released": world.tracks.released_at,
+            "fame": np.log(world.tracks.popularity),
+        }
+    )
+    return world, events.join(tracks, on="track", maintain_order="left")
+
+
+def _same_artist(events: pl.DataFrame) -> float:
+    return float((events["artist"] == events["artist"].shift()).mean())
+
+
+def _spread_of_fame(events: pl.DataFrame) -> float:
+    return float(events.group_by("user").agg(pl.col("fame").mean())["fame"].std())
+
+
+def _nearness_in_time(events: pl.DataFrame) -> float:
+    return -float(events.group_by("user").agg(pl.col("released").std())["released"].mean())
+
+
+def _share_of_new(events: pl.DataFrame) -> float:
+    return float((events["time"] - events["released"] < 30 * DAY_SECONDS).mean())
+
+
+def _change_of_fame(events: pl.DataFrame) -> float:
+    """How unlike the first and the last third of the log are in what they play."""
+    old = events.filter(pl.col("released") < EPOCH_SECONDS)
+    third = (old["time"] - EPOCH_SECONDS) // (100 * DAY_SECONDS)
+    counts = [np.bincount(old["track"].filter(third == part), minlength=600) for part in (0, 2)]
+    return -float(np.corrcoef(*counts)[0, 1])
+
+
+@pytest.mark.parametrize(
+    ("habits", "shows"),
+    [
+        (Habits(loyalty=0.4), _same_artist),
+        (Habits(mainstream=0.8), _spread_of_fame),
+        (Habits(eras=4.0), _nearness_in_time),
+        (Habits(novelty=3.0), _share_of_new),
+        (Habits(trends=1.5), _change_of_fame),
+    ],
+)
+def test_a_habit_shows_in_what_is_played(habits: Habits, shows: Callable[[pl.DataFrame], float]) -> None:
+    world, events = _played(habits)
+    without = shows(_played(Habits())[1])
+    assert shows(events) > without + 0.1 * abs(without)
+    assert (events["time"] >= events["released"]).all()
+    assert events.height == world.user_listens.sum()
+
+
+@pytest.mark.parametrize(("name", "value"), [("loyalty", 1.5), ("eras", -1.0)])
+def test_an_impossible_habit_is_refused_by_name(name: str, value: float) -> None:
+    with pytest.raises(UsageError, match=name):
+        Habits(**{name: value})
