@@ -247,8 +247,8 @@ class FeatureAutoencoder:
         split = len(rows) - held if 0 < held <= len(rows) - 2 else len(rows)
         learned, later = rows[:split], rows[split:]
 
-        def validate() -> float:
-            return float(np.nanmean(self.errors(later)))
+        def validate() -> tuple[float, dict[str, float]]:
+            return float(np.nanmean(self.errors(later))), {}
 
         self.curve = train(
             self.module,

@@ -1,6 +1,7 @@
 """Neural matrix factorisation: embeddings of users and tracks with biases, learned by gradient steps.
 
-For ratings the squared error is minimised (the track's bias and the user's are added to the mean rating); for implicit
+For ratings the squared error is minimised; there the biases are not learned but solved for, those of users from their
+latest ratings (see `Biases.recent`), and the embeddings explain what is left. For implicit
 feedback either BPR's pairwise loss (Rendle et al. 2009) or a softmax over the track and sampled others, which all users
 of a batch share. Sampling is for learning only: every track is ranked when recommending. With `hidden` units a small
 network on both embeddings is added to their dot product (He et al. 2017, "Neural Collaborative Filtering").
@@ -61,10 +62,10 @@ class NeuralMFOptions(NeuralOptions):
 
 def rating_options(**changes: Any) -> NeuralMFOptions:
     """Options that suit ratings."""
-    # Chosen on a validation part of ml-latest-small.
+    # Chosen on a validation part of ml-latest-small by scripts/choose_rating_options.
     defaults: dict[str, Any] = {
         "objective": "ratings",
-        "factors": 32,
+        "factors": 64,
         "learning_rate": 3e-3,
         "regularization": 0.1,
         "batch": 1024,
@@ -77,7 +78,8 @@ class _Factors(nn.Module):
     def __init__(self, users: int, tracks: int, options: NeuralMFOptions, biases: Biases | None) -> None:
         super().__init__()
         self.users, self.tracks = nn.Embedding(users, options.factors), nn.Embedding(tracks, options.factors)
-        spread = 0.1 if biases is None else 0.05
+        # The smaller at first, the less do ids that were seen once stray.
+        spread = 0.1 if biases is None else 0.01
         nn.init.normal_(self.users.weight, std=spread)
         nn.init.normal_(self.tracks.weight, std=spread)
         self.user_bias, self.track_bias = nn.Embedding(users, 1), nn.Embedding(tracks, 1)
@@ -87,6 +89,8 @@ class _Factors(nn.Module):
             with torch.no_grad():
                 self.user_bias.weight[:, 0] = torch.from_numpy(biases.users)
                 self.track_bias.weight[:, 0] = torch.from_numpy(biases.tracks)
+            self.user_bias.requires_grad_(False)
+            self.track_bias.requires_grad_(False)
         self.hidden = nn.Linear(2 * options.factors, options.hidden) if options.hidden else None
         self.last = nn.Linear(options.hidden, 1, bias=False) if options.hidden else None
 
@@ -206,7 +210,7 @@ class NeuralMF(DotRecommender):
         if self.options.objective == "ratings":
             ratings = ratings_of(listens)
             self._events: tuple[NDArray[Any], ...] = (listens.user_rows, listens.track_rows, ratings)
-            self._biases: Biases | None = Biases.fit(listens)
+            self._biases: Biases | None = Biases.fit(listens).recent(listens)
             self.mean, self.rating_range = self._biases.mean, (float(ratings.min()), float(ratings.max()))
         else:
             liked = self.history.liked

@@ -1,4 +1,4 @@
-"""Training of neural models: seeded, stopped early, kept at the best epoch, resumed where it was interrupted.
+"""The training loop of all networks: seeded, stopped early, kept at the best epoch, resumed where it was interrupted.
 
 Every epoch has random numbers of its own, which follow from the seed and the epoch's number: a run that carries on from
 a checkpoint ends with the numbers it would have had.
@@ -7,9 +7,10 @@ a checkpoint ends with the numbers it would have had.
 from __future__ import annotations
 
 import contextlib
+import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +37,20 @@ class Epoch:
     seconds: float
     steps: int
     """batches learned from since the beginning"""
+    figures: Mapping[str, float] = field(default_factory=dict)
+    """whatever else is known of the held out part"""
+
+    def record(self) -> dict[str, Any]:
+        """As a row of a table."""
+        row = asdict(self)
+        del row["figures"]
+        return row | dict(self.figures)
 
 
 Curve = tuple[Epoch, ...]
 Watch = Callable[[Epoch], None]
+Validate = Callable[[], tuple[float, Mapping[str, float]]]
+"""the loss on held out data, lower is better, and other figures"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +65,21 @@ class Schedule:
     least_steps: int = 0
     """batches before which no epoch can be the best: where a few users judge, an early one is good by luck"""
     weight_decay: float = 0.0
-    """added to the gradient, as in ridge regression"""
+    """how much of each weight a step takes away, times the learning rate (AdamW)"""
+    steps: int | None = None
+    """Batches of an epoch, for a rate that rises at first and then falls along a cosine to 0; None keeps it."""
+    half_precision: bool = False
+    """on a GPU"""
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a batch."""
+        if self.steps is None:
+            return self.learning_rate
+        total = self.epochs * self.steps
+        rise = min(2 * self.steps, total // 4)
+        if step < rise:
+            return self.learning_rate * (step + 1) / rise
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, total - rise)))
 
 
 def device() -> torch.device:
@@ -87,7 +112,7 @@ def train(
     schedule: Schedule,
     *,
     seed: int,
-    validate: Callable[[], float] | None = None,
+    validate: Validate | None = None,
     checkpoint: Path | None = None,
     fingerprint: str = "",
     watch: Watch | None = None,
@@ -96,8 +121,8 @@ def train(
 
     `fingerprint` says what data and options a checkpoint belongs to; another one's checkpoint is passed over.
     """
-    optimiser = torch.optim.Adam(module.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay)
-    kept = _Checkpoint(checkpoint, fingerprint, module, optimiser)
+    steps = _Steps(module, loss, schedule)
+    kept = _Checkpoint(checkpoint, fingerprint, steps)
     curve, best = kept.resume()
     with seeded(seed):
         for number in range(len(curve), schedule.epochs):
@@ -106,23 +131,23 @@ def train(
             started = time.perf_counter()
             rng = np.random.default_rng([seed, number])
             torch.manual_seed(int(rng.integers(1 << 31)))
-            train_loss, steps = _epoch(module, loss, batches(rng), optimiser)
+            train_loss, count = steps.take(batches(rng), curve[-1].steps if curve else 0)
             module.eval()
-            held = None
+            held: float | None = None
+            figures: Mapping[str, float] = {}
             if validate is not None:
                 with torch.inference_mode():
-                    held = validate()
+                    held, figures = validate()
             if not np.isfinite(train_loss):
                 raise DataError(
                     f"epoch {number + 1}: the loss is {train_loss}; a smaller learning rate than "
                     f"{schedule.learning_rate:g} may help"
                 )
-            steps += curve[-1].steps if curve else 0
             rivals = [past.validation_loss for past in curve if past.steps >= schedule.least_steps]
             saved = held is None or all(rival is None or held <= rival for rival in rivals)
             if saved:
                 best = {name: value.detach().clone() for name, value in module.state_dict().items()}
-            point = Epoch(number + 1, train_loss, held, saved, time.perf_counter() - started, steps)
+            point = Epoch(number + 1, train_loss, held, saved, time.perf_counter() - started, count, figures)
             curve.append(point)
             kept.keep(curve, best)
             if watch is not None:
@@ -138,25 +163,35 @@ def best_epoch(curve: Curve) -> int:
     return max(point.epoch for point in curve if point.saved)
 
 
-def _epoch(
-    module: torch.nn.Module,
-    loss: Callable[[Any], torch.Tensor],
-    batches: Iterator[Any],
-    optimiser: torch.optim.Optimizer,
-) -> tuple[float, int]:
-    """(the mean loss over the batches, how many they were)"""
-    module.train()
-    total, count = 0.0, 0
-    for batch in batches:
-        optimiser.zero_grad()
-        value = loss(batch)
-        value.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        total += value.item()
-        count += 1
-    if not count:
-        raise DataError("training: no batch to learn from")
-    return total / count, count
+class _Steps:
+    """Gradient steps of a network."""
+
+    def __init__(self, module: torch.nn.Module, loss: Callable[[Any], torch.Tensor], schedule: Schedule) -> None:
+        self.module, self.loss, self.schedule = module, loss, schedule
+        self.optimiser = torch.optim.AdamW(
+            module.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay
+        )
+        self.half = schedule.half_precision and device().type == "cuda"
+        self.scaler = torch.amp.GradScaler(device().type, enabled=self.half)
+
+    def take(self, batches: Iterator[Any], before: int) -> tuple[float, int]:
+        """An epoch. (the mean loss over the batches, how many there have been with those `before`)"""
+        self.module.train()
+        total, count = 0.0, 0
+        for batch in batches:
+            for group in self.optimiser.param_groups:
+                group["lr"] = self.schedule.rate(before + count)
+            with torch.autocast(device().type, torch.float16, enabled=self.half):
+                value = self.loss(batch)
+            self.optimiser.zero_grad()
+            self.scaler.scale(value).backward()  # type: ignore[no-untyped-call]
+            self.scaler.step(self.optimiser)
+            self.scaler.update()
+            total += value.item()
+            count += 1
+        if not count:
+            raise DataError("training: no batch to learn from")
+        return total / count, before + count
 
 
 def _epochs_since_best(curve: list[Epoch]) -> int:
@@ -166,28 +201,22 @@ def _epochs_since_best(curve: list[Epoch]) -> int:
 class _Checkpoint:
     """A file with all that the next epoch needs: the network, the optimiser, the best numbers, the curve."""
 
-    def __init__(
-        self, path: Path | None, fingerprint: str, module: torch.nn.Module, optimiser: torch.optim.Optimizer
-    ) -> None:
-        self.path, self.fingerprint, self.module, self.optimiser = path, fingerprint, module, optimiser
+    def __init__(self, path: Path | None, fingerprint: str, steps: _Steps) -> None:
+        self.path, self.fingerprint = path, fingerprint
+        self.parts: dict[str, Any] = {"module": steps.module, "optimiser": steps.optimiser, "scaler": steps.scaler}
 
     def keep(self, curve: list[Epoch], best: dict[str, torch.Tensor]) -> None:
         """Replaces the file whole."""
-        if self.path is None:
-            return
-        content = {
-            "module": self.module.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "best": best,
-            "curve": [asdict(point) for point in curve],
-        }
-        write_checkpoint(self.path, self.fingerprint, content)
+        if self.path is not None:
+            content = {name: part.state_dict() for name, part in self.parts.items()}
+            content |= {"best": best, "curve": [asdict(point) for point in curve]}
+            write_checkpoint(self.path, self.fingerprint, content)
 
     def resume(self) -> tuple[list[Epoch], dict[str, torch.Tensor]]:
         """The curve and the best numbers so far; nothing where there is no file, or one of something else."""
         content = None if self.path is None else read_checkpoint(self.path, self.fingerprint)
         if content is None:
             return [], {}
-        self.module.load_state_dict(content["module"])
-        self.optimiser.load_state_dict(content["optimiser"])
+        for name, part in self.parts.items():
+            part.load_state_dict(content[name])
         return [Epoch(**point) for point in content["curve"]], content["best"]

@@ -51,7 +51,7 @@ class SASRecOptions(NeuralOptions):
     negatives: int = 256
     """tracks that every softmax of a batch is taken over, besides the right one"""
     batch: int | None = None
-    """sequences; None for a twentieth of them, 16 to 128"""
+    """sequences; None for a fortieth of them, 16 to 64"""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -228,7 +228,7 @@ class SASRec(NeuralRecommender):
         users = rng.permutation(users)
         longest = np.maximum(counts[users] - (length + 1), 0)
         starts = self.ends[users] + (rng.random(len(users)) * (longest + 1)).astype(np.int64)
-        size = self.options.batch or int(np.clip(len(users) // 20, 16, 128))
+        size = self.options.batch or int(np.clip(len(users) // 40, 16, 64))
         others = self.options.negatives
         for low in range(0, len(users), size):
             begin, end = starts[low : low + size], self.ends[users[low : low + size] + 1]

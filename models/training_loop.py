@@ -1,7 +1,4 @@
-"""Training the CNN: cosine schedule, early stopping, mixed precision on a GPU, checkpoints.
-
-The same seed on the same machine gives the same numbers; a run that was interrupted carries on from the last whole
-epoch and ends with the numbers it would have had.
+"""Training the CNN: its batches, its loss and what a checkpoint of it belongs to. See `neural_training` for the loop.
 
 Shapes: N tracks, W patches of each, F frames, M mel bands, C classes.
 """
@@ -11,11 +8,10 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,6 +21,8 @@ from .convolutional import CnnClassifier, CnnShape, network, require_torch, stat
 
 if TYPE_CHECKING:
     import torch
+
+    from . import neural_training
 
 
 @dataclass(frozen=True)
@@ -83,67 +81,59 @@ def train_network(
     require_torch()
     import torch
 
+    from . import neural_training
+    from .neural_training import device
+
+    validation_tracks, validation_targets = validation
+    each = options.patches_per_epoch or min(3, max(len(patches) for patches in tracks))
+
+    def loss(batch: tuple[Floats, Floats]) -> torch.Tensor:
+        patches, wanted = (torch.from_numpy(array).to(device()) for array in batch)
+        return _loss(module(patches), wanted, targets)
+
+    def validate() -> tuple[float, dict[str, float]]:
+        scores = CnnClassifier(shape, state_arrays(module)).scores({"log-mel": validation_tracks})
+        correct = validation_targets[np.arange(len(scores)), scores.argmax(axis=1)]
+        return _held_loss(scores, validation_targets, targets), {"accuracy": float(correct.mean())}
+
+    run: list[neural_training.Epoch] = []
+
+    def tell(point: neural_training.Epoch) -> None:
+        run.append(point)
+        left = float(np.mean([past.seconds for past in run])) * (options.epochs - point.epoch)
+        if watch:
+            watch(_told(point, left))
+
     with _deterministic(options.seed):
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        module = network(shape).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        optimiser = torch.optim.AdamW(module.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay)
-        scaler = torch.amp.GradScaler(device.type, enabled=device.type == "cuda")
-        each = options.patches_per_epoch or min(3, max(len(patches) for patches in tracks))
-        steps = math.ceil(len(tracks) * each / options.batch)
-        warm_up = min(2 * steps, options.epochs * steps // 4)
-        state = _State(module, optimiser, scaler)
-        print_of_data = _fingerprint(tracks, targets, shape, options)
-        curve, best = state.resume(checkpoint, print_of_data) if checkpoint else ([], None)
-        validation_tracks, validation_targets = validation
-        started, first = time.perf_counter(), len(curve)
-        for epoch in range(first, options.epochs):
-            if _waited(curve) >= options.patience:
-                break
-            rng = np.random.default_rng([options.seed, epoch])
-            torch.manual_seed(int(rng.integers(2**31)))
-            module.train()
-            losses = []
-            for step, (patches, wanted) in enumerate(_batches(tracks, targets, each, options, rng)):
-                rate = _cosine(epoch * steps + step, options.epochs * steps, warm_up) * options.learning_rate
-                for group in optimiser.param_groups:
-                    group["lr"] = rate
-                with torch.autocast(device.type, torch.float16, enabled=device.type == "cuda"):
-                    scores = module(torch.from_numpy(patches).to(device))
-                    loss = _loss(scores, torch.from_numpy(wanted).to(device), targets)
-                optimiser.zero_grad()
-                scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-                scaler.step(optimiser)
-                scaler.update()
-                losses.append(loss.item())
-            current = CnnClassifier(shape, state_arrays(module))
-            scores = current.scores({"log-mel": validation_tracks})
-            held = _held_loss(scores, validation_targets, targets)
-            correct = validation_targets[np.arange(len(scores)), scores.argmax(axis=1)]
-            left = (time.perf_counter() - started) / (epoch - first + 1) * (options.epochs - epoch - 1)
-            point = Epoch(epoch + 1, float(np.mean(losses)), held, float(correct.mean()), left)
-            if best is None or held < min(past.validation_loss for past in curve):
-                best = current.state
-            curve.append(point)
-            if checkpoint:
-                state.keep(checkpoint, print_of_data, curve, best)
-            if watch:
-                watch(point)
-        classifier = CnnClassifier(shape, best or state_arrays(module))
-        return Trained(classifier, tuple(curve), classifier.scores({"log-mel": validation_tracks}))
+        module = network(shape).to(device=device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
+        curve = neural_training.train(
+            module,
+            loss,
+            lambda rng: _batches(tracks, targets, each, options, rng),
+            neural_training.Schedule(
+                epochs=options.epochs,
+                patience=options.patience,
+                learning_rate=options.learning_rate,
+                weight_decay=options.weight_decay,
+                steps=math.ceil(len(tracks) * each / options.batch),
+                half_precision=True,
+            ),
+            seed=options.seed,
+            validate=validate,
+            checkpoint=checkpoint,
+            fingerprint=_fingerprint(tracks, targets, shape, options) if checkpoint else "",
+            watch=tell,
+        )
+    classifier = CnnClassifier(shape, state_arrays(module))
+    told = tuple(_told(point, 0.0) for point in curve)
+    return Trained(classifier, told, classifier.scores({"log-mel": validation_tracks}))
 
 
-def _waited(curve: Sequence[Epoch]) -> int:
-    """Epochs since the best one."""
-    if not curve:
-        return 0
-    return len(curve) - 1 - int(np.argmin([point.validation_loss for point in curve]))
-
-
-def _cosine(step: int, steps: int, warm_up: int) -> float:
-    """Share of the learning rate: a linear rise, then half a cosine down to 0."""
-    if step < warm_up:
-        return (step + 1) / warm_up
-    return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up)))
+def _told(point: neural_training.Epoch, seconds_left: float) -> Epoch:
+    held = point.validation_loss
+    if held is None:
+        raise ValueError("an epoch without a validation loss")
+    return Epoch(point.epoch, point.train_loss, held, point.figures["accuracy"], seconds_left)
 
 
 def _batches(
@@ -211,38 +201,3 @@ def _fingerprint(tracks: Sequence[Floats], targets: Targets, shape: CnnShape, op
     for patches in tracks:
         digest.update(f"{patches.shape} {float(patches[0].sum(dtype=np.float64)):.6g}".encode())
     return digest.hexdigest()
-
-
-class _State:
-    """What a checkpoint holds: the network, the optimiser, the best numbers so far, the curve."""
-
-    def __init__(self, module: torch.nn.Module, optimiser: torch.optim.Optimizer, scaler: Any) -> None:
-        self.module, self.optimiser, self.scaler = module, optimiser, scaler
-
-    def keep(self, path: Path, fingerprint: str, curve: Sequence[Epoch], best: dict[str, Any] | None) -> None:
-        """Replaces the checkpoint whole."""
-        import torch
-
-        from .checkpoint import write_checkpoint
-
-        content = {
-            "module": self.module.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "scaler": self.scaler.state_dict(),
-            "best": {name: torch.from_numpy(array) for name, array in (best or {}).items()},
-            "curve": [asdict(point) for point in curve],
-        }
-        write_checkpoint(path, fingerprint, content)
-
-    def resume(self, path: Path, fingerprint: str) -> tuple[list[Epoch], dict[str, Any] | None]:
-        """The curve and the best numbers of an interrupted run; nothing where it does not fit or cannot be read."""
-        from .checkpoint import read_checkpoint
-
-        content = read_checkpoint(path, fingerprint)
-        if content is None:
-            return [], None
-        self.module.load_state_dict(content["module"])
-        self.optimiser.load_state_dict(content["optimiser"])
-        self.scaler.load_state_dict(content["scaler"])
-        best = {name: tensor.numpy() for name, tensor in content["best"].items()}
-        return [Epoch(**point) for point in content["curve"]], best or None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,16 +18,18 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ..audio.errors import DataError, LibraryError
-from ..models.feature_autoencoder import AutoencoderOptions, ErrorSummary, FeatureAutoencoder, Rows
+from ..models.feature_autoencoder import BOTTLENECK, AutoencoderOptions, ErrorSummary, FeatureAutoencoder, Rows
 from ..models.maps import flat_map
 from ..models.neural_training import Watch
 from .charts import Chart, draw
 from .library import Library
 from .listening_log import listed_ids, read_listens, with_rows
+from .segmenting import genre_matrix
 
 STRANGEST = 20
 _SLICE_ROWS = 1 << 21
 _MAP_EVENTS = 3000
+_MAP_GENRES = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,14 +82,14 @@ def learn(
         with events_of(library, out) as events:
             model = FeatureAutoencoder(options, checkpoint=checkpoint, watch=watch)
             model.fit(events.rows, len(events.user_ids), len(events.track_ids))
-            summary = _write(model, events, out)
+            summary = _write(library, model, events, out)
     else:
         known = vocabulary(continue_from)
         with events_of(library, out, user_ids=known[0], track_ids=known[1]) as events:
             model = FeatureAutoencoder.load(continue_from)
             model.watch(watch)
             model.resume(events.rows, len(events.user_ids), len(events.track_ids), epochs=options.epochs)
-            summary = _write(model, events, out)
+            summary = _write(library, model, events, out)
     checkpoint.unlink(missing_ok=True)
     return summary
 
@@ -106,28 +108,41 @@ def user_bottlenecks(library: Library, model_folder: Path, scratch: Path) -> NDA
     model = FeatureAutoencoder.load(model_folder)
     known = vocabulary(model_folder)
     with events_of(library, scratch, user_ids=known[0], track_ids=known[1]) as events:
-        total = np.zeros((len(events.user_ids), 32), np.float64)
-        count = np.zeros(len(events.user_ids))
-        for start in range(0, len(events.rows), _SLICE_ROWS >> 4):
-            block = np.asarray(events.rows[start : start + (_SLICE_ROWS >> 4)])
-            users = block[:, 2].astype(np.int64)
-            np.add.at(total, users, model.encode(block))
-            count += np.bincount(users, minlength=len(count))
-        order = np.argsort(np.array(events.user_ids, dtype=object))
-        there = order[count[order] > 0]
-        return np.asarray(total[there] / count[there, None], np.float32)
+        found = _bottlenecks(model, events)[0].drop_nulls().sort("id")
+    return np.asarray(found.get_column("bottleneck").list.to_array(BOTTLENECK).to_numpy(), np.float32)
 
 
-def _write(model: FeatureAutoencoder, events: EventFile, out: Path) -> ErrorSummary:
+def _bottlenecks(model: FeatureAutoencoder, events: EventFile) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """(users, tracks): id and the mean bottleneck of their events, null without events."""
+    sides = ((2, events.user_ids), (3, events.track_ids))
+    totals = [np.zeros((len(ids), BOTTLENECK)) for _, ids in sides]
+    counts = [np.zeros(len(ids)) for _, ids in sides]
+    for start in range(0, len(events.rows), _SLICE_ROWS >> 4):
+        block = np.asarray(events.rows[start : start + (_SLICE_ROWS >> 4)])
+        code = model.encode(block)
+        for (column, _), total, count in zip(sides, totals, counts, strict=True):
+            rows = block[:, column].astype(np.int64)
+            np.add.at(total, rows, code)
+            count += np.bincount(rows, minlength=len(count))
+    frames = []
+    for (_, ids), total, count in zip(sides, totals, counts, strict=True):
+        mean = np.asarray(total / np.maximum(count, 1)[:, None], np.float32)
+        frame = pl.DataFrame({"id": pl.Series(ids, dtype=pl.String), "bottleneck": mean})
+        there = pl.Series(count > 0)
+        frames.append(frame.with_columns(pl.when(there).then(pl.col("bottleneck").arr.to_list()).alias("bottleneck")))
+    return frames[0], frames[1]
+
+
+def _write(library: Library, model: FeatureAutoencoder, events: EventFile, out: Path) -> ErrorSummary:
     model.save(out)
-    pl.DataFrame({"id": pl.Series(events.user_ids, dtype=pl.String)}).write_parquet(out / "users.parquet")
-    pl.DataFrame({"id": pl.Series(events.track_ids, dtype=pl.String)}).write_parquet(out / "tracks.parquet")
-    pl.DataFrame([asdict(point) for point in model.curve]).write_parquet(out / "epochs.parquet")
+    for name, frame in zip(("users", "tracks"), _bottlenecks(model, events), strict=True):
+        frame.write_parquet(out / f"{name}.parquet")
+    pl.DataFrame([point.record() for point in model.curve]).write_parquet(out / "epochs.parquet")
     errors = model.errors(events.rows)
     summary = ErrorSummary.of(errors)
     strangest = np.argsort(-np.nan_to_num(errors, nan=-1.0), kind="stable")[:STRANGEST]
     _table(events, errors, strangest).write_parquet(out / "strangest.parquet")
-    for chart in _charts(model, events, errors):
+    for chart in _charts(model, events, errors, _genre_of(library)):
         draw(chart, out / f"{chart.name}.png")
     return summary
 
@@ -145,7 +160,9 @@ def _table(events: EventFile, errors: NDArray[np.float32], which: NDArray[np.int
     ).with_columns(pl.col("played_ratio", "interaction").fill_nan(None))
 
 
-def _charts(model: FeatureAutoencoder, events: EventFile, errors: NDArray[np.float32]) -> Iterator[Chart]:
+def _charts(
+    model: FeatureAutoencoder, events: EventFile, errors: NDArray[np.float32], genre_of: dict[str, str]
+) -> Iterator[Chart]:
     known = errors[~np.isnan(errors)]
     counts, edges = np.histogram(np.log10(np.maximum(known, 1e-9)), bins=40)
     yield Chart(
@@ -163,19 +180,29 @@ def _charts(model: FeatureAutoencoder, events: EventFile, errors: NDArray[np.flo
     positions, method = flat_map(model.encode(sample), seed=model.options.seed)
     quarter = np.searchsorted(np.nanquantile(errors, [0.25, 0.5, 0.75]), errors[which])
     names = ("smallest quarter", "second quarter", "third quarter", "largest quarter")
-    frame = pl.DataFrame({"x": positions[:, 0], "y": positions[:, 1], "error": [names[part] for part in quarter]})
-    yield Chart(
-        name="bottleneck-by-error",
-        title="Events in the bottleneck, by error",
-        frame=frame.sort("error"),
-        kind="points",
-        x="x",
-        y="y",
-        series="error",
-        plain_axes=True,
-        note=f"{method.upper()} of the 32 numbers that an event is squeezed into.",
+    genres = pl.Series([genre_of.get(events.track_ids[int(row)]) for row in sample[:, 3]], dtype=pl.String)
+    common = genres.drop_nulls().value_counts(sort=True, name="events").head(_MAP_GENRES).get_column(genres.name)
+    frame = pl.DataFrame(
+        {
+            "x": positions[:, 0],
+            "y": positions[:, 1],
+            "error": [names[part] for part in quarter],
+            "genre": [name if name in set(common) else "another genre" for name in genres],
+        }
     )
-    epochs = pl.DataFrame([asdict(point) for point in model.curve])
+    for colour in ("error", "genre") if len(common) else ("error",):
+        yield Chart(
+            name=f"bottleneck-by-{colour}",
+            title=f"Events in the bottleneck, by {colour}",
+            frame=frame.sort(colour),
+            kind="points",
+            x="x",
+            y="y",
+            series=colour,
+            plain_axes=True,
+            note=f"{method.upper()} of the 32 numbers that an event is squeezed into.",
+        )
+    epochs = pl.DataFrame([point.record() for point in model.curve])
     yield Chart(
         name="epochs",
         title="Learning curve",
@@ -185,6 +212,16 @@ def _charts(model: FeatureAutoencoder, events: EventFile, errors: NDArray[np.flo
         y="value",
         series="loss",
     )
+
+
+def _genre_of(library: Library) -> dict[str, str]:
+    """Track id -> a genre of its own, or the most probable one that was heard; tracks without either are left out."""
+    catalogue = library.catalogue(next(iter(library.sounds()), None))
+    names, matrix = genre_matrix(library, catalogue)
+    if not names:
+        return {}
+    best, there = np.asarray(matrix.argmax(axis=1)).ravel(), np.flatnonzero(matrix.sum(axis=1))
+    return {catalogue.track_ids[row]: names[best[row]] for row in there}
 
 
 def _interaction(log: pl.LazyFrame) -> tuple[str, pl.Expr]:

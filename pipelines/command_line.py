@@ -25,8 +25,11 @@ COMMAND_MODULES = (
     "publish_commands",
     "evaluation_commands",
     "genre_commands",
+    "finding_commands",
+    "tagging_commands",
     "report_commands",
     "segment_commands",
+    "neural_commands",
     "demo_commands",
     "crossfade.service.serving_commands",
 )

@@ -20,6 +20,18 @@ if TYPE_CHECKING:
 _SHOWN = (("recall", 20), ("ndcg", 10), ("map", 10), ("hit_rate", 10), ("catalogue_coverage", 20), ("novelty", 20))
 """what fits on a terminal"""
 
+_COSTS = {
+    "fit_seconds": ("fit, s", 1),
+    "seconds_per_1000_users": ("s / 1,000 users", 1),
+    "fit_peak_bytes": ("memory to fit, MB", 1e6),
+    "bytes": ("on disk, MB", 1e6),
+    "code_lines": ("lines of code", 1),
+    "extra_dependencies": ("needs", 1),
+    "growth_with_users": ("time ~ users^", 1),
+    "growth_with_tracks": ("time ~ tracks^", 1),
+}
+"""metric -> how a table calls it, and its unit"""
+
 
 def add_commands(add_command: AddCommand) -> None:
     parser = add_command("evaluate", "the table of models x metrics x slices on the library's listens")
@@ -27,7 +39,7 @@ def add_commands(add_command: AddCommand) -> None:
     parser.add_argument(
         "--models",
         metavar="A,B,…",
-        help="of als, content, hybrid (all three), bpr; the baselines always",
+        help="of als, content, hybrid (these three), bpr, mf, vae, dae, sasrec, two-tower; the baselines always",
     )
     parser.add_argument(
         "--split",
@@ -40,6 +52,9 @@ def add_commands(add_command: AddCommand) -> None:
     parser.add_argument("--allow-seen", action="store_true", help="tracks already heard may be recommended again")
     parser.add_argument("-k", metavar="K,…", default="5,10,20,100", help="lengths of lists (5,10,20,100)")
     parser.add_argument("--sound", metavar="NAME", help="imported vectors to use as sound, where there are several")
+    parser.add_argument(
+        "--growth", action="store_true", help="fit smaller parts, too: how training time grows with users and tracks"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the splits and the intervals (0)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the JSON lines there, too")
     parser.set_defaults(run=_evaluate)
@@ -62,6 +77,7 @@ def _evaluate(arguments: argparse.Namespace, console: Console) -> None:
         allow_seen=arguments.allow_seen,
         ks=_cut_offs(arguments.k),
         seed=arguments.seed,
+        growth=arguments.growth,
         **chosen,
     )
     with Library.open(arguments.library) as library:
@@ -80,8 +96,10 @@ def _evaluate(arguments: argparse.Namespace, console: Console) -> None:
     if arguments.out is not None:
         arguments.out.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     if not console.as_json:
-        for summary in _table(rows):
-            console.record(**summary)
+        for table in (_table(rows), _cost_table(rows), _rating_table(rows)):
+            for summary in table:
+                console.record(**summary)
+            console.close()
 
 
 def _cleaning(library: Library, console: Console) -> CleaningOptions:
@@ -129,6 +147,29 @@ def _table(rows: Sequence[Row]) -> list[Row]:
                 winner["better than"] = [*winner.get("better than", []), second]
     for line in lines.values():
         line["better than"] = ", ".join(line.get("better than", []))
+    return list(lines.values())
+
+
+def _cost_table(rows: Sequence[Row]) -> list[Row]:
+    """One line per model."""
+    lines: dict[str, Row] = {}
+    for row in rows:
+        if row["slice"] == "cost" and row["metric"] in _COSTS:
+            head, unit = _COSTS[row["metric"]]
+            value = ", ".join(row["needs"]) if "needs" in row else row["value"] / unit
+            lines.setdefault(row["model"], {"model": row["model"]})[head] = value
+    return list(lines.values())
+
+
+def _rating_table(rows: Sequence[Row]) -> list[Row]:
+    """One line per model that predicts ratings."""
+    lines: dict[str, Row] = {}
+    for row in rows:
+        if row["slice"] == "ratings":
+            line = lines.setdefault(row["model"], {"model of ratings": row["model"], "users": row["users"]})
+            line[row["metric"]] = _with_margin(row)
+            if "better" in row:
+                line["against bias"] = "better" if row["better"] else "worse" if row["worse"] else "no difference shown"
     return list(lines.values())
 
 

@@ -1,5 +1,5 @@
-"""How well ratings are predicted: RMSE and MAE of a constant, of biases and of neural matrix factorisation
-(where torch is installed).
+"""How well ratings are predicted: RMSE and MAE of a constant, of biases (over all of a user's ratings, and over the
+latest) and of neural matrix factorisation (where torch is installed).
 
 Users are drawn again with all their test ratings, since one user's errors are alike; `rmse_gain` compares a model with
 the biases on the same draws, and is above 0 where the model errs less.
@@ -29,10 +29,9 @@ def rating_rows(split: Split, rng: np.random.Generator, *, resamples: int = RESA
     if split.train.ratings is None or not len(split.train) or not len(split.test):
         return
     test, wanted = split.test, ratings_of(split.test)
-    predictions = {
-        "constant": Biases.constant(split.train).predict(test.user_rows, test.track_rows),
-        "bias": Biases.fit(split.train).predict(test.user_rows, test.track_rows),
-    }
+    biases = Biases.fit(split.train)
+    baselines = {"constant": Biases.constant(split.train), "bias": biases, "recent-bias": biases.recent(split.train)}
+    predictions = {name: model.predict(test.user_rows, test.track_rows) for name, model in baselines.items()}
     if find_spec("torch") is not None:
         from ..models.neural_mf import NeuralMF, rating_options
 

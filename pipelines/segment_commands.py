@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .command_line import AddCommand
+from ..audio.errors import UsageError
+from .command_line import AddCommand, positive
 from .console import Console
 
 
@@ -18,6 +19,12 @@ def add_commands(add_command: AddCommand) -> None:
     segments.add_argument(
         "--bottleneck", type=Path, metavar="MODEL", help="by this autoencoder's bottleneck instead of taste vectors"
     )
+    segments.add_argument(
+        "--newcomer",
+        metavar="SEGMENT",
+        help="print what somebody without listens is recommended who fits this segment, or any, instead",
+    )
+    segments.add_argument("-k", type=positive, default=20, metavar="K", help="how many tracks for a newcomer (20)")
     segments.add_argument("--sound", metavar="NAME", help="imported vectors to use as sound, where there are several")
     segments.add_argument("--seed", type=int, default=0, metavar="N")
     segments.add_argument("--out", type=Path, metavar="DIR", help="where tables, pictures and the model go")
@@ -41,13 +48,14 @@ def add_commands(add_command: AddCommand) -> None:
 def _segments(arguments: argparse.Namespace, console: Console) -> None:
     from tempfile import TemporaryDirectory
 
-    from ..audio.errors import MissingExtra, UsageError
+    from ..audio.errors import MissingExtra
     from ..models.segments import SegmentOptions, Segments
     from .library import Library
     from .segmenting import segment_listeners, segment_tracks
 
     if arguments.bottleneck is not None and arguments.of == "tracks":
         raise UsageError("--bottleneck: tells listeners apart, not tracks")
+    newcomer = _newcomer(arguments.newcomer)
     segments = Segments(SegmentOptions(method=arguments.method, count=arguments.count, seed=arguments.seed))
     with Library.open(arguments.library) as library:
         if arguments.of == "tracks":
@@ -67,11 +75,24 @@ def _segments(arguments: argparse.Namespace, console: Console) -> None:
         console.message(
             f"{choice.count} segments: silhouette {choice.silhouette:.3f}, stability {choice.stability:.3f}{chosen}"
         )
-    for portrait in found.portraits:
-        console.record(**portrait.record())
+    if arguments.newcomer is None:
+        for portrait in found.portraits:
+            console.record(**portrait.record())
+    else:
+        for segment, track_id in found.for_newcomer(newcomer, arguments.k):
+            console.record(segment=segment, track_id=track_id)
     if arguments.out is not None:
         for path in found.write(arguments.out):
             console.message(f"wrote {path}")
+
+
+def _newcomer(text: str | None) -> int | None:
+    """The segment, None for any."""
+    if text is None or text == "any":
+        return None
+    if not text.isdecimal():
+        raise UsageError(f"--newcomer {text}: has to be the number of a segment, or any")
+    return int(text)
 
 
 def _autoencoder(arguments: argparse.Namespace, console: Console) -> None:
@@ -93,7 +114,7 @@ def _autoencoder(arguments: argparse.Namespace, console: Console) -> None:
             arguments.out,
             options,
             continue_from=arguments.continue_from,
-            watch=lambda point: console.record(**asdict(point)),
+            watch=lambda point: console.record(**point.record()),
         )
     console.close()
     console.record(**asdict(summary))

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 FACTORS = 64
 MAP_POINTS = 20_000
 KINDS = ("listeners", "tracks")
+POPULAR = 200
 _NAMED = 3
 
 
@@ -50,10 +51,14 @@ class Portrait:
     tempo_bpm: float | None
     loudness_lufs: float | None
     tracks: tuple[str, ...]
-    """ids of the most popular ones: what a stranger who fits the description is recommended"""
+    """ids of the most popular ones, for people to look at"""
+    popular: tuple[int, ...]
+    """rows of the most popular ones, at most `POPULAR`: what a newcomer who fits the description is recommended"""
 
     def record(self) -> dict[str, Any]:
-        return asdict(self)
+        record = asdict(self)
+        del record["popular"]
+        return record
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +75,30 @@ class Segmentation:
     mapped: NDArray[np.bool_]
     """[N] which are on the map"""
     map_method: str
+    track_ids: Sequence[str]
+
+    def for_newcomer(self, segment: int | None, k: int) -> list[tuple[int, str]]:
+        """k (segment, track id) for somebody without listens who fits a segment; None where none is known.
+
+        Then the segments take turns, each as often as its share of the members calls for (d'Hondt), so that everybody
+        finds something of theirs.
+        """
+        chosen = [portrait for portrait in self.portraits if segment in (None, portrait.segment)]
+        if not chosen:
+            raise UsageError(f"segment {segment}: there are 0 to {len(self.portraits) - 1}")
+        left = {portrait.segment: list(reversed(portrait.popular)) for portrait in chosen}
+        turns = dict.fromkeys(left, 1)
+        found: dict[int, int] = {}
+        while len(found) < k and any(left.values()):
+            waiting = [portrait for portrait in chosen if left[portrait.segment]]
+            here = max(waiting, key=lambda portrait: portrait.size / turns[portrait.segment]).segment
+            while left[here]:
+                row = left[here].pop()
+                if row not in found:
+                    found[row] = here
+                    turns[here] += 1
+                    break
+        return [(owner, self.track_ids[row]) for row, owner in found.items()]
 
     def table(self) -> pl.DataFrame:
         """One row per member: id, segment (null for none), x, y (null where not mapped)."""
@@ -80,6 +109,15 @@ class Segmentation:
             x=pl.when(there).then(pl.Series(self.positions[:, 0])),
             y=pl.when(there).then(pl.Series(self.positions[:, 1])),
         )
+
+    def newcomer_table(self) -> pl.DataFrame:
+        """segment (null: for everybody), rank (from 1), track_id: see `for_newcomer`."""
+        rows = [
+            (segment, rank, track_id)
+            for segment in (None, *(portrait.segment for portrait in self.portraits))
+            for rank, (_, track_id) in enumerate(self.for_newcomer(segment, POPULAR), 1)
+        ]
+        return pl.DataFrame(rows, {"segment": pl.Int32, "rank": pl.Int32, "track_id": pl.String}, orient="row")
 
     def charts(self) -> Iterator[Chart]:
         """The map, and the figures that the number of segments was chosen by."""
@@ -115,8 +153,10 @@ class Segmentation:
     def write(self, folder: Path) -> list[Path]:
         """Parquet tables, the model and pictures."""
         folder.mkdir(parents=True, exist_ok=True)
-        written = [folder / f"{self.kind}.parquet", folder / f"{self.kind}-segments.jsonl"]
+        names = (f"{self.kind}.parquet", f"{self.kind}-segments.jsonl", f"{self.kind}-newcomers.parquet")
+        written = [folder / name for name in names]
         self.table().write_parquet(written[0])
+        self.newcomer_table().write_parquet(written[2])
         lines = [json.dumps(portrait.record(), ensure_ascii=False) for portrait in self.portraits]
         written[1].write_text("\n".join(lines) + "\n")
         self.segments.save(folder / self.kind)
@@ -136,8 +176,9 @@ def segment_listeners(
     if len(vectors) != len(users):
         raise DataError(f"vectors: {len(vectors)}, but the log has {len(users)} users")
     segments.fit(vectors)
-    portraits = tuple(_portraits(segments.labels, listens, catalogue, _sounds(library), _genres(library, catalogue)))
-    return _segmentation("listeners", segments, users.to_list(), portraits, vectors)
+    genres = genre_matrix(library, catalogue)
+    portraits = tuple(_portraits(segments.labels, listens, catalogue, _sounds(library), genres))
+    return _segmentation("listeners", segments, users.to_list(), portraits, vectors, catalogue.track_ids)
 
 
 def segment_tracks(library: Library, segments: Segments, *, sound: str | None = None) -> Segmentation:
@@ -145,10 +186,9 @@ def segment_tracks(library: Library, segments: Segments, *, sound: str | None = 
     _, listens, catalogue = _read(library, sound)
     vectors = _als(listens).track_factors
     segments.fit(vectors)
-    portraits = tuple(
-        _track_portraits(segments.labels, listens, catalogue, _sounds(library), _genres(library, catalogue))
-    )
-    return _segmentation("tracks", segments, list(catalogue.track_ids), portraits, vectors)
+    genres = genre_matrix(library, catalogue)
+    portraits = tuple(_track_portraits(segments.labels, listens, catalogue, _sounds(library), genres))
+    return _segmentation("tracks", segments, list(catalogue.track_ids), portraits, vectors, catalogue.track_ids)
 
 
 def _read(library: Library, sound: str | None) -> tuple[pl.Series, Listens, Catalogue]:
@@ -168,6 +208,7 @@ def _segmentation(
     ids: Sequence[str],
     portraits: tuple[Portrait, ...],
     vectors: NDArray[np.float32],
+    track_ids: Sequence[str],
 ) -> Segmentation:
     if kind not in KINDS:
         raise UsageError(f"{kind}: has to be one of {', '.join(KINDS)}")
@@ -179,7 +220,7 @@ def _segmentation(
     mapped[there] = True
     positions = np.zeros((len(vectors), 2), np.float32)
     positions[there], method = flat_map(vectors[there], seed=seed)
-    return Segmentation(kind, segments, ids, portraits, positions, mapped, method)
+    return Segmentation(kind, segments, ids, portraits, positions, mapped, method, track_ids)
 
 
 def _portraits(
@@ -243,7 +284,8 @@ def _portrait(
     artists = _typical(catalogue.artist_names, catalogue.artist_matrix, counts, everybody)
     means = {name: _mean(values, counts) for name, values in sounds.items()}
     usual = {name: _mean(values, everybody) for name, values in sounds.items()}
-    best = np.argsort(-counts, kind="stable")[:10]
+    best = np.argsort(-counts, kind="stable")[:POPULAR]
+    best = best[counts[best] > 0]
     parts = [" and ".join(typical_genres[:2]) or "no genre of its own"]
     if artists:
         parts.append("mostly " + ", ".join(artists))
@@ -261,7 +303,8 @@ def _portrait(
         listens_each=round(listens_each, 1),
         tempo_bpm=None if tempo is None else round(tempo, 1),
         loudness_lufs=None if loudness is None else round(loudness, 1),
-        tracks=tuple(catalogue.track_ids[row] for row in best if counts[row] > 0),
+        tracks=tuple(catalogue.track_ids[row] for row in best[:10]),
+        popular=tuple(best.tolist()),
     )
 
 
@@ -292,7 +335,7 @@ def _sounds(library: Library) -> dict[str, NDArray[np.float64]]:
     return found
 
 
-def _genres(library: Library, catalogue: Catalogue) -> tuple[tuple[str, ...], csr_matrix]:
+def genre_matrix(library: Library, catalogue: Catalogue) -> tuple[tuple[str, ...], csr_matrix]:
     """([G] names, [T, G]): the catalogue's own labels, else what the encoder heard."""
     from scipy.sparse import csr_matrix
 

@@ -156,6 +156,18 @@ def test_the_command_describes_and_writes(
     labels = [truth[name] for name in table.get_column("id")]
     assert adjusted_rand_score(labels, table.get_column("segment").to_numpy()) >= 0.8
     assert (tmp_path / "map-of-listeners.png").stat().st_size > 1000
+    newcomers = pl.read_parquet(tmp_path / "listeners-newcomers.parquet")
+    assert newcomers.columns == ["segment", "rank", "track_id"]
+    assert set(newcomers["segment"]) == {None, 0, 1, 2, 3}
+    ask = ["segments", "--library", str(library_folder), "--count", "4", "-k", "8", "--json", "--newcomer"]
+    assert main([*ask, "any"]) == 0
+    anybody = lines(capsys.readouterr().out)
+    assert len({line["track_id"] for line in anybody}) == 8 and {line["segment"] for line in anybody} == {0, 1, 2, 3}
+    assert main([*ask, "2"]) == 0
+    mine = [line["track_id"] for line in lines(capsys.readouterr().out)]
+    assert mine == newcomers.filter(pl.col("segment") == 2)["track_id"][:8].to_list()
+    assert main([*ask, "4"]) == 2 and "segment 4: there are 0 to 3" in capsys.readouterr().err
+    assert main([*ask, "x"]) == 2 and "--newcomer x: has to be the number" in capsys.readouterr().err
     assert main(["segments", "--library", str(library_folder), "--of", "tracks", "--count", "3", "--json"]) == 0
     assert len(lines(capsys.readouterr().out)) == 3
 
@@ -169,7 +181,11 @@ def test_the_autoencoder_learns_a_library_and_learns_on(
     assert main([*shared, "--out", str(first), "--noise", "0.2"]) == 0
     epoch, summary = lines(capsys.readouterr().out)
     assert epoch["epoch"] == 1 and epoch["saved"] is True and summary["count"] == World(WORLD).event_table().height
-    assert pl.read_parquet(first / "strangest.parquet").height == 20 and (first / "errors.png").exists()
+    assert pl.read_parquet(first / "strangest.parquet").height == 20
+    assert {path.stem for path in first.glob("*.png")} >= {"errors", "bottleneck-by-error", "bottleneck-by-genre"}
+    for name, count in (("users", WORLD.users), ("tracks", WORLD.tracks)):
+        vectors = pl.read_parquet(first / f"{name}.parquet")
+        assert vectors.columns == ["id", "bottleneck"] and 0.9 * count < vectors.drop_nulls().height <= count
     assert main([*shared, "--out", str(second), "--continue-from", str(first)]) == 0
     assert lines(capsys.readouterr().out)[0]["train_loss"] < epoch["train_loss"]  # type: ignore[operator]
     assert not list(first.glob(".events-*")) and not (first / "training.state").exists()
