@@ -71,8 +71,9 @@ def _listening(options: ServeOptions) -> socket.socket:
     if not 0 <= port <= 65535:
         raise UsageError(f"port: {port}; it has to be from 0 (any free one) to 65535")
     try:
-        family, kind, _, _, address = socket.getaddrinfo(options.host, port, type=socket.SOCK_STREAM)[0]
-        found = socket.socket(family, kind)
+        family, kind, protocol, _, address = socket.getaddrinfo(options.host, port, type=socket.SOCK_STREAM)[0]
+        # asyncio sends small packets at once (TCP_NODELAY) only where the protocol is named; else each waits 40 ms.
+        found = socket.socket(family, kind, protocol)
     except OSError as error:
         raise UsageError(f"{options.host}: no such address ({error.strerror or error})") from None
     try:
