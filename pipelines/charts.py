@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import date
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,6 +48,8 @@ class Chart:
     title: str
     frame: pl.DataFrame
     """its numbers, all that the picture shows"""
+    filled: pl.DataFrame | None = None
+    """drawn in their place: the same numbers, and zeros where there are none"""
     kind: Kind
     """across: bars that lie, with the categories in `y`; heat: `value` by `x` and `y`"""
     x: str
@@ -64,6 +68,8 @@ class Chart:
     y_title: str = ""
     log_x: bool = False
     log_y: bool = False
+    from_zero: bool = False
+    """the axis of y begins at 0, as that of bars does"""
     percent: bool = False
     """the drawn value is a share, shown as per cent"""
     plain_axes: bool = False
@@ -75,9 +81,14 @@ class Chart:
     def parts(self) -> list[tuple[str, pl.DataFrame]]:
         """(name of a series, its rows)"""
         if self.series is None:
-            return [("", self.frame)]
-        names = self.frame.get_column(self.series).unique(maintain_order=True)
-        return [(str(name), self.frame.filter(pl.col(self.series) == name)) for name in names]
+            return [("", self.rows)]
+        names = self.rows.get_column(self.series).unique(maintain_order=True)
+        return [(str(name), self.rows.filter(pl.col(self.series) == name)) for name in names]
+
+    @property
+    def rows(self) -> pl.DataFrame:
+        """What is drawn."""
+        return self.frame if self.filled is None else self.filled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +105,8 @@ class Table:
     hidden: tuple[str, ...] = ()
     """columns that only the file has"""
     rows_shown: int = 50
+    grouped: bool = False
+    """rows with the same first cell belong together"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +128,8 @@ class Gap:
     what: str
     why: str
     cure: str = ""
+    clear: bool = False
+    """it was looked for, and there is none: nothing is missing"""
 
 
 Exhibit = Chart | Table | Gallery | Gap
@@ -138,9 +153,14 @@ def plotly_figure(chart: Chart) -> dict[str, Any]:
         "yaxis": _axis(chart.y_title, log=chart.log_y, hidden=chart.plain_axes),
         "showlegend": chart.series is not None,
     }
+    if chart.from_zero:
+        layout["yaxis"]["rangemode"] = "tozero"
+    if chart.kind == "bar" and chart.rows.schema[chart.x].is_temporal():
+        places = _values(chart.rows, chart.x)
+        layout["xaxis"] |= {"tickvals": places[:: max(1, len(places) // 6)], "tickformat": "%b %Y"}
     if chart.percent:
         layout["xaxis" if chart.kind == "across" else "yaxis"]["tickformat"] = ".0%"
-    if chart.kind == "across":
+    if chart.kind in ("across", "heat"):
         layout["yaxis"] |= {"autorange": "reversed", "automargin": True, "type": "category"}
     if chart.kind == "bar" and chart.series:
         layout["barmode"] = "group"
@@ -182,7 +202,7 @@ def _trace(chart: Chart, name: str, rows: pl.DataFrame, colour: str) -> dict[str
         trace |= {"type": "bar", "marker": {"color": colour}, "orientation": "h" if chart.kind == "across" else "v"}
     elif chart.kind == "points":
         trace |= {"type": "scatter", "mode": "markers"}
-        trace["marker"] = {"color": colour, "size": 6, "opacity": 0.75}
+        trace["marker"] = {"color": colour, "size": 9 if len(chart.rows) < 300 else 6, "opacity": 0.75}
     else:
         lone = len(rows) == 1
         trace |= {"type": "scatter", "mode": "markers" if lone else "lines", "line": {"color": colour, "width": 2}}
@@ -209,11 +229,11 @@ def _trace(chart: Chart, name: str, rows: pl.DataFrame, colour: str) -> dict[str
 
 def _grid(chart: Chart) -> tuple[list[Any], list[Any], np.ndarray[Any, np.dtype[np.float64]]]:
     """(x values, y values, [Y, X] values) of a heat map, in order of first appearance."""
-    xs = chart.frame.get_column(chart.x).unique(maintain_order=True).to_list()
-    ys = chart.frame.get_column(chart.y).unique(maintain_order=True).to_list()
+    xs = chart.rows.get_column(chart.x).unique(maintain_order=True).to_list()
+    ys = chart.rows.get_column(chart.y).unique(maintain_order=True).to_list()
     grid = np.full((len(ys), len(xs)), np.nan)
     places = {x: n for n, x in enumerate(xs)}, {y: n for n, y in enumerate(ys)}
-    for x, y, value in chart.frame.select(chart.x, chart.y, str(chart.value)).iter_rows():
+    for x, y, value in chart.rows.select(chart.x, chart.y, str(chart.value)).iter_rows():
         grid[places[1][y], places[0][x]] = np.nan if value is None else value
     return xs, ys, grid
 
@@ -245,7 +265,7 @@ def draw(chart: Chart, path: Path) -> None:
         from matplotlib.ticker import PercentFormatter
     except ImportError as error:
         raise MissingExtra("pictures", "train") from error
-    rows = len(chart.frame.get_column(chart.y).unique()) if chart.kind in ("across", "heat") else 0
+    rows = len(chart.rows.get_column(chart.y).unique()) if chart.kind in ("across", "heat") else 0
     width = 10 if chart.wide else 7
     figure = Figure(figsize=(width, max(4.0, 1.2 + 0.24 * rows)))
     FigureCanvasAgg(figure)
@@ -270,9 +290,11 @@ def draw(chart: Chart, path: Path) -> None:
             axes.set_xscale("log")
         if chart.log_y:
             axes.set_yscale("log")
+        if chart.from_zero:
+            axes.set_ylim(bottom=0)
         if chart.percent:
             (axes.xaxis if chart.kind == "across" else axes.yaxis).set_major_formatter(PercentFormatter(1, decimals=0))
-    if chart.frame.schema[chart.x].is_temporal():
+    if chart.rows.schema[chart.x].is_temporal():
         from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
         locator = AutoDateLocator(maxticks=9)  # type: ignore[no-untyped-call]
@@ -282,7 +304,7 @@ def draw(chart: Chart, path: Path) -> None:
         axes.invert_yaxis()
     if chart.plain_axes:
         axes.set_axis_off()
-    if chart.series is not None and len(chart.frame):
+    if chart.series is not None and len(chart.rows):
         axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     figure.savefig(path, dpi=110)
 
@@ -291,7 +313,7 @@ def _margins(chart: Chart, width: float) -> dict[str, float]:
     """Room for labels and legend, by their lengths: matplotlib's own layout engines take as long as the drawing."""
     left, right = 0.75, 0.2
     if chart.kind in ("across", "heat"):
-        left += 0.065 * max((len(str(label)) for label in chart.frame.get_column(chart.y)), default=0)
+        left += 0.065 * max((len(str(label)) for label in chart.rows.get_column(chart.y)), default=0)
     if chart.series is not None:
         right += 0.5 + 0.07 * max((len(name) for name, _ in chart.parts()), default=0)
     return {"left": min(0.45, left / width), "right": max(0.55, 1 - right / width), "bottom": 0.17, "top": 0.91}
@@ -315,18 +337,18 @@ def _draw_part(chart: Chart, axes: Any, name: str, rows: pl.DataFrame, colour: s
         if margins is not None:
             axes.errorbar(xs, ys, yerr=margins, fmt="none", ecolor=colour, capsize=2, lw=1)
     elif chart.kind == "points":
-        axes.scatter(xs, ys, s=9, color=colour, alpha=0.75, linewidths=0, label=label)
+        axes.scatter(xs, ys, s=30 if len(chart.rows) < 300 else 9, color=colour, alpha=0.75, linewidths=0, label=label)
     elif chart.kind == "bar":
         if chart.series is None:
             axes.bar(xs, ys, width=_bar_width(xs), color=colour, yerr=margins, ecolor=INK)
         else:
-            places = {str(x): n for n, x in enumerate(chart.frame.get_column(chart.x).unique(maintain_order=True))}
+            places = {str(x): n for n, x in enumerate(chart.rows.get_column(chart.x).unique(maintain_order=True))}
             count = len(chart.parts())
             at = [places[str(x)] + 0.8 * ((number + 0.5) / count - 0.5) for x in xs]
             axes.bar(at, ys, width=0.8 / count, color=colour, label=label, yerr=margins, ecolor=INK)
             axes.set_xticks(range(len(places)), [_drawable(x) for x in places], fontsize=8)
     else:
-        places = {str(y): n for n, y in enumerate(chart.frame.get_column(chart.y).unique(maintain_order=True))}
+        places = {str(y): n for n, y in enumerate(chart.rows.get_column(chart.y).unique(maintain_order=True))}
         count = len(chart.parts())
         at = [places[str(y)] + 0.8 * ((number + 0.5) / count - 0.5) for y in ys]
         axes.barh(at, xs, height=0.8 / count, color=colour, label=label, xerr=margins, ecolor=INK)
@@ -334,14 +356,16 @@ def _draw_part(chart: Chart, axes: Any, name: str, rows: pl.DataFrame, colour: s
 
 
 def _bar_width(xs: Sequence[Any]) -> Any:
-    """Nine tenths of the distance between bars on an axis of numbers."""
+    """Nine tenths of the distance between bars on an axis of numbers or days."""
+    if len(xs) > 1 and all(isinstance(x, date) for x in xs):
+        return 0.9 * min(later - earlier for earlier, later in pairwise(sorted(xs)))
     if len(xs) > 1 and all(isinstance(x, int | float) for x in xs):
         return 0.9 * float(np.diff(np.unique(np.array(xs, float))).min(initial=np.inf))
     return 0.8
 
 
 def _draw_area(chart: Chart, axes: Any) -> None:
-    places = {x: n for n, x in enumerate(chart.frame.get_column(chart.x).unique().sort())}
+    places = {x: n for n, x in enumerate(chart.rows.get_column(chart.x).unique().sort())}
     heights = []
     for _, rows in chart.parts():
         height = np.zeros(len(places))

@@ -32,8 +32,9 @@ def genre_section(subject: Subject) -> Section:
         table = top_genres(subject, log)
         if len(table) == 1:
             exhibits.append(Gap("Comparisons", "there is only one genre"))
-        exhibits += [_most_played(table), *_by_minutes(table), *_in_time(subject, log, table), *_changes(table, log)]
-        exhibits += [_genre_table(table), _leaders(subject, log), *_groups(subject, log)]
+        exhibits += [_most_played(table), _reach(table, log), *_by_minutes(table), *_changes(table, log)]
+        exhibits += [*_in_time(subject, log, table), _genre_table(table), _leaders(subject, log)]
+        exhibits += _groups(subject, log)
     exhibits += labels_against_sound(subject)
     return Section(name, title, lead, tuple(exhibits))
 
@@ -97,6 +98,33 @@ def _most_played(table: pl.DataFrame) -> Chart:
         note=f"Most of all {first['genre']}: {first['share']:.0%} of all listens. A track of several genres counts in "
         "each.",
     )
+
+
+def _reach(table: pl.DataFrame, log: Exploration) -> Chart:
+    frame = table.filter(pl.col("listeners") > 0).sort("listeners", "plays", descending=True).head(20)
+    return Chart(
+        name="genre_listeners",
+        title="Listeners per genre",
+        frame=frame.select("genre", reach=pl.col("listeners") / max(1, len(log.users)), listeners="listeners"),
+        kind="across",
+        x="reach",
+        y="genre",
+        x_title="share of all listeners",
+        percent=True,
+        note="Who played at least one track of it.",
+    )
+
+
+def typical(counts: pl.DataFrame, what: str, most: int = 2) -> dict[int, str]:
+    """Of `group`, a column of names and `count`: group -> the names whose share in it is the most above their share
+    of all, joined; "a bit of all" where none stands out.
+    """
+    inside = pl.col("count").sum().over("group", what) / pl.col("count").sum().over("group")
+    overall = pl.col("count").sum().over(what) / pl.col("count").sum()
+    excess = counts.select("group", what, excess=inside - overall).unique().filter(pl.col("excess") > 0.01)
+    best = excess.sort("group", "excess", what, descending=[False, True, False]).group_by("group", maintain_order=True)
+    named = dict(best.agg(pl.col(what).head(most).str.join(", ")).iter_rows())
+    return {group: named.get(group, "a bit of all") for group in counts.get_column("group").unique()}
 
 
 def _by_minutes(table: pl.DataFrame) -> list[Exhibit]:
@@ -269,19 +297,11 @@ def labels_against_sound(subject: Subject) -> list[Exhibit]:
     both = labels.join(heard, on="track_row")
     if not len(both):
         return [Gap("Labels against sound", "no track has both a label and audio")]
-    common = both.group_by("label").len().sort("len", "label", descending=[True, False]).head(20).get_column("label")
-    counts = (
-        both.filter(pl.col("label").is_in(common.implode()))
-        .group_by("label", "heard")
-        .agg(tracks=pl.len())
-        .with_columns(share=pl.col("tracks") / pl.col("tracks").sum().over("label"))
-        .sort("label", "heard")
-    )
     exhibits: list[Exhibit] = [
         Chart(
             name="label_confusion",
             title="What the catalogue says, and what was heard",
-            frame=counts,
+            frame=_confusion(both),
             kind="heat",
             x="heard",
             y="label",
@@ -293,6 +313,21 @@ def labels_against_sound(subject: Subject) -> list[Exhibit]:
         )
     ]
     return [*exhibits, *_mislabelled(subject, both)]
+
+
+def _confusion(both: pl.DataFrame) -> pl.DataFrame:
+    """label, heard, tracks, share (of the label's tracks): every pair, agreement on the diagonal."""
+    common = both.group_by("label").len().sort("len", "label", descending=[True, False]).head(20).get_column("label")
+    shown = both.filter(pl.col("label").is_in(common.implode()))
+    found = shown.get_column("heard").value_counts(sort=True).sort("count", "heard", descending=[True, False])
+    lower = [label.lower() for label in common]
+    # A classifier's genre stands where the label of that name stands; those without such a label follow.
+    columns = sorted(found.get_column("heard"), key=lambda name: lower.index(name) if name in lower else len(lower))
+    every = common.to_frame().join(pl.DataFrame({"heard": columns}), how="cross", maintain_order="left_right")
+    counts = shown.group_by("label", "heard").agg(tracks=pl.len())
+    table = every.join(counts, on=["label", "heard"], how="left", maintain_order="left")
+    table = table.with_columns(pl.col("tracks").fill_null(0))
+    return table.with_columns(share=pl.col("tracks") / pl.col("tracks").sum().over("label"))
 
 
 def _mislabelled(subject: Subject, both: pl.DataFrame) -> list[Exhibit]:

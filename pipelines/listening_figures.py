@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 
@@ -27,7 +29,7 @@ def listening_section(subject: Subject) -> Section:
         why = "nothing was played between the days that were asked for"
         exhibits.append(Gap("This period", why, f"the log runs from {_range(log)}"))
         return Section("listening", "Listening", lead, tuple(exhibits))
-    exhibits += [_ranks(log), _activity(log), _popularity(log)]
+    exhibits += [_ranks(log), _activity(log), _popularity(log), _audiences(log)]
     if log.span is not None:
         exhibits += [_clock(log), *_sessions(log)]
     exhibits += _how_much(log)
@@ -44,38 +46,50 @@ def _over_time(log: Exploration) -> list[Exhibit]:
         return []
     shade = None if log.period.whole else (day_of(log.span.start), day_of(log.span.end - 1))
     note = "The shaded part is the period of this report." if shade else ""
-    if len(log.days) < 1_500:
-        every, name = log.days, "day"
-    else:
-        every, name = log.months, "month"
-    charts: list[Exhibit] = [
-        Chart(
-            name=f"listens_per_{name}",
-            title=f"Listens per {name}",
-            frame=every.select("at", "plays"),
-            kind="line",
-            x="at",
-            y="plays",
-            y_title="listens",
-            shade=shade,
-            note=note,
-        ),
-        Chart(
-            name=f"listeners_per_{name}",
-            title=f"Active listeners per {name}",
-            frame=every.select("at", "users"),
-            kind="line",
-            x="at",
-            y="users",
-            y_title="listeners",
-            shade=shade,
-            note=f"Different users with at least one event on that {name}.",
-        ),
-    ]
-    if name == "day":
-        table = log.months.select(month=pl.col("at").dt.strftime("%Y-%m"), listens="plays", listeners="users")
-        charts.append(Table(name="months", title="Months", frame=table))
+    charts: list[Exhibit] = []
+    steps = {"day": (log.days, "1d"), "month": (log.months, "1mo")}
+    for name, (counted, step) in steps.items():
+        if name == "month" and len(counted) < 2:
+            continue
+        every = _with_silence(counted, step)
+        charts += [
+            Chart(
+                name=f"listens_per_{name}",
+                title=f"Listens per {name}",
+                frame=counted.select("at", "plays"),
+                filled=every,
+                kind="line" if name == "day" else "bar",
+                x="at",
+                y="plays",
+                y_title="listens",
+                from_zero=True,
+                shade=shade,
+                note=note,
+            ),
+            Chart(
+                name=f"listeners_per_{name}",
+                title=f"Active listeners per {name}",
+                frame=counted.select("at", "users"),
+                filled=every,
+                kind="line" if name == "day" else "bar",
+                x="at",
+                y="users",
+                y_title="listeners",
+                from_zero=True,
+                shade=shade,
+                note=f"Different users with at least one event {'on' if name == 'day' else 'in'} that {name}.",
+            ),
+        ]
     return charts
+
+
+def _with_silence(counted: pl.DataFrame, step: str) -> pl.DataFrame:
+    """Days (months) without events have 0; only those that mark an end of silence, where the log is mostly silent."""
+    first, last = counted.get_column("at").min(), counted.get_column("at").max()
+    every = pl.DataFrame({"at": pl.date_range(first, last, step, eager=True)})  # type: ignore[arg-type]
+    filled = every.join(counted, on="at", how="left").with_columns(pl.col("plays", "users").fill_null(0))
+    before, after = pl.col("users").shift(1).fill_null(1), pl.col("users").shift(-1).fill_null(1)
+    return filled.filter((pl.col("users") > 0) | (before > 0) | (after > 0))
 
 
 def _ranks(log: Exploration) -> Chart:
@@ -151,6 +165,14 @@ def _popularity(log: Exploration) -> Chart:
     return _distribution("popularity", "How popular are tracks?", plays, "tracks", note)
 
 
+def _audiences(log: Exploration) -> Chart:
+    users = log.tracks.get_column("users")
+    lonely = int((users == 1).sum())
+    note = f"{lonely:,} tracks ({lonely / len(users):.0%} of those played) have a single listener."
+    chart = _distribution("listeners_per_track", "How many people know a track?", users, "tracks", note)
+    return replace(chart, x_title="listeners", frame=chart.frame.rename({"listens": "listeners"}), x="listeners")
+
+
 def _clock(log: Exploration) -> Chart:
     frame = log.clock.with_columns(
         day=pl.col("weekday").replace_strict(dict(enumerate(WEEKDAYS)), return_dtype=pl.String)
@@ -185,9 +207,11 @@ def _sessions(log: Exploration) -> list[Exhibit]:
     shown = shown.group_by("listens").agg(pl.col("sessions").sum()).sort("listens")
     lengths = sessions.select(pl.col("minutes").repeat_by("sessions").explode(empty_as_null=True)).get_column("minutes")
     mean = (by_length.get_column("listens") * by_length.get_column("sessions")).sum() / total
+    middle = _median(lengths)
+    half = f"at most {middle:,.0f} minutes long" if middle >= 1 else "over within a minute"
     note = (
-        f"{total:,} sessions, parted by pauses of 30 minutes; {mean:.1f} listens each on average, half of them at most "
-        f"{_median(lengths):,.0f} minutes long. The last bar is {longest} or more."
+        f"{total:,} sessions, parted by pauses of 30 minutes; {mean:.1f} listens each on average, half of them {half}. "
+        + (f"The last bar is {longest} or more." if by_length.get_column("listens")[-1] > longest else "")
     )
     return [
         Chart(
@@ -302,7 +326,7 @@ def _not_played(subject: Subject, log: Exploration) -> Exhibit:
         log.tracks.filter(pl.col("plays") > 0), on="track_row", how="anti", maintain_order="left"
     )
     if not len(silent):
-        return Gap("Tracks that nobody played", "there are none: every track of the library was played")
+        return Gap("Tracks that nobody played", "every track of the library was played", clear=True)
     frame = silent.join(subject.names.select("track_row", "artist"), on="track_row", how="left", maintain_order="left")
     return Table(
         name="not_played",
@@ -348,20 +372,18 @@ def quality_section(subject: Subject) -> Section:
         if log.span is not None:
             add("events without a time", events - log.filled["time"], events, "not in any chart over time")
             add("events of the same listener, track and second", log.repeated_rows, events, "counted as they are")
-            busy = int((log.users.get_column("busiest_day") > SUSPICIOUS_PLAYS_PER_DAY).sum())
             add(
                 f"listeners with over {SUSPICIOUS_PLAYS_PER_DAY:,} listens on a day",
-                busy,
+                len(_busy(log)),
                 len(log.users),
                 "not a person?",
             )
         lonely = int((log.users.get_column("tracks") == 1).sum())
         add("listeners of a single track", lonely, len(log.users), "little to learn a taste from")
         if log.filled["played_ratio"]:
-            impatient = log.users.filter((pl.col("events") >= 20) & (pl.col("skipped") > 0.95 * pl.col("events")))
             add(
                 "listeners who skip nearly everything",
-                len(impatient),
+                len(_impatient(log)),
                 len(log.users),
                 "of those with 20 events or more",
             )
@@ -376,4 +398,40 @@ def quality_section(subject: Subject) -> Section:
         headings={"hint": ""},
         note="A count of 0 means that it was looked for and not found.",
     )
-    return Section("quality", "Data quality", "What is missing, doubtful or there twice.", (table,))
+    exhibits = (table, *_suspicious(log))
+    return Section("quality", "Data quality", "What is missing, doubtful or there twice.", exhibits)
+
+
+def _busy(log: Exploration) -> pl.DataFrame:
+    return log.users.filter(pl.col("busiest_day") > SUSPICIOUS_PLAYS_PER_DAY)
+
+
+def _impatient(log: Exploration) -> pl.DataFrame:
+    return log.users.filter((pl.col("events") >= 20) & (pl.col("skipped") > 0.95 * pl.col("events")))
+
+
+def _suspicious(log: Exploration | None) -> list[Exhibit]:
+    """Who does what people do not do."""
+    if log is None or not len(log.users):
+        return []
+    found = []
+    if log.span is not None:
+        why = pl.format("{} listens on a day", pl.col("busiest_day").round().cast(pl.Int64))
+        found.append(_busy(log).select("user_row", "events", "tracks", why=why))
+    if log.filled["played_ratio"]:
+        why = pl.format("skips {} of {} events", pl.col("skipped"), pl.col("events"))
+        found.append(_impatient(log).select("user_row", "events", "tracks", why=why))
+    both = pl.concat(found) if found else pl.DataFrame()
+    if not len(both):
+        return [Gap("Suspicious listeners", "nobody listens as no person does", clear=True)] if found else []
+    both = both.sort("events", "user_row", descending=[True, False])
+    named = both.with_columns(user_id=log.user_ids.gather(both.get_column("user_row")))
+    return [
+        Table(
+            name="suspicious_listeners",
+            title="Suspicious listeners",
+            frame=named.select("user_id", "events", "tracks", "why"),
+            headings={"user_id": "listener", "tracks": "different tracks"},
+            rows_shown=20,
+        )
+    ]

@@ -1,31 +1,32 @@
 """The chapter on models: how good they are and where, how the crossfade goes, and what it looks like for a listener.
 
-Figures of quality are those of `crossfade evaluate`; this chapter measures nothing anew, so that a test set is read
-once.
+Figures of quality are those of `crossfade evaluate` (see `quality_figures`).
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from ..audio.errors import DataError, LibraryError
+from ..audio.errors import LibraryError
+from ..models.genre_model import read_card
 from ..models.segments import SegmentOptions, Segments
-from .charts import Chart, Exhibit, Gap, Section, Table
+from .charts import Chart, Exhibit, Gallery, Gap, Section, Table
+from .genre_trends import typical
+from .quality_figures import evaluation_rows, quality
 from .report_subject import Subject
 from .trained import Trained
 
-MAIN = ("ndcg", 10)
-SHOWN = (("ndcg", 10), ("recall", 20), ("hit_rate", 10), ("catalogue_coverage", 20), ("novelty", 20))
 SAMPLE_LISTENERS = 5
 SEGMENTS = 6
 
 
-def model_section(subject: Subject, evaluation: Path | None) -> Section:
+def model_section(subject: Subject, evaluation: Path | None, genre_model: Path | None = None) -> Section:
     lead = "How good the recommendations are, for whom, and why they are what they are."
     rows = evaluation_rows(subject, evaluation)
     exhibits: list[Exhibit] = []
@@ -33,153 +34,35 @@ def model_section(subject: Subject, evaluation: Path | None) -> Section:
         cure = "crossfade evaluate --library L --out L/evaluation.jsonl"
         exhibits.append(Gap("Quality of the models", "nothing was evaluated yet", cure))
     else:
-        exhibits += _quality(rows)
-    try:
-        trained = Trained.load(subject.library)
-    except LibraryError as error:
-        exhibits.append(Gap("The trained version", str(error)))
-    except ImportError:
-        exhibits.append(Gap("The trained version", "it cannot be loaded here", "pip install 'crossfade[train]'"))
-    else:
-        exhibits += [*_crossfade(trained), *_importance(subject), *_samples(subject, trained)]
-        exhibits += _segments(subject, trained)
+        exhibits += quality(rows)
+    exhibits += _of_version(subject)
     exhibits += _calibration(subject)
-    why = "the models of a library are not learned by epochs; those that are keep their curves beside them"
-    exhibits.append(
-        Gap("Learning curves", why, "crossfade genres train LABELS --model cnn --out M makes M/learning.png")
-    )
+    if genre_model is not None:
+        exhibits += genre_model_figures(genre_model)
     return Section("models", "Models", lead, tuple(exhibits))
 
 
-def evaluation_rows(subject: Subject, evaluation: Path | None) -> pl.DataFrame | None:
-    """model, slice, metric, k, value, low, high … of an evaluation; None where there was none."""
-    file = evaluation or subject.library.folder / "evaluation.jsonl"
-    if not file.is_file():
-        return None
+def _of_version(subject: Subject) -> list[Exhibit]:
+    """Of the trained version, where there is one that can be loaded."""
     try:
-        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-        frame = pl.DataFrame(rows, infer_schema_length=None)
-        return frame.select(
-            pl.col("model", "slice", "metric").cast(pl.String),
-            pl.col("k").cast(pl.Int64),
-            pl.col("value", "low", "high").cast(pl.Float64),
-        )
-    except (ValueError, pl.exceptions.PolarsError) as error:
-        why = str(error).splitlines()[0]
-        raise DataError(f"{file}: not what `crossfade evaluate --out` writes: {why}") from None
-
-
-def nearest_k(rows: pl.DataFrame, metric: str, wanted: int) -> int | None:
-    """The cut-off that was measured nearest to the wanted one."""
-    ks = rows.filter(pl.col("metric") == metric).get_column("k").drop_nulls().unique().to_list()
-    return min(ks, key=lambda k: (abs(k - wanted), k), default=None)
-
-
-def _quality(rows: pl.DataFrame) -> list[Exhibit]:
-    metric, k = MAIN[0], nearest_k(rows, *MAIN)
-    main = rows.filter((pl.col("metric") == metric) & (pl.col("k") == k) & pl.col("value").is_not_null())
-    by_listeners = main.filter(pl.col("slice").str.starts_with("n = "))
-    by_slice = main.filter(~pl.col("slice").str.starts_with("n = "))
-    exhibits: list[Exhibit] = []
-    if len(by_slice):
-        order = by_slice.get_column("model").unique(maintain_order=True).to_list()
-        exhibits.append(
-            Chart(
-                name="quality",
-                title=f"NDCG@{k} by slice",
-                frame=by_slice.select("slice", "model", "value", "low", "high"),
-                kind="bar",
-                x="slice",
-                y="value",
-                low="low",
-                high="high",
-                series="model",
-                y_title=f"NDCG@{k}",
-                wide=True,
-                note="1 is perfect; whiskers are 95 % intervals. Warm: known tracks and listeners. "
-                + (_winners(by_slice) if len(order) > 1 else ""),
-            )
-        )
-    if len(by_listeners):
-        frame = by_listeners.with_columns(n=pl.col("slice").str.extract(r"(\d+)").cast(pl.Int64)).sort(
-            "n", maintain_order=True
-        )
-        exhibits.append(
-            Chart(
-                name="quality_over_n",
-                title="Quality over the number of listeners",
-                frame=frame.select("n", "model", "value", "low", "high"),
-                kind="line",
-                x="n",
-                y="value",
-                low="low",
-                high="high",
-                series="model",
-                x_title="listeners that a track has",
-                y_title=f"NDCG@{k}",
-                note="Well-known tracks of which only n listeners are shown to the models.",
-            )
-        )
-    else:
-        exhibits.append(Gap("Quality over the number of listeners", "the trial `listeners` was not evaluated"))
-    for name, title, metric_name, y_title in (
-        ("coverage", "How much of the catalogue is recommended?", "catalogue_coverage", "share of tracks"),
-        ("popularity_bias", "Do models push what is popular?", "popularity_bias", "popularity bias"),
-    ):
-        frame = rows.filter(
-            (pl.col("metric") == metric_name) & (pl.col("slice") == "warm") & pl.col("value").is_not_null()
-        )
-        if len(frame):
-            note = "How much more popular the answers are than what the listeners had played; 0 is even."
-            exhibits.append(
-                Chart(
-                    name=name,
-                    title=title,
-                    frame=frame.select("model", "k", "value", "low", "high").sort("k", maintain_order=True),
-                    kind="line",
-                    x="k",
-                    y="value",
-                    low="low",
-                    high="high",
-                    series="model",
-                    x_title="length of the list",
-                    y_title=y_title,
-                    log_x=frame.get_column("k").n_unique() > 1,
-                    note=note if name == "popularity_bias" else "Different tracks in all lists together.",
-                )
-            )
-    return [*exhibits, _quality_table(rows)]
-
-
-def _winners(rows: pl.DataFrame) -> str:
-    best = rows.sort("value", descending=True).group_by("slice", maintain_order=True).first()
-    first = dict(best.select("slice", "model").iter_rows())
-    return "Best: " + "; ".join(f"{model} ({name})" for name, model in sorted(first.items())) + "."
-
-
-def _quality_table(rows: pl.DataFrame) -> Table:
-    """One row per slice and model; the file has the intervals, too."""
-    frame = rows.filter(pl.col("k").is_not_null()).select("slice", "model").unique(maintain_order=True)
-    hidden = []
-    for metric, wanted in SHOWN:
-        k = nearest_k(rows, metric, wanted)
-        if k is None:
-            continue
-        name = f"{metric}@{k}"
-        part = rows.filter(pl.col("metric") == metric, pl.col("k") == k)
-        columns = {"value": name, "low": f"{name} low", "high": f"{name} high"}
-        part = part.select("slice", "model", *columns).rename(columns)
-        frame = frame.join(part, on=["slice", "model"], how="left", maintain_order="left")
-        hidden += [f"{name} low", f"{name} high"]
-    return Table(
-        name="evaluation",
-        title="The evaluation in numbers",
-        frame=frame,
-        hidden=tuple(hidden),
-        headings={name: name.replace("_", " ") for name in frame.columns},
-        note="The file has the 95 % intervals, too.",
-        rows_shown=100,
-    )
+        trained = Trained.load(subject.library)
+    except LibraryError as error:
+        what, _, cure = str(error).partition("; ")
+        return [Gap("The trained version", what, cure)]
+    except ImportError:
+        return [Gap("The trained version", "it cannot be loaded here", "pip install 'crossfade[train]'")]
+    exhibits = _crossfade(trained)
+    makers: dict[str, Callable[[], list[Exhibit]]] = {
+        "What the ranker looks at": lambda: _ranker(subject),
+        "A few listeners": lambda: _samples(subject, trained),
+        "Genres of groups of listeners": lambda: _segments(subject, trained),
+    }
+    for what, make in makers.items():
+        try:
+            exhibits += make()
+        except LibraryError as error:
+            exhibits.append(Gap(what, str(error)))
+    return exhibits
 
 
 def _crossfade(trained: Trained) -> list[Exhibit]:
@@ -218,7 +101,8 @@ def _crossfade(trained: Trained) -> list[Exhibit]:
     ]
 
 
-def _importance(subject: Subject) -> list[Exhibit]:
+def _ranker(subject: Subject) -> list[Exhibit]:
+    """What it looks at, and how it learned."""
     files = sorted(subject.library.current_version().rglob("ranker.json"))
     if not files:
         return [Gap("What the ranker looks at", "no ranker was trained")]
@@ -226,7 +110,7 @@ def _importance(subject: Subject) -> list[Exhibit]:
     # The last importance belongs to the genre, which is no number and has no column among the features.
     names = [*header["features"], "genre"][: len(header["importance"])]
     frame = pl.DataFrame({"feature": names, "importance": header["importance"]}).sort("importance", descending=True)
-    return [
+    exhibits: list[Exhibit] = [
         Chart(
             name="feature_importance",
             title="What the ranker looks at",
@@ -236,6 +120,30 @@ def _importance(subject: Subject) -> list[Exhibit]:
             y="feature",
             x_title="share of all changes of the score, in per cent",
         )
+    ]
+    words = {"learn": "learned from", "validation": "held out"}
+    parts = [
+        pl.DataFrame({"part": words[part], "trees": range(1, len(losses) + 1), "loss": losses})
+        for part, losses in header.get("curve", {}).items()
+        if part in words
+    ]
+    if not parts:
+        return [*exhibits, Gap("How the ranker learned", "this version was trained before curves were kept")]
+    return [
+        *exhibits,
+        Chart(
+            name="ranker_curve",
+            title="How the ranker learned",
+            frame=pl.concat(parts),
+            kind="line",
+            x="trees",
+            y="loss",
+            series="part",
+            x_title="trees",
+            y_title="loss",
+            note="Loss on the candidates of the listeners it learned from, and of some that were held out: it keeps "
+            "as many trees as are best for those.",
+        ),
     ]
 
 
@@ -260,15 +168,18 @@ def _samples(subject: Subject, trained: Trained) -> list[Exhibit]:
         by_id.rename({"track_id": "because", "name": "reason"}), on="because", how="left", maintain_order="left"
     )
     named = named.with_columns(rank=pl.int_range(1, pl.len() + 1).over("user_id"))
+    reasons = named.select("user_id", track_id="because", cited=pl.lit(True)).unique()
     played = (
         log.pairs.join(chosen.select("user_row", "user_id"), on="user_row")
-        .sort("plays", "track_row", descending=[True, False])
-        .with_columns(rank=pl.int_range(1, pl.len() + 1).over("user_id"))
         .join(subject.names.select("track_row", "track_id"), on="track_row", how="left", maintain_order="left")
+        .join(reasons, on=["user_id", "track_id"], how="left", maintain_order="left")
+        .sort(pl.col("plays"), pl.col("cited").fill_null(False), -pl.col("track_row"), descending=True)
+        .with_columns(rank=pl.int_range(1, pl.len() + 1).over("user_id"))
         .join(by_id, on="track_id", how="left", maintain_order="left")
         .select("user_id", "rank", played="name", listens="plays")
     )
     frame = named.join(played, on=["user_id", "rank"], how="left", maintain_order="left")
+    once = float(log.pairs.get_column("plays").max() or 0) <= 1  # type: ignore[arg-type]
     return [
         Table(
             name="listeners_sample",
@@ -276,55 +187,96 @@ def _samples(subject: Subject, trained: Trained) -> list[Exhibit]:
             frame=frame.select(
                 "user_id", "rank", "played", "listens", recommended="name", because="reason", score="score"
             ),
-            headings={"user_id": "listener", "played": "played most", "because": "because of"},
+            headings={
+                "user_id": "listener",
+                "played": "some of what they played" if once else "played most",
+                "because": "because of",
+            },
+            hidden=("listens",) if once else (),
             note="From the most to the least active. What was played already is not recommended.",
+            grouped=True,
         )
     ]
 
 
 def _segments(subject: Subject, trained: Trained) -> list[Exhibit]:
-    """The genres of groups of listeners with like taste."""
+    """Groups of listeners with like taste: what they play, and what sets them apart."""
     log = subject.log
     factors = np.asarray(trained.hybrid.als.user_factors)
-    if log is None or not len(subject.genres) or len(factors) < 2 * SEGMENTS:
+    if log is None or not len(log.tracks) or not len(subject.genres) or len(factors) < 2 * SEGMENTS:
         return [Gap("Genres of groups of listeners", "that takes genres and more listeners")]
     sample = factors[:: max(1, len(factors) // 5_000)]
     groups = Segments(SegmentOptions(count=SEGMENTS)).fit(sample).assign(factors)
-    row_of = {user_id: row for row, user_id in enumerate(trained.user_ids)}
-    members = pl.DataFrame({"user_row": np.arange(len(log.user_ids), dtype=np.int32), "user_id": log.user_ids})
-    rows = [row_of.get(user_id) for user_id in members.get_column("user_id")]
-    named = [None if row is None or groups[row] < 0 else int(groups[row]) for row in rows]
-    members = members.with_columns(segment=pl.Series(named, dtype=pl.Int32)).drop_nulls("segment")
+    numbered = pl.DataFrame({"user_id": trained.user_ids, "group": groups}).filter(pl.col("group") >= 0)
+    users = log.users.select("user_row", user_id=log.user_ids.gather(log.users.get_column("user_row")))
+    members = users.join(numbered, on="user_id", maintain_order="left").select("user_row", "group")
+    if not len(members):
+        return [Gap("Genres of groups of listeners", "nobody in this period is known to the trained version")]
     counted = (
         log.pairs.lazy()
-        .join(members.lazy().select("user_row", "segment"), on="user_row")
-        .group_by("segment", "track_row")
-        .agg(pl.col("plays").sum())
-        .join(subject.genres.lazy(), on="track_row")
-        .group_by("segment", "genre")
-        .agg(pl.col("plays").sum())
+        .join(members.lazy(), on="user_row")
+        .group_by("group", "track_row")
+        .agg(count=pl.col("plays").sum())
         .collect(engine="streaming")
     )
-    top = counted.group_by("genre").agg(pl.col("plays").sum()).sort("plays", "genre", descending=[True, False]).head(15)
-    sizes = members.group_by("segment").agg(listeners=pl.len())
-    share = pl.col("plays") / pl.col("plays").sum().over("segment")
-    frame = counted.with_columns(share=share).join(top.select("genre", order=pl.int_range(pl.len())), on="genre")
-    frame = frame.join(sizes, on="segment").sort("segment", "order")
-    label = pl.format("group {}: {} listeners", pl.col("segment") + 1, pl.col("listeners"))
+    by_genre = counted.join(subject.genres, on="track_row").group_by("group", "genre").agg(pl.col("count").sum())
+    about = segment_table(subject, counted, by_genre, members)
+    label = pl.format("{}: {}", pl.col("group") + 1, pl.col("genres"))
+    share = pl.col("count") / pl.col("count").sum().over("group")
+    top = by_genre.group_by("genre").agg(total=pl.col("count").sum()).sort("total", "genre", descending=[True, False])
+    drawn = about.select("group", name=label).join(top.head(15), how="cross", maintain_order="left_right")
+    frame = drawn.join(by_genre.with_columns(share=share), on=["group", "genre"], how="left", maintain_order="left")
+    frame = frame.select("name", "genre", pl.col("share").fill_null(0), listens=pl.col("count").fill_null(0))
     return [
         Chart(
             name="segment_genres",
             title="What groups of listeners play",
-            frame=frame.select(label.alias("group"), "genre", "share", "plays"),
+            frame=frame,
             kind="heat",
             x="genre",
-            y="group",
+            y="name",
             value="share",
             percent=True,
-            note=f"{SEGMENTS} groups of like taste vectors; the share of a genre in what a group plays.",
+            note=f"{len(about)} groups of like taste vectors, named by the genres they play more than others do; the "
+            "share of a genre in what a group plays.",
             wide=True,
-        )
+        ),
+        Table(
+            name="segments",
+            title="Groups of listeners",
+            frame=about.with_columns(pl.col("group") + 1),
+            headings={"genres": "more than others", "artists": "typical artists", "tracks": "plays most"},
+            percents=("share",),
+            note="`crossfade segments` finds how many groups there really are, and writes who is in which.",
+        ),
     ]
+
+
+def segment_table(
+    subject: Subject, counted: pl.DataFrame, by_genre: pl.DataFrame, members: pl.DataFrame
+) -> pl.DataFrame:
+    """group, listeners, share (of listens), genres, artists, tracks; `counted` has group, track_row and count."""
+    artists = subject.tracks.select("track_row", artist="artists").explode("artist", empty_as_null=True).drop_nulls()
+    by_artist = counted.join(artists, on="track_row").group_by("group", "artist").agg(pl.col("count").sum())
+    favourites = (
+        counted.sort("group", "count", "track_row", descending=[False, True, False])
+        .join(subject.names, on="track_row", maintain_order="left")
+        .group_by("group", maintain_order=True)
+        .agg(tracks=pl.col("title").head(3).str.join(", "), plays=pl.col("count").sum())
+    )
+    sizes = members.group_by("group").agg(listeners=pl.len())
+    table = sizes.join(favourites, on="group").sort("group")
+    named = {"genres": typical(by_genre, "genre"), "artists": typical(by_artist, "artist", 3)}
+    return table.select(
+        "group",
+        "listeners",
+        *(
+            pl.col("group").replace_strict(kinds, default="", return_dtype=pl.String).alias(name)
+            for name, kinds in named.items()
+        ),
+        "tracks",
+        share=pl.col("plays") / pl.col("plays").sum(),
+    ).select("group", "listeners", "share", "genres", "artists", "tracks")
 
 
 def _calibration(subject: Subject) -> list[Exhibit]:
@@ -343,15 +295,10 @@ def _calibration(subject: Subject) -> list[Exhibit]:
             tracks=pl.len(),
         )
         .sort("low")
+        .with_columns(*_wilson(pl.col("right"), pl.col("tracks")), what=pl.lit("measured"))
     )
-    line = pl.concat(
-        [
-            bins.select("claimed", "right", "tracks", what=pl.lit("measured")),
-            pl.DataFrame({"claimed": [0.0, 1.0], "right": [0.0, 1.0], "what": ["perfect"] * 2}).select(
-                "claimed", "right", pl.lit(None, pl.UInt32).alias("tracks"), "what"
-            ),
-        ]
-    )
+    ideal = pl.DataFrame({"claimed": [0.0, 1.0], "right": [0.0, 1.0], "what": ["perfect"] * 2})
+    line = pl.concat([ideal, bins.drop("low")], how="diagonal")
     hits = both.filter(pl.col("heard") == pl.col("label")).height / len(both)
     return [
         Chart(
@@ -361,11 +308,59 @@ def _calibration(subject: Subject) -> list[Exhibit]:
             kind="line",
             x="claimed",
             y="right",
+            low="least",
+            high="most",
             series="what",
             x_title="probability it claims",
             y_title="share that agrees with the label",
             percent=True,
             note=f"Over {len(both):,} tracks whose label it knows; {hits:.0%} are heard as labelled. Above the line "
-            "it is right more often than it claims.",
+            "it is right more often than it claims. Whiskers are 95 % intervals.",
         )
     ]
+
+
+def _wilson(share: pl.Expr, count: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
+    """The 95 % interval of a share (Wilson 1927) as `least` and `most`."""
+    z = 1.96
+    middle, width = share + z**2 / (2 * count), z * (share * (1 - share) / count + z**2 / (4 * count**2)).sqrt()
+    whole = 1 + z**2 / count
+    return ((middle - width) / whole).alias("least"), ((middle + width) / whole).alias("most")
+
+
+def genre_model_figures(folder: Path) -> list[Exhibit]:
+    """How well a model of `crossfade genres train` does, and the pictures beside it."""
+    card = read_card(folder)
+    exhibits: list[Exhibit] = []
+    figures = [{"split": split, **values} for split, values in card["figures"].items()]
+    shown = ("split", "accuracy", "accuracy_low", "accuracy_high", "macro_f1", "ece", "tracks")
+    if figures:
+        rows = [{name: one[name] for name in shown if name in one} for one in figures]
+        per_class = [
+            {"split": one["split"], "genre": genre, **values}
+            for one in figures
+            for genre, values in one.get("per_class", {}).items()
+        ]
+        exhibits.append(
+            Table(
+                name="genre_model",
+                title=f"The genre model {folder.resolve().name} ({card['name']})",
+                frame=pl.DataFrame(rows, infer_schema_length=None),
+                percents=("accuracy", "accuracy_low", "accuracy_high"),
+                note="Measured on tracks that it was not trained on; ece is how far probabilities are off.",
+            )
+        )
+        if per_class:
+            frame = pl.DataFrame(per_class, infer_schema_length=None)
+            exhibits.append(Table(name="genre_model_classes", title="Genre by genre", frame=frame))
+    else:
+        exhibits.append(Gap("Figures of the genre model", "it was trained without a test"))
+    pictures = [
+        (words, folder / f"{name}.png")
+        for name, words in (("learning", "Learning curves"), ("confusion", "Is (row), heard as (column)"))
+    ]
+    images = [(words, path.read_bytes()) for words, path in pictures if path.is_file()]
+    if images:
+        frame = pl.DataFrame({"picture": [words for words, _ in images]})
+        exhibits.append(Gallery(name="genre_model_pictures", title="How it learned", images=images, frame=frame))
+    return exhibits

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -23,10 +24,13 @@ from .exploring import Period, Progress, day_of, share_of_top
 from .genre_trends import genre_section, top_genres
 from .library import Library
 from .listening_figures import listening_section, quality_section
-from .model_figures import evaluation_rows, model_section, nearest_k
+from .model_figures import model_section
+from .quality_figures import evaluation_rows, winners
 from .report_subject import Subject
 from .sound_map import sound_section
 
+NARROW_COLUMNS = 4
+"""tables of no more stand beside each other"""
 _TEMPLATE = Path(__file__).parent / "report.html.jinja"
 
 
@@ -37,6 +41,8 @@ class ReportOptions:
     """tracks to list inside each genre"""
     evaluation: Path | None = None
     """JSON lines of an evaluation; None looks for `evaluation.jsonl` in the library"""
+    genre_model: Path | None = None
+    """folder of a genre classifier of one's own, to be shown too"""
 
 
 @dataclass(frozen=True)
@@ -97,7 +103,7 @@ def write_report(
         out / "report.html",
         sum(isinstance(exhibit, Chart) for exhibit in exhibits),
         sum(isinstance(exhibit, Table) for exhibit in exhibits),
-        tuple(exhibit.what for exhibit in exhibits if isinstance(exhibit, Gap)),
+        tuple(exhibit.what for exhibit in exhibits if isinstance(exhibit, Gap) and not exhibit.clear),
     )
 
 
@@ -106,7 +112,7 @@ def _sections(subject: Subject, options: ReportOptions, progress: Progress) -> l
         "listening": lambda: listening_section(subject),
         "genres": lambda: genre_section(subject),
         "sound": lambda: sound_section(subject),
-        "models": lambda: model_section(subject, options.evaluation),
+        "models": lambda: model_section(subject, options.evaluation, options.genre_model),
         "data quality": lambda: quality_section(subject),
     }
     sections = []
@@ -194,18 +200,24 @@ def _of_models(subject: Subject, options: ReportOptions) -> list[str]:
     rows = evaluation_rows(subject, options.evaluation)
     if rows is None:
         return []
-    k = nearest_k(rows, "ndcg", 10)
-    ndcg = rows.filter((pl.col("metric") == "ndcg") & (pl.col("k") == k) & pl.col("value").is_not_null())
+    best = winners(rows)
     says = []
     for name, words in (("warm", "known tracks"), ("cold track, known artist", "new tracks of known artists")):
-        part = ndcg.filter(pl.col("slice") == name).sort("value", descending=True)
-        if len(part):
-            best = part.row(0, named=True)
+        for row in best.filter(pl.col("slice") == name).iter_rows(named=True):
+            rivals = f", not clearly better than {_listed(row['rivals'])}" if row["rivals"] else ""
             says.append(
-                f"For {words} {best['model']} recommends best: NDCG@{k} {best['value']:.3f} "
-                f"({best['low']:.3f} to {best['high']:.3f})."
+                f"For {words} {row['model']} recommends best (NDCG {row['value']:.3f}, {row['low']:.3f} to "
+                f"{row['high']:.3f}){rivals}."
             )
     return says
+
+
+def _listed(names: Sequence[str]) -> str:
+    """
+    >>> _listed(["a", "b", "c"])
+    'a, b and c'
+    """
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 # -- files and the page --------------------------------------------------------------------------------------------
@@ -225,7 +237,24 @@ def _keep(exhibit: Exhibit, out: Path) -> None:
 def _rendered(section: Section) -> dict[str, Any]:
     gaps = [exhibit for exhibit in section.exhibits if isinstance(exhibit, Gap)]
     shown = [_shown(exhibit) for exhibit in section.exhibits if not isinstance(exhibit, Gap)]
-    return {"name": section.name, "title": section.title, "lead": section.lead, "exhibits": shown, "gaps": gaps}
+    _without_holes(shown)
+    return {
+        "name": section.name,
+        "title": section.title,
+        "lead": section.lead,
+        "exhibits": shown,
+        "none": [gap for gap in gaps if gap.clear],
+        "gaps": [gap for gap in gaps if not gap.clear],
+    }
+
+
+def _without_holes(shown: list[dict[str, Any]]) -> None:
+    """Of an odd number of halves in a row, the last takes the whole width."""
+    halves = 0
+    for exhibit, following in zip(shown, [*shown[1:], None], strict=False):
+        halves = 0 if exhibit["wide"] else halves + 1
+        if halves % 2 and (following is None or following["wide"]):
+            exhibit["wide"] = True
 
 
 def _shown(exhibit: Chart | Table | Gallery) -> dict[str, Any]:
@@ -253,7 +282,9 @@ def _shown(exhibit: Chart | Table | Gallery) -> dict[str, Any]:
     ]
     return about | {
         "kind": "table",
-        "wide": True,
+        "wide": len(columns) > NARROW_COLUMNS,
+        "whole": exhibit.grouped,
+        "grouped": exhibit.grouped,
         "head": list(zip(headings, numeric, strict=True)),
         "rows": cells,
         "numeric": numeric,
@@ -289,7 +320,15 @@ def _page_template() -> Any:
     except ImportError as error:
         raise MissingExtra("report", "train") from error
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["prose"] = _prose
     return environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
+
+
+def _prose(text: str) -> Any:
+    """HTML; what is in backticks is code."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def _plotly_source() -> str:

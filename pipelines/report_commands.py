@@ -24,6 +24,9 @@ def add_commands(add_command: AddCommand) -> None:
         metavar="FILE",
         help="what `crossfade evaluate --out FILE` wrote (default L/evaluation.jsonl, where it is there)",
     )
+    report.add_argument(
+        "--genres", type=Path, metavar="M", help="a genre model of your own (`crossfade genres train`), to show it, too"
+    )
     report.set_defaults(run=_report)
 
 
@@ -38,7 +41,10 @@ def _report(arguments: argparse.Namespace, console: Console) -> None:
     if arguments.evaluation is not None and not arguments.evaluation.is_file():
         raise UsageError(f"--evaluation {arguments.evaluation}: no such file")
     options = ReportOptions(
-        period=Period.of_days(arguments.first, arguments.last), top=arguments.top, evaluation=arguments.evaluation
+        period=Period.of_days(arguments.first, arguments.last),
+        top=arguments.top,
+        evaluation=arguments.evaluation,
+        genre_model=arguments.genres,
     )
     with Library.open(arguments.library) as library, console.progress() as bar:
         task = bar.add_task("report", total=None)

@@ -19,6 +19,7 @@ from ..audio.errors import AudioError, LibraryError, MissingExtra
 from ..models.encoder import Floats
 from ..models.segments import SegmentOptions, Segments
 from .charts import Chart, Exhibit, Gallery, Gap, Section, Table
+from .genre_trends import typical
 from .report_subject import Subject
 
 MAPPED_TRACKS = 2_000
@@ -96,7 +97,9 @@ def _maps(subject: Subject, rows: NDArray[np.intp], vectors: Floats) -> list[Exh
     if tastes is None:
         return [*charts, Gap("The map by taste", "nothing was trained yet", "crossfade train --library L")]
     by_taste = frame.with_columns(colour=pl.Series(tastes)).sort("colour", maintain_order=True)
-    note = f"The same places; colours are {TASTES} kinds of listening, found among the tracks' taste vectors."
+    note = (
+        "The same places; colours are kinds of listening: clusters of taste vectors, by the genres they have more of."
+    )
     return [*charts, _map("taste_map", "The same map, by taste", by_taste.select(columns), note)]
 
 
@@ -128,7 +131,7 @@ def _mapped(subject: Subject, rows: NDArray[np.intp]) -> NDArray[np.intp]:
 
 
 def _tastes(subject: Subject, track_ids: list[str]) -> list[str] | None:
-    """Names of the kinds of listening of these tracks; None where no version is trained."""
+    """The kinds of listening of these tracks, by number and typical genres; None where no version is trained."""
     from .trained import Trained
 
     try:
@@ -141,9 +144,15 @@ def _tastes(subject: Subject, track_ids: list[str]) -> list[str] | None:
         return None
     sample = np.flatnonzero(known)[:: max(1, int(known.sum()) // 5_000)]
     clusters = Segments(SegmentOptions(count=count)).fit(taste[sample]).assign(taste)
+    placed = pl.DataFrame({"track_id": list(trained.track_ids), "group": clusters}).filter(
+        pl.Series(known) & (pl.col("group") >= 0)
+    )
+    genres = subject.genres.join(subject.names.select("track_row", "track_id"), on="track_row")
+    counts = placed.join(genres, on="track_id").group_by("group", "genre").agg(count=pl.len())
+    kinds = typical(counts, "genre")
     names = {
-        track_id: f"taste {cluster + 1}" if placed and cluster >= 0 else "no taste known"
-        for track_id, cluster, placed in zip(trained.track_ids, clusters, known, strict=True)
+        track_id: f"{group + 1}: {kinds[group]}" if group in kinds else f"taste {group + 1}"
+        for track_id, group in placed.iter_rows()
     }
     return [names.get(track_id, "no taste known") for track_id in track_ids]
 
@@ -242,7 +251,7 @@ def _duplicates(subject: Subject, rows: NDArray[np.intp], vectors: Floats) -> Ex
         why = f"the vectors do not tell tracks apart: {len(pairs):,} pairs are nearer than {SAME_COSINE:g} (cosine)"
         return Gap("Near-duplicates", why)
     if not pairs:
-        return Gap("Near-duplicates", f"none: no two tracks are nearer than {SAME_COSINE:g} (cosine)")
+        return Gap("Near-duplicates", f"no two tracks are nearer than {SAME_COSINE:g} (cosine)", clear=True)
     frame = pl.DataFrame(
         [(int(rows[a]), int(rows[b]), score) for a, b, score in pairs],
         schema={"track_row": pl.Int32, "other_row": pl.Int32, "cosine": pl.Float64},
@@ -307,7 +316,7 @@ def _histogram(told: list[dict[str, Any]], field: str, title: str, unit: str, wi
 def _failures(subject: Subject) -> Exhibit:
     rows = subject.library.query("SELECT path, reason FROM failures ORDER BY path")
     if not rows:
-        return Gap("Files that could not be read", "there are none")
+        return Gap("Files that could not be read", "every file was read", clear=True)
     frame = pl.DataFrame(
         {"file": [path.decode("utf-8", "backslashreplace") for path, _ in rows], "reason": [why for _, why in rows]}
     )
