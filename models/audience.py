@@ -59,6 +59,8 @@ class Audience:
         from scipy.sparse import csr_matrix
 
         liked = self.liked
+        if len(self) == 1:
+            return np.asarray(unit_rows(vectors[liked.indices]).sum(axis=0, keepdims=True) / max(liked.nnz, 1))
         tracks, places = np.unique(liked.indices, return_inverse=True)
         counts = np.diff(liked.indptr)
         shares = np.repeat(1 / np.maximum(counts, 1), counts).astype(np.float32)

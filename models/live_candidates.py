@@ -10,8 +10,8 @@ Shapes: T tracks, F factors, C candidates.
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +21,6 @@ from .candidates import STEP, Candidates, Sources
 from .live_taste import Listened, LiveTaste, Wish
 from .recommender import Ids, Scores
 from .scan import EXACT_ROWS, Rows, Scan
-
-if TYPE_CHECKING:
-    from scipy.sparse import csr_matrix
 
 Mask = NDArray[np.bool_]
 _NOMINEES_PER_CANDIDATE = 4
@@ -54,6 +51,14 @@ class LiveSources:
         self._popular = _in_order(sources.popularity)
         self._recent = _in_order(sources.recent_popularity)
         self._segments = [_in_order(scores) for scores in sources.segment_scores]
+
+    def following(self, sources: Sources, taste: LiveTaste) -> LiveSources:
+        """The same over more tracks, cold ones behind these: they are on no list of popular tracks."""
+        longer = copy(self)
+        longer.sources, longer.taste = sources, taste
+        before, sound = len(self.sources.discoveries[1]), sources.discoveries[1]
+        longer._sound = self._sound.plus(sound[before:], lambda: sound)
+        return longer
 
     def audience(self, listened: Listened, user_row: int, last: Ids) -> tuple[Audience, Wish]:
         """One listener who likes something; `last` are the tracks they liked last, the newest first."""
@@ -99,7 +104,7 @@ class LiveSources:
 
     def _said(self, audience: Audience, wish: Wish) -> dict[str, _Said]:
         sources, taste = self.sources, self.taste
-        factors = sources.hybrid.als.track_factors
+        factors, count = sources.hybrid.als.track_factors, sources.track_count
         # What was heard may not be an answer, and stands high.
         more = audience.heard.nnz
 
@@ -125,9 +130,10 @@ class LiveSources:
             ),
         }
         if sources.likeness is not None:
-            said["items"] = _few(audience.liked @ sources.likeness)
-            said["last"] = _few(audience.newest @ sources.likeness)
-        said["artist"] = _listed(wish.familiar, np.log1p(wish.shared) + sources.fame[wish.familiar])
+            for name, weights in (("items", audience.liked), ("last", audience.newest)):
+                near = weights @ sources.likeness
+                said[name] = _listed(near.indices, near.data, count)
+        said["artist"] = _listed(wish.familiar, np.log1p(wish.shared) + sources.fame[wish.familiar], count)
         if len(self._segments):
             segment = int(sources.segments(audience.vectors)[0])
             said["segment"] = _ordered(self._segments[segment], sources.segment_scores[segment])
@@ -148,31 +154,24 @@ class LiveSources:
 
 
 def _top(rows: Rows, scores: Scores, count: int) -> Rows:
-    """The best `count` of rows in ascending order, best first, equal ones in order of row; -inf never."""
+    """The best `count` of these rows, best first, equal ones in order of row; -inf never."""
     # All that are at the cut stay, until the order says which of them are first.
     cut = np.partition(scores, len(scores) - count)[len(scores) - count] if count < len(scores) else -np.inf
     there = (scores >= cut) & (scores > -np.inf)
     rows, scores = rows[there], scores[there]
-    return rows[np.argsort(-scores, kind="stable")[:count]]
+    return rows[np.lexsort((rows, -scores))[:count]]
 
 
-def _few(row: csr_matrix) -> _Said:
-    """From a sparse row [1, T]."""
-    row.sort_indices()
-    return _listed(row.indices.astype(np.intp), row.data.astype(np.float32))
-
-
-def _listed(tracks: Rows, scores: Scores) -> _Said:
-    """From the tracks that it has something to say of, in order of row."""
+def _listed(tracks: Rows, scores: Scores, track_count: int) -> _Said:
+    """From the few tracks that it has something to say of."""
+    everywhere = np.full(track_count, -np.inf, np.float32)
+    everywhere[tracks] = scores
 
     def best(count: int, allowed: Mask) -> Rows:
         kept = allowed[tracks]
         return _top(tracks[kept], scores[kept], count)
 
-    def at(rows: Rows) -> Scores:
-        return scores[np.searchsorted(tracks, rows)]
-
-    return _Said(best, lambda rows: _at(tracks, at, rows))
+    return _Said(best, lambda rows: everywhere[rows])
 
 
 def _ordered(order: Rows, scores: Scores) -> _Said:

@@ -25,7 +25,7 @@ from .recommender import Ids
 from .storage import Arrays
 
 if TYPE_CHECKING:
-    from scipy.sparse import csr_matrix
+    pass
 
 Floats = NDArray[np.float32]
 DAY_SECONDS = 86_400
@@ -161,15 +161,6 @@ class Facts:
         )
 
     @cached_property
-    def genre_matrix(self) -> csr_matrix:
-        """[T, G]"""
-        from scipy.sparse import csr_matrix
-
-        count = len(self.genre_of)
-        ones = np.ones(count, np.float32)
-        return csr_matrix((ones, (np.arange(count), self.genre_of)), shape=(count, len(self.genre_names)))
-
-    @cached_property
     def leanings(self) -> Floats:
         """[T, 4] what adds up to a listener's leanings: log of listeners, age, its square, whether the age is known."""
         ages = self.tracks[:, TRACK_FACTS.index("released_days")] / 365
@@ -291,7 +282,10 @@ def _of_tracks(listens: Listens, catalogue: Catalogue, albums: NDArray[np.int32]
 
 
 def _of_genres(facts: Facts, audience: Audience, users: NDArray[np.intp], tracks: Ids) -> dict[str, NDArray[Any]]:
-    counts = np.asarray((audience.once @ facts.genre_matrix).toarray(), np.float32)
+    liked, number = audience.liked, len(facts.genre_names)
+    owners = np.repeat(np.arange(len(audience)), np.diff(liked.indptr))
+    counts = np.bincount(owners * number + facts.genre_of[liked.indices], minlength=len(audience) * number)
+    counts = counts.reshape(len(audience), number)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     genres = facts.genre_of[tracks]
     return {"genre_share": shares[users, genres], "genre_score_mean": facts.genre_score_mean[genres]}
@@ -331,18 +325,18 @@ def _of_likeness(sources: Sources, audience: Audience, ids: Ids, there: NDArray[
     """Cosines of taste and sound to the user's profile and last tracks."""
     hybrid, last = sources.hybrid, audience.last
     known = last >= 0
-    empty = ~known.any(axis=1)
+    counts = np.where(known.any(axis=1), known.sum(axis=1), np.nan)[:, None]
     found: dict[str, NDArray[Any]] = {}
     for name, vectors in (("taste", hybrid.taste), ("sound", hybrid.sound)):
         if not vectors.shape[1]:
             continue
         unit = unit_rows(vectors[np.maximum(ids, 0).ravel()]).reshape(*ids.shape, vectors.shape[1])
         recent = unit_rows(vectors[np.maximum(last, 0).ravel()]).reshape(*last.shape, vectors.shape[1])
-        cosines = np.where(known[:, None, :], unit @ np.swapaxes(recent, 1, 2), np.nan)
-        cosines[empty] = 0
-        means, peaks = np.nanmean(cosines, axis=2), np.nanmax(cosines, axis=2)
-        means[empty] = peaks[empty] = np.nan
-        found[f"{name}_last_mean"], found[f"{name}_last_best"] = means[there], peaks[there]
+        cosines = unit @ np.swapaxes(recent, 1, 2)
+        means = np.where(known[:, None, :], cosines, 0).sum(axis=2) / counts
+        peaks = np.where(known[:, None, :], cosines, -np.inf).max(axis=2, initial=-np.inf)
+        found[f"{name}_last_mean"] = means[there]
+        found[f"{name}_last_best"] = np.where(np.isfinite(peaks), peaks, np.nan)[there]
         found[f"{name}_newest"] = np.where(known[:, 0, None], cosines[:, :, 0], np.nan)[there]
         found[f"{name}_profile"] = (unit @ audience.profiles(vectors)[:, :, None])[:, :, 0][there]
     return found
