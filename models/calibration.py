@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 ISOTONIC_EXAMPLES = 1000
 """below this many examples isotonic regression overfits, and temperature scaling is used"""
+NEVER_SURE = 1.01
+"""a top probability that none reaches"""
 
 
 def probabilities(scores: NDArray[Any], *, multi_label: bool) -> Floats:
@@ -116,8 +118,8 @@ def fit_calibration(
     wrong answers among those given that abstention aims at.
     """
     if not len(scores):
-        # Too little data to hold any out: the scores stand as they are.
-        return Calibration(multi_label=multi_label)
+        # Too little data to hold any out: the scores stand as they are, and nothing says that they can be relied on.
+        return Calibration(abstain_below=NEVER_SURE, multi_label=multi_label)
     temperature = fit_temperature(scores, targets, multi_label=multi_label)
     plain = Calibration(temperature, multi_label=multi_label)
     if method == "isotonic" or (method is None and len(scores) >= ISOTONIC_EXAMPLES):
@@ -138,7 +140,7 @@ def abstention_threshold(found: Floats, targets: NDArray[np.bool_], error_rate: 
     # Equal probabilities stand or fall together: only the last of a run may be the threshold.
     last_of_run = np.append(top[order][:-1] != top[order][1:], True)
     fine = np.flatnonzero((errors <= error_rate) & last_of_run)
-    return float(top[order][fine[-1]]) if len(fine) else 1.01
+    return float(top[order][fine[-1]]) if len(fine) else NEVER_SURE
 
 
 def expected_calibration_error(found: NDArray[Any], targets: NDArray[np.bool_], *, bins: int = 10) -> float:

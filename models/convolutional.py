@@ -11,18 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..audio.errors import LibraryError, MissingExtra
 from .classical import Arrays, Floats
+from .classifiers import Heard
 
 if TYPE_CHECKING:
     import torch
-
-    from .genre_model import Heard
 
 SOURCE = "log-mel"
 
@@ -31,11 +30,41 @@ SOURCE = "log-mel"
 class CnnShape:
     """Sizes of the network."""
 
+    kind: ClassVar[str] = "cnn"
     classes: int
     bands: int = 96
     channels: tuple[int, ...] = (16, 32, 48, 64, 96)
     """of each residual block; every block halves time and frequency"""
     dropout: float = 0.3
+
+    @property
+    def source(self) -> str:
+        """What it listens through."""
+        return SOURCE
+
+    def network(self, *, pretrained: bool) -> torch.nn.Module:
+        """The untrained network: patches [B, F, M] -> scores [B, C]. Initialised from torch's global generator."""
+        return _short_chunk(self)
+
+
+class Architecture(Protocol):
+    """What network is trained: a CNN from scratch (`CnnShape`), or an encoder (`TunedShape` of fine_tuning.py).
+
+    A frozen dataclass whose fields are JSON.
+    """
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+    kind: ClassVar[str]
+    """by which a saved model names it"""
+
+    @property
+    def source(self) -> str:
+        """what it listens through"""
+        ...
+
+    def network(self, *, pretrained: bool) -> torch.nn.Module:
+        """Windows [B, …] -> scores [B, C]; not `pretrained`, all its numbers are about to be loaded"""
+        ...
 
 
 def require_torch() -> None:
@@ -46,9 +75,14 @@ def require_torch() -> None:
         raise MissingExtra("the CNN", "train") from error
 
 
-def network(shape: CnnShape) -> torch.nn.Module:
-    """The untrained network: patches [B, F, M] -> scores [B, C]. Initialised from torch's global generator."""
+def network(shape: Architecture) -> torch.nn.Module:
+    """The network before training, from torch's global generator and what was learnt elsewhere."""
     require_torch()
+    return shape.network(pretrained=True)
+
+
+def _short_chunk(shape: CnnShape) -> torch.nn.Module:
+    import torch
     from torch import Tensor, nn
 
     class Residual(nn.Module):
@@ -84,8 +118,6 @@ def network(shape: CnnShape) -> torch.nn.Module:
             result: Tensor = self.scores(self.dropout(pooled))
             return result
 
-    import torch
-
     return ShortChunk()
 
 
@@ -98,18 +130,20 @@ def state_arrays(module: torch.nn.Module) -> Arrays:
 class CnnClassifier:
     """A trained network as a genre model's classifier; torch on the CPU, or a GPU where there is one."""
 
-    shape: CnnShape
+    shape: Architecture
     state: Arrays
     _built: list[Any] = field(default_factory=list, repr=False)
 
     @property
     def sources(self) -> tuple[str, ...]:
-        return (SOURCE,)
+        return (self.shape.source,)
 
     def scores(self, heard: Heard) -> Floats:
-        """Mean over patches. Shape: N tracks of [W, F, M] -> [N, C]"""
+        """Mean over windows. Shape: N tracks of [W, …] -> [N, C]"""
         require_torch()
         import torch
+
+        (tracks,) = heard.values()
 
         if not self._built:
             self._built.append(self._module())
@@ -117,15 +151,15 @@ class CnnClassifier:
         device = next(module.parameters()).device
         result = []
         with torch.inference_mode():
-            for patches in heard[SOURCE]:
-                found = module(torch.from_numpy(np.asarray(patches, np.float32)).to(device))
+            for windows in tracks:
+                found = module(torch.from_numpy(np.asarray(windows, np.float32)).to(device))
                 result.append(found.mean(dim=0).cpu().numpy())
         return np.stack(result).astype(np.float32)
 
     def _module(self) -> torch.nn.Module:
         import torch
 
-        module = network(self.shape)
+        module = self.shape.network(pretrained=False)
         try:
             module.load_state_dict({name: torch.from_numpy(array) for name, array in self.state.items()})
         except RuntimeError as error:
@@ -133,7 +167,7 @@ class CnnClassifier:
         return module.eval().to("cuda" if torch.cuda.is_available() else "cpu")
 
     def options(self) -> dict[str, Any]:
-        return {"type": "cnn", "shape": asdict(self.shape)}
+        return {"type": self.shape.kind, "shape": asdict(self.shape)}
 
     def arrays(self) -> Arrays:
         return self.state
@@ -141,4 +175,8 @@ class CnnClassifier:
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], options: Mapping[str, Any]) -> Self:
         sizes = options["shape"]
-        return cls(CnnShape(**{**sizes, "channels": tuple(sizes["channels"])}), dict(arrays))
+        if options["type"] == CnnShape.kind:
+            return cls(CnnShape(**{**sizes, "channels": tuple(sizes["channels"])}), dict(arrays))
+        from .fine_tuning import TunedShape
+
+        return cls(TunedShape(**sizes), dict(arrays))

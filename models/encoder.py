@@ -21,16 +21,30 @@ class Encoder(Protocol):
     of one track works, and adding tracks changes no score.
     """
 
-    name: str
-    """what a library records, and refuses to mix with another"""
-    sample_rate: int
-    """Hz"""
-    window_samples: int
-    """N: what one window needs, its margins included"""
-    hop_samples: int
-    """from one window to the next; less than `window_samples` where windows need a margin"""
-    dimensions: int
-    """D"""
+    @property
+    def name(self) -> str:
+        """what a library records, and refuses to mix with another"""
+        ...
+
+    @property
+    def sample_rate(self) -> int:
+        """Hz"""
+        ...
+
+    @property
+    def window_samples(self) -> int:
+        """N: what one window needs, its margins included"""
+        ...
+
+    @property
+    def hop_samples(self) -> int:
+        """from one window to the next; less than `window_samples` where windows need a margin"""
+        ...
+
+    @property
+    def dimensions(self) -> int:
+        """D"""
+        ...
 
     def embed(self, clips: Floats) -> Floats:
         """Shape: [B, N] -> [B, D]"""
@@ -41,8 +55,10 @@ class Encoder(Protocol):
 class Tagger(Encoder, Protocol):
     """An encoder that also says which of its tags apply."""
 
-    tags: tuple[str, ...]
-    """[G]"""
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """[G]"""
+        ...
 
     def embed_and_tag(self, clips: Floats) -> tuple[Floats, Floats]:
         """Embeddings and the logit of each tag's probability, in one pass. Shape: [B, N] -> [B, D], [B, G]"""

@@ -40,7 +40,8 @@ class HubEncoder:
     dimensions: int
     layer: int | None
     """which hidden state is pooled, 0 being what goes into the first layer; None for the model's own last word"""
-    _model: Any = field(repr=False)
+    model: Any = field(repr=False)
+    """the transformers model"""
     _extractor: Any = field(repr=False)
     _folder: str = field(repr=False)
 
@@ -50,9 +51,14 @@ class HubEncoder:
         return self.window_samples
 
     @property
+    def core(self) -> Any:
+        """The part that hears."""
+        return _core(self.model)
+
+    @property
     def knows_text(self) -> bool:
         """Whether it embeds text beside sound (CLAP)."""
-        return hasattr(self._model, "get_text_features")
+        return hasattr(self.model, "get_text_features")
 
     @classmethod
     def open(cls, name: str, *, layer: int | None = None) -> Self:
@@ -92,22 +98,26 @@ class HubEncoder:
 
     def inputs(self, clips: Floats) -> dict[str, torch.Tensor]:
         """What the feature extractor makes of windows, where and in the precision that the model wants it."""
-        found = self._extractor(list(clips), sampling_rate=self.sample_rate, return_tensors="pt")
-        first = next(self._model.parameters())
+        found = self._extractor([clip.copy() for clip in clips], sampling_rate=self.sample_rate, return_tensors="pt")
+        first = next(self.model.parameters())
         return {
             name: value.to(first.device, first.dtype) if value.is_floating_point() else value.to(first.device)
             for name, value in found.items()
         }
 
+    def features(self, clips: Floats) -> Floats:
+        """The network's main input, for windows of equal length. Shape: [B, N] -> [B, …]"""
+        found = self._extractor([clip.copy() for clip in clips], sampling_rate=self.sample_rate, return_tensors="np")
+        return np.asarray(found[self.core.main_input_name], np.float32)
+
     def _pooled(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         """[B, D]"""
         if self.knows_text:
-            return _embedding(self._model.get_audio_features(**inputs))
-        core = self._model.get_encoder() if self._model.config.is_encoder_decoder else self._model
+            return _embedding(self.model.get_audio_features(**inputs))
         if self.layer is None:
-            hidden: torch.Tensor = core(**inputs).last_hidden_state
+            hidden: torch.Tensor = self.core(**inputs).last_hidden_state
         else:
-            hidden = core(**inputs, output_hidden_states=True).hidden_states[self.layer]
+            hidden = self.core(**inputs, output_hidden_states=True).hidden_states[self.layer]
         return hidden.mean(dim=1)
 
     def embed_text(self, prompts: Sequence[str]) -> Floats:
@@ -121,14 +131,14 @@ class HubEncoder:
         tokenizer = _loaded(self._folder, transformers.AutoTokenizer, options)
         tokens = tokenizer(list(prompts), padding=True, return_tensors="pt")
         with torch.inference_mode():
-            wanted = {name: tokens[name].to(self._model.device) for name in ("input_ids", "attention_mask")}
-            found = _embedding(self._model.get_text_features(**wanted)).float().cpu().numpy()
+            wanted = {name: tokens[name].to(self.model.device) for name in ("input_ids", "attention_mask")}
+            found = _embedding(self.model.get_text_features(**wanted)).float().cpu().numpy()
         return np.asarray(found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12), np.float32)
 
     @property
     def text_scale(self) -> float:
         """What cosines of sound and text are multiplied with to be logits; learnt with the model."""
-        return float(self._model.logit_scale_a.detach().float().exp())
+        return float(self.model.logit_scale_a.detach().float().exp())
 
     def zero_shot(self, embeddings: Floats, prompts: Sequence[str]) -> Floats:
         """The logit of each prompt for sounds never learnt from. Shape: [B, D], [P] -> [B, P]"""
@@ -155,7 +165,7 @@ class HubEncoder:
 
         try:
             torch.onnx.export(
-                Core(self._model),
+                Core(self.model),
                 (inputs[values[0]],),
                 path,
                 input_names=["features"],
@@ -166,6 +176,22 @@ class HubEncoder:
         except (torch.onnx.errors.OnnxExporterError, RuntimeError, NotImplementedError) as error:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise LibraryError(f"{self.name}: cannot be exported to ONNX: {reason}") from error
+
+
+def from_config(config: dict[str, Any]) -> Any:
+    """The part of a model that hears, with numbers that are still to be loaded."""
+    transformers = _transformers()
+    return _core(transformers.AutoModel.from_config(transformers.AutoConfig.for_model(**config)))
+
+
+def pooled(core: Any, inputs: torch.Tensor) -> torch.Tensor:
+    """The mean over time of a core's last hidden state. Shape: [B, …] -> [B, D]"""
+    hidden: torch.Tensor = core(inputs).last_hidden_state
+    return hidden.mean(dim=1)
+
+
+def _core(model: Any) -> Any:
+    return model.get_encoder() if model.config.is_encoder_decoder else model
 
 
 def _transformers() -> Any:

@@ -1,4 +1,4 @@
-"""Training the CNN: its batches, its loss and what a checkpoint of it belongs to. See `neural_training` for the loop.
+"""Training a network on sound: its batches, its loss, what a checkpoint belongs to. `neural_training` has the loop.
 
 Shapes: N tracks, W patches of each, F frames, M mel bands, C classes.
 """
@@ -17,7 +17,7 @@ import numpy as np
 
 from ..audio.augmentation import Augmentation
 from .classical import Floats, Targets
-from .convolutional import CnnClassifier, CnnShape, network, require_torch, state_arrays
+from .convolutional import Architecture, CnnClassifier, network, require_torch, state_arrays
 
 if TYPE_CHECKING:
     import torch
@@ -68,15 +68,15 @@ def train_network(
     tracks: Sequence[Floats],
     targets: Targets,
     validation: tuple[Sequence[Floats], Targets],
-    shape: CnnShape,
+    shape: Architecture,
     options: TrainingOptions,
     *,
     checkpoint: Path | None = None,
     watch: Callable[[Epoch], None] | None = None,
 ) -> Trained:
-    """Trains from scratch, or from `checkpoint` where an interrupted run with the same data and options left one.
+    """Trains the network, from `checkpoint` where an interrupted run with the same data and options left one.
 
-    Shape: tracks N x [W, F, M], targets [N, C]
+    Shape: tracks N x [W, …], targets [N, C]
     """
     require_torch()
     import torch
@@ -92,7 +92,7 @@ def train_network(
         return _loss(module(patches), wanted, targets)
 
     def validate() -> tuple[float, dict[str, float]]:
-        scores = CnnClassifier(shape, state_arrays(module)).scores({"log-mel": validation_tracks})
+        scores = CnnClassifier(shape, state_arrays(module)).scores({shape.source: validation_tracks})
         correct = validation_targets[np.arange(len(scores)), scores.argmax(axis=1)]
         return _held_loss(scores, validation_targets, targets), {"accuracy": float(correct.mean())}
 
@@ -126,7 +126,7 @@ def train_network(
         )
     classifier = CnnClassifier(shape, state_arrays(module))
     told = tuple(_told(point, 0.0) for point in curve)
-    return Trained(classifier, told, classifier.scores({"log-mel": validation_tracks}))
+    return Trained(classifier, told, classifier.scores({shape.source: validation_tracks}))
 
 
 def _told(point: neural_training.Epoch, seconds_left: float) -> Epoch:
@@ -191,7 +191,7 @@ def _deterministic(seed: int) -> Iterator[None]:
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = strict, benchmark
 
 
-def _fingerprint(tracks: Sequence[Floats], targets: Targets, shape: CnnShape, options: TrainingOptions) -> str:
+def _fingerprint(tracks: Sequence[Floats], targets: Targets, shape: Architecture, options: TrainingOptions) -> str:
     """What a checkpoint must agree with: options, sizes, labels, and a little of each track."""
     import hashlib
 

@@ -1,11 +1,11 @@
-"""The commands of the genre jobs: `genres train`, `genres evaluate`, `genres compare`, `find`, `tag`."""
+"""The commands of genres: `genres train`, `genres evaluate`, `genres compare`."""
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import shutil
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +14,11 @@ from .command_line import AddCommand
 from .console import Console
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from .genre_methods import Method
-    from .genre_training import Evaluation, Prepared
+    from .genre_comparison import FoldOptions
+    from .genre_material import Method, Prepared
+    from .genre_protocols import Protocol
+    from .genre_sources import FeatureCache
     from .labels import LabelledAudio
-    from .tagging import Change
 
 COMPARED = "probe,mlp,svm,logistic,forest,boosting,neighbours,cnn"
 
@@ -38,9 +37,13 @@ def add_commands(add_command: AddCommand) -> None:
     train = add_action("train", "learn genres from labelled audio")
     _add_labels(train)
     train.add_argument("--out", type=Path, required=True, metavar="M", help="the model's folder")
-    train.add_argument("--model", default="probe", help="probe, mlp, svm, logistic, forest, boosting, neighbours, cnn")
-    train.add_argument("--encoder", metavar="NAME", help="musicnn-msd, or a transformers model (name or folder)")
-    _add_training(train, repeats=1)
+    train.add_argument(
+        "--model", default="probe", help="probe, mlp, svm, logistic, forest, boosting, neighbours, cnn, fine-tuned"
+    )
+    train.add_argument(
+        "--encoder", metavar="NAME", help="of probe, mlp, fine-tuned: musicnn-msd, musicnn-mtt, or a transformers model"
+    )
+    _add_training(train)
     train.set_defaults(run=_train)
 
     evaluate = add_action("evaluate", "how good a trained model is; with LABELS, on those")
@@ -51,24 +54,9 @@ def add_commands(add_command: AddCommand) -> None:
 
     compare = add_action("compare", "several ways to learn the same genres, in one table")
     _add_labels(compare)
-    compare.add_argument("--models", default=COMPARED, metavar="A,B,…", help=f"of {COMPARED}, probe:NAME")
-    _add_training(compare, repeats=1)
+    compare.add_argument("--models", default=COMPARED, metavar="A,B,…", help=f"of {COMPARED}, fine-tuned; probe:NAME")
+    _add_training(compare)
     compare.set_defaults(run=_compare)
-
-    find = add_command("find", "tracks that sound like a description, by a model of sound and text (CLAP)")
-    find.add_argument("text", help="such as: a slow acoustic ballad with a female voice")
-    find.add_argument("--library", type=Path, required=True, metavar="L", help="the library's folder")
-    find.add_argument("--encoder", metavar="NAME", help="a CLAP model by name or folder; hears what it has not heard")
-    find.add_argument("-k", type=int, default=10, help="how many (10)")
-    find.set_defaults(run=_find)
-
-    tag = add_command("tag", "genres into the files' own tags; only shown, unless --write")
-    tag.add_argument("places", nargs="*", type=Path, metavar="FILE_OR_FOLDER")
-    tag.add_argument("--model", type=Path, metavar="M", help="a genre model; the built-in genres otherwise")
-    tag.add_argument("--write", action="store_true", help="do it")
-    tag.add_argument("--undo", action="store_true", help="put back what the files said before")
-    tag.add_argument("--journal", type=Path, metavar="FILE", help="where changes are noted, for --undo")
-    tag.set_defaults(run=_tag)
 
 
 def _add_labels(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
@@ -84,17 +72,19 @@ def _add_labels(parser: argparse.ArgumentParser, *, optional: bool = False) -> N
     parser.add_argument("--cache", type=Path, metavar="DIR", help="where features are kept between runs")
 
 
-def _add_training(parser: argparse.ArgumentParser, *, repeats: int) -> None:
+def _add_training(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--folds", type=int, default=5, help="how many parts the tracks are divided into (5)")
-    parser.add_argument("--repeats", type=int, default=repeats, help=f"how often they are divided anew ({repeats})")
+    parser.add_argument(
+        "--repeats", type=int, help="how often they are divided anew (5 where training takes seconds, else once)"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--calibration", choices=("temperature", "isotonic"), help="chosen by the amount of data")
     parser.add_argument("--error-rate", type=float, default=0.1, help="share of wrong answers aimed at when confident")
-    parser.add_argument("--epochs", type=int, help="most epochs of the CNN")
+    parser.add_argument("--epochs", type=int, help="most epochs of a network")
 
 
 def _labels(arguments: argparse.Namespace) -> LabelledAudio:
-    from .labels import read_labels
+    from .label_sources import read_labels
 
     return read_labels(
         arguments.labels,
@@ -106,18 +96,22 @@ def _labels(arguments: argparse.Namespace) -> LabelledAudio:
     )
 
 
-def _prepare(arguments: argparse.Namespace, console: Console, sources: tuple[str, ...]) -> Prepared:
+def _cache(arguments: argparse.Namespace) -> FeatureCache:
     from .genre_sources import FeatureCache
-    from .genre_training import prepare
+
+    return FeatureCache(arguments.cache) if arguments.cache else FeatureCache()
+
+
+def _prepare(arguments: argparse.Namespace, console: Console, sources: tuple[str, ...]) -> Prepared:
+    from .genre_material import prepare
 
     labels = _labels(arguments)
-    cache = FeatureCache(arguments.cache) if arguments.cache else FeatureCache()
     with console.progress() as progress:
         task = progress.add_task("hearing", total=len(labels))
         prepared = prepare(
             labels,
             sources,
-            cache,
+            _cache(arguments),
             skip_classes=arguments.skip_classes,
             tick=lambda done, _: progress.update(task, completed=done),
         )
@@ -129,77 +123,86 @@ def _prepare(arguments: argparse.Namespace, console: Console, sources: tuple[str
     return prepared
 
 
-def _check(arguments: argparse.Namespace) -> None:
-    for name, least in (("folds", 2), ("repeats", 1)):
-        if getattr(arguments, name) < least:
-            raise UsageError(f"--{name} {getattr(arguments, name)}: at least {least}")
+def _fold_options(arguments: argparse.Namespace) -> FoldOptions:
+    from .genre_comparison import FoldOptions
+
+    for name, least in (("folds", 2), ("repeats", 1), ("epochs", 1)):
+        given = getattr(arguments, name)
+        if given is not None and given < least:
+            raise UsageError(f"--{name} {given}: at least {least}")
     if not 0 < arguments.error_rate < 1:
         raise UsageError(f"--error-rate {arguments.error_rate}: between 0 and 1")
-    if arguments.epochs is not None and arguments.epochs < 1:
-        raise UsageError(f"--epochs {arguments.epochs}: at least 1")
+    return FoldOptions(
+        folds=arguments.folds,
+        repeats=arguments.repeats,
+        seed=arguments.seed,
+        calibration=arguments.calibration,
+        error_rate=arguments.error_rate,
+    )
 
 
-def _evaluations(
-    arguments: argparse.Namespace, console: Console, prepared: Prepared, method: Method
-) -> Iterator[Evaluation]:
-    from .genre_training import evaluate, protocols
-
-    found = protocols(prepared, folds=arguments.folds, repeats=arguments.repeats, seed=arguments.seed)
-    for protocol in found:
-        if protocol.skipped:
-            names = ", ".join(protocol.skipped)
-            console.message(f"not in the {protocol.name}-aware figure, having one {protocol.name} each: {names}")
-        yield evaluate(
-            prepared,
-            method,
-            protocol,
-            seed=arguments.seed,
-            calibration=arguments.calibration,
-            error_rate=arguments.error_rate,
+def _tell_what_is_tested(console: Console, protocols: list[Protocol]) -> None:
+    """What the artist-aware figure leaves out, or that there is none."""
+    for one in protocols:
+        if one.skipped:
+            names = ", ".join(one.skipped)
+            console.message(f"not in the {one.name}-aware figure, having one {one.name} each: {names}")
+        if one.unknown:
+            console.message(f"not in the {one.name}-aware figure: {one.unknown:,} tracks whose {one.name} is not known")
+    if all(one.leaky for one in protocols):
+        console.message(
+            "no artist-aware figure: artists are not known, or too few a class; the figures flatter (leaky)"
         )
 
 
 def _train(arguments: argparse.Namespace, console: Console) -> None:
     from ..models.genre_model import check_replaceable
-    from .genre_methods import CnnOptions, method_named
+    from .genre_comparison import evaluations
+    from .genre_evaluation import write_wrong
+    from .genre_methods import method_named
     from .genre_pictures import draw_confusion
-    from .genre_training import train, write_wrong
+    from .genre_progress import Trainings
+    from .genre_training import train
+    from .network_methods import LEARNING, NetworkOptions
 
-    _check(arguments)
+    options = _fold_options(arguments)
     name = f"{arguments.model}:{arguments.encoder}" if arguments.encoder else arguments.model
     checkpoints = arguments.out.with_name(f".{arguments.out.name}.checkpoints")
-    options = CnnOptions(arguments.epochs, checkpoints, console.message)
-    method = method_named(name, options)
+    method = method_named(name, NetworkOptions(arguments.epochs, checkpoints))
     check_replaceable(arguments.out)
     prepared = _prepare(arguments, console, method.sources)
-    evaluations = []
+    tested = []
     if prepared.labels.splits is None or "test" in prepared.labels.splits:
-        evaluations = list(_evaluations(arguments, console, prepared, method))
+        found = options.protocols(prepared, method)
+        _tell_what_is_tested(console, found)
+        with Trainings(console) as trainings:
+            trainings.begin(method.name, sum(len(protocol.trials) for protocol in found))
+            tested = list(evaluations(prepared, method, found, options, trainings))
     started = time.perf_counter()
     model = train(
         prepared,
         method,
-        evaluations,
-        seed=arguments.seed,
-        calibration=arguments.calibration,
-        error_rate=arguments.error_rate,
+        tested,
+        seed=options.seed,
+        calibration=options.calibration,
+        error_rate=options.error_rate,
+        watch=console.message,
     )
-    seconds = time.perf_counter() - started
+    seconds = round(time.perf_counter() - started, 2)
     model.save(arguments.out)
     if checkpoints.is_dir():
-        (checkpoints / "learning.png").replace(arguments.out / "learning.png")
+        (checkpoints / LEARNING).replace(arguments.out / LEARNING)
         shutil.rmtree(checkpoints)
-    if evaluations:
-        first = evaluations[0]
+    if tested:
+        first = tested[0]
         title = f"{method.name}, {first.protocol.name} split"
         draw_confusion(arguments.out / "confusion.png", first.figures.confusion, first.classes, title)
         write_wrong(arguments.out / "wrong.csv", first.wrong)
-    for one in evaluations:
-        console.record(**_head(method), **one.row(), train_seconds=round(seconds, 2), out=str(arguments.out))
-    if not evaluations:
-        console.record(
-            **_head(method), tracks=model.card.tracks, train_seconds=round(seconds, 2), out=str(arguments.out)
-        )
+    costs = {"train_seconds": seconds, "out": str(arguments.out)}
+    for one in tested:
+        _record(console, _head(method) | one.row() | costs)
+    if not tested:
+        console.record(**_head(method), tracks=model.card.tracks, **costs)
 
 
 def _head(method: Method) -> dict[str, Any]:
@@ -208,8 +211,8 @@ def _head(method: Method) -> dict[str, Any]:
 
 def _evaluate(arguments: argparse.Namespace, console: Console) -> None:
     from ..models.genre_model import GenreModel
+    from .genre_evaluation import evaluate_model, write_wrong
     from .genre_pictures import draw_confusion
-    from .genre_training import evaluate_model, write_wrong
 
     model = GenreModel.load(arguments.model)
     head = {"model": model.card.name, "family": model.card.family}
@@ -217,106 +220,64 @@ def _evaluate(arguments: argparse.Namespace, console: Console) -> None:
         if not model.card.figures:
             raise UsageError(f"{arguments.model}: was trained without a test; give LABELS to evaluate it on")
         for figures in model.card.figures.values():
-            console.record(**head, **_shown(figures, console))
+            _record(console, head | figures)
         return
     prepared = _prepare(arguments, console, model.sources)
     found = evaluate_model(model, prepared)
     if found.protocol.leaky:
         console.message("some of these files were trained on: the figures are too good (leaky)")
-    console.record(**head, **_shown(found.row() | {"per_class": found.per_class()}, console))
+    _record(console, head | found.row() | {"per_class": found.per_class()})
     if arguments.report:
         arguments.report.mkdir(parents=True, exist_ok=True)
         draw_confusion(arguments.report / "confusion.png", found.figures.confusion, found.classes, model.card.name)
         write_wrong(arguments.report / "wrong.csv", found.wrong)
 
 
-def _shown(figures: dict[str, Any], console: Console) -> dict[str, Any]:
-    """All figures as JSON; without those of each class in a table."""
-    return figures if console.as_json else {name: value for name, value in figures.items() if name != "per_class"}
+def _record(console: Console, row: dict[str, Any]) -> None:
+    """All of a line as JSON; in a table what fits beside each other."""
+    if console.as_json or "accuracy" not in row:
+        console.record(**row)
+        return
+    shown = {
+        "model": row["model"],
+        "split": row["split"],
+        "leaky": row["leaky"],
+        "tracks": row["tracks"],
+        "accuracy": f"{row['accuracy']:.2f} ({row['low']:.2f} – {row['high']:.2f})",
+        "macro F1": f"{row['macro_f1']:.2f}",
+        "ECE": f"{row['ece']:.3f}",
+        "confident": f"{row['answered']:.2f}",
+    }
+    if "train_seconds" in row:
+        shown["training"] = f"{row['train_seconds']:.1f} s"
+    if "size_bytes" in row:
+        shown["a track"] = f"{row['seconds_per_track']:.2f} s"
+        shown["size"] = f"{row['size_bytes'] / 1e6:.1f} MB"
+        shown["needs"] = ", ".join(row["extra_dependencies"]) or "–"
+    console.record(**shown)
 
 
 def _compare(arguments: argparse.Namespace, console: Console) -> None:
-    from tempfile import TemporaryDirectory
+    from .genre_comparison import compare
+    from .genre_methods import method_named
+    from .genre_progress import Trainings
+    from .network_methods import NetworkOptions
 
-    from .genre_methods import CnnOptions, method_named
-    from .genre_training import seconds_per_track, train
-
-    _check(arguments)
-    options = CnnOptions(arguments.epochs)
-    methods = [method_named(name.strip(), options) for name in arguments.models.split(",") if name.strip()]
-    sources = tuple(dict.fromkeys(source for method in methods for source in method.sources))
-    prepared = _prepare(arguments, console, sources)
-    for method in methods:
-        console.message(f"{method.name} …")
-        evaluations = list(_evaluations(arguments, console, prepared, method))
-        started = time.perf_counter()
-        model = train(prepared, method, seed=arguments.seed, calibration=arguments.calibration)
-        seconds = time.perf_counter() - started
-        with TemporaryDirectory() as folder:
-            model.save(Path(folder) / "model")
-            size = sum(path.stat().st_size for path in (Path(folder) / "model").iterdir())
-        costs = {
-            "train_seconds": round(seconds, 2),
-            "seconds_per_track": round(seconds_per_track(model, prepared.labels.paths), 3),
-            "size_bytes": size,
-            "extra_dependencies": list(method.extras),
-        }
-        for one in evaluations:
-            console.record(**_head(method), **one.row(), **costs)
-
-
-def _find(arguments: argparse.Namespace, console: Console) -> None:
-    from .library import Library
-    from .text_search import find, hear_library
-
-    if arguments.k < 1:
-        raise UsageError(f"-k {arguments.k}: at least 1")
-    with Library.open(arguments.library) as library:
-        if arguments.encoder:
-            with console.progress() as progress:
-                task = progress.add_task("hearing", total=None)
-                failed = hear_library(
-                    library, arguments.encoder, lambda done, of: progress.update(task, completed=done, total=of)
-                )
-            for track_id, reason in failed.items():
-                console.message(f"left out: {track_id}: {reason}")
-        for answer in find(library, arguments.text, arguments.k, encoder=arguments.encoder):
-            console.record(**asdict(answer))
-
-
-def _tag(arguments: argparse.Namespace, console: Console) -> int:
-    from ..audio.errors import AudioError
-    from .tagging import Change, Journal, default_journal, files_of, namer, read_genre
-
-    journal = Journal(arguments.journal or default_journal())
-    if arguments.undo:
-        failed = 0
-        for change, reason in journal.undo(arguments.places):
-            failed += bool(reason)
-            console.record(**_change(change), written=not reason, **({"reason": reason} if reason else {}))
-        return int(failed > 0)
-    if not arguments.places:
-        raise UsageError("tag: name files or folders")
-    name = namer(arguments.model)
-    failed, count = 0, 0
-    for path in files_of(arguments.places):
-        try:
-            genre = name(path)
-            before = read_genre(path)
-            change = Change(path, before, (genre,) if genre else before)
-            if change and arguments.write:
-                journal.apply(change)
-        except AudioError as error:
-            failed += 1
-            console.message(f"crossfade: {path}: {error.reason}")
-            continue
-        count += bool(change)
-        extra = {} if genre else {"reason": "not confident"}
-        console.record(**_change(change), written=bool(change) and arguments.write, **extra)
-    if count:
-        console.message(f"{count} written; take it back with --undo" if arguments.write else "shown only: --write")
-    return int(failed > 0)
-
-
-def _change(change: Change) -> dict[str, Any]:
-    return {"path": str(change.path), "before": list(change.before), "after": list(change.after)}
+    options = _fold_options(arguments)
+    # An interrupted comparison carries on with the network's trainings, too.
+    place = hashlib.sha256(bytes(arguments.labels.absolute())).hexdigest()[:16]
+    checkpoints = _cache(arguments).folder.with_name("trainings") / place
+    names = [name.strip() for name in arguments.models.split(",") if name.strip()]
+    methods = [method_named(name, NetworkOptions(arguments.epochs, checkpoints)) for name in names]
+    if not methods:
+        raise UsageError("--models: names no model")
+    prepared = _prepare(arguments, console, tuple(dict.fromkeys(s for method in methods for s in method.sources)))
+    _tell_what_is_tested(console, options.protocols(prepared, methods[0]))
+    try:
+        with Trainings(console) as trainings:
+            for method, one, costs in compare(prepared, methods, options, trainings):
+                _record(console, _head(method) | one.row() | costs)
+    finally:
+        # Interrupted, it still shows what it has found.
+        console.close()
+    shutil.rmtree(checkpoints, ignore_errors=True)

@@ -3,7 +3,9 @@
     descriptors          librosa's numbers of the middle 30 seconds
     log-mel              spectrogram windows for the CNN
     musicnn-msd          embedding (200) and tag logits (50) of each window; so musicnn-mtt
+    musicnn-mel          MusiCNN's spectrogram windows, to train it on
     hub:NAME[@LAYER]     an audio model of transformers, by name or local folder
+    input:hub:NAME       what its feature extractor makes of each window, to train it on
 
 Shapes: W windows.
 """
@@ -13,12 +15,12 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,11 +31,10 @@ from ..audio.errors import AudioError, LibraryError
 from ..audio.log_mel import LogMel
 from ..audio.windows import SILENCE, Grid, excerpts
 from ..models.encoder import Encoder, Tagger
+from ..models.fine_tuning import INPUT_SOURCE, MEL_SOURCE
 from ..models.genre_model import GenreModel
+from ..models.hub_encoders import PREFIX, HubEncoder
 from ..models.musicnn import Corpus, MusiCNN
-
-if TYPE_CHECKING:
-    from ..models.hub_encoders import HubEncoder
 
 Floats = NDArray[np.float32]
 
@@ -43,8 +44,7 @@ PATCH_FRAMES = 230
 PATCH_POOL = 2
 """neighbouring frames are averaged: half the work, and 32 ms still tell a rhythm"""
 PATCH = LogMel()
-HUB = "hub:"
-_VERSIONS = {"descriptors": 1, "log-mel": 1, "musicnn-msd": 1, "musicnn-mtt": 1}
+_VERSIONS = {"descriptors": 1, "log-mel": 1, "musicnn-msd": 1, "musicnn-mtt": 1, MEL_SOURCE: 1}
 """raised when what a source says changes, so that an old cache is not believed"""
 
 
@@ -63,28 +63,45 @@ def hear(path: Path, source: str) -> Floats:
         return _descriptors(path)
     if source == "log-mel":
         return _patches(path)
-    encoder = encoder_named(source)
-    parts = []
+    encoder = _encoder_behind(source)
+    said = _answers(encoder) if source == encoder.name else _inputs(encoder)
     with Recording(path, encoder.sample_rate) as recording:
-        for excerpt in excerpts(recording, Grid(encoder.window_samples, encoder.hop_samples)):
-            if isinstance(encoder, Tagger):
-                parts.append(np.concatenate(encoder.embed_and_tag(excerpt.windows), axis=1))
-            else:
-                parts.append(encoder.embed(excerpt.windows))
+        grid = Grid(encoder.window_samples, encoder.hop_samples)
+        parts = [said(excerpt.windows) for excerpt in excerpts(recording, grid)]
     return np.concatenate(parts).astype(np.float32)
 
 
+def _encoder_behind(source: str) -> Encoder:
+    return encoder_named("musicnn-msd" if source == MEL_SOURCE else source.removeprefix(INPUT_SOURCE))
+
+
+def _answers(encoder: Encoder) -> Callable[[Floats], Floats]:
+    """Embeddings of windows, beside the tags' logits where there are tags."""
+    if isinstance(encoder, Tagger):
+        tagger = encoder
+        return lambda windows: np.concatenate(tagger.embed_and_tag(windows), axis=1)
+    return encoder.embed
+
+
+def _inputs(encoder: Encoder) -> Callable[[Floats], Floats]:
+    """What an encoder's network is given of windows."""
+    if isinstance(encoder, MusiCNN):
+        return encoder.log_mel
+    if isinstance(encoder, HubEncoder):
+        return encoder.features
+    raise LibraryError(f"source {encoder.name!r}: has no network to be trained on")
+
+
 @lru_cache(maxsize=4)
-def encoder_named(source: str) -> Encoder | MusiCNN | HubEncoder:
+def encoder_named(source: str) -> Encoder:
     """The encoder behind a source; one thread each, since files are heard side by side."""
     corpus = source.removeprefix("musicnn-")
     if source.startswith("musicnn-") and corpus in {str(member) for member in Corpus}:
         return MusiCNN(Corpus(corpus), threads=1)
-    if source.startswith(HUB):
-        from ..models.hub_encoders import HubEncoder
-
-        name, _, layer = source.removeprefix(HUB).partition("@")
-        return HubEncoder.open(name, layer=int(layer) if layer else None)
+    if source.startswith(PREFIX):
+        whole = source.removeprefix(PREFIX)
+        name, _, layer = whole.rpartition("@")
+        return HubEncoder.open(name, layer=int(layer)) if name and layer.isdecimal() else HubEncoder.open(whole)
     raise LibraryError(f"source {source!r}: not known; the model may come from a newer version")
 
 
@@ -126,9 +143,13 @@ def default_cache() -> Path:
 
 def sample_rate(source: str) -> int:
     """Hz at which a source listens."""
-    if source == "descriptors":
-        return descriptors.SAMPLE_RATE
-    return PATCH.sample_rate if source == "log-mel" else encoder_named(source).sample_rate
+    match source:
+        case "descriptors":
+            return descriptors.SAMPLE_RATE
+        case "log-mel":
+            return PATCH.sample_rate
+        case _:
+            return _encoder_behind(source).sample_rate
 
 
 @dataclass
@@ -197,8 +218,8 @@ def _hear_one(row: int, path: Path, sources: tuple[str, ...], cache: FeatureCach
                 found = hear(path, source)
             except AudioError as error:
                 return Found(row, content, {}, error.reason)
-            if source == "log-mel":
-                # Half precision, which the network does not notice, lets a large data set stay in memory.
+            if source in ("log-mel", MEL_SOURCE) or source.startswith(INPUT_SOURCE):
+                # Half precision, which a network does not notice, lets a large data set stay in memory.
                 found = found.astype(np.float16)
             cache.put(content, source, found)
         windows[source] = found

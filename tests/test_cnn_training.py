@@ -12,7 +12,10 @@ from crossfade.audio.log_mel import LogMel
 
 torch = pytest.importorskip("torch")
 
-from crossfade.models.convolutional import CnnShape  # noqa: E402
+from crossfade.models.convolutional import CnnClassifier, CnnShape  # noqa: E402
+from crossfade.models.fine_tuning import MEL_SOURCE, TunedShape  # noqa: E402
+from crossfade.models.musicnn import Corpus  # noqa: E402
+from crossfade.models.musicnn_torch import pretrained  # noqa: E402
 from crossfade.models.training_loop import TrainingOptions, train_network  # noqa: E402
 
 SHAPE = CnnShape(2, bands=16, channels=(4, 8))
@@ -128,3 +131,20 @@ def test_nothing_is_changed_when_all_is_off(rng):
     images, wanted = off(patches, targets, rng)
     np.testing.assert_array_equal(images, patches)
     np.testing.assert_array_equal(wanted, targets)
+
+
+def test_an_encoder_is_trained_on_but_not_its_front_end(rng):
+    tracks, targets = stripes(rng, 6)
+    wide = [np.tile(patches, (1, 8, 6))[:1, :187] for patches in tracks]
+    shape = TunedShape.of(2, "musicnn-msd")
+    options = TrainingOptions(epochs=2, batch=4, learning_rate=1e-3)
+    found = train_network(wide, targets, (wide, targets), shape, options)
+    before = pretrained(Corpus.MSD).state_dict()
+    same = {
+        name for name, tensor in before.items() if np.array_equal(found.classifier.state[f"encoder.{name}"], tensor)
+    }
+    frozen = {name for name in before if name.startswith(("input", "timbral", "temporal")) or "running" in name}
+    assert frozen <= same
+    assert not {name for name in same if name.endswith("weight")} - frozen - {"tags.dense.weight"}
+    again = CnnClassifier.from_arrays(found.classifier.arrays(), found.classifier.options())
+    np.testing.assert_array_equal(again.scores({MEL_SOURCE: wide}), found.validation_scores)

@@ -17,7 +17,8 @@ from sounds import music_like
 
 from crossfade.audio.errors import DataError, LibraryError
 from crossfade.models.classical import fit_ridge
-from crossfade.models.genre_model import Card, GenreModel, HeadClassifier, Part, Recipe
+from crossfade.models.classifiers import HeadClassifier, Part, Recipe
+from crossfade.models.genre_model import Card, GenreModel
 from crossfade.models.heads import Normalisation, fit_head
 from crossfade.pipelines.embedding import EmbedOptions, EmbedSummary, embed
 from crossfade.pipelines.library import Library

@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 
 from crossfade.audio.errors import DataError
 from crossfade.models.folds import grouped_folds, groups_per_class, joined_groups, splits
-from crossfade.pipelines.labels import artist_keys, read_labels
+from crossfade.pipelines.genre_material import Material, Prepared
+from crossfade.pipelines.genre_protocols import protocols
+from crossfade.pipelines.label_sources import read_labels
+from crossfade.pipelines.labels import artist_keys
 
 
 @settings(max_examples=50, deadline=None)
@@ -178,3 +181,15 @@ def test_fma_is_read_as_it_ships(tmp_path):
     assert len(found) == 7
     assert found.classes == ("Folk", "Rock")
     assert set(found.splits or ()) == {"train", "test"}
+
+
+def test_tracks_of_unknown_artists_are_on_neither_side(labels):
+    rows = [(f"{genre}{n}.wav", genre, f"{genre} {n // 2}") for genre in ("rock", "jazz") for n in range(6)]
+    found = read_labels(labels([*rows, ("x.wav", "rock", "Various Artists"), ("y.wav", "jazz", "")]))
+    material = Material({}, found.targets, found.groups(), classes=found.classes)
+    artist, random = protocols(Prepared(found, ("",) * len(found), material, {}), folds=3)
+    assert (artist.leaky, artist.unknown, random.leaky) == (False, 2, True)
+    unknown = {found.names.index(name) for name in ("x.wav", "y.wav")}
+    for trial in artist.trials:
+        assert not unknown & {*trial.train.tolist(), *trial.test.tolist()}
+    assert unknown <= {row for trial in random.trials for row in trial.test.tolist()}

@@ -11,10 +11,12 @@ import soundfile
 
 from crossfade.models.genre_model import GenreModel
 from crossfade.pipelines.command_line import main
+from crossfade.pipelines.genre_evaluation import evaluate
+from crossfade.pipelines.genre_material import prepare
 from crossfade.pipelines.genre_methods import method_named
+from crossfade.pipelines.genre_protocols import protocols
 from crossfade.pipelines.genre_sources import FeatureCache, answer, hear
-from crossfade.pipelines.genre_training import evaluate, prepare, protocols
-from crossfade.pipelines.labels import read_labels
+from crossfade.pipelines.label_sources import read_labels
 
 pytest.importorskip("sklearn")
 
@@ -67,7 +69,8 @@ def cache(tmp_path_factory):
 @pytest.fixture
 def run(cache, capsys):
     def command(*words):
-        status = main(["genres", *map(str, words), *(["--cache", str(cache)] if "evaluate" not in words else [])])
+        fitting = [] if words[0] == "evaluate" else ["--repeats", "1", "--cache", str(cache)]
+        status = main(["genres", *map(str, words), *fitting])
         out, err = capsys.readouterr()
         return status, [json.loads(line) for line in out.splitlines()], err
 
@@ -127,12 +130,13 @@ def test_compare_prints_a_line_for_each_model_and_split(collection, run):
     }
 
 
-def test_the_cnn_leaves_a_learning_curve_and_no_checkpoints(collection, run, tmp_path):
+def test_the_cnn_leaves_a_learning_curve_and_no_checkpoints(collection, run, tmp_path, monkeypatch):
+    monkeypatch.setattr("crossfade.pipelines.genre_progress.EVERY_SECONDS", 0)
     words = ["--model", "cnn", "--epochs", 2]
     status, _, err = run("train", collection / "split.csv", "--out", tmp_path / "M", *words)
     assert status == 0
     assert (tmp_path / "M" / "learning.png").stat().st_size > 1000
-    assert "epoch 2: loss" in err
+    assert "cnn: 0 of 1 trainings; epoch 2 of at most 2: loss" in err
     assert [path.name for path in tmp_path.iterdir()] == ["M"]
 
 

@@ -10,8 +10,9 @@ import pytest
 from crossfade.audio.errors import LibraryError, UsageError
 from crossfade.models import classical
 from crossfade.models.calibration import Calibration, fit_calibration
+from crossfade.models.classifiers import HeadClassifier, Part, Recipe
 from crossfade.models.convolutional import CnnClassifier, CnnShape, network, state_arrays
-from crossfade.models.genre_model import CARD, WEIGHTS, Card, GenreModel, HeadClassifier, Part, Recipe, rolled_up
+from crossfade.models.genre_model import CARD, WEIGHTS, Card, GenreModel, rolled_up
 from crossfade.models.heads import NEVER, Normalisation, fit_head, fit_perceptron
 
 FITS = {

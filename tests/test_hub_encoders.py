@@ -189,10 +189,12 @@ def songs(tmp_path_factory):
 def test_zero_shot_is_a_genre_model_without_training(folders, songs, tmp_path):
     from crossfade.models.genre_model import GenreModel
     from crossfade.models.hub_encoders import HubEncoder
-    from crossfade.pipelines.genre_methods import PROMPT, method_named
+    from crossfade.pipelines.genre_material import prepare
+    from crossfade.pipelines.genre_methods import method_named
     from crossfade.pipelines.genre_sources import FeatureCache, hear
-    from crossfade.pipelines.genre_training import prepare, train
-    from crossfade.pipelines.labels import read_labels
+    from crossfade.pipelines.genre_training import train
+    from crossfade.pipelines.label_sources import read_labels
+    from crossfade.pipelines.zero_shot_method import PROMPT
 
     method = method_named(f"zero-shot:{folders['clap']}")
     prepared = prepare(read_labels(songs), method.sources, FeatureCache(tmp_path / "cache"))
@@ -203,6 +205,35 @@ def test_zero_shot_is_a_genre_model_without_training(folders, songs, tmp_path):
     prompts = [PROMPT.format(name) for name in model.card.classes]
     expected = HubEncoder.open(str(folders["clap"])).zero_shot(windows.mean(axis=0)[None], prompts)
     np.testing.assert_allclose(scores, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("family", ["ast", "wav2vec2", "hubert", "whisper"])
+def test_an_encoder_is_trained_on_and_saved_whole(family, folders, songs, tmp_path):
+    from crossfade.models.genre_model import GenreModel
+    from crossfade.pipelines.genre_material import prepare
+    from crossfade.pipelines.genre_methods import method_named
+    from crossfade.pipelines.genre_sources import FeatureCache
+    from crossfade.pipelines.genre_training import train
+    from crossfade.pipelines.label_sources import read_labels
+    from crossfade.pipelines.network_methods import NetworkOptions
+
+    method = method_named(f"fine-tuned:{folders[family]}", NetworkOptions(epochs=1))
+    prepared = prepare(read_labels(songs), method.sources, FeatureCache(tmp_path / "cache"))
+    model, again = (train(prepared, method) for _ in range(2))
+    heard = prepared.material.of(np.arange(2), method.sources)
+    np.testing.assert_array_equal(model.predict(heard), again.predict(heard))
+    model.save(tmp_path / "M")
+    np.testing.assert_array_equal(GenreModel.load(tmp_path / "M").predict(heard), model.predict(heard))
+    before = HubEncoder.open(str(folders[family])).core.state_dict()
+    after = model.classifier.arrays()
+    assert any(not np.array_equal(after[f"encoder.core.{name}"], tensor) for name, tensor in before.items())
+
+
+def test_a_model_of_sound_and_text_is_not_trained_on(folders):
+    from crossfade.models.fine_tuning import TunedShape
+
+    with pytest.raises(UsageError, match="not fine-tuned"):
+        TunedShape.of(2, f"hub:{folders['clap']}")
 
 
 def test_find_by_text(folders, songs, tmp_path, capsys):
