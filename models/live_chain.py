@@ -5,6 +5,8 @@ Shapes: T tracks, k answers, L last tracks.
 
 from __future__ import annotations
 
+from copy import copy
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,6 +29,14 @@ class LiveChain:
         self.sources = LiveSources(chain.sources, taste, exact_rows=exact_rows)
         self._ranker = chain.ranker
         self._facts = chain.facts.extended(chain.sources.track_count)
+
+    def following(self, chain: Chain, taste: LiveTaste) -> LiveChain:
+        """The same over the tracks of `chain` and `taste`, which are these and cold ones behind them; quickly."""
+        longer = copy(self)
+        longer.taste = taste
+        longer.sources = self.sources.following(chain.sources, taste)
+        longer._facts = self._facts.extended(chain.sources.track_count)
+        return longer
 
     def recommend(
         self,

@@ -8,12 +8,13 @@ blended    online and offline in turns: [online0, offline0, online1, …], dupli
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from ..models.confidence import ConfidenceOptions, Signals, confidences
+from ..models.live_chain import NOBODY
 from ..models.live_taste import NOTHING, Listened
 from ..models.recommender import Ids, Scores
 from .event_store import RecentEvents, StoredEvent
@@ -22,19 +23,11 @@ from .listener_events import ListenerEvents, Unreachable
 from .problems import Problem
 from .snapshot import Snapshot
 
-CANDIDATES = 300
+ALIKE = 300
 EVENTS_FOLDED_IN = 500
 EVENTS_ONLINE = 20
 
-Rank = Callable[[Listened, Ids, Scores], Scores]
-"""the second stage: (what is known of the listener, candidates [C], their scores [C]) -> new scores [C]"""
-
 NO_EVENTS = RecentEvents(())
-
-
-def as_they_are(listened: Listened, candidates: Ids, scores: Scores) -> Scores:
-    """No second stage."""
-    return scores
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,19 +50,32 @@ class Advice:
         return [self.snapshot.shelf.track_ids[row] for row in self.rows]
 
 
+@dataclass(frozen=True, eq=False)
+class _Known:
+    """What a listener is known by."""
+
+    listened: Listened
+    user_row: int = -1
+    """of the training; -1 where it never met them or may not remember them"""
+    newest: Ids = field(default_factory=lambda: NOBODY)
+    """what they liked since, the newest first"""
+
+
+STRANGER = _Known(NOTHING)
+
+
 class Adviser:
     """Thread-safe."""
 
-    def __init__(self, follower: Follower, events: ListenerEvents, rank: Rank = as_they_are) -> None:
+    def __init__(self, follower: Follower, events: ListenerEvents) -> None:
         self._follower = follower
         self._events = events
-        self._rank = rank
 
     def live(self, user_id: str, k: int, *, allow_seen: bool = False) -> Advice:
         snapshot = self._follower.snapshot
         recent, notes = self._recent(user_id, EVENTS_FOLDED_IN)
-        listened = _folded(snapshot, _history(snapshot, user_id, recent), recent.events)
-        return self._ranked(snapshot, listened, k, allow_seen, notes)
+        known = _folded(snapshot, _history(snapshot, user_id, recent), recent.events)
+        return self._best(snapshot, known, k, allow_seen, notes)
 
     def session(self, track_ids: Sequence[str], k: int) -> Advice:
         """For somebody unknown who has just listened to these tracks; a Problem (404) for one that is not there."""
@@ -77,10 +83,10 @@ class Adviser:
         for track_id in track_ids:
             if snapshot.row(track_id) is None:
                 raise Problem(404, f"{track_id}: no such track")
-        events = tuple(
+        events = [
             StoredEvent(event_id=str(n), user_id="", track_id=track_id, time=n) for n, track_id in enumerate(track_ids)
-        )
-        return self._ranked(snapshot, _folded(snapshot, NOTHING, events), k, False, ())
+        ]
+        return self._best(snapshot, _folded(snapshot, STRANGER, events[::-1]), k, False, ())
 
     def offline(self, user_id: str, k: int) -> Advice:
         recent, notes = self._recent(user_id, 1)
@@ -95,7 +101,7 @@ class Adviser:
         recent, notes = self._recent(user_id, EVENTS_ONLINE)
         snapshot = self._follower.snapshot
         online = self._online(snapshot, user_id, k, recent, notes)
-        if snapshot.taste is None:
+        if snapshot.taste is None or not recent.events:
             return online
         offline = self._offline(snapshot, user_id, k, recent, notes)
         score_of = dict(zip([*offline.rows, *online.rows], [*offline.scores, *online.scores], strict=True))
@@ -106,16 +112,17 @@ class Adviser:
         )
 
     def _offline(self, snapshot: Snapshot, user_id: str, k: int, recent: RecentEvents, notes: Iterable[str]) -> Advice:
-        return self._ranked(snapshot, _history(snapshot, user_id, recent), k, False, notes)
+        return self._best(snapshot, _history(snapshot, user_id, recent), k, False, notes)
 
     def _online(self, snapshot: Snapshot, user_id: str, k: int, recent: RecentEvents, notes: Iterable[str]) -> Advice:
-        session = _folded(snapshot, NOTHING, recent.events)
-        if session.is_cold:
-            return self._offline(snapshot, user_id, k, recent, notes)
-        # What they knew before is no news, either.
         history = _history(snapshot, user_id, recent)
-        unsaid = Listened(history.track_rows, np.zeros(len(history.track_rows), np.float32))
-        return self._ranked(snapshot, session.plus(unsaid.track_rows, unsaid.weights), k, False, notes)
+        session = _folded(snapshot, STRANGER, recent.events)
+        if session.listened.is_cold:
+            return self._best(snapshot, history, k, False, notes)
+        # What they knew before is no news, either.
+        before = history.listened.track_rows
+        listened = session.listened.plus(before, np.zeros(len(before), np.float32))
+        return self._best(snapshot, replace(session, listened=listened), k, False, notes)
 
     def _recent(self, user_id: str, k: int) -> tuple[RecentEvents, list[str]]:
         try:
@@ -123,16 +130,15 @@ class Adviser:
         except Unreachable as error:
             return NO_EVENTS, [f"{error}: what was listened to since the training is left out"]
 
-    def _ranked(self, snapshot: Snapshot, listened: Listened, k: int, allow_seen: bool, notes: Iterable[str]) -> Advice:
-        taste = snapshot.taste
+    def _best(self, snapshot: Snapshot, known: _Known, k: int, allow_seen: bool, notes: Iterable[str]) -> Advice:
+        listened, taste = known.listened, snapshot.taste
         if taste is None:
             return self._by_sound(snapshot, listened, k, allow_seen, notes)
-        rows, scores = taste.candidates(listened, max(k, CANDIDATES), allow_seen=allow_seen, there=snapshot.there)
+        rows, scores = snapshot.recommend(
+            listened, k, user_row=known.user_row, newest=known.newest, allow_seen=allow_seen
+        )
         if listened.is_cold:
-            return Advice(snapshot, rows[:k], scores[:k], False, notes=tuple(notes))
-        ranked = self._rank(listened, rows, scores)
-        order = np.argsort(-ranked, kind="stable")[:k]
-        rows, scores = rows[order], ranked[order]
+            return Advice(snapshot, rows, scores, False, notes=tuple(notes))
         return Advice(snapshot, rows, scores, True, taste.because(listened, rows), tuple(notes))
 
     @staticmethod
@@ -145,7 +151,7 @@ class Adviser:
         best = np.full(len(snapshot), -np.inf, np.float32)
         reason = np.full(len(snapshot), -1, np.int32)
         for row in liked[-EVENTS_ONLINE:]:
-            ids, scores = snapshot.similar(int(row), CANDIDATES)
+            ids, scores = snapshot.similar(int(row), ALIKE)
             total[ids] += scores
             louder = scores > best[ids]
             best[ids[louder]], reason[ids[louder]] = scores[louder], row
@@ -167,21 +173,21 @@ def in_turns(online: Sequence[int], offline: Sequence[int]) -> list[int]:
     return list(dict.fromkeys([*pairs, *online[common:], *offline[common:]]))
 
 
-def _history(snapshot: Snapshot, user_id: str, recent: RecentEvents) -> Listened:
+def _history(snapshot: Snapshot, user_id: str, recent: RecentEvents) -> _Known:
     """What the version knows of a listener; nothing where they had it deleted since."""
     if snapshot.taste is None or snapshot.trained is None:
-        return NOTHING
+        return STRANGER
     row = snapshot.trained.user_rows.get(user_id)
     forgotten = recent.forgotten_at is not None and recent.forgotten_at >= snapshot.trained_at
-    return NOTHING if row is None or forgotten else snapshot.taste.history(row)
+    return STRANGER if row is None or forgotten else _Known(snapshot.taste.history(row), row)
 
 
-def _folded(snapshot: Snapshot, listened: Listened, events: Sequence[StoredEvent]) -> Listened:
-    """`listened` and the events; those on tracks that the snapshot does not know are left out."""
-    known = [(row, one) for one in events if (row := snapshot.known_row(one.track_id)) is not None]
-    if not known:
-        return listened
-    known.sort(key=lambda pair: (pair[0], pair[1].time))
+def _folded(snapshot: Snapshot, before: _Known, events: Sequence[StoredEvent]) -> _Known:
+    """`before` and the events, the newest first; those on tracks that the snapshot does not know are left out."""
+    news = [(row, one) for one in events if (row := snapshot.known_row(one.track_id)) is not None]
+    if not news:
+        return before
+    known = sorted(news, key=lambda pair: (pair[0], pair[1].time))
     rows = np.array([row for row, _ in known], np.int32)
 
     def column(name: str) -> Scores:
@@ -190,7 +196,9 @@ def _folded(snapshot: Snapshot, listened: Listened, events: Sequence[StoredEvent
 
     signals = Signals(played_ratio=column("played_ratio"), liked=column("liked"))
     weights = confidences(np.zeros(len(rows), np.int32), rows, signals, options=_confidence(snapshot))
-    return listened.plus(rows, weights)
+    liked = set(rows[weights > 0].tolist())
+    newest: Ids = np.array([row for row, _ in news if row in liked], np.int32)
+    return _Known(before.listened.plus(rows, weights), before.user_row, newest)
 
 
 def _confidence(snapshot: Snapshot) -> ConfidenceOptions:

@@ -13,7 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from ..pipelines.library import Library
-from .advice import Adviser, Rank, as_they_are
+from .advice import Adviser
 from .ears import Ears
 from .event_store import EventStore
 from .events import event_routes
@@ -41,7 +41,7 @@ DESCRIPTION = (
 class Service:
     """The parts of one process, wired by its role."""
 
-    def __init__(self, options: ServeOptions, *, keys: Keys | None = None, rank: Rank = as_they_are) -> None:
+    def __init__(self, options: ServeOptions, *, keys: Keys | None = None) -> None:
         self.options = options
         self.metrics = Metrics()
         role = options.role
@@ -51,7 +51,7 @@ class Service:
         self.listener_events: ListenerEvents | None = None
         if role.has(Role.RECOMMEND):
             self.listener_events = self.own_events or RemoteEvents(options)
-        self.api = self._api(rank)
+        self.api = self._api()
         self.app: ASGIApp = self.api
         if options.allowed_origins:
             self.app = CORSMiddleware(
@@ -63,7 +63,7 @@ class Service:
         found = Keys.load(options.library) if keys is None else keys
         self.app = Gate(BodyAsQuery(self.app), options, found, self.metrics)
 
-    def _api(self, rank: Rank) -> FastAPI:
+    def _api(self) -> FastAPI:
         role = self.options.role
         api = FastAPI(
             title="Crossfade",
@@ -75,7 +75,7 @@ class Service:
         )
         install(api)
         if self.listener_events is not None:
-            api.include_router(recommendation_routes(Adviser(self.follower, self.listener_events, rank), self.metrics))
+            api.include_router(recommendation_routes(Adviser(self.follower, self.listener_events), self.metrics))
         if role.has(Role.SIMILAR):
             api.include_router(similar_routes(self.follower, self.ears))
             api.include_router(track_routes(self.follower, self.ears))

@@ -23,6 +23,7 @@ class Ready(BaseModel):
     status: str = Field(examples=["ready"])
     role: Role
     version: str | None = Field(default=None, description="of the models; null where the library is not trained")
+    ranker: str | None = Field(default=None, description="what the second stage is, or why there is none")
     tracks: int | None = None
     events: str | None = Field(default=None, description="the kind of event store")
     notes: list[str] = Field(default=[], description="what is amiss although there are answers")
@@ -45,6 +46,7 @@ def health_routes(
         if follower is not None:
             snapshot = follower.snapshot
             answer.version, answer.tracks = snapshot.version, int(snapshot.there.sum())
+            answer.ranker = snapshot.ranker
             if follower.trouble:
                 answer.notes.append(f"{follower.trouble}; answering with what was loaded before")
             if snapshot.version is None:

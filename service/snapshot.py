@@ -17,11 +17,14 @@ from numpy.typing import NDArray
 
 from ..audio.errors import LibraryError
 from ..models.catalogue import Catalogue
+from ..models.chain import relist
 from ..models.hybrid_index import HybridIndex
-from ..models.live_taste import LiveTaste
+from ..models.live_chain import NOBODY, LiveChain
+from ..models.live_taste import Listened, LiveTaste
 from ..models.quick_index import QuickIndex
-from ..models.recommender import Answers, Scores
+from ..models.recommender import Answers, Ids, Scores
 from ..pipelines.library import Library
+from ..pipelines.recommending import RERANKED
 from ..pipelines.trained import Trained, part_of
 from .shelf import Facts, Shelf, facts_of
 
@@ -68,6 +71,10 @@ class Snapshot:
     mark: Mark
     trained: Trained | None = None
     taste: LiveTaste | None = None
+    ranking: LiveChain | None = None
+    """the second stage; None where the version or this machine has none"""
+    ranker: str | None = None
+    """what the second stage learned to be, or why there is none"""
     trained_at: int = 0
     """seconds since 1970"""
 
@@ -90,8 +97,23 @@ class Snapshot:
         quick, taste = QuickIndex.of(trained.index), LiveTaste(trained.hybrid)
         # The quick index holds the vectors.
         trained.index = HybridIndex(quick.factors, quick.sound_width)
+        chain = trained.ranking
+        ranking = None if chain is None else LiveChain(chain, taste)
+        ranker = trained.about.get("ranker")
+        if chain is None and (version / "ranking.json").exists():
+            ranker = "the version has one, but CatBoost is not installed; pip install catboost"
         sound = trained.about["sound"]
-        return cls(version.name, shelf, trained.there, quick, sound, mark, trained, taste, trained_at)
+        there = trained.there
+        made = cls(version.name, shelf, there, quick, sound, mark, trained, taste, ranking, ranker, trained_at)
+        made._warm()
+        return made
+
+    def _warm(self) -> None:
+        """What the first request would wait for happens now."""
+        if len(self) and self.taste is not None:
+            for user in self.taste.hybrid.history.warm_users.nonzero()[0][:3].tolist():
+                self.recommend(self.taste.history(user), 10, user_row=user)
+            self.similar(0, 10)
 
     def following(self, library: Library, mark: Mark) -> Snapshot:
         """The same version over the tracks that the library has now."""
@@ -126,7 +148,9 @@ class Snapshot:
             trained = copy(self.trained)
             trained.hybrid = trained.hybrid.with_tracks(replace(tracks, sound=sound))
             quick, live = self.quick.plus(taste, sound), self.taste.following(trained.hybrid)
-            longer = replace(self, there=there, quick=quick, trained=trained, taste=live)
+            chain = None if self.ranking is None else trained.ranking
+            ranking = None if chain is None or self.ranking is None else self.ranking.following(chain, live)
+            longer = replace(self, there=there, quick=quick, trained=trained, taste=live, ranking=ranking)
         # Nothing can fail any more: the shelf is as long as its newest snapshot.
         self.shelf.append(tracks.track_ids, facts)
         return longer
@@ -146,6 +170,28 @@ class Snapshot:
         """The track's row; None where the library does not have it."""
         row = self.known_row(track_id)
         return row if row is not None and self.there[row] else None
+
+    def recommend(
+        self, listened: Listened, k: int, *, user_row: int = -1, newest: Ids = NOBODY, allow_seen: bool = False
+    ) -> Answers:
+        """The best k of a trained version, ranked where there is a ranker; the popular ones for a cold listener.
+
+        `user_row` and `newest` as in `LiveChain.recommend`. Shape: -> ([<= k], [<= k])
+        """
+        trained, taste = self.trained, self.taste
+        if trained is None or taste is None:
+            raise LibraryError("library: not trained yet; run crossfade train")
+        count = max(k, RERANKED) if trained.reranking.changes else k
+        if self.ranking is None:
+            answers = taste.candidates(listened, count, allow_seen=allow_seen, there=self.there)
+        else:
+            answers = self.ranking.recommend(
+                listened, count, user_row=user_row, newest=newest, allow_seen=allow_seen, there=self.there
+            )
+        if not trained.reranking.changes:
+            return answers
+        rows, scores = relist(trained.hybrid, (answers[0][None], answers[1][None]), k, trained.reranking)
+        return rows[0][rows[0] >= 0], scores[0][rows[0] >= 0]
 
     def similar(self, row: int, k: int, *, blend: float = 0.5) -> Answers:
         """The nearest of one track, without itself; none where it was neither heard nor listened to."""
