@@ -10,6 +10,10 @@ from .command_line import AddCommand
 from .console import Console
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import polars as pl
+
     from .recommending import LikedSound
     from .trained import Trained
     from .training import TrainingOptions
@@ -132,12 +136,25 @@ def _recommend(arguments: argparse.Namespace, console: Console) -> None:
             said = {name: getattr(arguments, name) for name in ("diversity", "per_artist", "discovery")}
             reranking = replace(trained.reranking, **{name: value for name, value in said.items() if value is not None})
             frames = recommend(trained, users, arguments.k, allow_seen=arguments.allow_seen, reranking=reranking)
+            frames = _telling_who_gets_none(frames, users, console)
         if arguments.out:
             console.record(users=len(users) or 1, rows=write_parquet(frames, arguments.out))
             return
         for frame in frames:
             for row in frame.iter_rows(named=True):
                 console.record(**row)
+
+
+def _telling_who_gets_none(
+    frames: Iterator[pl.DataFrame], users: list[str], console: Console
+) -> Iterator[pl.DataFrame]:
+    left = dict.fromkeys(users)
+    for frame in frames:
+        for user in frame["user_id"].unique():
+            left.pop(user, None)
+        yield frame
+    for user in left:
+        console.message(f"{user}: nothing to recommend; what there is was heard before (--allow-seen gives that, too)")
 
 
 def _liked(trained: Trained, wanted: str) -> str | LikedSound:

@@ -219,6 +219,16 @@ def lines(text: str) -> list[dict[str, object]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
+def heard_everything(folder: Path) -> Path:
+    with Library.open(folder, create=True) as library:
+        library.add_tracks(pl.DataFrame({"track_id": ["a", "b"]}))
+        log = pl.DataFrame({"user_id": ["u1", "u1", "u2"], "track_id": ["a", "b", "a"]})
+        with writing(library, "x") as (part, _):
+            sink(SourceLog(folder, log.lazy()), part)
+        train(library)
+    return folder
+
+
 def test_the_commands(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     where = ["--library", str(folder)]
     assert main(["recommend", "u1", "who?", "-k", "3", *where]) == 0
@@ -233,6 +243,9 @@ def test_the_commands(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert len(lines(capsys.readouterr().out)) == 2
     assert main(["explain", "t1", *where]) == 0
     assert "why" in lines(capsys.readouterr().out)[0]
+    assert main(["recommend", "u1", "--library", str(heard_everything(tmp_path / "small"))]) == 0
+    said = capsys.readouterr()
+    assert not said.out and "u1: nothing to recommend" in said.err
     for wrong in ("recommend", "recommend u1 --like t1", "explain t-1", "recommend u1 -k 0"):
         assert main([*wrong.split(), *where]) == 2
         assert capsys.readouterr().err.startswith("crossfade: ")
