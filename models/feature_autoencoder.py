@@ -11,6 +11,7 @@ Shapes: N events, U users, T tracks.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -47,7 +48,8 @@ class AutoencoderOptions:
     epochs: int = 20
     patience: int = 3
     learning_rate: float = 1e-3
-    batch: int = 4096
+    batch: int | None = None
+    """events; None for a four-hundredth of them, 256 to 16,384"""
     validation: float = 0.1
     """share of the events, taken from the end"""
     seed: int = 0
@@ -58,7 +60,7 @@ class AutoencoderOptions:
         for name, low, high in (("noise", 0, 1), ("dropout", 0, 1), ("validation", 0, 1)):
             if not low <= getattr(self, name) < high:
                 raise UsageError(f"{name}: {getattr(self, name)}, outside {low} … {high}")
-        if self.epochs < 1 or self.batch < 2:
+        if self.epochs < 1 or (self.batch is not None and self.batch < 2):
             raise UsageError("epochs and batch: at least 1 epoch, in batches of 2 or more")
 
 
@@ -155,18 +157,26 @@ class FeatureAutoencoder:
         self._train(rows, fingerprint)
         return self
 
-    def watch(self, watch: Watch | None) -> None:
-        """Who is told of every epoch from now on."""
-        self._watch = watch
-
-    def resume(self, rows: Rows, users: int, tracks: int, *, epochs: int | None = None) -> Self:
+    def resume(
+        self,
+        rows: Rows,
+        users: int,
+        tracks: int,
+        *,
+        checkpoint: Path | None = None,
+        watch: Watch | None = None,
+    ) -> Self:
         """Learns on from what it knows; scales stay, and users and tracks it had not met get embeddings of their own.
 
-        With ids as numbers a larger vocabulary would change what every number means; that is refused.
+        With ids as numbers a larger vocabulary would change what every number means; that is refused. `options` may be
+        changed before, but for `ids`.
         """
         _check_shape(rows, users, tracks)
-        if epochs is not None:
-            self.options = replace(self.options, epochs=epochs)
+        self._checkpoint, self._watch = checkpoint, watch
+        # A checkpoint belongs to the numbers that the run began with.
+        digest = hashlib.blake2b(digest_size=16)
+        for array in state_arrays(self.module).values():
+            digest.update(array.tobytes())
         known = self.scaling
         if users < known.users or tracks < known.tracks:
             raise DataError(
@@ -191,7 +201,7 @@ class FeatureAutoencoder:
                     fresh[name] = value
             module.load_state_dict(fresh)
             self.module = module
-        self._train(rows, "")
+        self._train(rows, digest.hexdigest())
         return self
 
     def encode(self, rows: Rows) -> NDArray[np.float32]:
@@ -264,13 +274,14 @@ class FeatureAutoencoder:
 
     def _batches(self, rows: Rows, rng: np.random.Generator) -> Iterator[Tensor]:
         """Blocks of the file in random order, shuffled inside."""
+        size = self.options.batch or int(np.clip(len(rows) // 400, 256, 16_384))
         starts = rng.permutation(np.arange(0, len(rows), _BLOCK_ROWS))
         for start in starts:
             block = self.scaling(np.asarray(rows[start : start + _BLOCK_ROWS]))
             block = block[rng.permutation(len(block))]
-            for low in range(0, len(block), self.options.batch):
+            for low in range(0, len(block), size):
                 if len(block) - low >= 2:  # batch norm cannot learn from one row
-                    yield tensor(block[low : low + self.options.batch])
+                    yield tensor(block[low : low + size])
 
     def _loss(self, batch: Tensor) -> Tensor:
         values, options = batch[:, :2], self.options

@@ -40,7 +40,7 @@ _CELLS = 1 << 24
 
 @dataclass(frozen=True, kw_only=True)
 class NeuralMFOptions(NeuralOptions):
-    # Chosen on a validation part of ml-latest-small.
+    # Tried by hand on a validation part of ml-latest-small; scripts/choose_neural varies them one by one.
     objective: str = "softmax"
     patience: int = 5
     factors: int = 64
@@ -62,7 +62,7 @@ class NeuralMFOptions(NeuralOptions):
 
 def rating_options(**changes: Any) -> NeuralMFOptions:
     """Options that suit ratings."""
-    # Chosen on a validation part of ml-latest-small by scripts/choose_rating_options.
+    # Chosen on a validation part of ml-latest-small: see scripts/choose_neural.
     defaults: dict[str, Any] = {
         "objective": "ratings",
         "factors": 64,

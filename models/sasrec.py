@@ -36,6 +36,8 @@ from .two_tower import standardized
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
+_SORTED_BATCHES = 10
+
 
 @dataclass(frozen=True, kw_only=True)
 class SASRecOptions(NeuralOptions):
@@ -230,7 +232,11 @@ class SASRec(NeuralRecommender):
         starts = self.ends[users] + (rng.random(len(users)) * (longest + 1)).astype(np.int64)
         size = self.options.batch or int(np.clip(len(users) // 40, 16, 64))
         others = self.options.negatives
-        for low in range(0, len(users), size):
+        # Sequences of like length side by side: a batch is as wide as its longest.
+        lengths = np.minimum(self.ends[users + 1] - starts, length + 1)
+        order = np.lexsort((lengths, np.arange(len(users)) // (_SORTED_BATCHES * size)))
+        users, starts = users[order], starts[order]
+        for low in size * rng.permutation(-(-len(users) // size)):
             begin, end = starts[low : low + size], self.ends[users[low : low + size] + 1]
             slots = begin[:, None] + np.arange(length + 1)
             there = slots < end[:, None]

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class TwoTowerOptions(NeuralOptions):
-    # Chosen on a validation part of ml-latest-small.
+    # Tried by hand on a validation part of ml-latest-small.
     patience: int = 4
     learning_rate: float = 5e-3
     factors: int = 64

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class VAEOptions(NeuralOptions):
-    # Chosen on a validation part of ml-latest-small.
+    # Tried by hand on a validation part of ml-latest-small; scripts/choose_neural varies them one by one.
     patience: int = 4
     learning_rate: float = 5e-3
     factors: int = 128

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,16 +17,18 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ..audio.errors import DataError, LibraryError
+from ..audio.errors import DataError, LibraryError, UsageError
 from ..models.feature_autoencoder import BOTTLENECK, AutoencoderOptions, ErrorSummary, FeatureAutoencoder, Rows
 from ..models.maps import flat_map
 from ..models.neural_training import Watch
 from .charts import Chart, draw
 from .library import Library
-from .listening_log import listed_ids, read_listens, with_rows
+from .listening_log import listed_ids, read_listens
 from .segmenting import genre_matrix
 
 STRANGEST = 20
+LATEST = 0.1
+"""share of the events that stands at the end of the file, to validate on"""
 _SLICE_ROWS = 1 << 21
 _MAP_EVENTS = 3000
 _MAP_GENRES = 10
@@ -34,13 +36,31 @@ _MAP_GENRES = 10
 
 @dataclass(frozen=True, eq=False)
 class EventFile:
-    """N events as a memory-mapped file, oldest first."""
+    """N events as a memory-mapped file, the latest `LATEST` of them at the end."""
 
     rows: Rows
     user_ids: list[str]
     track_ids: list[str]
     interaction: str
     """what the column `interaction` holds"""
+
+
+def _latest(log: pl.LazyFrame) -> tuple[pl.Expr, int]:
+    """When an event was, and from when on the last `LATEST` of them were; the log needs no sorting for that."""
+    counts = log.select(pl.col("time", "position").count()).collect(engine="streaming").row(0, named=True)
+    for name in ("time", "position"):
+        if counts[name]:
+            cut = log.select(pl.col(name).quantile(1 - LATEST, "higher")).collect(engine="streaming").item()
+            return pl.col(name), int(cut)
+    return pl.lit(0), 1
+
+
+def _with_rows(log: pl.LazyFrame, *ids: list[str]) -> pl.LazyFrame:
+    """The log with `user_row` and `track_row`, in its own order, so that a seeded run repeats exactly."""
+    for name, known in zip(("user", "track"), ids, strict=True):
+        rows = pl.LazyFrame({f"{name}_id": pl.Series(known, dtype=pl.String)}).with_row_index(f"{name}_row")
+        log = log.join(rows, on=f"{name}_id", how="left", maintain_order="left").drop(f"{name}_id")
+    return log
 
 
 @contextmanager
@@ -52,43 +72,57 @@ def events_of(
     users, tracks = (_joined(known, ids) for known, ids in zip((user_ids, track_ids), listed_ids(log), strict=True))
     interaction, column = _interaction(log)
     ratio = pl.col("played_ratio").cast(pl.Float32).fill_null(float("nan"))
-    order = ["time", "position"]
+    when, cut = _latest(log)
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".events-", dir=folder) as scratch:
         part = Path(scratch) / "events.parquet"
-        with_rows(log, users, tracks).sort(order).select(
+        _with_rows(log, users, tracks).select(
             ratio.alias("ratio"),
             column.cast(pl.Float32).fill_null(float("nan")).alias("interaction"),
             pl.col("user_row", "track_row").cast(pl.Float32),
+            (when >= cut).fill_null(False).alias("late"),
         ).sink_parquet(part)
-        count = pl.scan_parquet(part).select(pl.len()).collect().item()
+        events = pl.scan_parquet(part)
+        count, late = events.select(pl.len(), pl.col("late").sum()).collect().row(0)
         rows = np.lib.format.open_memmap(Path(scratch) / "events.npy", mode="w+", dtype=np.float32, shape=(count, 4))
+        early, later = 0, count - late
         for start in range(0, count, _SLICE_ROWS):
-            rows[start : start + _SLICE_ROWS] = pl.scan_parquet(part).slice(start, _SLICE_ROWS).collect().to_numpy()
+            block = events.slice(start, _SLICE_ROWS).collect(engine="streaming")
+            is_late = block.get_column("late").to_numpy()
+            values = block.drop("late").to_numpy()
+            for which, at in ((~is_late, early), (is_late, later)):
+                rows[at : at + which.sum()] = values[which]
+            early, later = early + int((~is_late).sum()), later + int(is_late.sum())
         yield EventFile(rows, users, tracks, interaction)
 
 
 def learn(
     library: Library,
     out: Path,
-    options: AutoencoderOptions,
+    changes: dict[str, Any],
     *,
     continue_from: Path | None = None,
     watch: Watch | None = None,
 ) -> ErrorSummary:
-    """Learns the library's events and writes the model and its finds into `out`; resumes an interrupted run."""
+    """Learns the library's events and writes the model and its finds into `out`; resumes an interrupted run.
+
+    `changes` are options that differ from the defaults, or from those of the model that is learned on from.
+    """
     checkpoint = out / "training.state"
     if continue_from is None:
         with events_of(library, out) as events:
-            model = FeatureAutoencoder(options, checkpoint=checkpoint, watch=watch)
+            model = FeatureAutoencoder(AutoencoderOptions(**changes), checkpoint=checkpoint, watch=watch)
             model.fit(events.rows, len(events.user_ids), len(events.track_ids))
             summary = _write(library, model, events, out)
     else:
         known = vocabulary(continue_from)
         with events_of(library, out, user_ids=known[0], track_ids=known[1]) as events:
             model = FeatureAutoencoder.load(continue_from)
-            model.watch(watch)
-            model.resume(events.rows, len(events.user_ids), len(events.track_ids), epochs=options.epochs)
+            if changes.get("ids", model.options.ids) != model.options.ids:
+                raise UsageError(f"ids {changes['ids']}: {continue_from} was trained with {model.options.ids}")
+            model.options = replace(model.options, **changes)
+            counts = len(events.user_ids), len(events.track_ids)
+            model.resume(events.rows, *counts, checkpoint=checkpoint, watch=watch)
             summary = _write(library, model, events, out)
     checkpoint.unlink(missing_ok=True)
     return summary

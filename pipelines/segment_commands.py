@@ -33,15 +33,15 @@ def add_commands(add_command: AddCommand) -> None:
     autoencoder = add_command("autoencoder", "learn what events look like, and find the strange ones")
     autoencoder.add_argument("--library", required=True, type=Path, metavar="L")
     autoencoder.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for model and finds")
+    autoencoder.add_argument("--ids", choices=("numbers", "embedded"), help="how users and tracks enter (numbers)")
     autoencoder.add_argument(
-        "--ids", default="numbers", choices=("numbers", "embedded"), help="how users and tracks enter (%(default)s)"
+        "--noise", type=float, metavar="SHARE", help="share of the values hidden while learning (0)"
     )
     autoencoder.add_argument(
-        "--noise", type=float, default=0.0, metavar="SHARE", help="share of the values hidden while learning (0)"
+        "--continue-from", type=Path, metavar="MODEL", help="learn on from a trained one, with its options"
     )
-    autoencoder.add_argument("--continue-from", type=Path, metavar="MODEL", help="learn on from a trained one")
-    autoencoder.add_argument("--epochs", type=int, default=20, metavar="N", help="at most (%(default)s)")
-    autoencoder.add_argument("--seed", type=int, default=0, metavar="N")
+    autoencoder.add_argument("--epochs", type=positive, metavar="N", help="at most (20)")
+    autoencoder.add_argument("--seed", type=int, metavar="N")
     autoencoder.set_defaults(run=_autoencoder)
 
 
@@ -102,17 +102,16 @@ def _autoencoder(arguments: argparse.Namespace, console: Console) -> None:
     from .library import Library
 
     try:
-        from ..models.feature_autoencoder import AutoencoderOptions
         from .autoencoding import learn
     except ModuleNotFoundError:
         raise MissingExtra("autoencoder", "train") from None
 
-    options = AutoencoderOptions(ids=arguments.ids, noise=arguments.noise, epochs=arguments.epochs, seed=arguments.seed)
+    given = {name: getattr(arguments, name) for name in ("ids", "noise", "epochs", "seed")}
     with Library.open(arguments.library) as library:
         summary = learn(
             library,
             arguments.out,
-            options,
+            {name: value for name, value in given.items() if value is not None},
             continue_from=arguments.continue_from,
             watch=lambda point: console.record(**point.record()),
         )

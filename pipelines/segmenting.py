@@ -80,25 +80,13 @@ class Segmentation:
     def for_newcomer(self, segment: int | None, k: int) -> list[tuple[int, str]]:
         """k (segment, track id) for somebody without listens who fits a segment; None where none is known.
 
-        Then the segments take turns, each as often as its share of the members calls for (d'Hondt), so that everybody
-        finds something of theirs.
+        Then the segments take turns, so that everybody finds something of theirs.
         """
-        chosen = [portrait for portrait in self.portraits if segment in (None, portrait.segment)]
-        if not chosen:
+        if segment is not None and not 0 <= segment < len(self.portraits):
             raise UsageError(f"segment {segment}: there are 0 to {len(self.portraits) - 1}")
-        left = {portrait.segment: list(reversed(portrait.popular)) for portrait in chosen}
-        turns = dict.fromkeys(left, 1)
-        found: dict[int, int] = {}
-        while len(found) < k and any(left.values()):
-            waiting = [portrait for portrait in chosen if left[portrait.segment]]
-            here = max(waiting, key=lambda portrait: portrait.size / turns[portrait.segment]).segment
-            while left[here]:
-                row = left[here].pop()
-                if row not in found:
-                    found[row] = here
-                    turns[here] += 1
-                    break
-        return [(owner, self.track_ids[row]) for row, owner in found.items()]
+        chosen = self.portraits if segment is None else (self.portraits[segment],)
+        rows = turns([portrait.popular for portrait in chosen], [portrait.size for portrait in chosen], k)
+        return [(chosen[owner].segment, self.track_ids[row]) for row, owner in rows]
 
     def table(self) -> pl.DataFrame:
         """One row per member: id, segment (null for none), x, y (null where not mapped)."""
@@ -164,6 +152,20 @@ class Segmentation:
             written.append(folder / f"{chart.name}.png")
             draw(chart, written[-1])
         return written
+
+
+def turns(lists: Sequence[Sequence[int]], sizes: Sequence[int], k: int) -> list[tuple[int, int]]:
+    """k (item, the list it is from), none twice: each list's turn comes as often as its size calls for (d'Hondt)."""
+    left = [list(reversed(items)) for items in lists]
+    taken = [0] * len(lists)
+    found: dict[int, int] = {}
+    while len(found) < k and any(left):
+        here = max((row for row, items in enumerate(left) if items), key=lambda row: sizes[row] / (taken[row] + 1))
+        item = left[here].pop()
+        if item not in found:
+            found[item] = here
+            taken[here] += 1
+    return list(found.items())
 
 
 def segment_listeners(

@@ -135,6 +135,25 @@ def test_learning_on_starts_from_what_is_known(rng: np.random.Generator) -> None
     assert model.curve[0].train_loss < before[0].train_loss
 
 
+def test_learning_on_resumes_too(rng: np.random.Generator, tmp_path: Path) -> None:
+    rows = events(rng)
+    fitted(rows).save(tmp_path)
+
+    def interrupt(point: Epoch) -> None:
+        if point.epoch == 2:
+            raise KeyboardInterrupt
+
+    whole = FeatureAutoencoder.load(tmp_path).resume(rows, USERS, TRACKS)
+    state = tmp_path / "state"
+    with pytest.raises(KeyboardInterrupt):
+        FeatureAutoencoder.load(tmp_path).resume(rows, USERS, TRACKS, checkpoint=state, watch=interrupt)
+    seen: list[int] = []
+    again = FeatureAutoencoder.load(tmp_path)
+    again.resume(rows, USERS, TRACKS, checkpoint=state, watch=lambda point: seen.append(point.epoch))
+    assert seen == [3, 4]
+    np.testing.assert_array_equal(again.errors(rows), whole.errors(rows))
+
+
 def test_what_cannot_be_learned_from_is_refused(rng: np.random.Generator) -> None:
     rows = events(rng)
     rows[3, 0] = np.inf

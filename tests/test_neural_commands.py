@@ -47,6 +47,7 @@ def test_ratings_are_learned_and_a_stranger_is_answered(
     library: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     train = ("neural", "train", "mf", "--library", str(library), "--out", str(tmp_path), "--objective", "ratings")
+    train += ("--epochs", "40")
     *epochs, summary = run(capsys, *train, "--refit")
     assert summary["refitted"] and summary["validation_rmse"] < 1.2 and summary["users"] == USERS
     assert epochs[summary["best_epoch"] - 1]["saved"]

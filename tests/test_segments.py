@@ -188,6 +188,12 @@ def test_the_autoencoder_learns_a_library_and_learns_on(
         assert vectors.columns == ["id", "bottleneck"] and 0.9 * count < vectors.drop_nulls().height <= count
     assert main([*shared, "--out", str(second), "--continue-from", str(first)]) == 0
     assert lines(capsys.readouterr().out)[0]["train_loss"] < epoch["train_loss"]  # type: ignore[operator]
+    wrong = [*shared, "--out", str(second), "--continue-from", str(first)]
+    assert main([*wrong, "--ids", "embedded"]) == 2
+    assert "was trained with numbers" in capsys.readouterr().err
+    assert main([*wrong, "--noise", "2"]) == 2 and "noise: 2.0, outside 0 … 1" in capsys.readouterr().err
+    assert main([*shared, "--out", str(second), "--continue-from", str(tmp_path)]) == 1
+    assert "holds no trained autoencoder" in capsys.readouterr().err
     assert not list(first.glob(".events-*")) and not (first / "training.state").exists()
     by_bottleneck = ["segments", "--library", str(library_folder), "--bottleneck", str(first), "--count", "2", "--json"]
     assert main(by_bottleneck) == 0
