@@ -140,7 +140,7 @@ class NeuralMF(DotRecommender):
         self.options = options or NeuralMFOptions()
 
     def predict(self, user_rows: Ids, track_rows: Ids) -> NDArray[np.float32]:
-        """[N] predicted ratings, on the scale that was learned from; an unknown user or track has the mean's bias.
+        """[N] predicted ratings, on the scale that was learned from; an unknown user or track (-1) has no bias.
 
         Only for the objective `ratings`.
         """
@@ -151,9 +151,9 @@ class NeuralMF(DotRecommender):
             part = slice(start, start + (1 << 16))
             users, tracks = user_rows[part], track_rows[part]
             mine = np.where(users[:, None] >= 0, self.embeddings[users], 0)
-            theirs = self.track_vectors[tracks]
+            theirs = np.where(tracks[:, None] >= 0, self.track_vectors[tracks], 0)
             scores = np.einsum("nf,nf->n", mine, theirs) + np.where(users >= 0, self.user_bias[users], 0)
-            scores += self.track_bias[tracks] + self.mean
+            scores += np.where(tracks >= 0, self.track_bias[tracks], 0) + self.mean
             if self.network:
                 scores += self._network(mine @ self.network["left"].T + theirs @ self.network["right"].T)
             found[part] = scores

@@ -89,6 +89,9 @@ def test_ratings_are_predicted_better_than_by_biases(rng: np.random.Generator) -
 
 def test_a_new_user_is_embedded_from_a_few_ratings(rng: np.random.Generator) -> None:
     model = NeuralMF(rating_options(factors=4, batch=64)).fit(two_camps(rng))
+    nobody, nothing = np.array([-1], np.int32), np.array([-1], np.int32)
+    assert model.predict(nobody, nothing) == pytest.approx(model.mean)
+    assert model.predict(nobody, np.zeros(1, np.int32)) == pytest.approx(model.mean + model.track_bias[0])
     ratings = csr_matrix(([5.0, 5.0, 2.0, 5.0, 2.0], ([0] * 5, [0, 2, 1, 4, 3])), shape=(1, TRACKS), dtype=np.float32)
     ids, _ = model.recommend_from(ratings, 6)
     assert (ids % 2 == 0).all() and not np.isin(ids, [0, 2, 4]).any()
@@ -101,6 +104,20 @@ def test_biases_are_shrunk_and_unknown_ones_zero() -> None:
     biases = Biases.fit(listens)
     assert biases.mean == 5 and biases.users.tolist() == [0, 0] and biases.tracks[3] == 0
     assert Biases.constant(listens).predict(rows, rows).tolist() == [5, 5, 5]
+
+
+def test_biases_of_late_follow_a_drift_and_need_times() -> None:
+    """One user is mild at first and stern later; the others never change."""
+    users = np.repeat(np.arange(4, dtype=np.int32), 100)
+    tracks = np.tile(np.arange(100, dtype=np.int32), 4)
+    ratings = np.full(400, 3, np.float32)
+    ratings[:50], ratings[50:100] = 5, 1
+    listens = Listens(users, tracks, ratings, 4, 100, np.tile(np.arange(100), 4), Clock.ORDER, ratings)
+    biases = Biases.fit(listens)
+    late = biases.recent(listens, half=10)
+    assert abs(biases.users[0]) < 0.1 and late.users[0] < -1 and np.abs(late.users[1:]).max() < 0.2
+    timeless = Listens(users, tracks, ratings, 4, 100, None, Clock.NONE, ratings)
+    assert biases.recent(timeless) is biases
 
 
 def test_objectives_that_predict_no_ratings_say_so(rng: np.random.Generator) -> None:
