@@ -50,6 +50,9 @@ QUOTAS = {
     "sound": 20,
 }
 
+USERS_PER_BATCH = 256
+CELLS = 1 << 24
+"""Scores of one source held at once."""
 STEP = 1e-6
 """Less than any two different places of two quotas are apart."""
 

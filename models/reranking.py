@@ -12,11 +12,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..audio.errors import UsageError
+from .history import unit_rows
+from .recommender import Answers
+
+if TYPE_CHECKING:
+    from .hybrid import Hybrid
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,3 +90,17 @@ def rerank(
             if full:
                 left &= ~np.array([not full.isdisjoint(mine) for mine in artists])
     return np.array(places, np.intp)
+
+
+def relist(hybrid: Hybrid, answers: Answers, k: int, options: RerankingOptions) -> Answers:
+    """The first k of longer answers, chosen by `options` besides by score. Scores stay with their tracks."""
+    ids, scores = answers
+    chosen = np.full((len(ids), k), -1, np.int32), np.full((len(ids), k), -np.inf, np.float32)
+    for row, (mine, worth) in enumerate(zip(ids, scores, strict=True)):
+        there = mine >= 0
+        mine, worth = mine[there], worth[there]
+        artists = [hybrid.artists.indices[slice(*hybrid.artists.indptr[track : track + 2])].tolist() for track in mine]
+        sound = unit_rows(hybrid.sound[mine]) if hybrid.sound.shape[1] else np.zeros((len(mine), 0), np.float32)
+        places = rerank(worth, sound, artists, hybrid.listeners[mine] == 0, k, options)
+        chosen[0][row, : len(places)], chosen[1][row, : len(places)] = mine[places], worth[places]
+    return chosen

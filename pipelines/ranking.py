@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from ..audio.errors import DataError
 from ..models.catalogue import COLLECTIVE_ARTISTS, Catalogue
-from ..models.chain import Chain, ChainOptions
+from ..models.chain import Chain
 from ..models.hybrid import Hybrid
+from ..models.lesson import ChainOptions
 from ..models.listens import Listens
 from .artefacts import FOLDER, replacing
 

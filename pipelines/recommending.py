@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 
 from ..audio.errors import UsageError
 from ..models.catalogue import Catalogue
-from ..models.chain import relist
 from ..models.recommender import Answers, Ids, Scores
-from ..models.reranking import RerankingOptions
+from ..models.reranking import RerankingOptions, relist
 from .trained import Trained
 
 USERS_PER_BATCH = 4096

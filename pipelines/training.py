@@ -26,9 +26,10 @@ import polars as pl
 from ..audio.errors import DataError, LibraryError
 from ..models.als import ALSOptions
 from ..models.catalogue import Catalogue
-from ..models.chain import Chain, ChainOptions
+from ..models.chain import Chain
 from ..models.hybrid import Hybrid
 from ..models.hybrid_index import HybridIndex
+from ..models.lesson import ChainOptions
 from ..models.listens import Listens
 from ..models.reranking import RerankingOptions
 from .artefacts import ArtefactOptions, replacing, write_artefacts, write_manifest

@@ -16,7 +16,7 @@ import pytest
 from crossfade.audio.errors import DataError, UsageError
 from crossfade.models.als import ALSOptions
 from crossfade.models.candidates import CandidateOptions
-from crossfade.models.chain import ChainOptions
+from crossfade.models.lesson import ChainOptions
 from crossfade.models.ranker import RankerOptions
 from crossfade.models.reranking import RerankingOptions
 from crossfade.pipelines import publishing

@@ -11,16 +11,17 @@ import pytest
 from crossfade.audio.errors import DataError, LibraryError, UsageError
 from crossfade.models.als import ALSOptions
 from crossfade.models.candidates import CandidateOptions, Sources, last_tracks
-from crossfade.models.chain import Chain, ChainOptions, learn, lesson_of, relist
+from crossfade.models.chain import Chain
 from crossfade.models.hybrid import Hybrid
 from crossfade.models.hybrid_choices import Choices
 from crossfade.models.item_knn import ItemKNN
+from crossfade.models.lesson import ChainOptions, learn, lesson_of
 from crossfade.models.listens import Clock, Listens
 from crossfade.models.live_chain import LiveChain
 from crossfade.models.live_taste import NOTHING, LiveTaste
 from crossfade.models.ranker import GENRE, Ranker, RankerOptions, forbid_telltales
 from crossfade.models.ranking_features import NO_GENRE, Facts, FeatureTable, features
-from crossfade.models.reranking import RerankingOptions, rerank
+from crossfade.models.reranking import RerankingOptions, relist, rerank
 from crossfade.models.splits import by_time, by_user
 from crossfade.pipelines.trained import part_of
 from crossfade.pipelines.world import World, WorldOptions
