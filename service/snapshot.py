@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from ..audio.errors import LibraryError
 from ..models.catalogue import Catalogue
-from ..models.chain import relist
 from ..models.hybrid_index import HybridIndex
 from ..models.live_chain import NOBODY, LiveChain
 from ..models.live_taste import Listened, LiveTaste
 from ..models.quick_index import QuickIndex
 from ..models.recommender import Answers, Ids, Scores
+from ..models.reranking import relist
 from ..pipelines.library import Library
 from ..pipelines.recommending import RERANKED
 from ..pipelines.trained import Trained, part_of
