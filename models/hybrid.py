@@ -4,7 +4,7 @@
 
 x is the user's taste vector, c(u, t) the number of tracks by t's artists that u listened to, r(t) how rare a listen to
 these artists is, s(u, t) the mean likeness of t's sound to what u listened to. Both terms are corrections of the prior
-and leave with it as listeners come. How all of it is weighed is chosen on validation (`hybrid_choices`).
+and leave with it as listeners come. How all of it is weighed is chosen on validation (`hybrid_search`).
 
 Shapes: U users, T tracks, F factors, A artists, E features of the sound profile, B asked for, k answers each.
 """
@@ -24,7 +24,8 @@ from .als import ALS, ALSOptions, fold_in
 from .catalogue import Catalogue
 from .growing import Growing
 from .history import History, nearest
-from .hybrid_choices import PROFILE_FEATURES, Choices, artist_counts, choose, rarity
+from .hybrid_choices import PROFILE_FEATURES, Choices, artist_counts, rarity, sound_profiles
+from .hybrid_search import choose
 from .listens import Listens
 from .prior import ContentPrior
 from .recommender import Answers, Ids, Scores
@@ -95,7 +96,7 @@ class Hybrid(Scoring):
             self.als.track_factors, self.prior.of_catalogue, self.listeners
         )
         """[T, F] crossfaded taste vectors, raw"""
-        self.sound: Scores = self.prior.heard_features[:, :PROFILE_FEATURES]
+        self.sound: Scores = self.prior.near_features[:, :PROFILE_FEATURES]
         """[T, E]"""
         self.known: NDArray[np.bool_] = warm | self.prior.knows(catalogue.has_sound, self.artists)
         """[T] whether there is anything to place the track by; the others are never recommended"""
@@ -218,7 +219,7 @@ class Hybrid(Scoring):
         none = np.zeros(len(catalogue), np.int64)
         longer.als.track_listeners = np.concatenate([self.als.track_listeners, none.astype(np.float32)])
         longer.listeners = np.concatenate([self.listeners, none])
-        features = self.prior.features(sound, genres)[:, : self.sound.shape[1]]
+        features = self.prior.near_features_of(sound, genres)[:, : self.sound.shape[1]]
         longer._rows, longer._fixed_parts = {}, None
         longer.taste = self._grown(longer, "taste", self.taste, taste)
         longer.sound = self._grown(longer, "sound", self.sound, features)
@@ -276,11 +277,3 @@ class Hybrid(Scoring):
         parts = (np.ones(len(indices), np.float32), indices, arrays["track_artists_indptr"])
         model.artists = csr_matrix(parts, shape=(len(model.taste), len(model.prior.artist_names)))
         return model
-
-
-def sound_profiles(liked: csr_matrix, sound: Scores) -> Scores:
-    """[B, E] mean features of what each of B users listened to; zeros for nobody."""
-    counts = np.maximum(np.diff(liked.indptr), 1).astype(np.float32)
-    once = liked.copy()
-    once.data = np.ones_like(once.data)
-    return np.asarray((once @ sound) / counts[:, None], np.float32)

@@ -2,11 +2,11 @@
 
     prior(t) = mean + f(sound of t) + sum_s a(t, s) e(s) / (shrinkage + sum_s a(t, s))
 
-f is a ridge regression on sound features, e(s) = y(s) - mean - f(s) is what the sound of a warm track s does not
-explain, and s runs over the other warm tracks of t's artists. a(t, s) is the number of artists they share, times
-exp(-attention * distance of their sounds): an artist's quiet songs speak for a quiet song. It is the mean of a Gaussian
-process whose kernel adds sound and artist, solved one after the other. Without an artist the sum is empty, without
-sound f is 0, with neither the prior is the mean of all tracks.
+f is a ridge regression on sound features that knows of artist effects (`artist_effects`), e(s) = y(s) - mean - f(s) is
+what the sound of a warm track s does not explain, and s runs over the other warm tracks of t's artists. a(t, s) is the
+number of artists they share, times exp(-attention * distance of their sounds): an artist's quiet songs speak for a
+quiet song. It is the mean of a Gaussian process whose kernel adds sound and artist. Without an artist the sum is empty,
+without sound f is 0, with neither the prior is the mean of all tracks.
 
 Shapes: T tracks of the catalogue, B tracks asked for, F factors, A artists, E sound features.
 """
@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..audio.errors import UsageError
+from .artist_effects import ArtistEffects
 from .catalogue import Catalogue
 from .sound_features import Matrix, SoundColumns, SoundKernel
 from .storage import Arrays
@@ -108,9 +109,11 @@ class ContentPrior:
         self.mean: Matrix = vectors[rows].mean(axis=0) if len(rows) else np.zeros(vectors.shape[1], np.float32)
         taught = rows[hearing.heard[rows]]
         features = hearing.features[taught]
-        gram = features.T @ features + self.options.penalty * np.eye(features.shape[1], dtype=np.float32)
+        effects = ArtistEffects.of(catalogue.artist_matrix[taught])
+        whitened = effects.whitened(features)
+        gram = whitened.T @ whitened + self.options.penalty * np.eye(features.shape[1], dtype=np.float32)
         inverse = np.linalg.inv(gram.astype(np.float64)).astype(np.float32)
-        self.weights: Matrix = inverse @ (features.T @ (vectors[taught] - self.mean))
+        self.weights: Matrix = inverse @ (whitened.T @ effects.whitened(vectors[taught] - self.mean))
         by_sound = self._by_sound(hearing.features)
         self.residuals: Matrix = vectors[rows] - by_sound[rows]
         self.artists: csr_matrix = catalogue.artist_matrix[rows]
@@ -118,14 +121,20 @@ class ContentPrior:
         self.columns = hearing.columns[rows]
         self.heard = hearing.heard[rows]
         self.artist_names = catalogue.artist_names
-        self.heard_features: Matrix = hearing.features if hearing.kernel is not None else hearing.features[:, :0]
-        """[T, E] kernel features of the catalogue"""
+        self.near_features: Matrix = hearing.features[:, : 0 if hearing.kernel is None else hearing.kernel.near]
+        """[T, N] features of the catalogue whose dot product says how near two sounds are"""
         self._track_artists = catalogue.artist_matrix
         self._own = np.full(len(catalogue), -1)
         self._own[rows] = np.arange(len(rows))
-        # Closed-form leave-one-out of ridge: the track's own share h of its prediction is taken out of it.
-        leverage = np.minimum(((features @ inverse) * features).sum(axis=1), 0.99)[:, None]
-        by_sound[taught] -= leverage / (1 - leverage) * (vectors[taught] - by_sound[taught])
+        # Closed-form leave-one-out: `surprise` is how far a track is from where all others, its artist's too, would
+        # have it, `pull` what its own vector does to its prediction by sound.
+        twice = effects.whitened(whitened)
+        solved = twice @ inverse
+        pull = (solved * features).sum(axis=1)
+        own = effects.precisions - (solved * twice).sum(axis=1)
+        left = effects.whitened(effects.whitened(vectors[taught] - by_sound[taught]))
+        surprise = left / np.maximum(own, 0.01)[:, None]
+        by_sound[taught] -= pull[:, None] * surprise
         self._alone = by_sound
         return self
 
@@ -157,13 +166,14 @@ class ContentPrior:
         features = features[:, : len(self.weights)] * heard[:, None]
         return self._by_sound(features) + self._by_artist(artists, columns, heard)
 
-    def features(self, sound: Matrix, genres: Matrix | None = None) -> Matrix:
-        """[B, E] kernel features, zeros where the track was never heard or the prior has no kernel."""
+    def near_features_of(self, sound: Matrix, genres: Matrix | None = None) -> Matrix:
+        """[B, N] the same of other tracks: zeros for one never heard, no columns where the prior has no kernel."""
         genres = np.zeros((len(sound), 0), np.float32) if genres is None else genres
-        if self._hearing.kernel is None:
+        kernel = self._hearing.kernel
+        if kernel is None:
             return np.zeros((len(sound), 0), np.float32)
         columns, heard = self._hearing.map.of(sound, genres)
-        return self._hearing.kernel.of(columns) * heard[:, None]
+        return kernel.of(columns)[:, : kernel.near] * heard[:, None]
 
     def knows(self, heard: NDArray[np.bool_], artists: csr_matrix) -> NDArray[np.bool_]:
         """[B] whether the prior of such tracks says more than the mean of all."""
@@ -272,15 +282,21 @@ class ContentPrior:
 
 
 def by_sound_alone(
-    vectors: Matrix, warm: NDArray[np.bool_], hearing: Hearing, penalties: Sequence[float], rows: NDArray[np.intp]
+    vectors: Matrix,
+    warm: NDArray[np.bool_],
+    catalogue: Catalogue,
+    hearing: Hearing,
+    penalties: Sequence[float],
+    rows: NDArray[np.intp],
 ) -> Iterator[Matrix]:
     """[B, F] of some cold tracks under each of the penalties, for little more than the price of one."""
     taught = np.flatnonzero(warm & hearing.heard)
     mean = vectors[warm].mean(axis=0)
-    features = hearing.features[taught]
+    effects = ArtistEffects.of(catalogue.artist_matrix[taught])
+    features = effects.whitened(hearing.features[taught])
     strengths, directions = np.linalg.eigh((features.T @ features).astype(np.float64))
     basis = directions.astype(np.float32)
-    target = basis.T @ (features.T @ (vectors[taught] - mean))
+    target = basis.T @ (features.T @ effects.whitened(vectors[taught] - mean))
     asked = hearing.features[rows] @ basis
     for penalty in penalties:
         yield mean + (asked / (strengths + penalty).astype(np.float32)) @ target

@@ -1,12 +1,13 @@
 """Sound features: a track's sound vector, seen from a few hundred other tracks, so that a linear map can bend.
 
-The kernel is k(a, b) = exp(-scale * d(a, b) / m) with m the median distance between landmarks (Laplacian for the few
-named columns of a feature table, Matérn 1/2 for embeddings, where the Euclidean distance is one matrix product). The
-features are its Nyström approximation (Williams & Seeger 2000): k(a, b) ≈ features(a) · features(b), the strongest
-directions first. Columns are standardised with constants that are kept, so a track's features never move when another
-track is added.
+The kernel is k(a, b) = exp(-scale * d(a, b) / m) + a · b / C with m the median distance between landmarks: a near part
+(Laplacian for the few named columns of a feature table, Matérn 1/2 for embeddings, where the Euclidean distance is one
+matrix product), and a linear one that also speaks of sounds far from all that was heard. The features of the near part
+are its Nyström approximation (Williams & Seeger 2000): k(a, b) ≈ features(a) · features(b), the strongest directions
+first. Columns are standardised with constants that are kept, so a track's features never move when another track is
+added.
 
-Shapes: B tracks, D dimensions of sound, G genres, C = D + G columns, M landmarks, E features.
+Shapes: B tracks, D dimensions of sound, G genres, C = D + G columns, M landmarks, N near features, E = N + C features.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ class SoundKernel:
     landmarks: Matrix
     """[M, C]"""
     basis: Matrix
-    """[M, E]"""
+    """[M, N]"""
     rate: float
     """scale over the median distance"""
 
@@ -105,12 +106,18 @@ class SoundKernel:
         return cls(distinct, basis.astype(np.float32), rate)
 
     def of(self, columns: Matrix) -> Matrix:
-        """[B, C] -> [B, E]"""
-        found = np.empty((len(columns), self.basis.shape[1]), np.float32)
+        """[B, C] -> [B, E], the near ones first"""
+        found = np.empty((len(columns), self.near + columns.shape[1]), np.float32)
         for start in range(0, len(columns), _ROWS_PER_BATCH):
             part = slice(start, start + _ROWS_PER_BATCH)
-            found[part] = np.exp(-self.rate * distances(columns[part], self.landmarks)) @ self.basis
+            found[part, : self.near] = np.exp(-self.rate * distances(columns[part], self.landmarks)) @ self.basis
+        found[:, self.near :] = columns / np.sqrt(columns.shape[1])
         return found
+
+    @property
+    def near(self) -> int:
+        """N"""
+        return int(self.basis.shape[1])
 
     def arrays(self) -> Arrays:
         return {"landmarks": self.landmarks, "basis": self.basis}

@@ -13,6 +13,7 @@ from scipy.sparse import csr_matrix
 
 from crossfade.audio.errors import DataError
 from crossfade.models.als import ALS, ALSOptions
+from crossfade.models.artist_effects import PULL
 from crossfade.models.catalogue import Catalogue
 from crossfade.models.content import Content
 from crossfade.models.hybrid import Hybrid
@@ -42,19 +43,38 @@ def test_without_sound_it_is_the_shrunk_mean_of_the_artists_other_tracks(rng: np
         np.testing.assert_allclose(prior.of_catalogue[cold], expected, atol=1e-5)
 
 
-def test_leaving_a_track_out_is_fitting_without_it(rng: np.random.Generator) -> None:
-    """The closed form against the real thing, for a linear map with its mean held fixed."""
+@pytest.mark.parametrize("artist_count", [0, 8])
+def test_leaving_a_track_out_is_fitting_without_it(artist_count: int, rng: np.random.Generator) -> None:
+    """The closed form against generalised least squares in full, for a linear map with its mean held fixed."""
     sound = rng.normal(size=(40, 4))
     sound -= sound.mean(axis=0)
     vectors = (sound @ rng.normal(size=(4, 3)) + 0.1 * rng.normal(size=(40, 3))).astype(np.float32)
     vectors -= vectors.mean(axis=0)
-    catalogue = small(((),) * 40, sound)
-    fitted = ContentPrior(PriorOptions(sound="linear", penalty=3.0)).fit(vectors, np.ones(40, bool), catalogue)
+    artists = tuple((f"artist {row % artist_count}",) if artist_count and row % 5 else () for row in range(40))
+    catalogue = small(artists, sound)
+    options = PriorOptions(sound="linear", penalty=3.0, shrinkage=None)
+    fitted = ContentPrior(options).fit(vectors, np.ones(40, bool), catalogue)
     columns = fitted.columns.astype(np.float64)
     rest = np.arange(40) != 7
-    gram = columns[rest].T @ columns[rest] + 3.0 * np.eye(4)
-    expected = columns[7] @ np.linalg.solve(gram, columns[rest].T @ vectors[rest])
+    together = catalogue.artist_matrix[rest] @ catalogue.artist_matrix[rest].T
+    precision = np.linalg.inv(np.eye(39) + together.toarray() / PULL)
+    gram = columns[rest].T @ precision @ columns[rest] + 3.0 * np.eye(4)
+    expected = columns[7] @ np.linalg.solve(gram, columns[rest].T @ precision @ vectors[rest])
     np.testing.assert_allclose(fitted.of_catalogue[7], expected, atol=1e-4)
+
+
+def test_an_artist_who_releases_more_of_the_same_teaches_little_more() -> None:
+    """Fifty tracks of one artist and one of another sound alike: a newcomer's leans to both."""
+    sound = np.repeat([1.0, 1.0, -1.0], (50, 1, 51))[:, None]
+    vectors = np.repeat([[1, 0], [0, 1], [-50 / 51, -1 / 51]], (50, 1, 51), axis=0).astype(np.float32)
+
+    def share_of_the_second(artists: tuple[tuple[str, ...], ...]) -> float:
+        prior = ContentPrior(PriorOptions(sound="linear")).fit(vectors, np.ones(102, bool), small(artists, sound))
+        first, second = prior.predict(np.ones((1, 1), np.float32), prior.artist_rows(((),)))[0]
+        return float(second / first)
+
+    assert share_of_the_second(((),) * 102) < 0.05
+    assert share_of_the_second((("a",),) * 50 + (("b",),) + (("c",),) * 51) > 0.2
 
 
 def test_predicting_a_cold_track_is_the_same_inside_and_outside_the_catalogue() -> None:
