@@ -141,13 +141,15 @@ def read_listens(library: Library) -> pl.LazyFrame:
 def mixed_clocks(library: Library) -> str | None:
     """What to tell where some sources know when things happened, or in which order, and others do not."""
     names: dict[Clock, list[str]] = {clock: [] for clock in Clock}
+    ordered = True
     for part in sorted(library.listens_folder.glob("*.parquet")):
         counted = pl.scan_parquet(part, glob=False).select(pl.len(), pl.col("time", "position").count()).collect()
         count, times, positions = counted.row(0)
         clock = Clock.TIME if times == count else Clock.ORDER if positions == count else Clock.NONE
         names[clock].append(part.stem)
+        ordered &= positions == count
     named = {clock: ", ".join(parts) for clock, parts in names.items() if parts}
-    if len(named) < 2:
+    if len(named) < 2 or ordered:
         return None
     knowing = {Clock.TIME: "times", Clock.ORDER: "only an order", Clock.NONE: "neither times nor an order"}
     sources = "; ".join(f"{sources} with {knowing[clock]}" for clock, sources in named.items())

@@ -34,6 +34,7 @@ from ..models.listens import Listens
 from ..models.reranking import RerankingOptions
 from .artefacts import ArtefactOptions, replacing, write_artefacts, write_manifest
 from .cleaning import CleaningOptions, CleaningStep, clean
+from .event_log import events_mark
 from .library import Library
 from .listening_log import listed_ids, mixed_clocks, read_listens, to_listens
 from .log_figures import log_figures
@@ -168,6 +169,7 @@ class _Training:
             "seed": options.seed,
             "cleaning": cleaning,
             "reranking": asdict(options.reranking),
+            "events": events_mark(library),
         }
 
     @cached_property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,6 +76,7 @@ def _train(arguments: argparse.Namespace, console: Console) -> None:
     except ModuleNotFoundError:
         raise MissingExtra("train", "train") from None
     from .configuration import show_configuration
+    from .event_log import DATABASE_VARIABLE, take_events
     from .library import Library
     from .publish_commands import publish_where_set
     from .training import train
@@ -86,6 +88,9 @@ def _train(arguments: argparse.Namespace, console: Console) -> None:
     if arguments.library is None:
         raise UsageError("train: say which library, by --library L")
     with Library.open(arguments.library) as library:
+        taken = take_events(library, os.environ.get(DATABASE_VARIABLE))
+        if taken["events"]:
+            console.message(f"{taken['events']:,} events of the service are listens, too")
         summary = train(library, options, force=arguments.force, tell=console.message)
     console.record(**summary.record())
     publish_where_set(arguments.library, console)

@@ -73,7 +73,7 @@ class Adviser:
 
     def live(self, user_id: str, k: int, *, allow_seen: bool = False) -> Advice:
         snapshot = self._follower.snapshot
-        recent, notes = self._recent(user_id, EVENTS_FOLDED_IN)
+        recent, notes = self._recent(user_id, EVENTS_FOLDED_IN, after=_trained_on(snapshot, user_id))
         known = _folded(snapshot, _history(snapshot, user_id, recent), recent.events)
         return self._best(snapshot, known, k, allow_seen, notes)
 
@@ -124,9 +124,9 @@ class Adviser:
         listened = session.listened.plus(before, np.zeros(len(before), np.float32))
         return self._best(snapshot, replace(session, listened=listened), k, False, notes)
 
-    def _recent(self, user_id: str, k: int) -> tuple[RecentEvents, list[str]]:
+    def _recent(self, user_id: str, k: int, *, after: str | None = None) -> tuple[RecentEvents, list[str]]:
         try:
-            return self._events.recent(user_id, k), []
+            return self._events.recent(user_id, k, after=after), []
         except Unreachable as error:
             return NO_EVENTS, [f"{error}: what was listened to since the training is left out"]
 
@@ -180,6 +180,14 @@ def _history(snapshot: Snapshot, user_id: str, recent: RecentEvents) -> _Known:
     row = snapshot.trained.user_rows.get(user_id)
     forgotten = recent.forgotten_at is not None and recent.forgotten_at >= snapshot.trained_at
     return STRANGER if row is None or forgotten else _Known(snapshot.taste.history(row), row)
+
+
+def _trained_on(snapshot: Snapshot, user_id: str) -> str | None:
+    """The mark of the events that are in the listener's history already."""
+    if snapshot.trained is None or user_id not in snapshot.trained.user_rows:
+        return None
+    found: str | None = snapshot.trained.about.get("events")
+    return found
 
 
 def _folded(snapshot: Snapshot, before: _Known, events: Sequence[StoredEvent]) -> _Known:

@@ -7,8 +7,8 @@ them before is left out until it is trained again.
 
 from __future__ import annotations
 
-import hashlib
 import time
+import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from threading import Lock
@@ -36,6 +36,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from ..audio.errors import UsageError
+from ..pipelines.event_log import user_hash
 
 _METADATA = MetaData()
 _SEQUENCE = BigInteger().with_variant(Integer, "sqlite")
@@ -51,6 +52,8 @@ _EVENTS = Table(
     Column("played_ratio", Float),
     Column("liked", SmallInteger),
     Index("events_by_user", "user_id", "time", "sequence"),
+    # A number is never given twice, so that "after this one" keeps its meaning when events are deleted.
+    sqlite_autoincrement=True,
 )
 _FORGOTTEN = Table(
     "forgotten",
@@ -58,6 +61,8 @@ _FORGOTTEN = Table(
     Column("user_hash", String, primary_key=True),
     Column("time", BigInteger, nullable=False),
 )
+_ABOUT = Table("about", _METADATA, Column("key", String, primary_key=True), Column("value", String, nullable=False))
+"""`store`: a name of its own, so that marks of another store are not taken for its own"""
 _NEWEST_FIRST = (_EVENTS.c.time.desc(), _EVENTS.c.sequence.desc())
 _FIELDS = ("event_id", "user_id", "track_id", "time", "played_ratio", "liked")
 _IDS_PER_QUERY = 500
@@ -110,6 +115,7 @@ class EventStore:
         # SQLite has one writer at a time: waiting in line here is fairer than its polling.
         self._line = Lock()
         _METADATA.create_all(self._engine)
+        self._name = self._named()
 
     @staticmethod
     def check_url(url: str) -> None:
@@ -138,15 +144,17 @@ class EventStore:
         conflicts = (one.event_id for one in events if not one.says_the_same_as(there.get(one.event_id, one)))
         return Receipt(len(new), len(events) - len(new), tuple(dict.fromkeys(conflicts)))
 
-    def recent(self, user_id: str, k: int) -> RecentEvents:
-        """The k newest events of a listener."""
+    def recent(self, user_id: str, k: int, *, after: str | None = None) -> RecentEvents:
+        """The k newest events of a listener; `after` leaves out those that a training has seen (see `event_log`)."""
+        mine = select(*_columns()).where(_EVENTS.c.user_id == user_id)
+        store, _, number = (after or "").rpartition(":")
+        if store == self._name and number.isdecimal():
+            mine = mine.where(_EVENTS.c.sequence > int(number))
         with self._engine.connect() as connection:
-            rows = connection.execute(
-                select(*_columns()).where(_EVENTS.c.user_id == user_id).order_by(*_NEWEST_FIRST).limit(k)
-            )
+            rows = connection.execute(mine.order_by(*_NEWEST_FIRST).limit(k))
             events = tuple(StoredEvent(**row) for row in rows.mappings())
             forgotten = connection.execute(
-                select(_FORGOTTEN.c.time).where(_FORGOTTEN.c.user_hash == _hash(user_id))
+                select(_FORGOTTEN.c.time).where(_FORGOTTEN.c.user_hash == user_hash(user_id))
             ).scalar()
         return RecentEvents(events, forgotten)
 
@@ -167,7 +175,7 @@ class EventStore:
     def forget(self, user_id: str) -> int:
         """Deletes all of a listener's events, and remembers that nothing older may be used; gives how many."""
         insert = (sqlite.insert if self._is_sqlite else postgresql.insert)(_FORGOTTEN)
-        statement = insert.values(user_hash=_hash(user_id), time=int(time.time()))
+        statement = insert.values(user_hash=user_hash(user_id), time=int(time.time()))
         with self._line, self._writing() as connection:
             connection.execute(
                 statement.on_conflict_do_update(index_elements=["user_hash"], set_={"time": statement.excluded.time})
@@ -182,6 +190,12 @@ class EventStore:
         """Raises SQLAlchemyError where the database does not answer."""
         with self._engine.connect() as connection:
             connection.execute(select(1))
+
+    def _named(self) -> str:
+        insert = (sqlite.insert if self._is_sqlite else postgresql.insert)(_ABOUT)
+        with self._writing() as connection:
+            connection.execute(insert.values(key="store", value=uuid.uuid4().hex).on_conflict_do_nothing())
+            return str(connection.execute(select(_ABOUT.c.value).where(_ABOUT.c.key == "store")).scalar_one())
 
     def _writing(self) -> Any:
         return self._engine.execution_options(writing=True).begin()
@@ -199,10 +213,6 @@ class EventStore:
 
 def _columns() -> list[Column[Any]]:
     return [_EVENTS.c[name] for name in _FIELDS]
-
-
-def _hash(user_id: str) -> str:
-    return hashlib.sha256(user_id.encode()).hexdigest()
 
 
 def _engine(url: str) -> Engine:

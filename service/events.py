@@ -125,9 +125,13 @@ def event_routes(store: Callable[[], EventStore], known: Known, metrics: Metrics
         )
 
     @routes.get("/v1/events", responses=documented())
-    def list_events(user_id: UserId, k: K = MOST_ANSWERS) -> Listed:
-        """The listener's newest events."""
-        recent = store().recent(user_id, k)
+    def list_events(
+        user_id: UserId,
+        k: K = MOST_ANSWERS,
+        after: Annotated[str | None, Query(max_length=100, description="a mark of a trained version")] = None,
+    ) -> Listed:
+        """The listener's newest events; with `after`, those that the version has not been trained on."""
+        recent = store().recent(user_id, k, after=after)
         return Listed(events=[ListedEvent(**vars(one)) for one in recent.events], forgotten_at=recent.forgotten_at)
 
     @routes.delete("/v1/events", responses=documented())

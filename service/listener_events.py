@@ -25,8 +25,8 @@ class Unreachable(Exception):
 
 
 class ListenerEvents(Protocol):
-    def recent(self, user_id: str, k: int) -> RecentEvents:
-        """The listener's newest events; Unreachable where they cannot be had."""
+    def recent(self, user_id: str, k: int, *, after: str | None = None) -> RecentEvents:
+        """See `EventStore.recent`; Unreachable where they cannot be had."""
         ...
 
     def close(self) -> None: ...
@@ -51,9 +51,9 @@ class OwnEvents:
                     self._store = self._opened()
         return self._store
 
-    def recent(self, user_id: str, k: int) -> RecentEvents:
+    def recent(self, user_id: str, k: int, *, after: str | None = None) -> RecentEvents:
         try:
-            return self.store.recent(user_id, k)
+            return self.store.recent(user_id, k, after=after)
         except (SQLAlchemyError, Problem) as error:
             raise Unreachable(f"events: the store does not answer ({type(error).__name__})") from None
 
@@ -80,11 +80,14 @@ class RemoteEvents:
         )
         self._paused_until = 0.0
 
-    def recent(self, user_id: str, k: int) -> RecentEvents:
+    def recent(self, user_id: str, k: int, *, after: str | None = None) -> RecentEvents:
         if time.monotonic() < self._paused_until:
             raise Unreachable(f"events: {self._url} does not answer")
         try:
-            answer = self._client.get("/v1/events", params={"user_id": user_id, "k": k})
+            asked: dict[str, str | int] = {"user_id": user_id, "k": k}
+            if after:
+                asked["after"] = after
+            answer = self._client.get("/v1/events", params=asked)
             answer.raise_for_status()
             found = answer.json()
             events = tuple(StoredEvent(**one) for one in found["events"])

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-import polars as pl
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
+from ..pipelines.event_log import forget as forget_listens
+from ..pipelines.event_log import listens_of, user_hash
 from ..pipelines.library import Library
 from .event_store import EventStore
 from .events import ListedEvent
@@ -20,6 +20,7 @@ from .problems import documented
 
 _LOG = logging.getLogger("crossfade.service")
 _ALL = 10**9
+_EVER = 2**62
 
 
 class ListenerData(BaseModel):
@@ -39,6 +40,10 @@ class Forgotten(BaseModel):
 def listener_routes(store: Callable[[], EventStore], folder: Path) -> APIRouter:
     routes = APIRouter(tags=["listeners"])
 
+    def _listens(user_id: str) -> list[dict[str, Any]]:
+        with Library.open(folder) as library:
+            return listens_of(library, user_id)
+
     @routes.get("/v1/listeners/{user_id:path}", responses=documented())
     def export(user_id: Id) -> ListenerData:
         """A listener's own data; empty lists for somebody unknown."""
@@ -46,14 +51,15 @@ def listener_routes(store: Callable[[], EventStore], folder: Path) -> APIRouter:
         return ListenerData(
             user_id=user_id,
             events=[ListedEvent(**vars(one)) for one in recent.events],
-            listens=log_of(folder, user_id),
+            listens=_listens(user_id),
         )
 
     @routes.delete("/v1/listeners/{user_id:path}", responses=documented())
     def forget(user_id: Id) -> Forgotten:
         """Deletes it all, and leaves out what the models learned of the listener until they are trained again."""
         events = store().forget(user_id)
-        listens = delete_from_log(folder, user_id)
+        with Library.open(folder) as library:
+            listens = forget_listens(library, {user_hash(user_id): _EVER})
         _LOG.info("listener deleted", extra={"events": events, "listens": listens})
         return Forgotten(
             events=events,
@@ -62,34 +68,3 @@ def listener_routes(store: Callable[[], EventStore], folder: Path) -> APIRouter:
         )
 
     return routes
-
-
-def log_of(folder: Path, user_id: str) -> list[dict[str, Any]]:
-    """The listener's rows in the listening log."""
-    mine = pl.col("user_id") == user_id
-    return [
-        row
-        for part in _parts(folder)
-        for row in pl.scan_parquet(part, glob=False).filter(mine).collect(engine="streaming").to_dicts()
-    ]
-
-
-def delete_from_log(folder: Path, user_id: str) -> int:
-    """Writes the parts of the log that name the listener anew, without them; gives how many rows that were."""
-    mine = pl.col("user_id") == user_id
-    deleted = 0
-    for part in _parts(folder):
-        rows = pl.scan_parquet(part, glob=False)
-        count = rows.filter(mine).select(pl.len()).collect(engine="streaming").item()
-        if count:
-            with TemporaryDirectory(prefix=".deleting-", dir=part.parent) as scratch:
-                left = Path(scratch) / part.name
-                rows.filter(~mine).sink_parquet(left)
-                left.replace(part)
-            deleted += count
-    return deleted
-
-
-def _parts(folder: Path) -> list[Path]:
-    with Library.open(folder) as library:
-        return sorted(library.listens_folder.glob("*.parquet"))

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from ..pipelines.event_log import FILE_NAME
+
 
 class Role(StrEnum):
     ALL = "all"
@@ -27,8 +29,6 @@ class Role(StrEnum):
 
 EVENTS_URL_VARIABLE = "CROSSFADE_EVENTS_URL"
 """environment: where the recommend role finds the events role"""
-DATABASE_VARIABLE = "CROSSFADE_EVENTS_DATABASE"
-"""environment: SQLAlchemy URL of the event store; SQLite in the library by default"""
 KEY_VARIABLE = "CROSSFADE_API_KEY"
 """environment: the key that the recommend role shows to the events role"""
 
@@ -61,7 +61,7 @@ class ServeOptions:
 
     @property
     def database_url(self) -> str:
-        return self.database or f"sqlite:///{self.library.absolute() / 'events.db'}"
+        return self.database or f"sqlite:///{self.library.absolute() / FILE_NAME}"
 
     @property
     def is_loopback(self) -> bool:

@@ -52,7 +52,8 @@ def _serve(arguments: argparse.Namespace, console: Console) -> int | None:
         import uvicorn  # noqa: F401
     except ModuleNotFoundError:
         raise MissingExtra("serve", "serve") from None
-    from .roles import DATABASE_VARIABLE, EVENTS_URL_VARIABLE, KEY_VARIABLE, Role, ServeOptions
+    from ..pipelines.event_log import DATABASE_VARIABLE
+    from .roles import EVENTS_URL_VARIABLE, KEY_VARIABLE, Role, ServeOptions
     from .server import serve
 
     options = ServeOptions(

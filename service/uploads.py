@@ -9,15 +9,14 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path, PurePosixPath
 from typing import Annotated
 
-import polars as pl
 from fastapi import File, UploadFile
 
 from ..audio.errors import LibraryError
-from ..audio.tags import read_tags
+from ..audio.tags import Tags, read_tags
 from ..models.genres import GENRES
 from ..pipelines.embedding import content_hash
 from ..pipelines.hearing import Ear, Heard
@@ -26,15 +25,6 @@ from .problems import Problem
 
 AudioFile = Annotated[UploadFile, File(description="an audio file of any common format")]
 
-_SCHEMA = pl.Schema(
-    {
-        "track_id": pl.String(),
-        "title": pl.String(),
-        "artists": pl.List(pl.String()),
-        "album": pl.String(),
-        "genres": pl.List(pl.String()),
-    }
-)
 _ENDING = re.compile(r"\.[A-Za-z0-9]{1,8}")
 
 
@@ -71,10 +61,9 @@ def add_track(
         new = kept.with_name(kept.name + ".new")
         shutil.copyfile(path, new)
         new.replace(kept)
-        _enter(library, name, kept, digest, heard)
         tags = read_tags(path)
-        row = (name, title or tags.title, artists or list(tags.artists), tags.album, list(tags.genres))
-        library.add_tracks(pl.DataFrame([row], schema=_SCHEMA, orient="row"))
+        said = replace(tags, title=title or tags.title, artists=tuple(artists) or tags.artists)
+        _enter(library, name, kept, digest, heard, said)
     return name, True
 
 
@@ -87,16 +76,21 @@ def _check_encoder(library: Library) -> None:
         raise LibraryError(f"{library.folder}: embedded with {there}, this program hears with {expected}")
 
 
-def _enter(library: Library, track_id: str, path: Path, digest: str, heard: Heard) -> None:
-    """The track's row and what was heard of it, together or not at all."""
+def _enter(library: Library, track_id: str, path: Path, digest: str, heard: Heard, tags: Tags) -> None:
+    """The track's row, its tags and what was heard of it, together or not at all."""
     status = path.stat()
     description = json.dumps(asdict(heard.description), ensure_ascii=False)
+    artists, genres = (json.dumps(names, ensure_ascii=False) for names in (tags.artists, tags.genres))
     with library.transaction() as db:
         db.execute(
             "INSERT OR IGNORE INTO heard VALUES (?, ?, ?, ?, ?)",
             (digest, heard.duration_seconds, heard.embedding.tobytes(), heard.genres.tobytes(), description),
         )
         db.execute(
-            "INSERT INTO tracks (track_id, path, size, mtime_ns, content_hash) VALUES (?, ?, ?, ?, ?)",
-            (track_id, os.fsencode(path), status.st_size, status.st_mtime_ns, digest),
+            "INSERT INTO tracks (track_id, path, size, mtime_ns, content_hash, title, artists, album, genres) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                *(track_id, os.fsencode(path), status.st_size, status.st_mtime_ns, digest),
+                *(tags.title, artists, tags.album, genres),
+            ),
         )

@@ -1,0 +1,160 @@
+"""What a service's listeners did, as a part of the listening log: `crossfade train` learns from it.
+
+The events become `listens/events.parquet`, written anew each time. A mark says how far they were read, so that the
+service adds to a trained version only what came after it. Listeners who had their data deleted are taken out of every
+part of the log, should a part have been imported again since.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import polars as pl
+
+from ..audio.errors import DataError, MissingExtra
+from .library import Library
+from .listening_log import SourceLog, sink, writing
+
+FILE_NAME = "events.db"
+"""the event store in a library's folder"""
+DATABASE_VARIABLE = "CROSSFADE_EVENTS_DATABASE"
+"""environment: SQLAlchemy URL of the event store, where it is not in the library"""
+
+_SOURCE = "events"
+_MARK = "events.json"
+_BEHIND = 1 << 40
+"""where positions of events begin: behind those of imported logs, which have an order but no times"""
+_SCHEMA = pl.Schema(
+    {
+        "sequence": pl.Int64(),
+        "user_id": pl.String(),
+        "track_id": pl.String(),
+        "time": pl.Int64(),
+        "played_ratio": pl.Float32(),
+        "liked": pl.Int8(),
+    }
+)
+_ROWS = 100_000
+
+
+def take_events(library: Library, database: str | None = None) -> dict[str, int]:
+    """Brings the log up to date with the event store; gives the numbers of `events` and of `deleted` rows.
+
+    `database` is the store's URL; None means `events.db` in the library, if it is there.
+    """
+    file = library.folder / FILE_NAME
+    if database is None and not file.exists():
+        return {"events": 0, "deleted": 0}
+    with _events(database, file) as db:
+        forgotten = dict(db.execute("SELECT user_hash, time FROM forgotten").fetchall())
+        (store,) = db.execute("SELECT value FROM about WHERE key = 'store'").fetchone()
+        (newest,) = db.execute("SELECT coalesce(max(sequence), 0) FROM events").fetchone()
+        db.commit()
+        count = _write(library, db, newest)
+    (library.listens_folder / _MARK).write_text(json.dumps({"mark": f"{store}:{newest}"}) + "\n")
+    return {"events": count, "deleted": forget(library, forgotten)}
+
+
+def events_mark(library: Library) -> str | None:
+    """How far events are part of the log; None where none are."""
+    try:
+        return str(json.loads((library.listens_folder / _MARK).read_text())["mark"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{library.listens_folder / _MARK}: damaged ({error}); delete it and train again") from None
+
+
+def user_hash(user_id: str) -> str:
+    """By which the store remembers somebody whose data are deleted."""
+    return hashlib.sha256(user_id.encode()).hexdigest()
+
+
+def listens_of(library: Library, user_id: str) -> list[dict[str, Any]]:
+    """The listener's rows in the log."""
+    mine = pl.col("user_id") == user_id
+    return [
+        row
+        for part in _parts(library)
+        for row in pl.scan_parquet(part, glob=False).filter(mine).collect(engine="streaming").to_dicts()
+    ]
+
+
+def forget(library: Library, forgotten: Mapping[str, int]) -> int:
+    """Takes rows out of the log: hash of the user -> all up to this time, or without one. Gives how many they were."""
+    deleted = 0
+    for part in _parts(library) if forgotten else ():
+        rows = pl.scan_parquet(part, glob=False)
+        users = rows.select(pl.col("user_id").unique()).collect(engine="streaming").get_column("user_id")
+        until = {user: forgotten[name] for user in users if (name := user_hash(user)) in forgotten}
+        if not until:
+            continue
+        ends = pl.LazyFrame({"user_id": list(until), "until": list(until.values())})
+        marked = rows.join(ends, on="user_id", how="left", maintain_order="left")
+        gone = pl.col("until").is_not_null() & (pl.col("time").is_null() | (pl.col("time") <= pl.col("until")))
+        count = marked.filter(gone).select(pl.len()).collect(engine="streaming").item()
+        if count:
+            with TemporaryDirectory(prefix=".deleting-", dir=part.parent) as scratch:
+                left = Path(scratch) / part.name
+                marked.filter(~gone).drop("until").sink_parquet(left)
+                left.replace(part)
+            deleted += count
+    return deleted
+
+
+def _write(library: Library, db: Any, newest: int) -> int:
+    cursor = db.execute(f"SELECT {', '.join(_SCHEMA.names())} FROM events WHERE sequence <= {int(newest)}")
+    batches = iter(lambda: cursor.fetchmany(_ROWS), [])
+    table = pl.concat(
+        [
+            pl.DataFrame(schema=_SCHEMA),
+            *(pl.DataFrame([tuple(row) for row in rows], schema=_SCHEMA, orient="row") for rows in batches),
+        ]
+    )
+    if table.is_empty():
+        library.listens_folder.mkdir(parents=True, exist_ok=True)
+        (library.listens_folder / f"{_SOURCE}.parquet").unlink(missing_ok=True)
+        return 0
+    order = pl.int_range(_BEHIND, _BEHIND + pl.len(), dtype=pl.Int64).alias("position")
+    with writing(library, _SOURCE) as (part, _):
+        sink(SourceLog(Path(_SOURCE), table.sort("time", "sequence").with_columns(order).lazy()), part)
+    return len(table)
+
+
+@contextmanager
+def _events(database: str | None, file: Path) -> Iterator[Any]:
+    """A connection of the store's; no event with a number below the highest can come any more."""
+    name = database or ""
+    if not name.startswith(("postgresql", "postgres:")):
+        path = Path(name.removeprefix("sqlite:///")) if name else file
+        if not path.exists():
+            raise DataError(f"{path}: no event store here")
+        try:
+            with closing(sqlite3.connect(path, timeout=60)) as connection:
+                yield connection
+        except sqlite3.Error as error:
+            raise DataError(f"{path}: not a Crossfade event store ({error})") from None
+        return
+    try:
+        import psycopg
+    except ModuleNotFoundError:
+        raise MissingExtra("events in PostgreSQL", "serve") from None
+    # The URL may hold a password: it is not echoed.
+    try:
+        with psycopg.connect("postgresql://" + name.partition("://")[2]) as connection:
+            # Waits for those who are writing: numbers are given before they are seen.
+            connection.execute("LOCK TABLE events IN SHARE MODE")
+            yield connection
+    except psycopg.Error as error:
+        raise DataError(f"events: PostgreSQL says {type(error).__name__}: {' '.join(str(error).split())}") from None
+
+
+def _parts(library: Library) -> list[Path]:
+    return sorted(library.listens_folder.glob("*.parquet"))
