@@ -72,6 +72,26 @@ def intervals(values: Values, rng: np.random.Generator, *, resamples: int = RESA
     return found
 
 
+def ratio_interval(above: Values, below: Values, rng: np.random.Generator, *, resamples: int = RESAMPLES) -> Interval:
+    """The mean of `above` [B] over the mean of `below` [B], each over the users who have it (NaN: none)."""
+    known = np.stack([np.nan_to_num(above), np.nan_to_num(below)], axis=1).astype(np.float32)
+    there = np.stack([~np.isnan(above), ~np.isnan(below)], axis=1).astype(np.float32)
+
+    def ratios(drawn: NDArray[np.float32]) -> NDArray[np.float64]:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            means = (drawn @ known).astype(np.float64) / (drawn @ there)
+            return np.asarray(means[:, 0] / means[:, 1])
+
+    value = float(ratios(np.ones((1, len(above)), np.float32))[0])
+    if not np.isfinite(value):
+        return Interval(np.nan, np.nan, np.nan)
+    batch = max(1, _CELLS_PER_BATCH // max(len(above), 1))
+    starts = range(0, resamples, batch)
+    drawn = np.concatenate([ratios(_draws(len(above), min(batch, resamples - start), rng)) for start in starts])
+    low, high = np.quantile(drawn[np.isfinite(drawn)], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(value, float(min(low, value)), float(max(high, value)))
+
+
 def coverage_interval(ids: Ids, track_count: int, rng: np.random.Generator) -> Interval:
     """Catalogue coverage of answers [B, k].
 

@@ -125,6 +125,11 @@ def popularity_biases(ids: Ids, listeners: NDArray[np.int64], heard: csr_matrix,
     return np.stack([_ratio(mean, own) - 1 for mean in _means_of(listeners.astype(np.float64), ids, ks)])
 
 
+def cold_shares(ids: Ids, listeners: NDArray[np.int64], ks: Sequence[int]) -> Values:
+    """[len(ks), B] share of the answers that had no listeners in training."""
+    return _means_of((listeners == 0).astype(np.float64), ids, ks)
+
+
 def unseen_share(ids: Ids, heard: csr_matrix, k: int) -> Values:
     """Share of the answers that the user did not listen to in the training period."""
     return np.asarray(unseen_shares(ids, heard, (k,))[0])

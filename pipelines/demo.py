@@ -180,7 +180,10 @@ class _Tour:
         table = str(self._folder / "evaluation.jsonl")
         self._run("evaluate", *self._library, *asked, "--out", table, console=quiet)
         slices: dict[str, dict[str, Any]] = {}
+        hybrid: dict[str, float] = {}
         for row in map(json.loads, lines.getvalue().splitlines()):
+            if row["model"] == "hybrid":
+                hybrid[row["metric"]] = row["value"]
             if row["metric"] == "ndcg":
                 slices.setdefault(row["slice"], {"listeners": row["users"]})[row["model"]] = row["value"]
         self._say("NDCG@10 of each model by slice (1 is perfect):")
@@ -188,6 +191,12 @@ class _Tour:
             models = {model: figures.get(model) for model in ("popular", "item-knn", *JUDGED)}
             self._console.record(slice=name, listeners=figures["listeners"], **models)
         self._console.close()
+        if hybrid.get("cold_share") is not None and hybrid.get("ndcg_cold_to_warm") is not None:
+            self._console.message(
+                f"   Where all tracks compete, {hybrid['cold_share']:.0%} of the hybrid's lists are tracks that nobody "
+                f"had played: {hybrid['cold_share_ratio']:.2f} times their share of what was played next. It ranks them "
+                f"{hybrid['ndcg_cold_to_warm']:.2f} times as well among themselves as it ranks warm ones."
+            )
 
     def _listener(self) -> tuple[str, str]:
         """A listener with a clear taste and enough listens, and the style that they play most."""

@@ -3,7 +3,9 @@
 A row is `{"model", "slice", "metric", "k", "value", "low", "high"}` and how it came about: the number of users, the
 split, whether it is within-user (test listens of one user may be older than training listens of another) and whether
 seen tracks may be recommended again. Rows of `recall_gain` and `ndcg_gain` compare a model with the one named by
-`against` on the same users; `better` and `worse` say whether the interval excludes 0. Rows of the slices `cost`,
+`against` on the same users; `better` and `worse` say whether the interval excludes 0. `cold_share` is that of tracks
+without listens in training in the lists of the slice `all`, `cold_share_ratio` is it over their share of what was
+listened to, `ndcg_cold_to_warm` compares cold tracks among themselves with warm ones. Rows of the slices `cost`,
 `ratings` and `learning` have no k; those of `learning` have an `epoch`.
 
 Negatives are never sampled: every candidate is ranked. Shapes: B users asked for, T tracks.
@@ -13,7 +15,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -23,7 +25,7 @@ from numpy.typing import NDArray
 
 from ..audio.errors import DataError, UsageError
 from ..models import metrics
-from ..models.bootstrap import RESAMPLES, Interval, coverage_intervals, intervals
+from ..models.bootstrap import RESAMPLES, Interval, coverage_intervals, intervals, ratio_interval
 from ..models.catalogue import Catalogue
 from ..models.history import unit_rows
 from ..models.listens import Listens
@@ -32,7 +34,7 @@ from ..models.recommender import Ids, Recommender
 from ..models.roster import in_order, make
 from .costs import Fitting, cost_row, growth_rows
 from .rating_evaluation import rating_rows
-from .trials import SPLITS, TRIALS, Question, Trial, plan
+from .trials import COLD_TRACK, SPLITS, TRIALS, WARM_TRACK, Question, Trial, plan
 
 Row = dict[str, Any]
 Tell = Callable[[str], None]
@@ -136,6 +138,7 @@ def _rows_of_trial(
         unit_rows(catalogue.sound),
         None if als is None else unit_rows(als.track_factors),  # type: ignore[attr-defined]
     )
+    ndcg: dict[tuple[str, str], Values] = {}
     for number, question in enumerate(trial.questions):
         rng = np.random.default_rng([options.seed, TRIALS.index(trial.name), number])
         values: dict[str, dict[tuple[str, int], Values]] = {}
@@ -154,8 +157,12 @@ def _rows_of_trial(
             values[name] = judge(answers, question, ground, options.ks)
             for row in interval_rows(name, answers, values[name], question, options, rng):
                 yield row | about
+            ndcg[question.slice, name] = _by_user(values[name]["ndcg", _k_of_ratio(options)], question, trial)
         for row in _gains(values, question, options, rng):
             yield row | about
+        if question.slice == COLD_TRACK:
+            for row in _cold_to_warm(ndcg, models, question, options, rng):
+                yield row | about
     if options.growth and trial.name == options.trials[0]:
         for row in growth_rows(names, trial.split.train, catalogue):
             tell(f"growth: {row['model']} takes time as {row['metric'].removeprefix('growth_with_')}^{row['value']}")
@@ -182,6 +189,10 @@ def judge(ids: Ids, question: Question, ground: Ground, ks: Sequence[int]) -> di
         "unseen_share": metrics.unseen_shares(ids, question.heard, ks),
         "popularity_bias": metrics.popularity_biases(ids, ground.listeners, question.heard, ks),
     }
+    if question.candidates is None and (ground.listeners == 0).any():
+        cold = question.truth[:, ground.listeners == 0].nnz / max(question.truth.nnz, 1)
+        shared["cold_share"] = metrics.cold_shares(ids, ground.listeners, ks)
+        shared["cold_share_ratio"] = shared["cold_share"] / (cold or np.nan)
     if ground.sound.any():
         shared["diversity_sound"] = metrics.diversities(ids, ground.sound, ks)
     if ground.taste is not None:
@@ -236,6 +247,34 @@ def _gains(
             interval = next(found)
             row = _row(model, question, f"{metric}_gain", k, interval)
             yield row | {"against": other, "better": interval.low > 0, "worse": interval.high < 0}
+
+
+def _cold_to_warm(
+    ndcg: dict[tuple[str, str], Values],
+    names: Iterable[str],
+    question: Question,
+    options: EvaluationOptions,
+    rng: np.random.Generator,
+) -> Iterator[Row]:
+    """NDCG of cold tracks among themselves over that of warm ones; `ndcg` is (slice, model) -> [U]."""
+    for name in names:
+        if (WARM_TRACK, name) in ndcg:
+            pair = ndcg[COLD_TRACK, name], ndcg[WARM_TRACK, name]
+            interval = ratio_interval(*pair, rng, resamples=options.resamples)
+            yield _row(name, question, "ndcg_cold_to_warm", _k_of_ratio(options), interval)
+
+
+def _k_of_ratio(options: EvaluationOptions) -> int:
+    """The cut-off nearest to 10."""
+    return min(options.ks, key=lambda k: (abs(k - 10), k))
+
+
+def _by_user(values: Values, question: Question, trial: Trial) -> Values:
+    """[B] values of the users asked for -> [U], NaN for the others."""
+    every = np.full(trial.split.train.user_count, np.nan)
+    known = question.user_rows >= 0
+    every[question.user_rows[known]] = values[known]
+    return every
 
 
 def _row(model: str, question: Question, metric: str, k: int, interval: Interval) -> Row:

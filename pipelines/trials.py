@@ -4,9 +4,9 @@ Every model is fitted once per trial:
 
 - `warm`: the split that the log allows; what will people who are known listen to, among tracks that are known?
 - `cold`: besides, a fifth of the tracks, a tenth of the artists with all they made, and a tenth of the users are held
-  out whole. Cold tracks are asked for among cold tracks only, apart for artists with and without tracks in training;
-  `all` asks for everything among everything.
-  Cold users are asked for from nothing and from their first five listens.
+  out whole. Cold tracks are asked for among cold tracks only, apart for artists with and without tracks in training,
+  and warm ones among warm ones; `all` asks for everything among everything. Cold users are asked
+  for from nothing and from their first five listens.
 - `listeners`: a fifth of the well-known tracks, in equal groups, keep 0, 1, 2, 5 and 10 of their listeners; each group
   is asked for among itself: quality over the number of listeners n.
 
@@ -41,6 +41,7 @@ SPLITS: dict[str, Callable[[Listens, np.random.Generator, float], Split]] = {
 """name -> split of the listens, with a gap before the test where it is one by time"""
 NEW_ARTISTS = 0.1
 """share of the artists that are held out with all of their tracks"""
+WARM_TRACK, COLD_TRACK = "warm track", "cold track"
 HANDFUL = 5
 """listens that a cold user is known by"""
 LISTENERS = (0, 1, 2, 5, 10)
@@ -127,7 +128,8 @@ def _cold(
     later = _together(by_track.test, rest.test)
     questions = [
         _asked("all", train, later, None, allow_seen),
-        _asked("cold track", train, by_track.test, cold, allow_seen),
+        _asked(WARM_TRACK, train, later, _warm_tracks(train), allow_seen),
+        _asked(COLD_TRACK, train, by_track.test, cold, allow_seen),
         _asked("cold track, known artist", train, by_track.test, cold & known, allow_seen),
         _asked("cold track, new artist", train, by_track.test, cold & ~known, allow_seen),
         *_strangers(train, strangers.test, rng, allow_seen),

@@ -85,7 +85,7 @@ def test_every_model_has_every_slice_and_the_baselines_are_there(table: list[Row
     }
     assert slices.keys() == {"popular", "recent-popular", "item-knn", "als", "content"}
     cold = {"cold track", "cold track, known artist", "cold track, new artist", "cold user", "cold user, 5 listens"}
-    expected = {"warm", "all", "cost", *cold, *(f"n = {n}" for n in (0, 1, 2, 5, 10))}
+    expected = {"warm", "all", "warm track", "cost", *cold, *(f"n = {n}" for n in (0, 1, 2, 5, 10))}
     assert all(found == expected for found in slices.values())
 
 
@@ -98,6 +98,22 @@ def test_what_is_known_of_the_world_shows(table: list[Row]) -> None:
     assert handful > 1.5 * value(table, "als", "cold user", "ndcg", 20)
     assert value(table, "als", "n = 0", "recall", 5) == 0 < value(table, "als", "n = 10", "recall", 5)
     assert value(table, "als", "warm", "unseen_share", 20) == 1
+
+
+def test_cold_and_warm_tracks_are_compared(world: tuple[Listens, Catalogue], table: list[Row]) -> None:
+    """ALS never recommends a cold track; content recommends them as it does others."""
+    assert (
+        value(table, "als", "all", "cold_share", 20) == value(table, "als", "cold track", "ndcg_cold_to_warm", 5) == 0
+    )
+    assert (
+        value(table, "content", "all", "cold_share", 20) > 0.1 < value(table, "content", "all", "cold_share_ratio", 20)
+    )
+    (ratio,) = (
+        row for row in table if (row["model"], row["metric"]) == ("content", "ndcg_cold_to_warm") and row["k"] == 5
+    )
+    sides = [value(table, "content", name, "ndcg", 5) for name in ("cold track", "warm track")]
+    assert ratio["value"] == pytest.approx(sides[0] / sides[1], abs=1e-4)
+    assert ratio["low"] < ratio["value"] < ratio["high"]
 
 
 def test_gains_are_paired_and_judged(table: list[Row]) -> None:

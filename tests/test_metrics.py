@@ -7,7 +7,7 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from crossfade.models import metrics
-from crossfade.models.bootstrap import coverage_interval, intervals
+from crossfade.models.bootstrap import coverage_interval, intervals, ratio_interval
 
 USERS, TRACKS, K = 80, 60, 25
 TOLERANCE = 1e-9
@@ -153,6 +153,17 @@ def test_a_paired_difference_is_narrower_than_its_sides(rng: np.random.Generator
     better, worse = difficulty + 0.02 + 0.01 * rng.random(400), difficulty + 0.01 * rng.random(400)
     first, second, gain = intervals(np.stack([better, worse, better - worse], axis=1), rng)
     assert second.high > first.low and gain.excludes_zero and gain.low > 0
+
+
+def test_the_interval_of_a_ratio_holds_it_nineteen_times_of_twenty(rng: np.random.Generator) -> None:
+    found = []
+    for _ in range(100):
+        below = rng.exponential(size=200)
+        above = np.where(np.arange(200) % 2, np.nan, 3 * below * rng.random(200))
+        found.append(ratio_interval(above, below, rng, resamples=200))
+    assert 0.87 <= np.mean([interval.low <= 1.5 <= interval.high for interval in found]) <= 1
+    nothing = ratio_interval(np.full(3, np.nan), np.ones(3), rng)
+    assert np.isnan([nothing.value, nothing.low, nothing.high]).all()
 
 
 def test_the_interval_of_coverage_holds_its_value(ids: np.ndarray, rng: np.random.Generator) -> None:
