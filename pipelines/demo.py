@@ -194,8 +194,8 @@ class _Tour:
         if hybrid.get("cold_share") is not None and hybrid.get("ndcg_cold_to_warm") is not None:
             self._console.message(
                 f"   Where all tracks compete, {hybrid['cold_share']:.0%} of the hybrid's lists are tracks that nobody "
-                f"had played: {hybrid['cold_share_ratio']:.2f} times their share of what was played next. It ranks them "
-                f"{hybrid['ndcg_cold_to_warm']:.2f} times as well among themselves as it ranks warm ones."
+                f"had played: {hybrid['cold_share_ratio']:.2f} times their share of what was played next. It ranks "
+                f"them {hybrid['ndcg_cold_to_warm']:.2f} times as well among themselves as it ranks warm ones."
             )
 
     def _listener(self) -> tuple[str, str]:
