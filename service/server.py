@@ -14,6 +14,7 @@ import uvicorn
 from ..audio.errors import UsageError
 from ..pipelines.console import Console
 from .application import Service
+from .heads import PunctualProtocol
 from .keys import Keys
 from .request_log import start_logging
 from .roles import Role, ServeOptions
@@ -48,6 +49,7 @@ def serve(options: ServeOptions, console: Console) -> int:
         "timeout_keep_alive": 15,
         "timeout_graceful_shutdown": GRACE_SECONDS,
         "ws": "none",
+        "http": PunctualProtocol,
     }
     _Server(uvicorn.Config(service.app, **config)).run(sockets=[listening])
     return 0

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvicorn
 
 from crossfade.audio.errors import LibraryError
 from crossfade.pipelines.command_line import main
 from crossfade.pipelines.library import Library
+from crossfade.service.heads import PunctualProtocol
 from crossfade.service.keys import FILE_NAME, Keys
 from crossfade.service.limits import RateLimit, limited_body
 from crossfade.service.problems import Problem
@@ -142,6 +144,36 @@ def test_a_body_that_does_not_come_ends_the_wait() -> None:
     with pytest.raises(Problem) as caught:
         asyncio.run(ask())
     assert caught.value.status == 408
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [(b"", 408), (b"GET / HTTP/1.1\r\nX-Slow: ", 408), (b"\0\1nothing\r\n\r\n", 400), (b"GET / HTTP/1.1\r\n\r\n", 404)],
+)
+def test_a_head_that_is_late_or_none_ends_the_connection(sent: bytes, status: int) -> None:
+    class Impatient(PunctualProtocol):
+        head_seconds = 0.2
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 404, "headers": [(b"connection", b"close")]})
+        await send({"type": "http.response.body"})
+
+    async def ask() -> bytes:
+        config = uvicorn.Config(app, log_config=None, lifespan="off")
+        config.load()
+        loop = asyncio.get_running_loop()
+        state = uvicorn.server.ServerState()
+        server = await loop.create_server(lambda: Impatient(config, state, {}, loop), "127.0.0.1", 0)
+        async with server:
+            reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+            writer.write(sent)
+            answer = await asyncio.wait_for(reader.read(), 30)
+            writer.close()
+        return answer
+
+    answer = asyncio.run(ask())
+    assert answer.startswith(f"HTTP/1.1 {status} ".encode())
+    assert (b"application/problem+json" in answer) == (status != 404)
 
 
 def test_answers_carry_the_request_s_id_and_unknown_addresses_are_problems(folder: Path) -> None:
