@@ -102,12 +102,10 @@ def test_what_is_known_of_the_world_shows(table: list[Row]) -> None:
 
 def test_cold_and_warm_tracks_are_compared(world: tuple[Listens, Catalogue], table: list[Row]) -> None:
     """ALS never recommends a cold track; content recommends them as it does others."""
-    assert (
-        value(table, "als", "all", "cold_share", 20) == value(table, "als", "cold track", "ndcg_cold_to_warm", 5) == 0
-    )
-    assert (
-        value(table, "content", "all", "cold_share", 20) > 0.1 < value(table, "content", "all", "cold_share_ratio", 20)
-    )
+    assert value(table, "als", "all", "cold_share", 20) == 0
+    assert value(table, "als", "cold track", "ndcg_cold_to_warm", 5) == 0
+    assert value(table, "content", "all", "cold_share", 20) > 0.1
+    assert value(table, "content", "all", "cold_share_ratio", 20) > 0.3
     (ratio,) = (
         row for row in table if (row["model"], row["metric"]) == ("content", "ndcg_cold_to_warm") and row["k"] == 5
     )
