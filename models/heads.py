@@ -9,6 +9,7 @@ Shapes: N tracks, D features, H hidden units, C classes.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, ClassVar, Self
@@ -94,7 +95,19 @@ def fit_head(
         normalised = np.asarray((features - mean) / scale, np.float32)
     else:
         normalised = _direction(features)
-    return Head(normalisation, fit(normalised, targets[:, known]), mean, scale, known)
+    with _one_thread():
+        scorer = fit(normalised, targets[:, known])
+    return Head(normalisation, scorer, mean, scale, known)
+
+
+def _one_thread() -> AbstractContextManager[object]:
+    """Keeps BLAS from sharing out the small steps of a solver among threads, which makes them ten times as slow."""
+    try:
+        from threadpoolctl import threadpool_limits
+    except ImportError:
+        return nullcontext()
+    limits: AbstractContextManager[object] = threadpool_limits(limits=1, user_api="blas")
+    return limits
 
 
 def _direction(features: Floats) -> Floats:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import shutil
 import time
 from pathlib import Path
@@ -242,17 +243,15 @@ def _record(console: Console, row: dict[str, Any]) -> None:
         "model": row["model"],
         "split": row["split"],
         "leaky": row["leaky"],
-        "tracks": row["tracks"],
-        "accuracy": f"{row['accuracy']:.2f} ({row['low']:.2f} – {row['high']:.2f})",
-        "macro F1": f"{row['macro_f1']:.2f}",
+        "accuracy": f"{row['accuracy']:.2f} ({row['low']:.2f}–{row['high']:.2f})",
+        "F1": f"{row['macro_f1']:.2f}",
         "ECE": f"{row['ece']:.3f}",
-        "confident": f"{row['answered']:.2f}",
     }
     if "train_seconds" in row:
-        shown["training"] = f"{row['train_seconds']:.1f} s"
+        shown["train s"] = row["train_seconds"]
     if "size_bytes" in row:
-        shown["a track"] = f"{row['seconds_per_track']:.2f} s"
-        shown["size"] = f"{row['size_bytes'] / 1e6:.1f} MB"
+        shown["s/track"] = row["seconds_per_track"]
+        shown["MB"] = row["size_bytes"] / 1e6
         shown["needs"] = ", ".join(row["extra_dependencies"]) or "–"
     console.record(**shown)
 
@@ -264,8 +263,9 @@ def _compare(arguments: argparse.Namespace, console: Console) -> None:
     from .network_methods import NetworkOptions
 
     options = _fold_options(arguments)
-    # An interrupted comparison carries on with the network's trainings, too.
-    place = hashlib.sha256(bytes(arguments.labels.absolute())).hexdigest()[:16]
+    # The same comparison, once interrupted, carries on with its networks, too.
+    asked = [str(arguments.labels.absolute()), arguments.models, arguments.epochs, str(options)]
+    place = hashlib.sha256(json.dumps(asked).encode(errors="surrogateescape")).hexdigest()[:16]
     checkpoints = _cache(arguments).folder.with_name("trainings") / place
     names = [name.strip() for name in arguments.models.split(",") if name.strip()]
     methods = [method_named(name, NetworkOptions(arguments.epochs, checkpoints)) for name in names]
