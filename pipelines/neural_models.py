@@ -9,7 +9,7 @@ Shapes: U users, T tracks, F factors.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -96,8 +96,9 @@ def learn(
     listens = to_listens(log, users, catalogue.track_ids)
     entry = ROSTER[name]
     kind: Any = entry.load()
-    plain = _options(name, objective)
-    options = type(plain)(**(vars(plain) | {"refit": refit, "seed": seed} | ({"epochs": epochs} if epochs else {})))
+    options = replace(_options(name, objective), refit=refit, seed=seed)
+    if epochs is not None:
+        options = replace(options, epochs=epochs)
     told = {"checkpoint": out / "unfinished", "watch": watch}
     model: Any = kind(catalogue, options, **told) if entry.by_content else kind(options, **told)
     model.fit(listens)
