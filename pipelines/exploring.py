@@ -128,9 +128,11 @@ class Exploration:
             *(pl.col(name).count().alias(name) for name in ("plays", "rating", "organic")),
             first=pl.col("time").min(),
             last=pl.col("time").max(),
+            future=(pl.col("time") > datetime.now(UTC).timestamp() + DAY_SECONDS).sum(),
+            zero=pl.col("time").is_between(0, DAY_SECONDS - 1).sum(),
         ).collect(engine="streaming")
         self.filled: dict[str, int] = row.row(0, named=True)
-        """column -> values in it; `len` is the number of events"""
+        """column -> values in it; `len` is the number of events, `future` and `zero` those of tomorrow and of 1970"""
         self.span = self._span()
         self._file = scratch / "coded.parquet"
         _coded(log, self.user_ids, self.track_ids, duration_seconds).sink_parquet(self._file)

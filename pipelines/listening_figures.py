@@ -371,6 +371,8 @@ def quality_section(subject: Subject) -> Section:
         )
         if log.span is not None:
             add("events without a time", events - log.filled["time"], events, "not in any chart over time")
+            add("events dated in the future", log.filled["future"], events, "a clock or a format that is wrong?")
+            add("events dated 1970-01-01", log.filled["zero"], events, "a time that is missing?")
             add("events of the same listener, track and second", log.repeated_rows, events, "counted as they are")
             add(
                 f"listeners with over {SUSPICIOUS_PLAYS_PER_DAY:,} listens on a day",

@@ -6,6 +6,7 @@ Figures of quality are those of `crossfade evaluate` (see `quality_figures`).
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,7 @@ def _of_version(subject: Subject) -> list[Exhibit]:
         return [Gap("The trained version", what, cure)]
     except ImportError:
         return [Gap("The trained version", "it cannot be loaded here", "pip install 'crossfade[train]'")]
-    exhibits = _crossfade(trained)
+    exhibits = [_crossfade(trained), *_two_voices(trained)]
     makers: dict[str, Callable[[], list[Exhibit]]] = {
         "What the ranker looks at": lambda: _ranker(subject),
         "A few listeners": lambda: _samples(subject, trained),
@@ -65,7 +66,7 @@ def _of_version(subject: Subject) -> list[Exhibit]:
     return exhibits
 
 
-def _crossfade(trained: Trained) -> list[Exhibit]:
+def _crossfade(trained: Trained) -> Chart:
     hybrid = trained.hybrid
     listeners = np.asarray(hybrid.listeners)
     most = max(20, int(5 * hybrid.choices.crossfade.tau))
@@ -84,19 +85,45 @@ def _crossfade(trained: Trained) -> list[Exhibit]:
         f"After {hybrid.choices.crossfade.tau:g} listeners both count the same. {cold:,} of {len(listeners):,} tracks "
         f"have no listeners, {few:,} more are still placed mostly by sound and artist."
     )
+    return Chart(
+        name="crossfade",
+        title="Who places a track?",
+        frame=frame,
+        kind="line",
+        x="n",
+        y="weight",
+        series="voice",
+        x_title="listeners of the track",
+        y_title="weight",
+        percent=True,
+        note=note,
+    )
+
+
+def _two_voices(trained: Trained) -> list[Exhibit]:
+    """How good each of the two was alone, which is what tau was chosen by."""
+    names = {"als": "its listeners", "prior": "its sound and artist"}
+    found = []
+    for figure, value in trained.hybrid.figures.items():
+        if measured := re.fullmatch(r"recall_(als|prior)_(\d+)_listeners", figure):
+            found.append((int(measured[2]), names[measured[1]], value))
+    if not found:
+        return [Gap("How good the two are alone", "the log is too small to hold tracks out in training")]
+    schema = {"n": pl.Int64, "voice": pl.String, "recall": pl.Float64}
+    frame = pl.DataFrame(found, schema=schema, orient="row").sort("voice", "n")
     return [
         Chart(
-            name="crossfade",
-            title="Who places a track?",
+            name="crossfade_quality",
+            title="How good are the two alone?",
             frame=frame,
             kind="line",
             x="n",
-            y="weight",
+            y="recall",
             series="voice",
-            x_title="listeners of the track",
-            y_title="weight",
-            percent=True,
-            note=note,
+            x_title="listeners that a track has",
+            y_title="recall",
+            from_zero=True,
+            note="Of tracks of which training was shown only n listeners; the weights are chosen by this.",
         )
     ]
 

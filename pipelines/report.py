@@ -85,9 +85,11 @@ def write_report(
         sections = _sections(subject, options, progress)
         glance = _glance(subject, options)
     exhibits = [exhibit for section in sections for exhibit in section.exhibits]
+    files: list[str] = []
     for number, exhibit in enumerate(exhibits):
         progress("drawing", number, len(exhibits))
-        _keep(exhibit, out)
+        files += _keep(exhibit, out)
+    _forget_others(out, files)
     html = page.render(
         title=library.folder.resolve().name,
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -223,15 +225,33 @@ def _listed(names: Sequence[str]) -> str:
 # -- files and the page --------------------------------------------------------------------------------------------
 
 
-def _keep(exhibit: Exhibit, out: Path) -> None:
+def _keep(exhibit: Exhibit, out: Path) -> list[str]:
+    """The names of the files it wrote."""
     if isinstance(exhibit, Gap):
-        return
-    exhibit.frame.write_parquet(out / "numbers" / f"{exhibit.name}.parquet")
+        return []
+    files = [f"numbers/{exhibit.name}.parquet"]
+    exhibit.frame.write_parquet(out / files[0])
     if isinstance(exhibit, Chart):
-        draw(exhibit, out / "pictures" / f"{exhibit.name}.png")
+        files.append(f"pictures/{exhibit.name}.png")
+        draw(exhibit, out / files[1])
     elif isinstance(exhibit, Gallery):
         for number, (_, png) in enumerate(exhibit.images):
-            (out / "pictures" / f"{exhibit.name}_{number:02}.png").write_bytes(png)
+            files.append(f"pictures/{exhibit.name}_{number:02}.png")
+            (out / files[-1]).write_bytes(png)
+    return files
+
+
+def _forget_others(out: Path, files: Sequence[str]) -> None:
+    """Removes what an earlier report left here and this one has not; nothing that no report wrote."""
+    listing = out / "files.json"
+    try:
+        before = [str(name) for name in json.loads(listing.read_text())]
+    except (OSError, ValueError, TypeError):
+        before = []
+    for name in set(before) - set(files):
+        if re.fullmatch(r"(numbers|pictures)/\w+\.(parquet|png)", name):
+            (out / name).unlink(missing_ok=True)
+    listing.write_text(json.dumps(sorted(files), indent=1) + "\n")
 
 
 def _rendered(section: Section) -> dict[str, Any]:

@@ -15,11 +15,13 @@ import pytest
 from conftest import need
 from polars.testing import assert_frame_equal
 
-from crossfade.audio.errors import DataError
+from crossfade.audio.errors import DataError, LibraryError
+from crossfade.pipelines import model_figures
 from crossfade.pipelines.charts import Chart, draw, plotly_figure
 from crossfade.pipelines.command_line import main
 from crossfade.pipelines.exploring import Period
 from crossfade.pipelines.library import Library
+from crossfade.pipelines.quality_figures import learning_curves, winners
 from crossfade.pipelines.report import ReportOptions, Written, write_report
 from crossfade.pipelines.sound_map import layout, near_duplicates
 from crossfade.pipelines.world import World, WorldOptions
@@ -202,7 +204,58 @@ def test_a_period_without_data(tmp_path: Path) -> None:
         assert "This period" not in written.gaps
         written = write_report(library, tmp_path / "out", ReportOptions(period=Period.of_days(None, "1969-12-31")))
     assert "This period" in written.gaps
+    # What the report before this one wrote does not stay to be taken for this one's.
+    pictures = {file.stem for file in (tmp_path / "out" / "pictures").iterdir()}
+    assert "listens_per_day" in pictures and "popularity" not in pictures
     assert "the log runs from 1970-01-01 to 2023-11-14" in written.report.read_text()
+
+
+def test_doubtful_times_and_listeners_are_counted(tmp_path: Path) -> None:
+    busy = pl.DataFrame({"user_id": "bot", "track_id": "x", "time": 1_700_000_000 + np.arange(1_200)})
+    doubtful = ONE.with_columns(time=pl.Series([1_700_000_000, 0, 32_000_000_000]))
+    with fill(tmp_path, pl.concat([doubtful, busy], how="vertical_relaxed"), NAMED) as library:
+        written = write_report(library, tmp_path / "out")
+    numbers = written.report.parent / "numbers"
+    found = dict(pl.read_parquet(numbers / "data_quality.parquet").select("finding", "count").iter_rows())
+    assert (found["events dated in the future"], found["events dated 1970-01-01"]) == (1, 1)
+    assert found["listeners with over 1,000 listens on a day"] == 1
+    assert pl.read_parquet(numbers / "suspicious_listeners.parquet")["user_id"].to_list() == ["bot"]
+
+
+def test_a_genre_model_of_ones_own_is_shown(tmp_path: Path) -> None:
+    card = {"name": "probe", "figures": {"artist": {"accuracy": 0.5, "per_class": {"jazz": {"f1": 0.25}}}}}
+    (tmp_path / "learning.png").write_bytes(b"\x89PNG")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model_figures, "read_card", lambda folder: card)
+        table, classes, pictures = model_figures.genre_model_figures(tmp_path)
+    assert table.frame["accuracy"].to_list() == [0.5]
+    assert classes.frame.rows() == [("artist", "jazz", 0.25)]
+    assert pictures.images == [("Learning curves", b"\x89PNG")]
+    with pytest.raises(LibraryError, match="not a genre model"):
+        model_figures.genre_model_figures(tmp_path)
+
+
+def test_winners_and_learning_curves_of_an_evaluation() -> None:
+    rows = pl.DataFrame(
+        [
+            ("a", "warm", "ndcg", 10, 0.3, None, None),
+            ("b", "warm", "ndcg", 10, 0.4, None, None),
+            ("c", "warm", "ndcg", 10, 0.1, None, None),
+            ("a", "cold track", "ndcg", 10, 0.0, None, None),
+            ("b", "warm", "ndcg_gain", 10, 0.1, "a", False),
+            ("b", "warm", "ndcg_gain", 10, 0.3, "c", True),
+            ("a", "warm", "ndcg_gain", 10, 0.2, "c", True),
+        ],
+        schema=["model", "slice", "metric", "k", "value", "against", "better"],
+        orient="row",
+    ).with_columns(low="value", high="value", worse=pl.lit(False), epoch=pl.lit(None, pl.Int64))
+    (best,) = winners(rows).iter_rows(named=True)
+    assert (best["model"], best["value"], best["rivals"]) == ("b", 0.4, ["a"])
+    points = [("vae", "validation_loss", n, -value) for n, value in ((1, 0.1), (2, 0.4), (3, 0.2))]
+    curve = pl.DataFrame(points, schema=["model", "metric", "epoch", "value"], orient="row")
+    (chart,) = learning_curves(curve.with_columns(slice=pl.lit("learning")))
+    assert isinstance(chart, Chart)
+    assert chart.frame["relative"].to_list() == [0.25, 1.0, 0.5]
 
 
 def test_a_broken_evaluation_is_named(tmp_path: Path) -> None:
