@@ -150,8 +150,8 @@ class NeuralMF(DotRecommender):
         for start in range(0, len(user_rows), 1 << 16):
             part = slice(start, start + (1 << 16))
             users, tracks = user_rows[part], track_rows[part]
-            mine = np.where(users[:, None] >= 0, self.embeddings[users], 0)
-            theirs = np.where(tracks[:, None] >= 0, self.track_vectors[tracks], 0)
+            mine: Scores = np.where(users[:, None] >= 0, self.embeddings[users], np.float32(0))
+            theirs: Scores = np.where(tracks[:, None] >= 0, self.track_vectors[tracks], np.float32(0))
             scores = np.einsum("nf,nf->n", mine, theirs) + np.where(users >= 0, self.user_bias[users], 0)
             scores += np.where(tracks >= 0, self.track_bias[tracks], 0) + self.mean
             if self.network:
