@@ -1,7 +1,8 @@
 """Ranker: gradient-boosted trees (CatBoost) that order a user's candidates by what they are worth to that user.
 
 The trees correct a logistic regression on the same features: where there is little to learn from, a weighted sum is
-hard to beat, and trees alone come out below it. Some users are kept aside to say how many trees are enough.
+hard to beat, and trees alone come out below it. How much of their candidates users turn to is taken out beforehand, as
+it says nothing of the order. Some users are kept aside to say how many trees are enough.
 
 Trained on candidates of a history, with what the users turned to in the label period after it as labels. Saved in
 CatBoost's own format, `ranker.cbm`, with the features' names beside it; never pickled.
@@ -27,6 +28,9 @@ GENRE = "genre_name"
 OBJECTIVES = {"classifier": "Logloss", "yetirank": "YetiRank"}
 LEAK_AUC = 0.99
 """A feature that alone parts the labels better than this was computed from them."""
+
+
+_NEWTON_STEPS = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,10 +105,15 @@ class Ranker:
         aside = np.isin(groups, np.unique(groups)[3::7])
         if not labels[aside].any() or labels[aside].all():
             aside[:] = False
-        learned = np.flatnonzero(~aside)
-        pool = self._pool(table.take(learned), labels[learned], groups[learned])
-        judged = np.flatnonzero(aside)
-        judges = self._pool(table.take(judged), labels[judged], groups[judged]) if len(judged) else None
+        start = self._linear.scores(table.numbers)
+        start += base_rates(start, labels, groups)
+
+        def part(which: NDArray[np.bool_]) -> Any:
+            pool = _pool(table.take(which), labels[which], groups[which])
+            pool.set_baseline(start[which])
+            return pool
+
+        pool, judges = part(~aside), part(aside) if aside.any() else None
         model = _catboost().CatBoost(
             {
                 "loss_function": OBJECTIVES[options.objective],
@@ -137,11 +146,6 @@ class Ranker:
         threads = 1 if len(table) < 5000 else -1
         raw = self._model.predict(_pool(table), prediction_type="RawFormulaVal", thread_count=threads)
         return np.asarray(raw + self._linear.scores(table.numbers), np.float32)
-
-    def _pool(self, table: FeatureTable, labels: NDArray[np.bool_], groups: NDArray[np.intp]) -> Any:
-        pool = _pool(table, labels, groups)
-        pool.set_baseline(self._linear.scores(table.numbers))
-        return pool
 
     @property
     def importance(self) -> dict[str, float]:
@@ -190,6 +194,22 @@ class Ranker:
             reason = str(error).strip().splitlines()[0]
             raise LibraryError(f"{folder / 'ranker.cbm'}: missing or damaged ({reason}); train again") from None
         return ranker
+
+
+def base_rates(logits: NDArray[np.float64], labels: NDArray[np.bool_], groups: NDArray[np.intp]) -> NDArray[np.float64]:
+    """[N] what each user's logits lack so that as many labels are expected of the user as there are.
+
+    Active users turn to more of their candidates; trees that have to learn that learn less of what comes first.
+    """
+    _, users = np.unique(groups, return_inverse=True)
+    count = int(users.max()) + 1
+    wanted = np.bincount(users, labels, count)
+    rates = np.zeros(count)
+    for _ in range(_NEWTON_STEPS):
+        expected = 1 / (1 + np.exp(-(logits + rates[users])))
+        slope = np.bincount(users, expected * (1 - expected), count)
+        rates += np.clip((wanted - np.bincount(users, expected, count)) / np.maximum(slope, 1e-3), -1, 1)
+    return rates[users]
 
 
 def forbid_telltales(table: FeatureTable, labels: NDArray[np.bool_]) -> None:

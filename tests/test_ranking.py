@@ -19,7 +19,7 @@ from crossfade.models.lesson import ChainOptions, learn, lesson_of
 from crossfade.models.listens import Clock, Listens
 from crossfade.models.live_chain import LiveChain
 from crossfade.models.live_taste import NOTHING, LiveTaste
-from crossfade.models.ranker import GENRE, Ranker, RankerOptions, forbid_telltales
+from crossfade.models.ranker import GENRE, Ranker, RankerOptions, base_rates, forbid_telltales
 from crossfade.models.ranking_features import NO_GENRE, Facts, FeatureTable, features
 from crossfade.models.reranking import RerankingOptions, relist, rerank
 from crossfade.models.splits import by_time, by_user
@@ -181,6 +181,13 @@ def test_the_ranker_learns_saves_and_loads(chain: Chain, hybrid: Hybrid, tmp_pat
     (tmp_path / "ranker.json").write_text("{}")
     with pytest.raises(LibraryError, match=r"ranker\.json: missing or damaged"):
         Ranker.load(tmp_path)
+
+
+def test_base_rates_expect_what_there_was(rng: np.random.Generator) -> None:
+    groups = np.repeat(np.arange(20), 30)
+    logits, labels = rng.normal(size=600), rng.random(600) < np.repeat(rng.uniform(0.1, 0.9, 20), 30)
+    expected = 1 / (1 + np.exp(-(logits + base_rates(logits, labels, groups))))
+    np.testing.assert_allclose(np.bincount(groups, expected), np.bincount(groups, labels), rtol=1e-3)
 
 
 def test_a_genre_that_was_unseen_in_training(chain: Chain, hybrid: Hybrid) -> None:
