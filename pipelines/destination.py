@@ -137,12 +137,12 @@ class Destination:
         except CrossfadeError:
             raise
         except PermissionError as error:
-            raise PublishError(
-                f"{self.url}/{name}: not allowed ({_said(error)}); check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and "
-                "the rights they have"
-            ) from None
+            keys = "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the rights they have"
+            cure = "may you write there?" if self._is_local else f"check {keys}"
+            raise PublishError(f"{self.url}/{name}: not allowed ({_said(error)}); {cure}") from None
         except FileNotFoundError as error:
-            raise PublishError(f"{self.url}/{name}: not there ({_said(error)}); does the bucket exist?") from None
+            place = "folder" if self._is_local else "bucket"
+            raise PublishError(f"{self.url}/{name}: not there ({_said(error)}); does the {place} exist?") from None
         except OSError as error:
             raise PublishError(f"{self.url}/{name}: {_said(error)}") from None
         except Exception as error:
