@@ -154,17 +154,15 @@ class LiveTaste:
 
     def because(self, listened: Listened, track_rows: Ids) -> Ids:
         """[k] the listened track that speaks loudest for each of `track_rows` [k]; -1 where none does."""
+        from scipy.sparse import csr_matrix
+
         liked = listened.weights > 0
-        mine = Listened(listened.track_rows[liked], listened.weights[liked])
-        if not len(mine.track_rows) or not len(track_rows):
+        rows, weights = listened.track_rows[liked], listened.weights[liked]
+        if not len(rows) or not len(track_rows):
             return np.full(len(track_rows), -1, np.int32)
-        factors, confidences, normal = self._normal(mine)
-        solved = np.linalg.solve(normal, self.hybrid.taste[track_rows].T)
-        terms = (factors @ solved) * confidences[:, None]
-        terms[mine.track_rows[:, None] == track_rows[None]] = -np.inf
-        loudest = terms.argmax(axis=0)
-        spoken = np.isfinite(terms[loudest, np.arange(len(track_rows))])
-        return np.where(spoken, mine.track_rows[loudest], -1).astype(np.int32)
+        heard = csr_matrix((weights, rows, [0, len(rows)]), shape=(1, len(self)))
+        loudest: Ids = self.hybrid.because_of(heard, np.asarray(track_rows)[None])[0]
+        return loudest
 
     def wish(self, listened: Listened) -> Wish:
         """Of somebody who likes something."""

@@ -26,6 +26,7 @@ from sqlalchemy import (
     SmallInteger,
     String,
     Table,
+    bindparam,
     create_engine,
     delete,
     event,
@@ -66,6 +67,14 @@ _ABOUT = Table("about", _METADATA, Column("key", String, primary_key=True), Colu
 _NEWEST_FIRST = (_EVENTS.c.time.desc(), _EVENTS.c.sequence.desc())
 _FIELDS = ("event_id", "user_id", "track_id", "time", "played_ratio", "liked")
 _IDS_PER_QUERY = 500
+# Made once: SQLAlchemy takes longer to make and compare a statement than SQLite to answer it.
+_RECENT = (
+    select(*(_EVENTS.c[name] for name in _FIELDS))
+    .where(_EVENTS.c.user_id == bindparam("user"), _EVENTS.c.sequence > bindparam("start"))
+    .order_by(*_NEWEST_FIRST)
+    .limit(bindparam("k"))
+)
+_FORGOTTEN_AT = select(_FORGOTTEN.c.time).where(_FORGOTTEN.c.user_hash == bindparam("user"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,16 +155,12 @@ class EventStore:
 
     def recent(self, user_id: str, k: int, *, after: str | None = None) -> RecentEvents:
         """The k newest events of a listener; `after` leaves out those that a training has seen (see `event_log`)."""
-        mine = select(*_columns()).where(_EVENTS.c.user_id == user_id)
         store, _, number = (after or "").rpartition(":")
-        if store == self._name and number.isdecimal():
-            mine = mine.where(_EVENTS.c.sequence > int(number))
+        start = int(number) if store == self._name and number.isdecimal() else 0
         with self._engine.connect() as connection:
-            rows = connection.execute(mine.order_by(*_NEWEST_FIRST).limit(k))
+            rows = connection.execute(_RECENT, {"user": user_id, "start": start, "k": k})
             events = tuple(StoredEvent(**row) for row in rows.mappings())
-            forgotten = connection.execute(
-                select(_FORGOTTEN.c.time).where(_FORGOTTEN.c.user_hash == user_hash(user_id))
-            ).scalar()
+            forgotten = connection.execute(_FORGOTTEN_AT, {"user": user_hash(user_id)}).scalar()
         return RecentEvents(events, forgotten)
 
     def remove(self, user_id: str, event_ids: Iterable[str]) -> int:
