@@ -82,14 +82,14 @@ def candidates(
             if other is None:
                 owner[entry.track_id] = path
             elif other != path:
-                why = f"track_id {entry.track_id} is already {text(other)} ({manifest}, line {entry.line})"
+                why = f"track_id {entry.track_id} is already {readable(other)} ({manifest}, line {entry.line})"
                 return Candidate(path, entry.track_id, entry.tags, why)
             return Candidate(path, entry.track_id, entry.tags)
         named = read_fields(path).get(id_field, ())[:1] if id_field else ()
-        track_id = named[0] if named else known.get(path) or _free(text(relative), path, owner)
+        track_id = named[0] if named else known.get(path) or _free(readable(relative), path, owner)
         other = owner.get(track_id)
         if other is not None and other != path and other.exists():
-            return Candidate(path, track_id, None, f"track_id {track_id} is already {text(other)} (tag {id_field})")
+            return Candidate(path, track_id, None, f"track_id {track_id} is already {readable(other)} (tag {id_field})")
         owner[track_id] = path
         return Candidate(path, track_id)
 
@@ -110,8 +110,8 @@ def _free(wanted: str, path: Path, owner: dict[str, Path | None]) -> str:
         other = owner.get(wanted)
         if wanted not in owner or other == path or (other is not None and not other.exists()):
             return wanted
-        wanted = text(f"{folders[len(Path(wanted).parts) - 1].name or depth}/{wanted}")
-    return text(path)
+        wanted = readable(f"{folders[len(Path(wanted).parts) - 1].name or depth}/{wanted}")
+    return readable(path)
 
 
 def read_manifest(file: Path, places: Sequence[Path]) -> list[Entry]:
@@ -157,7 +157,7 @@ def _absolute(path: Path) -> Path:
     return Path(os.path.abspath(path))  # noqa: PTH100
 
 
-def text(path: str | Path) -> str:
+def readable(path: str | bytes | Path) -> str:
     """A path as text that can be stored and printed: what is not UTF-8 in it is escaped."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 

@@ -73,7 +73,7 @@ def _classify(arguments: argparse.Namespace, console: Console) -> int:
     from ..audio.decoding import quiet_decoders
     from ..audio.errors import AudioError
     from ..models.genre_model import GenreModel
-    from .collection import text
+    from .collection import readable
     from .hearing import Ear
 
     model = GenreModel.load(arguments.model) if arguments.model else None
@@ -85,7 +85,7 @@ def _classify(arguments: argparse.Namespace, console: Console) -> int:
                 heard = ear.hear(file)
         except AudioError as error:
             failed = True
-            console.message(f"crossfade: {text(file)}: {error.reason}")
+            console.message(f"crossfade: {readable(file)}: {error.reason}")
         else:
             console.record(path=str(file), **heard.record())
     return int(failed)

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from ..audio.errors import DataError, LibraryError, UsageError
 from ..models.catalogue import Catalogue
+from .collection import readable
 from .credits import Credits
 
 FORMAT = 1
@@ -238,11 +239,11 @@ class Library:
                 "content_hash": pl.String(),
             }
         )
-        readable = [
-            (track_id, _readable(path), title, json.loads(artists), album, json.loads(genres), *rest)
+        lines = [
+            (track_id, path and readable(path), title, json.loads(artists), album, json.loads(genres), *rest)
             for track_id, path, title, artists, album, genres, *rest in rows
         ]
-        return pl.DataFrame(readable, schema=schema, orient="row")
+        return pl.DataFrame(lines, schema=schema, orient="row")
 
     def sounds(self) -> list[str]:
         """Names of the sound vectors there are: `encoder` for embeddings of audio, and those of imported vectors."""
@@ -371,10 +372,6 @@ class Library:
         if not version.is_dir():
             raise LibraryError(f"{pointer}: names {version.name}, which is not there; train again")
         return version
-
-
-def _readable(path: bytes | None) -> str | None:
-    return None if path is None else path.decode("utf-8", "backslashreplace")
 
 
 @contextmanager

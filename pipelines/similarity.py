@@ -20,6 +20,7 @@ from ..audio.decoding import quiet_decoders
 from ..audio.errors import LibraryError, UsageError
 from ..models.catalogue import COLLECTIVE_ARTISTS
 from ..models.encoder import Floats
+from .collection import readable
 from .embedding import content_hash
 from .hearing import Ear
 from .library import Library
@@ -60,7 +61,7 @@ def ask(library: Library, wanted: str, *, sound: str | None = None) -> Query:
     Raises UsageError where it is neither, AudioError where the file can't be heard.
     """
     path = Path(wanted)
-    where, parameter = "track_id = ?", wanted.encode("utf-8", "backslashreplace").decode()
+    where, parameter = "track_id = ?", readable(wanted)
     sql = (
         "SELECT track_id, content_hash, duration_seconds, embedding, vector FROM tracks LEFT JOIN heard "
         "USING (content_hash) LEFT JOIN vectors ON vectors.track_row = tracks.track_row AND name = ? WHERE "
