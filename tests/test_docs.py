@@ -20,7 +20,7 @@ PAGES = [
     *sorted((ROOT / "docs").glob("*.md")),
     *(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG")),
 ]
-OURS = [page for page in PAGES if page.stem.startswith(("tutorial", "index", "limits", "architecture"))]
+OURS = [page for page in PAGES if page.stem.startswith(("tutorial", "index", "limits", "architecture", "report"))]
 
 
 def blocks(page: Path, language: str) -> Iterator[str]:
