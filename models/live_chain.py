@@ -10,6 +10,7 @@ from copy import copy
 import numpy as np
 from numpy.typing import NDArray
 
+from .candidates import Candidates
 from .chain import Chain, follow, worth
 from .live_candidates import LiveSources
 from .live_taste import Listened, LiveTaste
@@ -56,8 +57,7 @@ class LiveChain:
         """
         if listened.is_cold:
             return self.taste.candidates(listened, k, allow_seen=allow_seen, there=there)
-        audience, wish = self.sources.audience(listened, user_row, self._last(user_row, newest))
-        found = self.sources.gather(audience, wish, allow_seen=allow_seen, candidates=there)
+        found = self.candidates(listened, user_row=user_row, newest=newest, allow_seen=allow_seen, there=there)
         scores = self._ranker.scores(features(self.sources.sources, self._facts, found))
         order = np.argsort(-scores, kind="stable")[:k]
         ids, scores = found.ids[0][order], worth(scores[order])
@@ -69,6 +69,19 @@ class LiveChain:
             follow(ids, scores, further)
             ids, scores = ids[ids >= 0], scores[ids >= 0]
         return ids, scores
+
+    def candidates(
+        self,
+        listened: Listened,
+        *,
+        user_row: int = -1,
+        newest: Ids = NOBODY,
+        allow_seen: bool = False,
+        there: NDArray[np.bool_] | None = None,
+    ) -> Candidates:
+        """What `recommend` ranks, for somebody who likes something."""
+        audience, wish = self.sources.audience(listened, user_row, self._last(user_row, newest))
+        return self.sources.gather(audience, wish, allow_seen=allow_seen, candidates=there)
 
     def _last(self, user_row: int, newest: Ids) -> Ids:
         """[L] the last different tracks, the newest first."""
