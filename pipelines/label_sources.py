@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ..audio.errors import DataError
+from ..audio.errors import DataError, UsageError
 from ..audio.tags import read_fields
 from ..models.catalogue import COLLECTIVE_ARTISTS
 from .labels import AUDIO_SUFFIXES, LabelledAudio, checked
@@ -42,6 +42,8 @@ def read_labels(
     """
     if target not in ("genre", "artist"):
         raise DataError(f"target {target!r}: only genre and artist can be learnt")
+    if subset is not None and not (source.is_file() and _is_fma(source)):
+        raise UsageError(f"--subset {subset}: {source} is not FMA's tracks.csv, which alone has subsets")
     if source.is_dir():
         found = _from_folder(source)
     elif not source.is_file():
