@@ -300,6 +300,11 @@ def draw(chart: Chart, path: Path) -> None:
         locator = AutoDateLocator(maxticks=9)  # type: ignore[no-untyped-call]
         axes.xaxis.set_major_locator(locator)
         axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
+        if chart.kind == "bar" and len(chart.rows) <= 12:
+            axes.set_xticks(chart.rows.get_column(chart.x).to_list())
+    if _tilted(chart):
+        for label in axes.get_xticklabels():
+            label.set(rotation=30, ha="right", fontsize=8)
     if chart.kind == "across":
         axes.invert_yaxis()
     if chart.plain_axes:
@@ -316,7 +321,17 @@ def _margins(chart: Chart, width: float) -> dict[str, float]:
         left += 0.065 * max((len(str(label)) for label in chart.rows.get_column(chart.y)), default=0)
     if chart.series is not None:
         right += 0.5 + 0.07 * max((len(name) for name, _ in chart.parts()), default=0)
-    return {"left": min(0.45, left / width), "right": max(0.55, 1 - right / width), "bottom": 0.17, "top": 0.91}
+    bottom = 0.3 if _tilted(chart) else 0.17
+    return {"left": min(0.45, left / width), "right": max(0.55, 1 - right / width), "bottom": bottom, "top": 0.91}
+
+
+def _tilted(chart: Chart) -> bool:
+    """Whether the names below the picture are too long to stand beside each other."""
+    if chart.kind not in ("bar", "heat") or chart.rows.schema[chart.x] != pl.String:
+        return False
+    names = chart.rows.get_column(chart.x).unique()
+    room = (10 if chart.wide else 7) * (10 if chart.series is None else 8)
+    return len(names) * (int(names.str.len_chars().max() or 0) + 2) > room  # type: ignore[call-overload]
 
 
 def _drawable(text: Any) -> str:
