@@ -91,10 +91,15 @@ class ALS(Scoring):
             return heard
         counts = np.diff(heard.indptr)
         # A count of 0 is a track nobody is known to like: it weighs what one listener's would.
-        by_track = (np.maximum(self.track_listeners, 1) / self.means[0]) ** -options.track_discount
+        # Of one user's few tracks, or once for each track of all.
+        few = heard.nnz < len(self.track_listeners)
+        listeners = self.track_listeners[heard.indices] if few else self.track_listeners
+        by_track = (np.maximum(listeners, 1) / self.means[0]) ** -options.track_discount
+        if not few:
+            by_track = by_track[heard.indices]
         by_user = (np.maximum(counts, 1) / self.means[1]) ** -options.user_discount
         discounted = heard.copy()
-        discounted.data *= (by_track[heard.indices] * np.repeat(by_user, counts)).astype(np.float32)
+        discounted.data *= (by_track * np.repeat(by_user, counts)).astype(np.float32)
         return discounted
 
     def similar(self, track_rows: Ids, k: int) -> Answers:

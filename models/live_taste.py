@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from copy import copy
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,9 @@ from .growing import Growing
 from .hybrid import Hybrid
 from .recommender import Ids, Scores
 from .scan import EXACT_ROWS, Rows, Scan
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 _NOMINEES_PER_CANDIDATE = 4
 
@@ -196,11 +200,11 @@ class LiveTaste:
 
     def _familiar(self, liked: Ids) -> tuple[Rows, Scores]:
         """The tracks by artists of `liked`, in order of row, and how many of `liked` their artists have."""
-        counts = np.asarray(self._artists[liked].sum(axis=0), np.float32).ravel()
-        artists = np.flatnonzero(counts)
-        mine = self._tracks_of[artists]
-        tracks, places = np.unique(mine.indices, return_inverse=True)
-        shared = np.bincount(places, np.repeat(counts[artists], np.diff(mine.indptr)), minlength=len(tracks))
+        credited, _ = _cells(self._artists, liked)
+        artists, counts = np.unique(credited, return_counts=True)
+        theirs, owners = _cells(self._tracks_of, artists)
+        tracks, places = np.unique(theirs, return_inverse=True)
+        shared = np.bincount(places, counts[owners], minlength=len(tracks))
         return tracks.astype(np.intp), shared.astype(np.float32)
 
     def _normal(self, listened: Listened) -> tuple[Scores, Scores, Scores]:
@@ -216,3 +220,12 @@ class LiveTaste:
         factors = self.hybrid.taste[track_rows]
         extra = (np.abs(confidences) - 1)[:, None] * factors
         return factors, confidences.astype(np.float32), self._gram + factors.T @ extra
+
+
+def _cells(matrix: csr_matrix, rows: Ids) -> tuple[NDArray[np.int32], Rows]:
+    """(columns of the cells of some rows, which of `rows` each is in); making a sparse matrix of them takes longer."""
+    starts = matrix.indptr[rows]
+    lengths = matrix.indptr[np.asarray(rows) + 1] - starts
+    owners = np.repeat(np.arange(len(lengths)), lengths)
+    first = np.cumsum(lengths) - lengths
+    return matrix.indices[(starts - first)[owners] + np.arange(len(owners))], owners
