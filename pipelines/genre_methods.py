@@ -29,4 +29,4 @@ def method_named(name: str, options: NetworkOptions | None = None) -> Method:
         return cnn(options or NetworkOptions())
     if kind == "fine-tuned":
         return fine_tuned(source or "musicnn-msd", options or NetworkOptions())
-    raise UsageError(f"--model {name}: not one of {', '.join(METHODS)} probe:NAME or zero-shot:NAME")
+    raise UsageError(f"--model {name}: not one of {', '.join(METHODS)}, probe:NAME or zero-shot:NAME")

@@ -91,3 +91,11 @@ def test_the_command_shows_writes_and_undoes(tmp_path, rng, capsys, monkeypatch)
     assert json.loads(capsys.readouterr().out)["written"]
     assert main(["tag", "--undo", *journal]) == 0
     assert read_genre(path) == ()
+
+
+def test_a_sub_genre_is_written_beside_its_parent(tmp_path, rng, monkeypatch):
+    path = tmp_path / "song.flac"
+    soundfile.write(path, rng.normal(0, 0.1, 16_000).astype(np.float32), 16_000)
+    monkeypatch.setattr("crossfade.pipelines.tagging.namer", lambda model: lambda path: "Rock > Punk")
+    assert main(["tag", str(path), "--write", "--journal", str(tmp_path / "journal.jsonl")]) == 0
+    assert read_genre(path) == ("Rock", "Punk")
