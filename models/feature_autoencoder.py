@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..audio.errors import DataError, UsageError
-from .neural_training import Curve, Schedule, Watch, device, seeded, state_arrays, tensor, train
+from .neural_training import Curve, Dropout, Schedule, Watch, device, seeded, state_arrays, tensor, train
 from .storage import Arrays, load_model, load_options, save_model
 
 COLUMNS = ("played_ratio", "interaction", "user", "track")
@@ -111,7 +111,7 @@ class _Layers(nn.Module):
         super().__init__()
 
         def layer(before: int, after: int) -> list[nn.Module]:
-            return [nn.Linear(before, after), nn.BatchNorm1d(after), nn.ReLU(), nn.Dropout(dropout)]
+            return [nn.Linear(before, after), nn.BatchNorm1d(after), nn.ReLU(), Dropout(dropout)]
 
         self.encoder = nn.Sequential(*layer(inputs, 128), *layer(128, 64), nn.Linear(64, BOTTLENECK), nn.ReLU())
         self.decoder = nn.Sequential(*layer(BOTTLENECK, 64), *layer(64, 128), nn.Linear(128, outputs))

@@ -92,6 +92,25 @@ def tensor(array: NDArray[Any]) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(array)).to(device())
 
 
+class Dropout(torch.nn.Module):
+    """Dropout by random bytes: `torch.nn.Dropout` draws a number for each entry, which on a CPU takes longer than the
+    layers around it. The share is rounded to a 256th."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.hidden = round(256 * share)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training or not self.hidden:
+            return x
+        words = torch.randint(-(1 << 63), (1 << 63) - 1, (x.numel() // 8 + 1,), device=x.device)
+        drawn = words.view(torch.uint8)[: x.numel()].view(x.shape)
+        return x * ((drawn >= self.hidden) * (256 / (256 - self.hidden)))
+
+    def extra_repr(self) -> str:
+        return f"{self.hidden / 256:.3f}"
+
+
 def state_arrays(module: torch.nn.Module) -> Arrays:
     """The numbers of a network, copied."""
     return {name: value.detach().cpu().numpy().copy() for name, value in module.state_dict().items()}

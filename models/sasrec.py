@@ -28,7 +28,7 @@ from .catalogue import Catalogue
 from .history import History, nearest, rank
 from .listens import Listens
 from .neural_recommender import NeuralOptions, NeuralRecommender, tensor_int
-from .neural_training import Watch, device, state_arrays, tensor
+from .neural_training import Dropout, Watch, device, state_arrays, tensor
 from .recommender import Answers, Ids, Scores
 from .storage import Arrays, load_model, load_options, save_model
 from .two_tower import standardized
@@ -67,12 +67,12 @@ class _Block(nn.Module):
     def __init__(self, options: SASRecOptions) -> None:
         super().__init__()
         width = options.factors
-        self.heads, self.dropout = options.heads, options.dropout
+        self.heads, self.dropout = options.heads, Dropout(options.dropout)
         self.first_norm, self.second_norm = nn.LayerNorm(width), nn.LayerNorm(width)
         self.queries_keys_values = nn.Linear(width, 3 * width)
         self.mixed = nn.Linear(width, width)
         self.network = nn.Sequential(
-            nn.Linear(width, width), nn.ReLU(), nn.Dropout(options.dropout), nn.Linear(width, width)
+            nn.Linear(width, width), nn.ReLU(), Dropout(options.dropout), nn.Linear(width, width)
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -80,11 +80,8 @@ class _Block(nn.Module):
         parts = self.queries_keys_values(self.first_norm(x)).view(batch, length, 3, self.heads, width // self.heads)
         queries, keys, values = parts.permute(2, 0, 3, 1, 4)
         found = functional.scaled_dot_product_attention(queries, keys, values, is_causal=True)
-        x = x + functional.dropout(
-            self.mixed(found.transpose(1, 2).reshape(batch, length, width)), self.dropout, self.training
-        )
-        x = x + functional.dropout(self.network(self.second_norm(x)), self.dropout, self.training)
-        return x
+        x = x + self.dropout(self.mixed(found.transpose(1, 2).reshape(batch, length, width)))
+        return x + self.dropout(self.network(self.second_norm(x)))  # type: ignore[no-any-return]
 
 
 class _Transformer(nn.Module):
@@ -102,7 +99,7 @@ class _Transformer(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.bias = nn.Embedding(tracks, 1)
         nn.init.zeros_(self.bias.weight)
-        self.dropout = options.dropout
+        self.dropout = Dropout(options.dropout)
 
     def vectors(self, tracks: Tensor) -> Tensor:
         """Any shape -> that shape and F"""
@@ -113,7 +110,7 @@ class _Transformer(nn.Module):
         """[B, L] -> [B, L, F]: what is expected after each place."""
         x = self.vectors(tracks) * self.own.embedding_dim**0.5
         x = x + self.positions.weight[: tracks.shape[1]]
-        x = functional.dropout(x, self.dropout, self.training)
+        x = self.dropout(x)
         for block in self.blocks:
             x = block(x)
         return self.norm(x)  # type: ignore[no-any-return]

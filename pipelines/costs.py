@@ -6,6 +6,8 @@ training time grows with users and tracks. Rows of the slice `cost`, without k.
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -121,7 +123,10 @@ def _seconds(name: str, listens: Listens, catalogue: Catalogue) -> float:
 
 
 def _reset_peak() -> int | None:
-    """Makes the peak what is held now, and returns that."""
+    """Gives back what is not used, makes the peak what is held then, and returns that."""
+    gc.collect()
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
         return _resident("VmRSS")

@@ -9,13 +9,14 @@ import pytest
 
 pytest.importorskip("torch")
 
+import torch
 from scipy.sparse import csr_matrix
 
 from crossfade.audio.errors import DataError, UsageError
 from crossfade.models.catalogue import Catalogue
 from crossfade.models.listens import Clock, Listens
 from crossfade.models.neural_mf import NeuralMF, NeuralMFOptions, rating_options
-from crossfade.models.neural_training import Epoch
+from crossfade.models.neural_training import Dropout, Epoch
 from crossfade.models.rating_baselines import Biases
 from crossfade.models.sasrec import SASRec, SASRecOptions
 from crossfade.models.splits import Split, by_chance
@@ -189,6 +190,15 @@ def test_without_sound_towers_and_sequences_do_as_well_as_they_can(rng: np.rando
         TwoTower().fit(listens)
     with pytest.raises(DataError, match="30 tracks, but the listens are of 24"):
         SASRec(catalogue(30)).fit(listens)
+
+
+def test_dropout_hides_a_share_and_keeps_the_mean() -> None:
+    x = torch.ones(200, 100)
+    layer = Dropout(0.25)
+    found = layer(x)
+    assert (found == 0).float().mean() == pytest.approx(0.25, abs=0.02) and found.max() == pytest.approx(4 / 3)
+    assert not torch.equal(layer(x), found)
+    assert layer.eval()(x) is x and Dropout(0.0)(x) is x
 
 
 def test_one_listen_each_is_enough_to_learn_something() -> None:
