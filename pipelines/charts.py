@@ -329,9 +329,9 @@ def _tilted(chart: Chart) -> bool:
     """Whether the names below the picture are too long to stand beside each other."""
     if chart.kind not in ("bar", "heat") or chart.rows.schema[chart.x] != pl.String:
         return False
-    names = chart.rows.get_column(chart.x).unique()
+    names = chart.rows.get_column(chart.x).unique().drop_nulls().to_list()
     room = (10 if chart.wide else 7) * (10 if chart.series is None else 8)
-    return len(names) * (int(names.str.len_chars().max() or 0) + 2) > room  # type: ignore[call-overload]
+    return len(names) * (max(map(len, names), default=0) + 2) > room
 
 
 def _drawable(text: Any) -> str:

@@ -250,10 +250,10 @@ def _groups(subject: Subject, log: Exploration) -> list[Exhibit]:
     """Artists and albums."""
     exhibits: list[Exhibit] = []
     for name, title, column in (("top_artists", "Top artists", "artists"), ("top_albums", "Top albums", "album")):
-        named = subject.tracks.select("track_row", pl.col(column).alias("name"))
         if column == "artists":
-            named = named.explode("name", empty_as_null=True).unique(maintain_order=True)
-        named = named.filter(pl.col("name").is_not_null() & (pl.col("name") != ""))
+            named = subject.artists.rename({"artist": "name"})
+        else:
+            named = subject.tracks.select("track_row", name=column).filter(pl.col("name") != "")
         if not len(named):
             exhibits.append(Gap(title, f"no track names its {column.removesuffix('s')}"))
             continue

@@ -56,7 +56,7 @@ def _of_version(subject: Subject) -> list[Exhibit]:
     makers: dict[str, Callable[[], list[Exhibit]]] = {
         "What the ranker looks at": lambda: _ranker(subject),
         "A few listeners": lambda: _samples(subject, trained),
-        "Genres of groups of listeners": lambda: _segments(subject, trained),
+        "Groups of listeners": lambda: _segments(subject, trained),
     }
     for what, make in makers.items():
         try:
@@ -230,15 +230,15 @@ def _segments(subject: Subject, trained: Trained) -> list[Exhibit]:
     """Groups of listeners with like taste: what they play, and what sets them apart."""
     log = subject.log
     factors = np.asarray(trained.hybrid.als.user_factors)
-    if log is None or not len(log.tracks) or not len(subject.genres) or len(factors) < 2 * SEGMENTS:
-        return [Gap("Genres of groups of listeners", "that takes genres and more listeners")]
+    if log is None or not len(log.tracks) or not len(subject.kinds) or len(factors) < 2 * SEGMENTS:
+        return [Gap("Groups of listeners", "that takes genres or artists, and more listeners")]
     sample = factors[:: max(1, len(factors) // 5_000)]
     groups = Segments(SegmentOptions(count=SEGMENTS)).fit(sample).assign(factors)
     numbered = pl.DataFrame({"user_id": trained.user_ids, "group": groups}).filter(pl.col("group") >= 0)
     users = log.users.select("user_row", user_id=log.user_ids.gather(log.users.get_column("user_row")))
     members = users.join(numbered, on="user_id", maintain_order="left").select("user_row", "group")
     if not len(members):
-        return [Gap("Genres of groups of listeners", "nobody in this period is known to the trained version")]
+        return [Gap("Groups of listeners", "nobody in this period is known to the trained version")]
     counted = (
         log.pairs.lazy()
         .join(members.lazy(), on="user_row")
@@ -246,26 +246,28 @@ def _segments(subject: Subject, trained: Trained) -> list[Exhibit]:
         .agg(count=pl.col("plays").sum())
         .collect(engine="streaming")
     )
-    by_genre = counted.join(subject.genres, on="track_row").group_by("group", "genre").agg(pl.col("count").sum())
-    about = segment_table(subject, counted, by_genre, members)
-    label = pl.format("{}: {}", pl.col("group") + 1, pl.col("genres"))
+    kind = subject.kind
+    by_kind = counted.join(subject.kinds, on="track_row").group_by("group", kind).agg(pl.col("count").sum())
+    about = segment_table(subject, counted, members)
+    names = typical(by_kind, kind)
+    label = pl.format("{}: {}", pl.col("group") + 1, pl.col("group").replace_strict(names, default=""))
     share = pl.col("count") / pl.col("count").sum().over("group")
-    top = by_genre.group_by("genre").agg(total=pl.col("count").sum()).sort("total", "genre", descending=[True, False])
+    top = by_kind.group_by(kind).agg(total=pl.col("count").sum()).sort("total", kind, descending=[True, False])
     drawn = about.select("group", name=label).join(top.head(15), how="cross", maintain_order="left_right")
-    frame = drawn.join(by_genre.with_columns(share=share), on=["group", "genre"], how="left", maintain_order="left")
-    frame = frame.select("name", "genre", pl.col("share").fill_null(0), listens=pl.col("count").fill_null(0))
+    frame = drawn.join(by_kind.with_columns(share=share), on=["group", kind], how="left", maintain_order="left")
+    frame = frame.select("name", kind, pl.col("share").fill_null(0), listens=pl.col("count").fill_null(0))
     return [
         Chart(
             name="segment_genres",
             title="What groups of listeners play",
             frame=frame,
             kind="heat",
-            x="genre",
+            x=kind,
             y="name",
             value="share",
             percent=True,
-            note=f"{len(about)} groups of like taste vectors, named by the genres they play more than others do; the "
-            "share of a genre in what a group plays.",
+            note=f"{len(about)} groups of like taste vectors, named by the {kind}s they play more than others do; the "
+            f"share of each {kind} in what a group plays.",
             wide=True,
         ),
         Table(
@@ -279,31 +281,22 @@ def _segments(subject: Subject, trained: Trained) -> list[Exhibit]:
     ]
 
 
-def segment_table(
-    subject: Subject, counted: pl.DataFrame, by_genre: pl.DataFrame, members: pl.DataFrame
-) -> pl.DataFrame:
+def segment_table(subject: Subject, counted: pl.DataFrame, members: pl.DataFrame) -> pl.DataFrame:
     """group, listeners, share (of listens), genres, artists, tracks; `counted` has group, track_row and count."""
-    artists = subject.tracks.select("track_row", artist="artists").explode("artist", empty_as_null=True).drop_nulls()
-    by_artist = counted.join(artists, on="track_row").group_by("group", "artist").agg(pl.col("count").sum())
     favourites = (
         counted.sort("group", "count", "track_row", descending=[False, True, False])
         .join(subject.names, on="track_row", maintain_order="left")
         .group_by("group", maintain_order=True)
         .agg(tracks=pl.col("title").head(3).str.join(", "), plays=pl.col("count").sum())
     )
-    sizes = members.group_by("group").agg(listeners=pl.len())
-    table = sizes.join(favourites, on="group").sort("group")
-    named = {"genres": typical(by_genre, "genre"), "artists": typical(by_artist, "artist", 3)}
-    return table.select(
-        "group",
-        "listeners",
-        *(
-            pl.col("group").replace_strict(kinds, default="", return_dtype=pl.String).alias(name)
-            for name, kinds in named.items()
-        ),
-        "tracks",
-        share=pl.col("plays") / pl.col("plays").sum(),
-    ).select("group", "listeners", "share", "genres", "artists", "tracks")
+    table = members.group_by("group").agg(listeners=pl.len()).join(favourites, on="group").sort("group")
+    for what, names, most in (("genre", subject.genres, 2), ("artist", subject.artists, 3)):
+        counts = counted.join(names, on="track_row").group_by("group", what).agg(pl.col("count").sum())
+        kinds = typical(counts, what, most)
+        named = pl.col("group").replace_strict(kinds, default=None, return_dtype=pl.String)
+        table = table.with_columns(named.alias(f"{what}s"))
+    share = pl.col("plays") / pl.col("plays").sum()
+    return table.select("group", "listeners", share.alias("share"), "genres", "artists", "tracks")
 
 
 def _calibration(subject: Subject) -> list[Exhibit]:

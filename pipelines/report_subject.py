@@ -99,3 +99,19 @@ class Subject:
         )
         heard = self.heard_genres.select("track_row", genre="heard").join(labelled, on="track_row", how="anti")
         return pl.concat([labelled, heard])
+
+    @cached_property
+    def artists(self) -> pl.DataFrame:
+        """track_row, artist: one row per artist of a track."""
+        named = self.tracks.select("track_row", artist="artists").explode("artist", empty_as_null=True)
+        return named.filter(pl.col("artist") != "").unique(maintain_order=True)
+
+    @property
+    def kind(self) -> str:
+        """By what tracks are told apart: genre or, where no genre is known, artist."""
+        return "genre" if len(self.genres) else "artist"
+
+    @property
+    def kinds(self) -> pl.DataFrame:
+        """`genres` or `artists`, after `kind`."""
+        return self.genres if len(self.genres) else self.artists

@@ -76,30 +76,29 @@ def _maps(subject: Subject, rows: NDArray[np.intp], vectors: Floats) -> list[Exh
         return [Gap("A map of the library", "that takes two tracks with sound")]
     places = layout(vectors[chosen])
     frame = pl.DataFrame({"track_row": rows[chosen].astype(np.int32), "x": places[:, 0], "y": places[:, 1]})
-    genres = subject.genres.group_by("track_row", maintain_order=True).agg(pl.col("genre").first())
-    frame = frame.join(genres, on="track_row", how="left", maintain_order="left")
+    kinds = subject.kinds.rename({subject.kind: "kind"}).group_by("track_row", maintain_order=True).first()
+    frame = frame.join(kinds, on="track_row", how="left", maintain_order="left")
     frame = frame.join(subject.names, on="track_row", how="left", maintain_order="left")
-    common = frame.get_column("genre").drop_nulls().value_counts(sort=True).head(9).get_column("genre").to_list()
-    known = pl.when(pl.col("genre").is_in(common)).then("genre").otherwise(pl.lit("all others"))
-    colour = pl.when(pl.col("genre").is_null()).then(pl.lit("unknown")).otherwise(known)
+    common = frame.get_column("kind").drop_nulls().value_counts(sort=True).head(9).get_column("kind").to_list()
+    known = pl.when(pl.col("kind").is_in(common)).then("kind").otherwise(pl.lit("all others"))
+    colour = pl.when(pl.col("kind").is_null()).then(pl.lit("unknown")).otherwise(known)
     order = {name: n for n, name in enumerate([*common, "all others", "unknown"])}
-    label = pl.concat_str([pl.col("title"), pl.col("artist"), pl.col("genre").fill_null("")], separator="<br>")
-    frame = frame.with_columns(colour=colour, label=label.str.replace_all("<br>$", ""))
+    lines = ["title", "artist", *(["kind"] if subject.kind == "genre" else [])]
+    label = pl.concat_str([pl.col(lines).fill_null("")], separator="<br>")
+    frame = frame.with_columns(colour=colour, label=label.str.replace_all("(<br>)+$", ""))
     frame = frame.sort(pl.col("colour").replace_strict(order, return_dtype=pl.Int32), maintain_order=True)
     note = "Near tracks sound alike; directions mean nothing."
     if len(chosen) < len(rows):
         note += f" {len(chosen):,} of {len(rows):,} tracks: the most played, and some by chance."
     columns = ["track_id", "x", "y", "colour", "label"]
     charts: list[Exhibit] = [
-        _map("sound_map", "A map of the library, by genre", frame.select(columns), note),
+        _map("sound_map", f"A map of the library, by {subject.kind}", frame.select(columns), note),
     ]
     tastes = _tastes(subject, frame.get_column("track_id").to_list())
     if tastes is None:
         return [*charts, Gap("The map by taste", "nothing was trained yet", "crossfade train --library L")]
     by_taste = frame.with_columns(colour=pl.Series(tastes)).sort("colour", maintain_order=True)
-    note = (
-        "The same places; colours are kinds of listening: clusters of taste vectors, by the genres they have more of."
-    )
+    note = f"The same places; colours are clusters of taste vectors, named by the {subject.kind}s they have more of."
     return [*charts, _map("taste_map", "The same map, by taste", by_taste.select(columns), note)]
 
 
@@ -147,9 +146,9 @@ def _tastes(subject: Subject, track_ids: list[str]) -> list[str] | None:
     placed = pl.DataFrame({"track_id": list(trained.track_ids), "group": clusters}).filter(
         pl.Series(known) & (pl.col("group") >= 0)
     )
-    genres = subject.genres.join(subject.names.select("track_row", "track_id"), on="track_row")
-    counts = placed.join(genres, on="track_id").group_by("group", "genre").agg(count=pl.len())
-    kinds = typical(counts, "genre")
+    told = subject.kinds.join(subject.names.select("track_row", "track_id"), on="track_row")
+    counts = placed.join(told, on="track_id").group_by("group", subject.kind).agg(count=pl.len())
+    kinds = typical(counts, subject.kind)
     names = {
         track_id: f"{group + 1}: {kinds[group]}" if group in kinds else f"taste {group + 1}"
         for track_id, group in placed.iter_rows()
