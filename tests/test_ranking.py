@@ -25,6 +25,7 @@ from crossfade.models.reranking import RerankingOptions, relist, rerank
 from crossfade.models.splits import by_time, by_user
 from crossfade.pipelines.trained import part_of
 from crossfade.pipelines.world import World, WorldOptions
+from crossfade.pipelines.world_tracks import DAY_SECONDS
 
 WORLD = World(WorldOptions(users=120, tracks=150, artists=30, listens_per_user=40, seed=5))
 LISTENS, CATALOGUE = WORLD.listens(), WORLD.catalogue()
@@ -138,6 +139,28 @@ def test_features_know_nothing_of_the_label_period(hybrid: Hybrid, sources: Sour
     same = features(other, Facts.of(again, CATALOGUE), other.gather(other.audience(warm(hybrid))))
     np.testing.assert_array_equal(table.numbers, same.numbers)
     assert {"genre_share", "tracks_per_month", "released_days", "artist_count", "trend"} <= set(table.names)
+
+
+def test_leanings_are_distances_from_what_is_liked(hybrid: Hybrid, sources: Sources) -> None:
+    facts, row = Facts.of(SPLIT.train, CATALOGUE), warm(hybrid, 1)
+    found = sources.gather(sources.audience(row))
+    table = features(sources, facts, found)
+    liked = hybrid.history.liked[row].indices
+    years = np.maximum(SPLIT.train.times.max() - CATALOGUE.released_at, 0) / DAY_SECONDS / 365
+    logs = np.log1p(SPLIT.train.listeners)
+    tracks = found.ids[found.there]
+    expected = {
+        "age_gap": np.abs(years[tracks] - years[liked].mean()),
+        "age_spread": np.full(len(tracks), years[liked].std()),
+        "fame_gap": logs[tracks] - logs[liked].mean(),
+        "week_listeners": last_days(7)[tracks],
+    }
+    for name, values in expected.items():
+        np.testing.assert_allclose(table.numbers[:, table.names.index(name)], values, rtol=1e-3, atol=1e-4)
+
+
+def last_days(days: int) -> np.ndarray:
+    return SPLIT.train.take(SPLIT.train.times > SPLIT.train.times.max() - days * DAY_SECONDS).listeners
 
 
 @pytest.mark.parametrize("within_user", [False, True])
