@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from .advice import Advice
@@ -69,24 +71,28 @@ class PersonalTracks(BaseModel):
 
 
 def scored(snapshot: Snapshot, row: int, score: float) -> Scored:
-    track_id, facts = snapshot.shelf.track_ids[row], snapshot.shelf.facts[row]
-    return Scored(
-        track_id=track_id,
-        title=facts.title,
-        artists=list(facts.artists),
-        score=round(score, 6),
-        has_audio=facts.has_file,
-    )
+    return Scored(**_shown(snapshot, row, score))
 
 
 def personal(advice: Advice) -> PersonalTracks:
     snapshot = advice.snapshot
     reasons = [-1] * len(advice.rows) if advice.because is None else advice.because.tolist()
     tracks = [
-        Recommended(**vars(scored(snapshot, row, score)), because=_reason(snapshot, reason))
+        Recommended(**_shown(snapshot, row, score), because=_reason(snapshot, reason))
         for row, score, reason in zip(advice.rows.tolist(), advice.scores.tolist(), reasons, strict=True)
     ]
     return PersonalTracks(tracks=tracks, personal=advice.personal, version=snapshot.version, notes=list(advice.notes))
+
+
+def _shown(snapshot: Snapshot, row: int, score: float) -> dict[str, Any]:
+    track_id, facts = snapshot.shelf.track_ids[row], snapshot.shelf.facts[row]
+    return {
+        "track_id": track_id,
+        "title": facts.title,
+        "artists": list(facts.artists),
+        "score": round(score, 6),
+        "has_audio": facts.has_file,
+    }
 
 
 def _reason(snapshot: Snapshot, row: int) -> Reason | None:

@@ -119,14 +119,15 @@ class Snapshot:
         """The same version over the tracks that the library has now."""
         if self.trained is None and self.sound is None:
             return Snapshot.load(library, mark)
-        if self.mark.only_more_since(library):
-            after = self.mark.newest_row
-            artists = self.trained.hybrid.prior.artist_names if self.trained else ()
-            catalogue = library.catalogue(self.sound, after=after, artists=artists)
-            facts, there = facts_of(library, after=after), self.there
-        else:
-            catalogue, facts = library.catalogue(self.sound), facts_of(library)
-            there = np.array([track_id in facts for track_id in self.shelf.track_ids[: len(self)]], bool)
+        after, there = self.mark.newest_row, self.there
+        if not self.mark.only_more_since(library):
+            rows = dict(library.query("SELECT track_id, track_row FROM tracks"))
+            there = np.array([track_id in rows for track_id in self.shelf.track_ids[: len(self)]], bool)
+            # Rows of the database are given again when the last ones are removed.
+            unknown = (row for track_id, row in rows.items() if self.known_row(track_id) is None)
+            after = min(unknown, default=mark.newest_row + 1) - 1
+        artists = self.trained.hybrid.prior.artist_names if self.trained else ()
+        catalogue, facts = library.catalogue(self.sound, after=after, artists=artists), facts_of(library, after=after)
         back = [row for track_id in catalogue.track_ids if (row := self.known_row(track_id)) is not None]
         if back:
             there = there.copy()
