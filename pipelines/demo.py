@@ -170,13 +170,15 @@ class _Tour:
             "Where does it belong, and why?"
         )
         self._run("explain", cold, *self._library)
+        self._say("10. All of it on one page, to be opened in a browser.")
+        self._run("report", *self._library, "--out", str(self._folder / "report"))
         self._say(f"The library is yours to play with: every command above works on {self._folder}.")
 
     def _slices(self) -> None:
         """The evaluation, which prints a line per figure, as one line per slice."""
         lines = io.StringIO()
         quiet = Console(as_json=True, out=lines, err=io.StringIO())
-        asked = ["--models", ",".join(JUDGED), "--trials", "warm,cold", "-k", "10"]
+        asked = ["--models", ",".join(JUDGED), "-k", "5,10,20"]
         table = str(self._folder / "evaluation.jsonl")
         self._run("evaluate", *self._library, *asked, "--out", table, console=quiet)
         slices: dict[str, dict[str, Any]] = {}
@@ -184,7 +186,7 @@ class _Tour:
         for row in map(json.loads, lines.getvalue().splitlines()):
             if row["model"] == "hybrid":
                 hybrid[row["metric"]] = row["value"]
-            if row["metric"] == "ndcg":
+            if row["metric"] == "ndcg" and row["k"] == 10 and not row["slice"].startswith("n = "):
                 slices.setdefault(row["slice"], {"listeners": row["users"]})[row["model"]] = row["value"]
         self._say("NDCG@10 of each model by slice (1 is perfect):")
         for name, figures in slices.items():

@@ -16,6 +16,7 @@ import polars as pl
 
 from ..audio.errors import LibraryError
 from ..models.genre_model import read_card
+from ..models.ranker import GENRE
 from ..models.segments import SegmentOptions, Segments
 from .charts import Chart, Exhibit, Gallery, Gap, Section, Table
 from .genre_trends import typical
@@ -135,7 +136,7 @@ def _ranker(subject: Subject) -> list[Exhibit]:
         return [Gap("What the ranker looks at", "no ranker was trained")]
     header: dict[str, Any] = json.loads(files[0].read_text())
     # The last importance belongs to the genre, which is no number and has no column among the features.
-    names = [*header["features"], "genre"][: len(header["importance"])]
+    names = [*header["features"], GENRE][: len(header["importance"])]
     frame = pl.DataFrame({"feature": names, "importance": header["importance"]}).sort("importance", descending=True)
     exhibits: list[Exhibit] = [
         Chart(
