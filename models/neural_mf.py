@@ -253,6 +253,11 @@ class NeuralMF(DotRecommender):
         loss = size + (torch.logsumexp(torch.cat([right[:, None], wrong], dim=1), dim=1) - right).mean()
         return loss
 
+    def _held_out(self, listens: Listens, rng: np.random.Generator) -> HeldOut | None:
+        if self.options.objective == "ratings":
+            return HeldOut.of_ratings(listens, rng)
+        return super()._held_out(listens, rng)
+
     def _judge(self, held: HeldOut) -> float:
         if self.options.objective != "ratings":
             return super()._judge(held)

@@ -71,6 +71,18 @@ class HeldOut:
     """[B, T]"""
 
     @classmethod
+    def of_ratings(cls, listens: Listens, rng: np.random.Generator) -> HeldOut | None:
+        """For predicting ratings: nobody is asked what to recommend, and millions need no matrices."""
+        if listens.times is None:
+            chosen = rng.random(len(listens)) < 0.1
+            train, test = listens.take(~chosen), listens.take(chosen)
+        else:
+            split = by_user(listens, share=0.1)
+            train, test = split.train, split.test
+        nobody = np.zeros(0, np.int32)
+        return cls(train, test, nobody, listens.matrix[nobody]) if len(train) and len(test) else None
+
+    @classmethod
     def of(cls, listens: Listens, rng: np.random.Generator) -> HeldOut | None:
         """None where nobody has enough listens to hold one out."""
         split = by_chance(listens, rng, share=0.1) if listens.times is None else by_user(listens, share=0.1)
@@ -115,7 +127,7 @@ class NeuralRecommender(Scoring):
     def fit(self, listens: Listens) -> Self:
         options = self.options
         History.of(listens)
-        held = HeldOut.of(listens, np.random.default_rng([options.seed, 7]))
+        held = self._held_out(listens, np.random.default_rng([options.seed, 7]))
         part = listens if held is None else held.train
         if held is not None and not np.any(part.weights > 0):
             held, part = None, listens
@@ -160,6 +172,9 @@ class NeuralRecommender(Scoring):
         with torch.inference_mode():
             self._keep(module)
         return curve
+
+    def _held_out(self, listens: Listens, rng: np.random.Generator) -> HeldOut | None:
+        return HeldOut.of(listens, rng)
 
     def _judge(self, held: HeldOut) -> float:
         """Lower is better."""
