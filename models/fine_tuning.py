@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..audio.errors import UsageError
 from .hub_encoders import PREFIX, HubEncoder, from_config, pooled
 from .musicnn import Corpus
 
@@ -39,13 +38,10 @@ class TunedShape:
 
     @classmethod
     def of(cls, classes: int, encoder: str) -> TunedShape:
-        """UsageError for an encoder that cannot be trained on."""
+        """With the transformers model's own configuration."""
         if not encoder.startswith(PREFIX):
             return cls(classes, encoder)
-        opened = HubEncoder.open(encoder.removeprefix(PREFIX))
-        if opened.knows_text:
-            raise UsageError(f"{encoder.removeprefix(PREFIX)}: a model of sound and text is not fine-tuned here")
-        return cls(classes, encoder, opened.model.config.to_dict())
+        return cls(classes, encoder, HubEncoder.open(encoder.removeprefix(PREFIX)).model.config.to_dict())
 
     @property
     def source(self) -> str:

@@ -106,7 +106,12 @@ class HubEncoder:
         }
 
     def features(self, clips: Floats) -> Floats:
-        """The network's main input, for windows of equal length. Shape: [B, N] -> [B, …]"""
+        """The network's main input, for windows of equal length. Shape: [B, N] -> [B, …]
+
+        UsageError for a model that is not trained on here.
+        """
+        if self.knows_text:
+            raise UsageError(f"{self._folder}: a model of sound and text is not fine-tuned here; a probe can use it")
         found = self._extractor([clip.copy() for clip in clips], sampling_rate=self.sample_rate, return_tensors="np")
         return np.asarray(found[self.core.main_input_name], np.float32)
 

@@ -229,11 +229,12 @@ def test_an_encoder_is_trained_on_and_saved_whole(family, folders, songs, tmp_pa
     assert any(not np.array_equal(after[f"encoder.core.{name}"], tensor) for name, tensor in before.items())
 
 
-def test_a_model_of_sound_and_text_is_not_trained_on(folders):
-    from crossfade.models.fine_tuning import TunedShape
+def test_a_model_of_sound_and_text_is_not_trained_on(folders, songs, tmp_path, capsys):
+    from crossfade.pipelines.command_line import main
 
-    with pytest.raises(UsageError, match="not fine-tuned"):
-        TunedShape.of(2, f"hub:{folders['clap']}")
+    words = ["genres", "train", str(songs), "--out", str(tmp_path / "M"), "--cache", str(tmp_path / "cache")]
+    assert main([*words, "--model", "fine-tuned", "--encoder", str(folders["clap"])]) == 2
+    assert "a model of sound and text is not fine-tuned" in capsys.readouterr().err
 
 
 def test_find_by_text(folders, songs, tmp_path, capsys):
