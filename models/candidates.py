@@ -138,14 +138,15 @@ class Sources:
         seen = None if allow_seen else audience.heard
         if seen is not None:
             owners = np.repeat(np.arange(len(audience)), np.diff(seen.indptr))
+        barred = np.zeros(0, np.intp) if candidates is None else np.flatnonzero(~candidates)
         # How high a track stands in the best of its lists: 0 at the top, -1 at the end of the quota.
         standing = np.full((len(audience), self.track_count), -np.inf)
         lists: dict[str, Ids] = {}
         for name, cells in everything.items():
             if seen is not None:
                 cells[owners, seen.indices] = -np.inf
-            if candidates is not None:
-                cells[:, ~candidates] = -np.inf
+            if len(barred):
+                cells[:, barred] = -np.inf
             quota = self.options.quotas.get(name, 0)
             if not quota:
                 continue
