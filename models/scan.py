@@ -74,4 +74,6 @@ class Scan:
             codes.add(self._padded(vectors[start : start + step]))
 
     def _padded(self, vectors: Scores) -> Scores:
+        if not self._padding:
+            return np.ascontiguousarray(vectors, np.float32)
         return np.ascontiguousarray(np.pad(vectors, ((0, 0), (0, self._padding))), np.float32)
