@@ -23,7 +23,7 @@ def test_the_service_keeps_the_word_of_its_document(tmp_path: Path) -> None:
                 Path(__file__).with_name("schemathesis.toml"),
                 "run",
                 f"{service.url}/openapi.json",
-                "--max-examples=20",
+                "--max-examples=8",
                 "--seed=1",
                 "--no-color",
                 "--suppress-health-check=all",
