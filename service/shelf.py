@@ -57,7 +57,11 @@ def facts_of(library: Library, *, after: int = 0) -> dict[str, Facts]:
     rows: Iterable[tuple[str, str | None, str, bool]] = library.query(
         "SELECT track_id, title, artists, path NOTNULL FROM tracks WHERE track_row > ?", (after,)
     )
-    return {
-        track_id: Facts(title, tuple(json.loads(artists)) if artists != "[]" else (), bool(has_file))
-        for track_id, title, artists, has_file in rows
-    }
+    # Many tracks have the same artists.
+    names: dict[str, tuple[str, ...]] = {}
+    facts = {}
+    for track_id, title, artists, has_file in rows:
+        if artists not in names:
+            names[artists] = tuple(json.loads(artists))
+        facts[track_id] = Facts(title, names[artists], bool(has_file))
+    return facts
