@@ -121,7 +121,8 @@ def typical(counts: pl.DataFrame, what: str, most: int = 2) -> dict[int, str]:
     """
     inside = pl.col("count").sum().over("group", what) / pl.col("count").sum().over("group")
     overall = pl.col("count").sum().over(what) / pl.col("count").sum()
-    excess = counts.select("group", what, excess=inside - overall).unique().filter(pl.col("excess") > 0.01)
+    shares = counts.select("group", what, overall=overall, excess=inside - overall).unique()
+    excess = shares.filter(pl.col("excess") > 0.05 * pl.col("overall").max())
     best = excess.sort("group", "excess", what, descending=[False, True, False]).group_by("group", maintain_order=True)
     named = dict(best.agg(pl.col(what).head(most).str.join(", ")).iter_rows())
     return {group: named.get(group, "a bit of all") for group in counts.get_column("group").unique()}

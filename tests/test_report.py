@@ -20,6 +20,7 @@ from crossfade.pipelines import model_figures
 from crossfade.pipelines.charts import Chart, draw, plotly_figure
 from crossfade.pipelines.command_line import main
 from crossfade.pipelines.exploring import Period
+from crossfade.pipelines.genre_trends import typical
 from crossfade.pipelines.library import Library
 from crossfade.pipelines.quality_figures import learning_curves, winners
 from crossfade.pipelines.report import ReportOptions, Written, write_report
@@ -281,6 +282,12 @@ def test_charts_say_the_same_twice(tmp_path: Path) -> None:
     json.dumps(figure, allow_nan=False)
     draw(chart, tmp_path / "c.png")
     assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_groups_are_named_by_what_they_have_more_of() -> None:
+    counts = pl.DataFrame({"group": [0, 0, 1, 1], "genre": ["a", "b", "a", "b"], "count": [8.0, 2.0, 2.0, 8.0]})
+    assert typical(counts, "genre") == {0: "a", 1: "b"}
+    assert set(typical(counts.with_columns(count=pl.lit(1.0)), "genre").values()) == {"a bit of all"}
 
 
 def test_map_keeps_neighbours(rng: np.random.Generator) -> None:
