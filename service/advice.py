@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from threading import Lock
 
 import numpy as np
 
@@ -70,6 +71,8 @@ class Adviser:
     def __init__(self, follower: Follower, events: ListenerEvents) -> None:
         self._follower = follower
         self._events = events
+        # Requests that compute beside each other pass the interpreter's lock to and fro, and all of them are late.
+        self._turn = Lock()
 
     def live(self, user_id: str, k: int, *, allow_seen: bool = False) -> Advice:
         snapshot = self._follower.snapshot
@@ -134,9 +137,10 @@ class Adviser:
         listened, taste = known.listened, snapshot.taste
         if taste is None:
             return self._by_sound(snapshot, listened, k, allow_seen, notes)
-        rows, scores = snapshot.recommend(
-            listened, k, user_row=known.user_row, newest=known.newest, allow_seen=allow_seen
-        )
+        with self._turn:
+            rows, scores = snapshot.recommend(
+                listened, k, user_row=known.user_row, newest=known.newest, allow_seen=allow_seen
+            )
         if listened.is_cold:
             return Advice(snapshot, rows, scores, False, notes=tuple(notes))
         return Advice(snapshot, rows, scores, True, taste.because(listened, rows), tuple(notes))
