@@ -8,6 +8,7 @@ Shapes: U users, T tracks, B users asked for, k answers each, C candidates.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -50,7 +51,9 @@ class Chain:
         options = options or ChainOptions()
         lesson = lesson_of(listens, catalogue, hybrid, albums=albums, options=options, seed=seed)
         ranker = Ranker(options.ranker).fit(lesson.table, lesson.labels, lesson.groups)
-        sources = Sources(hybrid, options.candidates).fit(listens)
+        # A source that was missing in the lesson (too few listeners for segments, say) is one the ranker never met.
+        met = {name: quota for name, quota in options.candidates.quotas.items() if name in lesson.recall}
+        sources = Sources(hybrid, replace(options.candidates, quotas=met)).fit(listens)
         chain = cls(sources, Facts.of(listens, catalogue, albums), ranker, options)
         chain.recall = lesson.recall
         return chain

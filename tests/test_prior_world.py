@@ -22,7 +22,7 @@ K = 20
 @cache
 def measured(link: float) -> dict[str, tuple[float, float]]:
     """Recall@20 among cold tracks of known and of new artists: of the hybrid, of artist means and of sound alone."""
-    options = WorldOptions(users=800, tracks=900, artists=90, link=link, within_artist=0.8, fresh=0.0, seed=1)
+    options = WorldOptions(users=800, tracks=900, artists=90, link=link, fresh=0.0, seed=1)
     world = World(options)
     catalogue, listens = world.catalogue(), world.listens()
     rng = np.random.default_rng(0)
