@@ -63,6 +63,7 @@ class _Known:
 
 
 STRANGER = _Known(NOTHING)
+BUSY = "many ask at once: the hybrid's order, not the ranker's"
 
 
 class Adviser:
@@ -71,7 +72,7 @@ class Adviser:
     def __init__(self, follower: Follower, events: ListenerEvents) -> None:
         self._follower = follower
         self._events = events
-        # Requests that compute beside each other pass the interpreter's lock to and fro, and all of them are late.
+        # Requests that rank beside each other pass the interpreter's lock to and fro, and all of them are late.
         self._turn = Lock()
 
     def live(self, user_id: str, k: int, *, allow_seen: bool = False) -> Advice:
@@ -137,10 +138,17 @@ class Adviser:
         listened, taste = known.listened, snapshot.taste
         if taste is None:
             return self._by_sound(snapshot, listened, k, allow_seen, notes)
-        with self._turn:
+        # Who finds somebody else ranking gets the hybrid's order at once: under load answers stay quick, not best.
+        free = self._turn.acquire(blocking=False)
+        try:
             rows, scores = snapshot.recommend(
-                listened, k, user_row=known.user_row, newest=known.newest, allow_seen=allow_seen
+                listened, k, user_row=known.user_row, newest=known.newest, allow_seen=allow_seen, quickly=not free
             )
+        finally:
+            if free:
+                self._turn.release()
+        if not free and snapshot.ranking is not None:
+            notes = [*notes, BUSY]
         if listened.is_cold:
             return Advice(snapshot, rows, scores, False, notes=tuple(notes))
         return Advice(snapshot, rows, scores, True, taste.because(listened, rows), tuple(notes))
