@@ -10,7 +10,7 @@ Shapes: B users, K answers, T tracks, D dimensions, R relevant tracks of a user.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -123,6 +123,11 @@ def popularity_biases(ids: Ids, listeners: NDArray[np.int64], heard: csr_matrix,
     counts = np.diff(heard.indptr)
     own = _ratio((heard != 0).astype(np.float64) @ listeners.astype(np.float64), counts)
     return np.stack([_ratio(mean, own) - 1 for mean in _means_of(listeners.astype(np.float64), ids, ks)])
+
+
+def nearest_k(ks: Iterable[int], wanted: int) -> int:
+    """The cut-off nearest to the one that is wanted, the smaller of two."""
+    return min(ks, key=lambda k: (abs(k - wanted), k))
 
 
 def cold_shares(ids: Ids, listeners: NDArray[np.int64], ks: Sequence[int]) -> Values:

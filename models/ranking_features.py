@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,9 +23,6 @@ from .history import RECENT_SECONDS, unit_rows
 from .listens import Clock, Listens
 from .recommender import Ids
 from .storage import Arrays
-
-if TYPE_CHECKING:
-    pass
 
 Floats = NDArray[np.float32]
 DAY_SECONDS = 86_400

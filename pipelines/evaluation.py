@@ -157,7 +157,9 @@ def _rows_of_trial(
             values[name] = judge(answers, question, ground, options.ks)
             for row in interval_rows(name, answers, values[name], question, options, rng):
                 yield row | about
-            ndcg[question.slice, name] = _by_user(values[name]["ndcg", _k_of_ratio(options)], question, trial)
+            ndcg[question.slice, name] = _by_user(
+                values[name]["ndcg", metrics.nearest_k(options.ks, 10)], question, trial
+            )
         for row in _gains(values, question, options, rng):
             yield row | about
         if question.slice == COLD_TRACK:
@@ -261,12 +263,7 @@ def _cold_to_warm(
         if (WARM_TRACK, name) in ndcg:
             pair = ndcg[COLD_TRACK, name], ndcg[WARM_TRACK, name]
             interval = ratio_interval(*pair, rng, resamples=options.resamples)
-            yield _row(name, question, "ndcg_cold_to_warm", _k_of_ratio(options), interval)
-
-
-def _k_of_ratio(options: EvaluationOptions) -> int:
-    """The cut-off nearest to 10."""
-    return min(options.ks, key=lambda k: (abs(k - 10), k))
+            yield _row(name, question, "ndcg_cold_to_warm", metrics.nearest_k(options.ks, 10), interval)
 
 
 def _by_user(values: Values, question: Question, trial: Trial) -> Values:

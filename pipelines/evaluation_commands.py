@@ -130,9 +130,11 @@ def _cut_offs(text: str) -> tuple[int, ...]:
 
 def _table(rows: Sequence[Row]) -> list[Row]:
     """One line per slice and model, with half-widths of the intervals."""
+    from ..models.metrics import nearest_k
+
     lines: dict[tuple[str, str], Row] = {}
     ks = {row["k"] for row in rows if row["k"] is not None}
-    shown = [(metric, min(ks, key=lambda k: (abs(k - wanted), k))) for metric, wanted in _SHOWN]
+    shown = [(metric, nearest_k(ks, wanted)) for metric, wanted in _SHOWN]
     for row in rows:
         if row["k"] is None:
             continue

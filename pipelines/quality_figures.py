@@ -11,6 +11,7 @@ from pathlib import Path
 import polars as pl
 
 from ..audio.errors import DataError
+from ..models import metrics
 from .charts import Chart, Exhibit, Gap, Table
 from .report_subject import Subject
 
@@ -42,7 +43,7 @@ def evaluation_rows(subject: Subject, evaluation: Path | None) -> pl.DataFrame |
 def nearest_k(rows: pl.DataFrame, metric: str, wanted: int) -> int | None:
     """The cut-off that was measured nearest to the wanted one."""
     ks = rows.filter(pl.col("metric") == metric).get_column("k").drop_nulls().unique().to_list()
-    return min(ks, key=lambda k: (abs(k - wanted), k), default=None)
+    return metrics.nearest_k(ks, wanted) if ks else None
 
 
 def winners(rows: pl.DataFrame) -> pl.DataFrame:

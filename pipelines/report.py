@@ -20,10 +20,11 @@ import polars as pl
 
 from ..audio.errors import DataError, MissingExtra
 from .charts import Chart, Exhibit, Gallery, Gap, Section, Table, draw, plotly_figure
+from .data_quality import quality_section
 from .exploring import Period, Progress, day_of, share_of_top
 from .genre_trends import genre_section, top_genres
 from .library import Library
-from .listening_figures import listening_section, quality_section
+from .listening_figures import listening_section
 from .model_figures import model_section
 from .quality_figures import evaluation_rows, winners
 from .report_subject import Subject

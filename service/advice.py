@@ -139,7 +139,8 @@ class Adviser:
         if taste is None:
             return self._by_sound(snapshot, listened, k, allow_seen, notes)
         # Who finds somebody else ranking gets the hybrid's order at once: under load answers stay quick, not best.
-        free = self._turn.acquire(blocking=False)
+        ranks = snapshot.ranking is not None and not listened.is_cold
+        free = ranks and self._turn.acquire(blocking=False)
         try:
             rows, scores = snapshot.recommend(
                 listened, k, user_row=known.user_row, newest=known.newest, allow_seen=allow_seen, quickly=not free
@@ -147,7 +148,7 @@ class Adviser:
         finally:
             if free:
                 self._turn.release()
-        if not free and snapshot.ranking is not None:
+        if ranks and not free:
             notes = [*notes, BUSY]
         if listened.is_cold:
             return Advice(snapshot, rows, scores, False, notes=tuple(notes))
