@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from fastapi.testclient import TestClient
 
 from crossfade.pipelines.library import Library
 from crossfade.pipelines.listening_log import read_listens
+from crossfade.service.advice import BUSY, Adviser
 from crossfade.service.application import Service
 from crossfade.service.roles import Role
 
@@ -275,3 +277,15 @@ def test_folding_in_agrees_with_the_trained_model(client: TestClient) -> None:
     np.testing.assert_array_equal(
         snapshot.taste.because(snapshot.taste.history(4), mine), hybrid.because_of(heard.maximum(0).tocsr(), rows)[0]
     )
+
+
+def test_who_finds_somebody_ranking_is_answered_without_and_told(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(made) as client:
+        service = service_of(client)
+        ranker: Any = "one that nobody may ask"
+        monkeypatch.setattr(service.follower, "_snapshot", replace(service.follower.snapshot, ranking=ranker))
+        adviser = Adviser(service.follower, service.listener_events)
+        with adviser._turn:
+            busy, cold = adviser.live("u1", 5), adviser.live("nobody", 5)
+        assert busy.notes == (BUSY,) and len(busy.rows) == 5
+        assert cold.notes == () and not cold.personal
