@@ -86,21 +86,35 @@ class ALS(Scoring):
 
     def confidences(self, heard: csr_matrix) -> csr_matrix:
         """[B, T] weights as the solver takes them, before alpha: discounted by the track's and the user's counts."""
-        options = self.options
-        if not options.track_discount and not options.user_discount:
+        if not self._discounts:
             return heard
         counts = np.diff(heard.indptr)
-        # A count of 0 is a track nobody is known to like: it weighs what one listener's would.
         # Of one user's few tracks, or once for each track of all.
-        few = heard.nnz < len(self.track_listeners)
-        listeners = self.track_listeners[heard.indices] if few else self.track_listeners
-        by_track = (np.maximum(listeners, 1) / self.means[0]) ** -options.track_discount
-        if not few:
-            by_track = by_track[heard.indices]
-        by_user = (np.maximum(counts, 1) / self.means[1]) ** -options.user_discount
+        if heard.nnz < len(self.track_listeners):
+            by_track = self._by_track(self.track_listeners[heard.indices])
+        else:
+            by_track = self._by_track(self.track_listeners)[heard.indices]
         discounted = heard.copy()
-        discounted.data *= (by_track * np.repeat(by_user, counts)).astype(np.float32)
+        discounted.data *= (by_track * np.repeat(self._by_user(counts), counts)).astype(np.float32)
         return discounted
+
+    def confidences_of_one(self, track_rows: Ids, weights: Scores) -> Scores:
+        """The same for one user, from the tracks [L] and their weights [L]."""
+        if not self._discounts:
+            return weights
+        by_track = self._by_track(self.track_listeners[track_rows])
+        return weights * (by_track * self._by_user(np.array([len(track_rows)]))).astype(np.float32)
+
+    @property
+    def _discounts(self) -> bool:
+        return bool(self.options.track_discount or self.options.user_discount)
+
+    def _by_track(self, listeners: Scores) -> NDArray[np.float64]:
+        # A count of 0 is a track nobody is known to like: it weighs what one listener's would.
+        return np.asarray((np.maximum(listeners, 1) / self.means[0]) ** -self.options.track_discount)
+
+    def _by_user(self, counts: NDArray[np.integer]) -> NDArray[np.float64]:
+        return np.asarray((np.maximum(counts, 1) / self.means[1]) ** -self.options.user_discount)
 
     def similar(self, track_rows: Ids, k: int) -> Answers:
         """By the cosine of taste vectors."""

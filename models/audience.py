@@ -41,18 +41,19 @@ class Audience:
         return positive(self.heard)
 
     @cached_property
-    def once(self) -> csr_matrix:
-        """[B, T] 1 for each liked track."""
-        return _filled(self.liked, np.ones(self.liked.nnz, np.float32))
+    def likers(self) -> NDArray[np.intp]:
+        """The listener of each entry of `liked`."""
+        return np.repeat(np.arange(len(self)), np.diff(self.liked.indptr))
 
     @cached_property
     def newest(self) -> csr_matrix:
         """[B, T] the last tracks, the newest with weight 1 and older ones with less."""
         from scipy.sparse import csr_matrix
 
-        users, places = np.nonzero(self.last >= 0)
-        weights = np.float32(_LAST_DECAY) ** places.astype(np.float32)
-        return csr_matrix((weights, (users, self.last[users, places])), shape=self.heard.shape)
+        there = self.last >= 0
+        weights = np.float32(_LAST_DECAY) ** np.nonzero(there)[1].astype(np.float32)
+        ends = np.concatenate([[0], np.cumsum(there.sum(axis=1))])
+        return csr_matrix((weights, self.last[there], ends), shape=self.heard.shape)
 
     def profiles(self, vectors: Scores) -> Scores:
         """[T, D] -> [B, D] the mean direction of what each of them liked; zeros for nobody."""
@@ -87,9 +88,3 @@ def _kept(heard: csr_matrix, kept: NDArray[np.bool_]) -> csr_matrix:
 
     ends = np.concatenate([[0], np.cumsum(kept)])[heard.indptr]
     return csr_matrix((heard.data[kept], heard.indices[kept], ends), shape=heard.shape)
-
-
-def _filled(matrix: csr_matrix, values: Scores) -> csr_matrix:
-    from scipy.sparse import csr_matrix
-
-    return csr_matrix((values, matrix.indices, matrix.indptr), shape=matrix.shape)

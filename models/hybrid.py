@@ -183,6 +183,15 @@ class Hybrid(Scoring):
             answers[batch] = np.where(spoken & (asked >= 0), np.take_along_axis(tracks, loudest, axis=1), -1)
         return answers
 
+    def because_of_one(self, liked: Ids, weights: Scores, track_rows: Ids) -> Ids:
+        """The same for one user, from the liked tracks [L] and their confidences [L]. Shape: [k] -> [k]"""
+        spoken = self.taste[liked] @ (self.taste[track_rows] @ self._speech).T
+        spoken *= self.als.confidences_of_one(liked, weights)[:, None]
+        spoken[liked[:, None] == track_rows] = -np.inf
+        loudest = spoken.argmax(axis=0)
+        heard = (spoken[loudest, np.arange(len(track_rows))] > 0) & (track_rows >= 0)
+        return np.where(heard, liked[loudest], -1).astype(np.int32)
+
     @cached_property
     def _speech(self) -> Scores:
         """[F, F] W: y_i' W y_j is how much a listen to track j raises the score of track i.

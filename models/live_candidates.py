@@ -12,15 +12,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .audience import Audience
 from .candidates import STEP, Candidates, Sources
+from .cells import cells
 from .live_taste import Listened, LiveTaste, Wish
 from .recommender import Ids, Scores
 from .scan import EXACT_ROWS, Rows, Scan
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 Mask = NDArray[np.bool_]
 _NOMINEES_PER_CANDIDATE = 4
@@ -48,6 +53,7 @@ class LiveSources:
         self._warm = warm[warm < len(hybrid.als.track_factors)]
         self._als = Scan(hybrid.als.track_factors[self._warm], exact_rows=exact_rows)
         self._sound = Scan(sources.discoveries[1], exact_rows=exact_rows)
+        self._place()
         self._popular = _in_order(sources.popularity)
         self._recent = _in_order(sources.recent_popularity)
         self._segments = [_in_order(scores) for scores in sources.segment_scores]
@@ -58,7 +64,15 @@ class LiveSources:
         longer.sources, longer.taste = sources, taste
         before, sound = len(self.sources.discoveries[1]), sources.discoveries[1]
         longer._sound = self._sound.plus(sound[before:], lambda: sound)
+        longer._place()
         return longer
+
+    def _place(self) -> None:
+        """Where each track's vector is, -1 for a track without one."""
+        fresh = self.sources.discoveries[0]
+        self._factors_at, self._sound_at = np.full((2, self.sources.track_count), -1)
+        self._factors_at[self._warm] = self._warm
+        self._sound_at[fresh] = np.arange(len(fresh))
 
     def audience(self, listened: Listened, user_row: int, last: Ids) -> tuple[Audience, Wish]:
         """One listener who likes something; `last` are the tracks they liked last, the newest first."""
@@ -119,21 +133,19 @@ class LiveSources:
         def by_taste(rows: Rows) -> Scores:
             return np.where(sources.hybrid.known[rows], taste.scores(wish, rows), -np.inf).astype(np.float32)
 
-        def by_als(rows: Rows) -> Scores:
-            return np.asarray(factors[rows] @ wish.vector)
-
         said = {
             "hybrid": scanned(lambda count: taste.nominees(wish, count), by_taste),
             "als": scanned(
                 lambda count: self._warm[self._als.nominees(wish.vector, _NOMINEES_PER_CANDIDATE * count)],
-                lambda rows: _at(self._warm, by_als, rows),
+                lambda rows: _products(factors, self._factors_at[rows], wish.vector),
             ),
         }
         if sources.likeness is not None:
-            for name, weights in (("items", audience.liked), ("last", audience.newest)):
-                near = weights @ sources.likeness
-                said[name] = _listed(near.indices, near.data, count)
-        said["artist"] = _listed(wish.familiar, np.log1p(wish.shared) + sources.fame[wish.familiar], count)
+            said["items"] = _near(audience.liked, sources.likeness)
+            said["last"] = _near(audience.newest, sources.likeness)
+        familiar = np.zeros(count, np.float32)
+        familiar[wish.familiar] = np.log1p(wish.shared) + sources.fame[wish.familiar]
+        said["artist"] = _listed(wish.familiar, familiar)
         if len(self._segments):
             segment = int(sources.segments(audience.vectors)[0])
             said["segment"] = _ordered(self._segments[segment], sources.segment_scores[segment])
@@ -143,12 +155,9 @@ class LiveSources:
             profile = audience.profiles(sources.hybrid.sound)[0]
             fresh, sound = sources.discoveries
 
-            def by_sound(rows: Rows) -> Scores:
-                return np.asarray(sound[np.searchsorted(fresh, rows)] @ profile)
-
             said["sound"] = scanned(
                 lambda count: fresh[self._sound.nominees(profile, _NOMINEES_PER_CANDIDATE * count)],
-                lambda rows: _at(fresh, by_sound, rows),
+                lambda rows: _products(sound, self._sound_at[rows], profile),
             )
         return said
 
@@ -162,16 +171,28 @@ def _top(rows: Rows, scores: Scores, count: int) -> Rows:
     return rows[np.lexsort((rows, -scores))[:count]]
 
 
-def _listed(tracks: Rows, scores: Scores, track_count: int) -> _Said:
-    """From the few tracks that it has something to say of."""
-    everywhere = np.full(track_count, -np.inf, np.float32)
-    everywhere[tracks] = scores
+def _listed(tracks: Rows, everywhere: Scores) -> _Said:
+    """From the few tracks that it has something to say of; `everywhere` [T] is 0 for the others."""
 
     def best(count: int, allowed: Mask) -> Rows:
-        kept = allowed[tracks]
-        return _top(tracks[kept], scores[kept], count)
+        kept = tracks[allowed[tracks]]
+        return _top(kept, everywhere[kept], count)
 
-    return _Said(best, lambda rows: everywhere[rows])
+    def scores(rows: Rows) -> Scores:
+        found = everywhere[rows]
+        found[found == 0] = -np.inf
+        return found
+
+    return _Said(best, scores)
+
+
+def _near(weights: csr_matrix, likeness: csr_matrix) -> _Said:
+    """From what is like the tracks of one listener: `weights` [1, T] @ `likeness` [T, T], added up in that order."""
+    places, owners = cells(likeness, weights.indices)
+    everywhere = np.zeros(likeness.shape[1], np.float32)
+    np.add.at(everywhere, likeness.indices[places], weights.data[owners] * likeness.data[places])
+    # numpy finds what is true much faster than what is not 0.
+    return _listed(np.flatnonzero(everywhere != 0), everywhere)
 
 
 def _ordered(order: Rows, scores: Scores) -> _Said:
@@ -187,12 +208,11 @@ def _ordered(order: Rows, scores: Scores) -> _Said:
     return _Said(best, lambda rows: scores[rows])
 
 
-def _at(tracks: Rows, scores: Callable[[Rows], Scores], rows: Rows) -> Scores:
-    """`scores` of those of `rows` that are among `tracks`, which are in order; -inf of the others."""
-    found = np.full(len(rows), -np.inf, np.float32)
-    if len(tracks):
-        there = tracks[np.minimum(np.searchsorted(tracks, rows), len(tracks) - 1)] == rows
-        found[there] = scores(rows[there])
+def _products(vectors: Scores, places: Rows, query: Scores) -> Scores:
+    """Products of some vectors with the query; -inf where the place is negative. Shape: -> [len(places)]"""
+    there = places >= 0
+    found = np.full(len(places), -np.inf, np.float32)
+    found[there] = vectors[places[there]] @ query
     return found
 
 

@@ -13,18 +13,15 @@ from __future__ import annotations
 
 from copy import copy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .cells import cells
 from .growing import Growing
 from .hybrid import Hybrid
 from .recommender import Ids, Scores
 from .scan import EXACT_ROWS, Rows, Scan
-
-if TYPE_CHECKING:
-    from scipy.sparse import csr_matrix
 
 _NOMINEES_PER_CANDIDATE = 4
 
@@ -127,9 +124,13 @@ class LiveTaste:
 
     def fold_in(self, listened: Listened) -> Scores:
         """[F] the taste vector of somebody who listened to this: one least squares solve."""
+        from scipy.linalg.lapack import sposv
+
         factors, confidences, normal = self._normal(listened)
         target = factors.T @ np.where(confidences > 0, confidences, 0)
-        return np.asarray(np.linalg.solve(normal, target), np.float32)
+        _, vector, failed = sposv(normal, target)
+        # Not positive definite only where rounding says so.
+        return np.asarray(np.linalg.solve(normal, target) if failed else vector, np.float32)
 
     def candidates(
         self, listened: Listened, count: int, *, allow_seen: bool = False, there: NDArray[np.bool_] | None = None
@@ -158,15 +159,11 @@ class LiveTaste:
 
     def because(self, listened: Listened, track_rows: Ids) -> Ids:
         """[k] the listened track that speaks loudest for each of `track_rows` [k]; -1 where none does."""
-        from scipy.sparse import csr_matrix
-
         liked = listened.weights > 0
         rows, weights = listened.track_rows[liked], listened.weights[liked]
         if not len(rows) or not len(track_rows):
             return np.full(len(track_rows), -1, np.int32)
-        heard = csr_matrix((weights, rows, [0, len(rows)]), shape=(1, len(self)))
-        loudest: Ids = self.hybrid.because_of(heard, np.asarray(track_rows)[None])[0]
-        return loudest
+        return self.hybrid.because_of_one(rows, weights, np.asarray(track_rows))
 
     def wish(self, listened: Listened) -> Wish:
         """Of somebody who likes something."""
@@ -200,32 +197,20 @@ class LiveTaste:
 
     def _familiar(self, liked: Ids) -> tuple[Rows, Scores]:
         """The tracks by artists of `liked`, in order of row, and how many of `liked` their artists have."""
-        credited, _ = _cells(self._artists, liked)
-        artists, counts = np.unique(credited, return_counts=True)
-        theirs, owners = _cells(self._tracks_of, artists)
-        tracks, places = np.unique(theirs, return_inverse=True)
+        credited, _ = cells(self._artists, liked)
+        artists, counts = np.unique(self._artists.indices[credited], return_counts=True)
+        theirs, owners = cells(self._tracks_of, artists)
+        tracks, places = np.unique(self._tracks_of.indices[theirs], return_inverse=True)
         shared = np.bincount(places, counts[owners], minlength=len(tracks))
         return tracks.astype(np.intp), shared.astype(np.float32)
 
     def _normal(self, listened: Listened) -> tuple[Scores, Scores, Scores]:
         """Factors [L, F] and confidences [L] of what was listened to, and the normal matrix [F, F] they make."""
-        from scipy.sparse import csr_matrix
-
         # A skip has no weight: it was seen, and says nothing.
         said = listened.weights != 0
         weights, track_rows = listened.weights[said], listened.track_rows[said]
-        row = csr_matrix((weights, track_rows, [0, len(weights)]), shape=(1, len(self._rows)))
         als = self.hybrid.als
-        confidences = als.options.alpha * als.confidences(row).data
+        confidences = als.options.alpha * als.confidences_of_one(track_rows, weights)
         factors = self.hybrid.taste[track_rows]
         extra = (np.abs(confidences) - 1)[:, None] * factors
         return factors, confidences.astype(np.float32), self._gram + factors.T @ extra
-
-
-def _cells(matrix: csr_matrix, rows: Ids) -> tuple[NDArray[np.int32], Rows]:
-    """(columns of the cells of some rows, which of `rows` each is in); making a sparse matrix of them takes longer."""
-    starts = matrix.indptr[rows]
-    lengths = matrix.indptr[np.asarray(rows) + 1] - starts
-    owners = np.repeat(np.arange(len(lengths)), lengths)
-    first = np.cumsum(lengths) - lengths
-    return matrix.indices[(starts - first)[owners] + np.arange(len(owners))], owners

@@ -144,7 +144,8 @@ class Ranker:
         if not len(table):
             return np.zeros(0, np.float32)
         threads = 1 if len(table) < 5000 else -1
-        raw = self._model.predict(_pool(table), prediction_type="RawFormulaVal", thread_count=threads)
+        pool = _pool(table, threads=threads)
+        raw = self._model.predict(pool, prediction_type="RawFormulaVal", thread_count=threads)
         return np.asarray(raw + self._linear.scores(table.numbers), np.float32)
 
     @property
@@ -227,7 +228,13 @@ def forbid_telltales(table: FeatureTable, labels: NDArray[np.bool_]) -> None:
             raise DataError(f"{name}: a leak; this feature alone tells the labels (AUC {max(auc, 1 - auc):.4f})")
 
 
-def _pool(table: FeatureTable, labels: NDArray[np.bool_] | None = None, groups: NDArray[np.intp] | None = None) -> Any:
+def _pool(
+    table: FeatureTable,
+    labels: NDArray[np.bool_] | None = None,
+    groups: NDArray[np.intp] | None = None,
+    *,
+    threads: int = -1,
+) -> Any:
     catboost = _catboost()
     names = np.array([name.encode() for name in table.genre_names], object)
     data = catboost.FeaturesData(
@@ -236,7 +243,8 @@ def _pool(table: FeatureTable, labels: NDArray[np.bool_] | None = None, groups: 
         num_feature_names=list(table.names),
         cat_feature_names=[GENRE],
     )
-    return catboost.Pool(data, label=None if labels is None else labels.astype(np.float32), group_id=groups)
+    wanted = None if labels is None else labels.astype(np.float32)
+    return catboost.Pool(data, label=wanted, group_id=groups, thread_count=threads)
 
 
 def _logarithms(numbers: NDArray[np.float32]) -> NDArray[np.float64]:

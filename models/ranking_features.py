@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +19,14 @@ from ..audio.errors import DataError
 from .audience import Audience
 from .candidates import Candidates, Sources
 from .catalogue import Catalogue
+from .cells import cells
 from .history import RECENT_SECONDS, unit_rows
 from .listens import Clock, Listens
 from .recommender import Ids
 from .storage import Arrays
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 Floats = NDArray[np.float32]
 DAY_SECONDS = 86_400
@@ -48,6 +52,8 @@ TRACK_FACTS = (
     "artist_listeners",
 )
 _COUNTS = ("listeners", "recent_listeners", "week_listeners", "artist_listeners")
+_ORDERING = ("hybrid", "als", "items", "last", "artist")
+"""sources whose order and relative height are features, too"""
 _WEEK_SECONDS = 7 * DAY_SECONDS
 _FRESH_DAYS = 30
 _UNKNOWN_TIME = np.iinfo(np.int64).min
@@ -178,18 +184,7 @@ def features(sources: Sources, facts: Facts, candidates: Candidates) -> FeatureT
     there = candidates.there
     users, _ = np.nonzero(there)
     tracks = candidates.ids[there]
-    columns: dict[str, NDArray[Any]] = {}
-    votes = np.zeros(len(tracks), np.float32)
-    for name, scores in candidates.scores.items():
-        key = name.replace("-", "_")
-        values = np.where(there & np.isfinite(scores), scores, np.nan)
-        columns[f"{key}_score"] = values[there]
-        if name in ("hybrid", "als", "items", "last", "artist"):
-            columns[f"{key}_rank"] = _ranks(values)[there]
-            columns[f"{key}_share"] = (values / _tops(values))[there]
-        if name in candidates.nominated:
-            votes += candidates.nominated[name][there]
-    columns["sources"] = votes
+    columns = _of_sources(candidates)
     audience = candidates.audience
     columns |= _of_genres(facts, audience, users, tracks)
     columns |= _of_artists(sources, audience, users, tracks)
@@ -278,10 +273,27 @@ def _of_tracks(listens: Listens, catalogue: Catalogue, albums: NDArray[np.int32]
     return np.stack(columns, axis=1).astype(np.float32)
 
 
+def _of_sources(candidates: Candidates) -> dict[str, NDArray[Any]]:
+    there, names = candidates.there, list(candidates.scores)
+    scores = np.stack([candidates.scores[name] for name in names])
+    scores = np.where(there & np.isfinite(scores), scores, np.nan)
+    ordering = [place for place, name in enumerate(names) if name in _ORDERING]
+    ranks, tops = _ranks(scores[ordering])[:, there], (scores[ordering] / _tops(scores[ordering]))[:, there]
+    columns: dict[str, NDArray[Any]] = {}
+    for name, values in zip(names, scores[:, there], strict=True):
+        key = name.replace("-", "_")
+        columns[f"{key}_score"] = values
+        if name in _ORDERING:
+            place = ordering.index(names.index(name))
+            columns[f"{key}_rank"], columns[f"{key}_share"] = ranks[place], tops[place]
+    votes = np.stack(list(candidates.nominated.values())).sum(axis=0, dtype=np.float32)
+    return columns | {"sources": votes[there]}
+
+
 def _of_genres(facts: Facts, audience: Audience, users: NDArray[np.intp], tracks: Ids) -> dict[str, NDArray[Any]]:
-    liked, number = audience.liked, len(facts.genre_names)
-    owners = np.repeat(np.arange(len(audience)), np.diff(liked.indptr))
-    counts = np.bincount(owners * number + facts.genre_of[liked.indices], minlength=len(audience) * number)
+    number = len(facts.genre_names)
+    mine = facts.genre_of[audience.liked.indices]
+    counts = np.bincount(audience.likers * number + mine, minlength=len(audience) * number)
     counts = counts.reshape(len(audience), number)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     genres = facts.genre_of[tracks]
@@ -290,7 +302,8 @@ def _of_genres(facts: Facts, audience: Audience, users: NDArray[np.intp], tracks
 
 def _of_leanings(facts: Facts, audience: Audience, users: NDArray[np.intp], tracks: Ids) -> dict[str, NDArray[Any]]:
     """How far a track is from the fame and the age of what the user likes."""
-    sums = np.asarray(audience.once @ facts.leanings)
+    sums = np.zeros((len(audience), facts.leanings.shape[1]), np.float32)
+    np.add.at(sums, audience.likers, facts.leanings[audience.liked.indices])
     fame = sums[:, 0] / np.maximum(np.diff(audience.liked.indptr), 1)
     dated = np.where(sums[:, 3] > 0, sums[:, 3], np.nan)
     age, square = sums[:, 1] / dated, sums[:, 2] / dated
@@ -306,16 +319,24 @@ def _of_leanings(facts: Facts, audience: Audience, users: NDArray[np.intp], trac
 
 def _of_artists(sources: Sources, audience: Audience, users: NDArray[np.intp], tracks: Ids) -> dict[str, NDArray[Any]]:
     artists = sources.hybrid.artists
-    mine = (audience.once @ artists).toarray()
-    lately = (audience.newest @ artists).toarray()
-    by = artists[tracks]
-    owners = np.repeat(np.arange(len(tracks)), np.diff(by.indptr))
+    places, owners = cells(artists, tracks)
+    asked = users[owners], artists.indices[places]
     # A track of two artists counts for the one that the user knows better.
     count, late = np.zeros(len(tracks), np.float32), np.zeros(len(tracks), np.float32)
-    np.maximum.at(count, owners, mine[users[owners], by.indices])
-    np.maximum.at(late, owners, lately[users[owners], by.indices])
+    np.maximum.at(count, owners, _by_artist(audience.liked, artists, once=True)[asked])
+    np.maximum.at(late, owners, _by_artist(audience.newest, artists)[asked])
     total = np.maximum(np.diff(audience.liked.indptr), 1)[users]
     return {"artist_count": count, "artist_share": count / total, "artist_lately": late}
+
+
+def _by_artist(tracks: csr_matrix, artists: csr_matrix, *, once: bool = False) -> Floats:
+    """[B, A] what a user's tracks weigh, by artist; `once`, how many they are. Shapes: tracks [B, T], artists [T, A]"""
+    places, which = cells(artists, tracks.indices)
+    users = np.repeat(np.arange(tracks.shape[0]), np.diff(tracks.indptr))[which]
+    found = np.zeros((tracks.shape[0], artists.shape[1]), np.float32)
+    weights = np.ones(1, np.float32) if once else tracks.data[which]
+    np.add.at(found.ravel(), users * artists.shape[1] + artists.indices[places], weights)
+    return found
 
 
 def _of_likeness(sources: Sources, audience: Audience, ids: Ids, there: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
@@ -327,30 +348,34 @@ def _of_likeness(sources: Sources, audience: Audience, ids: Ids, there: NDArray[
     for name, vectors in (("taste", hybrid.taste), ("sound", hybrid.sound)):
         if not vectors.shape[1]:
             continue
-        unit = unit_rows(vectors[np.maximum(ids, 0).ravel()]).reshape(*ids.shape, vectors.shape[1])
+        asked = vectors[np.maximum(ids, 0)]
         recent = unit_rows(vectors[np.maximum(last, 0).ravel()]).reshape(*last.shape, vectors.shape[1])
-        cosines = unit @ np.swapaxes(recent, 1, 2)
+        towards = np.concatenate([recent, audience.profiles(vectors)[:, None]], axis=1)
+        lengths = np.sqrt(np.einsum("bcd,bcd->bc", asked, asked))[:, :, None]
+        cosines = (asked @ np.swapaxes(towards, 1, 2)) / np.where(lengths > 0, lengths, 1)
+        cosines, profile = cosines[:, :, :-1], cosines[:, :, -1]
         means = np.where(known[:, None, :], cosines, 0).sum(axis=2) / counts
         peaks = np.where(known[:, None, :], cosines, -np.inf).max(axis=2, initial=-np.inf)
         found[f"{name}_last_mean"] = means[there]
         found[f"{name}_last_best"] = np.where(np.isfinite(peaks), peaks, np.nan)[there]
         found[f"{name}_newest"] = np.where(known[:, 0, None], cosines[:, :, 0], np.nan)[there]
-        found[f"{name}_profile"] = (unit @ audience.profiles(vectors)[:, :, None])[:, :, 0][there]
+        found[f"{name}_profile"] = profile[there]
     return found
 
 
 def _ranks(values: NDArray[Any]) -> Floats:
-    """[B, C] places among the candidates, 1 the best; NaN where there is no score."""
-    order = np.argsort(np.where(np.isnan(values), np.inf, -values), axis=1, kind="stable")
+    """[…, C] places among the candidates, 1 the best; NaN where there is no score."""
+    order = np.argsort(np.where(np.isnan(values), np.inf, -values), axis=-1, kind="stable")
     ranks = np.empty(values.shape, np.float32)
-    np.put_along_axis(ranks, order, np.arange(1, values.shape[1] + 1, dtype=np.float32)[None], axis=1)
+    places = np.broadcast_to(np.arange(1, values.shape[-1] + 1, dtype=np.float32), values.shape)
+    np.put_along_axis(ranks, order, places, axis=-1)
     ranks[np.isnan(values)] = np.nan
     return ranks
 
 
 def _tops(values: NDArray[Any]) -> NDArray[Any]:
-    """[B, 1] the largest absolute value, 1 where there is none."""
-    tops = np.max(np.where(np.isnan(values), 0, np.abs(values)), axis=1, keepdims=True, initial=0)
+    """[…, 1] the largest absolute value, 1 where there is none."""
+    tops = np.max(np.where(np.isnan(values), 0, np.abs(values)), axis=-1, keepdims=True, initial=0)
     return np.where(tops > 0, tops, 1)
 
 

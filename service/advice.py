@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from threading import Lock
+from typing import NamedTuple
 
 import numpy as np
 
@@ -31,6 +32,14 @@ EVENTS_ONLINE = 20
 NO_EVENTS = RecentEvents(())
 
 
+class Note(NamedTuple):
+    """What an answer had to do without."""
+
+    part: str
+    """`events` or `ranking`"""
+    text: str
+
+
 @dataclass(frozen=True, eq=False)
 class Advice:
     """Tracks for a listener, best first."""
@@ -43,8 +52,7 @@ class Advice:
     personal: bool
     because: Ids | None = None
     """[k] rows of what the listener listened to, -1 where nothing speaks for the track"""
-    notes: tuple[str, ...] = ()
-    """what the answer had to do without"""
+    notes: tuple[Note, ...] = ()
 
     @property
     def track_ids(self) -> list[str]:
@@ -63,7 +71,7 @@ class _Known:
 
 
 STRANGER = _Known(NOTHING)
-BUSY = "many ask at once: the hybrid's order, not the ranker's"
+BUSY = Note("ranking", "many ask at once: the hybrid's order, not the ranker's")
 
 
 class Adviser:
@@ -115,10 +123,10 @@ class Adviser:
             snapshot, np.array(rows, np.int32), scores, online.personal or offline.personal, notes=tuple(notes)
         )
 
-    def _offline(self, snapshot: Snapshot, user_id: str, k: int, recent: RecentEvents, notes: Iterable[str]) -> Advice:
+    def _offline(self, snapshot: Snapshot, user_id: str, k: int, recent: RecentEvents, notes: Iterable[Note]) -> Advice:
         return self._best(snapshot, _history(snapshot, user_id, recent), k, False, notes)
 
-    def _online(self, snapshot: Snapshot, user_id: str, k: int, recent: RecentEvents, notes: Iterable[str]) -> Advice:
+    def _online(self, snapshot: Snapshot, user_id: str, k: int, recent: RecentEvents, notes: Iterable[Note]) -> Advice:
         history = _history(snapshot, user_id, recent)
         session = _folded(snapshot, STRANGER, recent.events)
         if session.listened.is_cold:
@@ -128,13 +136,13 @@ class Adviser:
         listened = session.listened.plus(before, np.zeros(len(before), np.float32))
         return self._best(snapshot, replace(session, listened=listened), k, False, notes)
 
-    def _recent(self, user_id: str, k: int, *, after: str | None = None) -> tuple[RecentEvents, list[str]]:
+    def _recent(self, user_id: str, k: int, *, after: str | None = None) -> tuple[RecentEvents, list[Note]]:
         try:
             return self._events.recent(user_id, k, after=after), []
         except Unreachable as error:
-            return NO_EVENTS, [f"{error}: what was listened to since the training is left out"]
+            return NO_EVENTS, [Note("events", f"{error}: what was listened to since the training is left out")]
 
-    def _best(self, snapshot: Snapshot, known: _Known, k: int, allow_seen: bool, notes: Iterable[str]) -> Advice:
+    def _best(self, snapshot: Snapshot, known: _Known, k: int, allow_seen: bool, notes: Iterable[Note]) -> Advice:
         listened, taste = known.listened, snapshot.taste
         if taste is None:
             return self._by_sound(snapshot, listened, k, allow_seen, notes)
@@ -155,7 +163,7 @@ class Adviser:
         return Advice(snapshot, rows, scores, True, taste.because(listened, rows), tuple(notes))
 
     @staticmethod
-    def _by_sound(snapshot: Snapshot, listened: Listened, k: int, allow_seen: bool, notes: Iterable[str]) -> Advice:
+    def _by_sound(snapshot: Snapshot, listened: Listened, k: int, allow_seen: bool, notes: Iterable[Note]) -> Advice:
         """What sounds like the listened tracks, for a library that is not trained."""
         liked = listened.track_rows[listened.weights > 0]
         if not len(liked):

@@ -81,7 +81,9 @@ def personal(advice: Advice) -> PersonalTracks:
         Recommended(**_shown(snapshot, row, score), because=_reason(snapshot, reason))
         for row, score, reason in zip(advice.rows.tolist(), advice.scores.tolist(), reasons, strict=True)
     ]
-    return PersonalTracks(tracks=tracks, personal=advice.personal, version=snapshot.version, notes=list(advice.notes))
+    return PersonalTracks(
+        tracks=tracks, personal=advice.personal, version=snapshot.version, notes=[note.text for note in advice.notes]
+    )
 
 
 def _shown(snapshot: Snapshot, row: int, score: float) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from sqlalchemy import (
     create_engine,
     delete,
     event,
+    exists,
     func,
     make_url,
     select,
@@ -74,7 +75,11 @@ _RECENT = (
     .order_by(*_NEWEST_FIRST)
     .limit(bindparam("k"))
 )
-_FORGOTTEN_AT = select(_FORGOTTEN.c.time).where(_FORGOTTEN.c.user_hash == bindparam("user"))
+# Most listeners did nothing since the training: one question tells.
+_STATE = select(
+    select(_FORGOTTEN.c.time).where(_FORGOTTEN.c.user_hash == bindparam("hash")).scalar_subquery(),
+    exists().where(_EVENTS.c.user_id == bindparam("user"), _EVENTS.c.sequence > bindparam("start")),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,10 +163,10 @@ class EventStore:
         store, _, number = (after or "").rpartition(":")
         start = int(number) if store == self._name and number.isdecimal() else 0
         with self._engine.connect() as connection:
-            rows = connection.execute(_RECENT, {"user": user_id, "start": start, "k": k})
-            events = tuple(StoredEvent(**row) for row in rows.mappings())
-            forgotten = connection.execute(_FORGOTTEN_AT, {"user": user_hash(user_id)}).scalar()
-        return RecentEvents(events, forgotten)
+            asked = {"user": user_id, "start": start}
+            forgotten, news = connection.execute(_STATE, asked | {"hash": user_hash(user_id)}).one()
+            rows = connection.execute(_RECENT, asked | {"k": k}).mappings() if news else ()
+            return RecentEvents(tuple(StoredEvent(**row) for row in rows), forgotten)
 
     def remove(self, user_id: str, event_ids: Iterable[str]) -> int:
         """Deletes these events of a listener; gives how many there were."""

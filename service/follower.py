@@ -5,6 +5,7 @@ A version that cannot be loaded leaves the one before in place; `trouble` says w
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 import time
@@ -87,6 +88,10 @@ class Follower:
             snapshot = known.following(library, marks[1])
         else:
             snapshot = Snapshot.load(library, marks[1])
+            # Hundreds of thousands of objects that stay: the collector need not look at them in the middle of answers.
+            gc.unfreeze()
+            gc.collect()
+            gc.freeze()
         self._snapshot, self._marks, self._failed = snapshot, marks, None
         self.swaps += 1
         _LOG.info(

@@ -26,7 +26,7 @@ class Metrics:
         )
         self.events = Counter("crossfade_events", "Events", ("outcome",), registry=self.registry)
         self.incomplete = Counter(
-            "crossfade_incomplete_answers", "Answers that had to do without another role", registry=self.registry
+            "crossfade_incomplete_answers", "Answers that had to do without a part", registry=self.registry
         )
         self.tracks = Gauge("crossfade_tracks", "Tracks that can be found", registry=self.registry)
         self.swaps = Gauge("crossfade_snapshots", "Snapshots taken into use", registry=self.registry)

@@ -32,12 +32,12 @@ def recommendation_routes(adviser: Adviser, metrics: Metrics) -> APIRouter:
     def told(advice: Advice, response: Response) -> Advice:
         if advice.notes:
             metrics.incomplete.inc()
-            response.headers["Crossfade-Incomplete"] = "events"
+            response.headers["Crossfade-Incomplete"] = ", ".join(note.part for note in advice.notes)
         return advice
 
     def original(advice: Advice, response: Response) -> Recommendations:
         told(advice, response)
-        return Recommendations(recs=advice.track_ids, notes=list(advice.notes))
+        return Recommendations(recs=advice.track_ids, notes=[note.text for note in advice.notes])
 
     @routes.post("/recommendations", responses=problems)
     def recommendations(response: Response, user_id: UserId, k: K = 10) -> Recommendations:
