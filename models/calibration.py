@@ -66,10 +66,11 @@ def _log_loss(scores: Floats, wanted: Floats, temperature: float, *, multi_label
 def fit_temperature(scores: NDArray[Any], targets: NDArray[np.bool_], *, multi_label: bool = False) -> float:
     """The temperature with the least log loss on held-out scores, between 1/100 and 100.
 
-    Targets are softened as in Platt 1999: a few tracks that all came out right do not prove certainty.
+    Targets are softened as in Platt 1999, with Jeffreys' prior: a few tracks that all came out right do not prove
+    certainty.
     """
     scores = np.asarray(scores, np.float64)
-    doubt = 1 / (len(scores) + 2)
+    doubt = 0.5 / (len(scores) + 1)
     share = 0.5 if multi_label else 1 / targets.shape[1]
     wanted = targets.astype(np.float64) * (1 - doubt) + doubt * share
     logs = np.linspace(np.log(0.01), np.log(100), 93)
