@@ -28,9 +28,11 @@ GENRE = "genre_name"
 OBJECTIVES = {"classifier": "Logloss", "yetirank": "YetiRank"}
 LEAK_AUC = 0.99
 """A feature that alone parts the labels better than this was computed from them."""
-
-
 _NEWTON_STEPS = 20
+_STEADY = 1e-3
+"""a feature whose logarithm has a smaller standard deviation is as good as constant"""
+_FARTHEST = 8.0
+"""standard deviations"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,14 +76,22 @@ class Linear:
         except ModuleNotFoundError:
             raise MissingExtra("ranker", "train") from None
         logs = _logarithms(numbers)
-        means, scales = logs.mean(axis=0), np.maximum(logs.std(axis=0), 1e-6)
-        model = LogisticRegression(C=0.1, max_iter=400).fit((logs - means) / scales, labels)
-        return cls(means, scales, np.append(model.coef_[0], model.intercept_))
+        means, scales = logs.mean(axis=0), logs.std(axis=0)
+        # What hardly varies says nothing; nor may it say a lot when, later, it is a little different for everybody.
+        steady = scales < _STEADY
+        linear = cls(means, np.where(steady, 1, scales), np.zeros(numbers.shape[1] + 1))
+        standard = np.where(steady, 0, linear._standard(logs))
+        model = LogisticRegression(C=0.1, max_iter=400).fit(standard, labels)
+        weights = np.append(np.where(steady, 0, model.coef_[0]), model.intercept_)
+        return cls(means, linear.scales, weights)
 
     def scores(self, numbers: NDArray[np.float32]) -> NDArray[np.float64]:
         """[N, F] -> [N] logits."""
-        standard = (_logarithms(numbers) - self.means) / self.scales
-        return np.asarray(standard @ self.weights[:-1] + self.weights[-1])
+        return np.asarray(self._standard(_logarithms(numbers)) @ self.weights[:-1] + self.weights[-1])
+
+    def _standard(self, logs: NDArray[np.float64]) -> NDArray[np.float64]:
+        # A straight line goes on for ever; what it was learned from does not.
+        return np.asarray(np.clip((logs - self.means) / self.scales, -_FARTHEST, _FARTHEST))
 
 
 class Ranker:

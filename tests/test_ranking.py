@@ -19,7 +19,7 @@ from crossfade.models.lesson import ChainOptions, learn, lesson_of
 from crossfade.models.listens import Clock, Listens
 from crossfade.models.live_chain import LiveChain
 from crossfade.models.live_taste import NOTHING, LiveTaste
-from crossfade.models.ranker import GENRE, Ranker, RankerOptions, base_rates, forbid_telltales
+from crossfade.models.ranker import GENRE, Linear, Ranker, RankerOptions, base_rates, forbid_telltales
 from crossfade.models.ranking_features import NO_GENRE, Facts, FeatureTable, features
 from crossfade.models.reranking import RerankingOptions, relist, rerank
 from crossfade.models.splits import by_time, by_user
@@ -211,6 +211,14 @@ def test_base_rates_expect_what_there_was(rng: np.random.Generator) -> None:
     logits, labels = rng.normal(size=600), rng.random(600) < np.repeat(rng.uniform(0.1, 0.9, 20), 30)
     expected = 1 / (1 + np.exp(-(logits + base_rates(logits, labels, groups))))
     np.testing.assert_allclose(np.bincount(groups, expected), np.bincount(groups, labels), rtol=1e-3)
+
+
+def test_what_hardly_varied_says_nothing_when_it_changes(rng: np.random.Generator) -> None:
+    """Every track was first heard within a minute of the others; a week later all of them are older."""
+    numbers = np.stack([rng.normal(size=400), 90 + rng.uniform(0, 1e-3, 400)], axis=1).astype(np.float32)
+    linear = Linear.fit(numbers, numbers[:, 0] + rng.normal(size=400) > 0)
+    np.testing.assert_array_equal(linear.scores(numbers + np.float32([0, 7])), linear.scores(numbers))
+    assert np.abs(linear.scores(numbers * np.float32([1e9, 1]))).max() < 50
 
 
 def test_a_genre_that_was_unseen_in_training(chain: Chain, hybrid: Hybrid) -> None:
