@@ -18,7 +18,7 @@ check: .venv/dev
 
 .venv/train: pyproject.toml .ci/constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv --upgrade-deps .venv
-	$(BIN)/python -m pip install -q -c .ci/constraints.txt -e '.[train]'
+	$(BIN)/python -m pip install -q -c .ci/constraints.txt -e '.[train,serve]'
 	touch $@
 
 .venv/dev: pyproject.toml .ci/constraints.txt

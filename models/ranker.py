@@ -258,8 +258,8 @@ def _pool(
 
 
 def _logarithms(numbers: NDArray[np.float32]) -> NDArray[np.float64]:
-    known = np.nan_to_num(numbers.astype(np.float64), nan=0.0)
-    return np.asarray(np.sign(known) * np.log1p(np.abs(known)))
+    known = np.where(np.isnan(numbers), 0, numbers).astype(np.float64)
+    return np.copysign(np.log1p(np.abs(known)), known)
 
 
 def _catboost() -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -118,3 +119,5 @@ def test_the_whole_tour(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert warm["hybrid"] > warm["popular"]  # type: ignore[operator]
     assert cold["hybrid"] > cold["als"]  # type: ignore[operator]
     assert "nobody has played it" in err
+    (shown,) = re.findall(r'@crossfade-demo/(.+?)"', (Path(__file__).parent.parent / "README.md").read_text())
+    assert (library / shown).is_file(), "what the README asks the service for"
