@@ -21,7 +21,8 @@ from ..audio.errors import DataError, LibraryError, UsageError
 from ..models.feature_autoencoder import BOTTLENECK, AutoencoderOptions, ErrorSummary, FeatureAutoencoder, Rows
 from ..models.maps import flat_map
 from ..models.neural_training import Watch
-from .charts import Chart, draw
+from .charts import Chart
+from .drawing import draw
 from .library import Library
 from .listening_log import listed_ids, read_listens
 from .segmenting import genre_matrix

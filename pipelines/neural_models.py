@@ -22,7 +22,8 @@ from ..models.neural_recommender import DotRecommender
 from ..models.neural_training import Watch, best_epoch
 from ..models.recommender import Ids, Scores
 from ..models.roster import ROSTER
-from .charts import Chart, draw
+from .charts import Chart
+from .drawing import draw
 from .library import Library
 from .listening_log import listed_ids, read_listens, to_listens
 from .neural_commands import NAMES

@@ -19,8 +19,9 @@ from typing import Any
 import polars as pl
 
 from ..audio.errors import DataError, MissingExtra
-from .charts import Chart, Exhibit, Gallery, Gap, Section, Table, draw, plotly_figure
+from .charts import Chart, Exhibit, Gallery, Gap, Section, Table, plotly_figure
 from .data_quality import quality_section
+from .drawing import draw
 from .exploring import Period, Progress, day_of, share_of_top
 from .genre_trends import genre_section, top_genres
 from .library import Library

@@ -21,7 +21,8 @@ from ..models.catalogue import Catalogue
 from ..models.listens import Listens
 from ..models.maps import flat_map
 from ..models.segments import Segments, lift
-from .charts import Chart, draw
+from .charts import Chart
+from .drawing import draw
 from .library import Library
 from .listening_log import listed_ids, read_listens, to_listens
 

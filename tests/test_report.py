@@ -17,8 +17,9 @@ from polars.testing import assert_frame_equal
 
 from crossfade.audio.errors import DataError, LibraryError
 from crossfade.pipelines import model_figures
-from crossfade.pipelines.charts import Chart, draw, plotly_figure
+from crossfade.pipelines.charts import Chart, plotly_figure
 from crossfade.pipelines.command_line import main
+from crossfade.pipelines.drawing import draw
 from crossfade.pipelines.exploring import Period
 from crossfade.pipelines.genre_trends import typical
 from crossfade.pipelines.library import Library
