@@ -11,6 +11,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import pytest
 
+from crossfade.pipelines.library import Library
+
 ROOT = Path(__file__).parent.parent
 SHARED = Path(os.environ.get("CROSSFADE_SHARED", ROOT.parent / "shared" / "data"))
 
@@ -34,3 +36,17 @@ def shared() -> Path:
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Library:
+    """An empty one."""
+    return Library.open(tmp_path / "library", create=True)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """An empty folder, for what is imported."""
+    folder = tmp_path / "source"
+    folder.mkdir()
+    return folder
