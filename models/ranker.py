@@ -4,16 +4,16 @@ The trees correct a logistic regression on the same features: where there is lit
 hard to beat, and trees alone come out below it. How much of their candidates users turn to is taken out beforehand, as
 it says nothing of the order. Some users are kept aside to say how many trees are enough.
 
-Trained on candidates of a history, with what the users turned to in the label period after it as labels. Saved in
-CatBoost's own format, `ranker.cbm`, with the features' names beside it; never pickled.
+Trained on candidates of a history, with what the users turned to in the label period after it as labels. A genre is a
+category: a feature of its own, 1 or 0, for each of the common ones.
 
-Shapes: N pairs of a user and a candidate, F features.
+Shapes: N pairs of a user and a candidate, F features, G genres.
 """
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,10 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..audio.errors import DataError, LibraryError, MissingExtra
+from .oblivious_trees import ObliviousTrees
 from .ranking_features import FeatureTable
+from .storage import load_model, load_options, save_model
 
-FORMAT_VERSION = 1
 GENRE = "genre_name"
+_MOST_GENRES = 64
 OBJECTIVES = {"classifier": "Logloss", "yetirank": "YetiRank"}
 LEAK_AUC = 0.99
 """A feature that alone parts the labels better than this was computed from them."""
@@ -111,6 +113,8 @@ class Ranker:
         forbid_telltales(table, labels)
         options = self.options
         self.names = table.names
+        often = Counter(table.genres.tolist()).most_common(_MOST_GENRES)
+        self.genres = tuple(table.genre_names[code] for code, _ in often)
         self._linear = Linear.fit(table.numbers, labels)
         aside = np.isin(groups, np.unique(groups)[3::7])
         if not labels[aside].any() or labels[aside].all():
@@ -119,12 +123,14 @@ class Ranker:
         start += base_rates(start, labels, groups)
 
         def part(which: NDArray[np.bool_]) -> Any:
-            pool = _pool(table.take(which), labels[which], groups[which])
-            pool.set_baseline(start[which])
-            return pool
+            numbers = self._columns(table.take(which)).T
+            return catboost.Pool(
+                numbers, label=labels[which].astype(int), group_id=groups[which], baseline=start[which]
+            )
 
+        catboost = _catboost()
         pool, judges = part(~aside), part(aside) if aside.any() else None
-        model = _catboost().CatBoost(
+        model = catboost.CatBoost(
             {
                 "loss_function": OBJECTIVES[options.objective],
                 "iterations": options.iterations or min(300, 60 + int(labels.sum()) // 40),
@@ -134,14 +140,13 @@ class Ranker:
                 "thread_count": options.threads or -1,
                 "allow_writing_files": False,
                 "logging_level": "Silent",
-                # One-hot beyond this many genres turns into target statistics, which are slow to apply one user a time.
-                "one_hot_max_size": 64,
             }
         )
         model.fit(pool, eval_set=judges, early_stopping_rounds=30 if judges else None)
-        self._model = model
+        self._trees = ObliviousTrees.of(model)
         self.curve = {part: next(iter(losses.values())) for part, losses in model.get_evals_result().items() if losses}
-        self._importance = model.get_feature_importance(pool, type="PredictionValuesChange")
+        importance = model.get_feature_importance(pool, type="PredictionValuesChange")
+        self._importance = [*importance[: len(self.names)], importance[len(self.names) :].sum()]
         return self
 
     def scores(self, table: FeatureTable) -> NDArray[np.float32]:
@@ -151,12 +156,17 @@ class Ranker:
                 f"ranker: trained on other features; missing {sorted(set(self.names) - set(table.names))}, "
                 f"new {sorted(set(table.names) - set(self.names))}; train again"
             )
-        if not len(table):
-            return np.zeros(0, np.float32)
-        threads = 1 if len(table) < 5000 else -1
-        pool = _pool(table, threads=threads)
-        raw = self._model.predict(pool, prediction_type="RawFormulaVal", thread_count=threads)
-        return np.asarray(raw + self._linear.scores(table.numbers), np.float32)
+        return np.asarray(self._trees(self._columns(table)) + self._linear.scores(table.numbers), np.float32)
+
+    def _columns(self, table: FeatureTable) -> NDArray[np.float32]:
+        """[F + G, N] what the trees ask for; a genre that was not met in training is none of them."""
+        place_of = {name: place for place, name in enumerate(self.genres)}
+        places = np.array([place_of.get(name, -1) for name in table.genre_names])
+        features = len(self.names)
+        columns = np.empty((features + len(self.genres), len(table)), np.float32)
+        columns[:features] = table.numbers.T
+        columns[features:] = places[table.genres] == np.arange(len(self.genres))[:, None]
+        return columns
 
     @property
     def importance(self) -> dict[str, float]:
@@ -165,45 +175,33 @@ class Ranker:
         return dict(sorted(named, key=lambda pair: -pair[1]))
 
     def save(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        new = folder / "ranker.cbm.new"
-        self._model.save_model(str(new))
-        new.replace(folder / "ranker.cbm")
-        header = {
-            "format_version": FORMAT_VERSION,
-            "model": self.name,
-            "options": asdict(self.options),
+        facts = {
             "features": list(self.names),
+            "genres": list(self.genres),
+            "bias": self._trees.bias,
             "importance": [float(value) for value in self._importance],
             "curve": self.curve,
-            "linear": {name: values.tolist() for name, values in vars(self._linear).items()},
         }
-        (folder / "ranker.json").write_text(json.dumps(header, indent=1) + "\n")
+        arrays = {f"trees_{name}": array for name, array in self._trees.arrays().items()}
+        arrays |= {f"linear_{name}": array for name, array in vars(self._linear).items()}
+        save_model(folder, self.name, arrays, self.options, facts)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        file = folder / "ranker.json"
+        arrays, header = load_model(folder, cls.name)
+
+        def part(prefix: str) -> dict[str, NDArray[Any]]:
+            return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+        ranker = cls(load_options(RankerOptions, header))
         try:
-            header = json.loads(file.read_text())
-            if header["format_version"] != FORMAT_VERSION:
-                raise LibraryError(
-                    f"{file}: format version {header['format_version']}, but this program reads {FORMAT_VERSION}; "
-                    "train again"
-                )
-            ranker = cls(RankerOptions(**header["options"]))
-            ranker.names = tuple(header["features"])
-            ranker._importance = header["importance"]
-            ranker.curve = header.get("curve", {})
-            ranker._linear = Linear(**{name: np.array(values) for name, values in header["linear"].items()})
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise LibraryError(f"{file}: missing or damaged ({error}); train again") from None
-        catboost = _catboost()
-        ranker._model = catboost.CatBoost()
-        try:
-            ranker._model.load_model(str(folder / "ranker.cbm"))
-        except catboost.CatBoostError as error:
-            reason = str(error).strip().splitlines()[0]
-            raise LibraryError(f"{folder / 'ranker.cbm'}: missing or damaged ({reason}); train again") from None
+            facts = header["facts"]
+            ranker.names, ranker.genres = tuple(facts["features"]), tuple(facts["genres"])
+            ranker._importance, ranker.curve = facts["importance"], facts["curve"]
+            ranker._trees = ObliviousTrees(**part("trees_"), bias=facts["bias"])
+            ranker._linear = Linear(**part("linear_"))
+        except (KeyError, TypeError) as error:
+            raise LibraryError(f"{folder / cls.name}.json: saved by another program ({error}); train again") from None
         return ranker
 
 
@@ -236,25 +234,6 @@ def forbid_telltales(table: FeatureTable, labels: NDArray[np.bool_]) -> None:
         auc = (ranks[labels].sum() - positives * (positives + 1) / 2) / (positives * negatives)
         if max(auc, 1 - auc) > LEAK_AUC:
             raise DataError(f"{name}: a leak; this feature alone tells the labels (AUC {max(auc, 1 - auc):.4f})")
-
-
-def _pool(
-    table: FeatureTable,
-    labels: NDArray[np.bool_] | None = None,
-    groups: NDArray[np.intp] | None = None,
-    *,
-    threads: int = -1,
-) -> Any:
-    catboost = _catboost()
-    names = np.array([name.encode() for name in table.genre_names], object)
-    data = catboost.FeaturesData(
-        num_feature_data=np.ascontiguousarray(table.numbers, np.float32),
-        cat_feature_data=names[table.genres][:, None],
-        num_feature_names=list(table.names),
-        cat_feature_names=[GENRE],
-    )
-    wanted = None if labels is None else labels.astype(np.float32)
-    return catboost.Pool(data, label=wanted, group_id=groups, thread_count=threads)
 
 
 def _logarithms(numbers: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -41,7 +41,7 @@ MODELS = {
     "hybrid": "hybrid.safetensors",
     "index": "index.faiss",
     "ranking": "ranking.safetensors",
-    "ranker": "ranker.cbm",
+    "ranker": "ranker.safetensors",
     "user_ids": "users.parquet",
     "item_ids": "tracks.parquet",
     "training": "training.json",

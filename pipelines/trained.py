@@ -21,7 +21,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ..audio.errors import LibraryError, MissingExtra, UsageError
+from ..audio.errors import LibraryError, UsageError
 from ..models.catalogue import Catalogue
 from ..models.chain import Chain
 from ..models.hybrid import Hybrid
@@ -106,15 +106,9 @@ class Trained:
 
     @property
     def ranking(self) -> Chain | None:
-        """The ranker and its sources over all tracks there are now, loaded when first asked for.
-
-        None where the version has none, or where CatBoost is not installed.
-        """
+        """The ranker and its sources over all tracks there are now, loaded when first asked for; None without."""
         if self._chain is None and self._version is not None and (self._version / "ranking.json").exists():
-            try:
-                self._chain = Chain.load(self._version, self.hybrid)
-            except MissingExtra:
-                return None
+            self._chain = Chain.load(self._version, self.hybrid)
         if self._chain is not None:
             self._chain = self._chain.following(self.hybrid)
         return self._chain

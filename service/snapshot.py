@@ -100,8 +100,6 @@ class Snapshot:
         chain = trained.ranking
         ranking = None if chain is None else LiveChain(chain, taste)
         ranker = trained.about.get("ranker")
-        if chain is None and (version / "ranking.json").exists():
-            ranker = "the version has one, but CatBoost is not installed; pip install catboost"
         sound = trained.about["sound"]
         there = trained.there
         made = cls(version.name, shelf, there, quick, sound, mark, trained, taste, ranking, ranker, trained_at)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import catboost
 import numpy as np
 import pytest
 
@@ -19,6 +20,7 @@ from crossfade.models.lesson import ChainOptions, learn, lesson_of
 from crossfade.models.listens import Clock, Listens
 from crossfade.models.live_chain import LiveChain
 from crossfade.models.live_taste import NOTHING, LiveTaste
+from crossfade.models.oblivious_trees import ObliviousTrees
 from crossfade.models.ranker import GENRE, Linear, Ranker, RankerOptions, base_rates, forbid_telltales
 from crossfade.models.ranking_features import NO_GENRE, Facts, FeatureTable, features
 from crossfade.models.reranking import RerankingOptions, relist, rerank
@@ -198,12 +200,25 @@ def test_the_ranker_learns_saves_and_loads(chain: Chain, hybrid: Hybrid, tmp_pat
     np.testing.assert_array_equal(Ranker.load(tmp_path).scores(table), scores)
     assert sum(chain.ranker.importance.values()) == pytest.approx(100)
     assert GENRE in chain.ranker.importance
-    (tmp_path / "ranker.cbm").write_bytes(b"not a model")
-    with pytest.raises(LibraryError, match=r"ranker\.cbm: missing or damaged"):
+    (tmp_path / "ranker.safetensors").write_bytes(b"not a model")
+    with pytest.raises(LibraryError, match=r"ranker\.safetensors: damaged"):
         Ranker.load(tmp_path)
     (tmp_path / "ranker.json").write_text("{}")
-    with pytest.raises(LibraryError, match=r"ranker\.json: missing or damaged"):
+    with pytest.raises(LibraryError, match=r"ranker\.json: not the header"):
         Ranker.load(tmp_path)
+
+
+@pytest.mark.parametrize("depth", [1, 3, 6])
+def test_trees_are_applied_as_catboost_does(depth: int, rng: np.random.Generator) -> None:
+    numbers = rng.normal(size=(5000, 6)).astype(np.float32)
+    numbers[rng.random(numbers.shape) < 0.2] = np.nan
+    labels = (np.nan_to_num(numbers[:, 0]) + rng.normal(size=len(numbers)) > 0).astype(int)
+    model = catboost.CatBoost({"loss_function": "Logloss", "iterations": 20, "depth": depth, "logging_level": "Silent"})
+    model.fit(catboost.Pool(numbers, label=labels))
+    expected = model.predict(catboost.Pool(numbers), prediction_type="RawFormulaVal")
+    trees = ObliviousTrees.of(model)
+    np.testing.assert_allclose(trees(numbers.T), expected, atol=1e-12)
+    assert len(trees(numbers[:0].T)) == 0
 
 
 def test_base_rates_expect_what_there_was(rng: np.random.Generator) -> None:
