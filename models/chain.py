@@ -24,7 +24,7 @@ from .listens import Listens
 from .ranker import Ranker
 from .ranking_features import Facts, features
 from .recommender import Answers, Ids, Scores, best
-from .storage import load_model, save_model
+from .storage import load_model, prefixed, save_model
 
 
 class Chain:
@@ -126,13 +126,9 @@ class Chain:
     def load(cls, folder: Path, hybrid: Hybrid) -> Self:
         arrays, header = load_model(folder, cls.name)
         about: dict[str, Any] = header["facts"]
-
-        def part(prefix: str) -> dict[str, NDArray[Any]]:
-            return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
-
         try:
-            sources = Sources.from_arrays(part("sources_"), about["sources"], hybrid)
-            facts = Facts.from_arrays(part("facts_"), about["genres"])
+            sources = Sources.from_arrays(prefixed(arrays, "sources_"), about["sources"], hybrid)
+            facts = Facts.from_arrays(prefixed(arrays, "facts_"), about["genres"])
         except (KeyError, TypeError) as error:
             raise LibraryError(f"{folder / cls.name}.json: saved by another program ({error}); train again") from None
         ranker = Ranker.load(folder)

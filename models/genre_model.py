@@ -26,6 +26,7 @@ from ..audio.errors import LibraryError, UsageError
 from .calibration import Calibration
 from .classical import Arrays
 from .classifiers import Classifier, HeadClassifier, Heard
+from .storage import prefixed
 
 FORMAT_VERSION = 1
 CARD, WEIGHTS = "model.json", "weights.safetensors"
@@ -137,7 +138,7 @@ class GenreModel:
         except SafetensorError as error:
             raise LibraryError(f"{folder / WEIGHTS}: damaged: {error}") from error
         options = header["classifier"]
-        parts = {name.removeprefix("classifier."): a for name, a in arrays.items() if name.startswith("classifier.")}
+        parts = prefixed(arrays, "classifier.")
         calibration = Calibration(
             **header["calibration"],
             multi_label=header["multi_label"],

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from ..audio.errors import LibraryError, MissingExtra
 from .classical import SCORERS, ArrayFields, Arrays, Floats, Scorer, Targets, has_one_label
+from .storage import prefixed
 
 NEVER = -1000.0
 """the score of a class that had no training example: a probability of nothing"""
@@ -65,7 +66,7 @@ class Head:
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], *, kind: str, normalisation: str) -> Self:
         if kind not in SCORERS:
             raise LibraryError(f"genre model: a scorer {kind!r} is not known; it may come from a newer version")
-        parts = {name.removeprefix("scorer."): array for name, array in arrays.items() if name.startswith("scorer.")}
+        parts = prefixed(arrays, "scorer.")
         missing = next((name for name in ("mean", "scale", "known") if name not in arrays), None)
         if missing or normalisation not in set(Normalisation):
             what = f"array {missing!r} is missing" if missing else f"normalisation {normalisation!r} is not known"

@@ -30,7 +30,7 @@ from .listens import Listens
 from .prior import ContentPrior
 from .recommender import Answers, Ids, Scores
 from .scoring import Scoring
-from .storage import load_model, save_model
+from .storage import load_model, prefixed, save_model
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -280,8 +280,7 @@ class Hybrid(Scoring):
         model.history = model.als.history
         model.taste, model.listeners = arrays["taste"], arrays["listeners"]
         model.sound, model.known = arrays["sound"], arrays["known"]
-        prior = {name.removeprefix("prior_"): array for name, array in arrays.items() if name.startswith("prior_")}
-        model.prior = ContentPrior.from_arrays(prior, facts["prior"], choices.prior)
+        model.prior = ContentPrior.from_arrays(prefixed(arrays, "prior_"), facts["prior"], choices.prior)
         indices = arrays["track_artists_indices"]
         parts = (np.ones(len(indices), np.float32), indices, arrays["track_artists_indptr"])
         model.artists = csr_matrix(parts, shape=(len(model.taste), len(model.prior.artist_names)))

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from ..audio.errors import DataError, LibraryError, MissingExtra
 from .oblivious_trees import ObliviousTrees
 from .ranking_features import FeatureTable
-from .storage import load_model, load_options, save_model
+from .storage import load_model, load_options, prefixed, save_model
 
 GENRE = "genre_name"
 _MOST_GENRES = 64
@@ -189,17 +189,13 @@ class Ranker:
     @classmethod
     def load(cls, folder: Path) -> Self:
         arrays, header = load_model(folder, cls.name)
-
-        def part(prefix: str) -> dict[str, NDArray[Any]]:
-            return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
-
         ranker = cls(load_options(RankerOptions, header))
         try:
             facts = header["facts"]
             ranker.names, ranker.genres = tuple(facts["features"]), tuple(facts["genres"])
             ranker._importance, ranker.curve = facts["importance"], facts["curve"]
-            ranker._trees = ObliviousTrees(**part("trees_"), bias=facts["bias"])
-            ranker._linear = Linear(**part("linear_"))
+            ranker._trees = ObliviousTrees(**prefixed(arrays, "trees_"), bias=facts["bias"])
+            ranker._linear = Linear(**prefixed(arrays, "linear_"))
         except (KeyError, TypeError) as error:
             raise LibraryError(f"{folder / cls.name}.json: saved by another program ({error}); train again") from None
         return ranker

@@ -30,7 +30,7 @@ from .listens import Listens
 from .neural_recommender import NeuralOptions, NeuralRecommender, tensor_int
 from .neural_training import Dropout, Watch, device, state_arrays, tensor
 from .recommender import Answers, Ids, Scores
-from .storage import Arrays, load_model, load_options, save_model
+from .storage import Arrays, load_model, load_options, prefixed, save_model
 from .two_tower import standardized
 
 if TYPE_CHECKING:
@@ -182,12 +182,8 @@ class SASRec(NeuralRecommender):
         model.ends, model.sequence = arrays["ends"], arrays["sequence"]
         model.placed, model._sound = arrays["placed"], arrays["sound"]
         module = model._build()
-        state = {
-            name.removeprefix("network."): torch.from_numpy(array)
-            for name, array in arrays.items()
-            if name.startswith("network.")
-        }
-        module.load_state_dict(state)
+        state = prefixed(arrays, "network.")
+        module.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
         with torch.inference_mode():
             model._keep(module.to(device()).eval())
         return model

@@ -85,6 +85,11 @@ def load_model(folder: Path, name: str) -> tuple[Arrays, dict[str, Any]]:
     return arrays, header
 
 
+def prefixed(arrays: Mapping[str, NDArray[Any]], prefix: str) -> Arrays:
+    """The arrays whose names begin like this, without it: a model inside a model."""
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
 def load_options(kind: type[Options], header: Mapping[str, Any]) -> Options:
     """The options a model was saved with, as their dataclass."""
     saved = header["options"]

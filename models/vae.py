@@ -23,7 +23,7 @@ from .history import History
 from .neural_recommender import DotRecommender, NeuralOptions, bags, tensor_int
 from .neural_training import Watch, device
 from .recommender import Scores
-from .storage import load_model, load_options, save_model
+from .storage import load_model, load_options, prefixed, save_model
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -104,9 +104,7 @@ class MultVAE(DotRecommender):
         arrays, header = load_model(folder, cls.name)
         model = cls(load_options(VAEOptions, header))
         model.track_vectors, model.track_bias = arrays["track_vectors"], arrays["track_bias"]
-        model.encoder = {
-            name.removeprefix("encoder_"): array for name, array in arrays.items() if name.startswith("encoder_")
-        }
+        model.encoder = prefixed(arrays, "encoder_")
         model.history = History.from_arrays(arrays)
         return model
 
