@@ -65,7 +65,7 @@ def load_model(folder: Path, name: str) -> tuple[Arrays, dict[str, Any]]:
     except FileNotFoundError:
         raise LibraryError(f"{header_path}: no such file; the folder holds no model named {name}") from None
     except (ValueError, KeyError, TypeError) as error:
-        raise LibraryError(f"{header_path}: not the header of a Crossfade model ({error})") from None
+        raise LibraryError(f"{header_path}: not the header of a Crossfade model ({error}); train again") from None
     if version != FORMAT_VERSION:
         raise LibraryError(
             f"{header_path}: format version {version}, but this program reads {FORMAT_VERSION}; train the model again"
