@@ -9,8 +9,9 @@ blended    online and offline in turns: [online0, offline0, online1, …], dupli
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from threading import Lock
+from threading import BoundedSemaphore, Lock
 from typing import NamedTuple
 
 import numpy as np
@@ -28,6 +29,8 @@ from .snapshot import Snapshot
 ALIKE = 300
 EVENTS_FOLDED_IN = 500
 EVENTS_ONLINE = 20
+PLACES = 2
+"""one ranks, and one waits for that"""
 
 NO_EVENTS = RecentEvents(())
 
@@ -81,7 +84,7 @@ class Adviser:
         self._follower = follower
         self._events = events
         # Requests that rank beside each other pass the interpreter's lock to and fro, and all of them are late.
-        self._turn = Lock()
+        self._turn, self._places = Lock(), BoundedSemaphore(PLACES)
 
     def live(self, user_id: str, k: int, *, allow_seen: bool = False) -> Advice:
         snapshot = self._follower.snapshot
@@ -146,17 +149,18 @@ class Adviser:
         listened, taste = known.listened, snapshot.taste
         if taste is None:
             return self._by_sound(snapshot, listened, k, allow_seen, notes)
-        # Who finds somebody else ranking gets the hybrid's order at once: under load answers stay quick, not best.
+        # Who finds no place gets the hybrid's order at once: under load answers stay quick, not best.
         ranks = snapshot.ranking is not None and not listened.is_cold
-        free = ranks and self._turn.acquire(blocking=False)
+        placed = ranks and self._places.acquire(blocking=False)
         try:
-            rows, scores = snapshot.recommend(
-                listened, k, user_row=known.user_row, newest=known.newest, allow_seen=allow_seen, quickly=not free
-            )
+            with self._turn if placed else nullcontext():
+                rows, scores = snapshot.recommend(
+                    listened, k, user_row=known.user_row, newest=known.newest, allow_seen=allow_seen, quickly=not placed
+                )
         finally:
-            if free:
-                self._turn.release()
-        if ranks and not free:
+            if placed:
+                self._places.release()
+        if ranks and not placed:
             notes = [*notes, BUSY]
         if listened.is_cold:
             return Advice(snapshot, rows, scores, False, notes=tuple(notes))

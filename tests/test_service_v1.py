@@ -16,7 +16,7 @@ from fastapi.testclient import TestClient
 
 from crossfade.pipelines.library import Library
 from crossfade.pipelines.listening_log import read_listens
-from crossfade.service.advice import BUSY, Adviser
+from crossfade.service.advice import BUSY, PLACES, Adviser
 from crossfade.service.application import Service
 from crossfade.service.roles import Role
 
@@ -279,13 +279,16 @@ def test_folding_in_agrees_with_the_trained_model(client: TestClient) -> None:
     )
 
 
-def test_who_finds_somebody_ranking_is_answered_without_and_told(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_finds_no_place_to_be_ranked_is_answered_without_and_told(
+    made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with serving(made) as client:
         service = service_of(client)
         ranker: Any = "one that nobody may ask"
         monkeypatch.setattr(service.follower, "_snapshot", replace(service.follower.snapshot, ranking=ranker))
         adviser = Adviser(service.follower, service.listener_events)
-        with adviser._turn:
-            busy, cold = adviser.live("u1", 5), adviser.live("nobody", 5)
+        for _ in range(PLACES):
+            assert adviser._places.acquire(blocking=False)
+        busy, cold = adviser.live("u1", 5), adviser.live("nobody", 5)
         assert busy.notes == (BUSY,) and len(busy.rows) == 5
         assert cold.notes == () and not cold.personal
