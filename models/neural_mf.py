@@ -40,14 +40,14 @@ _CELLS = 1 << 24
 
 @dataclass(frozen=True, kw_only=True)
 class NeuralMFOptions(NeuralOptions):
-    # Tried by hand on a validation part of ml-latest-small; scripts/choose_neural varies them one by one.
+    # Chosen on validation parts of ml-latest-small and mpd-5core: see scripts/choose_neural.
     objective: str = "softmax"
     patience: int = 5
     factors: int = 64
     hidden: int = 0
     """units of the network beside the dot product; 0 for none"""
-    learning_rate: float = 1e-2
-    regularization: float = 0.01
+    learning_rate: float = 3e-3
+    regularization: float = 0.1
     """of the embeddings and biases that an event touches, so that active users are held less tightly"""
     batch: int | None = None
     """events; None for a fortieth of them, 32 to 65,536"""
@@ -65,9 +65,6 @@ def rating_options(**changes: Any) -> NeuralMFOptions:
     # Chosen on a validation part of ml-latest-small: see scripts/choose_neural.
     defaults: dict[str, Any] = {
         "objective": "ratings",
-        "factors": 64,
-        "learning_rate": 3e-3,
-        "regularization": 0.1,
         "batch": 1024,
         "patience": 4,
     }
