@@ -43,12 +43,12 @@ class RankerOptions:
     """classifier (Logloss) or yetirank: as good on mpd-5core (NDCG@10 .136 and .135), for 4.5 times the time"""
     iterations: int | None = None
     """trees at most; None takes 60 and one more for every 40 listens to learn from, up to 300"""
-    depth: int = 6
+    depth: int = 4
     learning_rate: float = 0.06
     negatives: int = 60
     """candidates of each user that were not turned to, drawn evenly; the rest teach the same again"""
-    users: int = 3000
-    """to learn from, at most"""
+    users: int = 4000
+    """to learn from, at most, of each label period"""
     least_positives: int = 100
     """below, there is too little to learn from"""
     threads: int = 0

@@ -8,6 +8,7 @@ Shapes: U users, T tracks, B users, C candidates of each, N pairs of a user and 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
@@ -76,6 +77,16 @@ class FeatureTable:
 
     def take(self, which: NDArray[np.intp] | NDArray[np.bool_]) -> FeatureTable:
         return FeatureTable(self.numbers[which], self.names, self.genres[which], self.genre_names)
+
+
+def joined(tables: Sequence[FeatureTable]) -> FeatureTable:
+    """The pairs of tables with the same features and genres, one after the other."""
+    return FeatureTable(
+        np.concatenate([table.numbers for table in tables]),
+        tables[0].names,
+        np.concatenate([table.genres for table in tables]),
+        tables[0].genre_names,
+    )
 
 
 class Facts:
