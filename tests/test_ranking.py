@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from crossfade.audio.errors import DataError, LibraryError, UsageError
+from crossfade.models import lesson
 from crossfade.models.als import ALSOptions
 from crossfade.models.candidates import CandidateOptions, Sources, last_tracks
 from crossfade.models.chain import Chain
@@ -251,6 +252,16 @@ def test_yetirank_orders_too(hybrid: Hybrid) -> None:
     assert scores[lesson.labels].mean() > scores[~lesson.labels].mean()
     with pytest.raises(DataError, match="objective: lambdarank"):
         RankerOptions(objective="lambdarank")
+
+
+def test_the_history_teaches_too(hybrid: Hybrid, monkeypatch: pytest.MonkeyPatch) -> None:
+    both = lesson_of(SPLIT.train, CATALOGUE, hybrid, options=OPTIONS)
+    monkeypatch.setattr(lesson, "LABEL_PERIODS", 1)
+    newest = lesson_of(SPLIT.train, CATALOGUE, hybrid, options=OPTIONS)
+    count = len(newest.labels)
+    np.testing.assert_array_equal(both.table.numbers[:count], newest.table.numbers)
+    assert both.recall == newest.recall and both.labels[count:].any()
+    assert (np.diff(both.groups) >= 0).all() and both.groups[count] > newest.groups.max()
 
 
 def test_too_little_to_learn_from(hybrid: Hybrid) -> None:
