@@ -1,8 +1,7 @@
 """Lessons: what a ranker learns from.
 
 The listens are split: sources and features see the history before the label period only; what users turned to in the
-label period are the labels of their candidates. The history is split once more, so that there are two label periods:
-on a world with habits that is worth 4 % of NDCG@10.
+label period are the labels of their candidates. The history is split once more: two label periods teach more than one.
 
 Shapes: N pairs of a user and a candidate.
 """

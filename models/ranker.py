@@ -40,7 +40,7 @@ _FARTHEST = 8.0
 @dataclass(frozen=True, kw_only=True)
 class RankerOptions:
     objective: str = "classifier"
-    """classifier (Logloss) or yetirank: as good on mpd-5core (NDCG@10 .136 and .135), for 4.5 times the time"""
+    """classifier (Logloss) or yetirank: as good on mpd-5core, for 4.5 times the time"""
     iterations: int | None = None
     """trees at most; None takes 60 and one more for every 40 listens to learn from, up to 300"""
     depth: int = 4
