@@ -5,18 +5,16 @@ Figures of quality are those of `crossfade evaluate` (see `quality_figures`).
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
 
 from ..audio.errors import LibraryError
 from ..models.genre_model import read_card
-from ..models.ranker import GENRE
+from ..models.ranker import Ranker
 from ..models.segments import SegmentOptions, Segments
 from .charts import Chart, Exhibit, Gallery, Gap, Section, Table
 from .genre_trends import typical
@@ -131,13 +129,11 @@ def _two_voices(trained: Trained) -> list[Exhibit]:
 
 def _ranker(subject: Subject) -> list[Exhibit]:
     """What it looks at, and how it learned."""
-    files = sorted(subject.library.current_version().rglob("ranker.json"))
-    if not files:
+    version = subject.library.current_version()
+    if not (version / "ranker.json").exists():
         return [Gap("What the ranker looks at", "no ranker was trained")]
-    header: dict[str, Any] = json.loads(files[0].read_text())
-    # The last importance belongs to the genre, which is no number and has no column among the features.
-    names = [*header["features"], GENRE][: len(header["importance"])]
-    frame = pl.DataFrame({"feature": names, "importance": header["importance"]}).sort("importance", descending=True)
+    ranker = Ranker.load(version)
+    frame = pl.DataFrame({"feature": [*ranker.importance], "importance": [*ranker.importance.values()]})
     exhibits: list[Exhibit] = [
         Chart(
             name="feature_importance",
@@ -152,11 +148,9 @@ def _ranker(subject: Subject) -> list[Exhibit]:
     words = {"learn": "learned from", "validation": "held out"}
     parts = [
         pl.DataFrame({"part": words[part], "trees": range(1, len(losses) + 1), "loss": losses})
-        for part, losses in header.get("curve", {}).items()
+        for part, losses in ranker.curve.items()
         if part in words
     ]
-    if not parts:
-        return [*exhibits, Gap("How the ranker learned", "this version was trained before curves were kept")]
     return [
         *exhibits,
         Chart(

@@ -210,7 +210,7 @@ def test_the_crossfade_and_the_ranker_are_those_of_the_version(numbers: Numbers,
     assert sorted(shown.values()) == pytest.approx(sorted(direct.values())[-20:])
     header = json.loads((library.current_version() / "ranker.json").read_text())
     curve = numbers["ranker_curve"].filter(pl.col("part") == "learned from")
-    assert np.allclose(curve["loss"], header["curve"]["learn"])
+    assert np.allclose(curve["loss"], header["facts"]["curve"]["learn"])
 
 
 def test_listeners_get_what_recommend_gives(
