@@ -105,7 +105,8 @@ def train_network(
             watch(_told(point, left))
 
     with _deterministic(options.seed):
-        module = network(shape).to(device=device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
+        # Not channels last: with AVX2 alone, torch's oneDNN then writes past its buffers (strided 1x1 convolutions).
+        module = network(shape).to(device())
         curve = neural_training.train(
             module,
             loss,

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -148,3 +151,15 @@ def test_an_encoder_is_trained_on_but_not_its_front_end(rng):
     assert not {name for name in same if name.endswith("weight")} - frozen - {"tags.dense.weight"}
     again = CnnClassifier.from_arrays(found.classifier.arrays(), found.classifier.options())
     np.testing.assert_array_equal(again.scores({MEL_SOURCE: wide}), found.validation_scores)
+
+
+@pytest.mark.skipif(torch.backends.cpu.get_cpu_capability() != "AVX512", reason="all of this ran without AVX-512")
+def test_networks_are_trained_without_avx512_too():
+    """With AVX2 alone, oneDNN writes past its buffers in strided 1x1 convolutions of a few channels, channels last.
+
+    The process aborts, so that it has to be another one.
+    """
+    limits = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
+    run = subprocess.run(command, env=os.environ | limits, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
