@@ -172,15 +172,29 @@ def fit_logistic(features: Floats, targets: Targets, *, c: float = 1.0, seed: in
 
     `c` is the inverse strength of the penalty on the weights, with classes weighted to count alike.
     """
-    make = _sklearn("linear_model").LogisticRegression
-    options = {"C": c, "max_iter": 2000, "class_weight": "balanced", "random_state": seed}
+    logistic = _sklearn("linear_model").LogisticRegression(
+        C=c, max_iter=2000, class_weight="balanced", random_state=seed
+    )
     features = np.asarray(features, np.float64)
     if has_one_label(targets) and targets.shape[1] > 2:
-        found = make(**options).fit(features, targets.argmax(axis=1))
+        found = logistic.fit(features, targets.argmax(axis=1))
         return Linear(found.coef_.T.astype(np.float32), found.intercept_.astype(np.float32))
-    each = [make(**options).fit(features, column) for column in targets.T]
-    weights = np.stack([one.coef_[0] for one in each], axis=1)
-    return Linear(weights.astype(np.float32), np.array([one.intercept_[0] for one in each], np.float32))
+    return _one_against_the_rest(logistic, features, targets)
+
+
+def _one_against_the_rest(estimator: Any, features: NDArray[np.float64], targets: Targets) -> Linear:
+    """A linear model for each class."""
+    weights = np.zeros((features.shape[1], targets.shape[1]), np.float32)
+    bias = _log_odds(targets.mean(axis=0))
+    for column in _telling(targets):
+        found = estimator.fit(features, targets[:, column])
+        weights[:, column], bias[column] = found.coef_[0], found.intercept_[0]
+    return Linear(weights, bias)
+
+
+def _telling(targets: Targets) -> NDArray[np.intp]:
+    """The classes that some tracks have and some do not; of the others the log odds are all there is to learn."""
+    return np.flatnonzero(targets.any(axis=0) & ~targets.all(axis=0))
 
 
 def fit_ridge(features: Floats, targets: Targets, *, penalty: float = 1.0, seed: int = 0) -> Linear:
@@ -214,22 +228,20 @@ def fit_svm(
     features = np.asarray(features, np.float64)
     svm = _sklearn("svm")
     if width is None:
-        options = {"C": c, "class_weight": "balanced", "random_state": seed, "max_iter": 20_000, "dual": "auto"}
-        each = [svm.LinearSVC(**options).fit(features, column) for column in targets.T]
-        weights = np.stack([one.coef_[0] for one in each], axis=1).astype(np.float32)
-        return Linear(weights, np.array([one.intercept_[0] for one in each], np.float32))
+        linear = svm.LinearSVC(C=c, class_weight="balanced", random_state=seed, max_iter=20_000, dual="auto")
+        return _one_against_the_rest(linear, features, targets)
     gamma = 1.0 / (features.shape[1] * width)
     alphas = np.zeros((len(features), targets.shape[1]))
-    bias = np.zeros(targets.shape[1])
-    for column, target in enumerate(targets.T):
-        found = svm.SVC(C=c, gamma=gamma, class_weight="balanced").fit(features, target)
+    bias = _log_odds(targets.mean(axis=0))
+    for column in _telling(targets):
+        found = svm.SVC(C=c, gamma=gamma, class_weight="balanced").fit(features, targets[:, column])
         alphas[found.support_, column] = found.dual_coef_[0]
         bias[column] = found.intercept_[0]
     used = np.any(alphas != 0, axis=1)
     return Kernel(
         features[used].astype(np.float32),
         alphas[used].astype(np.float32),
-        bias.astype(np.float32),
+        bias,
         np.array([gamma], np.float32),
     )
 
@@ -278,7 +290,7 @@ def fit_boosting(
     count = targets.shape[1]
     trees: list[Any] = []
     columns: list[int] = []
-    start: Floats = np.zeros(count, np.float32)
+    start = _log_odds(targets.mean(axis=0))
     if has_one_label(targets) and count > 2:
         found = make(**options).fit(features, targets.argmax(axis=1))
         start = np.log(np.maximum(found.init_.class_prior_, 1e-9)).astype(np.float32)
@@ -287,8 +299,8 @@ def fit_boosting(
                 trees.append(one.tree_)
                 columns.append(column)
     else:
-        for column, target in enumerate(targets.T):
-            found = make(**options).fit(features, target)
+        for column in _telling(targets):
+            found = make(**options).fit(features, targets[:, column])
             prior = found.init_.class_prior_
             start[column] = np.log(prior[1]) - np.log(prior[0])
             for stage in found.estimators_:
@@ -306,7 +318,9 @@ def fit_boosting(
 def _flattened(trees: list[Any], values: Callable[[Any, int], NDArray[Any]], start: Floats, *, votes: bool) -> Trees:
     """scikit-learn's trees as one table of nodes."""
     roots = np.cumsum([0, *(tree.node_count for tree in trees)])
-    left, right, feature, threshold, leaves = [], [], [], [], []
+    # Nothing to tell apart, no trees: empty tables.
+    empty: NDArray[Any] = np.zeros(0)
+    left, right, feature, threshold, leaves = [empty], [empty], [empty], [empty], [np.zeros((0, len(start)))]
     for number, (root, tree) in enumerate(zip(roots, trees, strict=False)):
         own = np.arange(tree.node_count)
         leaf = tree.children_left < 0

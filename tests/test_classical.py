@@ -48,6 +48,17 @@ def test_several_labels(name, rng):
     assert ((scores > 0) == targets).mean() > 0.85
 
 
+@pytest.mark.parametrize("name", FITS)
+@pytest.mark.parametrize(("others", "constant"), [(3, [True]), (3, [False]), (3, [True, False]), (0, [True])])
+def test_a_class_that_every_track_has_or_none(name, others, constant, rng):
+    """There is nothing to tell apart: it scores high (low) whatever comes, and the other classes are learned."""
+    features, targets = blobs(rng)
+    targets = np.column_stack([targets[:, :others], np.tile(constant, (len(targets), 1))])
+    scores = FITS[name](features, targets)(features)
+    assert np.isfinite(scores).all()
+    assert ((scores > 0) == targets).mean() > 0.95
+
+
 def test_logistic_equals_sklearn(rng):
     from sklearn.linear_model import LogisticRegression
 
