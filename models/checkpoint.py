@@ -5,18 +5,39 @@ Tensors lie in the file as tensors; what holds them (dicts, lists, numbers, text
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import json
 import struct
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 
+def fingerprint(options: Any, module: torch.nn.Module, data: Iterable[NDArray[Any] | None]) -> str:
+    """What a checkpoint belongs to: the options as text, and every number of the network and of the data."""
+    digest = hashlib.blake2b(repr(options).encode(), digest_size=16)
+    for array in itertools.chain(_numbers(module), data):
+        digest.update(b"none" if array is None else f"{array.dtype} {array.shape}".encode())
+        if array is not None:
+            digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def _numbers(module: torch.nn.Module) -> Iterator[NDArray[Any]]:
+    for value in itertools.chain(module.parameters(), module.buffers()):
+        for part in (value.indices(), value.values()) if value.is_sparse else (value,):
+            yield part.detach().cpu().numpy()
+
+
 def write_checkpoint(path: Path, fingerprint: str, content: dict[str, Any]) -> None:
-    """Replaces the file whole. `fingerprint` says what is trained: options, sizes, data."""
+    """Replaces the file whole. `fingerprint` says what is trained."""
     tensors: dict[str, torch.Tensor] = {}
     form = json.dumps(_pack({"fingerprint": fingerprint, **content}, tensors))
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,6 @@ Shapes: N events, U users, T tracks.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -148,13 +147,13 @@ class FeatureAutoencoder:
         self.curve: Curve = ()
         self._checkpoint, self._watch = checkpoint, watch
 
-    def fit(self, rows: Rows, users: int, tracks: int, *, fingerprint: str = "") -> Self:
+    def fit(self, rows: Rows, users: int, tracks: int) -> Self:
         """Learns [N, 4] events, which may be a memory-mapped file: no more than a block of it is held at once."""
         _check_shape(rows, users, tracks)
         self.scaling = Scaling.of(rows, users, tracks)
         with seeded(self.options.seed):
             self.module = self._build()
-        self._train(rows, fingerprint)
+        self._train(rows)
         return self
 
     def resume(
@@ -173,10 +172,6 @@ class FeatureAutoencoder:
         """
         _check_shape(rows, users, tracks)
         self._checkpoint, self._watch = checkpoint, watch
-        # A checkpoint belongs to the numbers that the run began with.
-        digest = hashlib.blake2b(digest_size=16)
-        for array in state_arrays(self.module).values():
-            digest.update(array.tobytes())
         known = self.scaling
         if users < known.users or tracks < known.tracks:
             raise DataError(
@@ -201,7 +196,7 @@ class FeatureAutoencoder:
                     fresh[name] = value
             module.load_state_dict(fresh)
             self.module = module
-        self._train(rows, digest.hexdigest())
+        self._train(rows)
         return self
 
     def encode(self, rows: Rows) -> NDArray[np.float32]:
@@ -251,7 +246,7 @@ class FeatureAutoencoder:
         )
         return module.to(device())
 
-    def _train(self, rows: Rows, fingerprint: str) -> None:
+    def _train(self, rows: Rows) -> None:
         options = self.options
         held = round(len(rows) * options.validation)
         split = len(rows) - held if 0 < held <= len(rows) - 2 else len(rows)
@@ -268,7 +263,8 @@ class FeatureAutoencoder:
             seed=options.seed,
             validate=validate if len(later) else None,
             checkpoint=self._checkpoint,
-            fingerprint=f"{options} {self.scaling} {len(rows)} {fingerprint}",
+            options=(options, self.scaling),
+            data=_blocks(rows),
             watch=self._watch,
         )
 

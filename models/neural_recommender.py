@@ -8,11 +8,9 @@ Shapes: U users, T tracks, F factors, B users asked for, k answers each.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -57,6 +55,10 @@ class NeuralOptions:
                 raise UsageError(f"{name}: {getattr(self, name)}, but has to be at least 1")
         if self.learning_rate <= 0:
             raise UsageError(f"learning_rate: {self.learning_rate:g}, but has to be above 0")
+        # Of those that have one.
+        dropout = getattr(self, "dropout", 0.0)
+        if not 0 <= dropout < 1:
+            raise UsageError(f"dropout: {dropout:g}, but has to be at least 0 and below 1")
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,7 +168,8 @@ class NeuralRecommender(Scoring):
             seed=options.seed,
             validate=None if held is None else partial(judge, held),
             checkpoint=None if self._checkpoint is None else self._checkpoint / f"{self.name}.{stage}",
-            fingerprint=_fingerprint(listens, replace(options, epochs=epochs)) if self._checkpoint else "",
+            options=options,
+            data=_columns(listens, held),
             watch=self._watch,
         )
         with torch.inference_mode():
@@ -250,11 +253,8 @@ def tensor_int(array: NDArray[Any]) -> torch.Tensor:
     return torch.from_numpy(np.asarray(array, np.int64)).to(device())
 
 
-def _fingerprint(listens: Listens, options: NeuralOptions) -> str:
-    """What a checkpoint belongs to."""
-    digest = hashlib.blake2b(json.dumps(asdict(options), sort_keys=True, default=str).encode(), digest_size=16)
-    for column in (listens.user_rows, listens.track_rows, listens.weights, listens.times, listens.ratings):
-        if column is not None:
-            digest.update(np.ascontiguousarray(column).tobytes())
-    digest.update(f"{listens.user_count} {listens.track_count}".encode())
-    return digest.hexdigest()
+def _columns(listens: Listens, held: HeldOut | None) -> Iterator[NDArray[Any] | None]:
+    """All that is learned from and judged by."""
+    for part in (listens,) if held is None else (listens, held.test):
+        yield from (part.user_rows, part.track_rows, part.weights, part.times, part.ratings)
+        yield np.array([part.user_count, part.track_count])

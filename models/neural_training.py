@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..audio.errors import DataError
-from .checkpoint import read_checkpoint, write_checkpoint
+from .checkpoint import fingerprint, read_checkpoint, write_checkpoint
 from .storage import Arrays
 
 
@@ -94,11 +94,11 @@ def tensor(array: NDArray[Any]) -> torch.Tensor:
 
 class Dropout(torch.nn.Module):
     """Dropout by random bytes: `torch.nn.Dropout` draws a number for each entry, which on a CPU takes longer than the
-    layers around it. The share is rounded to a 256th."""
+    layers around it. The share is rounded to a 256th, and never to all."""
 
     def __init__(self, share: float) -> None:
         super().__init__()
-        self.hidden = round(256 * share)
+        self.hidden = min(round(256 * share), 255)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if not self.training or not self.hidden:
@@ -133,15 +133,18 @@ def train(
     seed: int,
     validate: Validate | None = None,
     checkpoint: Path | None = None,
-    fingerprint: str = "",
+    options: Any = None,
+    data: Iterable[NDArray[Any] | None] = (),
     watch: Watch | None = None,
 ) -> Curve:
     """Trains the module in place and leaves it at its best epoch (without `validate`, at the last one).
 
-    `fingerprint` says what data and options a checkpoint belongs to; another one's checkpoint is passed over.
+    A checkpoint belongs to the module as it is given, to `options` (by their repr) and to `data`, all that batches and
+    `validate` are made of; another one's is passed over. Data are looked at only where there is a checkpoint.
     """
     steps = _Steps(module, loss, schedule)
-    kept = _Checkpoint(checkpoint, fingerprint, steps)
+    belongs = "" if checkpoint is None else fingerprint((schedule, seed, options), module, data)
+    kept = _Checkpoint(checkpoint, belongs, steps)
     curve, best = kept.resume()
     with seeded(seed):
         for number in range(len(curve), schedule.epochs):
@@ -162,8 +165,8 @@ def train(
                     f"epoch {number + 1}: the loss is {train_loss}; a smaller learning rate than "
                     f"{schedule.learning_rate:g} may help"
                 )
-            rivals = [past.validation_loss for past in curve if past.steps >= schedule.least_steps]
-            saved = held is None or all(rival is None or held <= rival for rival in rivals)
+            rivals = [_loss(past.validation_loss) for past in curve if past.steps >= schedule.least_steps]
+            saved = all(_loss(held) <= rival for rival in rivals)
             if saved:
                 best = {name: value.detach().clone() for name, value in module.state_dict().items()}
             point = Epoch(number + 1, train_loss, held, saved, time.perf_counter() - started, count, figures)
@@ -175,6 +178,11 @@ def train(
         module.load_state_dict(best)
     module.eval()
     return tuple(curve)
+
+
+def _loss(held: float | None) -> float:
+    """As a figure to be compared; what is not known is beaten by any number, and by itself."""
+    return math.inf if held is None or math.isnan(held) else held
 
 
 def best_epoch(curve: Curve) -> int:

@@ -76,8 +76,9 @@ class Biases:
         return Biases(self.mean, users.astype(np.float32), self.tracks)
 
     def predict(self, user_rows: Ids, track_rows: Ids) -> Floats:
-        """[N] ratings."""
-        return np.asarray(self.mean + self.users[user_rows] + self.tracks[track_rows], np.float32)
+        """[N] ratings; an unknown user or track (-1) has no bias."""
+        users = np.where(user_rows >= 0, self.users[user_rows], 0)
+        return np.asarray(self.mean + users + np.where(track_rows >= 0, self.tracks[track_rows], 0), np.float32)
 
 
 def _shrunken(rows: Ids, left: NDArray[np.float64], count: int, shrinkage: float) -> NDArray[np.float64]:

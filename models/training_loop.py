@@ -6,10 +6,9 @@ Shapes: N tracks, W patches of each, F frames, M mel bands, C classes.
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,6 +50,8 @@ class Epoch:
     train_loss: float
     validation_loss: float
     validation_accuracy: float
+    saved: bool
+    """whether it is the best so far"""
     seconds_left: float
 
 
@@ -122,7 +123,8 @@ def train_network(
             seed=options.seed,
             validate=validate,
             checkpoint=checkpoint,
-            fingerprint=_fingerprint(tracks, targets, shape, options) if checkpoint else "",
+            options=(shape, options),
+            data=(*tracks, targets, *validation_tracks, validation_targets),
             watch=tell,
         )
     classifier = CnnClassifier(shape, state_arrays(module))
@@ -134,7 +136,7 @@ def _told(point: neural_training.Epoch, seconds_left: float) -> Epoch:
     held = point.validation_loss
     if held is None:
         raise ValueError("an epoch without a validation loss")
-    return Epoch(point.epoch, point.train_loss, held, point.figures["accuracy"], seconds_left)
+    return Epoch(point.epoch, point.train_loss, held, point.figures["accuracy"], point.saved, seconds_left)
 
 
 def _batches(
@@ -190,15 +192,3 @@ def _deterministic(seed: int) -> Iterator[None]:
     finally:
         torch.set_rng_state(before)
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = strict, benchmark
-
-
-def _fingerprint(tracks: Sequence[Floats], targets: Targets, shape: Architecture, options: TrainingOptions) -> str:
-    """What a checkpoint must agree with: options, sizes, labels, and a little of each track."""
-    import hashlib
-
-    text = json.dumps([asdict(shape), asdict(options)], sort_keys=True)
-    digest = hashlib.sha256(text.encode())
-    digest.update(targets.tobytes())
-    for patches in tracks:
-        digest.update(f"{patches.shape} {float(patches[0].sum(dtype=np.float64)):.6g}".encode())
-    return digest.hexdigest()

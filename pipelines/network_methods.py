@@ -71,8 +71,8 @@ class NetworkMethod:
         )
         if self.checkpoints and self.checkpoints.is_dir():
             draw_learning(self.checkpoints / LEARNING, [asdict(point) for point in trained.curve])
-        best = int(np.argmin([point.validation_loss for point in trained.curve]))
-        chosen = f"epoch {best + 1} of {len(trained.curve)}"
+        best = max(point.epoch for point in trained.curve if point.saved)
+        chosen = f"epoch {best} of {len(trained.curve)}"
         return Fitted(trained.classifier, trained.validation_scores, material.targets[validation], chosen)
 
 

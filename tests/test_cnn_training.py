@@ -15,11 +15,14 @@ from crossfade.audio.log_mel import LogMel
 
 torch = pytest.importorskip("torch")
 
+from crossfade.models import training_loop  # noqa: E402
 from crossfade.models.convolutional import CnnClassifier, CnnShape  # noqa: E402
 from crossfade.models.fine_tuning import MEL_SOURCE, TunedShape  # noqa: E402
 from crossfade.models.musicnn import Corpus  # noqa: E402
 from crossfade.models.musicnn_torch import pretrained  # noqa: E402
 from crossfade.models.training_loop import TrainingOptions, train_network  # noqa: E402
+from crossfade.pipelines.genre_material import Material  # noqa: E402
+from crossfade.pipelines.network_methods import NetworkMethod  # noqa: E402
 
 SHAPE = CnnShape(2, bands=16, channels=(4, 8))
 OPTIONS = TrainingOptions(epochs=6, batch=8, learning_rate=1e-2, augmentation=Augmentation(gain_decibels=0))
@@ -81,9 +84,48 @@ def test_a_checkpoint_of_something_else_or_a_broken_one_is_not_used(tmp_path):
     assert seen[0].epoch == 1
 
 
+@pytest.mark.parametrize("what", ["a later patch", "a validation patch", "a validation label"])
+def test_a_checkpoint_belongs_to_every_number_it_was_made_of(what, tmp_path):
+    """The fingerprint of a checkpoint leaves out none of the data."""
+    tracks, targets = stripes(np.random.default_rng(0))
+    held, held_targets = tracks[16:], targets[16:].copy()
+    seen = []
+
+    def train():
+        seen.clear()
+        options = dataclasses.replace(OPTIONS, epochs=2)
+        path = tmp_path / "checkpoint"
+        learned = tracks[:16], targets[:16], (held, held_targets)
+        train_network(*learned, SHAPE, options, checkpoint=path, watch=seen.append)
+
+    train()
+    train()
+    assert not seen
+    if what == "a later patch":
+        tracks[5][2, 3, 4] += 1e-3
+    elif what == "a validation patch":
+        held[-1][2, 3, 4] += 1e-3
+    else:
+        held_targets[-1] = held_targets[-1, ::-1]
+    train()
+    assert len(seen) == 2
+
+
 def test_it_stops_early():
     found = trained(np.random.default_rng(0), dataclasses.replace(OPTIONS, epochs=200, patience=2))
     assert len(found.curve) < 200
+
+
+@pytest.mark.parametrize(("losses", "best"), [([np.nan, 0.5, 0.5, 0.7], 3), ([0.4, 0.5], 1)])
+def test_the_card_names_the_epoch_whose_numbers_were_kept(losses, best, monkeypatch):
+    """Of equally good epochs the last, and never one whose validation is not a number."""
+    held, tracks = iter(losses), [np.zeros((1, 24, 16), np.float32)] * 4
+    monkeypatch.setattr(training_loop, "_held_loss", lambda *_: next(held))
+    options = dataclasses.replace(OPTIONS, epochs=len(losses))
+    method = NetworkMethod("cnn", "cnn", (SHAPE.source,), ("torch",), lambda count: SHAPE, options, None)
+    material = Material({SHAPE.source: tracks}, np.eye(2, dtype=bool)[[0, 1, 0, 1]], np.arange(4))
+    fitted = method.fit(material, np.array([0, 1]), validation=np.array([2, 3]), seed=0)
+    assert fitted.chosen == f"epoch {best} of {len(losses)}"
 
 
 def test_several_labels(rng):

@@ -80,13 +80,21 @@ def test_an_interrupted_training_ends_as_if_it_had_not_been(rng: np.random.Gener
 
 
 def test_a_checkpoint_of_other_data_is_passed_over(rng: np.random.Generator, tmp_path: Path) -> None:
+    """Its fingerprint is of the events themselves, not only of their number and moments."""
     rows = events(rng)
-    FeatureAutoencoder(QUICK, checkpoint=tmp_path / "state").fit(rows, USERS, TRACKS)
     seen: list[int] = []
-    FeatureAutoencoder(QUICK, checkpoint=tmp_path / "state", watch=lambda point: seen.append(point.epoch)).fit(
-        rows[:-100], USERS, TRACKS
-    )
-    assert seen == [1, 2, 3, 4]
+
+    def fit(rows: np.ndarray) -> list[int]:
+        seen.clear()
+        model = FeatureAutoencoder(QUICK, checkpoint=tmp_path / "state", watch=lambda point: seen.append(point.epoch))
+        model.fit(rows, USERS, TRACKS)
+        return seen
+
+    assert fit(rows) == [1, 2, 3, 4] and fit(rows) == []
+    swapped = rows.copy()
+    swapped[[3, 4], 0] = rows[[4, 3], 0]
+    assert fit(swapped) == [1, 2, 3, 4]
+    assert fit(rows[:-100]) == [1, 2, 3, 4]
 
 
 def test_with_noise_hidden_values_are_found_again(rng: np.random.Generator) -> None:

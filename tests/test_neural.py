@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from crossfade.audio.errors import DataError, UsageError
 from crossfade.models.catalogue import Catalogue
 from crossfade.models.listens import Clock, Listens
 from crossfade.models.neural_mf import NeuralMF, NeuralMFOptions, rating_options
-from crossfade.models.neural_training import Dropout, Epoch
+from crossfade.models.neural_training import Dropout, Epoch, Schedule, best_epoch, train
 from crossfade.models.rating_baselines import Biases
 from crossfade.models.sasrec import SASRec, SASRecOptions
 from crossfade.models.splits import Split, by_chance
@@ -71,6 +72,61 @@ def test_an_interrupted_fit_ends_as_if_it_had_not_been(rng: np.random.Generator,
         assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("model", [TwoTower, SASRec])
+def test_a_checkpoint_belongs_to_a_catalogue_too(model: Any, rng: np.random.Generator, tmp_path: Path) -> None:
+    """The fingerprint of a checkpoint leaves out none of what the network is built from."""
+    listens = two_camps(rng)
+    seen: list[int] = []
+
+    def interrupt(point: Epoch) -> None:
+        seen.append(point.epoch)
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+
+    for sound, expected in ((1.0, [1, 2]), (1.0, [3, 4]), (1.5, [1, 2])):
+        known = catalogue()
+        known.sound[3, 0] = sound
+        seen.clear()
+        with pytest.raises(KeyboardInterrupt):
+            model(known, checkpoint=tmp_path, watch=interrupt).fit(listens)
+        assert seen == expected
+
+
+@pytest.mark.parametrize("unknown", [1, 2])
+def test_a_validation_that_says_nothing_at_first_does_not_freeze_training(unknown: int) -> None:
+    """Not a number is no loss to beat: the best epoch is one that is known to be good, however late it comes."""
+    module = torch.nn.Linear(1, 1)
+    held = iter([np.nan] * unknown + [0.5, 0.3, 0.4, np.nan])
+
+    def validate() -> tuple[float, dict[str, float]]:
+        return next(held), {}
+
+    curve = train(
+        module,
+        lambda batch: module(batch).square().mean(),
+        lambda rng: iter([torch.ones(2, 1)]),
+        Schedule(epochs=unknown + 4, patience=3, learning_rate=0.1),
+        seed=0,
+        validate=validate,
+    )
+    assert len(curve) == unknown + 4
+    assert best_epoch(curve) == unknown + 2
+    assert [point.saved for point in curve] == [True] * unknown + [True, True, False, False]
+
+
+def test_a_validation_that_never_says_anything_keeps_the_last_epoch() -> None:
+    module = torch.nn.Linear(1, 1)
+    curve = train(
+        module,
+        lambda batch: module(batch).square().mean(),
+        lambda rng: iter([torch.ones(2, 1)]),
+        Schedule(epochs=5, patience=2, learning_rate=0.1),
+        seed=0,
+        validate=lambda: (np.nan, {}),
+    )
+    assert best_epoch(curve) == 5
+
+
 def test_a_vocabulary_that_has_grown_is_an_error_with_its_cure(rng: np.random.Generator) -> None:
     model = MultVAE(VAEOptions(epochs=2, factors=4)).fit(two_camps(rng))
     with pytest.raises(DataError, match="26 tracks, but the model knows 24; train it again"):
@@ -105,6 +161,13 @@ def test_biases_are_shrunk_and_unknown_ones_zero() -> None:
     biases = Biases.fit(listens)
     assert biases.mean == 5 and biases.users.tolist() == [0, 0] and biases.tracks[3] == 0
     assert Biases.constant(listens).predict(rows, rows).tolist() == [5, 5, 5]
+
+
+def test_who_and_what_is_unknown_has_no_bias() -> None:
+    """`Biases.predict(-1)` is the mean, as in `NeuralMF.predict`, and not what the last user would say."""
+    biases = Biases(3.0, np.array([0.5, 1.0], np.float32), np.array([0.25, -1.0], np.float32))
+    users, tracks = np.array([-1, -1, 1, 0], np.int32), np.array([-1, 0, -1, 1], np.int32)
+    assert biases.predict(users, tracks).tolist() == [3.0, 3.25, 4.0, 2.5]
 
 
 def test_biases_of_late_follow_a_drift_and_need_times() -> None:
@@ -199,6 +262,20 @@ def test_dropout_hides_a_share_and_keeps_the_mean() -> None:
     assert (found == 0).float().mean() == pytest.approx(0.25, abs=0.02) and found.max() == pytest.approx(4 / 3)
     assert not torch.equal(layer(x), found)
     assert layer.eval()(x) is x and Dropout(0.0)(x) is x
+
+
+@pytest.mark.parametrize("share", [0.998, 0.999, 1 - 1e-9])
+def test_the_largest_dropout_still_lets_something_through(share: float) -> None:
+    """Rounded to a 256th it would be all, and the rest be multiplied by 256 / 0."""
+    found = Dropout(share)(torch.ones(1000, 100))
+    assert found.unique().tolist() == [0, 256]
+
+
+@pytest.mark.parametrize("options", [VAEOptions, SASRecOptions, TwoTowerOptions])
+@pytest.mark.parametrize("share", [-0.1, 1.0, float("nan")])
+def test_a_dropout_of_all_or_of_less_than_nothing_is_refused(options: Any, share: float) -> None:
+    with pytest.raises(UsageError, match="dropout: .*, but has to be at least 0 and below 1"):
+        options(dropout=share)
 
 
 def test_one_listen_each_is_enough_to_learn_something() -> None:
