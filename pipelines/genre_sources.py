@@ -86,7 +86,7 @@ def _answers(encoder: Encoder) -> Callable[[Floats], Floats]:
 def _inputs(encoder: Encoder) -> Callable[[Floats], Floats]:
     """What an encoder's network is given of windows."""
     if isinstance(encoder, MusiCNN):
-        return encoder.log_mel
+        return encoder.log_mel.in_torch
     if isinstance(encoder, HubEncoder):
         return encoder.features
     raise LibraryError(f"source {encoder.name!r}: has no network to be trained on")
@@ -120,7 +120,8 @@ def _descriptors(path: Path) -> Floats:
 def _patches(path: Path) -> Floats:
     length = (PATCH_FRAMES - 1) * PATCH.hop_samples + PATCH.fft_samples
     with Recording(path, PATCH.sample_rate) as recording:
-        found = [PATCH(part.windows) for part in excerpts(recording, Grid(length, PATCH_FRAMES * PATCH.hop_samples))]
+        grid = Grid(length, PATCH_FRAMES * PATCH.hop_samples)
+        found = [PATCH.in_torch(part.windows) for part in excerpts(recording, grid)]
     patches = np.concatenate(found)
     shape = (len(patches), PATCH_FRAMES // PATCH_POOL, PATCH_POOL, PATCH.bands)
     return np.asarray(patches.reshape(shape).mean(axis=2), np.float32)

@@ -79,7 +79,7 @@ class NetworkMethod:
 def cnn(options: NetworkOptions) -> NetworkMethod:
     """A short-chunk residual CNN, trained from scratch."""
     training = TrainingOptions(epochs=options.epochs or TrainingOptions.epochs)
-    return NetworkMethod("cnn", "cnn", (SOURCE,), ("torch",), CnnShape, training, options.checkpoints)
+    return NetworkMethod("cnn", "cnn", (SOURCE,), ("torch", "torchaudio"), CnnShape, training, options.checkpoints)
 
 
 def fine_tuned(encoder: str, options: NetworkOptions) -> NetworkMethod:
@@ -93,7 +93,7 @@ def fine_tuned(encoder: str, options: NetworkOptions) -> NetworkMethod:
         extras: tuple[str, ...] = ("torch", "transformers")
     else:
         training = replace(training, learning_rate=5e-4)
-        extras = ("torch",)
+        extras = ("torch", "torchaudio")
     source = TunedShape(0, encoder).source
     return NetworkMethod(name, "encoder", (source,), extras, shape, training, options.checkpoints)
 

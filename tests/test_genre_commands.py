@@ -126,7 +126,7 @@ def test_compare_prints_a_line_for_each_model_and_split(collection, run):
         "probe": [],
         "svm": ["librosa"],
         "neighbours": ["librosa"],
-        "cnn": ["torch"],
+        "cnn": ["torch", "torchaudio"],
     }
 
 

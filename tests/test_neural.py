@@ -274,7 +274,7 @@ def test_the_largest_dropout_still_lets_something_through(share: float) -> None:
 @pytest.mark.parametrize("options", [VAEOptions, SASRecOptions, TwoTowerOptions])
 @pytest.mark.parametrize("share", [-0.1, 1.0, float("nan")])
 def test_a_dropout_of_all_or_of_less_than_nothing_is_refused(options: Any, share: float) -> None:
-    with pytest.raises(UsageError, match="dropout: .*, but has to be at least 0 and below 1"):
+    with pytest.raises(UsageError, match=r"dropout: .*, but has to be at least 0 and below 1"):
         options(dropout=share)
 
 

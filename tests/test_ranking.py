@@ -214,7 +214,8 @@ def test_trees_are_applied_as_catboost_does(depth: int, rng: np.random.Generator
     numbers = rng.normal(size=(5000, 6)).astype(np.float32)
     numbers[rng.random(numbers.shape) < 0.2] = np.nan
     labels = (np.nan_to_num(numbers[:, 0]) + rng.normal(size=len(numbers)) > 0).astype(int)
-    model = catboost.CatBoost({"loss_function": "Logloss", "iterations": 20, "depth": depth, "logging_level": "Silent"})
+    options = {"loss_function": "Logloss", "iterations": 20, "depth": depth, "logging_level": "Silent"}
+    model = catboost.CatBoost({**options, "allow_writing_files": False})
     model.fit(catboost.Pool(numbers, label=labels))
     expected = model.predict(catboost.Pool(numbers), prediction_type="RawFormulaVal")
     trees = ObliviousTrees.of(model)

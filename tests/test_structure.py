@@ -57,6 +57,14 @@ def test_nothing_unpickles_or_runs_remote_code() -> None:
                     assert isinstance(node.value, ast.Constant) and node.value.value is False, file
 
 
+def test_nothing_is_tracked_that_is_ignored() -> None:
+    """What a library writes beside its work (`catboost_info/`) is no part of the tree."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a checkout")
+    command = ["git", "-C", ROOT, "ls-files", "--cached", "--ignored", "--exclude-standard"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == ""
+
+
 @pytest.mark.slow
 def test_the_core_wheel_alone_classifies(tmp_path: Path) -> None:
     """Builds the wheel, installs it without extras in a clean environment, and hears a file with it, outside here."""
