@@ -1,16 +1,18 @@
 """Decoding: any audio file to mono float32 at the rate asked for, only the parts that are needed.
 
 soundfile opens what libsndfile knows (wav, flac, ogg, mp3); PyAV, with FFmpeg in its wheel, opens the rest
-(m4a, aac, opus, wma, ape, ac3, mp4 …). Neither ever holds more than a part of a file in memory.
+(m4a, aac, opus, wma, ape, ac3, mp4 …) and what has more than two channels, since it knows where they stand. Neither
+ever holds more than a part of a file in memory.
 """
 
 from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,13 +22,16 @@ import soxr
 from numpy.typing import NDArray
 
 from .errors import AudioError
+from .loudness import Meter, Powers, channel_weights
 
 Floats = NDArray[np.float32]
 
 BLOCK_SECONDS = 8
 """how much is decoded at a time"""
+_BLOCK_VALUES = 2**22
+"""samples of all channels decoded at a time, at most"""
 _MARGIN_SECONDS = 0.1
-"""decoded before a part that starts inside a file, so that the resampler's filter has settled where it begins"""
+"""decoded before and after a part inside a file, so that the resampler's filter has settled at its ends"""
 _MOST_SECONDS = 7 * 24 * 3600
 """a header that promises more is not believed"""
 
@@ -39,8 +44,8 @@ class Clip:
     """[N] the mean of the channels"""
     sample_rate: int
     """Hz"""
-    power_ratio: float = 1.0
-    """power of all channels together over the power of `samples`: what loudness needs, and downmixing loses"""
+    step_powers: Powers = field(default_factory=lambda: np.zeros(0))
+    """[S] of a metered recording: what loudness needs, and downmixing and resampling lose"""
 
     @property
     def duration_seconds(self) -> float:
@@ -55,6 +60,8 @@ class Source(Protocol):
 
     sample_rate: int
     channels: int
+    weights: Powers
+    """[channels] what each counts for in loudness"""
     frame_count: int
     """as the header tells it; the file may end before or after"""
 
@@ -66,10 +73,14 @@ class Source(Protocol):
 
 
 class Recording:
-    """An open audio file, read as mono clips at one sample rate. A context manager; raises AudioError."""
+    """An open audio file, read as mono clips at one sample rate. A context manager; raises AudioError.
 
-    def __init__(self, path: str | os.PathLike[str], sample_rate: int) -> None:
+    The clips of a `metered` one carry their `step_powers`.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], sample_rate: int, *, metered: bool = False) -> None:
         self.sample_rate = sample_rate
+        self.metered = metered
         self._path = path
         with _decoder_errors():
             self._source = _open(path)
@@ -83,44 +94,45 @@ class Recording:
 
     def clip(self, start: int, count: int) -> Clip:
         """`count` samples from sample `start` on (both at `sample_rate`); fewer where the file ends."""
-        parts: list[Clip] = []
-        missing = count
-        with closing(self.stream(start)) as blocks:
-            for block in blocks:
-                parts.append(Clip(block.samples[:missing], self.sample_rate, block.power_ratio))
-                missing -= len(block.samples)
-                if missing <= 0:
-                    break
-        return joined(parts, self.sample_rate)
+        return joined(list(self.stream(start, count)), self.sample_rate)
 
-    def stream(self, start: int = 0) -> Generator[Clip]:
-        """Consecutive clips from sample `start` to the end, resampled as if the whole file were.
+    def stream(self, start: int = 0, count: int = sys.maxsize) -> Generator[Clip]:
+        """Consecutive clips of `count` samples from sample `start` on, resampled as if the whole file were.
 
         A file that breaks off after its beginning ends there.
         """
-        source, rate = self._source, self._source.sample_rate
+        rate = self._source.sample_rate
         # Only at multiples of this many seconds do samples of both rates coincide.
         coincidence = math.gcd(rate, self.sample_rate)
         step_in, step_out = rate // coincidence, self.sample_rate // coincidence
         before = max(0, start - math.ceil(_MARGIN_SECONDS * self.sample_rate)) // step_out
         drop = start - before * step_out
         resampler = None if step_in == step_out else soxr.ResampleStream(rate, self.sample_rate, 1, "float32", "HQ")
-        for frames in self._frames(before * step_in):
-            mono = frames.mean(axis=1, dtype=np.float32) if source.channels > 1 else frames[:, 0]
-            ratio = _power_ratio(frames, mono) if source.channels > 1 else 1.0
+        meter = Meter(rate, self._source.weights) if self.metered else None
+        unmetered, metered = drop * step_in // step_out, count * step_in // step_out
+        whole = unmetered + metered + math.ceil(_MARGIN_SECONDS * rate)
+        for frames in self._frames(before * step_in, whole):
+            mono = frames @ np.full(frames.shape[1], 1 / frames.shape[1], np.float32)
             samples = mono if resampler is None else resampler.resample_chunk(mono, last=len(mono) == 0)
-            samples, drop = samples[drop:], max(0, drop - len(samples))
-            if len(samples):
-                yield Clip(samples, self.sample_rate, ratio)
+            samples, drop = samples[drop:][:count], max(0, drop - len(samples))
+            count -= len(samples)
+            own = frames[unmetered:][:metered]
+            unmetered, metered = max(0, unmetered - len(frames)), metered - len(own)
+            powers = np.zeros(0) if meter is None else meter(own)
+            if len(samples) or len(powers):
+                yield Clip(samples, self.sample_rate, powers)
 
-    def _frames(self, start: int) -> Iterator[Floats]:
-        """[n, channels] blocks from frame `start` on; the last is empty."""
+    def _frames(self, start: int, count: int) -> Iterator[Floats]:
+        """[n, channels] blocks of at most `count` frames from frame `start` on; the last is empty."""
         begun = start > 0
+        missing = count
+        block = min(BLOCK_SECONDS * self._source.sample_rate, max(1, _BLOCK_VALUES // self._source.channels))
         try:
             with _decoder_errors():
                 self._source.seek(start)
-                while len(frames := self._source.read(BLOCK_SECONDS * self._source.sample_rate)):
+                while len(frames := self._source.read(min(missing, block))):
                     begun = True
+                    missing -= len(frames)
                     if not np.isfinite(frames).all():
                         raise AudioError("NaN or infinite samples")
                     yield frames
@@ -130,7 +142,7 @@ class Recording:
                 self._source.close()
                 with _decoder_errors():
                     self._source = _FFmpegSource(self._path)
-                yield from self._frames(0)
+                yield from self._frames(0, count)
                 return
             if not begun:
                 raise
@@ -141,15 +153,11 @@ def joined(parts: Sequence[Clip], sample_rate: int) -> Clip:
     """One clip of several that follow each other."""
     if not parts:
         return Clip(np.zeros(0, np.float32), sample_rate)
-    energies = np.array([np.dot(part.samples, part.samples) for part in parts], np.float64)
-    ratios = np.array([part.power_ratio for part in parts])
-    ratio = float(energies @ ratios / energies.sum()) if energies.any() else 1.0
-    return Clip(np.concatenate([part.samples for part in parts]), sample_rate, ratio)
-
-
-def _power_ratio(frames: Floats, mono: Floats) -> float:
-    energy = float(np.dot(mono, mono))
-    return float(np.vdot(frames, frames)) / energy if energy else 1.0
+    return Clip(
+        np.concatenate([part.samples for part in parts]),
+        sample_rate,
+        np.concatenate([part.step_powers for part in parts]),
+    )
 
 
 @contextmanager
@@ -199,10 +207,21 @@ def _open(path: str | os.PathLike[str]) -> Source:
         raise AudioError(f"not readable: {error.strerror}") from error
     if empty:
         raise AudioError("empty file")
+    import av
+
     try:
-        return _SndfileSource(path)
+        source = _SndfileSource(path)
     except (soundfile.LibsndfileError, AudioError):
         return _FFmpegSource(path)
+    if source.channels <= 2:
+        return source
+    # libsndfile does not say where channels stand, and orders those of Vorbis differently.
+    try:
+        placed = _FFmpegSource(path)
+    except (av.FFmpegError, AudioError):
+        return source
+    source.close()
+    return placed
 
 
 class _SndfileSource:
@@ -212,6 +231,7 @@ class _SndfileSource:
         self._file = soundfile.SoundFile(os.fsencode(path))
         self.sample_rate = self._file.samplerate
         self.channels = self._file.channels
+        self.weights = channel_weights(["NONE"] * self.channels)
         self.frame_count = self._file.frames
         try:
             if not 0 <= self.frame_count <= _MOST_SECONDS * self.sample_rate:
@@ -252,6 +272,7 @@ class _FFmpegSource:
             self.channels = int(codec.channels or 0)
             if not self.sample_rate or not self.channels:
                 raise AudioError("not audio: no sample rate or no channels")
+            self.weights = channel_weights([channel.name for channel in codec.layout.channels])
             codec.thread_count = 1
             self._to_float = av.AudioResampler(format="flt", layout=codec.layout.name, rate=self.sample_rate)
             self._first = self._stream.start_time or 0
