@@ -92,7 +92,7 @@ def _lufs(power: Powers | np.float64) -> Powers:
     return np.asarray(_OFFSET + 10 * np.log10(np.maximum(power, 1e-20)))
 
 
-@lru_cache
+@lru_cache(maxsize=8)
 def _k_weighting(size: int, sample_rate: int) -> NDArray[np.complex64]:
     """[size // 2 + 1] response of both K filters, their analogue prototypes brought to this rate."""
     s = 1j * np.tan(np.pi * np.arange(size // 2 + 1) / size)
