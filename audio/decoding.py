@@ -1,16 +1,18 @@
 """Decoding: any audio file to mono float32 at the rate asked for, only the parts that are needed.
 
 soundfile opens what libsndfile knows (wav, flac, ogg, mp3); PyAV, with FFmpeg in its wheel, opens the rest
-(m4a, aac, opus, wma, ape, ac3, mp4 …). Neither ever holds more than a part of a file in memory.
+(m4a, aac, opus, wma, ape, ac3, mp4 …) and what has more than two channels, since it knows where they stand. Neither
+ever holds more than a part of a file in memory.
 """
 
 from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,15 +22,23 @@ import soxr
 from numpy.typing import NDArray
 
 from .errors import AudioError
+from .loudness import Meter, Powers, channel_weights
 
 Floats = NDArray[np.float32]
 
 BLOCK_SECONDS = 8
 """how much is decoded at a time"""
+_BLOCK_VALUES = 2**22
+"""samples of all channels decoded at a time, at most"""
 _MARGIN_SECONDS = 0.1
-"""decoded before a part that starts inside a file, so that the resampler's filter has settled where it begins"""
+"""decoded before and after a part inside a file, so that the resampler's filter has settled at its ends"""
 _MOST_SECONDS = 7 * 24 * 3600
+_MOST_HERTZ = 10_000_000
 """a header that promises more is not believed"""
+_MOST_PLACED = 16
+"""channels whose places are asked for; FFmpeg takes 64"""
+_MOST_POWER = 1e20
+"""mean square of samples whose full scale is 1; a spectrogram of more overflows"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,8 +49,8 @@ class Clip:
     """[N] the mean of the channels"""
     sample_rate: int
     """Hz"""
-    power_ratio: float = 1.0
-    """power of all channels together over the power of `samples`: what loudness needs, and downmixing loses"""
+    step_powers: Powers = field(default_factory=lambda: np.zeros(0))
+    """[S] of a metered recording: what loudness needs, and downmixing and resampling lose"""
 
     @property
     def duration_seconds(self) -> float:
@@ -55,6 +65,8 @@ class Source(Protocol):
 
     sample_rate: int
     channels: int
+    weights: Powers
+    """[channels] what each counts for in loudness"""
     frame_count: int
     """as the header tells it; the file may end before or after"""
 
@@ -66,71 +78,85 @@ class Source(Protocol):
 
 
 class Recording:
-    """An open audio file, read as mono clips at one sample rate. A context manager; raises AudioError."""
+    """An open audio file, read as mono clips at one sample rate. A context manager; raises AudioError.
 
-    def __init__(self, path: str | os.PathLike[str], sample_rate: int) -> None:
+    The clips of a `metered` one carry their `step_powers`.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], sample_rate: int, *, metered: bool = False) -> None:
         self.sample_rate = sample_rate
+        self.metered = metered
         self._path = path
-        with _decoder_errors():
+        with _decoder_errors(path):
             self._source = _open(path)
+            if self._source.sample_rate > _MOST_HERTZ:
+                self._source.close()
+                raise AudioError(f"the header promises an impossible sample rate: {self._source.sample_rate} Hz")
         self.duration_seconds = self._source.frame_count / self._source.sample_rate
 
     def __enter__(self) -> Recording:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, AudioError):
+            error.path = self._path
         self._source.close()
 
     def clip(self, start: int, count: int) -> Clip:
         """`count` samples from sample `start` on (both at `sample_rate`); fewer where the file ends."""
-        parts: list[Clip] = []
-        missing = count
-        with closing(self.stream(start)) as blocks:
-            for block in blocks:
-                parts.append(Clip(block.samples[:missing], self.sample_rate, block.power_ratio))
-                missing -= len(block.samples)
-                if missing <= 0:
-                    break
-        return joined(parts, self.sample_rate)
+        return joined(list(self.stream(start, count)), self.sample_rate)
 
-    def stream(self, start: int = 0) -> Generator[Clip]:
-        """Consecutive clips from sample `start` to the end, resampled as if the whole file were.
+    def stream(self, start: int = 0, count: int = sys.maxsize) -> Generator[Clip]:
+        """Consecutive clips of `count` samples from sample `start` on, resampled as if the whole file were.
 
         A file that breaks off after its beginning ends there.
         """
-        source, rate = self._source, self._source.sample_rate
+        rate = self._source.sample_rate
         # Only at multiples of this many seconds do samples of both rates coincide.
         coincidence = math.gcd(rate, self.sample_rate)
         step_in, step_out = rate // coincidence, self.sample_rate // coincidence
         before = max(0, start - math.ceil(_MARGIN_SECONDS * self.sample_rate)) // step_out
         drop = start - before * step_out
         resampler = None if step_in == step_out else soxr.ResampleStream(rate, self.sample_rate, 1, "float32", "HQ")
-        for frames in self._frames(before * step_in):
-            mono = frames.mean(axis=1, dtype=np.float32) if source.channels > 1 else frames[:, 0]
-            ratio = _power_ratio(frames, mono) if source.channels > 1 else 1.0
+        meter = Meter(rate, self._source.weights) if self.metered else None
+        unmetered, metered = drop * step_in // step_out, count * step_in // step_out
+        whole = unmetered + metered + math.ceil(_MARGIN_SECONDS * rate)
+        for frames in self._frames(before * step_in, whole):
+            mono = frames @ np.full(frames.shape[1], 1 / frames.shape[1], np.float32)
             samples = mono if resampler is None else resampler.resample_chunk(mono, last=len(mono) == 0)
-            samples, drop = samples[drop:], max(0, drop - len(samples))
-            if len(samples):
-                yield Clip(samples, self.sample_rate, ratio)
+            samples, drop = samples[drop:][:count], max(0, drop - len(samples))
+            count -= len(samples)
+            own = frames[unmetered:][:metered]
+            unmetered, metered = max(0, unmetered - len(frames)), metered - len(own)
+            powers = np.zeros(0) if meter is None else meter(own)
+            if len(samples) or len(powers):
+                yield Clip(samples, self.sample_rate, powers)
 
-    def _frames(self, start: int) -> Iterator[Floats]:
-        """[n, channels] blocks from frame `start` on; the last is empty."""
+    def _frames(self, start: int, count: int) -> Iterator[Floats]:
+        """[n, channels] blocks of at most `count` frames from frame `start` on; the last is empty."""
         begun = start > 0
+        missing = count
+        block = min(BLOCK_SECONDS * self._source.sample_rate, max(1, _BLOCK_VALUES // self._source.channels))
         try:
-            with _decoder_errors():
+            with _decoder_errors(self._path):
                 self._source.seek(start)
-                while len(frames := self._source.read(BLOCK_SECONDS * self._source.sample_rate)):
+                while len(frames := self._source.read(min(missing, block))):
                     begun = True
+                    missing -= len(frames)
                     if not np.isfinite(frames).all():
                         raise AudioError("NaN or infinite samples")
+                    if np.vdot(frames, frames) > _MOST_POWER * frames.size:
+                        raise AudioError("samples far beyond full scale")
                     yield frames
+                if not begun and self._source.frame_count:
+                    raise BrokenOff(f"cannot be decoded: {_why(self._path)}")
         except BrokenOff:
             if not begun and isinstance(self._source, _SndfileSource):
                 # libsndfile opens some files that only FFmpeg can read.
                 self._source.close()
-                with _decoder_errors():
+                with _decoder_errors(self._path):
                     self._source = _FFmpegSource(self._path)
-                yield from self._frames(0)
+                yield from self._frames(0, count)
                 return
             if not begun:
                 raise
@@ -141,15 +167,11 @@ def joined(parts: Sequence[Clip], sample_rate: int) -> Clip:
     """One clip of several that follow each other."""
     if not parts:
         return Clip(np.zeros(0, np.float32), sample_rate)
-    energies = np.array([np.dot(part.samples, part.samples) for part in parts], np.float64)
-    ratios = np.array([part.power_ratio for part in parts])
-    ratio = float(energies @ ratios / energies.sum()) if energies.any() else 1.0
-    return Clip(np.concatenate([part.samples for part in parts]), sample_rate, ratio)
-
-
-def _power_ratio(frames: Floats, mono: Floats) -> float:
-    energy = float(np.dot(mono, mono))
-    return float(np.vdot(frames, frames)) / energy if energy else 1.0
+    return Clip(
+        np.concatenate([part.samples for part in parts]),
+        sample_rate,
+        np.concatenate([part.step_powers for part in parts]),
+    )
 
 
 @contextmanager
@@ -170,19 +192,59 @@ class BrokenOff(AudioError):
     """The decoder can't go on; what it gave so far is good."""
 
 
+_KINDS = (
+    (b"fLaC", "FLAC"),
+    (b"OggS", "Ogg"),
+    (b"RIFF", "WAV"),
+    (b"FORM", "AIFF"),
+    (b"caff", "CAF"),
+    (b"DSD ", "DSF"),
+    (b"FRM8", "DSDIFF"),
+    (b"MAC ", "Monkey's Audio"),
+    (b"wvpk", "WavPack"),
+    (b"tBaK", "TAK"),
+    (b"TTA", "True Audio"),
+    (b"MP+", "Musepack"),
+    (b"MPCK", "Musepack"),
+    (b"\x30\x26\xb2\x75", "WMA"),
+    (b"\x1a\x45\xdf\xa3", "Matroska"),
+    (b"\xff\xfb", "MP3"),
+    (b"\xff\xf3", "MP3"),
+)
+"""how files of a kind begin"""
+
+
+def _why(path: str | os.PathLike[str]) -> str:
+    """Why nothing of a file could be decoded, by how it begins: what decoders say of it tells a person nothing."""
+    with Path(path).open("rb") as file:
+        head = file.read(12)
+    if head.startswith(b"MThd"):
+        return "MIDI, which holds notes and no sound"
+    if head.startswith(b"OFR "):
+        return "OptimFROG, which only its own program decodes"
+    if head.startswith((b"ID3", b"APETAGEX", b"TAG")):
+        return "tags with no sound after them, or damaged sound"
+    kind = next((kind for magic, kind in _KINDS if head.startswith(magic)), None)
+    if head[4:8] in (b"ftyp", b"moov"):
+        kind = "MP4"
+    return f"damaged or cut short ({kind})" if kind else "not audio, or damaged where it begins"
+
+
 @contextmanager
-def _decoder_errors() -> Iterator[None]:
-    """What decoders raise, as a reason."""
+def _decoder_errors(path: str | os.PathLike[str]) -> Iterator[None]:
+    """What decoders raise, as a reason, with the file that it is about."""
     import av
 
     try:
-        yield
-    except soundfile.LibsndfileError as error:
-        raise BrokenOff(f"cannot be decoded: {error.error_string.rstrip('.')}") from error
-    except av.FFmpegError as error:
-        raise BrokenOff(f"cannot be decoded: {error.strerror or error}") from error
-    except MemoryError as error:
-        raise AudioError("cannot be decoded: asks for more memory than there is") from error
+        try:
+            yield
+        except (soundfile.LibsndfileError, av.FFmpegError) as error:
+            raise BrokenOff(f"cannot be decoded: {_why(path)}") from error
+        except MemoryError as error:
+            raise AudioError("cannot be decoded: asks for more memory than there is") from error
+    except AudioError as error:
+        error.path = path
+        raise
 
 
 def _open(path: str | os.PathLike[str]) -> Source:
@@ -199,10 +261,21 @@ def _open(path: str | os.PathLike[str]) -> Source:
         raise AudioError(f"not readable: {error.strerror}") from error
     if empty:
         raise AudioError("empty file")
+    import av
+
     try:
-        return _SndfileSource(path)
+        source = _SndfileSource(path)
     except (soundfile.LibsndfileError, AudioError):
         return _FFmpegSource(path)
+    if not 2 < source.channels <= _MOST_PLACED:
+        return source
+    # libsndfile does not say where channels stand, and orders those of Vorbis differently.
+    try:
+        placed = _FFmpegSource(path)
+    except (av.FFmpegError, AudioError):
+        return source
+    source.close()
+    return placed
 
 
 class _SndfileSource:
@@ -212,6 +285,7 @@ class _SndfileSource:
         self._file = soundfile.SoundFile(os.fsencode(path))
         self.sample_rate = self._file.samplerate
         self.channels = self._file.channels
+        self.weights = channel_weights(["NONE"] * self.channels)
         self.frame_count = self._file.frames
         try:
             if not 0 <= self.frame_count <= _MOST_SECONDS * self.sample_rate:
@@ -238,30 +312,38 @@ class _FFmpegSource:
     """What FFmpeg opens: the first audio stream."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        import av
-
         # As an open file, since PyAV refuses names that are not valid UTF-8.
         self._file = Path(path).open("rb")  # noqa: SIM115
         try:
-            self._container: Any = av.open(self._file, metadata_errors="replace")
-            if not self._container.streams.audio:
-                raise AudioError("not audio: no audio stream")
-            self._stream = self._container.streams.audio[0]
-            codec = self._stream.codec_context
-            self.sample_rate = int(codec.sample_rate or 0)
-            self.channels = int(codec.channels or 0)
-            if not self.sample_rate or not self.channels:
-                raise AudioError("not audio: no sample rate or no channels")
-            codec.thread_count = 1
-            self._to_float = av.AudioResampler(format="flt", layout=codec.layout.name, rate=self.sample_rate)
-            self._first = self._stream.start_time or 0
-            self._at = 0
-            self._frames = self._decoded()
-            self._rest = np.zeros((0, self.channels), np.float32)
+            self._begin()
             self.frame_count = self._length()
         except BaseException:
             self.close()
             raise
+
+    def _begin(self) -> None:
+        """Opens the container, at the first frame."""
+        import av
+
+        self._file.seek(0)
+        self._container: Any = av.open(self._file, metadata_errors="replace")
+        if not self._container.streams.audio:
+            raise AudioError("not audio: no audio stream")
+        self._stream = self._container.streams.audio[0]
+        codec = self._stream.codec_context
+        if codec is None:
+            raise AudioError("cannot be decoded: no decoder for its codec (rare, or protected by its seller)")
+        self.sample_rate = int(codec.sample_rate or 0)
+        self.channels = int(codec.channels or 0)
+        if not self.sample_rate or not self.channels:
+            raise AudioError("not audio: no sample rate or no channels")
+        self.weights = channel_weights([channel.name for channel in codec.layout.channels])
+        codec.thread_count = 1
+        self._to_float = av.AudioResampler(format="flt", layout=codec.layout.name, rate=self.sample_rate)
+        self._first = self._stream.start_time or 0
+        self._at = 0
+        self._frames = self._decoded()
+        self._rest = np.zeros((0, self.channels), np.float32)
 
     def _length(self) -> int:
         if self._stream.duration:
@@ -284,10 +366,12 @@ class _FFmpegSource:
         import av
 
         position: int | None = None
+        broken: av.FFmpegError | None = None
         for packet in self._container.demux(self._stream):
             try:
                 decoded = packet.decode()
-            except av.InvalidDataError:
+            except av.FFmpegError as error:
+                broken = error
                 continue
             for frame in decoded:
                 if frame.sample_rate != self.sample_rate or len(frame.layout.channels) != self.channels:
@@ -301,6 +385,8 @@ class _FFmpegSource:
                     samples = part.to_ndarray().reshape(-1, self.channels).astype(np.float32, copy=False)
                     yield position, samples
                     position += len(samples)
+        if position is None and broken is not None:
+            raise broken
 
     def seek(self, frame: int) -> None:
         """To the frame exactly: from the packet before it, decoding what lies between."""
@@ -312,11 +398,14 @@ class _FFmpegSource:
             target = self._first + int(frame / self.sample_rate / base) if base else 0
             try:
                 self._container.seek(target, stream=self._stream, backward=True)
-            except av.FFmpegError as error:
-                raise BrokenOff("cannot be decoded: not seekable") from error
-            self._stream.codec_context.flush_buffers()
-            self._frames = self._decoded()
-            self._at, self._rest = next(self._frames, (frame, self._rest[:0]))
+            except av.FFmpegError:
+                # Some streams can't be searched.
+                self._container.close()
+                self._begin()
+            else:
+                self._stream.codec_context.flush_buffers()
+                self._frames = self._decoded()
+                self._at, self._rest = self._next() or (frame, self._rest[:0])
         while frame > self._at:
             if not len(self.read(min(frame - self._at, BLOCK_SECONDS * self.sample_rate))):
                 return
@@ -324,7 +413,7 @@ class _FFmpegSource:
     def read(self, frames: int) -> Floats:
         parts, missing = [self._rest], frames - len(self._rest)
         while missing > 0:
-            found = next(self._frames, None)
+            found = self._next()
             if found is None:
                 break
             parts.append(found[1])
@@ -333,6 +422,16 @@ class _FFmpegSource:
         self._rest = joined[frames:]
         self._at += min(frames, len(joined))
         return joined[:frames]
+
+    def _next(self) -> tuple[int, Floats] | None:
+        import av
+
+        try:
+            return next(self._frames, None)
+        except (av.FFmpegError, AudioError):
+            # Nowhere: whatever is read next has to be looked for.
+            self._at = sys.maxsize
+            raise
 
     def close(self) -> None:
         if hasattr(self, "_container"):

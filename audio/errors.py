@@ -10,6 +10,8 @@
 Every message is one line of the form `WHAT: WHY`, with the cure where there is one.
 """
 
+import os
+
 
 class CrossfadeError(Exception):
     """Base of all that Crossfade raises on purpose; `str(error)` is one line for a person."""
@@ -21,6 +23,13 @@ class AudioError(CrossfadeError):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.path: str | os.PathLike[str] | None = None
+        """set by the recording that could not be heard"""
+
+    def __str__(self) -> str:
+        if self.path is None:
+            return self.reason
+        return f"{os.fsencode(self.path).decode('utf-8', 'backslashreplace')}: {self.reason}"
 
 
 class DataError(CrossfadeError):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .decoding import Clip, Recording
+from .decoding import Clip, Recording, joined
 from .errors import AudioError
 
 Floats = NDArray[np.float32]
@@ -58,6 +58,7 @@ class Excerpt:
     """A run of neighbouring windows, those that are silent left out."""
 
     clip: Clip
+    """all that was decoded for them, so that the excerpts of a whole file add up to it"""
     windows: Floats
     """[W, N]"""
 
@@ -100,24 +101,26 @@ def _everything(recording: Recording, grid: Grid) -> Iterator[Excerpt]:
     rate = recording.sample_rate
     margin = np.zeros(grid.margin, np.float32)
     waiting = margin
+    parts: list[Clip] = []
     total = 0
     heard = False
-    for clip in recording.stream():
-        total += len(clip.samples)
-        waiting = np.concatenate([waiting, clip.samples])
+    for part in recording.stream():
+        total += len(part.samples)
+        parts.append(part)
+        waiting = np.concatenate([waiting, part.samples])
         if len(waiting) < _LONGEST_RUN * grid.hop_samples + 2 * grid.margin:
             continue
         windows = grid.cut(waiting)
-        for excerpt in _audible(clip, windows):
+        for excerpt in _audible(joined(parts, rate), windows):
             heard = True
             yield excerpt
+        parts = []
         waiting = waiting[len(windows) * grid.hop_samples :]
     if total < SHORTEST_SECONDS * rate:
         raise AudioError("too short")
     if grid.count(total) == 0:
         waiting = np.concatenate([margin, np.resize(waiting[grid.margin :], grid.hop_samples)])
-    clip = Clip(waiting[grid.margin :], rate)
-    for excerpt in _audible(clip, grid.cut(np.concatenate([waiting, margin]))):
+    for excerpt in _audible(joined(parts, rate), grid.cut(np.concatenate([waiting, margin]))):
         heard = True
         yield excerpt
     if not heard:

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..audio.decoding import Recording
 from ..audio.key import chroma, key_name
-from ..audio.loudness import block_powers, integrated_lufs
+from ..audio.loudness import integrated_lufs
 from ..audio.tempo import pulse, tempo_bpm
 from ..audio.texture import Texture, texture
 from ..audio.windows import PLACES, Grid, excerpts
@@ -94,7 +94,7 @@ class Ear:
         frame_rate = mel.sample_rate / mel.hop_samples
         embeddings, logits, kept, textures, powers = [], [], [], [], []
         pulses, pitches = np.zeros(1), np.zeros(12)
-        with Recording(path, encoder.sample_rate) as recording:
+        with Recording(path, encoder.sample_rate, metered=True) as recording:
             grid = Grid(encoder.window_samples, encoder.hop_samples)
             for excerpt in excerpts(recording, grid, every=self.every):
                 log_mel = mel(excerpt.windows)
@@ -103,7 +103,7 @@ class Ear:
                 logits.append(tags)
                 kept.append(_thinned(log_mel))
                 textures.append(texture(log_mel, mel))
-                powers.append(block_powers(excerpt.clip))
+                powers.append(excerpt.clip.step_powers)
                 pulses = pulses + pulse(log_mel, frame_rate)
                 pitches += chroma(excerpt.clip)
             duration_seconds = recording.duration_seconds
@@ -112,7 +112,7 @@ class Ear:
         mtt = Tagging(second.tags, second.from_log_mel(_thinned(np.concatenate(kept)))[1] - second.prior)
         naming = name(msd, mtt)
         tempo = tempo_bpm(pulses, frame_rate)
-        loudness = integrated_lufs(np.concatenate(powers))
+        loudness = integrated_lufs(powers)
         description = Description(
             naming.confident and _mean(textures).musical,
             moods(msd, mtt),

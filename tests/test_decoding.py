@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import av
@@ -151,3 +152,76 @@ def test_all_odd_files_end_in_windows_or_a_reason(shared: Path) -> None:
             assert np.isfinite(heard(path)).all()
         except AudioError as error:
             assert error.reason and "\n" not in error.reason
+
+
+BEGINNINGS = {
+    "MIDI, which holds notes and no sound": b"MThd\0\0\0\6\0\1\0\6\0\x60MTrk",
+    "OptimFROG, which only its own program decodes": b"OFR \x0f\0\0\0",
+    "tags with no sound after them, or damaged sound": b"ID3\4\0\0\0\0\0\0",
+    "damaged or cut short (FLAC)": b"fLaC\0\0\0\x22",
+    "damaged or cut short (WAV)": b"RIFF\0\0\0\0WAVE",
+    "not audio, or damaged where it begins": b"<!doctype html>",
+}
+
+
+@pytest.mark.parametrize(("why", "beginning"), BEGINNINGS.items())
+def test_a_reason_says_what_is_wrong_with_the_file(tmp_path: Path, why: str, beginning: bytes) -> None:
+    """Not what the decoder answered, such as "Operation not permitted" or "Error number -16976906 occurred"."""
+    path = tmp_path / "a.mp3"
+    path.write_bytes(beginning + b"<p>" * 300)
+    assert reason(path) == f"cannot be decoded: {why}"
+
+
+def test_sound_that_is_damaged_throughout_is_not_too_short(tmp_path: Path, rng: np.random.Generator) -> None:
+    """A header that promises minutes over a stream that cannot be searched: the search itself is what failed."""
+    path = write(tmp_path / "a.flac", noise(60, RATE, rng), RATE)
+    path.write_bytes(path.read_bytes()[:4_000].replace(b"\xff\xf8", b"\0\0"))
+    assert reason(path) == "cannot be decoded: damaged or cut short (FLAC)"
+
+
+def test_an_error_names_its_file(tmp_path: Path) -> None:
+    """Whoever lets it pass prints which file could not be heard, whether it failed on opening, reading or listening."""
+    text = tmp_path / "text.mp3"
+    text.write_text("hello " * 100)
+    broken = tone(440, 5, RATE)
+    broken[1_000] = np.nan
+    for path in (
+        tmp_path / "none\udcff.mp3",
+        text,
+        write(tmp_path / "nan.wav", broken, RATE, subtype="FLOAT"),
+        write(tmp_path / "silent.wav", np.zeros(5 * RATE), RATE),
+    ):
+        with pytest.raises(AudioError) as caught, Recording(path, RATE) as recording:
+            list(excerpts(recording, GRID))
+        passed_on = pickle.loads(pickle.dumps(caught.value))
+        assert str(passed_on) == f"{path}: {caught.value.reason}".replace("\udcff", "\\xff")
+
+
+def test_headers_and_samples_that_cannot_be_true_are_reasons(tmp_path: Path, rng: np.random.Generator) -> None:
+    loud = noise(4, RATE, rng) * np.float32(1e25)
+    assert reason(write(tmp_path / "a.wav", loud, RATE, subtype="FLOAT")) == "samples far beyond full scale"
+    fast = write(tmp_path / "b.wav", noise(1, RATE, rng), 2_000_000_000)
+    assert reason(fast) == "the header promises an impossible sample rate: 2000000000 Hz"
+
+
+@pytest.mark.parametrize("channels", [3, 16, 500])
+def test_any_number_of_channels_is_heard(tmp_path: Path, rng: np.random.Generator, channels: int) -> None:
+    path = write(tmp_path / "a.wav", np.stack([noise(1, RATE, rng)] * channels, axis=1), RATE)
+    assert len(heard(path)) == 1
+
+
+def test_a_part_decodes_little_more_than_itself(
+    tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "a.flac", noise(60, RATE, rng), RATE)
+    with Recording(path, RATE) as recording:
+        asked: list[int] = []
+        read = recording._source.read
+
+        def counted(frames: int) -> np.ndarray:
+            asked.append(frames)
+            return read(frames)
+
+        monkeypatch.setattr(recording._source, "read", counted)
+        recording.clip(20 * RATE, 9 * RATE)
+    assert 9 * RATE <= sum(asked) <= 10 * RATE

@@ -10,7 +10,6 @@ from sounds import chirps, clicks, music_like, noise, speech_like, tone
 
 from crossfade.audio.decoding import Clip
 from crossfade.audio.key import chroma, key_name
-from crossfade.audio.loudness import block_powers, integrated_lufs
 from crossfade.audio.tempo import pulse, tempo_bpm
 from crossfade.audio.texture import texture
 from crossfade.models.genres import GENRES, Tagging, moods, name
@@ -91,22 +90,6 @@ def test_key_of_a_cadence_follows_transposition(rng: np.random.Generator) -> Non
     assert key_name(chroma(Clip(samples, RATE))) == "C major"
     # Played two semitones higher: the same samples, taken to be at a higher rate.
     assert key_name(chroma(Clip(samples, round(RATE * 2 ** (2 / 12))))) == "D major"
-
-
-def test_loudness_of_the_reference_tone_and_of_channels() -> None:
-    for rate in (RATE, 48_000):
-        clip = Clip(tone(997, 5, rate, amplitude=1.0), rate)
-        assert integrated_lufs(block_powers(clip)) == pytest.approx(-3.01, abs=0.1)
-        stereo = Clip(clip.samples, rate, power_ratio=2.0)
-        assert integrated_lufs(block_powers(stereo)) == pytest.approx(0.0, abs=0.1)
-        quiet = Clip(clip.samples / 10, rate)
-        assert integrated_lufs(block_powers(quiet)) == pytest.approx(-23.01, abs=0.1)
-    assert integrated_lufs(block_powers(Clip(np.zeros(RATE, np.float32), RATE))) is None
-
-
-def test_silence_in_between_is_gated() -> None:
-    samples = np.concatenate([tone(997, 5, RATE, amplitude=1.0), np.zeros(10 * RATE, np.float32)])
-    assert integrated_lufs(block_powers(Clip(samples, RATE))) == pytest.approx(-3.01, abs=0.3)
 
 
 @pytest.fixture(scope="module")
