@@ -1,8 +1,8 @@
 """From scores to probabilities that can be believed.
 
 Temperature scaling (Guo et al. 2017, On Calibration of Modern Neural Networks) divides all logits by one number;
-isotonic regression (Zadrozny & Elkan 2002) learns any rising curve, and wants a few hundred examples. Both are fitted
-on tracks the classifier has not been trained on.
+isotonic regression (Zadrozny & Elkan 2002) learns any rising curve, and wants a few hundred examples; Platt scaling
+(Platt 1999) has a slope and a shift, and keeps apart what differs. All are fitted on what was not trained on.
 
 Shapes: N tracks, C classes. Scores are logits: softmax (one label) or sigmoid (several) makes probabilities of them.
 """
@@ -96,6 +96,17 @@ def rising_curve(x: Floats, y: Floats) -> tuple[Floats, Floats]:
         raise MissingExtra("isotonic regression", "train") from None
     fitted = IsotonicRegression().fit(x, y)
     return np.asarray(fitted.X_thresholds_, np.float64), np.asarray(fitted.y_thresholds_, np.float64)
+
+
+def platt(logits: NDArray[Any], labels: NDArray[np.bool_]) -> tuple[float, float]:
+    """Slope and shift of held-out logits [N] whose sigmoid has the least log loss; its mean is the share of labels."""
+    try:
+        from sklearn.linear_model import LogisticRegression
+    except ModuleNotFoundError:
+        raise MissingExtra("Platt scaling", "train") from None
+    # The default penalty on the slope keeps it finite where the logits part a few labels without error.
+    model = LogisticRegression(solver="newton-cholesky", tol=1e-8).fit(np.asarray(logits, np.float64)[:, None], labels)
+    return float(model.coef_[0, 0]), float(model.intercept_[0])
 
 
 def fit_calibration(

@@ -50,7 +50,7 @@ class Chain:
         """`hybrid` is fitted on `listens`; DataError where there is too little to learn a ranking from."""
         options = options or ChainOptions()
         lesson = lesson_of(listens, catalogue, hybrid, albums=albums, options=options, seed=seed)
-        ranker = Ranker(options.ranker).fit(lesson.table, lesson.labels, lesson.groups)
+        ranker = Ranker(options.ranker).fit(lesson.table, lesson.labels, lesson.groups, lesson.aside)
         # A source that was missing in the lesson (too few listeners for segments, say) is one the ranker never met.
         met = {name: quota for name, quota in options.candidates.quotas.items() if name in lesson.recall}
         sources = Sources(hybrid, replace(options.candidates, quotas=met)).fit(listens)

@@ -37,6 +37,7 @@ OPTIONS = ChainOptions(
     candidates=CandidateOptions(most=60),
     ranker=RankerOptions(iterations=15, threads=1, least_positives=20),
 )
+NOBODY_ASIDE = np.zeros(LISTENS.user_count, bool)
 
 
 def fitted(listens: Listens) -> Hybrid:
@@ -172,7 +173,7 @@ def test_a_planted_leak_is_caught(hybrid: Hybrid, within_user: bool) -> None:
     everything = Facts.of(LISTENS, CATALOGUE)
     sources = Sources(fitted(LISTENS), OPTIONS.candidates).fit(LISTENS)
     with pytest.raises(DataError, match="a leak"):
-        learn(sources, everything, split, OPTIONS.ranker, np.random.default_rng(0))
+        learn(sources, everything, split, OPTIONS.ranker, np.random.default_rng(0), NOBODY_ASIDE)
     honest = Facts.of(split.train, CATALOGUE)
     honest.forbid(split.test, within_user=within_user)
 
@@ -247,7 +248,9 @@ def test_a_genre_that_was_unseen_in_training(chain: Chain, hybrid: Hybrid) -> No
 
 def test_yetirank_orders_too(hybrid: Hybrid) -> None:
     lesson = lesson_of(SPLIT.train, CATALOGUE, hybrid, options=OPTIONS)
-    ranker = Ranker(replace(OPTIONS.ranker, objective="yetirank")).fit(lesson.table, lesson.labels, lesson.groups)
+    ranker = Ranker(replace(OPTIONS.ranker, objective="yetirank")).fit(
+        lesson.table, lesson.labels, lesson.groups, lesson.aside
+    )
     scores = ranker.scores(lesson.table)
     assert scores[lesson.labels].mean() > scores[~lesson.labels].mean()
     with pytest.raises(DataError, match="objective: lambdarank"):
