@@ -56,7 +56,22 @@ class Chain:
         sources = Sources(hybrid, replace(options.candidates, quotas=met)).fit(listens)
         chain = cls(sources, Facts.of(listens, catalogue, albums), ranker, options)
         chain.recall = lesson.recall
+        chain.expect(lesson.rate, np.random.default_rng([seed, 8]))
         return chain
+
+    def expect(self, rate: float, rng: np.random.Generator) -> None:
+        """Lets the ranker claim for all users together what they did in the label period.
+
+        The history is longer than the one it learned from, and what it takes for activity may only be that.
+        """
+        warm = np.flatnonzero(self.sources.hybrid.history.warm_users).astype(np.int32)
+        found = self.sources.gather(self.sources.audience(np.sort(rng.permutation(warm)[: self._batch])))
+        self.ranker.expect(rate, self.rank(found)[found.there])
+
+    @property
+    def _batch(self) -> int:
+        """users asked for at once"""
+        return max(1, min(USERS_PER_BATCH, CELLS // max(self.sources.track_count, 1)))
 
     def recommend(
         self,
@@ -66,19 +81,18 @@ class Chain:
         allow_seen: bool = False,
         candidates: NDArray[np.bool_] | None = None,
     ) -> Answers:
-        """See `Recommender.recommend`; scores are probabilities where the ranker is a classifier.
+        """See `Recommender.recommend`; the score of a candidate that is new to the user is a probability (`Ranker`).
 
-        A user without listens gets the hybrid's answer. Behind the candidates come the hybrid's further tracks, with
-        scores that go on falling.
+        A user without listens gets the hybrid's answer, with its scores. Behind the candidates come the hybrid's
+        further tracks, with scores that go on falling and say no more than the order.
         """
         rows = np.asarray(user_rows, np.int32)
         hybrid = self.sources.hybrid
         ids, scores = np.full((len(rows), k), -1, np.int32), np.full((len(rows), k), -np.inf, np.float32)
         warm = np.flatnonzero(rows >= 0)
         warm = warm[hybrid.history.warm_users[rows[warm]]]
-        batch = max(1, min(USERS_PER_BATCH, CELLS // max(self.sources.track_count, 1)))
-        for start in range(0, len(warm), batch):
-            asked = warm[start : start + batch]
+        for start in range(0, len(warm), self._batch):
+            asked = warm[start : start + self._batch]
             found = self.sources.gather(
                 self.sources.audience(rows[asked]), allow_seen=allow_seen, candidates=candidates
             )
@@ -139,7 +153,7 @@ class Chain:
 
 
 def worth(ranked: Scores) -> Scores:
-    """What the ranker says as probabilities, where it is a classifier."""
+    """What the ranker says as probabilities."""
     return np.asarray(1 / (1 + np.exp(-ranked)), np.float32)
 
 

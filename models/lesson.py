@@ -49,6 +49,8 @@ class Lesson:
     """[N] users, in ascending order"""
     aside: NDArray[np.bool_]
     """[N] whether the user is kept aside, with all candidates"""
+    rate: float
+    """the share of their candidates that all warm users turned to in the newest label period"""
     recall: dict[str, float]
     """source -> the share of what users turned to that it nominated; `all`: that is among the candidates"""
 
@@ -109,13 +111,14 @@ def _of_period(
 
 
 def _joined(lessons: Sequence[Lesson]) -> Lesson:
-    """One lesson; a user of two label periods is two users. Recall is that of the first, the newest."""
+    """One lesson; a user of two label periods is two users. Rate and recall are those of the first, the newest."""
     starts = np.cumsum([0, *(lesson.groups.max() + 1 for lesson in lessons[:-1])])
     return Lesson(
         joined([lesson.table for lesson in lessons]),
         np.concatenate([lesson.labels for lesson in lessons]),
         np.concatenate([start + lesson.groups for start, lesson in zip(starts, lessons, strict=True)]),
         np.concatenate([lesson.aside for lesson in lessons]),
+        lessons[0].rate,
         lessons[0].recall,
     )
 
@@ -138,7 +141,8 @@ def learn(
     truth = (truth - truth.multiply(heard != 0)).tocsr()
     truth.eliminate_zeros()
     warm = sources.hybrid.history.warm_users
-    learners = np.flatnonzero((np.diff(truth.indptr) > 0) & warm & ~aside)
+    turned = (np.diff(truth.indptr) > 0) & warm
+    learners = np.flatnonzero(turned & ~aside)
     if not len(learners):
         raise DataError("ranker: no user has listens both in the label period and before it")
     judges = rng.permutation(np.flatnonzero(warm & aside))[: options.users // (ASIDE - 1)]
@@ -146,6 +150,7 @@ def learn(
     batch = max(1, min(USERS_PER_BATCH, CELLS // sources.track_count))
     tables, labels, groups = [], [], []
     reached: dict[str, int] = {}
+    offered = 0
     for start in range(0, len(users), batch):
         rows = users[start : start + batch].astype(np.int32)
         found = sources.gather(sources.audience(rows))
@@ -153,6 +158,7 @@ def learn(
         for name, flags in found.nominated.items():
             reached[name] = reached.get(name, 0) + int((wanted & flags).sum())
         reached["all"] = reached.get("all", 0) + int(wanted.sum())
+        offered += int(found.there[turned[rows]].sum())
         # A user's negatives: those with the smallest of random numbers.
         lots = np.where(wanted | ~found.there, np.inf, rng.random(wanted.shape))
         most = min(options.negatives, lots.shape[1] - 1)
@@ -167,4 +173,6 @@ def learn(
     total = max(int(truth[users].nnz), 1)
     recall = {name: count / total for name, count in sorted(reached.items(), key=lambda pair: -pair[1])}
     owners = np.concatenate(groups).astype(np.intp)
-    return Lesson(joined(tables), np.concatenate(labels), owners, aside[owners], recall)
+    # Users who turned to nothing have as many candidates as others.
+    rate = reached["all"] / max(offered, 1) * turned.sum() / warm.sum()
+    return Lesson(joined(tables), np.concatenate(labels), owners, aside[owners], float(rate), recall)

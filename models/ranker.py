@@ -171,6 +171,12 @@ class Ranker:
         self._importance = [*importance[: len(self.names)], importance[len(self.names) :].sum()]
         return self
 
+    def expect(self, rate: float, logits: NDArray[np.floating]) -> None:
+        """Moves all scores by as much as makes the mean probability of these [N] the rate."""
+        every = np.zeros(len(logits), np.intp)
+        shift = base_rates(np.asarray(logits, np.float64), np.full(len(logits), rate), every)[0]
+        self._trees = replace(self._trees, bias=float(self._trees.bias + shift))
+
     def scores(self, table: FeatureTable) -> NDArray[np.float32]:
         """[N] the logit of the probability of turning to it."""
         if missing := sorted(set(self.names) - set(table.names)):
@@ -221,7 +227,9 @@ class Ranker:
         return ranker
 
 
-def base_rates(logits: NDArray[np.float64], labels: NDArray[np.bool_], groups: NDArray[np.intp]) -> NDArray[np.float64]:
+def base_rates(
+    logits: NDArray[np.float64], labels: NDArray[np.bool_] | NDArray[np.float64], groups: NDArray[np.intp]
+) -> NDArray[np.float64]:
     """[N] what each user's logits lack so that as many labels are expected of the user as there are.
 
     Active users turn to more of their candidates; trees that have to learn that learn less of what comes first.
