@@ -26,6 +26,9 @@ from .ranking_features import Facts, features
 from .recommender import Answers, Ids, Scores, best
 from .storage import load_model, prefixed, save_model
 
+_USERS_LEVELLED = 1500
+"""some turn to many times as much as others: fewer do not stand for all"""
+
 
 class Chain:
     """Recommends to warm users; to others the hybrid does."""
@@ -65,8 +68,12 @@ class Chain:
         The history is longer than the one it learned from, and what it takes for activity may only be that.
         """
         warm = np.flatnonzero(self.sources.hybrid.history.warm_users).astype(np.int32)
-        found = self.sources.gather(self.sources.audience(np.sort(rng.permutation(warm)[: self._batch])))
-        self.ranker.expect(rate, self.rank(found)[found.there])
+        users = rng.permutation(warm)[:_USERS_LEVELLED]
+        logits = []
+        for start in range(0, len(users), self._batch):
+            found = self.sources.gather(self.sources.audience(users[start : start + self._batch]))
+            logits.append(self.rank(found)[found.there])
+        self.ranker.expect(rate, np.concatenate(logits))
 
     @property
     def _batch(self) -> int:

@@ -164,7 +164,7 @@ class Ranker:
         held = table.take(aside)
         slope, shift = platt(trees(self._columns(held)) + start[aside], labels[aside])
         if slope <= 0:
-            raise DataError("ranker: its order is no better than chance for users it did not learn from; too little to learn")
+            raise DataError("ranker: no better than chance for users it did not learn from; too little to learn")
         self._trees = replace(trees, leaves=slope * trees.leaves, bias=slope * trees.bias + shift)
         self._linear = replace(linear, weights=slope * linear.weights)
         importance = model.get_feature_importance(pool, type="PredictionValuesChange")
@@ -173,6 +173,8 @@ class Ranker:
 
     def expect(self, rate: float, logits: NDArray[np.floating]) -> None:
         """Moves all scores by as much as makes the mean probability of these [N] the rate."""
+        if not len(logits):
+            return
         every = np.zeros(len(logits), np.intp)
         shift = base_rates(np.asarray(logits, np.float64), np.full(len(logits), rate), every)[0]
         self._trees = replace(self._trees, bias=float(self._trees.bias + shift))

@@ -336,7 +336,7 @@ def test_users_kept_aside_are_as_all_users_are(hybrid: Hybrid, monkeypatch: pyte
 
 def test_the_rate_of_all_users_is_that_of_all_candidates(hybrid: Hybrid, sources: Sources) -> None:
     """Users who turned to nothing are in it, though they teach nothing: with nearly all aside, it is seen."""
-    aside = np.arange(LISTENS.user_count) % 40 != 1
+    aside = np.arange(LISTENS.user_count) % 10 != 1
     facts, rng = Facts.of(SPLIT.train, CATALOGUE), np.random.default_rng(0)
     found = learn(sources, facts, SPLIT, OPTIONS.ranker, rng, aside)
     assert found.rate == pytest.approx(found.labels[found.aside].mean(), rel=0.1)
