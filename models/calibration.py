@@ -1,8 +1,8 @@
 """From scores to probabilities that can be believed.
 
 Temperature scaling (Guo et al. 2017, On Calibration of Modern Neural Networks) divides all logits by one number;
-isotonic regression (Zadrozny & Elkan 2002) learns any rising curve, and wants a few hundred examples. Both are fitted
-on tracks the classifier has not been trained on.
+isotonic regression (Zadrozny & Elkan 2002) learns any rising curve, and wants a few hundred examples; Platt scaling
+(Platt 1999) has a slope and a shift, and keeps apart what differs. All are fitted on what was not trained on.
 
 Shapes: N tracks, C classes. Scores are logits: softmax (one label) or sigmoid (several) makes probabilities of them.
 """
@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ..audio.errors import MissingExtra
 
 Floats = NDArray[np.float64]
 ISOTONIC_EXAMPLES = 1000
@@ -82,27 +84,29 @@ def fit_temperature(scores: NDArray[Any], targets: NDArray[np.bool_], *, multi_l
 
 
 def rising_curve(x: Floats, y: Floats) -> tuple[Floats, Floats]:
-    """Isotonic regression by pooling adjacent violators: the knots of the rising curve nearest to y.
+    """Isotonic regression: the knots of the rising curve nearest to y; equal x have one y, whatever their order.
 
     >>> x, y = rising_curve(np.array([1.0, 2, 3]), np.array([0.0, 2, 1]))
     >>> np.interp([1, 2, 3], x, y).tolist()
     [0.0, 1.5, 1.5]
     """
-    order = np.argsort(x, kind="stable")
-    means: list[float] = []
-    weights: list[float] = []
-    spans: list[tuple[float, float]] = []
-    for at, value in zip(x[order].tolist(), y[order].tolist(), strict=True):
-        means.append(value)
-        weights.append(1.0)
-        spans.append((at, at))
-        while len(means) > 1 and means[-2] >= means[-1]:
-            weight = weights[-2] + weights[-1]
-            means[-2:] = [(means[-2] * weights[-2] + means[-1] * weights[-1]) / weight]
-            weights[-2:] = [weight]
-            spans[-2:] = [(spans[-2][0], spans[-1][1])]
-    knots_x = np.array([edge for span in spans for edge in span])
-    return knots_x, np.repeat(np.array(means), 2)[: len(knots_x)]
+    try:
+        from sklearn.isotonic import IsotonicRegression
+    except ModuleNotFoundError:
+        raise MissingExtra("isotonic regression", "train") from None
+    fitted = IsotonicRegression().fit(x, y)
+    return np.asarray(fitted.X_thresholds_, np.float64), np.asarray(fitted.y_thresholds_, np.float64)
+
+
+def platt(logits: NDArray[Any], labels: NDArray[np.bool_]) -> tuple[float, float]:
+    """Slope and shift of held-out logits [N] whose sigmoid has the least log loss; its mean is the share of labels."""
+    try:
+        from sklearn.linear_model import LogisticRegression
+    except ModuleNotFoundError:
+        raise MissingExtra("Platt scaling", "train") from None
+    # The default penalty on the slope keeps it finite where the logits part a few labels without error.
+    model = LogisticRegression(solver="newton-cholesky", tol=1e-8).fit(np.asarray(logits, np.float64)[:, None], labels)
+    return float(model.coef_[0, 0]), float(model.intercept_[0])
 
 
 def fit_calibration(

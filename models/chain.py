@@ -26,6 +26,9 @@ from .ranking_features import Facts, features
 from .recommender import Answers, Ids, Scores, best
 from .storage import load_model, prefixed, save_model
 
+_USERS_LEVELLED = 1500
+"""some turn to many times as much as others: fewer do not stand for all"""
+
 
 class Chain:
     """Recommends to warm users; to others the hybrid does."""
@@ -50,13 +53,32 @@ class Chain:
         """`hybrid` is fitted on `listens`; DataError where there is too little to learn a ranking from."""
         options = options or ChainOptions()
         lesson = lesson_of(listens, catalogue, hybrid, albums=albums, options=options, seed=seed)
-        ranker = Ranker(options.ranker).fit(lesson.table, lesson.labels, lesson.groups)
+        ranker = Ranker(options.ranker).fit(lesson.table, lesson.labels, lesson.groups, lesson.aside)
         # A source that was missing in the lesson (too few listeners for segments, say) is one the ranker never met.
         met = {name: quota for name, quota in options.candidates.quotas.items() if name in lesson.recall}
         sources = Sources(hybrid, replace(options.candidates, quotas=met)).fit(listens)
         chain = cls(sources, Facts.of(listens, catalogue, albums), ranker, options)
         chain.recall = lesson.recall
+        chain.expect(lesson.rate, np.random.default_rng([seed, 8]))
         return chain
+
+    def expect(self, rate: float, rng: np.random.Generator) -> None:
+        """Lets the ranker claim for all users together what they did in the label period.
+
+        The history is longer than the one it learned from, and what it takes for activity may only be that.
+        """
+        warm = np.flatnonzero(self.sources.hybrid.history.warm_users).astype(np.int32)
+        users = rng.permutation(warm)[:_USERS_LEVELLED]
+        logits = []
+        for start in range(0, len(users), self._batch):
+            found = self.sources.gather(self.sources.audience(users[start : start + self._batch]))
+            logits.append(self.rank(found)[found.there])
+        self.ranker.expect(rate, np.concatenate(logits))
+
+    @property
+    def _batch(self) -> int:
+        """users asked for at once"""
+        return max(1, min(USERS_PER_BATCH, CELLS // max(self.sources.track_count, 1)))
 
     def recommend(
         self,
@@ -66,19 +88,18 @@ class Chain:
         allow_seen: bool = False,
         candidates: NDArray[np.bool_] | None = None,
     ) -> Answers:
-        """See `Recommender.recommend`; scores are probabilities where the ranker is a classifier.
+        """See `Recommender.recommend`; the score of a candidate that is new to the user is a probability (`Ranker`).
 
-        A user without listens gets the hybrid's answer. Behind the candidates come the hybrid's further tracks, with
-        scores that go on falling.
+        A user without listens gets the hybrid's answer, with its scores. Behind the candidates come the hybrid's
+        further tracks, with scores that go on falling and say no more than the order.
         """
         rows = np.asarray(user_rows, np.int32)
         hybrid = self.sources.hybrid
         ids, scores = np.full((len(rows), k), -1, np.int32), np.full((len(rows), k), -np.inf, np.float32)
         warm = np.flatnonzero(rows >= 0)
         warm = warm[hybrid.history.warm_users[rows[warm]]]
-        batch = max(1, min(USERS_PER_BATCH, CELLS // max(self.sources.track_count, 1)))
-        for start in range(0, len(warm), batch):
-            asked = warm[start : start + batch]
+        for start in range(0, len(warm), self._batch):
+            asked = warm[start : start + self._batch]
             found = self.sources.gather(
                 self.sources.audience(rows[asked]), allow_seen=allow_seen, candidates=candidates
             )
@@ -139,7 +160,7 @@ class Chain:
 
 
 def worth(ranked: Scores) -> Scores:
-    """What the ranker says as probabilities, where it is a classifier."""
+    """What the ranker says as probabilities."""
     return np.asarray(1 / (1 + np.exp(-ranked)), np.float32)
 
 

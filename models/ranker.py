@@ -2,10 +2,14 @@
 
 The trees correct a logistic regression on the same features: where there is little to learn from, a weighted sum is
 hard to beat, and trees alone come out below it. How much of their candidates users turn to is taken out beforehand, as
-it says nothing of the order. Some users are kept aside to say how many trees are enough.
+it says nothing of the order.
 
 Trained on candidates of a history, with what the users turned to in the label period after it as labels. A genre is a
 category: a feature of its own, 1 or 0, for each of the common ones.
+
+Users kept aside teach nothing of this. By all of their candidates it is seen how many trees are enough, and what a
+score means: scores are logits of the probability that a listener turns to a track that is new to them within a period
+as long as the label period.
 
 Shapes: N pairs of a user and a candidate, F features, G genres.
 """
@@ -13,7 +17,7 @@ Shapes: N pairs of a user and a candidate, F features, G genres.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..audio.errors import DataError, LibraryError, MissingExtra
+from .calibration import platt
 from .oblivious_trees import ObliviousTrees
 from .ranking_features import FeatureTable
 from .storage import load_model, load_options, prefixed, save_model
@@ -28,6 +33,8 @@ from .storage import load_model, load_options, prefixed, save_model
 GENRE = "genre_name"
 _MOST_GENRES = 64
 OBJECTIVES = {"classifier": "Logloss", "yetirank": "YetiRank"}
+_JUDGED_BY = "QuerySoftMax"
+"""the loss of users kept aside: how much of its candidates a user turns to makes no difference to it"""
 LEAK_AUC = 0.99
 """A feature that alone parts the labels better than this was computed from them."""
 _NEWTON_STEPS = 20
@@ -101,26 +108,34 @@ class Ranker:
 
     name = "ranker"
     curve: dict[str, list[float]]
-    """learn and, where users were kept aside, validation -> the loss after each tree"""
+    """learn and validation (the users kept aside) -> the loss after each tree"""
 
     def __init__(self, options: RankerOptions | None = None) -> None:
         self.options = options or RankerOptions()
 
-    def fit(self, table: FeatureTable, labels: NDArray[np.bool_], groups: NDArray[np.intp]) -> Self:
-        """`labels` [N] whether the user turned to it, `groups` [N] users in ascending order."""
-        if not labels.any() or labels.all():
-            raise DataError("ranker: the label period has no listens among the candidates; there is nothing to learn")
+    def fit(
+        self,
+        table: FeatureTable,
+        labels: NDArray[np.bool_],
+        groups: NDArray[np.intp],
+        aside: NDArray[np.bool_],
+    ) -> Self:
+        """`labels` [N] whether the user turned to it, `groups` [N] users in ascending order.
+
+        `aside` [N] all candidates of the users kept aside, whether or not they turned to any.
+        """
+        learned = ~aside
+        for which, users in ((learned, "of the users to learn from"), (aside, "of the users kept aside")):
+            if not labels[which].any() or labels[which].all():
+                raise DataError(f"ranker: candidates {users} have no listens in the label period; too little to learn")
         forbid_telltales(table, labels)
         options = self.options
         self.names = table.names
         often = Counter(table.genres.tolist()).most_common(_MOST_GENRES)
         self.genres = tuple(table.genre_names[code] for code, _ in often)
-        self._linear = Linear.fit(table.numbers, labels)
-        aside = np.isin(groups, np.unique(groups)[3::7])
-        if not labels[aside].any() or labels[aside].all():
-            aside[:] = False
-        start = self._linear.scores(table.numbers)
-        start += base_rates(start, labels, groups)
+        linear = Linear.fit(table.numbers[learned], labels[learned])
+        start = linear.scores(table.numbers)
+        start[learned] += base_rates(start[learned], labels[learned], groups[learned])
 
         def part(which: NDArray[np.bool_]) -> Any:
             numbers = self._columns(table.take(which)).T
@@ -129,11 +144,12 @@ class Ranker:
             )
 
         catboost = _catboost()
-        pool, judges = part(~aside), part(aside) if aside.any() else None
+        pool = part(learned)
         model = catboost.CatBoost(
             {
                 "loss_function": OBJECTIVES[options.objective],
-                "iterations": options.iterations or min(300, 60 + int(labels.sum()) // 40),
+                "eval_metric": _JUDGED_BY,
+                "iterations": options.iterations or min(300, 60 + int(labels[learned].sum()) // 40),
                 "depth": options.depth,
                 "learning_rate": options.learning_rate,
                 "random_seed": options.seed,
@@ -142,20 +158,32 @@ class Ranker:
                 "logging_level": "Silent",
             }
         )
-        model.fit(pool, eval_set=judges, early_stopping_rounds=30 if judges else None)
-        self._trees = ObliviousTrees.of(model)
-        self.curve = {part: next(iter(losses.values())) for part, losses in model.get_evals_result().items() if losses}
+        model.fit(pool, eval_set=part(aside), early_stopping_rounds=30)
+        trees = ObliviousTrees.of(model)
+        self.curve = {part: losses[_JUDGED_BY] for part, losses in model.get_evals_result().items()}
+        held = table.take(aside)
+        slope, shift = platt(trees(self._columns(held)) + start[aside], labels[aside])
+        if slope <= 0:
+            raise DataError("ranker: no better than chance for users it did not learn from; too little to learn")
+        self._trees = replace(trees, leaves=slope * trees.leaves, bias=slope * trees.bias + shift)
+        self._linear = replace(linear, weights=slope * linear.weights)
         importance = model.get_feature_importance(pool, type="PredictionValuesChange")
         self._importance = [*importance[: len(self.names)], importance[len(self.names) :].sum()]
         return self
 
+    def expect(self, rate: float, logits: NDArray[np.floating]) -> None:
+        """Moves all scores by as much as makes the mean probability of these [N] the rate."""
+        if not len(logits):
+            return
+        every = np.zeros(len(logits), np.intp)
+        shift = base_rates(np.asarray(logits, np.float64), np.full(len(logits), rate), every)[0]
+        self._trees = replace(self._trees, bias=float(self._trees.bias + shift))
+
     def scores(self, table: FeatureTable) -> NDArray[np.float32]:
-        """[N] the logit of turning to it (classifier) or a rank score (yetirank)."""
-        if table.names != self.names:
-            raise DataError(
-                f"ranker: trained on other features; missing {sorted(set(self.names) - set(table.names))}, "
-                f"new {sorted(set(table.names) - set(self.names))}; train again"
-            )
+        """[N] the logit of the probability of turning to it."""
+        if missing := sorted(set(self.names) - set(table.names)):
+            raise DataError(f"ranker: trained on other features; missing {missing}; train again")
+        table = table.select(self.names)
         return np.asarray(self._trees(self._columns(table)) + self._linear.scores(table.numbers), np.float32)
 
     def _columns(self, table: FeatureTable) -> NDArray[np.float32]:
@@ -201,7 +229,9 @@ class Ranker:
         return ranker
 
 
-def base_rates(logits: NDArray[np.float64], labels: NDArray[np.bool_], groups: NDArray[np.intp]) -> NDArray[np.float64]:
+def base_rates(
+    logits: NDArray[np.float64], labels: NDArray[np.bool_] | NDArray[np.float64], groups: NDArray[np.intp]
+) -> NDArray[np.float64]:
     """[N] what each user's logits lack so that as many labels are expected of the user as there are.
 
     Active users turn to more of their candidates; trees that have to learn that learn less of what comes first.

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ..audio.errors import DataError
 from .audience import Audience
-from .candidates import Candidates, Sources
+from .candidates import SOURCES, Candidates, Sources
 from .catalogue import Catalogue
 from .cells import cells
 from .history import RECENT_SECONDS, unit_rows
@@ -77,6 +77,13 @@ class FeatureTable:
 
     def take(self, which: NDArray[np.intp] | NDArray[np.bool_]) -> FeatureTable:
         return FeatureTable(self.numbers[which], self.names, self.genres[which], self.genre_names)
+
+    def select(self, names: tuple[str, ...]) -> FeatureTable:
+        """The same pairs with these features only, in this order."""
+        if names == self.names:
+            return self
+        places = [self.names.index(name) for name in names]
+        return FeatureTable(self.numbers[:, places], names, self.genres, self.genre_names)
 
 
 def joined(tables: Sequence[FeatureTable]) -> FeatureTable:
@@ -191,7 +198,7 @@ class Facts:
 
 
 def features(sources: Sources, facts: Facts, candidates: Candidates) -> FeatureTable:
-    """One row for each candidate that is there, user by user."""
+    """One row for each candidate that is there, user by user; a source that is not there knows nothing of any."""
     there = candidates.there
     users, _ = np.nonzero(there)
     tracks = candidates.ids[there]
@@ -285,8 +292,9 @@ def _of_tracks(listens: Listens, catalogue: Catalogue, albums: NDArray[np.int32]
 
 
 def _of_sources(candidates: Candidates) -> dict[str, NDArray[Any]]:
-    there, names = candidates.there, list(candidates.scores)
-    scores = np.stack([candidates.scores[name] for name in names])
+    there, names = candidates.there, SOURCES
+    missing = np.full(there.shape, np.nan, np.float32)
+    scores = np.stack([candidates.scores.get(name, missing) for name in names])
     scores = np.where(there & np.isfinite(scores), scores, np.nan)
     ordering = [place for place, name in enumerate(names) if name in _ORDERING]
     ranks, tops = _ranks(scores[ordering])[:, there], (scores[ordering] / _tops(scores[ordering]))[:, there]
@@ -357,8 +365,6 @@ def _of_likeness(sources: Sources, audience: Audience, ids: Ids, there: NDArray[
     counts = np.where(known.any(axis=1), known.sum(axis=1), np.nan)[:, None]
     found: dict[str, NDArray[Any]] = {}
     for name, vectors in (("taste", hybrid.taste), ("sound", hybrid.sound)):
-        if not vectors.shape[1]:
-            continue
         asked = vectors[np.maximum(ids, 0)]
         recent = unit_rows(vectors[np.maximum(last, 0).ravel()]).reshape(*last.shape, vectors.shape[1])
         towards = np.concatenate([recent, audience.profiles(vectors)[:, None]], axis=1)

@@ -164,7 +164,8 @@ def _ranker(subject: Subject) -> list[Exhibit]:
             x_title="trees",
             y_title="loss",
             note="Loss on the candidates of the listeners it learned from, and of some that were held out: it keeps "
-            "as many trees as are best for those.",
+            "as many trees as are best for those. Held out are all of a listener's candidates, learned from a part of "
+            "them, so the two lines differ in height.",
         ),
     ]
 

@@ -42,7 +42,7 @@ from .ranking import fit_ranking, write_importance
 from .stages import Stages, key_of, key_of_catalogue, key_of_files
 from .trained import FORMAT, Trained
 
-STAGE_VERSIONS = {"hybrid": 2, "ranking": 6, "artefacts": 1}
+STAGE_VERSIONS = {"hybrid": 2, "ranking": 7, "artefacts": 1}
 """Raised when a stage's code comes to other results: libraries then run it again."""
 
 Tell = Callable[[str], None]

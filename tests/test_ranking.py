@@ -10,18 +10,21 @@ import numpy as np
 import pytest
 
 from crossfade.audio.errors import DataError, LibraryError, UsageError
+from crossfade.models import hybrid as hybrid_module
 from crossfade.models import lesson
 from crossfade.models.als import ALSOptions
+from crossfade.models.bootstrap import intervals
 from crossfade.models.candidates import CandidateOptions, Sources, last_tracks
-from crossfade.models.chain import Chain
+from crossfade.models.chain import Chain, worth
 from crossfade.models.hybrid import Hybrid
 from crossfade.models.hybrid_choices import Choices
 from crossfade.models.item_knn import ItemKNN
-from crossfade.models.lesson import ChainOptions, learn, lesson_of
+from crossfade.models.lesson import ASIDE, ChainOptions, learn, lesson_of
 from crossfade.models.listens import Clock, Listens
 from crossfade.models.live_chain import LiveChain
 from crossfade.models.live_taste import NOTHING, LiveTaste
 from crossfade.models.oblivious_trees import ObliviousTrees
+from crossfade.models.prior import PriorOptions
 from crossfade.models.ranker import GENRE, Linear, Ranker, RankerOptions, base_rates, forbid_telltales
 from crossfade.models.ranking_features import NO_GENRE, Facts, FeatureTable, features
 from crossfade.models.reranking import RerankingOptions, relist, rerank
@@ -37,6 +40,8 @@ OPTIONS = ChainOptions(
     candidates=CandidateOptions(most=60),
     ranker=RankerOptions(iterations=15, threads=1, least_positives=20),
 )
+SOURCES_FIT = Sources.fit
+NOBODY_ASIDE = np.zeros(LISTENS.user_count, bool)
 
 
 def fitted(listens: Listens) -> Hybrid:
@@ -172,7 +177,7 @@ def test_a_planted_leak_is_caught(hybrid: Hybrid, within_user: bool) -> None:
     everything = Facts.of(LISTENS, CATALOGUE)
     sources = Sources(fitted(LISTENS), OPTIONS.candidates).fit(LISTENS)
     with pytest.raises(DataError, match="a leak"):
-        learn(sources, everything, split, OPTIONS.ranker, np.random.default_rng(0))
+        learn(sources, everything, split, OPTIONS.ranker, np.random.default_rng(0), NOBODY_ASIDE)
     honest = Facts.of(split.train, CATALOGUE)
     honest.forbid(split.test, within_user=within_user)
 
@@ -248,7 +253,9 @@ def test_a_genre_that_was_unseen_in_training(chain: Chain, hybrid: Hybrid) -> No
 
 def test_yetirank_orders_too(hybrid: Hybrid) -> None:
     lesson = lesson_of(SPLIT.train, CATALOGUE, hybrid, options=OPTIONS)
-    ranker = Ranker(replace(OPTIONS.ranker, objective="yetirank")).fit(lesson.table, lesson.labels, lesson.groups)
+    ranker = Ranker(replace(OPTIONS.ranker, objective="yetirank")).fit(
+        lesson.table, lesson.labels, lesson.groups, lesson.aside
+    )
     scores = ranker.scores(lesson.table)
     assert scores[lesson.labels].mean() > scores[~lesson.labels].mean()
     with pytest.raises(DataError, match="objective: lambdarank"):
@@ -272,6 +279,102 @@ def test_too_little_to_learn_from(hybrid: Hybrid) -> None:
     silent = replace(LISTENS, weights=np.where(LISTENS.times >= SPLIT.test.times.min(), 0, LISTENS.weights))
     with pytest.raises(DataError, match="label period"):
         lesson_of(silent, CATALOGUE, hybrid, options=OPTIONS)
+
+
+def planted(rng: np.random.Generator, users: int) -> tuple[FeatureTable, np.ndarray, np.ndarray]:
+    """60 candidates of each user, the probability of turning to each, and their users; the activity is hidden."""
+    groups = np.repeat(np.arange(users), 60)
+    numbers = rng.normal(size=(len(groups), 3)).astype(np.float32)
+    truth = 1 / (1 + np.exp(4.6 - 1.2 * numbers[:, 0] - (numbers[:, 1] > 1) - rng.normal(size=users)[groups]))
+    return FeatureTable(numbers, ("a", "b", "noise"), np.zeros(len(groups), np.int32), (NO_GENRE,)), truth, groups
+
+
+@pytest.mark.parametrize("objective", ["classifier", "yetirank"])
+def test_what_the_ranker_claims_is_true(objective: str, rng: np.random.Generator) -> None:
+    """Learned from ten negatives of users with positives, it claims the rate of all candidates of all users."""
+    table, truth, groups = planted(rng, 4200)
+    labels, aside = rng.random(len(truth)) < truth, groups % 7 == 0
+    kept = np.isin(groups, groups[labels]) & (labels | (rng.random(len(labels)) < 1 / 6)) | aside
+    options = RankerOptions(objective=objective, iterations=30, threads=1)
+    ranker = Ranker(options).fit(table.take(kept), labels[kept], groups[kept], aside[kept])
+    asked, its_truth, _ = planted(rng, 4200)
+    claimed = worth(ranker.scores(asked))
+    assert labels[kept & ~aside].mean() > 2.5 * truth.mean()
+    # Known to as much as the 600 users kept aside say.
+    by_user = (labels - truth)[aside].reshape(-1, 60).mean(axis=1), truth.reshape(-1, 60).mean(axis=1)
+    error = 1.96 * np.sqrt((by_user[0].var() + by_user[1].var()) / 600)
+    assert claimed.mean() == pytest.approx(its_truth.mean(), abs=error)
+    assert error < 0.1 * its_truth.mean()
+    for part in np.array_split(np.argsort(claimed), 4):
+        assert claimed[part].mean() == pytest.approx(its_truth[part].mean(), rel=0.2)
+
+
+def test_users_kept_aside_teach_nothing(hybrid: Hybrid, rng: np.random.Generator) -> None:
+    """Whatever they turned to, the weighted sum and the first tree are the same: only the scale may differ."""
+    lesson = lesson_of(SPLIT.train, CATALOGUE, hybrid, options=OPTIONS)
+    other = np.where(lesson.aside, lesson.table.numbers[:, 0] > np.median(lesson.table.numbers[:, 0]), lesson.labels)
+    one = replace(OPTIONS.ranker, iterations=1)
+    first, second = (
+        Ranker(one).fit(lesson.table, labels, lesson.groups, lesson.aside).scores(lesson.table)
+        for labels in (lesson.labels, other)
+    )
+    assert not np.array_equal(first, second)
+    np.testing.assert_allclose(np.corrcoef(first, second)[0, 1], 1, atol=1e-9)
+
+
+def test_users_kept_aside_are_as_all_users_are(hybrid: Hybrid, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One in seven, of the newest label period, with all candidates, also those who turned to none."""
+    both = lesson_of(SPLIT.train, CATALOGUE, hybrid, options=OPTIONS)
+    monkeypatch.setattr(lesson, "LABEL_PERIODS", 1)
+    newest = lesson_of(SPLIT.train, CATALOGUE, hybrid, options=OPTIONS)
+    users, sizes = np.unique(newest.groups[newest.aside], return_counts=True)
+    assert len(users) >= SPLIT.train.user_count // ASIDE - 2 and (sizes == OPTIONS.candidates.most).all()
+    turned = np.bincount(newest.groups, newest.labels)
+    assert (turned[users] == 0).any() and (turned[np.unique(newest.groups[~newest.aside])] > 0).all()
+    older = both.groups[len(newest.groups) :] - newest.groups.max() - 1
+    assert len(older) and not np.isin(older, users).any() and not both.aside[len(newest.groups) :].any()
+
+
+def test_the_rate_of_all_users_is_that_of_all_candidates(hybrid: Hybrid, sources: Sources) -> None:
+    """Users who turned to nothing are in it, though they teach nothing: with nearly all aside, it is seen."""
+    aside = np.arange(LISTENS.user_count) % 10 != 1
+    facts, rng = Facts.of(SPLIT.train, CATALOGUE), np.random.default_rng(0)
+    found = learn(sources, facts, SPLIT, OPTIONS.ranker, rng, aside)
+    assert found.rate == pytest.approx(found.labels[found.aside].mean(), rel=0.1)
+    assert learn(sources, facts, SPLIT, OPTIONS.ranker, rng, NOBODY_ASIDE).rate == pytest.approx(found.rate)
+
+
+def test_lessons_choose_by_what_precedes_their_label_period(hybrid: Hybrid, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hybrid's choices, too, know nothing of the labels: each history makes its own."""
+    asked: list[Listens] = []
+    made: list[Choices] = []
+
+    def recorded(listens: Listens, *others: object) -> tuple[Choices, dict[str, float]]:
+        asked.append(listens)
+        return Choices(affinity=0.01 * len(asked)), {}
+
+    def fit(sources: Sources, listens: Listens) -> Sources:
+        made.append(sources.hybrid.choices)
+        return SOURCES_FIT(sources, listens)
+
+    monkeypatch.setattr(hybrid_module, "choose", recorded)
+    monkeypatch.setattr(Sources, "fit", fit)
+    lesson_of(SPLIT.train, CATALOGUE, hybrid, options=OPTIONS)
+    newest = by_time(SPLIT.train)
+    assert [len(listens) for listens in asked] == [len(newest.train), len(by_time(newest.train).train)]
+    assert all(listens.times.max() < newest.test.times.min() for listens in asked)
+    assert [choices.affinity for choices in made] == [0.01, 0.02]
+
+
+def test_a_history_that_chose_no_sound_teaches_all_the_same(hybrid: Hybrid, sources: Sources) -> None:
+    """Which sources there are depends on the history; which features there are does not."""
+    deaf = Hybrid(CATALOGUE, als=hybrid.als.options, choices=Choices(prior=PriorOptions(sound="none")))
+    other = Sources(deaf.fit(SPLIT.train), OPTIONS.candidates).fit(SPLIT.train)
+    facts, rows = Facts.of(SPLIT.train, CATALOGUE), warm(hybrid)
+    tables = [features(each, facts, each.gather(each.audience(rows))) for each in (sources, other)]
+    assert tables[0].names == tables[1].names
+    unknown = tables[1].numbers[:, tables[1].names.index("sound_score")]
+    assert np.isnan(unknown).all()
 
 
 # -- the chain -------------------------------------------------------------------------------------------------------
@@ -322,6 +425,22 @@ def test_one_user_at_a_time_is_the_same(chain: Chain, hybrid: Hybrid) -> None:
     ids, _ = chain.recommend(rows, 10)
     for row, mine in zip(rows, ids, strict=True):
         np.testing.assert_array_equal(chain.recommend(np.array([row]), 10)[0][0], mine)
+
+
+def test_the_chain_claims_what_comes() -> None:
+    """All candidates of all users, in a period as long as the label period was."""
+    world = World(WorldOptions(users=600, tracks=300, artists=40, listens_per_user=60, seed=1))
+    split, catalogue = by_time(world.listens()), world.catalogue()
+    hybrid = Hybrid(catalogue, als=ALSOptions(factors=16, threads=1), choices=Choices()).fit(split.train)
+    options = replace(OPTIONS, ranker=replace(OPTIONS.ranker, iterations=60))
+    chain = Chain.fit(split.train, catalogue, hybrid, options=options)
+    rows = np.flatnonzero(hybrid.history.warm_users).astype(np.int32)
+    found = chain.sources.gather(chain.sources.audience(rows))
+    came = np.take_along_axis((by_time(split.test).train.matrix > 0)[rows].toarray(), found.ids, axis=1)
+    by_user = np.stack([worth(chain.rank(found)).mean(axis=1), came.mean(axis=1)], axis=1)
+    claimed, true = intervals(by_user, np.random.default_rng(0))
+    # The rate that it was told, that of the label period, is as uncertain.
+    assert abs(claimed.value - true.value) < np.sqrt(2) * min(true.high - true.value, true.value - true.low)
 
 
 def test_candidates_hold_most_of_what_comes(chain: Chain) -> None:
