@@ -18,7 +18,7 @@ from ..audio.errors import DataError
 from .candidates import CELLS, USERS_PER_BATCH, CandidateOptions, Sources
 from .catalogue import Catalogue
 from .hybrid import Hybrid
-from .listens import Listens
+from .listens import Listens, to_find
 from .ranker import RankerOptions
 from .ranking_features import Facts, FeatureTable, features, joined
 from .splits import Split, fitting
@@ -112,10 +112,7 @@ def _joined(lessons: Sequence[Lesson]) -> Lesson:
 def learn(sources: Sources, facts: Facts, split: Split, options: RankerOptions, rng: np.random.Generator) -> Lesson:
     """Candidates of the history with labels of the label period, some of the users and some of the negatives."""
     facts.forbid(split.test, within_user=split.within_user)
-    truth = (split.test.matrix > 0).astype(np.float32).tocsr()
-    heard = sources.hybrid.history.heard
-    truth = (truth - truth.multiply(heard != 0)).tocsr()
-    truth.eliminate_zeros()
+    truth = to_find(split.test.matrix, sources.hybrid.history.heard)
     users = np.flatnonzero((np.diff(truth.indptr) > 0) & sources.hybrid.history.warm_users)
     if not len(users):
         raise DataError("ranker: no user has listens both in the label period and before it")
