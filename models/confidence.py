@@ -126,15 +126,10 @@ class States:
 _NOTHING = {"plays": 0.0, "rating": np.nan, "liked": np.nan, "given": 0.0}
 
 
-def fading(times: NDArray[np.int64] | None, now: int, options: ConfidenceOptions) -> Floats | None:
-    """[N] what is left at the moment `now` of what happened at `times` [N], seconds; None where nothing fades.
-
-    Raises DataError for a half-life without times.
-    """
-    if options.half_life_days is None:
+def fading(times: NDArray[np.int64] | None, now: int | None, options: ConfidenceOptions) -> Floats | None:
+    """[N] what is left at the moment `now` of what happened at `times` [N], seconds; None where nothing fades."""
+    if options.half_life_days is None or times is None or now is None:
         return None
-    if times is None:
-        raise DataError("half-life: the log has no times to count it from")
     return np.exp2((times - now) / (_DAY_SECONDS * options.half_life_days)).astype(np.float32)
 
 

@@ -118,44 +118,45 @@ class Listens:
             self.confidence,
         )
 
-    @cached_property
+    @property
     def matrix(self) -> csr_matrix:
         """[U, T] float32: the confidence in each of P pairs as it was known when the newest of these listens came."""
-        from scipy.sparse import csr_matrix
+        return self._known[0]
 
-        order, starts = self._pairs
-        first = starts if order is None else order[starts]
-        ends = np.concatenate([[0], np.cumsum(np.bincount(self.user_rows[first], minlength=self.user_count))])
-        parts = (self.pair_states.confidences(self.confidence), self.track_rows[first], ends)
-        return csr_matrix(parts, shape=(self.user_count, self.track_count))
-
-    @cached_property
+    @property
     def pair_states(self) -> States:
         """[P] what the entries of `matrix` are worked out from."""
-        order, starts = self._pairs
+        return self._known[1]
+
+    @cached_property
+    def _known(self) -> tuple[csr_matrix, States]:
+        from scipy.sparse import csr_matrix
+
+        order, starts = self._pairs()
         states = States(given=self.weights) if self.states is None else self.states
-        left = None
-        if self.newest is not None:
-            left = fading(self.times, self.newest, self.confidence)
+        left = fading(self.times, self.newest, self.confidence)
+        first = starts
         if order is not None:
-            states, left = states.take(order), None if left is None else left[order]
-        return merged(states, starts, left)
+            states, left, first = states.take(order), None if left is None else left[order], order[starts]
+        states = merged(states, starts, left)
+        ends = np.concatenate([[0], np.cumsum(np.bincount(self.user_rows[first], minlength=self.user_count))])
+        parts = (states.confidences(self.confidence), self.track_rows[first], ends)
+        return csr_matrix(parts, shape=(self.user_count, self.track_count)), states
 
     @property
     def likes(self) -> NDArray[np.bool_]:
         """[N] whether the listen says that the user likes the track, and no later one that they do not."""
-        order, starts = self._pairs
+        order, starts = self._pairs()
         still = np.repeat(self.matrix.data > 0, np.diff(np.append(starts, len(self))))
         if order is not None:
             still[order] = still.copy()
         return np.asarray((self.weights > 0) & still)
 
-    @cached_property
+    @property
     def newest(self) -> int | None:
         """The time of the newest listen, in seconds; None where there are no such times."""
         return int(self.times.max()) if self.clock is Clock.TIME and self.times is not None and len(self) else None
 
-    @cached_property
     def _pairs(self) -> tuple[NDArray[np.intp] | None, NDArray[np.intp]]:
         """(the order of listens by user, track and time, None where they are in it; [P] where in it pairs begin)."""
         users, tracks, times = self.user_rows, self.track_rows, None if self.states is None else self.times
@@ -173,7 +174,7 @@ class Listens:
     @cached_property
     def listeners(self) -> NDArray[np.int64]:
         """[T] the number n of different users who listened to each track with positive confidence."""
-        return np.bincount(liked(self.matrix).indices, minlength=self.track_count).astype(np.int64)
+        return np.bincount(self.matrix.indices[self.matrix.data > 0], minlength=self.track_count).astype(np.int64)
 
 
 def liked(heard: csr_matrix) -> csr_matrix:

@@ -405,6 +405,16 @@ def test_news_and_strangers_are_ranked_too(chain: Chain, hybrid: Hybrid, live: L
     assert not len(live.recommend(history, 5, user_row=row, there=nowhere)[0])
 
 
+def test_what_is_disliked_since_is_none_of_the_last_tracks(chain: Chain, hybrid: Hybrid, live: LiveChain) -> None:
+    row = int(warm(hybrid)[0])
+    history = live.taste.history(row)
+    before = live.candidates(history, user_row=row).audience.last[0]
+    dislike = States(plays=np.zeros(1, np.float32), liked=np.full(1, -1, np.float32))
+    since = history.plus(before[:1], dislike, np.zeros(1, np.int64))
+    after = live.candidates(since, user_row=row, newest=before[:1]).audience.last[0]
+    assert before[0] >= 0 and before[0] not in after and before[1] == after[0]
+
+
 def test_a_track_that_came_later_is_a_live_candidate(chain: Chain, hybrid: Hybrid) -> None:
     later = hybrid.with_tracks(part_of(CATALOGUE, np.arange(4)))
     longer = chain.following(later)
