@@ -3,7 +3,7 @@
 Hu, Koren & Volinsky (2008), "Collaborative Filtering for Implicit Feedback Datasets"; solved by `implicit`'s conjugate
 gradients. A (user, track) pair with weight w has confidence alpha * |w| in being liked (w > 0) or not (w < 0), every
 other pair has confidence 1 in not being liked. Tracks that everybody hears and users who hear everything say less
-about taste: their confidences are discounted by powers of their counts.
+about taste: their confidences are discounted by powers of their counts. Skips play no part (see `listens`).
 
 Shapes: U users, T tracks, F factors, B users asked for, k answers each, L listens of one user.
 """
@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ..audio.errors import DataError, MissingExtra
+from ..audio.errors import MissingExtra
+from .fold_in import FoldIn
 from .history import History, nearest
-from .listens import Listens
+from .listens import Listens, telling
 from .recommender import Answers, Ids, Scores
 from .scoring import Scoring
 from .storage import load_model, load_options, save_model
@@ -62,17 +63,15 @@ class ALS(Scoring):
         with _one_blas_thread():
             solver.fit(confidences, show_progress=False)
         self.user_factors: Scores = solver.user_factors
-        """[U, F]; zeros for cold users"""
+        """[U, F] as they were learned, one step behind the tracks'; zeros for cold users. Lists come from `fold_in`"""
         self.track_factors: Scores = solver.item_factors
         """[T, F]; zeros for cold tracks"""
-        self.__dict__.pop("_cold", None)
+        for name in ("_cold", "_folding"):
+            self.__dict__.pop(name, None)
         return self
 
-    def user_scores(self, rows: Ids) -> Scores:
-        return self.scores(self.user_factors[rows])
-
-    def scores_from(self, liked: csr_matrix) -> Scores:
-        return self.scores(self.fold_in(liked))
+    def scores_from(self, heard: csr_matrix) -> Scores:
+        return self.scores(self.fold_in(heard))
 
     def scores(self, user_vectors: Scores) -> Scores:
         """[B, F] taste vectors -> [B, T] scores, -inf for cold tracks."""
@@ -81,29 +80,32 @@ class ALS(Scoring):
         return cells
 
     def fold_in(self, heard: csr_matrix) -> Scores:
-        """[B, F] taste vectors of users known by their listens `heard` [B, T]: one solve, no training."""
-        return fold_in(self.confidences(heard), self.track_factors, self.options)
+        """[B, F] taste vectors of users known by their listens `heard` [B, T]."""
+        return self._folding.many(heard)
 
     def confidences(self, heard: csr_matrix) -> csr_matrix:
         """[B, T] weights as the solver takes them, before alpha: discounted by the track's and the user's counts."""
+        heard = telling(heard)
         if not self._discounts:
             return heard
-        counts = np.diff(heard.indptr)
-        # Of one user's few tracks, or once for each track of all.
-        if heard.nnz < len(self.track_listeners):
-            by_track = self._by_track(self.track_listeners[heard.indices])
-        else:
-            by_track = self._by_track(self.track_listeners)[heard.indices]
         discounted = heard.copy()
-        discounted.data *= (by_track * np.repeat(self._by_user(counts), counts)).astype(np.float32)
+        discounted.data = self._discounted(heard.indices, heard.data, np.diff(heard.indptr))
         return discounted
 
     def confidences_of_one(self, track_rows: Ids, weights: Scores) -> Scores:
-        """The same for one user, from the tracks [L] and their weights [L]."""
+        """The same for one user, from the tracks [L] and their weights [L], none of them 0."""
         if not self._discounts:
             return weights
-        by_track = self._by_track(self.track_listeners[track_rows])
-        return weights * (by_track * self._by_user(np.array([len(track_rows)]))).astype(np.float32)
+        return self._discounted(track_rows, weights, np.array([len(track_rows)]))
+
+    def _discounted(self, track_rows: Ids, weights: Scores, counts: NDArray[np.integer]) -> Scores:
+        """Weights of users one after the other, who have so many each."""
+        # Of few tracks, or once for each track of all.
+        if len(track_rows) < len(self.track_listeners):
+            by_track = self._by_track(self.track_listeners[track_rows])
+        else:
+            by_track = self._by_track(self.track_listeners)[track_rows]
+        return np.asarray(weights * (by_track * np.repeat(self._by_user(counts), counts)).astype(np.float32))
 
     @property
     def _discounts(self) -> bool:
@@ -151,18 +153,9 @@ class ALS(Scoring):
     def _cold(self) -> NDArray[np.intp]:
         return np.flatnonzero(~self.history.warm_tracks)
 
-
-def fold_in(heard: csr_matrix, track_factors: Scores, options: ALSOptions) -> Scores:
-    """The least squares step for B new rows: `heard` [B, T] (see `ALS.confidences`) -> [B, F] factors.
-
-    The same step gives the factors of new tracks from `listeners` [B, U] and the users' factors.
-    """
-    if heard.shape[1] != len(track_factors):
-        raise DataError(f"heard: {heard.shape[1]} tracks, but the model knows {len(track_factors)}")
-    solver = _solver(options)
-    solver.item_factors = track_factors
-    with _one_blas_thread():
-        return np.asarray(solver.recalculate_user(np.arange(heard.shape[0]), heard.astype(np.float32)))
+    @cached_property
+    def _folding(self) -> FoldIn:
+        return FoldIn(self, self.track_factors)
 
 
 def because(liked: csr_matrix, track_rows: Ids, track_factors: Scores, options: ALSOptions) -> Ids:

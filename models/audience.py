@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .history import unit_rows
+from .listens import liked
 from .recommender import Ids, Scores
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class Audience:
     @cached_property
     def liked(self) -> csr_matrix:
         """[B, T] the positive confidences only."""
-        return positive(self.heard)
+        return liked(self.heard)
 
     @cached_property
     def likers(self) -> NDArray[np.intp]:
@@ -59,32 +60,11 @@ class Audience:
         """[T, D] -> [B, D] the mean direction of what each of them liked; zeros for nobody."""
         from scipy.sparse import csr_matrix
 
-        liked = self.liked
+        mine = self.liked
         if len(self) == 1:
-            return np.asarray(unit_rows(vectors[liked.indices]).sum(axis=0, keepdims=True) / max(liked.nnz, 1))
-        tracks, places = np.unique(liked.indices, return_inverse=True)
-        counts = np.diff(liked.indptr)
+            return np.asarray(unit_rows(vectors[mine.indices]).sum(axis=0, keepdims=True) / max(mine.nnz, 1))
+        tracks, places = np.unique(mine.indices, return_inverse=True)
+        counts = np.diff(mine.indptr)
         shares = np.repeat(1 / np.maximum(counts, 1), counts).astype(np.float32)
-        mine = csr_matrix((shares, places, liked.indptr), shape=(len(counts), len(tracks)))
-        return np.asarray(mine @ unit_rows(vectors[tracks]), np.float32)
-
-
-def positive(heard: csr_matrix) -> csr_matrix:
-    """The entries above 0."""
-    kept: NDArray[np.bool_] = heard.data > 0
-    if kept.all():
-        return heard
-    return _kept(heard, kept)
-
-
-def said(heard: csr_matrix) -> csr_matrix:
-    """The entries other than 0: a skip was seen, and says nothing of taste."""
-    kept: NDArray[np.bool_] = heard.data != 0
-    return heard if kept.all() else _kept(heard, kept)
-
-
-def _kept(heard: csr_matrix, kept: NDArray[np.bool_]) -> csr_matrix:
-    from scipy.sparse import csr_matrix
-
-    ends = np.concatenate([[0], np.cumsum(kept)])[heard.indptr]
-    return csr_matrix((heard.data[kept], heard.indices[kept], ends), shape=heard.shape)
+        weights = csr_matrix((shares, places, mine.indptr), shape=(len(counts), len(tracks)))
+        return np.asarray(weights @ unit_rows(vectors[tracks]), np.float32)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ..audio.errors import MissingExtra
 from .history import History, nearest
-from .listens import Listens
+from .listens import Listens, liked
 from .recommender import Answers, Ids, Scores
 from .scoring import Scoring
 from .storage import load_model, load_options, save_model
@@ -71,17 +71,17 @@ class BPR(Scoring):
     def user_scores(self, rows: Ids) -> Scores:
         return self._scores(self.user_factors[rows])
 
-    def scores_from(self, liked: csr_matrix) -> Scores:
-        return self._scores(self.fold_in(liked))
+    def scores_from(self, heard: csr_matrix) -> Scores:
+        return self._scores(self.fold_in(liked(heard)))
 
-    def fold_in(self, liked: csr_matrix) -> Scores:
-        """[B, F + 1] taste vectors of strangers who like `liked` [B, T]: the training's steps with the tracks fixed."""
+    def fold_in(self, likes: csr_matrix) -> Scores:
+        """[B, F + 1] taste vectors of strangers of likes [B, T]: the training's steps with the tracks fixed."""
         from scipy.sparse import csr_matrix
 
         options, popular = self.options, self.history.liked.indices
         rng = np.random.default_rng(options.seed)
-        users, tracks = np.repeat(np.arange(liked.shape[0]), np.diff(liked.indptr)), liked.indices
-        vectors = np.zeros((liked.shape[0], self.track_factors.shape[1]), np.float32)
+        users, tracks = np.repeat(np.arange(likes.shape[0]), np.diff(likes.indptr)), likes.indices
+        vectors = np.zeros((likes.shape[0], self.track_factors.shape[1]), np.float32)
         vectors[:, -1] = 1
         squares = np.full_like(vectors, 1e-8)
         of_user = csr_matrix((np.ones(len(users), np.float32), (users, np.arange(len(users)))))

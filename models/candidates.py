@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..audio.errors import CrossfadeError
-from .audience import Audience, said
+from .audience import Audience
 from .history import RECENT_SECONDS, popularity, unit_rows
 from .hybrid import Hybrid
 from .hybrid_choices import artist_counts
@@ -124,7 +124,7 @@ class Sources:
         """Warm users of the training."""
         rows = np.asarray(user_rows, np.int32)
         heard = self.hybrid.history.heard[rows]
-        return Audience(rows, heard, self.hybrid.fold_in(said(heard)), self.last[rows])
+        return Audience(rows, heard, self.hybrid.fold_in(heard), self.last[rows])
 
     def gather(
         self,
@@ -300,7 +300,7 @@ def last_tracks(listens: Listens, count: int) -> Ids:
     A log without time or order says nothing of it: all -1.
     """
     last = np.full((listens.user_count, count), -1, np.int32)
-    liked = listens.take(listens.weights > 0)
+    liked = listens.take(listens.likes)
     if liked.times is None or not len(liked):
         return last
     order = np.lexsort((-liked.times, liked.user_rows))
@@ -321,7 +321,7 @@ def _segments(hybrid: Hybrid, count: int) -> tuple[Scores, Scores]:
 
     history = hybrid.history
     warm = np.flatnonzero(history.warm_users)
-    vectors = unit_rows(hybrid.fold_in(said(history.heard[warm])))
+    vectors = unit_rows(hybrid.fold_in(history.heard[warm]))
     count = min(count, len(warm) // 40)
     if count < 2:
         return np.zeros((0, vectors.shape[1]), np.float32), np.zeros((0, len(history.popularity)), np.float32)

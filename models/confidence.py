@@ -4,24 +4,28 @@
 
 after Hu, Koren & Volinsky, "Collaborative filtering for implicit feedback datasets" (ICDM 2008), with the log scaling
 of their equation 6 so that one play is worth 1 and the hundredth next to nothing. A play of less than
-`ratio_threshold` of the track is a skip and counts nothing. The events of a pair are given increments of C in order of
-time: whatever moment a log is cut at, the weights before it add up to what was known at that moment.
+`ratio_threshold` of the track is a skip and counts nothing.
 
-Shapes: N events, sorted by user, track and time.
+C is not a sum over events: what is kept of a pair is its state (plays, rating, like), to which events are added and
+which fades with a half-life; C is worked out from the state. An event on its own is the state of a pair that has only
+this event, so that what is learned from a log and what is learned from news is one function, `merged`.
+
+Shapes: N events or pairs, P pairs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..audio.errors import DataError, UsageError
 
+Floats = NDArray[np.float32]
+
 _DAY_SECONDS = 86_400
-_BLOCK_EVENTS = 4_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +39,7 @@ class ConfidenceOptions:
     dislike: float = 1.0
     """the negative confidence of a disliked track, and of the lowest rating"""
     half_life_days: float | None = None
-    """after how long an event counts half, seen from the newest event; None counts all alike"""
+    """after how long a play, a rating and a like count half, seen from the newest event; None counts all alike"""
 
     def __post_init__(self) -> None:
         if self.half_life_days is not None and self.half_life_days <= 0:
@@ -46,76 +50,114 @@ class ConfidenceOptions:
 class Signals:
     """What N events say; a column is None where the log does not have it, a value NaN where the event does not."""
 
-    plays: NDArray[np.float32] | None = None
-    played_ratio: NDArray[np.float32] | None = None
-    rating: NDArray[np.float32] | None = None
+    plays: Floats | None = None
+    played_ratio: Floats | None = None
+    rating: Floats | None = None
     liked: NDArray[np.floating] | None = None
     """1 liked, -1 disliked, 0 took it back"""
 
 
-def confidences(
-    user_rows: NDArray[np.int32],
-    track_rows: NDArray[np.int32],
-    signals: Signals,
-    *,
-    times: NDArray[np.int64] | None = None,
-    options: ConfidenceOptions | None = None,
-) -> NDArray[np.float32]:
-    """[N] increments of confidence; those of a pair add up to its confidence. Zero for a skip.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class States:
+    """What is known of N pairs, or said by N events; a column is None where nothing is known of any of them."""
 
-    >>> rows = np.zeros(3, np.int32)
-    >>> confidences(rows, rows, Signals()).round(2)
-    array([1.  , 0.58, 0.42], dtype=float32)
+    plays: Floats | None = None
+    """[N] plays that count, 0 for a skip"""
+    rating: Floats | None = None
+    """[N] share of the highest rating, below half of it a dislike in proportion (< 0); NaN where there is none"""
+    liked: Floats | None = None
+    """[N] 1 liked, -1 disliked, 0 either was taken back; NaN where there is none. Fades towards 0"""
+    given: Floats | None = None
+    """[N] confidence that came as a number and not as events; adds to what events say"""
+
+    @classmethod
+    def of(cls, signals: Signals, count: int, options: ConfidenceOptions | None = None) -> Self:
+        """Of N events, each on its own."""
+        options = options or ConfidenceOptions()
+        rating = None if signals.rating is None else _rating_share(signals.rating, options)
+        liked = None if signals.liked is None else signals.liked.astype(np.float32)
+        return cls(plays=_plays(signals, count, options), rating=rating, liked=liked)
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        return tuple(field.name for field in fields(cls))
+
+    @property
+    def columns(self) -> dict[str, Floats]:
+        """Those that are there."""
+        return {name: column for name in self.names() if (column := getattr(self, name)) is not None}
+
+    def take(self, which: slice | NDArray[np.bool_] | NDArray[np.integer]) -> Self:
+        return type(self)(**{name: column[which] for name, column in self.columns.items()})
+
+    def joined(self, others: Self, count: int, more: int) -> Self:
+        """These `count` states and `more` others behind them."""
+        names = [name for name in self.names() if name in self.columns or name in others.columns]
+        parts = {
+            name: [
+                np.full(length, _NOTHING[name], np.float32) if column is None else column
+                for column, length in ((getattr(self, name), count), (getattr(others, name), more))
+            ]
+            for name in names
+        }
+        return type(self)(**{name: np.concatenate(both) for name, both in parts.items()})
+
+    def confidences(self, options: ConfidenceOptions | None = None) -> Floats:
+        """[N] C. Zero for a skip.
+
+        >>> States(plays=np.array([1, 3, 0], np.float32), liked=np.array([1, -1, np.nan], np.float32)).confidences()
+        array([ 3., -1.,  0.], dtype=float32)
+        """
+        options = options or ConfidenceOptions()
+        total: Floats = np.zeros(len(next(iter(self.columns.values()))), np.float32)
+        if self.plays is not None:
+            total += np.log2(1 + self.plays)
+        if self.rating is not None:
+            total += np.nan_to_num(self.rating)
+        if self.given is not None:
+            total += self.given
+        if self.liked is not None:
+            total += options.like_bonus * np.fmax(self.liked, 0)
+            disliked = self.liked < 0
+            total[disliked] = options.dislike * self.liked[disliked]
+        return total
+
+
+_NOTHING = {"plays": 0.0, "rating": np.nan, "liked": np.nan, "given": 0.0}
+
+
+def fading(times: NDArray[np.int64] | None, now: int | None, options: ConfidenceOptions) -> Floats | None:
+    """[N] what is left at the moment `now` of what happened at `times` [N], seconds; None where nothing fades."""
+    if options.half_life_days is None or times is None or now is None:
+        return None
+    return np.exp2((times - now) / (_DAY_SECONDS * options.half_life_days)).astype(np.float32)
+
+
+def merged(states: States, starts: NDArray[np.integer], left: Floats | None = None) -> States:
+    """One state for each of P pairs. `states` [N] lie pair by pair in order of time; `starts` [P] is where pairs begin.
+
+    Plays and what was given add up, of ratings and likes the newest counts; `left` [N] is what `fading` left of each.
+
+    >>> events = States(plays=np.array([1, 1, 0, 1], np.float32), liked=np.array([np.nan, np.nan, -1, 1], np.float32))
+    >>> merged(events, np.array([0, 3])).confidences()
+    array([-1.,  3.], dtype=float32)
     """
-    options = options or ConfidenceOptions()
-    if options.half_life_days is not None and times is None:
-        raise DataError("half-life: the log has no times to count it from")
-    weights = np.empty(len(user_rows), np.float32)
-    highest = _highest(signals.rating)
-    for block in _blocks(user_rows, track_rows):
-        part = Signals(**{name: None if values is None else values[block] for name, values in vars(signals).items()})
-        weights[block] = _increments(user_rows[block], track_rows[block], part, highest, options)
-    if options.half_life_days is not None and times is not None and len(times):
-        age_days = (times.max() - times) / _DAY_SECONDS
-        weights *= np.exp2(-age_days / options.half_life_days).astype(np.float32)
-    return weights
+    if not len(starts):
+        return states
+    found = {}
+    for name, column in states.columns.items():
+        values = column if left is None else column * left
+        if name in ("plays", "given"):
+            found[name] = np.add.reduceat(values, starts)
+        else:
+            said = np.flatnonzero(~np.isnan(column))
+            found[name] = np.full(len(starts), np.nan, np.float32)
+            # Of equal places the last one stays: the newest.
+            found[name][np.searchsorted(starts, said, side="right") - 1] = values[said]
+    return States(**found)
 
 
-def _blocks(user_rows: NDArray[np.int32], track_rows: NDArray[np.int32]) -> Iterator[slice]:
-    """Slices of about _BLOCK_EVENTS that cut no pair in two: scratch space stays small beside the log itself."""
-    start, count = 0, len(user_rows)
-    while start < count:
-        end = min(start + _BLOCK_EVENTS, count)
-        while end < count and user_rows[end] == user_rows[end - 1] and track_rows[end] == track_rows[end - 1]:
-            end += 1
-        yield slice(start, end)
-        start = end
-
-
-def _increments(
-    user_rows: NDArray[np.int32],
-    track_rows: NDArray[np.int32],
-    signals: Signals,
-    highest: float,
-    options: ConfidenceOptions,
-) -> NDArray[np.float32]:
-    count = len(user_rows)
-    starts = np.ones(count, np.bool_)
-    np.logical_or(user_rows[1:] != user_rows[:-1], track_rows[1:] != track_rows[:-1], out=starts[1:])
-    first = np.maximum.accumulate(np.where(starts, np.arange(count), 0))
-    total = np.log2(1 + _running(_plays(signals, count, options), first)).astype(np.float32)
-    if signals.rating is not None:
-        total += _rating_share(_latest(signals.rating, first), highest, options)
-    if signals.liked is not None:
-        liked = _latest(signals.liked, first)
-        total += options.like_bonus * (liked == 1)
-        total[liked == -1] = -options.dislike
-    before = np.roll(total, 1)
-    before[starts] = 0
-    return np.asarray(total - before, np.float32)
-
-
-def _plays(signals: Signals, count: int, options: ConfidenceOptions) -> NDArray[np.float32]:
+def _plays(signals: Signals, count: int, options: ConfidenceOptions) -> Floats:
     """[N] how many plays each event is: what `plays` says, else one, unless the event is only a rating or a like."""
     plays = np.ones(count, np.float32)
     for other in (signals.rating, signals.liked):
@@ -131,29 +173,12 @@ def _plays(signals: Signals, count: int, options: ConfidenceOptions) -> NDArray[
     return plays
 
 
-def _running(values: NDArray[np.float32], first: NDArray[np.intp]) -> NDArray[np.float64]:
-    """[N] the sum of each pair's values up to and with each event."""
-    total = np.cumsum(values, dtype=np.float64)
-    return np.asarray(total - (total[first] - values[first]))
-
-
-def _latest(values: NDArray[np.floating], first: NDArray[np.intp]) -> NDArray[np.floating]:
-    """[N] the pair's newest value that is not NaN; NaN while there is none."""
-    position = np.maximum.accumulate(np.where(np.isnan(values), -1, np.arange(len(values))))
-    return np.where(position >= first, values[position], np.nan)
-
-
-def _highest(ratings: NDArray[np.float32] | None) -> float:
-    if ratings is None or not len(ratings):
-        return 1.0
+def _rating_share(ratings: Floats, options: ConfidenceOptions) -> Floats:
+    """[N] a rating as a share of the highest one; below half of it a dislike in proportion; NaN where there is none."""
+    if not np.isfinite(ratings).any():
+        return ratings
     highest = float(np.nanmax(ratings))
     if not highest > 0:
         raise DataError(f"rating: the highest is {highest:g}; ratings have to be above 0")
-    return highest
-
-
-def _rating_share(ratings: NDArray[np.floating], highest: float, options: ConfidenceOptions) -> NDArray[np.float32]:
-    """[N] a rating as a share of the highest one; below half of it a dislike in proportion; 0 where there is none."""
-    share = np.nan_to_num(ratings / highest)
-    low = np.isfinite(ratings) & (share < 0.5)
-    return np.asarray(np.where(low, -options.dislike * (1 - np.clip(share, 0, 1)), share), np.float32)
+    share = ratings / np.float32(highest)
+    return np.where(share < 0.5, -options.dislike * (1 - np.clip(share, 0, 1)), share).astype(np.float32)

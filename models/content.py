@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ..audio.errors import DataError
 from .catalogue import Catalogue
 from .history import History, nearest, unit_rows
-from .listens import Listens
+from .listens import Listens, liked
 from .recommender import Answers, Ids, Scores
 from .scoring import Scoring
 from .storage import load_model, load_options, save_model
@@ -55,17 +55,14 @@ class Content(Scoring):
         self.__dict__.pop("_heard", None)
         return self
 
-    def user_scores(self, rows: Ids) -> Scores:
-        return self.scores_from(self.history.liked[rows])
-
-    def scores_from(self, liked: csr_matrix) -> Scores:
-        cells = np.asarray(unit_rows(liked @ self.sound) @ self.sound.T, np.float32)
+    def scores_from(self, heard: csr_matrix) -> Scores:
+        cells = np.asarray(unit_rows(liked(heard) @ self.sound) @ self.sound.T, np.float32)
         cells[:, ~self._heard] = -np.inf
         return cells
 
-    def knows(self, liked: csr_matrix) -> NDArray[np.bool_]:
+    def knows(self, likes: csr_matrix) -> NDArray[np.bool_]:
         """Users none of whose tracks were heard count as cold."""
-        return np.asarray(liked @ self._heard.astype(np.float32) > 0)
+        return np.asarray(likes @ self._heard.astype(np.float32) > 0)
 
     def similar(self, track_rows: Ids, k: int) -> Answers:
         """By the cosine of sound."""

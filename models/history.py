@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..audio.errors import DataError
-from .listens import Clock, Listens
+from .confidence import States
+from .listens import Clock, Listens, liked
 from .recommender import Answers, Ids, Scores, best
 from .storage import Arrays
 
@@ -48,20 +49,25 @@ class History:
     """Who listened to what in the training period, and the answer for those who did not listen at all."""
 
     heard: csr_matrix
-    """[U, T] confidences; negative ones are dislikes, which count as seen but not as liked"""
+    """[U, T] confidences; negative ones are dislikes and zeros skips: seen but not liked"""
     popularity: Scores
     """[T] scores of the non-personal answer"""
+    states: States | None = None
+    """[heard.nnz] what the confidences are worked out from; None for confidences that came as numbers"""
+    moment: int | None = None
+    """seconds, when the states were so; None without times"""
 
     @classmethod
     def of(cls, listens: Listens) -> History:
-        if not np.any(listens.weights > 0):
+        if not np.any(listens.matrix.data > 0):
             raise DataError("listens: none says that a user likes a track; there is nothing to learn from")
-        return cls(listens.matrix, popularity(listens, RECENT_SECONDS))
+        states = None if listens.states is None else listens.pair_states
+        return cls(listens.matrix, popularity(listens, RECENT_SECONDS), states, listens.newest)
 
     @cached_property
     def liked(self) -> csr_matrix:
         """[U, T] the positive confidences only."""
-        return self.heard if (self.heard.data > 0).all() else self.heard.maximum(0)
+        return liked(self.heard)
 
     @cached_property
     def warm_users(self) -> NDArray[np.bool_]:
@@ -75,12 +81,17 @@ class History:
 
     def arrays(self) -> Arrays:
         """For `save_model`."""
-        return {
+        arrays: Arrays = {
             "heard_indptr": self.heard.indptr.astype(np.int64),
             "heard_tracks": self.heard.indices.astype(np.int32),
             "heard_weights": self.heard.data,
             "popularity": self.popularity,
         }
+        if self.states is not None:
+            arrays |= {f"heard_{name}": column for name, column in self.states.columns.items()}
+        if self.moment is not None:
+            arrays["heard_until"] = np.array([self.moment], np.int64)
+        return arrays
 
     @classmethod
     def from_arrays(cls, arrays: Arrays) -> History:
@@ -88,7 +99,9 @@ class History:
 
         shape = (len(arrays["heard_indptr"]) - 1, len(arrays["popularity"]))
         parts = (arrays["heard_weights"], arrays["heard_tracks"], arrays["heard_indptr"])
-        return cls(csr_matrix(parts, shape=shape), arrays["popularity"])
+        columns = {name: arrays[key] for name in States.names() if (key := f"heard_{name}") in arrays}
+        moment = int(arrays["heard_until"][0]) if "heard_until" in arrays else None
+        return cls(csr_matrix(parts, shape=shape), arrays["popularity"], States(**columns) if columns else None, moment)
 
     def heard_by(self, user_rows: Ids) -> csr_matrix:
         """[B, T] the confidences of some users; nothing for a row of -1."""

@@ -2,16 +2,17 @@
 
     score(u, t) = gain(t) * (x(u) · taste(t) + (1 - w(t)) * (affinity * r(t) * log(1 + c(u, t)) + profile * s(u, t)))
 
-x is the user's taste vector, c(u, t) the number of tracks by t's artists that u listened to, r(t) how rare a listen to
-these artists is, s(u, t) the mean likeness of t's sound to what u listened to. Both terms are corrections of the prior
-and leave with it as listeners come. How all of it is weighed is chosen on validation (`hybrid_search`).
+x is the user's taste vector, folded in from their listens against all tracks' crossfaded taste, c(u, t) the number of
+tracks by t's artists that u listened to, r(t) how rare a listen to these artists is, s(u, t) the mean likeness of t's
+sound to what u listened to. Both terms are corrections of the prior and leave with it as listeners come. How all of it
+is weighed is chosen on validation (`hybrid_search`).
 
 Shapes: U users, T tracks, F factors, A artists, E features of the sound profile, B asked for, k answers each.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -20,13 +21,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..audio.errors import DataError, LibraryError
-from .als import ALS, ALSOptions, fold_in
+from .als import ALS, ALSOptions
 from .catalogue import Catalogue
+from .fold_in import FoldIn
 from .growing import Growing
-from .history import History, nearest
+from .history import nearest
 from .hybrid_choices import PROFILE_FEATURES, Choices, artist_counts, rarity, sound_profiles
 from .hybrid_search import choose
-from .listens import Listens
+from .listens import Listens, liked
 from .prior import ContentPrior
 from .recommender import Answers, Ids, Scores
 from .scoring import Scoring
@@ -86,7 +88,8 @@ class Hybrid(Scoring):
         self.als.fit(listens)
         self.history = self.als.history
         self._fixed_parts, self._rows = None, {}
-        self.__dict__.pop("_speech", None)
+        for name in ("_speech", "folding"):
+            self.__dict__.pop(name, None)
         self.listeners = listens.listeners
         warm = self.als.history.warm_tracks
         self.prior = ContentPrior(self.choices.prior).fit(self.als.track_factors, warm, catalogue)
@@ -107,22 +110,19 @@ class Hybrid(Scoring):
         """[T] w of the crossfade."""
         return self.choices.crossfade.weights(self.listeners)
 
-    def user_scores(self, rows: Ids) -> Scores:
-        return self.scores(self.als.user_factors[rows], self.history.liked[rows])
+    def scores_from(self, heard: csr_matrix) -> Scores:
+        return self.scores(self.fold_in(heard), liked(heard))
 
-    def scores_from(self, liked: csr_matrix) -> Scores:
-        return self.scores(self.fold_in(liked), liked)
-
-    def scores(self, user_vectors: Scores, liked: csr_matrix) -> Scores:
+    def scores(self, user_vectors: Scores, likes: csr_matrix) -> Scores:
         """[B, F] taste vectors and [B, T] positive confidences -> [B, T] scores."""
         cells = np.asarray(user_vectors @ self.taste.T, np.float32)
         fixed = self._fixed
         if self.choices.affinity:
-            shared = artist_counts(liked, self.artists, fixed.tracks_of)
+            shared = artist_counts(likes, self.artists, fixed.tracks_of)
             users = np.repeat(np.arange(len(cells)), np.diff(shared.indptr))
             cells[users, shared.indices] += fixed.affinity[shared.indices] * shared.data
         if self.choices.profile and self.sound.shape[1]:
-            cells += fixed.profile * (sound_profiles(liked, self.sound) @ self.sound.T)
+            cells += fixed.profile * (sound_profiles(likes, self.sound) @ self.sound.T)
         cells *= fixed.gains
         cells[:, fixed.unknown] = -np.inf
         return cells
@@ -148,7 +148,11 @@ class Hybrid(Scoring):
 
     def fold_in(self, heard: csr_matrix) -> Scores:
         """[B, F] taste vectors of users known by their listens `heard` [B, T]."""
-        return fold_in(self.als.confidences(heard), self.taste, self.als.options)
+        return self.folding.many(heard)
+
+    @cached_property
+    def folding(self) -> FoldIn:
+        return FoldIn(self.als, self.taste)
 
     def similar(self, track_rows: Ids, k: int) -> Answers:
         """By the cosine of crossfaded taste; `hybrid_index` blends it with sound."""
@@ -158,11 +162,11 @@ class Hybrid(Scoring):
         """The listened track that speaks loudest for each of `track_rows` [B, k], cold ones too; -1 where none does."""
         return self.because_of(self.history.liked[np.asarray(user_rows)], track_rows)
 
-    def because_of(self, liked: csr_matrix, track_rows: Ids) -> Ids:
+    def because_of(self, likes: csr_matrix, track_rows: Ids) -> Ids:
         """The same for users known by their positive confidences [B, T]."""
-        liked = self.als.confidences(liked)
+        likes = self.als.confidences(likes)
         answers = np.full(track_rows.shape, -1, np.int32)
-        lengths = np.diff(liked.indptr)
+        lengths = np.diff(likes.indptr)
         # Users of like activity together, so that little of the padded blocks is padding.
         order = np.argsort(lengths, kind="stable")
         order = order[lengths[order] > 0]
@@ -171,11 +175,11 @@ class Hybrid(Scoring):
             batch, order = np.split(order, [max(1, min(1 << 10, (1 << 23) // int(longest * self.taste.shape[1])))])
             slots = np.arange(lengths[batch].max())
             there = slots < lengths[batch, None]
-            cells = np.where(there, liked.indptr[batch, None] + slots, 0)
-            tracks = liked.indices[cells]
+            cells = np.where(there, likes.indptr[batch, None] + slots, 0)
+            tracks = likes.indices[cells]
             asked = track_rows[batch]
             towards = self.taste[asked] @ self._speech
-            terms = (self.taste[tracks] @ np.swapaxes(towards, 1, 2)) * liked.data[cells][:, :, None]
+            terms = (self.taste[tracks] @ np.swapaxes(towards, 1, 2)) * likes.data[cells][:, :, None]
             # A track does not speak for itself, where seen tracks are recommended again.
             terms[~there[:, :, None] | (tracks[:, :, None] == asked[:, None, :])] = -np.inf
             loudest = terms.argmax(axis=1)
@@ -183,14 +187,14 @@ class Hybrid(Scoring):
             answers[batch] = np.where(spoken & (asked >= 0), np.take_along_axis(tracks, loudest, axis=1), -1)
         return answers
 
-    def because_of_one(self, liked: Ids, weights: Scores, track_rows: Ids) -> Ids:
+    def because_of_one(self, likes: Ids, weights: Scores, track_rows: Ids) -> Ids:
         """The same for one user, from the liked tracks [L] and their confidences [L]. Shape: [k] -> [k]"""
-        spoken = self.taste[liked] @ (self.taste[track_rows] @ self._speech).T
-        spoken *= self.als.confidences_of_one(liked, weights)[:, None]
-        spoken[liked[:, None] == track_rows] = -np.inf
+        spoken = self.taste[likes] @ (self.taste[track_rows] @ self._speech).T
+        spoken *= self.als.confidences_of_one(likes, weights)[:, None]
+        spoken[likes[:, None] == track_rows] = -np.inf
         loudest = spoken.argmax(axis=0)
         heard = (spoken[loudest, np.arange(len(track_rows))] > 0) & (track_rows >= 0)
-        return np.where(heard, liked[loudest], -1).astype(np.int32)
+        return np.where(heard, likes[loudest], -1).astype(np.int32)
 
     @cached_property
     def _speech(self) -> Scores:
@@ -220,17 +224,22 @@ class Hybrid(Scoring):
         sound, genres = self._sound_of(catalogue)
         longer = copy(self)
         longer.als = copy(self.als)
+        for name in ("_cold", "_folding"):
+            longer.als.__dict__.pop(name, None)
         count = len(self.taste) + len(catalogue)
         heard = self.history.heard
         heard = csr_matrix((heard.data, heard.indices, heard.indptr), shape=(heard.shape[0], count))
         nobody = np.full(len(catalogue), -np.inf, np.float32)
-        longer.history = longer.als.history = History(heard, np.concatenate([self.history.popularity, nobody]))
+        popularity = np.concatenate([self.history.popularity, nobody])
+        longer.history = longer.als.history = replace(self.history, heard=heard, popularity=popularity)
         none = np.zeros(len(catalogue), np.int64)
         longer.als.track_listeners = np.concatenate([self.als.track_listeners, none.astype(np.float32)])
         longer.listeners = np.concatenate([self.listeners, none])
         features = self.prior.near_features_of(sound, genres)[:, : self.sound.shape[1]]
         longer._rows, longer._fixed_parts = {}, None
         longer.taste = self._grown(longer, "taste", self.taste, taste)
+        longer.folding = self.folding.following(longer.als, longer.taste)
+        longer.als.track_factors = self._grown(longer, "factors", self.als.track_factors, np.zeros_like(taste))
         longer.sound = self._grown(longer, "sound", self.sound, features)
         longer.known = np.concatenate([self.known, known])
         longer.artists = vstack([self.artists, self.prior.artist_rows(catalogue.artists)]).tocsr()

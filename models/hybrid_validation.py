@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from .als import ALS, ALSOptions
 from .catalogue import Catalogue
-from .listens import Listens
+from .listens import Listens, to_find
 from .metrics import hits, ndcg, recall, relevant_counts
 from .recommender import best
 from .splits import known_artists, thinned
@@ -113,13 +113,10 @@ def hold_out(
     rest = quota[parts.train.track_rows] < 0
     kept = ~rest | (rng.random(len(parts.train)) >= 0.2)
     train = parts.train.take(kept)
-    held = np.concatenate([parts.test.matrix.data, parts.train.take(~kept).matrix.data]) > 0
-    if not held.any() or not np.any(train.weights > 0):
-        return None
-    truth = (parts.test.matrix + parts.train.take(~kept).matrix > 0).astype(np.float32).tocsr()
     # A pair with repeated listens may be in both parts; what is seen is not to be found again.
-    truth = (truth - truth.multiply(train.matrix > 0)).tocsr()
-    truth.eliminate_zeros()
+    truth = to_find(parts.test.matrix + parts.train.take(~kept).matrix, train.matrix)
+    if not truth.nnz or not np.any(train.matrix.data > 0):
+        return None
     als = ALS(options).fit(train)
     inner = als.history.warm_tracks
     known = known_artists(catalogue, inner)

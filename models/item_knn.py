@@ -17,7 +17,7 @@ import numpy as np
 
 from ..audio.errors import MissingExtra
 from .history import History, rank
-from .listens import Listens
+from .listens import Listens, liked
 from .recommender import Answers, Ids, Scores
 from .scoring import Scoring
 from .storage import load_model, load_options, save_model
@@ -63,11 +63,8 @@ class ItemKNN(Scoring):
         """[T, T] each row a track's neighbours"""
         return self
 
-    def user_scores(self, rows: Ids) -> Scores:
-        return self.scores_from(self.history.liked[rows])
-
-    def scores_from(self, liked: csr_matrix) -> Scores:
-        return _dense((liked @ self.likeness).tocsr())
+    def scores_from(self, heard: csr_matrix) -> Scores:
+        return _dense((liked(heard) @ self.likeness).tocsr())
 
     def similar(self, track_rows: Ids, k: int) -> Answers:
         """By common listeners; at most as many as there are neighbours."""

@@ -22,7 +22,7 @@ from ..audio.errors import DataError
 from .candidates import CELLS, USERS_PER_BATCH, CandidateOptions, Sources
 from .catalogue import Catalogue
 from .hybrid import Hybrid
-from .listens import Listens
+from .listens import Listens, to_find
 from .ranker import RankerOptions
 from .ranking_features import Facts, FeatureTable, features, joined
 from .splits import Split, fitting
@@ -136,10 +136,7 @@ def learn(
     Some of these with all candidates; some of the others who turned to any of their candidates, with some negatives.
     """
     facts.forbid(split.test, within_user=split.within_user)
-    truth = (split.test.matrix > 0).astype(np.float32).tocsr()
-    heard = sources.hybrid.history.heard
-    truth = (truth - truth.multiply(heard != 0)).tocsr()
-    truth.eliminate_zeros()
+    truth = to_find(split.test.matrix, sources.hybrid.history.heard)
     warm = sources.hybrid.history.warm_users
     turned = (np.diff(truth.indptr) > 0) & warm
     learners = np.flatnonzero(turned & ~aside)

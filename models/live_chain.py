@@ -80,12 +80,13 @@ class LiveChain:
         there: NDArray[np.bool_] | None = None,
     ) -> Candidates:
         """What `recommend` ranks, for somebody who likes something."""
-        audience, wish = self.sources.audience(listened, user_row, self._last(user_row, newest))
+        audience, wish = self.sources.audience(listened, user_row, self._last(listened, user_row, newest))
         return self.sources.gather(audience, wish, allow_seen=allow_seen, candidates=there)
 
-    def _last(self, user_row: int, newest: Ids) -> Ids:
-        """[L] the last different tracks, the newest first."""
+    def _last(self, listened: Listened, user_row: int, newest: Ids) -> Ids:
+        """[L] the last different tracks that are liked still, the newest first."""
         before = self.sources.sources.last[user_row] if user_row >= 0 else NOBODY
         both = np.concatenate([newest, before[before >= 0]])
+        both = both[np.isin(both, listened.track_rows[listened.weights > 0])]
         first = np.sort(np.unique(both, return_index=True)[1])
         return np.asarray(both[first], np.int32)

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .cells import cells
+from .confidence import ConfidenceOptions, States, fading, merged
 from .growing import Growing
 from .hybrid import Hybrid
 from .recommender import Ids, Scores
@@ -33,17 +34,42 @@ class Listened:
     track_rows: Ids
     """[L]"""
     weights: Scores
-    """[L]; above 0 liked, below 0 not"""
+    """[L]; above 0 liked, below 0 not, 0 skipped"""
+    states: States | None = None
+    """[L] what the weights are worked out from; None for weights that came as numbers"""
+    moment: int | None = None
+    """seconds, when the states were so; None where it is not known"""
 
     @property
     def is_cold(self) -> bool:
         return not bool(np.any(self.weights > 0))
 
-    def plus(self, track_rows: Ids, weights: Scores) -> Listened:
-        """With further confidences added to those there are."""
-        rows, places = np.unique(np.concatenate([self.track_rows, track_rows]), return_inverse=True)
-        total = np.bincount(places, np.concatenate([self.weights, weights]), minlength=len(rows))
-        return Listened(rows.astype(np.int32), total.astype(np.float32))
+    def plus(
+        self, track_rows: Ids, events: States, times: NDArray[np.int64], options: ConfidenceOptions | None = None
+    ) -> Listened:
+        """With n further events, as if they had been part of the log: tracks [n], what they say [n], seconds [n].
+
+        They come after what is known already.
+        """
+        if not len(track_rows):
+            return self
+        options = options or ConfidenceOptions()
+        count, more = len(self.track_rows), len(track_rows)
+        newest = int(times.max())
+        moment = newest if self.moment is None else max(self.moment, newest)
+        then = np.concatenate([np.full(count, moment if self.moment is None else self.moment), times])
+        rows = np.concatenate([self.track_rows, track_rows])
+        order = np.lexsort((then, np.arange(count + more) >= count, rows))
+        before = States(given=self.weights) if self.states is None else self.states
+        left = fading(then[order], moment, options)
+        starts = np.flatnonzero(np.diff(rows[order], prepend=-1))
+        states = merged(before.joined(events, count, more).take(order), starts, left)
+        return Listened(rows[order][starts].astype(np.int32), states.confidences(options), states, moment)
+
+    def also_seen(self, track_rows: Ids) -> Listened:
+        """With further tracks that are no answers and say nothing."""
+        rows, first = np.unique(np.concatenate([self.track_rows, track_rows]), return_index=True)
+        return Listened(rows, np.concatenate([self.weights, np.zeros(len(track_rows), np.float32)])[first])
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,9 +95,6 @@ class LiveTaste:
     def __init__(self, hybrid: Hybrid, *, exact_rows: int = EXACT_ROWS) -> None:
         popularity = hybrid.history.popularity
         self._popular = np.argsort(-popularity, kind="stable")[: np.count_nonzero(np.isfinite(popularity))]
-        taste = hybrid.taste
-        regularization = hybrid.als.options.regularization
-        self._gram = taste.T @ taste + regularization * np.eye(taste.shape[1], dtype=np.float32)
         self._take(hybrid)
         rows = self._made(slice(None))
         self._growing, self._rows = Growing(rows), rows
@@ -85,8 +108,6 @@ class LiveTaste:
             return self
         new = slice(len(self), None)
         longer = copy(self)
-        taste = hybrid.taste[new]
-        longer._gram = self._gram + taste.T @ taste
         longer._take(hybrid)
         more = longer._made(new)
         longer._growing, longer._rows = self._growing.plus(len(self), more)
@@ -118,19 +139,15 @@ class LiveTaste:
 
     def history(self, user_row: int) -> Listened:
         """What the user listened to in the training period."""
-        heard = self.hybrid.history.heard
-        part = slice(heard.indptr[user_row], heard.indptr[user_row + 1])
-        return Listened(heard.indices[part].astype(np.int32), heard.data[part])
+        history = self.hybrid.history
+        part = slice(history.heard.indptr[user_row], history.heard.indptr[user_row + 1])
+        states = None if history.states is None else history.states.take(part)
+        rows = history.heard.indices[part].astype(np.int32)
+        return Listened(rows, history.heard.data[part], states, history.moment)
 
     def fold_in(self, listened: Listened) -> Scores:
-        """[F] the taste vector of somebody who listened to this: one least squares solve."""
-        from scipy.linalg.lapack import sposv
-
-        factors, confidences, normal = self._normal(listened)
-        target = factors.T @ np.where(confidences > 0, confidences, 0)
-        _, vector, failed = sposv(normal, target)
-        # Not positive definite only where rounding says so.
-        return np.asarray(np.linalg.solve(normal, target) if failed else vector, np.float32)
+        """[F] the taste vector of somebody who listened to this."""
+        return self.hybrid.folding.one(listened.track_rows, listened.weights)
 
     def candidates(
         self, listened: Listened, count: int, *, allow_seen: bool = False, there: NDArray[np.bool_] | None = None
@@ -203,14 +220,3 @@ class LiveTaste:
         tracks, places = np.unique(self._tracks_of.indices[theirs], return_inverse=True)
         shared = np.bincount(places, counts[owners], minlength=len(tracks))
         return tracks.astype(np.intp), shared.astype(np.float32)
-
-    def _normal(self, listened: Listened) -> tuple[Scores, Scores, Scores]:
-        """Factors [L, F] and confidences [L] of what was listened to, and the normal matrix [F, F] they make."""
-        # A skip has no weight: it was seen, and says nothing.
-        said = listened.weights != 0
-        weights, track_rows = listened.weights[said], listened.track_rows[said]
-        als = self.hybrid.als
-        confidences = als.options.alpha * als.confidences_of_one(track_rows, weights)
-        factors = self.hybrid.taste[track_rows]
-        extra = (np.abs(confidences) - 1)[:, None] * factors
-        return factors, confidences.astype(np.float32), self._gram + factors.T @ extra

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from ..audio.errors import UsageError
 from . import metrics
 from .history import History, nearest
-from .listens import Listens
+from .listens import Listens, liked, to_find
 from .neural_training import Curve, Schedule, Watch, best_epoch, device, seeded, train
 from .recommender import Answers, Ids, Scores, best
 from .scoring import Scoring
@@ -88,11 +88,9 @@ class HeldOut:
     def of(cls, listens: Listens, rng: np.random.Generator) -> HeldOut | None:
         """None where nobody has enough listens to hold one out."""
         split = by_chance(listens, rng, share=0.1) if listens.times is None else by_user(listens, share=0.1)
-        heard, truth = split.train.matrix, (split.test.matrix > 0).astype(np.float32)
         # What is both in training and held out is no discovery.
-        truth = (truth - truth.multiply(heard != 0)).tocsr()
-        truth.eliminate_zeros()
-        known = np.diff(heard.maximum(0).tocsr().indptr) > 0
+        truth = to_find(split.test.matrix, split.train.matrix)
+        known = np.diff(liked(split.train.matrix).indptr) > 0
         users = np.flatnonzero(known & (np.diff(truth.indptr) > 0)).astype(np.int32)
         if not len(users):
             return None
@@ -106,7 +104,8 @@ class HeldOut:
         for start in range(0, len(self.user_rows), 256):
             rows = slice(start, start + 256)
             cells = score(self.user_rows[rows])
-            cells[heard[rows].nonzero()] = -np.inf
+            seen = heard[rows]
+            cells[np.repeat(np.arange(len(cells)), np.diff(seen.indptr)), seen.indices] = -np.inf
             truth = self.truth[rows]
             hits = metrics.hits(best(cells, _K)[0], truth)
             values.append(metrics.ndcg(hits, metrics.relevant_counts(truth), _K))
@@ -226,8 +225,8 @@ class DotRecommender(NeuralRecommender):
     def user_scores(self, rows: Ids) -> Scores:
         return self.scores(self.user_vectors(rows))
 
-    def scores_from(self, liked: csr_matrix) -> Scores:
-        return self.scores(self.fold_in(liked))
+    def scores_from(self, heard: csr_matrix) -> Scores:
+        return self.scores(self.fold_in(liked(heard)))
 
     def similar(self, track_rows: Ids, k: int) -> Answers:
         """By the cosine of the tracks' vectors."""

@@ -37,12 +37,9 @@ class Popular(Scoring):
         self.history = replace(History.of(listens), popularity=self.track_scores)
         return self
 
-    def user_scores(self, rows: Ids) -> Scores:
+    def scores_from(self, heard: csr_matrix) -> Scores:
         """Numbers of listeners, the same for all."""
-        return np.tile(self.track_scores, (len(rows), 1))
-
-    def scores_from(self, liked: csr_matrix) -> Scores:
-        return np.tile(self.track_scores, (liked.shape[0], 1))
+        return np.tile(self.track_scores, (heard.shape[0], 1))
 
     def similar(self, track_rows: Ids, k: int) -> Answers:
         """The most popular other tracks: the model knows no likeness."""

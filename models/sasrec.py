@@ -26,7 +26,7 @@ from torch.nn import functional
 from ..audio.errors import DataError, UsageError
 from .catalogue import Catalogue
 from .history import History, nearest, rank
-from .listens import Listens
+from .listens import Listens, liked
 from .neural_recommender import NeuralOptions, NeuralRecommender, tensor_int
 from .neural_training import Dropout, Watch, device, state_arrays, tensor
 from .recommender import Answers, Ids, Scores
@@ -192,7 +192,7 @@ class SASRec(NeuralRecommender):
         super()._prepare(listens)
         if listens.times is None:
             raise DataError("sasrec: the log knows neither time nor order, so nothing comes next")
-        liked = np.flatnonzero(listens.weights > 0)
+        liked = np.flatnonzero(listens.likes)
         order = liked[np.lexsort((liked, listens.times[liked], listens.user_rows[liked]))]
         self.sequence: Ids = listens.track_rows[order]
         """all users' tracks, each user's oldest first"""
@@ -270,10 +270,11 @@ class SASRec(NeuralRecommender):
     def user_scores(self, rows: Ids) -> Scores:
         return self._after(self.sequence, self.ends, rows)
 
-    def scores_from(self, liked: csr_matrix) -> Scores:
+    def scores_from(self, heard: csr_matrix) -> Scores:
         """The order of such listens is not known (see `recommend_after`): the surest stands for the latest."""
-        owners = np.repeat(np.arange(liked.shape[0]), np.diff(liked.indptr))
-        return self._after(liked.indices[np.lexsort((liked.data, owners))], liked.indptr, np.arange(liked.shape[0]))
+        likes = liked(heard)
+        owners = np.repeat(np.arange(likes.shape[0]), np.diff(likes.indptr))
+        return self._after(likes.indices[np.lexsort((likes.data, owners))], likes.indptr, np.arange(likes.shape[0]))
 
     def _after(self, sequence: Ids, ends: NDArray[np.integer], rows: NDArray[np.integer]) -> Scores:
         """[B] rows of `ends` -> [B, T]"""

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ..audio.errors import DataError
 from .history import History, rank
+from .listens import liked
 from .recommender import Answers, Ids, Scores
 
 if TYPE_CHECKING:
@@ -28,17 +29,17 @@ class Scoring(ABC):
 
     history: History
 
-    @abstractmethod
     def user_scores(self, rows: Ids) -> Scores:
         """[B] users of the training of whom it `knows` something -> [B, T], a new array; -inf: never."""
+        return self.scores_from(self.history.heard[rows])
 
     @abstractmethod
-    def scores_from(self, liked: csr_matrix) -> Scores:
-        """[B, T] positive confidences of strangers of whom it `knows` something -> [B, T], a new array."""
+    def scores_from(self, heard: csr_matrix) -> Scores:
+        """[B, T] confidences of anybody of whom it `knows` something -> [B, T], a new array."""
 
-    def knows(self, liked: csr_matrix) -> NDArray[np.bool_]:
+    def knows(self, likes: csr_matrix) -> NDArray[np.bool_]:
         """[B, T] positive confidences -> [B] whether they say anything; the other users get the popular tracks."""
-        return np.asarray(np.diff(liked.indptr) > 0)
+        return np.asarray(np.diff(likes.indptr) > 0)
 
     def recommend(
         self,
@@ -70,12 +71,10 @@ class Scoring(ABC):
         """The k best for B users the model never met, each known by a row of confidences `heard` [B, T]."""
         if heard.shape[1] != self._track_count:
             raise DataError(f"heard: {heard.shape[1]} tracks, but the model knows {self._track_count}; train it again")
-        liked = heard.maximum(0).tocsr()
-        liked.eliminate_zeros()
-        known = self.knows(liked)
+        known = self.knows(liked(heard))
 
         def score(start: int, stop: int) -> Scores:
-            return self._filled(known[start:stop], lambda here: self.scores_from(liked[start:stop][here]))
+            return self._filled(known[start:stop], lambda here: self.scores_from(heard[start:stop][here]))
 
         seen = None if allow_seen else heard
         return rank(score, heard.shape[0], k, self._track_count, seen=seen, candidates=candidates)

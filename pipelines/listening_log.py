@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from polars.expr.whenthen import ChainedThen
 
 from ..audio.errors import DataError
-from ..models.confidence import ConfidenceOptions, Signals, confidences
+from ..models.confidence import ConfidenceOptions, Signals, States
 from ..models.listens import Clock, Listens
 from .library import Library
 from .log_columns import UNREADABLE_TIME, naming
@@ -264,8 +264,8 @@ def to_listens(
 ) -> Listens:
     """The log as arrays: rows count positions in `user_ids` and `track_ids`, sorted by user, track and time.
 
-    One row per event, so that it can be split by time. The weights of a pair's events up to any moment add up to the
-    confidence in the pair at that moment: `Listens.matrix` holds one confidence per (user, track).
+    One row per event, so that it can be split by time: `Listens.matrix` of a part holds the confidences that were known
+    from this part alone.
     """
     counted = frame.select(pl.len(), pl.all().exclude("user_id", "track_id").count()).collect(engine="streaming")
     filled = {name: count for name, count in counted.row(0, named=True).items() if name != "len" and count}
@@ -286,17 +286,13 @@ def to_listens(
     )
     users, tracks = columns["user_row"], columns["track_row"]
     times = columns[ticks[0]] if ticks else None
-    weights = confidences(
-        users,
-        tracks,
-        Signals(**{name: columns[name] for name in values}),
-        times=times if clock is Clock.TIME else None,
-        options=options,
-    )
+    options = options or ConfidenceOptions()
+    states = States.of(Signals(**{name: columns[name] for name in values}), len(users), options)
     ratings = columns.get("rating")
     if ratings is not None and np.isnan(ratings).any():
         ratings = None
-    return Listens(users, tracks, weights, len(user_ids), len(track_ids), times, clock, ratings)
+    weights = states.confidences(options)
+    return Listens(users, tracks, weights, len(user_ids), len(track_ids), times, clock, ratings, states, options)
 
 
 def _sorted_columns(

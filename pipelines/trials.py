@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from ..models import splits
 from ..models.catalogue import Catalogue
-from ..models.listens import Listens
+from ..models.listens import Listens, liked, to_find
 from ..models.splits import Mask, Split
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def _cold(
     cold[by_track.test.track_rows] = True
     cold &= ~_warm_tracks(train)
     known = splits.known_artists(catalogue, _warm_tracks(train))
-    later = _together(by_track.test, rest.test)
+    later = by_track.test.joined(rest.test)
     questions = [
         _asked("all", train, later, None, allow_seen),
         _asked(WARM_TRACK, train, later, _warm_tracks(train), allow_seen),
@@ -151,10 +151,8 @@ def _listeners(listens: Listens, rng: np.random.Generator, allow_seen: bool) -> 
 
 def _asked(slice: str, train: Listens, test: Listens, candidates: Mask | None, allow_seen: bool) -> Question:
     """The warm users who will like a candidate."""
-    truth = _likes(test, candidates)
-    if not allow_seen:
-        truth = _without(truth, train.matrix)
-    warm = np.bincount(train.user_rows[train.weights > 0], minlength=train.user_count) > 0
+    truth = to_find(test.matrix, None if allow_seen else train.matrix, candidates)
+    warm = np.diff(liked(train.matrix).indptr) > 0
     users = np.flatnonzero(warm & (np.diff(truth.indptr) > 0)).astype(np.int32)
     return Question(slice, users, truth[users], train.matrix[users], candidates)
 
@@ -167,9 +165,8 @@ def _strangers(train: Listens, test: Listens, rng: np.random.Generator, allow_se
     ordered = test.take(order)
     starts = np.searchsorted(ordered.user_rows, ordered.user_rows)
     first = np.arange(len(ordered)) - starts < HANDFUL
-    heard, truth = ordered.take(first).matrix, _likes(ordered.take(~first), _warm_tracks(train))
-    if not allow_seen:
-        truth = _without(truth, heard)
+    heard = ordered.take(first).matrix
+    truth = to_find(ordered.take(~first).matrix, None if allow_seen else heard, _warm_tracks(train))
     users = np.flatnonzero(np.diff(truth.indptr) > 0)
     nobody = np.full(len(users), -1, np.int32)
     yield Question("cold user", nobody, truth[users], _nothing(heard[users]), _warm_tracks(train))
@@ -178,36 +175,8 @@ def _strangers(train: Listens, test: Listens, rng: np.random.Generator, allow_se
     )
 
 
-def _likes(test: Listens, candidates: Mask | None) -> csr_matrix:
-    """[U, T] 1 where the user likes the track."""
-    liked = (test.matrix > 0).astype(np.float32)
-    if candidates is not None:
-        liked.data *= candidates[liked.indices]
-        liked.eliminate_zeros()
-    return liked.tocsr()
-
-
-def _without(truth: csr_matrix, heard: csr_matrix) -> csr_matrix:
-    """The pairs of `truth` that are not in `heard`, whatever their confidence there."""
-    seen = heard.copy()
-    seen.data = np.ones_like(seen.data)
-    left = (truth - truth.multiply(seen)).tocsr()
-    left.eliminate_zeros()
-    return left
-
-
 def _warm_tracks(train: Listens) -> Mask:
     return train.listeners > 0
-
-
-def _together(first: Listens, second: Listens) -> Listens:
-    return Listens(
-        np.concatenate([first.user_rows, second.user_rows]),
-        np.concatenate([first.track_rows, second.track_rows]),
-        np.concatenate([first.weights, second.weights]),
-        first.user_count,
-        first.track_count,
-    )
 
 
 def _nonempty(*questions: Question) -> tuple[Question, ...]:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..models.confidence import ConfidenceOptions, Signals, confidences
+from ..models.confidence import ConfidenceOptions, Signals, States
 from ..models.live_chain import NOBODY
 from ..models.live_taste import NOTHING, Listened
 from ..models.recommender import Ids, Scores
@@ -135,8 +135,7 @@ class Adviser:
         if session.listened.is_cold:
             return self._best(snapshot, history, k, False, notes)
         # What they knew before is no news, either.
-        before = history.listened.track_rows
-        listened = session.listened.plus(before, np.zeros(len(before), np.float32))
+        listened = session.listened.also_seen(history.listened.track_rows)
         return self._best(snapshot, replace(session, listened=listened), k, False, notes)
 
     def _recent(self, user_id: str, k: int, *, after: str | None = None) -> tuple[RecentEvents, list[Note]]:
@@ -217,26 +216,26 @@ def _trained_on(snapshot: Snapshot, user_id: str) -> str | None:
 
 def _folded(snapshot: Snapshot, before: _Known, events: Sequence[StoredEvent]) -> _Known:
     """`before` and the events, the newest first; those on tracks that the snapshot does not know are left out."""
-    news = [(row, one) for one in events if (row := snapshot.known_row(one.track_id)) is not None]
+    # In order of time; of equal times those that came first are the last of the newest first.
+    news = [(row, one) for one in reversed(events) if (row := snapshot.known_row(one.track_id)) is not None]
     if not news:
         return before
-    known = sorted(news, key=lambda pair: (pair[0], pair[1].time))
-    rows = np.array([row for row, _ in known], np.int32)
+    rows = np.array([row for row, _ in news], np.int32)
+    times = np.array([one.time for _, one in news], np.int64)
 
     def column(name: str) -> Scores:
-        values = (getattr(one, name) for _, one in known)
+        values = (getattr(one, name) for _, one in news)
         return np.array([np.nan if value is None else value for value in values], np.float32)
 
-    signals = Signals(played_ratio=column("played_ratio"), liked=column("liked"))
-    weights = confidences(np.zeros(len(rows), np.int32), rows, signals, options=_confidence(snapshot))
-    liked = set(rows[weights > 0].tolist())
-    newest: Ids = np.array([row for row, _ in news if row in liked], np.int32)
-    return _Known(before.listened.plus(rows, weights), before.user_row, newest)
+    options = _confidence(snapshot)
+    said = States.of(Signals(played_ratio=column("played_ratio"), liked=column("liked")), len(rows), options)
+    listened = before.listened.plus(rows, said, times, options)
+    newest = rows[(said.confidences(options) > 0) & np.isin(rows, listened.track_rows[listened.weights > 0])][::-1]
+    return _Known(listened, before.user_row, newest)
 
 
 def _confidence(snapshot: Snapshot) -> ConfidenceOptions:
-    """What the version was trained with; new events have no age."""
+    """What the version was trained with."""
     if snapshot.trained is None:
         return ConfidenceOptions()
-    given = snapshot.trained.about.get("cleaning", {}).get("confidence", {})
-    return ConfidenceOptions(**{**given, "half_life_days": None})
+    return ConfidenceOptions(**snapshot.trained.about.get("cleaning", {}).get("confidence", {}))

@@ -9,8 +9,8 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from crossfade.audio.errors import DataError
-from crossfade.models.als import ALS, ALSOptions, because, fold_in
-from crossfade.models.listens import Listens
+from crossfade.models.als import ALS, ALSOptions, because
+from crossfade.models.listens import Listens, to_find
 
 PLAIN = ALSOptions(factors=8, regularization=2.0, alpha=5.0, track_discount=0, user_discount=0)
 USERS, TRACKS = 70, 30
@@ -43,7 +43,7 @@ def test_fold_in_solves_the_normal_equations(listens: Listens) -> None:
     model = ALS(PLAIN).fit(listens)
     factors = model.track_factors.astype(np.float64)
     heard = listens.matrix[:5]
-    for row, vector in zip(heard.toarray(), fold_in(heard, model.track_factors, PLAIN), strict=True):
+    for row, vector in zip(heard.toarray(), model.fold_in(heard), strict=True):
         confidence = np.where(row != 0, PLAIN.alpha * np.abs(row), 1)
         normal = factors.T @ (confidence[:, None] * factors) + PLAIN.regularization * np.eye(8)
         expected = np.linalg.solve(normal, factors.T @ (confidence * (row > 0)))
@@ -53,6 +53,24 @@ def test_fold_in_solves_the_normal_equations(listens: Listens) -> None:
 def test_a_user_folded_in_is_near_to_the_one_trained(listens: Listens) -> None:
     model = ALS(replace(PLAIN, iterations=40)).fit(listens)
     np.testing.assert_allclose(model.fold_in(listens.matrix), model.user_factors, atol=0.05)
+
+
+def test_a_skip_is_seen_and_says_nothing(listens: Listens, rng: np.random.Generator) -> None:
+    """One rule for skips: in a fit and a fold-in as if it had not been, elsewhere as seen."""
+    skipped = rng.random(len(listens)) < 0.3
+    with_skips = replace(listens, weights=np.where(skipped, 0, listens.weights).astype(np.float32))
+    options = replace(PLAIN, track_discount=0.5, user_discount=0.5)
+    one, other = ALS(options).fit(with_skips), ALS(options).fit(listens.take(~skipped))
+    np.testing.assert_array_equal(one.track_factors, other.track_factors)
+    np.testing.assert_array_equal(one.fold_in(with_skips.matrix), other.fold_in(listens.take(~skipped).matrix))
+    np.testing.assert_array_equal(with_skips.listeners, listens.take(~skipped).listeners)
+    users = np.arange(USERS, dtype=np.int32)
+    ids, _ = one.recommend(users, TRACKS)
+    seen = with_skips.matrix.toarray() != listens.matrix.toarray()
+    assert seen.any() and not any(seen[user, row[row >= 0]].any() for user, row in zip(users, ids, strict=True))
+    wanted = to_find(listens.matrix, with_skips.take(skipped).matrix)
+    assert wanted.nnz == (listens.weights[~skipped] > 0).sum()
+    assert to_find(listens.matrix, listens.matrix).nnz == 0
 
 
 def test_fold_in_needs_the_same_tracks(listens: Listens) -> None:

@@ -9,14 +9,29 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from crossfade.audio.errors import DataError, UsageError
-from crossfade.models.confidence import ConfidenceOptions, Signals, confidences
+from crossfade.models.confidence import ConfidenceOptions, Signals, States
+from crossfade.models.listens import Clock, Listens
+from crossfade.models.live_taste import NOTHING, Listened
 
 NAN = float("nan")
 
 
-def pair(signals: Signals, count: int, options: ConfidenceOptions | None = None) -> NDArray[np.float32]:
-    rows = np.zeros(count, np.int32)
-    return confidences(rows, rows, signals, options=options)
+def log(
+    tracks: list[int], signals: Signals, days: list[float] | None = None, options: ConfidenceOptions | None = None
+) -> Listens:
+    """One user's events, one after the other."""
+    options = options or ConfidenceOptions()
+    states = States.of(signals, len(tracks), options)
+    rows = np.array(tracks, np.int32)
+    times = None if days is None else (np.array(days) * 86_400).astype(np.int64)
+    clock = Clock.NONE if days is None else Clock.TIME
+    weights = states.confidences(options)
+    return Listens(np.zeros_like(rows), rows, weights, 1, 9, times, clock, None, states, options)
+
+
+def pair(signals: Signals, count: int, options: ConfidenceOptions | None = None) -> float:
+    """The confidence in a pair with these events."""
+    return float(log([0] * count, signals, options=options).matrix[0, 0])
 
 
 def column(*values: float) -> NDArray[np.float32]:
@@ -24,46 +39,57 @@ def column(*values: float) -> NDArray[np.float32]:
 
 
 def test_one_play_is_worth_one_however_it_is_told() -> None:
-    assert pair(Signals(), 1).tolist() == [1]
-    assert pair(Signals(plays=column(1)), 1).tolist() == [1]
-    assert pair(Signals(played_ratio=column(0.5)), 1).tolist() == [1]
+    assert pair(Signals(), 1) == 1
+    assert pair(Signals(plays=column(1)), 1) == 1
+    assert pair(Signals(played_ratio=column(0.5)), 1) == 1
 
 
 def test_counted_plays_are_worth_the_same_as_told_one_by_one() -> None:
-    assert pair(Signals(), 13).sum() == pytest.approx(pair(Signals(plays=column(13)), 1)[0], abs=1e-6)
+    assert pair(Signals(), 13) == pytest.approx(pair(Signals(plays=column(13)), 1), abs=1e-6)
 
 
 def test_a_skip_counts_nothing() -> None:
-    assert pair(Signals(played_ratio=column(0.49)), 1).tolist() == [0]
-    assert pair(Signals(played_ratio=column(0.49)), 1, ConfidenceOptions(ratio_threshold=0.4)).tolist() == [1]
+    assert pair(Signals(played_ratio=column(0.49)), 1) == 0
+    assert pair(Signals(played_ratio=column(0.49)), 1, ConfidenceOptions(ratio_threshold=0.4)) == 1
 
 
 def test_likes_add_and_dislikes_overrule() -> None:
-    assert pair(Signals(liked=column(1)), 1).tolist() == [2]
-    assert pair(Signals(liked=column(NAN, 1)), 2).sum() == 3
-    assert pair(Signals(liked=column(NAN, NAN, NAN, 1, -1)), 5).sum() == -1
+    assert pair(Signals(liked=column(1)), 1) == 2
+    assert pair(Signals(liked=column(NAN, 1)), 2) == 3
+    assert pair(Signals(liked=column(NAN, NAN, NAN, 1, -1)), 5) == -1
 
 
 def test_what_is_taken_back_leaves_the_plays() -> None:
-    assert pair(Signals(liked=column(NAN, 1, 0)), 3).sum() == 1
-    assert pair(Signals(liked=column(NAN, -1, 0)), 3).sum() == 1
+    assert pair(Signals(liked=column(NAN, 1, 0)), 3) == 1
+    assert pair(Signals(liked=column(NAN, -1, 0)), 3) == 1
 
 
 def test_ratings_count_by_their_share_of_the_highest() -> None:
-    rows = np.arange(4, dtype=np.int32)
-    weights = confidences(rows, rows, Signals(rating=column(5, 2.5, 1, NAN)))
-    assert weights.tolist() == pytest.approx([1, 0.5, -0.8, 1])
+    listens = log([0, 1, 2, 3], Signals(rating=column(5, 2.5, 1, NAN)))
+    assert listens.matrix.data.tolist() == pytest.approx([1, 0.5, -0.8, 1])
 
 
 def test_only_the_newest_rating_counts() -> None:
-    assert pair(Signals(rating=column(5, 1, 4)), 3).sum() == pytest.approx(4 / 5)
+    assert pair(Signals(rating=column(5, 1, 4)), 3) == pytest.approx(4 / 5)
 
 
-def test_an_event_counts_half_after_the_half_life() -> None:
-    rows = np.arange(3, dtype=np.int32)
-    days = np.array([0, 30, 60]) * 86_400
-    weights = confidences(rows, rows, Signals(), times=days, options=ConfidenceOptions(half_life_days=30))
-    assert weights.tolist() == pytest.approx([0.25, 0.5, 1])
+HALVED = ConfidenceOptions(half_life_days=30)
+
+
+def test_a_play_counts_half_after_the_half_life() -> None:
+    listens = log([0, 1, 2, 2], Signals(), [0, 30, 60, 60], HALVED)
+    assert listens.matrix.data.tolist() == pytest.approx(np.log2([1.25, 1.5, 3]).tolist())
+
+
+def test_what_is_taken_back_or_disliked_later_leaves_nothing_of_what_it_was() -> None:
+    """A weight is worked out from a state that fades: what is taken back is gone, however old it was."""
+    days: list[float] = [0, 365]
+    assert log([0, 0], Signals(liked=column(1, 0)), days, HALVED).matrix[0, 0] == 0
+    assert log([0, 0], Signals(liked=column(NAN, -1)), days, HALVED).matrix[0, 0] == -1
+    assert log([0, 0], Signals(liked=column(-1, 0)), days, HALVED).matrix[0, 0] == 0
+    assert log([0, 0, 1], Signals(liked=column(1, NAN, NAN)), [0, 0, 30], HALVED).matrix[0, 0] == pytest.approx(
+        np.log2(1.5) + 1
+    )
 
 
 def test_a_half_life_needs_times_and_sense() -> None:
@@ -79,30 +105,58 @@ def test_ratings_that_are_all_zero_are_refused() -> None:
 
 
 def test_no_events_no_weights() -> None:
-    assert pair(Signals(), 0).shape == (0,)
+    listens = log([], Signals())
+    assert listens.matrix.nnz == 0 and len(listens.listeners) == 9 and listens.newest is None
 
 
 EVENT = st.tuples(
-    st.integers(0, 2), st.integers(0, 2), st.sampled_from([NAN, 0, 1, 7]), st.sampled_from([NAN, -1, 0, 1])
+    st.integers(0, 2),
+    st.sampled_from([NAN, 0, 1, 7]),
+    st.sampled_from([NAN, 0.2, 1]),
+    st.sampled_from([NAN, -1, 0, 1]),
+    st.integers(0, 90),
 )
+EVENTS = st.lists(EVENT, min_size=1, max_size=30).map(lambda events: sorted(events, key=lambda event: event[-1]))
 
 
-@given(st.lists(EVENT, min_size=1, max_size=30), st.integers(0, 30))
-def test_the_weights_before_any_cut_add_up_to_the_confidence_at_the_cut(
-    events: list[tuple[int, int, float, float]], cut: int
+def read(events: list[tuple[int, float, float, float, int]], options: ConfidenceOptions) -> Listens:
+    if not events:
+        return log([], Signals(), [], options)
+    tracks, plays, ratios, liked, days = (list(values) for values in zip(*events, strict=True))
+    signals = Signals(plays=column(*plays), played_ratio=column(*ratios), liked=column(*liked))
+    return log([int(track) for track in tracks], signals, [float(day) for day in days], options)
+
+
+@given(EVENTS, st.integers(0, 30), st.sampled_from([None, 30.0]))
+def test_a_log_cut_at_any_moment_says_what_was_known_at_it(
+    events: list[tuple[int, float, float, float, int]], cut: int, half_life: float | None
 ) -> None:
-    events = sorted(events, key=lambda event: event[:2])
-    users, tracks, plays, liked = (np.array(values) for values in zip(*events, strict=True))
-    seen = np.ones(len(events), np.bool_)
-    for key in set(zip(users, tracks, strict=True)):
-        own = np.flatnonzero((users == key[0]) & (tracks == key[1]))
-        seen[own[cut:]] = False
+    options = ConfidenceOptions(half_life_days=half_life)
+    part = read(events, options).take(np.arange(len(events)) < cut)
+    np.testing.assert_allclose(part.matrix.toarray(), read(events[:cut], options).matrix.toarray(), atol=1e-6)
 
-    def weights(which: NDArray[np.bool_]) -> NDArray[np.float32]:
-        return confidences(
-            users[which].astype(np.int32),
-            tracks[which].astype(np.int32),
-            Signals(plays=plays[which].astype(np.float32), liked=liked[which].astype(np.float32)),
-        )
 
-    np.testing.assert_allclose(weights(np.ones(len(events), np.bool_))[seen], weights(seen), atol=1e-5)
+@given(EVENTS, st.integers(0, 30), st.sampled_from([None, 30.0]))
+def test_news_is_worth_what_the_next_training_makes_of_it(
+    events: list[tuple[int, float, float, float, int]], cut: int, half_life: float | None
+) -> None:
+    """Batch = live: a history with news added has the confidences of a training on both, likes, skips and all."""
+    options = ConfidenceOptions(half_life_days=half_life)
+    whole, history, news = read(events, options), read(events[:cut], options), read(events[cut:], options)
+    before = NOTHING
+    if len(history):
+        known = history.matrix
+        before = Listened(known.indices, known.data, history.pair_states, history.newest)
+    after = before if not len(news) else before.plus(news.track_rows, news.states, news.times, options)
+    np.testing.assert_array_equal(after.track_rows, whole.matrix.indices)
+    np.testing.assert_allclose(after.weights, whole.matrix.data, atol=1e-5)
+
+
+def test_plays_told_in_two_parts_are_worth_as_much_as_in_one() -> None:
+    """Three plays and a later dislike are a dislike; seven plays and seven more are fourteen plays."""
+    seven, dislike = log([0], Signals(plays=column(7))), log([0], Signals(liked=column(-1)))
+    history = Listened(seven.matrix.indices, seven.matrix.data, seven.pair_states)
+    now = np.zeros(1, np.int64)
+    assert history.plus(seven.track_rows, seven.states, now).weights[0] == pytest.approx(np.log2(15))
+    assert history.plus(dislike.track_rows, dislike.states, now).weights[0] == -1
+    assert history.weights[0] == 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,8 @@ from crossfade.service.event_store import EventStore, StoredEvent
 sys.path.insert(0, str(Path(__file__).parent))
 from databases import postgres
 from serving import fill, listen, serving, track
+
+NOW = 1_700_000_000
 
 
 @pytest.fixture
@@ -40,7 +43,7 @@ def url(request: pytest.FixtureRequest, folder: Path) -> Iterator[str]:
 
 
 def event(number: int, user_id: str, row: int, **more: float) -> StoredEvent:
-    return StoredEvent(event_id=f"e{number}", user_id=user_id, track_id=track(row), time=1_700_000_000 + number, **more)
+    return StoredEvent(event_id=f"e{number}", user_id=user_id, track_id=track(row), time=NOW + number, **more)
 
 
 def test_events_are_part_of_the_log_and_the_mark_says_which(folder: Path, url: str) -> None:
@@ -92,12 +95,19 @@ def test_events_come_last_in_a_log_that_has_only_an_order(folder: Path) -> None:
 
 
 def test_after_a_training_an_event_counts_once(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Batch = live: repeated plays and a later dislike are worth to the service what they are to the next training."""
     train = ["train", "--library", str(folder), "--json"]
     assert main(train) == 0
     with serving(folder) as client:
         service = client.service  # type: ignore[attr-defined]
         store = service.own_events.store
-        store.add([event(n, user, row) for n, (user, row) in enumerate([("u1", 3), ("u1", 3), ("fresh", 4)])])
+        snapshot = service.follower.snapshot
+        row = snapshot.trained.user_rows["u1"]
+        known, other = snapshot.taste.history(row).track_rows[:2].tolist()
+        plays = [("u1", 3), ("u1", 3), ("fresh", 4), ("u1", known), ("u1", known), ("u1", known), ("u1", other)]
+        store.add([event(n, *what) for n, what in enumerate(plays)])
+        # In one second: the later one counts.
+        store.add([replace(event(20 + n, "u1", other, liked=liked), time=NOW + 20) for n, liked in enumerate([1, -1])])
 
         def weights(user: str) -> dict[int, float]:
             snapshot = service.follower.snapshot
@@ -106,9 +116,11 @@ def test_after_a_training_an_event_counts_once(folder: Path, capsys: pytest.Capt
             return dict(zip(listened.track_rows.tolist(), listened.weights.tolist(), strict=True))
 
         before = {user: weights(user) for user in ("u1", "u2", "fresh")}
+        found = [before["u1"][row] for row in (3, known, other)]
+        assert found == pytest.approx([np.log2(3), np.log2(5), -1])
         capsys.readouterr()
         assert main(train) == 0
-        assert "3 events" in capsys.readouterr().err
+        assert "9 events" in capsys.readouterr().err
         service.follower.check()
         assert {user: weights(user).keys() for user in before} == {user: before[user].keys() for user in before}
         for user in before:

@@ -11,7 +11,6 @@ import pytest
 from logs import bring, events, lastfm, mpd, tracks, yambda
 
 from crossfade.audio.errors import DataError
-from crossfade.models import confidence
 from crossfade.models.listens import Clock
 from crossfade.pipelines import listening_log
 from crossfade.pipelines.command_line import main
@@ -106,7 +105,6 @@ def test_arrays_made_in_blocks_are_the_same_arrays(
     users, track_ids = listed_ids(read_listens(library))
     whole = to_listens(read_listens(library), users, track_ids)
     monkeypatch.setattr(listening_log, "_BLOCK_EVENTS", 1000)
-    monkeypatch.setattr(confidence, "_BLOCK_EVENTS", 300)
     parts = to_listens(read_listens(library), users, track_ids)
     for name in ("user_rows", "track_rows", "weights", "times", "ratings"):
         np.testing.assert_array_equal(getattr(parts, name), getattr(whole, name))

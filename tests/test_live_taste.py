@@ -8,11 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_matrix
 
 from crossfade.models.als import ALSOptions
+from crossfade.models.confidence import States
+from crossfade.models.fold_in import FoldIn
 from crossfade.models.hybrid import Hybrid
 from crossfade.models.hybrid_choices import Choices
 from crossfade.models.hybrid_index import HybridIndex
+from crossfade.models.listens import Listens
 from crossfade.models.live_taste import NOTHING, Listened, LiveTaste
 from crossfade.models.quick_index import QuickIndex
 from crossfade.models.scan import Scan
@@ -29,6 +33,58 @@ def hybrid(request: pytest.FixtureRequest) -> Hybrid:
     affinity, profile = request.param
     choices = Choices(affinity=affinity, profile=profile)
     return Hybrid(WORLD.catalogue, als=ALSOptions(factors=16, regularization=5.0), choices=choices).fit(WORLD.train)
+
+
+def mixed(rng: np.random.Generator) -> Listens:
+    """The planted world's listens, some of them dislikes and some skips."""
+    return replace(WORLD.train, weights=rng.choice([1.0, 2.0, -1.0, 0.0], len(WORLD.train)).astype(np.float32))
+
+
+def test_what_is_evaluated_is_what_is_recommended_and_what_the_service_answers(rng: np.random.Generator) -> None:
+    """Batch = live: one fold-in against the same factors, dislikes counted and skips seen, for all who ask."""
+    choices = Choices(affinity=0.2, profile=0.5)
+    hybrid = Hybrid(WORLD.catalogue, als=ALSOptions(factors=16, regularization=5.0), choices=choices).fit(mixed(rng))
+    newer = replace(part_of(WORLD.catalogue, np.arange(3)), track_ids=("new 0", "new 1", "new 2"))
+    for model in (hybrid, hybrid.with_tracks(newer)):
+        taste, users = LiveTaste(model), np.arange(0, 120, 7, dtype=np.int32)
+        heard = model.history.heard[users]
+        evaluated, scores = model.recommend(users, 30)
+        recommended, their_scores = model.recommend_from(heard, 30)
+        np.testing.assert_array_equal(evaluated, recommended)
+        np.testing.assert_array_equal(scores, their_scores)
+        vectors = model.fold_in(heard)
+        for user, ids, values, vector in zip(users, evaluated, scores, vectors, strict=True):
+            listened = taste.history(int(user))
+            served, its_scores = taste.candidates(listened, 30)
+            np.testing.assert_array_equal(taste.fold_in(listened), vector)
+            np.testing.assert_allclose(its_scores, values[ids >= 0], rtol=1e-4, atol=1e-6)
+            sure = values[ids >= 0] > values.min()  # which of equal ones are last is another matter
+            np.testing.assert_array_equal(served[sure], ids[ids >= 0][sure])
+            assert not np.isin(served, listened.track_rows).any()
+    assert (heard.data == 0).any() and (heard.data < 0).any()
+    by_als = hybrid.als.recommend(users, 30)
+    for one, other in zip(by_als, hybrid.als.recommend_from(heard[:, :240], 30), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_dislike_moves_what_is_recommended(hybrid: Hybrid) -> None:
+    heard = hybrid.history.heard[[5]].toarray()
+    without, _ = hybrid.recommend_from(csr_matrix(heard), 10)
+    heard[0, without[0, :3]] = -1
+    vector, other = hybrid.fold_in(csr_matrix(heard))[0], hybrid.fold_in(hybrid.history.heard[[5]])[0]
+    assert (hybrid.taste[without[0, :3]] @ vector < hybrid.taste[without[0, :3]] @ other).all()
+
+
+def test_the_als_of_a_longer_hybrid_answers_as_before(hybrid: Hybrid) -> None:
+    """A hybrid with tracks added keeps an ALS that can be asked: it knows nothing of them and recommends none."""
+    users = np.arange(0, 120, 7, dtype=np.int32)
+    before = hybrid.als.recommend(users, 20)
+    newer = replace(part_of(WORLD.catalogue, np.arange(2)), track_ids=("new 0", "new 1"))
+    longer = hybrid.with_tracks(newer).with_tracks(replace(newer, track_ids=("new 2", "new 3"))).als
+    for one, other in zip(before, longer.recommend(users, 20), strict=True):
+        np.testing.assert_array_equal(one, other)
+    similar, _ = longer.similar(np.array([0, 241], np.int32), 5)
+    assert similar[0].max() < 240 and (similar[1] == -1).all()
 
 
 def test_candidates_and_reasons_are_the_hybrid_s(hybrid: Hybrid) -> None:
@@ -68,10 +124,11 @@ def test_somebody_cold_gets_what_is_popular(hybrid: Hybrid) -> None:
 def test_listens_add_up_and_a_skip_says_nothing(hybrid: Hybrid) -> None:
     taste = LiveTaste(hybrid)
     history = taste.history(0)
-    both = history.plus(history.track_rows[:1], np.array([2], np.float32))
+    now = np.zeros(1, np.int64)
+    both = history.plus(history.track_rows[:1], States(given=np.array([2], np.float32)), now)
     assert both.weights[both.track_rows == history.track_rows[0]] == history.weights[0] + 2
     skipped = int(np.setdiff1d(np.arange(20), history.track_rows)[0])
-    with_skip = history.plus(np.array([skipped], np.int32), np.zeros(1, np.float32))
+    with_skip = history.plus(np.array([skipped], np.int32), States(plays=np.zeros(1, np.float32)), now)
     np.testing.assert_allclose(taste.fold_in(with_skip), taste.fold_in(history), rtol=1e-5)
     assert skipped not in taste.candidates(with_skip, 240)[0]
 
@@ -112,7 +169,7 @@ def test_what_is_appended_is_found_as_if_it_had_been_there(hybrid: Hybrid, exact
     listened = short.history(3)
     found, scores = grown.candidates(listened, 60)
     expected, its_scores = made.candidates(listened, 60)
-    np.testing.assert_allclose(grown._gram, made._gram, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(longer.folding.gram, FoldIn(longer.als, longer.taste).gram, rtol=1e-4, atol=1e-4)
     assert len(set(found) & set(expected)) >= 57 and (found >= 240).any()
     np.testing.assert_allclose(scores[:10], its_scores[:10], rtol=1e-4, atol=1e-6)
     assert short.candidates(listened, 60)[0].max() < 240 and len(short) == 240

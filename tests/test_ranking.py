@@ -16,11 +16,12 @@ from crossfade.models.als import ALSOptions
 from crossfade.models.bootstrap import intervals
 from crossfade.models.candidates import CandidateOptions, Sources, last_tracks
 from crossfade.models.chain import Chain, worth
+from crossfade.models.confidence import States
 from crossfade.models.hybrid import Hybrid
 from crossfade.models.hybrid_choices import Choices
 from crossfade.models.item_knn import ItemKNN
 from crossfade.models.lesson import ASIDE, ChainOptions, learn, lesson_of
-from crossfade.models.listens import Clock, Listens
+from crossfade.models.listens import Clock, Listens, to_find
 from crossfade.models.live_chain import LiveChain
 from crossfade.models.live_taste import NOTHING, LiveTaste
 from crossfade.models.oblivious_trees import ObliviousTrees
@@ -165,6 +166,24 @@ def test_leanings_are_distances_from_what_is_liked(hybrid: Hybrid, sources: Sour
     }
     for name, values in expected.items():
         np.testing.assert_allclose(table.numbers[:, table.names.index(name)], values, rtol=1e-3, atol=1e-4)
+
+
+def test_what_was_skipped_is_no_label(hybrid: Hybrid) -> None:
+    """A track that was skipped in the history is seen: no candidate of the ranker, and nothing that it has to find."""
+    wanted = to_find(SPLIT.test.matrix, SPLIT.train.matrix)
+    users = np.flatnonzero((np.diff(wanted.indptr) > 0) & hybrid.history.warm_users)[:1]
+    tracks = wanted[users].indices.astype(np.int32)
+    times = np.full(len(tracks), SPLIT.train.times.min())
+    rows = np.repeat(users, len(tracks)).astype(np.int32)
+    nothing = np.zeros(len(tracks), np.float32)
+    skips = replace(SPLIT.train, user_rows=rows, track_rows=tracks, weights=nothing, times=times)
+    train = SPLIT.train.joined(skips)
+    lessons = []
+    for history in (SPLIT.train, train):
+        sources = Sources(fitted(history), OPTIONS.candidates).fit(history)
+        split, rng = replace(SPLIT, train=history), np.random.default_rng(0)
+        lessons.append(learn(sources, Facts.of(history, CATALOGUE), split, OPTIONS.ranker, rng))
+    assert users[0] in lessons[0].groups and users[0] not in lessons[1].groups
 
 
 def last_days(days: int) -> np.ndarray:
@@ -481,16 +500,20 @@ def test_codes_nominate_the_same_candidates(chain: Chain, hybrid: Hybrid, live: 
     assert np.mean(shares) > 0.95
 
 
+def plays(count: int) -> tuple[States, np.ndarray]:
+    return States(plays=np.ones(count, np.float32)), np.zeros(count, np.int64)
+
+
 def test_news_and_strangers_are_ranked_too(chain: Chain, hybrid: Hybrid, live: LiveChain) -> None:
     row = int(warm(hybrid)[0])
     history = live.taste.history(row)
     before, _ = live.recommend(history, 10, user_row=row)
     news = before[:3]
-    listened = history.plus(news, np.ones(3, np.float32))
+    listened = history.plus(news, *plays(3))
     after, scores = live.recommend(listened, 10, user_row=row, newest=news)
     assert not np.isin(after, news).any() and len(after) == 10
     assert (np.diff(scores) <= 0).all() and ((scores > 0) & (scores < 1)).all()
-    stranger = NOTHING.plus(news, np.ones(3, np.float32))
+    stranger = NOTHING.plus(news, *plays(3))
     ids, _ = live.recommend(stranger, 10, newest=news)
     assert len(ids) == 10 and not np.isin(ids, news).any()
     everything, falling = live.recommend(stranger, len(CATALOGUE), newest=news)
@@ -500,6 +523,16 @@ def test_news_and_strangers_are_ranked_too(chain: Chain, hybrid: Hybrid, live: L
     np.testing.assert_array_equal(popular, hybrid.recommend(np.array([-1]), 5)[0][0])
     nowhere = np.zeros(len(CATALOGUE), bool)
     assert not len(live.recommend(history, 5, user_row=row, there=nowhere)[0])
+
+
+def test_what_is_disliked_since_is_none_of_the_last_tracks(chain: Chain, hybrid: Hybrid, live: LiveChain) -> None:
+    row = int(warm(hybrid)[0])
+    history = live.taste.history(row)
+    before = live.candidates(history, user_row=row).audience.last[0]
+    dislike = States(plays=np.zeros(1, np.float32), liked=np.full(1, -1, np.float32))
+    since = history.plus(before[:1], dislike, np.zeros(1, np.int64))
+    after = live.candidates(since, user_row=row, newest=before[:1]).audience.last[0]
+    assert before[0] >= 0 and before[0] not in after and before[1] == after[0]
 
 
 def test_a_track_that_came_later_is_a_live_candidate(chain: Chain, hybrid: Hybrid) -> None:
@@ -512,7 +545,7 @@ def test_a_track_that_came_later_is_a_live_candidate(chain: Chain, hybrid: Hybri
     new[-4:] = True
     ids, _ = live.recommend(live.taste.history(row), 10, user_row=row, there=new)
     assert sorted(ids) == np.flatnonzero(new).tolist()
-    heard = NOTHING.plus(np.flatnonzero(new).astype(np.int32), np.ones(4, np.float32))
+    heard = NOTHING.plus(np.flatnonzero(new).astype(np.int32), *plays(4))
     assert len(live.recommend(heard, 10)[0]) == 10
 
 
