@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from ..audio.errors import LibraryError
 from ..models.als import ALS
 from ..models.chain import Chain
 from .artefacts import FOLDER, hashes_of, replacing
@@ -101,7 +102,14 @@ def _leave_table(file: Path, forgotten: Mapping[str, int]) -> int:
 
 def _users(version: Path) -> pl.Series:
     """[U] external ids of the models' rows, null for a deleted one."""
-    return pl.read_parquet(version / "users.parquet").get_column("user_id")
+    file = version / "users.parquet"
+    try:
+        return pl.read_parquet(file).get_column("user_id")
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise LibraryError(
+            f"{file}: missing or damaged ({' '.join(str(error).split())}), so nobody can be deleted from this version; "
+            "delete its folder and train again"
+        ) from None
 
 
 def _leave_version(version: Path, gone: Collection[str]) -> None:

@@ -138,12 +138,12 @@ def train(
             part.write_text(json.dumps(about, indent=1) + "\n")
         write_manifest(version, {"listens": summary.listens, "users": summary.users, "tracks": summary.tracks})
         job.stages.save(version)
-        with library.rewriting():
-            forget_the_missing(library, version)
-            library.publish_version(version, keep=job.options.keep_versions)
     except BaseException:
         shutil.rmtree(version, ignore_errors=True)
         raise
+    with library.rewriting():
+        forget_the_missing(library, version)
+        library.publish_version(version, keep=job.options.keep_versions)
     return summary
 
 

@@ -119,7 +119,7 @@ def from_exception(error: Exception, request_id: str | None = None) -> Response:
             )
         case AudioError():
             status = 415 if error.reason.startswith(_NOT_AUDIO) else 422
-            return problem_response(status, f"file: {error.reason}", request_id=request_id)
+            return problem_response(status, f"file: {without_folders(error.reason)}", request_id=request_id)
         case UsageError() | DataError():
             return problem_response(422, without_folders(str(error)), request_id=request_id)
         case SQLAlchemyError() | OSError() | LibraryError(__cause__=sqlite3.Error()):

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from safetensors.numpy import load_file
 
-from crossfade.audio.errors import UsageError
+from crossfade.audio.errors import LibraryError, UsageError
 from crossfade.models.history import History
 from crossfade.pipelines import training
 from crossfade.pipelines.artefacts import hashes_of
@@ -120,6 +121,27 @@ def test_versions_without_a_listener_are_whole(folder: Path) -> None:
         for version in library.versions():
             said = json.loads((version / MANIFEST).read_text())["files"]
             assert len(said) > 10 and hashes_of(version, said) == said
+
+
+def test_no_array_of_a_version_has_a_row_for_each_user_but_those_that_are_emptied(folder: Path) -> None:
+    """A model that keeps something of every user has to say how to forget one."""
+    with Library.open(folder) as library:
+        version, users = library.current_version(), len(Trained.load(library).user_ids)
+    found = {
+        f"{file.stem}.{name}"
+        for file in version.glob("*.safetensors")
+        for name, array in load_file(file).items()
+        if array.shape and len(array) in (users, users + 1)
+    }
+    assert found == {"als.user_factors", "als.heard_indptr", "ranking.sources_last", "ranking.facts_users"}
+
+
+def test_a_version_that_cannot_be_read_is_named(folder: Path) -> None:
+    """Nobody is told that everything was deleted where it was not."""
+    with Library.open(folder) as library:
+        (library.current_version() / "users.parquet").write_bytes(b"nonsense")
+        with pytest.raises(LibraryError, match=r"users\.parquet: missing or damaged .* delete its folder"):
+            forget(library, {user_hash(named(7)): EVER})
 
 
 def test_deletions_at_once_all_count(folder: Path) -> None:
