@@ -24,7 +24,7 @@ from .history import History, nearest
 from .listens import Listens, telling
 from .recommender import Answers, Ids, Scores
 from .scoring import Scoring
-from .storage import load_model, load_options, save_model
+from .storage import Arrays, change_model, load_model, load_options, save_model
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -148,6 +148,16 @@ class ALS(Scoring):
         model.track_listeners, model.means = arrays["track_listeners"], arrays["mean_counts"]
         model.history = History.from_arrays(arrays)
         return model
+
+    @classmethod
+    def forget_users(cls, folder: Path, user_rows: NDArray[np.intp]) -> None:
+        """Leaves nothing of these users in a saved model but their empty rows."""
+
+        def without(arrays: Arrays) -> Arrays:
+            arrays["user_factors"][user_rows] = 0
+            return History.without_users(arrays, user_rows)
+
+        change_model(folder, cls.name, without)
 
     @cached_property
     def _cold(self) -> NDArray[np.intp]:

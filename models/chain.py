@@ -24,7 +24,7 @@ from .listens import Listens
 from .ranker import Ranker
 from .ranking_features import Facts, features
 from .recommender import Answers, Ids, Scores, best
-from .storage import load_model, prefixed, save_model
+from .storage import Arrays, change_model, load_model, prefixed, save_model
 
 _USERS_LEVELLED = 1500
 """some turn to many times as much as others: fewer do not stand for all"""
@@ -157,6 +157,17 @@ class Chain:
         chain = cls(sources, facts, ranker, options)
         chain.recall = about["recall"]
         return chain.following(hybrid)
+
+    @classmethod
+    def forget_users(cls, folder: Path, user_rows: NDArray[np.intp]) -> None:
+        """Leaves nothing of these users in a saved chain but their empty rows."""
+
+        def without(arrays: Arrays) -> Arrays:
+            arrays["sources_last"][user_rows] = -1
+            arrays["facts_users"][user_rows] = np.nan
+            return arrays
+
+        change_model(folder, cls.name, without)
 
 
 def worth(ranked: Scores) -> Scores:

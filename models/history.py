@@ -103,6 +103,16 @@ class History:
         moment = int(arrays["heard_until"][0]) if "heard_until" in arrays else None
         return cls(csr_matrix(parts, shape=shape), arrays["popularity"], States(**columns) if columns else None, moment)
 
+    @staticmethod
+    def without_users(arrays: Arrays, user_rows: NDArray[np.intp]) -> Arrays:
+        """Arrays that were saved, without the listens of these users; their rows stay, and are empty."""
+        counts = np.diff(arrays["heard_indptr"])
+        kept = ~np.isin(np.repeat(np.arange(len(counts)), counts), user_rows)
+        counts[user_rows] = 0
+        cells = {name: array for name, array in arrays.items() if name.startswith("heard_") and name != "heard_indptr"}
+        ends = np.concatenate([[0], np.cumsum(counts)])
+        return arrays | {name: array[kept] for name, array in cells.items()} | {"heard_indptr": ends}
+
     def heard_by(self, user_rows: Ids) -> csr_matrix:
         """[B, T] the confidences of some users; nothing for a row of -1."""
         from scipy.sparse import csr_matrix

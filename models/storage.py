@@ -7,7 +7,7 @@ it is code.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -35,15 +35,27 @@ def save_model(
     facts: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes `name.safetensors` and `name.json`; each replaces an older one whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder, name, arrays, asdict(options) if options is not None else {}, dict(facts or {}))
+
+
+def change_model(folder: Path, name: str, change: Callable[[Arrays], Arrays]) -> None:
+    """Replaces a saved model's arrays by what `change` makes of them; its options and facts stay."""
+    arrays, header = load_model(folder, name)
+    _write(folder, name, change(arrays), header["options"], header["facts"])
+
+
+def _write(
+    folder: Path, name: str, arrays: Mapping[str, NDArray[Any]], options: dict[str, Any], facts: dict[str, Any]
+) -> None:
     from safetensors.numpy import save_file
 
-    folder.mkdir(parents=True, exist_ok=True)
     whole = {key: np.ascontiguousarray(array) for key, array in arrays.items()}
     header = {
         "format_version": FORMAT_VERSION,
         "model": name,
-        "options": asdict(options) if options is not None else {},
-        "facts": dict(facts or {}),
+        "options": options,
+        "facts": facts,
         "arrays": {key: {"shape": list(array.shape), "dtype": str(array.dtype)} for key, array in whole.items()},
     }
     new_arrays, new_header = folder / f"{name}.safetensors.new", folder / f"{name}.json.new"

@@ -13,7 +13,7 @@ They are in `artefacts/` of a version's folder. Each file appears when it is who
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -97,16 +97,20 @@ def write_manifest(version: Path, about: Mapping[str, Any]) -> None:
         for file in version.rglob("*")
         if file.is_file() and file.name not in ("manifest.json", "stages.json")
     )
-    sizes = {name: {"bytes": (version / name).stat().st_size, "hash": key_of_files([version / name])} for name in files}
     manifest = {
         "format_version": FORMAT,
         "version": version.name,
         "models": models,
-        "files": sizes,
+        "files": hashes_of(version, files),
         "about": about,
     }
     with replacing(folder / "manifest.json") as part:
         part.write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
+
+
+def hashes_of(version: Path, files: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """file -> its bytes and hash, as the manifest has them."""
+    return {name: {"bytes": (version / name).stat().st_size, "hash": key_of_files([version / name])} for name in files}
 
 
 def top_popular(tracks: pl.DataFrame, listens: Listens, options: ArtefactOptions) -> pl.DataFrame:
@@ -209,12 +213,14 @@ def _pairs(
     )
 
 
-def _user_features(user_ids: Sequence[str], listens: Listens) -> pl.DataFrame:
+def _user_features(user_ids: Sequence[str | None], listens: Listens) -> pl.DataFrame:
     facts = dict(zip(USER_FACTS, user_facts(listens).T, strict=True))
     names = ("listening_month", "tracks_listened", "tracks_per_month")
     table = pl.DataFrame({"user_id": list(user_ids), **{name: facts[name] for name in names}})
-    return table.with_columns(pl.col(*names).fill_nan(None)).with_columns(
-        pl.col("listening_month", "tracks_listened").cast(pl.Int32)
+    return (
+        table.drop_nulls("user_id")
+        .with_columns(pl.col(*names).fill_nan(None))
+        .with_columns(pl.col("listening_month", "tracks_listened").cast(pl.Int32))
     )
 
 

@@ -45,6 +45,16 @@ def destination(url: str | None, chosen: Mapping[str, str]) -> str | None:
     return f"s3://{bucket}" if bucket else None
 
 
+def bucket_and_prefix(url: str) -> tuple[str, str]:
+    """Of a URL in S3.
+
+    >>> bucket_and_prefix("s3://music/nightly")
+    ('music', 'nightly')
+    """
+    bucket, _, prefix = url.partition("://")[2].partition("/")
+    return bucket, prefix
+
+
 class Destination:
     """Files below one URL; every failure is a PublishError that names the file."""
 

@@ -88,6 +88,7 @@ def embed(library: Library, places: Sequence[Path], options: EmbedOptions, progr
         for track_id, path in library.query("SELECT track_id, path FROM tracks")
     }
     found = list(candidates(places, paths, manifest=options.manifest, id_field=options.id_field))
+    library.add_places(_places(places, found))
     ledger = _Ledger(library)
     jobs = list(_changed(found, ledger, retry=options.retry))
     progress(len(found) - len(jobs), len(found))
@@ -105,6 +106,13 @@ def embed(library: Library, places: Sequence[Path], options: EmbedOptions, progr
     finally:
         ledger.commit()
     return EmbedSummary(ledger.embedded, ledger.unchanged, ledger.failed, round(time.monotonic() - started, 2))
+
+
+def _places(places: Sequence[Path], found: Sequence[Candidate]) -> list[Path]:
+    """What was asked for, and the folders of what a manifest names elsewhere."""
+    asked = [Path(os.path.abspath(place)) for place in places]  # noqa: PTH100
+    elsewhere = (one.path for one in found if not any(one.path.is_relative_to(place) for place in asked))
+    return [*asked, *dict.fromkeys(path.parent for path in elsewhere)]
 
 
 def _claim(library: Library, encoder: str) -> None:

@@ -1,26 +1,26 @@
 """What a service's listeners did, as a part of the listening log: `crossfade train` learns from it.
 
 The events become `listens/events.parquet`, written anew each time. A mark says how far they were read, so that the
-service adds to a trained version only what came after it. Listeners who had their data deleted are taken out of every
-part of the log, should a part have been imported again since.
+service adds to a trained version only what came after it. Listeners who had their data deleted are forgotten again,
+should a part of the log have been imported since.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import polars as pl
 
 from ..audio.errors import DataError, MissingExtra
+from .artefacts import replacing
+from .forgetting import forget_while_rewriting
 from .library import Library
-from .listening_log import SourceLog, sink, writing
+from .listening_log import SourceLog, parts_of, sink
 
 FILE_NAME = "events.db"
 """the event store in a library's folder"""
@@ -52,14 +52,24 @@ def take_events(library: Library, database: str | None = None) -> dict[str, int]
     file = library.folder / FILE_NAME
     if database is None and not file.exists():
         return {"events": 0, "deleted": 0}
-    with _events(database, file) as db:
-        forgotten = dict(db.execute("SELECT user_hash, time FROM forgotten").fetchall())
+    # Who is deleted meanwhile waits, and then finds the events that were read before in the log.
+    with library.rewriting(), _events(database, file) as db:
+        forgotten = _forgotten(db)
         (store,) = db.execute("SELECT value FROM about WHERE key = 'store'").fetchone()
         (newest,) = db.execute("SELECT coalesce(max(sequence), 0) FROM events").fetchone()
         db.commit()
         count = _write(library, db, newest)
-    (library.listens_folder / _MARK).write_text(json.dumps({"mark": f"{store}:{newest}"}) + "\n")
-    return {"events": count, "deleted": forget(library, forgotten)}
+        (library.listens_folder / _MARK).write_text(json.dumps({"mark": f"{store}:{newest}"}) + "\n")
+        return {"events": count, "deleted": forget_while_rewriting(library, forgotten)}
+
+
+def forgotten_in(library: Library, database: str | None = None) -> dict[str, int]:
+    """Who had their data deleted, by hash, and when; `database` as in `take_events`."""
+    file = library.folder / FILE_NAME
+    if database is None and not file.exists():
+        return {}
+    with _events(database, file) as db:
+        return _forgotten(db)
 
 
 def events_mark(library: Library) -> str | None:
@@ -72,41 +82,18 @@ def events_mark(library: Library) -> str | None:
         raise DataError(f"{library.listens_folder / _MARK}: damaged ({error}); delete it and train again") from None
 
 
-def user_hash(user_id: str) -> str:
-    """By which the store remembers somebody whose data are deleted."""
-    return hashlib.sha256(user_id.encode()).hexdigest()
-
-
 def listens_of(library: Library, user_id: str) -> list[dict[str, Any]]:
     """The listener's rows in the log."""
     mine = pl.col("user_id") == user_id
     return [
         row
-        for part in _parts(library)
+        for part in parts_of(library)
         for row in pl.scan_parquet(part, glob=False).filter(mine).collect(engine="streaming").to_dicts()
     ]
 
 
-def forget(library: Library, forgotten: Mapping[str, int]) -> int:
-    """Takes rows out of the log: hash of the user -> all up to this time, or without one. Gives how many they were."""
-    deleted = 0
-    for part in _parts(library) if forgotten else ():
-        rows = pl.scan_parquet(part, glob=False)
-        users = rows.select(pl.col("user_id").unique()).collect(engine="streaming").get_column("user_id")
-        until = {user: forgotten[name] for user in users if (name := user_hash(user)) in forgotten}
-        if not until:
-            continue
-        ends = pl.LazyFrame({"user_id": list(until), "until": list(until.values())})
-        marked = rows.join(ends, on="user_id", how="left", maintain_order="left")
-        gone = pl.col("until").is_not_null() & (pl.col("time").is_null() | (pl.col("time") <= pl.col("until")))
-        count = marked.filter(gone).select(pl.len()).collect(engine="streaming").item()
-        if count:
-            with TemporaryDirectory(prefix=".deleting-", dir=part.parent) as scratch:
-                left = Path(scratch) / part.name
-                marked.filter(~gone).drop("until").sink_parquet(left)
-                left.replace(part)
-            deleted += count
-    return deleted
+def _forgotten(db: Any) -> dict[str, int]:
+    return dict(db.execute("SELECT user_hash, time FROM forgotten").fetchall())
 
 
 def _write(library: Library, db: Any, newest: int) -> int:
@@ -123,7 +110,8 @@ def _write(library: Library, db: Any, newest: int) -> int:
         (library.listens_folder / f"{_SOURCE}.parquet").unlink(missing_ok=True)
         return 0
     order = pl.int_range(_BEHIND, _BEHIND + pl.len(), dtype=pl.Int64).alias("position")
-    with writing(library, _SOURCE) as (part, _):
+    library.listens_folder.mkdir(parents=True, exist_ok=True)
+    with replacing(library.listens_folder / f"{_SOURCE}.parquet") as part:
         sink(SourceLog(Path(_SOURCE), table.sort("time", "sequence").with_columns(order).lazy()), part)
     return len(table)
 
@@ -154,7 +142,3 @@ def _events(database: str | None, file: Path) -> Iterator[Any]:
             yield connection
     except psycopg.Error as error:
         raise DataError(f"events: PostgreSQL says {type(error).__name__}: {' '.join(str(error).split())}") from None
-
-
-def _parts(library: Library) -> list[Path]:
-    return sorted(library.listens_folder.glob("*.parquet"))

@@ -3,6 +3,7 @@
     library.db          SQLite, WAL: tracks, what was heard of them, precomputed vectors, failures
     listens/            the listening log, Parquet (see `listening_log`)
     models/<version>/   trained things; the file `models/current` names the version in use
+    places.json         the folders and files that were embedded here; not in library.db, which may be somebody else's
 
 A track's row and its vector are committed together or not at all, so a killed run loses the batch in flight and
 nothing else. Paths are bytes (`os.fsencode`): SQLite text refuses names that are not valid UTF-8.
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sqlite3
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
@@ -67,6 +69,12 @@ CREATE TABLE vectors (
 """
 
 _LISTS = ("artists", "genres")
+_PLACES = "places.json"
+MANIFEST = "artefacts/manifest.json"
+"""of a version, written last: one without it is not whole"""
+
+KEPT_VERSIONS = 3
+"""how many trained versions stay, that in use included"""
 
 
 class Library:
@@ -348,6 +356,43 @@ class Library:
     def models(self) -> Path:
         return self.folder / "models"
 
+    @contextmanager
+    def rewriting(self) -> Iterator[None]:
+        """One at a time, in any process: who replaces parts of the log, or changes versions that are there."""
+        import fcntl
+
+        with (self.folder / "rewriting.lock").open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def places(self) -> list[Path]:
+        """Absolute folders and files that were embedded into this library on this machine."""
+        file = self.folder / _PLACES
+        try:
+            return [Path(os.fsdecode(name.encode("latin-1"))) for name in json.loads(file.read_text())]
+        except FileNotFoundError:
+            return []
+        except (ValueError, TypeError, AttributeError) as error:
+            raise LibraryError(f"{file}: damaged ({error}); delete it and embed the folders again") from None
+
+    def add_places(self, places: Iterable[Path]) -> None:
+        """Remembers what is embedded."""
+        known = self.places()
+        both = list(dict.fromkeys([*known, *places]))
+        if both != known:
+            new = self.folder / f"{_PLACES}.new"
+            # Paths are bytes: latin-1 has a character for each.
+            new.write_text(json.dumps([os.fsencode(place).decode("latin-1") for place in both], indent=1) + "\n")
+            new.replace(self.folder / _PLACES)
+
+    def versions(self) -> list[Path]:
+        """The trained versions that are whole: the current one, then the others, the newest first."""
+        folders = sorted((path for path in self.models.glob("*-*") if path.is_dir()), reverse=True)
+        pointer = self.models / "current"
+        current = pointer.read_text().strip() if pointer.exists() else None
+        whole = [path for path in folders if path.name == current or (path / MANIFEST).exists()]
+        return sorted(whole, key=lambda path: path.name != current)
+
     def new_version(self) -> Path:
         """A new, empty folder for trained things; not current until it is published."""
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
@@ -355,13 +400,20 @@ class Library:
         version.mkdir(parents=True)
         return version
 
-    def publish_version(self, version: Path) -> None:
-        """Makes a version the current one, in one step: readers see the old one or the new one."""
+    def publish_version(self, version: Path, *, keep: int = KEPT_VERSIONS) -> None:
+        """Makes a version the current one, in one step: readers see the old one or the new one.
+
+        The newest `keep` versions stay, and with them the unfinished folders that are newer: somebody may be training.
+        """
         pointer = self.models / "current.new"
         pointer.write_text(version.name + "\n")
         with pointer.open("rb") as file:
             os.fsync(file.fileno())
         pointer.replace(self.models / "current")
+        kept = self.versions()[:keep]
+        for path in self.models.glob("*-*"):
+            if path.is_dir() and path not in kept and ((path / MANIFEST).exists() or path.name < kept[-1].name):
+                shutil.rmtree(path, ignore_errors=True)
 
     def current_version(self) -> Path:
         """The folder of the version in use."""

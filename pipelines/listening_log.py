@@ -125,9 +125,14 @@ def conform(frame: pl.LazyFrame) -> pl.LazyFrame:
     )
 
 
+def parts_of(library: Library) -> list[Path]:
+    """The log's files, one for each source."""
+    return sorted(library.listens_folder.glob("*.parquet"))
+
+
 def read_listens(library: Library) -> pl.LazyFrame:
     """The log of all sources, lazily; DataError where there is none yet."""
-    parts = sorted(library.listens_folder.glob("*.parquet"))
+    parts = parts_of(library)
     if not parts:
         raise DataError(
             f"{library.folder}: no listens yet; crossfade listens PATH --format FORMAT --library {library.folder}"
@@ -142,7 +147,7 @@ def mixed_clocks(library: Library) -> str | None:
     """What to tell where some sources know when things happened, or in which order, and others do not."""
     names: dict[Clock, list[str]] = {clock: [] for clock in Clock}
     ordered = True
-    for part in sorted(library.listens_folder.glob("*.parquet")):
+    for part in parts_of(library):
         counted = pl.scan_parquet(part, glob=False).select(pl.len(), pl.col("time", "position").count()).collect()
         count, times, positions = counted.row(0)
         clock = Clock.TIME if times == count else Clock.ORDER if positions == count else Clock.NONE
@@ -166,7 +171,8 @@ def writing(library: Library, source: str) -> Iterator[tuple[Path, Path]]:
     with TemporaryDirectory(prefix=".reading-", dir=library.listens_folder) as scratch:
         part = Path(scratch) / "part"
         yield part, Path(scratch)
-        part.replace(library.listens_folder / f"{source}.parquet")
+        with library.rewriting():
+            part.replace(library.listens_folder / f"{source}.parquet")
 
 
 def sink(log: SourceLog, part: Path, *, known: pl.DataFrame | None = None) -> dict[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from .command_line import AddCommand
@@ -25,16 +26,31 @@ def add_commands(add_command: AddCommand) -> None:
     pull.set_defaults(run=_pull)
 
 
-def publish_where_set(folder: Path, console: Console) -> None:
-    """What `train` does at its end: publishes where a bucket is set, else says that there is none."""
-    from .destination import BUCKET, destination, settings
+def publish_where_set(folder: Path, console: Console) -> int:
+    """What `train` does at its end: publishes where a bucket is set, else says that there is none. Gives the status.
+
+    The training is good whatever becomes of the upload, so a failure is told and not raised.
+    """
+    from ..audio.errors import CrossfadeError
+    from .destination import BUCKET, bucket_and_prefix, destination, settings
 
     chosen = settings()
     url = destination(None, chosen)
     if url is None:
         console.message(f"not published: {BUCKET} is not set")
-    else:
+        return 0
+    bucket, prefix = bucket_and_prefix(url)
+    source = "the environment" if BUCKET in os.environ else ".env of the working folder"
+    console.message(
+        f"publishing to bucket {bucket}, prefix {prefix or '(none)'} ({BUCKET} in {source}): the trained version, the "
+        "tracks and the listening log; --no-publish leaves it out"
+    )
+    try:
         _publish_to(folder, url, chosen, console)
+    except (CrossfadeError, OSError) as error:
+        console.message(f"crossfade: trained, but not published: {error}; crossfade publish --library {folder}")
+        return 1
+    return 0
 
 
 def _publish(arguments: argparse.Namespace, console: Console) -> None:
@@ -57,10 +73,12 @@ def _publish_to(folder: Path, url: str, chosen: dict[str, str], console: Console
 
 def _pull(arguments: argparse.Namespace, console: Console) -> None:
     from .destination import Destination
+    from .event_log import DATABASE_VARIABLE
     from .publishing import pull
 
     url, chosen = _asked(arguments)
-    version, folders = pull(Destination(url, chosen), arguments.library, replace=arguments.replace)
+    database = os.environ.get(DATABASE_VARIABLE)
+    version, folders = pull(Destination(url, chosen), arguments.library, replace=arguments.replace, database=database)
     for done in folders:
         console.record(
             source=f"{url}/{done.folder}", version=version, files=done.files, fetched=done.moved, bytes=done.bytes

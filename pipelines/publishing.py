@@ -25,6 +25,8 @@ from typing import Any
 from ..audio.errors import LibraryError, UsageError
 from .artefacts import FOLDER, replacing
 from .destination import Destination, PublishError
+from .event_log import forgotten_in
+from .forgetting import forget_while_rewriting
 from .library import Library
 
 FORMAT = 1
@@ -77,10 +79,13 @@ def publish(library: Library, place: Destination) -> list[Published]:
     return [Published(folder, *count) for folder, count in counts.items()]
 
 
-def pull(place: Destination, folder: Path, *, replace: bool = False) -> tuple[str, list[Published]]:
+def pull(
+    place: Destination, folder: Path, *, replace: bool = False, database: str | None = None
+) -> tuple[str, list[Published]]:
     """The place's current version becomes that of the library in `folder`; gives its name, and what was done.
 
-    A library that was not pulled from there is left alone, unless told to `replace` its tracks and listens.
+    A library that was not pulled from there is left alone, unless told to `replace` its tracks and listens. Listeners
+    who had their data deleted here, by the event store (`database`, see `take_events`), are left out.
     """
     manifest = _manifest(place)
     version = manifest["version"]
@@ -104,9 +109,12 @@ def pull(place: Destination, folder: Path, *, replace: bool = False) -> tuple[st
             count[2] += entry["bytes"]
         with replacing(folder / PULLED) as part:
             part.write_text(json.dumps({"url": place.url, "version": version}) + "\n")
-        _install(folder, version, manifest["files"], fetched)
-    with Library.open(folder) as library:
-        library.publish_version(library.models / version)
+        # An empty library where there is none, so that there is something to lock.
+        with Library.open(folder, create=True) as library, library.rewriting():
+            _install(folder, version, manifest["files"], fetched)
+            # Who was deleted here may not be known as deleted there.
+            forget_while_rewriting(library, forgotten_in(library, database))
+            library.publish_version(library.models / version)
     return version, [Published(name, *count) for name, count in counts.items()]
 
 

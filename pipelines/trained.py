@@ -51,7 +51,7 @@ class Trained:
         hybrid: Hybrid,
         index: HybridIndex,
         track_ids: Sequence[str],
-        user_ids: Sequence[str],
+        user_ids: Sequence[str | None],
         about: dict[str, Any],
     ) -> None:
         self.hybrid = hybrid
@@ -59,6 +59,7 @@ class Trained:
         self.track_ids = list(track_ids)
         """[T] external ids of rows"""
         self.user_ids = list(user_ids)
+        """[U] null where somebody's data were deleted"""
         self.about = about
         """training.json"""
         self.there: NDArray[np.bool_] = np.ones(len(self.track_ids), bool)
@@ -127,7 +128,7 @@ class Trained:
 
     @cached_property
     def user_rows(self) -> dict[str, int]:
-        return {user_id: row for row, user_id in enumerate(self.user_ids)}
+        return {user_id: row for row, user_id in enumerate(self.user_ids) if user_id is not None}
 
     def follow(self, library: Library) -> None:
         """Takes in what was added to the library, and leaves out what was removed."""

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from ..audio.errors import DataError, LibraryError
+from ..audio.errors import DataError, LibraryError, UsageError
 from ..models.als import ALSOptions
 from ..models.catalogue import Catalogue
 from ..models.chain import Chain
@@ -35,8 +35,9 @@ from ..models.reranking import RerankingOptions
 from .artefacts import ArtefactOptions, replacing, write_artefacts, write_manifest
 from .cleaning import CleaningOptions, CleaningStep, clean
 from .event_log import events_mark
-from .library import Library
-from .listening_log import listed_ids, mixed_clocks, read_listens, to_listens
+from .forgetting import forget_the_missing
+from .library import KEPT_VERSIONS, Library
+from .listening_log import listed_ids, mixed_clocks, parts_of, read_listens, to_listens
 from .log_figures import log_figures
 from .ranking import fit_ranking, write_importance
 from .stages import Stages, key_of, key_of_catalogue, key_of_files
@@ -59,6 +60,12 @@ class TrainingOptions:
     reranking: RerankingOptions = field(default_factory=RerankingOptions)
     """of every list that `recommend` and the artefacts give, unless it is asked for otherwise"""
     artefacts: ArtefactOptions = field(default_factory=ArtefactOptions)
+    keep_versions: int = KEPT_VERSIONS
+    """how many trained versions stay on disk, the new one included"""
+
+    def __post_init__(self) -> None:
+        if self.keep_versions < 1:
+            raise UsageError(f"keep_versions: {self.keep_versions}; it has to be at least 1")
 
 
 @dataclass(frozen=True)
@@ -134,7 +141,9 @@ def train(
     except BaseException:
         shutil.rmtree(version, ignore_errors=True)
         raise
-    library.publish_version(version)
+    with library.rewriting():
+        forget_the_missing(library, version)
+        library.publish_version(version, keep=job.options.keep_versions)
     return summary
 
 
@@ -154,7 +163,7 @@ class _Training:
         # How many cores there are makes no difference to the answer.
         ranking["ranker"].pop("threads")
         als = {name: value for name, value in asdict(options.als).items() if name != "threads"}
-        log = key_of_files(sorted(library.listens_folder.glob("*.parquet")))
+        log = key_of_files(parts_of(library))
         base = (FORMAT, log, key_of_catalogue(self.catalogue), self.sound, library.about("encoder"), options.seed)
         hybrid = key_of(STAGE_VERSIONS["hybrid"], base, cleaning, als)
         chain = key_of(STAGE_VERSIONS["ranking"], hybrid, ranking, self.tracks["album"].to_list())

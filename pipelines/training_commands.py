@@ -32,6 +32,10 @@ def add_commands(add_command: AddCommand) -> None:
     train.add_argument("--from", dest="since", metavar="DAY", help="top_popular counts from this day on (all)")
     train.add_argument("--to", dest="until", metavar="DAY", help="… and before this one (all)")
     train.add_argument("--top", type=int, metavar="N", help="tracks in top_popular (100)")
+    train.add_argument("--keep", type=int, metavar="N", help="trained versions that stay on disk, the new one too (3)")
+    train.add_argument(
+        "--no-publish", action="store_true", help="upload nothing, even where S3_BUCKET_NAME (environment, .env) is set"
+    )
     train.add_argument("--force", action="store_true", help="run stages again that have not changed")
     train.add_argument("--config", type=Path, metavar="FILE.toml", help="options; the command line wins over it")
     train.add_argument("--show-config", action="store_true", help="print all options as TOML, and do nothing")
@@ -66,7 +70,7 @@ def _library(command: argparse.ArgumentParser) -> None:
     command.add_argument("--library", required=True, type=Path, metavar="L", help="library folder")
 
 
-def _train(arguments: argparse.Namespace, console: Console) -> None:
+def _train(arguments: argparse.Namespace, console: Console) -> int:
     from ..audio.errors import MissingExtra, UsageError
 
     try:
@@ -84,7 +88,7 @@ def _train(arguments: argparse.Namespace, console: Console) -> None:
     options = _training_options(arguments)
     if arguments.show_config:
         console.write(show_configuration(options))
-        return
+        return 0
     if arguments.library is None:
         raise UsageError("train: say which library, by --library L")
     with Library.open(arguments.library) as library:
@@ -93,7 +97,9 @@ def _train(arguments: argparse.Namespace, console: Console) -> None:
             console.message(f"{taken['events']:,} events of the service are listens, too")
         summary = train(library, options, force=arguments.force, tell=console.message)
     console.record(**summary.record())
-    publish_where_set(arguments.library, console)
+    # On a terminal the table waits for this; an upload may take long.
+    console.close()
+    return 0 if arguments.no_publish else publish_where_set(arguments.library, console)
 
 
 def _training_options(arguments: argparse.Namespace) -> TrainingOptions:
@@ -116,7 +122,8 @@ def _training_options(arguments: argparse.Namespace) -> TrainingOptions:
         confidence=replace(options.cleaning.confidence, **said(half_life_days="half_life")),
     )
     artefacts = replace(options.artefacts, **said(since="since", until="until", top="top"))
-    return replace(options, cleaning=cleaning, artefacts=artefacts, **said(sound="sound", seed="seed"))
+    more = said(sound="sound", seed="seed", keep_versions="keep")
+    return replace(options, cleaning=cleaning, artefacts=artefacts, **more)
 
 
 def _recommend(arguments: argparse.Namespace, console: Console) -> None:

@@ -20,7 +20,6 @@ from .events import event_routes
 from .follower import Follower
 from .gate import Gate
 from .health import health_routes
-from .keys import Keys
 from .listener_events import ListenerEvents, OwnEvents, RemoteEvents
 from .listeners import listener_routes
 from .metrics import Metrics
@@ -41,7 +40,7 @@ DESCRIPTION = (
 class Service:
     """The parts of one process, wired by its role."""
 
-    def __init__(self, options: ServeOptions, *, keys: Keys | None = None) -> None:
+    def __init__(self, options: ServeOptions) -> None:
         self.options = options
         self.metrics = Metrics()
         role = options.role
@@ -60,8 +59,7 @@ class Service:
                 allow_methods=["GET", "POST", "DELETE"],
                 allow_headers=["Authorization", "X-API-Key", "Content-Type"],
             )
-        found = Keys.load(options.library) if keys is None else keys
-        self.app = Gate(BodyAsQuery(self.app), options, found, self.metrics)
+        self.app = Gate(BodyAsQuery(self.app), options, self.metrics)
 
     def _api(self) -> FastAPI:
         role = self.options.role

@@ -38,7 +38,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from ..audio.errors import UsageError
-from ..pipelines.event_log import user_hash
+from ..pipelines.forgetting import user_hash
 
 _METADATA = MetaData()
 _SEQUENCE = BigInteger().with_variant(Integer, "sqlite")
@@ -190,7 +190,10 @@ class EventStore:
             connection.execute(
                 statement.on_conflict_do_update(index_elements=["user_hash"], set_={"time": statement.excluded.time})
             )
-            return int(connection.execute(delete(_EVENTS).where(_EVENTS.c.user_id == user_id)).rowcount)
+            count = int(connection.execute(delete(_EVENTS).where(_EVENTS.c.user_id == user_id)).rowcount)
+        if self._is_sqlite:
+            self._empty_wal()
+        return count
 
     def count(self) -> int:
         with self._engine.connect() as connection:
@@ -200,6 +203,14 @@ class EventStore:
         """Raises SQLAlchemyError where the database does not answer."""
         with self._engine.connect() as connection:
             connection.execute(select(1))
+
+    def _empty_wal(self) -> None:
+        """The write-ahead log still holds the pages of before."""
+        connection = self._engine.raw_connection()
+        try:
+            connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        finally:
+            connection.close()
 
     def _named(self) -> str:
         insert = (sqlite.insert if self._is_sqlite else postgresql.insert)(_ABOUT)
@@ -255,6 +266,8 @@ def _prepare_sqlite(connection: Any, record: object) -> None:
     connection.isolation_level = None
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
+    # What is deleted is overwritten, not just marked as free.
+    connection.execute("PRAGMA secure_delete = ON")
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import gc
 import logging
+import sqlite3
 import threading
 import time
 from pathlib import Path
 
 from ..audio.errors import CrossfadeError
 from ..pipelines.library import Library
-from .problems import Problem
+from .problems import Problem, without_folders
 from .snapshot import Mark, Snapshot
 
 _LOG = logging.getLogger("crossfade.service")
@@ -45,7 +46,7 @@ class Follower:
     def snapshot(self) -> Snapshot:
         """Raises a Problem (503) while there is none."""
         if self._snapshot is None:
-            raise Problem(503, self.trouble or f"{self.folder}: being loaded", headers={"Retry-After": "5"})
+            raise Problem(503, self.trouble or f"{self.folder.name}: being loaded", headers={"Retry-After": "5"})
         return self._snapshot
 
     @property
@@ -79,7 +80,7 @@ class Follower:
                         self._take(library, marks)
                 self._stamp, self.trouble = stamp, None
             except (CrossfadeError, OSError, ValueError, KeyError, RuntimeError) as error:
-                self._fail(marks, f"{error}" if isinstance(error, CrossfadeError) else f"{self.folder}: {error!r}")
+                self._fail(marks, error)
 
     def _take(self, library: Library, marks: Marks) -> None:
         started = time.monotonic()
@@ -103,8 +104,11 @@ class Follower:
             },
         )
 
-    def _fail(self, marks: Marks | None, why: str) -> None:
-        self._stamp, self.trouble = None, why
+    def _fail(self, marks: Marks | None, error: Exception) -> None:
+        why = f"{error}" if isinstance(error, CrossfadeError) else f"{self.folder}: {error!r}"
+        database = isinstance(error.__cause__, sqlite3.Error)
+        told = f"library.db: {type(error.__cause__).__name__}; the log says more" if database else without_folders(why)
+        self._stamp, self.trouble = None, told
         if self._failed != (marks, why):
             _LOG.warning("not loaded", extra={"why": why, "answering_with": repr(self._snapshot)})
         self._failed = marks, why

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .keys import Keys, key_in
+from .keys import KeyFile, key_in
 from .limits import RateLimit, limited_body
 from .metrics import Metrics
 from .problems import Problem, from_exception
@@ -36,10 +36,10 @@ _METHODS = _SAFE | {"POST", "PUT", "PATCH", "DELETE"}
 class Gate:
     """Wraps the application."""
 
-    def __init__(self, app: ASGIApp, options: ServeOptions, keys: Keys, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, options: ServeOptions, metrics: Metrics) -> None:
         self.app = app
         self.options = options
-        self.keys = keys
+        self.key_file = KeyFile(options.library)
         self.metrics = metrics
         self.needs_key = options.require_key or not options.is_loopback
         self._rate = RateLimit(options.requests_per_second)
@@ -102,7 +102,7 @@ class Gate:
         client = address
         if self.needs_key and not path.startswith(_OPEN) and path not in _PAGE and method != "OPTIONS":
             key = key_in(headers)
-            name = self.keys.name_of(key) if key else None
+            name = self.key_file.keys().name_of(key) if key else None
             if name is None:
                 # A wrong key costs its sender a token of the address's bucket.
                 self._rate.take(address)

@@ -64,6 +64,25 @@ class Keys:
         return found[0] if found else None
 
 
+class KeyFile:
+    """The keys of a library's folder as they are now: one that is made or revoked counts from the next request on."""
+
+    def __init__(self, library: Path) -> None:
+        self._library = library
+        self._read: tuple[tuple[int, int, int] | None, Keys] | None = None
+
+    def keys(self) -> Keys:
+        """LibraryError where the file is damaged: then nobody gets in."""
+        try:
+            status = (self._library / FILE_NAME).stat()
+            stamp = status.st_ino, status.st_size, status.st_mtime_ns
+        except FileNotFoundError:
+            stamp = None
+        if self._read is None or self._read[0] != stamp:
+            self._read = stamp, Keys.load(self._library)
+        return self._read[1]
+
+
 def key_in(headers: Headers) -> str | None:
     """`Authorization: Bearer KEY` or `X-API-Key: KEY`."""
     scheme, _, value = headers.get("authorization", "").partition(" ")

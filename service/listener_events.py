@@ -64,7 +64,7 @@ class OwnEvents:
     def _opened(self) -> EventStore:
         folder: Path = self._options.library
         if self._options.database is None and not (folder / "library.db").exists():
-            raise Problem(503, f"{folder}: no library here, so there is no place for events")
+            raise Problem(503, f"{folder.name}: no library here, so there is no place for events")
         return EventStore(self._options.database_url)
 
 

@@ -10,8 +10,9 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from ..pipelines.event_log import forget as forget_listens
-from ..pipelines.event_log import listens_of, user_hash
+from ..pipelines.event_log import listens_of
+from ..pipelines.forgetting import EVER, user_hash
+from ..pipelines.forgetting import forget as forget_listens
 from ..pipelines.library import Library
 from .event_store import EventStore
 from .events import ListedEvent
@@ -20,7 +21,6 @@ from .problems import documented
 
 _LOG = logging.getLogger("crossfade.service")
 _ALL = 10**9
-_EVER = 2**62
 
 
 class ListenerData(BaseModel):
@@ -56,15 +56,16 @@ def listener_routes(store: Callable[[], EventStore], folder: Path) -> APIRouter:
 
     @routes.delete("/v1/listeners/{user_id:path}", responses=documented())
     def forget(user_id: Id) -> Forgotten:
-        """Deletes it all, and leaves out what the models learned of the listener until they are trained again."""
+        """Deletes it all: events, listens, and the listener's part of every trained version."""
         events = store().forget(user_id)
         with Library.open(folder) as library:
-            listens = forget_listens(library, {user_hash(user_id): _EVER})
+            listens = forget_listens(library, {user_hash(user_id): EVER})
         _LOG.info("listener deleted", extra={"events": events, "listens": listens})
         return Forgotten(
             events=events,
             listens=listens,
-            note="the trained models no longer use what they learned of this listener; train again to remove it there",
+            note="also deleted from the trained versions; what their tracks learned from all listeners together stays "
+            "until the library is trained again",
         )
 
     return routes

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import re
+import sqlite3
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -92,6 +94,15 @@ def install(app: FastAPI) -> None:
         app.add_exception_handler(kind, _answer)
 
 
+def without_folders(text: str) -> str:
+    """What a message says of files of this machine, without saying where they are.
+
+    >>> without_folders("/srv/music/L: not trained yet; run crossfade train --library /srv/music/L")
+    'L: not trained yet; run crossfade train --library L'
+    """
+    return re.sub(r"(?<![\w.~/])/(?:[^\s:;,'\"()]+/)+", "", text)
+
+
 def from_exception(error: Exception, request_id: str | None = None) -> Response:
     """The problem that stands for an exception; what nobody foresaw is logged and is a 500 without its text."""
     if isinstance(error, HTTPException) and isinstance(error.__cause__, Problem):
@@ -108,19 +119,21 @@ def from_exception(error: Exception, request_id: str | None = None) -> Response:
             )
         case AudioError():
             status = 415 if error.reason.startswith(_NOT_AUDIO) else 422
-            return problem_response(status, f"file: {error.reason}", request_id=request_id)
+            return problem_response(status, f"file: {without_folders(error.reason)}", request_id=request_id)
         case UsageError() | DataError():
-            return problem_response(422, str(error), request_id=request_id)
-        case LibraryError() | MissingExtra():
-            return problem_response(503, str(error), request_id=request_id, headers={"Retry-After": "5"})
-        case SQLAlchemyError() | OSError():
+            return problem_response(422, without_folders(str(error)), request_id=request_id)
+        case SQLAlchemyError() | OSError() | LibraryError(__cause__=sqlite3.Error()):
+            # What a database says names tables, values and files of this machine.
             _LOG.error("storage", extra={"request_id": request_id, "error": " ".join(str(error).split())})
             return problem_response(
                 503,
-                f"storage: {type(error).__name__}; nothing was changed",
+                f"storage: {type(error.__cause__ or error).__name__}; nothing was changed",
                 request_id=request_id,
                 headers={"Retry-After": "5"},
             )
+        case LibraryError() | MissingExtra():
+            text = without_folders(str(error))
+            return problem_response(503, text, request_id=request_id, headers={"Retry-After": "5"})
         case _:
             _LOG.error("unforeseen", exc_info=error, extra={"request_id": request_id})
             return problem_response(500, "an error in Crossfade itself; the log has it", request_id=request_id)

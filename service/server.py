@@ -24,13 +24,12 @@ GRACE_SECONDS = 15
 
 def serve(options: ServeOptions, console: Console) -> int:
     """Until SIGINT or SIGTERM. Raises UsageError for an address that it must not or cannot have."""
-    keys = Keys.load(options.library)
-    if (options.require_key or not options.is_loopback) and not keys.hashes:
+    if (options.require_key or not options.is_loopback) and not Keys.load(options.library).hashes:
         raise UsageError(
             f"{options.host}: others could reach it, so it needs an API key; "
             f"crossfade keys --new NAME --library {options.library}"
         )
-    service = Service(options, keys=keys)
+    service = Service(options)
     listening = _listening(options)
     port = listening.getsockname()[1]
     host = f"[{options.host}]" if ":" in options.host else options.host

@@ -30,7 +30,7 @@ def add_commands(add_command: AddCommand) -> None:
     keys = add_command("keys", "the service's API keys: lists them, makes one, revokes one")
     keys.add_argument("--library", type=Path, required=True, metavar="L", help="the library's folder")
     keys.add_argument("--new", metavar="NAME", help="make a key; it is shown this once")
-    keys.add_argument("--revoke", metavar="NAME", help="a running service has to be started again to notice")
+    keys.add_argument("--revoke", metavar="NAME", help="it opens nothing any more, in running services either")
     keys.set_defaults(run=_keys)
 
 

@@ -15,6 +15,7 @@ from fastapi.responses import FileResponse
 from pydantic import BaseModel, Field
 
 from ..models.genres import GENRES
+from ..pipelines.labels import AUDIO_SUFFIXES
 from ..pipelines.library import Library
 from .ears import Ears
 from .follower import Follower
@@ -103,9 +104,11 @@ def track_routes(follower: Follower, ears: Ears) -> APIRouter:
         """All that is known of a track."""
         with Library.open(follower.folder) as library:
             rows = library.query(_SQL, (track_id,))
-        if not rows:
-            raise Problem(404, f"{track_id}: no such track")
-        name, title, artists, album, labels, released_at, seconds, probabilities, description, path = rows[0]
+            if not rows:
+                raise Problem(404, f"{track_id}: no such track")
+            *facts, path = rows[0]
+            file = _audio_file(library, path)
+        name, title, artists, album, labels, released_at, seconds, probabilities, description = facts
         said = json.loads(description) if description else {}
         return Track(
             track_id=name,
@@ -119,7 +122,7 @@ def track_routes(follower: Follower, ears: Ears) -> APIRouter:
             moods=said.get("moods", []),
             tempo_bpm=said.get("tempo_bpm"),
             key=said.get("key"),
-            has_audio=path is not None,
+            has_audio=file is not None,
         )
 
     @routes.get(
@@ -137,15 +140,45 @@ def track_routes(follower: Follower, ears: Ears) -> APIRouter:
         # The id is looked up; it never becomes part of a path.
         with Library.open(follower.folder) as library:
             rows = library.query("SELECT path FROM tracks WHERE track_id = ?", (track_id,))
-        if not rows:
-            raise Problem(404, f"{track_id}: no such track")
-        path = None if rows[0][0] is None else Path(os.fsdecode(rows[0][0]))
-        if path is None or not path.is_file():
-            raise Problem(404, f"{track_id}: its audio is not here")
-        kind = mimetypes.guess_type(path.name)[0] or ""
-        return FileResponse(path, media_type=kind if kind.startswith("audio/") else "application/octet-stream")
+            if not rows:
+                raise Problem(404, f"{track_id}: no such track")
+            path = _audio_file(library, rows[0][0])
+        if path is None:
+            raise Problem(
+                404, f"{track_id}: its audio is not here; crossfade embed FOLDER says again which folders are served"
+            )
+        return FileResponse(path, media_type=_audio_type(path) or "application/octet-stream")
 
     return routes
+
+
+def _audio_file(library: Library, stored: bytes | None) -> Path | None:
+    """The track's file where it may be given away: audio in a folder that was embedded here, and no link out of it.
+
+    The database can be somebody else's (`pull`), so what it says of paths is not to be trusted.
+    """
+    if stored is None:
+        return None
+    path = Path(os.fsdecode(stored))
+    uploads = (library.folder / "uploads").absolute()
+    for place in (uploads, *library.places()):
+        try:
+            inside = path.is_relative_to(place) and path.resolve().is_relative_to(place.resolve())
+        except (OSError, ValueError, RuntimeError):
+            continue
+        # What was uploaded was heard before it was kept, whatever it is named.
+        if inside and path.is_file() and (place == uploads or _is_audio(path.resolve())):
+            return path.resolve()
+    return None
+
+
+def _is_audio(path: Path) -> bool:
+    return path.suffix.lower() in AUDIO_SUFFIXES or _audio_type(path) is not None
+
+
+def _audio_type(path: Path) -> str | None:
+    kind = mimetypes.guess_type(path.name)[0] or ""
+    return kind if kind.startswith("audio/") else None
 
 
 def _found(snapshot: Snapshot, row: int) -> FoundTrack:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -50,20 +51,22 @@ def add_track(
     digest = content_hash(path)
     with Library.open(folder) as library:
         _check_encoder(library)
-        known = library.query("SELECT track_id FROM tracks WHERE content_hash = ? ORDER BY track_row", (digest,))
-        if known:
-            return str(known[0][0]), False
         name = track_id or f"uploads/{digest}{path.suffix.lower()}"
-        if library.query("SELECT 1 FROM tracks WHERE track_id = ?", (name,)):
-            raise Problem(409, f"{name}: the library has another track of this track_id")
         kept = library.folder.absolute() / "uploads" / f"{digest}{path.suffix.lower()}"
         kept.parent.mkdir(exist_ok=True)
-        new = kept.with_name(kept.name + ".new")
-        shutil.copyfile(path, new)
-        new.replace(kept)
         tags = read_tags(path)
         said = replace(tags, title=title or tags.title, artists=tuple(artists) or tags.artists)
-        _enter(library, name, kept, digest, heard, said)
+        with tempfile.TemporaryDirectory(prefix=".new-", dir=kept.parent) as scratch:
+            new = Path(shutil.copyfile(path, Path(scratch) / kept.name))
+            # Looked for and entered under one lock: the same file may be uploaded twice at once.
+            with library.transaction() as db:
+                known = db.execute("SELECT track_id FROM tracks WHERE content_hash = ? ORDER BY track_row", (digest,))
+                if there := known.fetchone():
+                    return str(there[0]), False
+                if db.execute("SELECT 1 FROM tracks WHERE track_id = ?", (name,)).fetchone():
+                    raise Problem(409, f"{name}: the library has another track of this track_id")
+                new.replace(kept)
+                _enter(db, name, kept, digest, heard, said)
     return name, True
 
 
@@ -76,21 +79,20 @@ def _check_encoder(library: Library) -> None:
         raise LibraryError(f"{library.folder}: embedded with {there}, this program hears with {expected}")
 
 
-def _enter(library: Library, track_id: str, path: Path, digest: str, heard: Heard, tags: Tags) -> None:
-    """The track's row, its tags and what was heard of it, together or not at all."""
+def _enter(db: sqlite3.Connection, track_id: str, path: Path, digest: str, heard: Heard, tags: Tags) -> None:
+    """The track's row, its tags and what was heard of it."""
     status = path.stat()
     description = json.dumps(asdict(heard.description), ensure_ascii=False)
     artists, genres = (json.dumps(names, ensure_ascii=False) for names in (tags.artists, tags.genres))
-    with library.transaction() as db:
-        db.execute(
-            "INSERT OR IGNORE INTO heard VALUES (?, ?, ?, ?, ?)",
-            (digest, heard.duration_seconds, heard.embedding.tobytes(), heard.genres.tobytes(), description),
-        )
-        db.execute(
-            "INSERT INTO tracks (track_id, path, size, mtime_ns, content_hash, title, artists, album, genres) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                *(track_id, os.fsencode(path), status.st_size, status.st_mtime_ns, digest),
-                *(tags.title, artists, tags.album, genres),
-            ),
-        )
+    db.execute(
+        "INSERT OR IGNORE INTO heard VALUES (?, ?, ?, ?, ?)",
+        (digest, heard.duration_seconds, heard.embedding.tobytes(), heard.genres.tobytes(), description),
+    )
+    db.execute(
+        "INSERT INTO tracks (track_id, path, size, mtime_ns, content_hash, title, artists, album, genres) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            *(track_id, os.fsencode(path), status.st_size, status.st_mtime_ns, digest),
+            *(tags.title, artists, tags.album, genres),
+        ),
+    )

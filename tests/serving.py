@@ -52,7 +52,9 @@ def fill(folder: Path) -> None:
         )
         encoder = Ear().encoder
         centres = rng.normal(size=(2, 200))
-        first = audio(folder / "first.wav")
+        (folder / "music").mkdir()
+        first = audio(folder / "music" / "first.wav")
+        library.add_places([first.parent])
         with library.transaction() as db:
             db.execute("INSERT INTO about VALUES ('encoder', ?)", (encoder.name,))
             for row, name in enumerate(ids):

@@ -384,6 +384,35 @@ def test_publish_says_where(
     assert "not published: S3_BUCKET_NAME is not set" in said.err
 
 
+def test_train_says_where_it_publishes_and_what_became_of_both(
+    library: Library, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Item 3: bucket and prefix are named before the upload; one that fails does not hide the training."""
+    monkeypatch.delenv("S3_BUCKET_NAME", raising=False)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text("S3_BUCKET_NAME=music/nightly\n")
+    config = tmp_path / "train.toml"
+    config.write_text(show_configuration(OPTIONS))
+    train_it = ["train", "--library", str(library.folder), "--config", str(config), "--force"]
+    told: list[str] = []
+
+    def fail(*_: object) -> None:
+        told.append(capsys.readouterr().err)
+        raise PublishError("s3://music/nightly/current.json: the line went dead")
+
+    monkeypatch.setattr(publishing, "publish", fail)
+    assert main(train_it) == 1
+    said = capsys.readouterr()
+    assert "bucket music, prefix nightly (S3_BUCKET_NAME in .env" in told[0] and "--no-publish" in told[0]
+    assert "crossfade: trained, but not published: s3://music/nightly/current.json: the line went dead" in said.err
+    assert main([*train_it, "--no-publish"]) == 0
+    assert len(told) == 1 and "publish" not in capsys.readouterr().err
+    # What is trained is printed before anything is uploaded.
+    monkeypatch.setattr(publishing, "publish", lambda *_: told.append(capsys.readouterr().out) or [])
+    assert main(train_it) == 0
+    assert json.loads(told[1])["version"] == library.current_version().name
+
+
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
     """The address of an S3 server on loopback that has the bucket `music`."""

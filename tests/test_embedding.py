@@ -150,6 +150,24 @@ def test_a_manifest_names_tracks(music: Path, lib: Path, tmp_path: Path) -> None
     assert track["released_at"] == 31_536_000
 
 
+def test_what_was_embedded_is_remembered_beside_the_database(music: Path, lib: Path, tmp_path: Path) -> None:
+    """Item 3: only there the service gives audio away; a database that came from elsewhere says nothing of it."""
+    elsewhere = song(tmp_path / "elsewhere.wav", 9)
+    manifest = tmp_path / "lists" / "manifest.csv"
+    manifest.parent.mkdir()
+    manifest.write_text(f"path,track_id\n{elsewhere},e\n")
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
+    odd.mkdir()
+    run(lib, music)
+    run(lib, music, manifest=manifest)
+    run(lib, odd)
+    with Library.open(lib) as library:
+        assert library.places() == [music, tmp_path, odd]
+        (lib / "places.json").write_text("nonsense")
+        with pytest.raises(LibraryError, match=r"places\.json: damaged"):
+            library.places()
+
+
 def test_a_manifest_without_its_columns_is_refused(music: Path, lib: Path, tmp_path: Path) -> None:
     manifest = tmp_path / "manifest.csv"
     manifest.write_text("file,track_id\n")

@@ -69,6 +69,39 @@ def test_keys_are_listed_by_name_and_revoked(folder: Path, capsys: pytest.Captur
         Keys.load(folder)
 
 
+def test_a_running_service_knows_keys_that_come_and_go(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Item 3: a revoked key used to open until the service was started again."""
+    key, other = make_key(folder, capsys), make_key(folder, capsys, "other")
+    with serving(folder, Role.EVENTS, host="0.0.0.0") as client:
+
+        def status(shown: str) -> int:
+            return int(client.post(ASK, headers={"X-API-Key": shown}).status_code)
+
+        assert (status(key), status(other)) == (200, 200)
+        assert main(["keys", "--library", str(folder), "--revoke", "me"]) == 0
+        assert (status(key), status(other)) == (401, 200)
+        capsys.readouterr()
+        assert status(make_key(folder, capsys, "late")) == 200
+        (folder / FILE_NAME).write_text("[]")
+        assert is_problem(client.post(ASK, headers={"X-API-Key": other}), 503)
+        (folder / FILE_NAME).unlink()
+        assert status(other) == 401
+
+
+def test_where_the_library_lies_is_no_client_s_business(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Item 3: a database's error names files and values; the log has it, the answer does not."""
+    with serving(folder) as client:
+        with Library.open(folder) as library, library.transaction() as db:
+            db.execute("ALTER TABLE tracks RENAME TO tracks_of_before")
+        answers = [client.get(path) for path in ("/v1/tracks/x", "/v1/audio/x", "/v1/recommendations?user_id=u")]
+        client.service.follower.check()  # type: ignore[attr-defined]
+        answers += [client.get("/health/ready")]
+    assert all(str(folder.parent) not in answer.text for answer in answers)
+    assert is_problem(answers[0], 503) and is_problem(answers[1], 503)
+    assert all("no such table" not in answer.text for answer in answers)
+    assert "no such table" in str([vars(record) for record in caplog.records])
+
+
 def test_other_addresses_are_refused_without_a_key(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for wrong in (["--host", "0.0.0.0"], ["--require-key"]):
         assert main(["serve", "--library", str(folder), "--port", "0", *wrong]) == 2

@@ -156,7 +156,7 @@ def test_the_roles_run_apart_and_one_that_is_down_is_said(folder: Path, tmp_path
 
 def test_told_to_stop_it_lets_answers_finish(folder: Path, tmp_path: Path) -> None:
     with running(folder, log=tmp_path / "log") as service:
-        file = (folder / "first.wav").read_bytes()
+        file = (folder / "music" / "first.wav").read_bytes()
         answers: list[httpx.Response] = []
 
         def classify() -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +19,12 @@ from fastapi.testclient import TestClient
 
 from crossfade.pipelines.library import Library
 from crossfade.pipelines.listening_log import read_listens
+from crossfade.service import uploads
 from crossfade.service.advice import BUSY, PLACES, Adviser
 from crossfade.service.application import Service
+from crossfade.service.problems import Problem
 from crossfade.service.roles import Role
+from crossfade.service.uploads import add_track
 
 sys.path.insert(0, str(Path(__file__).parent))
 from serving import TRACKS, audio, camp, fill, library, listen, serving, track, trained
@@ -109,6 +115,33 @@ def test_a_path_is_no_track_id(client: TestClient, path: str) -> None:
         assert client.get(f"/v1/{place}/{path}").status_code == 404
 
 
+def test_only_audio_in_embedded_folders_is_given_away(client: TestClient, folder: Path, tmp_path: Path) -> None:
+    """Item 3: the database may be a stranger's; what it says of paths is checked against what was embedded here."""
+    with Library.open(folder) as opened:
+        (music,) = opened.places()
+    elsewhere = audio(tmp_path / "elsewhere.wav")
+    link, note, inside = music / "link.wav", music / "passwords.txt", audio(music / "inside.wav")
+    link.unlink(missing_ok=True)
+    link.symlink_to(elsewhere)
+    note.write_text("secret")
+    outside = f"{music}/{os.path.relpath(elsewhere, music)}"
+    for path in ("/etc/passwd", elsewhere, link, note, music, outside, "first.wav", f"{music}/\0.wav"):
+        relocate(folder, path)
+        answer = client.get(f"/v1/audio/{track(2)}")
+        assert answer.status_code == 404 and str(music) not in answer.text, path
+        assert client.get(f"/v1/tracks/{track(2)}").json()["has_audio"] is False
+    for path in (inside, f"{music}/../{music.name}/inside.wav"):
+        relocate(folder, path)
+        assert client.get(f"/v1/audio/{track(2)}").content == inside.read_bytes()
+        assert client.get(f"/v1/tracks/{track(2)}").json()["has_audio"] is True
+
+
+def relocate(folder: Path, path: str | Path) -> None:
+    """What the database says of where the third track is."""
+    with Library.open(folder) as opened, opened.transaction() as db:
+        db.execute("UPDATE tracks SET path = ? WHERE track_id = ?", (os.fsencode(path), track(2)))
+
+
 def upload(client: TestClient, path: str, file: Path, **fields: str) -> Any:
     with file.open("rb") as opened:
         return client.post(path, files={"file": (file.name, opened)}, data=fields)
@@ -134,6 +167,39 @@ def test_an_upload_is_classified_compared_and_added_once(client: TestClient, fol
     assert taken.status_code == 409
     with Library.open(folder) as opened:
         assert len(opened.track_ids()) == TRACKS + 1
+
+
+def test_the_same_file_uploaded_twice_at_once_is_one_track(
+    client: TestClient, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Item 3: one is told 201, the other 200; under one track_id with other audio, 409; never a database's error."""
+    files = [audio(tmp_path / f"{hertz}.wav", hertz=hertz) for hertz in (347, 523, 611)]
+    heard = {path: service_of(client).ears.hear(path) for path in files}
+    hash_of = uploads.content_hash
+
+    def at_once(paths: list[Path], track_id: str | None) -> list[int]:
+        start, said = threading.Barrier(len(paths)), []
+
+        def waiting(path: Path) -> str:
+            start.wait()
+            return hash_of(path)
+
+        def add(path: Path) -> None:
+            try:
+                said.append(add_track(folder, path, heard[path], track_id=track_id, title=None, artists=[])[1])
+            except Problem as problem:
+                said.append(problem.status)
+
+        with monkeypatch.context() as patch, ThreadPoolExecutor(len(paths)) as threads:
+            patch.setattr(uploads, "content_hash", waiting)
+            list(threads.map(add, paths))
+        return sorted(said)
+
+    assert at_once(files[:1] * 6, None) == [False] * 5 + [True]
+    assert at_once(files[1:], "one/id") == [True, 409]
+    with Library.open(folder) as opened:
+        assert len(opened.track_ids()) == TRACKS + 2
+    assert [path.suffix for path in (folder / "uploads").iterdir()] == [".wav", ".wav"]
 
 
 @pytest.mark.parametrize(("content", "status"), [(b"just text\n" * 50, 415), (b"", 422), (b"RIFF", 415)])
