@@ -148,8 +148,8 @@ def _vectors(arguments: argparse.Namespace, console: Console) -> None:
     from .library import Library
 
     with Library.open(arguments.library, create=True) as library:
-        count, dimensions = import_vectors(library, arguments.path, arguments.name)
-    console.record(name=arguments.name, tracks=count, dimensions=dimensions)
+        imported = import_vectors(library, arguments.path, arguments.name)
+    console.record(name=arguments.name, **asdict(imported))
 
 
 def _export(arguments: argparse.Namespace, console: Console) -> None:
