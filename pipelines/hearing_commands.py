@@ -38,7 +38,7 @@ def add_commands(add_command: AddCommand) -> None:
     _library(similar)
     similar.add_argument("-k", type=positive, default=10, help="how many (10)")
     similar.add_argument("--per-artist", type=positive, metavar="N", help="at most N of one artist")
-    similar.add_argument("--blend", type=float, metavar="B", help="taste (1) against sound (0); .5 where trained")
+    similar.add_argument("--blend", type=float, metavar="B", help="taste (1) against sound (0); .5 of both")
     similar.add_argument("--sound", metavar="NAME", help="by sound alone, in these imported vectors")
     similar.add_argument("--m3u", type=Path, metavar="FILE", help="write a playlist too")
     similar.set_defaults(run=_similar)

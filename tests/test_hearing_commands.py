@@ -135,7 +135,7 @@ def test_similar_caps_artists(capsys: pytest.CaptureFixture[str], tmp_path: Path
     table = {
         "track_id": list("abcde"),
         "x": [1.0, 0.9, 0.8, 0.7, 0.1],
-        "y": [0.0, 0.1, 0.2, 0.3, 0.9],
+        "y": [0.0, 0.1, 0.3, 0.5, 0.9],
     }
     pl.DataFrame(table).write_parquet(tmp_path / "v.parquet")
     Run(capsys, "vectors", tmp_path / "v.parquet", "--name", "features", "--library", tmp_path / "L")
