@@ -31,8 +31,9 @@ from .hybrid import Hybrid
 from .hybrid_choices import artist_counts
 from .item_knn import ItemKNN, ItemKNNOptions
 from .listens import Listens
-from .recommender import Ids, Scores, best
+from .recommender import Ids, Scores
 from .storage import Arrays
+from .top_k import top_k
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -150,14 +151,14 @@ class Sources:
             quota = self.options.quotas.get(name, 0)
             if not quota:
                 continue
-            ids = first(cells, quota)
+            ids, _ = top_k(cells, quota)
             lists[name] = ids
             users, places = np.nonzero(ids >= 0)
             tracks = ids[users, places]
             standing[users, tracks] = np.maximum(standing[users, tracks], -places / quota)
         # Many stand equally high in different lists: the cut goes by row, for any number of listeners at a time.
         standing -= np.arange(self.track_count) * (STEP / self.track_count)
-        ids, _ = best(standing, min(self.options.most, self.track_count))
+        ids, _ = top_k(standing, min(self.options.most, self.track_count))
         safe = np.maximum(ids, 0)
         scores = {name: np.take_along_axis(cells, safe, axis=1) for name, cells in everything.items()}
         nominated = {}
@@ -281,17 +282,6 @@ class Sources:
         users = np.repeat(np.arange(shared.shape[0]), np.diff(shared.indptr))
         cells[users, shared.indices] = shared.data + self.fame[shared.indices]
         return cells
-
-
-def first(cells: Scores, count: int) -> Ids:
-    """[B, T] -> [B, count] as `best`, which of equal scores at the cut takes any: here the lowest rows."""
-    ids, values = best(cells, count)
-    cut = values[:, -1:]
-    tied = (cells == cut).sum(axis=1) > (values == cut).sum(axis=1)
-    for row in np.flatnonzero(tied & np.isfinite(cut[:, 0])):
-        above = int((values[row] > cut[row]).sum())
-        ids[row, above:] = np.flatnonzero(cells[row] == cut[row])[: count - above]
-    return ids
 
 
 def last_tracks(listens: Listens, count: int) -> Ids:

@@ -23,8 +23,9 @@ from .lesson import ChainOptions, lesson_of
 from .listens import Listens
 from .ranker import Ranker
 from .ranking_features import Facts, features
-from .recommender import Answers, Ids, Scores, best
+from .recommender import Answers, Ids, Scores
 from .storage import Arrays, change_model, load_model, prefixed, save_model
+from .top_k import top_k
 
 _USERS_LEVELLED = 1500
 """some turn to many times as much as others: fewer do not stand for all"""
@@ -103,7 +104,7 @@ class Chain:
             found = self.sources.gather(
                 self.sources.audience(rows[asked]), allow_seen=allow_seen, candidates=candidates
             )
-            order, ranked = best(self.rank(found), k)
+            order, ranked = top_k(self.rank(found), k)
             ids[asked] = np.where(order >= 0, np.take_along_axis(found.ids, np.maximum(order, 0), axis=1), -1)
             scores[asked] = worth(ranked)
         scores[ids < 0] = -np.inf

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..audio.errors import LibraryError, MissingExtra
+from .top_k import top_k
 
 Floats = NDArray[np.float32]
 Targets = NDArray[np.bool_]
@@ -103,7 +104,7 @@ class Neighbours(ArrayFields):
 
     def __call__(self, features: Floats) -> Floats:
         k = min(int(self.k[0]), len(self.prototypes))
-        nearest = np.argsort(_distances(features, self.prototypes), axis=1, kind="stable")[:, :k]
+        nearest, _ = top_k(-_distances(features, self.prototypes), k)
         return _log_odds(self.targets[nearest].mean(axis=1))
 
 

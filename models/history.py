@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from ..audio.errors import DataError
 from .confidence import States
 from .listens import Clock, Listens, liked
-from .recommender import Answers, Ids, Scores, best
+from .recommender import Answers, Ids, Scores
 from .storage import Arrays
+from .top_k import top_k
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -149,9 +150,9 @@ def rank(
             users = np.repeat(np.arange(stop - start), np.diff(seen.indptr[start : stop + 1]))
             cells[users, seen.indices[begin:end]] = -np.inf
         if columns is None:
-            ids[start:stop], scores[start:stop] = best(cells, k)
+            ids[start:stop], scores[start:stop] = top_k(cells, k)
         elif len(columns):
-            found, scores[start:stop] = best(cells[:, columns], k)
+            found, scores[start:stop] = top_k(cells[:, columns], k)
             ids[start:stop] = np.where(found >= 0, columns[found], -1)
     return ids, scores
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from ..audio.errors import DataError, LibraryError, UsageError
 from .recommender import Answers, Ids, Scores
 from .storage import load_model, save_model
+from .top_k import top_k
 
 Mask = NDArray[np.bool_]
 
@@ -82,7 +83,7 @@ class HybridIndex:
             raise UsageError(f"blend: {blend:g}; it has to be from 0 (sound) to 1 (taste)")
         taste, sound = self._halves(taste, sound)
         ids, scores = np.full((len(taste), k), -1, np.int32), np.full((len(taste), k), -np.inf, np.float32)
-        if not len(self):
+        if not len(self) or not k:
             return ids, scores
         allowed = np.ones(len(self), bool) if candidates is None else candidates
         by_taste, by_sound = np.any(taste != 0, axis=1) & (blend > 0), np.any(sound != 0, axis=1) & (blend < 1)
@@ -102,9 +103,7 @@ class HybridIndex:
         found, scores = self.search(
             vectors[:, : self.factors], vectors[:, self.factors :], k + 1, blend=blend, candidates=candidates
         )
-        # The track itself moves behind all others: a stable sort of "is it me" keeps their order.
-        order = np.argsort(found == np.asarray(track_rows)[:, None], axis=1, kind="stable")[:, :k]
-        return np.take_along_axis(found, order, axis=1), np.take_along_axis(scores, order, axis=1)
+        return top_k(np.where(found == np.asarray(track_rows)[:, None], -np.inf, scores), k, rows=found)
 
     def vectors(self, track_rows: Ids) -> Scores:
         """[B, F + D] both halves of tracks in the index."""
@@ -161,8 +160,7 @@ class HybridIndex:
             return np.full((len(taste), k), -1, np.int32), np.full((len(taste), k), -np.inf, np.float32)
         ids = np.hstack([part[0] for part in found])
         scores = np.hstack([part[1] for part in found])
-        order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-        return np.take_along_axis(ids, order, axis=1), np.take_along_axis(scores, order, axis=1)
+        return top_k(scores, k, rows=ids)
 
     def _faiss(self, queries: Scores, k: int, mask: Mask) -> Answers:
         import faiss
@@ -175,11 +173,16 @@ class HybridIndex:
         if hasattr(self._index, "nprobe"):
             parameters.nprobe = self._index.nprobe
         parameters.sel = selector
-        scores, ids = self._index.search(np.ascontiguousarray(queries), min(k, len(self)), params=parameters)
-        short = k - ids.shape[1]
-        ids = np.pad(ids.astype(np.int32), ((0, 0), (0, short)), constant_values=-1)
-        scores = np.pad(scores, ((0, 0), (0, short)))
-        return ids, np.where(ids >= 0, scores, -np.inf).astype(np.float32)
+        ids, scores = np.full((len(queries), k), -1, np.int32), np.full((len(queries), k), -np.inf, np.float32)
+        asked, width = np.arange(len(queries)), k + 1
+        while len(asked):
+            width = min(width, len(self))
+            values, rows = self._index.search(np.ascontiguousarray(queries[asked]), width, params=parameters)
+            ids[asked], scores[asked] = top_k(np.where(rows >= 0, values, -np.inf), k, rows=rows)
+            # While the last one found is as good as the last answer, others may be, too, and faiss gives any of them.
+            tied = (rows[:, -1] >= 0) & (values[:, -1] == scores[asked, -1])
+            asked, width = asked[tied] if width < len(self) else asked[:0], 8 * width
+        return ids, scores
 
     def _halves(self, taste: Scores, sound: Scores) -> tuple[Scores, Scores]:
         if taste.shape[1] != self.factors or sound.shape[1] != self.sound_width:

@@ -27,7 +27,7 @@ from .hybrid_choices import PROFILE_FEATURES, Choices, artist_counts, rarity, so
 from .hybrid_validation import LEAST_TRACKS, Judges, Matrix, Rows, Validation, hold_out
 from .listens import Listens
 from .prior import ContentPrior, Hearing, PriorOptions, by_sound_alone, hear
-from .recommender import best
+from .top_k import top_k
 
 _SOUND_MAPS = tuple((PriorOptions(scale=scale), (1.0, 4.0, 16.0, 64.0)) for scale in (1.0, 2.0, 4.0))
 _SHRINKAGES = (None, 0.05, 0.3, 1.0)
@@ -183,16 +183,16 @@ def _level(held: Validation, vectors: Matrix, sound: Matrix, choices: Choices, f
     cold_scores = _prior_scores(held, judges, vectors, sound, choices, cold)
     k = max(1, min(20, len(everything) // 5))
     # The gain moves warm tracks little: the first of them are among the first ten times as many without it.
-    rows, warm_best = best(warm_scores, 10 * k)
+    rows, warm_best = top_k(warm_scores, 10 * k)
     listeners = listeners[rows]
-    _, cold_best = best(cold_scores, k)
+    _, cold_best = top_k(cold_scores, k)
     wanted = judges.truth[:, cold].nnz / max(judges.truth[:, everything].nnz, 1)
     low, high = np.log(1 / 16), np.log(16)
     for _ in range(12):
         middle = (low + high) / 2
         crossfade = replace(choices.crossfade, level=float(np.exp(middle)))
         gain = crossfade.gains(listeners)
-        ids, _ = best(np.hstack([warm_best * gain, cold_best * np.float32(crossfade.level)]), k)
+        ids, _ = top_k(np.hstack([warm_best * gain, cold_best * np.float32(crossfade.level)]), k)
         share = (ids >= warm_best.shape[1]).sum() / max((ids >= 0).sum(), 1)
         low, high = (middle, high) if share < _AIM * wanted else (low, middle)
     figures["cold_share_of_listens"] = float(wanted)

@@ -18,8 +18,8 @@ from .als import ALS, ALSOptions
 from .catalogue import Catalogue
 from .listens import Listens, to_find
 from .metrics import hits, ndcg, recall, relevant_counts
-from .recommender import best
 from .splits import known_artists, thinned
+from .top_k import top_k
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -57,7 +57,7 @@ class Judges:
         return ndcg(hits, relevant, hits.shape[1])
 
     def _hits(self, scores: Matrix, candidates: Rows) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-        ids, _ = best(scores, max(1, min(20, len(candidates) // 5)))
+        ids, _ = top_k(scores, max(1, min(20, len(candidates) // 5)))
         wanted = self.truth[:, candidates].tocsr()
         return hits(ids, wanted), relevant_counts(wanted)
 

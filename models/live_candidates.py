@@ -23,6 +23,7 @@ from .cells import cells
 from .live_taste import Listened, LiveTaste, Wish
 from .recommender import Ids, Scores
 from .scan import EXACT_ROWS, Rows, Scan
+from .top_k import top_k
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -54,9 +55,10 @@ class LiveSources:
         self._als = Scan(hybrid.als.track_factors[self._warm], exact_rows=exact_rows)
         self._sound = Scan(sources.discoveries[1], exact_rows=exact_rows)
         self._place()
-        self._popular = _in_order(sources.popularity)
-        self._recent = _in_order(sources.recent_popularity)
-        self._segments = [_in_order(scores) for scores in sources.segment_scores]
+        count = sources.track_count
+        self._popular = top_k(sources.popularity, count)[0]
+        self._recent = top_k(sources.recent_popularity, count)[0]
+        self._segments = [top_k(scores, count)[0] for scores in sources.segment_scores]
 
     def following(self, sources: Sources, taste: LiveTaste) -> LiveSources:
         """The same over more tracks, cold ones behind these: they are on no list of popular tracks."""
@@ -101,7 +103,7 @@ class LiveSources:
         standing = np.full(len(rows), -np.inf)
         np.maximum.at(standing, place, np.concatenate([*heights, np.zeros(0)]))
         standing -= rows * (STEP / self.sources.track_count)
-        chosen = np.argsort(-standing, kind="stable")[: options.most]
+        chosen, _ = top_k(standing, options.most)
         ids = rows[chosen]
         ascending = np.argsort(ids)
         scores, nominated, begin = {}, {}, 0
@@ -126,7 +128,7 @@ class LiveSources:
             def best(count: int, allowed: Mask) -> Rows:
                 rows = nominees(count + more)
                 rows = np.sort(rows[allowed[rows]])
-                return _top(rows, scores(rows), count)
+                return rows[top_k(scores(rows), count)[0]]
 
             return _Said(best, scores)
 
@@ -162,21 +164,12 @@ class LiveSources:
         return said
 
 
-def _top(rows: Rows, scores: Scores, count: int) -> Rows:
-    """The best `count` of these rows, best first, equal ones in order of row; -inf never."""
-    # All that are at the cut stay, until the order says which of them are first.
-    cut = np.partition(scores, len(scores) - count)[len(scores) - count] if count < len(scores) else -np.inf
-    there = (scores >= cut) & (scores > -np.inf)
-    rows, scores = rows[there], scores[there]
-    return rows[np.lexsort((rows, -scores))[:count]]
-
-
 def _listed(tracks: Rows, everywhere: Scores) -> _Said:
     """From the few tracks that it has something to say of; `everywhere` [T] is 0 for the others."""
 
     def best(count: int, allowed: Mask) -> Rows:
         kept = tracks[allowed[tracks]]
-        return _top(kept, everywhere[kept], count)
+        return kept[top_k(everywhere[kept], count)[0]]
 
     def scores(rows: Rows) -> Scores:
         found = everywhere[rows]
@@ -214,8 +207,3 @@ def _products(vectors: Scores, places: Rows, query: Scores) -> Scores:
     found = np.full(len(places), -np.inf, np.float32)
     found[there] = vectors[places[there]] @ query
     return found
-
-
-def _in_order(scores: Scores) -> Rows:
-    """Rows with a score, the best first."""
-    return np.argsort(-scores, kind="stable")[: np.count_nonzero(np.isfinite(scores))]

@@ -17,6 +17,7 @@ from .live_taste import Listened, LiveTaste
 from .ranking_features import features
 from .recommender import Ids, Scores
 from .scan import EXACT_ROWS
+from .top_k import top_k
 
 NOBODY: Ids = np.zeros(0, np.int32)
 
@@ -59,8 +60,8 @@ class LiveChain:
             return self.taste.candidates(listened, k, allow_seen=allow_seen, there=there)
         found = self.candidates(listened, user_row=user_row, newest=newest, allow_seen=allow_seen, there=there)
         scores = self._ranker.scores(features(self.sources.sources, self._facts, found))
-        order = np.argsort(-scores, kind="stable")[:k]
-        ids, scores = found.ids[0][order], worth(scores[order])
+        order, scores = top_k(scores, k)
+        ids, scores = found.ids[0][order], worth(scores)
         if len(ids) < k:
             further, others = self.taste.candidates(listened, k, allow_seen=allow_seen, there=there)
             if not len(ids):

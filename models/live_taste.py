@@ -23,6 +23,7 @@ from .growing import Growing
 from .hybrid import Hybrid
 from .recommender import Ids, Scores
 from .scan import EXACT_ROWS, Rows, Scan
+from .top_k import top_k
 
 _NOMINEES_PER_CANDIDATE = 4
 
@@ -94,7 +95,7 @@ class LiveTaste:
 
     def __init__(self, hybrid: Hybrid, *, exact_rows: int = EXACT_ROWS) -> None:
         popularity = hybrid.history.popularity
-        self._popular = np.argsort(-popularity, kind="stable")[: np.count_nonzero(np.isfinite(popularity))]
+        self._popular, _ = top_k(popularity, len(popularity))
         self._take(hybrid)
         rows = self._made(slice(None))
         self._growing, self._rows = Growing(rows), rows
@@ -157,7 +158,7 @@ class LiveTaste:
         `there` [T] says which tracks may be answers.
         """
         if listened.is_cold:
-            rows = self._popular
+            rows: Rows = self._popular
             scores = self.hybrid.history.popularity[rows]
         else:
             rows, scores = self._scored(listened, count + len(listened.track_rows))
@@ -167,12 +168,7 @@ class LiveTaste:
         rows, scores = rows[kept], scores[kept]
         if listened.is_cold:
             return rows[:count].astype(np.int32), scores[:count]
-        if count < len(rows):
-            chosen = np.argpartition(-scores, count - 1)[:count]
-            rows, scores = rows[chosen], scores[chosen]
-        # Ties in order of row, as everywhere.
-        order = np.lexsort((rows, -scores))
-        return rows[order].astype(np.int32), scores[order]
+        return top_k(scores, count, rows=rows)
 
     def because(self, listened: Listened, track_rows: Ids) -> Ids:
         """[k] the listened track that speaks loudest for each of `track_rows` [k]; -1 where none does."""

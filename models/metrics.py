@@ -113,15 +113,16 @@ def novelties(ids: Ids, listeners: NDArray[np.int64], user_count: int, ks: Seque
 def popularity_bias(ids: Ids, listeners: NDArray[np.int64], heard: csr_matrix, k: int) -> Values:
     """How much more popular the answers are than the user's own training tracks: the ratio of mean listeners, less 1.
 
-    (Popularity lift, Abdollahpouri et al. 2020.) NaN for users without training listens.
+    (Popularity lift, Abdollahpouri et al. 2020.) A user's own tracks have a positive confidence in `heard` [B, T], as
+    those of `listeners` [T]: skips and dislikes are none. NaN for users without own tracks.
     """
     return np.asarray(popularity_biases(ids, listeners, heard, (k,))[0])
 
 
 def popularity_biases(ids: Ids, listeners: NDArray[np.int64], heard: csr_matrix, ks: Sequence[int]) -> Values:
     """[len(ks), B] `popularity_bias`."""
-    counts = np.diff(heard.indptr)
-    own = _ratio((heard != 0).astype(np.float64) @ listeners.astype(np.float64), counts)
+    liked = (heard > 0).astype(np.float64)
+    own = _ratio(liked @ listeners.astype(np.float64), np.asarray(liked.sum(axis=1)).ravel())
     return np.stack([_ratio(mean, own) - 1 for mean in _means_of(listeners.astype(np.float64), ids, ks)])
 
 

@@ -24,9 +24,10 @@ from . import metrics
 from .history import History, nearest
 from .listens import Listens, liked, to_find
 from .neural_training import Curve, Schedule, Watch, best_epoch, device, seeded, train
-from .recommender import Answers, Ids, Scores, best
+from .recommender import Answers, Ids, Scores
 from .scoring import Scoring
 from .splits import by_chance, by_user
+from .top_k import top_k
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -107,7 +108,7 @@ class HeldOut:
             seen = heard[rows]
             cells[np.repeat(np.arange(len(cells)), np.diff(seen.indptr)), seen.indices] = -np.inf
             truth = self.truth[rows]
-            hits = metrics.hits(best(cells, _K)[0], truth)
+            hits = metrics.hits(top_k(cells, _K)[0], truth)
             values.append(metrics.ndcg(hits, metrics.relevant_counts(truth), _K))
         return float(np.nanmean(np.concatenate(values)))
 

@@ -18,6 +18,7 @@ from .history import unit_rows
 from .hybrid_index import HybridIndex
 from .recommender import Answers, Scores
 from .scan import EXACT_ROWS, Rows, Scan
+from .top_k import top_k
 
 _NOMINEES = 1000
 
@@ -88,21 +89,16 @@ class QuickIndex:
         allowed = np.ones(len(both), bool) if candidates is None else candidates
         parts = [self._best(taste, sound, k, one, mask & allowed) for one, mask in groups]
         rows, scores = np.concatenate([one for one, _ in parts]), np.concatenate([one for _, one in parts])
-        order = np.argsort(-scores, kind="stable")[:k]
-        return rows[order].astype(np.int32), scores[order]
+        return top_k(scores, k, rows=rows)
 
-    def _best(self, taste: Scores, sound: Scores, k: int, weight: np.float32, mask: Mask) -> tuple[Rows, Scores]:
+    def _best(self, taste: Scores, sound: Scores, k: int, weight: np.float32, mask: Mask) -> Answers:
         query = np.concatenate([weight * taste, (1 - weight) * sound]).astype(np.float32)
         count = int(np.count_nonzero(mask))
         if count <= self._few:
-            rows = np.flatnonzero(mask)
+            rows: Rows = np.flatnonzero(mask)
         else:
             # The scan knows nothing of the mask: as many more as it hides.
             most = int(max(_NOMINEES, 4 * k) * len(mask) / count)
             rows = self._scan.nominees(query, min(most, len(mask)))
             rows = np.sort(rows[mask[rows]])
-        scores: Scores = self._vectors[rows] @ query
-        if k < len(rows):
-            chosen = np.sort(np.argpartition(-scores, k - 1)[:k])
-            rows, scores = rows[chosen], scores[chosen]
-        return rows, scores
+        return top_k(self._vectors[rows] @ query, k, rows=rows)

@@ -68,28 +68,3 @@ class Recommender(Protocol):
 
     @classmethod
     def load(cls, folder: Path) -> Self: ...
-
-
-def best(scores: Scores, k: int) -> Answers:
-    """The k largest of each row, best first; equal scores in order of row number, -inf never.
-
-    Shape: [B, T] -> ([B, k], [B, k])
-
-    >>> best(np.array([[0.1, 0.9, -np.inf]], np.float32), 3)[0]
-    array([[ 1,  0, -1]], dtype=int32)
-    """
-    users, count = scores.shape
-    top = min(k, count)
-    if top < count:
-        found = np.argpartition(-scores, top - 1, axis=1)[:, :top]
-        found.sort(axis=1)
-    else:
-        found = np.broadcast_to(np.arange(count), (users, count))
-    values = np.take_along_axis(scores, found, axis=1)
-    order = np.argsort(-values, axis=1, kind="stable")
-    ids = np.full((users, k), -1, np.int32)
-    kept = np.full((users, k), -np.inf, np.float32)
-    ids[:, :top] = np.take_along_axis(found, order, axis=1)
-    kept[:, :top] = np.take_along_axis(values, order, axis=1)
-    ids[kept == -np.inf] = -1
-    return ids, kept

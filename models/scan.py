@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from .recommender import Scores
 
-Rows = NDArray[np.intp]
+Rows = NDArray[np.integer]
 
 EXACT_ROWS = 20_000
 _SAMPLE = 4096

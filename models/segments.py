@@ -18,7 +18,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ..audio.errors import DataError, MissingExtra, UsageError
+from ..audio.errors import DataError, LibraryError, MissingExtra, UsageError
 from .history import unit_rows
 from .storage import load_model, load_options, save_model
 
@@ -28,6 +28,7 @@ METHODS = ("k-means", "mixture")
 NOWHERE = -1
 """label of what has no vector"""
 _SILHOUETTE_SAMPLE = 4000
+_ARRAYS = ("labels", "centers", "variances", "shares", "center", "axes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,29 +88,38 @@ class Segments:
         points = (found - self.center) @ self.axes.T
         self.choices = self._choices(points, distinct)
         count = next(choice.count for choice in self.choices if choice.chosen)
-        labels, centers = _clusters(points, count, self.options, self.options.seed)
+        found_in = _clusters(points, count, self.options, self.options.seed)
         # The largest first; none is empty.
-        order = np.argsort(-np.bincount(labels, minlength=len(centers)), kind="stable")
-        order = order[np.bincount(labels, minlength=len(centers))[order] > 0]
-        self.centers: Floats = centers[order].astype(np.float32)
+        sizes = np.bincount(found_in.labels, minlength=count)
+        order = np.argsort(-sizes, kind="stable")
+        order = order[sizes[order] > 0]
+        self.centers: Floats = found_in.centers[order].astype(np.float32)
         """[S, axes]"""
-        place = np.full(len(centers), NOWHERE, np.int32)
+        self.variances: Floats = found_in.variances[order].astype(np.float32)
+        """[S, axes] how far a segment reaches along each axis; the same for all of k-means"""
+        self.shares: Floats = found_in.shares[order].astype(np.float32)
+        """[S] how likely each is before anything is known; the same for all of k-means"""
+        place = np.full(count, NOWHERE, np.int32)
         place[order] = np.arange(len(order))
         self.labels: Labels = np.full(len(vectors), NOWHERE, np.int32)
         """[N] 0 for the largest segment; -1 for what has no vector"""
-        self.labels[there] = place[labels]
+        self.labels[there] = place[found_in.labels]
         return self
 
     def assign(self, vectors: Floats) -> Labels:
-        """[N, D] -> [N] the segment with the nearest centre; -1 for a vector of zeros."""
+        """[N, D] -> [N] the most likely segment, of k-means the one with the nearest centre; -1 for a vector of zeros.
+
+        Twice the negative log of share times normal density (Bishop 2006, 9.2), less what all segments have in common.
+        """
         if vectors.shape[1] != len(self.center):
             raise DataError(f"vectors: {vectors.shape[1]} dimensions, but the segments are of {len(self.center)}")
         points = (unit_rows(vectors) - self.center) @ self.axes.T
-        distances = ((points[:, None] - self.centers[None]) ** 2).sum(axis=2)
+        distances = ((points[:, None] - self.centers[None]) ** 2 / self.variances[None]).sum(axis=2)
+        distances += np.log(self.variances).sum(axis=1) - 2 * np.log(self.shares)
         return np.where(np.any(vectors != 0, axis=1), distances.argmin(axis=1), NOWHERE).astype(np.int32)
 
     def save(self, folder: Path) -> None:
-        arrays = {"labels": self.labels, "centers": self.centers, "center": self.center, "axes": self.axes}
+        arrays = {name: getattr(self, name) for name in _ARRAYS}
         choices = [[choice.count, choice.silhouette, choice.stability, choice.chosen] for choice in self.choices]
         save_model(folder, self.name, arrays, self.options, {"choices": choices})
 
@@ -117,8 +127,10 @@ class Segments:
     def load(cls, folder: Path) -> Self:
         arrays, header = load_model(folder, cls.name)
         segments = cls(load_options(SegmentOptions, header))
-        segments.labels, segments.centers = arrays["labels"], arrays["centers"]
-        segments.center, segments.axes = arrays["center"], arrays["axes"]
+        if missing := [name for name in _ARRAYS if name not in arrays]:
+            raise LibraryError(f"{folder}: segments without {', '.join(missing)}; run crossfade segments again")
+        for name in _ARRAYS:
+            setattr(segments, name, arrays[name])
         segments.choices = tuple(Choice(*choice) for choice in header["facts"]["choices"])
         return segments
 
@@ -151,7 +163,7 @@ def lift(inside: NDArray[np.number], outside: NDArray[np.number], *, doubt: floa
 
 def _silhouette(points: Floats, count: int, options: SegmentOptions) -> float:
     metrics = _sklearn("metrics")
-    labels, _ = _clusters(points, count, options, options.seed)
+    labels = _clusters(points, count, options, options.seed).labels
     if len(np.unique(labels)) < 2 or len(points) <= len(np.unique(labels)):
         return -1.0
     size = min(len(points), _SILHOUETTE_SAMPLE)
@@ -171,7 +183,7 @@ def _stability(points: Floats, count: int, options: SegmentOptions, rng: np.rand
         first, second = (np.sort(rng.choice(len(points), size, replace=False)) for _ in range(2))
         seeds = rng.integers(1 << 31, size=2)
         mine, theirs = (
-            _clusters(points[part], count, options, int(seed))[0]
+            _clusters(points[part], count, options, int(seed)).labels
             for part, seed in zip((first, second), seeds, strict=True)
         )
         _, here, there = np.intersect1d(first, second, return_indices=True)
@@ -179,16 +191,27 @@ def _stability(points: Floats, count: int, options: SegmentOptions, rng: np.rand
     return float(np.mean(found))
 
 
-def _clusters(points: Floats, count: int, options: SegmentOptions, seed: int) -> tuple[Labels, Floats]:
-    """(labels [N], centres [S, axes])"""
+@dataclass(frozen=True, eq=False)
+class _Clusters:
+    """What one clustering found; see `Segments` for the arrays."""
+
+    labels: Labels
+    centers: Floats
+    variances: Floats
+    shares: Floats
+
+
+def _clusters(points: Floats, count: int, options: SegmentOptions, seed: int) -> _Clusters:
     if options.method == "mixture":
         mixture = _sklearn("mixture").GaussianMixture(
             count, covariance_type="diag", reg_covar=1e-4, n_init=2, random_state=seed, max_iter=200
         )
         labels = _quietly(mixture.fit_predict, points)
-        return labels.astype(np.int32), mixture.means_
+        return _Clusters(labels.astype(np.int32), mixture.means_, mixture.covariances_, mixture.weights_)
     means = _sklearn("cluster").KMeans(count, n_init=4, random_state=seed)
-    return means.fit_predict(points).astype(np.int32), means.cluster_centers_
+    labels = means.fit_predict(points).astype(np.int32)
+    centers = means.cluster_centers_
+    return _Clusters(labels, centers, np.ones_like(centers), np.full(count, 1 / count, np.float32))
 
 
 def _quietly(run: Callable[..., Any], points: Floats) -> Any:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from ..audio.errors import DataError
 from .storage import Arrays
+from .top_k import top_k
 
 Matrix = NDArray[np.float32]
 
@@ -100,7 +101,7 @@ class SoundKernel:
         median = float(np.median(off)) if len(off) else 1.0
         rate = scale / max(median, 1e-6)
         strengths, directions = np.linalg.eigh(np.exp(-rate * between).astype(np.float64))
-        kept = np.argsort(-strengths)[:features]
+        kept, _ = top_k(strengths, features)
         kept = kept[strengths[kept] > 1e-4]
         basis = directions[:, kept] / np.sqrt(strengths[kept])
         return cls(distinct, basis.astype(np.float32), rate)

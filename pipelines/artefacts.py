@@ -28,6 +28,7 @@ from ..audio.errors import UsageError
 from ..models.history import popularity
 from ..models.listens import Clock, Listens
 from ..models.ranking_features import USER_FACTS, user_facts
+from ..models.top_k import top_k
 from .library import Library
 from .recommending import personal
 from .stages import key_of_files
@@ -127,7 +128,7 @@ def top_popular(tracks: pl.DataFrame, listens: Listens, options: ArtefactOptions
             days = f"{options.since or 'the beginning'} and {options.until or 'the end'}"
             raise UsageError(f"from, to: no listens between {days}")
     users = period.listeners
-    best = np.argsort(-popularity(period), kind="stable")[: options.top]
+    best, _ = top_k(popularity(period), options.top)
     best = best[users[best] > 0]
     everywhere = listens.listeners
     frame = tracks[best.tolist()]

@@ -21,6 +21,7 @@ from ..audio.errors import DataError, LibraryError, UsageError
 from ..models.feature_autoencoder import BOTTLENECK, AutoencoderOptions, ErrorSummary, FeatureAutoencoder, Rows
 from ..models.maps import flat_map
 from ..models.neural_training import Watch
+from ..models.top_k import top_k
 from .charts import Chart
 from .drawing import draw
 from .library import Library
@@ -175,14 +176,14 @@ def _write(library: Library, model: FeatureAutoencoder, events: EventFile, out: 
     pl.DataFrame([point.record() for point in model.curve]).write_parquet(out / "epochs.parquet")
     errors = model.errors(events.rows)
     summary = ErrorSummary.of(errors)
-    strangest = np.argsort(-np.nan_to_num(errors, nan=-1.0), kind="stable")[:STRANGEST]
+    strangest, _ = top_k(np.nan_to_num(errors, nan=-1.0), STRANGEST)
     _table(events, errors, strangest).write_parquet(out / "strangest.parquet")
     for chart in _charts(model, events, errors, _genre_of(library)):
         draw(chart, out / f"{chart.name}.png")
     return summary
 
 
-def _table(events: EventFile, errors: NDArray[np.float32], which: NDArray[np.intp]) -> pl.DataFrame:
+def _table(events: EventFile, errors: NDArray[np.float32], which: NDArray[np.integer]) -> pl.DataFrame:
     rows = np.asarray(events.rows[np.sort(which)])[np.argsort(np.argsort(which))]
     return pl.DataFrame(
         {

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from ..audio.errors import CrossfadeError, MissingExtra
 from ..models.genres import GENRES
+from ..models.top_k import top_k
 from .console import Console
 from .demo_catalogue import CatalogueOptions, DemoTrack, plan, write_catalogue
 from .demo_listeners import demo_world, unheard_tracks
@@ -125,7 +126,7 @@ class _Tour:
             self._console.record(
                 style=style or "all",
                 tracks=int(chosen.sum()),
-                heard_as=[GENRES[k] for k in np.argsort(-heard)[:2]] if style else [],
+                heard_as=[GENRES[k] for k in top_k(heard, 2)[0]] if style else [],
                 same_style=round(float(shares[chosen].mean()), 3),
                 same_style_other_artists=round(float(others[chosen].mean()), 3),
             )
@@ -249,5 +250,7 @@ def same_style_shares(
         scores[artists[:, None] == artists] = -np.inf
     styles = [set(track.style.split("/")) for track in tracks]
     same = np.array([[bool(one & other) for other in styles] for one in styles])
-    nearest = np.argsort(-scores, axis=1, kind="stable")[:, :NEIGHBOURS]
-    return np.asarray(np.take_along_axis(same, nearest, axis=1).mean(axis=1))
+    nearest, _ = top_k(scores, NEIGHBOURS)
+    there = nearest >= 0
+    found = np.take_along_axis(same, np.maximum(nearest, 0), axis=1) & there
+    return np.asarray(found.sum(axis=1) / np.maximum(there.sum(axis=1), 1))

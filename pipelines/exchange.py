@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +14,20 @@ from ..audio.errors import DataError
 from .library import Library
 
 
-def import_vectors(library: Library, path: Path, name: str) -> tuple[int, int]:
-    """Parquet of `track_id` and one list column, or `track_id` and numeric columns; (tracks, dimensions).
+@dataclass(frozen=True)
+class Imported:
+    """What came in with a table of vectors."""
 
-    Raises DataError naming file and column.
+    tracks: int
+    dimensions: int
+    left_out: int
+    """rows without a vector, or with a gap in it"""
+
+
+def import_vectors(library: Library, path: Path, name: str) -> Imported:
+    """Parquet of `track_id` and one list column, or `track_id` and numeric columns.
+
+    A row with a null, NaN or infinity is a track without a vector. Raises DataError naming file and column.
     """
     try:
         frame = pl.read_parquet(path)
@@ -33,21 +45,41 @@ def import_vectors(library: Library, path: Path, name: str) -> tuple[int, int]:
     if len(lists) == 1:
         vectors = _stacked(path, frame[lists[0]])
     elif not lists and numbers:
-        vectors = frame.select(numbers).cast(pl.Float32).fill_null(float("nan")).to_numpy()
+        vectors = frame.select(pl.col(numbers).cast(pl.Float32).fill_null(float("nan"))).to_numpy()
     else:
         raise DataError(f"{path}: needs one list column or numeric columns beside track_id, has {_kinds(frame)}")
+    whole = np.isfinite(vectors).all(axis=1)
+    if not vectors.size or not whole.any():
+        raise DataError(f"{path}: no row has a vector without null, NaN or infinity")
     try:
-        library.add_vectors(name, track_ids.to_list(), vectors, features=not lists)
+        library.add_vectors(name, track_ids.filter(pl.Series(whole)).to_list(), vectors[whole], features=not lists)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
-    return vectors.shape
+    return Imported(int(whole.sum()), vectors.shape[1], int((~whole).sum()))
 
 
 def _stacked(path: Path, column: pl.Series) -> np.ndarray:
-    lengths = column.list.len() if isinstance(column.dtype, pl.List) else pl.Series([1])
-    if column.null_count() or lengths.n_unique() != 1:
-        raise DataError(f"{path}: column {column.name}: vectors are missing or of different lengths")
-    return np.asarray(column.to_list(), np.float32)
+    """[n, D], NaN where there is nothing."""
+    try:
+        lists = column.drop_nulls().cast(pl.List(pl.Float32))
+    except pl.exceptions.PolarsError:
+        raise DataError(f"{path}: column {column.name}: {column.dtype}, but a vector has numbers") from None
+    lengths = sorted(lists.list.len().unique())
+    if len(lengths) > 1:
+        raise DataError(f"{path}: column {column.name}: vectors of different lengths, {lengths[0]} and {lengths[1]}")
+    vectors = np.full((len(column), *lengths), np.nan, np.float32)
+    if len(lists):
+        vectors[column.is_not_null().to_numpy()] = lists.list.to_array(lengths[0]).to_numpy()
+    return vectors.reshape(len(column), -1)
+
+
+def _file_name(name: str) -> str:
+    """What no file may be called is written %XX, as in URLs.
+
+    >>> _file_name("hub:laion/clap")
+    'hub%3Alaion%2Fclap'
+    """
+    return re.sub(r'[\x00-\x1f%/\\:*?"<>|]', lambda found: f"%{ord(found[0]):02X}", name)
 
 
 def _kinds(frame: pl.DataFrame) -> str:
@@ -63,7 +95,7 @@ def export(library: Library, folder: Path) -> dict[str, int]:
         catalogue = library.catalogue(name)
         vectors = pl.Series("vector", list(catalogue.sound), dtype=pl.List(pl.Float32))
         known = pl.DataFrame({"track_id": tracks["track_id"], "vector": vectors}).filter(pl.Series(catalogue.has_sound))
-        tables["embeddings" if name == "encoder" else f"vectors_{name}"] = known
+        tables["embeddings" if name == "encoder" else f"vectors_{_file_name(name)}"] = known
         if name == "encoder":
             genres = pl.DataFrame(catalogue.genre_probabilities, schema=json.loads(library.about("genres") or "[]"))
             tables["genres"] = genres.insert_column(0, tracks["track_id"]).filter(pl.Series(catalogue.has_sound))

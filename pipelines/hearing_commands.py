@@ -38,7 +38,7 @@ def add_commands(add_command: AddCommand) -> None:
     _library(similar)
     similar.add_argument("-k", type=positive, default=10, help="how many (10)")
     similar.add_argument("--per-artist", type=positive, metavar="N", help="at most N of one artist")
-    similar.add_argument("--blend", type=float, metavar="B", help="taste (1) against sound (0); .5 where trained")
+    similar.add_argument("--blend", type=float, metavar="B", help="taste (1) against sound (0); .5 of both")
     similar.add_argument("--sound", metavar="NAME", help="by sound alone, in these imported vectors")
     similar.add_argument("--m3u", type=Path, metavar="FILE", help="write a playlist too")
     similar.set_defaults(run=_similar)
@@ -148,8 +148,8 @@ def _vectors(arguments: argparse.Namespace, console: Console) -> None:
     from .library import Library
 
     with Library.open(arguments.library, create=True) as library:
-        count, dimensions = import_vectors(library, arguments.path, arguments.name)
-    console.record(name=arguments.name, tracks=count, dimensions=dimensions)
+        imported = import_vectors(library, arguments.path, arguments.name)
+    console.record(name=arguments.name, **asdict(imported))
 
 
 def _export(arguments: argparse.Namespace, console: Console) -> None:

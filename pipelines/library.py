@@ -162,7 +162,7 @@ class Library:
     # Tracks
 
     def add_tracks(self, frame: pl.DataFrame) -> None:
-        """Adds tracks or updates what is known of them; columns that are absent stay as they were.
+        """Adds tracks or updates what is known of them; columns that are absent and blank cells change nothing.
 
         Columns: track_id text, and any of title text, artists list of text, album text, genres list of text,
         released_at seconds since 1970.
@@ -172,7 +172,8 @@ class Library:
         if "track_id" not in frame.columns:
             raise DataError(f"tracks: no column track_id among {', '.join(frame.columns)}")
         names = ["track_id", *columns]
-        update = ", ".join(f"{name} = excluded.{name}" for name in columns)
+        said = {name: f"nullif(excluded.{name}, '[]')" if name in _LISTS else f"excluded.{name}" for name in columns}
+        update = ", ".join(f"{name} = coalesce({new}, {name})" for name, new in said.items())
         sql = (
             f"INSERT INTO tracks ({', '.join(names)}) VALUES ({', '.join('?' * len(names))}) "
             f"ON CONFLICT (track_id) DO {'UPDATE SET ' + update if update else 'NOTHING'}"
@@ -180,7 +181,7 @@ class Library:
         lists = [name in _LISTS for name in names]
         rows = (
             tuple(
-                json.dumps(value or [], ensure_ascii=False) if is_list else value
+                json.dumps([one for one in value or () if one], ensure_ascii=False) if is_list else _said(value)
                 for value, is_list in zip(row, lists, strict=True)
             )
             for row in frame.select(names).iter_rows()
@@ -196,6 +197,8 @@ class Library:
         `features`: the columns have units of their own (BPM, decibels), so they are standardised before they are
         compared. The constants are taken when they are first read and then stay, so that later tracks move no score.
         """
+        if name == "encoder" or not name.strip():
+            raise UsageError(f"vectors {name!r}: `encoder` is what embed hears; give these a name of their own")
         vectors = np.ascontiguousarray(vectors, np.float32)
         if vectors.ndim != 2 or len(vectors) != len(track_ids):
             raise DataError(f"vectors {name}: {vectors.shape} for {len(track_ids)} tracks")
@@ -424,6 +427,11 @@ class Library:
         if not version.is_dir():
             raise LibraryError(f"{pointer}: names {version.name}, which is not there; train again")
         return version
+
+
+def _said(value: Any) -> Any:
+    """A cell of a table; None where it is blank."""
+    return None if isinstance(value, str) and not value.strip() else value
 
 
 @contextmanager

@@ -165,7 +165,11 @@ def _tracks(log: SourceLog) -> pl.DataFrame:
     if log.tracks is None:
         return pl.DataFrame(schema={"track_id": pl.String()})
     tracks = log.tracks.filter(pl.col("track_id").is_not_null()).collect(engine="streaming")
-    return tracks.unique("track_id", keep="first", maintain_order=True)
+    # What any row says of a track: the first may have blank cells.
+    blank = [pl.col(name).replace("", None) for name, kind in tracks.schema.items() if kind == pl.String]
+    empty = [pl.when(pl.col(name).list.len() > 0).then(name) for name, kind in tracks.schema.items() if kind == pl.List]
+    told = tracks.with_columns(*blank, *empty).group_by("track_id", maintain_order=True)
+    return told.agg(pl.all().first(ignore_nulls=True))
 
 
 def _add_vectors(library: Library, log: SourceLog, wanted: pl.DataFrame) -> int:

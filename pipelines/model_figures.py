@@ -147,9 +147,8 @@ def _ranker(subject: Subject) -> list[Exhibit]:
     ]
     words = {"learn": "learned from", "validation": "held out"}
     parts = [
-        pl.DataFrame({"part": words[part], "trees": range(1, len(losses) + 1), "loss": losses})
+        pl.DataFrame({"part": words.get(part, part), "trees": range(1, len(losses) + 1), "loss": losses})
         for part, losses in ranker.curve.items()
-        if part in words
     ]
     return [
         *exhibits,
@@ -349,21 +348,23 @@ def genre_model_figures(folder: Path) -> list[Exhibit]:
     card = read_card(folder)
     exhibits: list[Exhibit] = []
     figures = [{"split": split, **values} for split, values in card["figures"].items()]
-    shown = ("split", "accuracy", "accuracy_low", "accuracy_high", "macro_f1", "ece", "tracks")
+    shown = ("split", "accuracy", "low", "high", "macro_f1", "ece", "tracks")
     if figures:
-        rows = [{name: one[name] for name in shown if name in one} for one in figures]
+        rows = [{name: one[name] for name in shown} for one in figures]
         per_class = [
             {"split": one["split"], "genre": genre, **values}
             for one in figures
-            for genre, values in one.get("per_class", {}).items()
+            for genre, values in one["per_class"].items()
         ]
         exhibits.append(
             Table(
                 name="genre_model",
                 title=f"The genre model {folder.resolve().name} ({card['name']})",
                 frame=pl.DataFrame(rows, infer_schema_length=None),
-                percents=("accuracy", "accuracy_low", "accuracy_high"),
-                note="Measured on tracks that it was not trained on; ece is how far probabilities are off.",
+                headings={"low": "from", "high": "to"},
+                percents=("accuracy", "low", "high"),
+                note="Measured on tracks that it was not trained on, with the 95 % interval of the accuracy; ece is "
+                "how far probabilities are off.",
             )
         )
         if per_class:

@@ -21,6 +21,7 @@ from ..models.catalogue import Catalogue
 from ..models.listens import Listens
 from ..models.maps import flat_map
 from ..models.segments import Segments, lift
+from ..models.top_k import top_k
 from .charts import Chart
 from .drawing import draw
 from .library import Library
@@ -287,7 +288,7 @@ def _portrait(
     artists = _typical(catalogue.artist_names, catalogue.artist_matrix, counts, everybody)
     means = {name: _mean(values, counts) for name, values in sounds.items()}
     usual = {name: _mean(values, everybody) for name, values in sounds.items()}
-    best = np.argsort(-counts, kind="stable")[:POPULAR]
+    best, _ = top_k(counts, POPULAR)
     best = best[counts[best] > 0]
     parts = [" and ".join(typical_genres[:2]) or "no genre of its own"]
     if artists:
@@ -321,7 +322,7 @@ def _typical(
     lifts = lift(inside, outside)
     # A name with less than a hundredth of the listens does not stand for the segment.
     lifts[inside < 0.01 * max(inside.sum(), 1e-9)] = 0
-    order = np.argsort(-lifts, kind="stable")[:_NAMED]
+    order, _ = top_k(lifts, _NAMED)
     return tuple(names[row] for row in order if lifts[row] > 1)
 
 

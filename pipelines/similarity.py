@@ -1,8 +1,9 @@
 """Similar tracks: the nearest of a library to one of its tracks, or to any audio file.
 
-By sound alone in a library that was only heard; by any blend of taste and sound in one that was trained.
+By sound alone in a library that was only heard, by taste alone in one that only has listens, by any blend of the two
+where there are both.
 
-Shapes: T tracks, D dimensions, G genres.
+Shapes: T tracks, F factors of taste, D dimensions, G genres.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from ..audio.decoding import quiet_decoders
 from ..audio.errors import LibraryError, UsageError
 from ..models.catalogue import COLLECTIVE_ARTISTS
 from ..models.encoder import Floats
+from ..models.history import unit_rows
+from ..models.top_k import top_k
 from .collection import readable
 from .embedding import content_hash
 from .hearing import Ear
@@ -35,11 +38,13 @@ class Query:
     """What is asked for, and how to know it among the answers."""
 
     vector: Floats
-    """[D]"""
+    """[D] of the sound that is searched; [0] of a track without"""
     genres: Floats | None = None
     """[G] probabilities heard with the vector"""
     track_id: str | None = None
     content_hash: str | None = None
+    embedding: Floats | None = None
+    """what the encoder makes of its audio"""
     duration_seconds: float | None = None
 
 
@@ -75,29 +80,32 @@ def ask(library: Library, wanted: str, *, sound: str | None = None) -> Query:
             _only_encoder(library, imported)
             with quiet_decoders():
                 heard = Ear().hear(path)
-            return Query(heard.embedding, heard.genres, None, digest, heard.duration_seconds)
+            return Query(heard.embedding, heard.genres, None, digest, heard.embedding, heard.duration_seconds)
     if not rows:
         raise UsageError(f"{parameter}: neither a track_id of {library.folder} nor an audio file")
-    track_id, digest, seconds, embedding, vector = rows[0]
-    blob = embedding if imported == "encoder" else vector
-    if blob is None:
-        raise LibraryError(f"{track_id}: has no sound in {library.folder}, so nothing is like it")
-    vector = np.frombuffer(blob, np.float32)
-    if imported != "encoder":
+    track_id, digest, seconds, *blobs = rows[0]
+    embedding, vector = (None if blob is None else np.frombuffer(blob, np.float32) for blob in blobs)
+    if imported == "encoder":
+        vector = embedding
+    elif imported is not None and vector is not None:
         vector = library.scaled(imported, vector[None])[0]
-    return Query(vector, None, track_id, digest, seconds)
+    nothing = np.zeros(0, np.float32)
+    return Query(nothing if vector is None else vector, None, track_id, digest, embedding, seconds)
 
 
-def _sound_name(library: Library, sound: str | None) -> str:
+def _sound_name(library: Library, sound: str | None) -> str | None:
+    """None where nothing has sound."""
     names = library.sounds()
-    if not names:
-        raise LibraryError(f"{library.folder}: nothing in it was heard yet; run crossfade embed FOLDER")
     if sound is not None and sound not in names:
-        raise UsageError(f"{sound}: no such vectors in {library.folder}; there are: {', '.join(names)}")
-    return sound or names[0]
+        raise UsageError(f"{sound}: no such vectors in {library.folder}; there are: {', '.join(names) or 'none'}")
+    return sound or next(iter(names), None)
 
 
-def _only_encoder(library: Library, sound: str) -> None:
+def _only_encoder(library: Library, sound: str | None) -> None:
+    if sound is None:
+        raise LibraryError(
+            f"{library.folder}: nothing in it was heard, so no file is like it; run crossfade embed FOLDER"
+        )
     expected = Ear().encoder.name
     if sound != "encoder":
         raise UsageError(f"{library.folder}: searches imported vectors ({sound}), which an audio file does not have")
@@ -110,13 +118,17 @@ def similar(
 ) -> Iterator[Neighbour]:
     """All tracks of the library, nearest first; the same audio as the query left out.
 
-    `blend` says how much taste (1) counts against sound (0); None is half and half in a trained library, and sound in
-    others. Raises UsageError outside 0 … 1, LibraryError where taste is asked of a library that is not trained.
+    `blend` says how much taste (1) counts against sound (0); None is half and half where the library has both, and the
+    one it has where not. `sound` names the vectors to go by alone. Raises UsageError outside 0 … 1, and where `blend`
+    asks for a half that is not there: of the library, or (at 0 and 1) of the track.
     """
     if blend is not None and not 0 <= blend <= 1:
         raise UsageError(f"blend: {blend:g}; it has to be from 0 (sound) to 1 (taste)")
-    if sound is None and (blend is not None or (library.models / "current").exists()):
-        ranked = _by_blend(library, query, 0.5 if blend is None else blend)
+    if sound is None and (library.models / "current").exists():
+        ranked = _by_blend(library, query, blend)
+    elif blend:
+        why = f"{sound} is sound alone" if sound else f"{library.folder} is not trained, so it knows no taste"
+        raise UsageError(f"blend: {blend:g}; {why}: leave it out" + ("" if sound else ", or run crossfade train"))
     else:
         ranked = _by_sound(library, query, _sound_name(library, sound))
     facts = library.tracks()
@@ -135,34 +147,39 @@ Ranked = Iterator[tuple[str, float]]
 """(track_id, score), best first"""
 
 
-def _by_sound(library: Library, query: Query, name: str) -> Ranked:
-    import faiss
-
+def _by_sound(library: Library, query: Query, name: str | None) -> Ranked:
+    if name is None:
+        raise LibraryError(
+            f"{library.folder}: nothing in it was heard and it is not trained yet; run crossfade embed FOLDER, or "
+            f"crossfade train --library {library.folder}"
+        )
+    if not len(query.vector):
+        raise LibraryError(f"{query.track_id}: has no sound in {library.folder}, so nothing is like it")
     catalogue = library.catalogue(name)
-    rows = np.flatnonzero(catalogue.has_sound)
-    vectors = np.ascontiguousarray(catalogue.sound[rows])
-    faiss.normalize_L2(vectors)
-    index = faiss.IndexFlatIP(vectors.shape[1])
-    index.add(vectors)
-    wanted = query.vector[None].astype(np.float32)
-    faiss.normalize_L2(wanted)
-
-    def search(k: int) -> list[tuple[str, float]]:
-        scores, found = index.search(wanted, min(k, len(rows)))
-        return [(catalogue.track_ids[rows[at]], float(score)) for at, score in zip(found[0], scores[0], strict=True)]
-
-    return _growing(search)
+    cosines = unit_rows(catalogue.sound) @ unit_rows(query.vector[None])[0]
+    rows, scores = top_k(np.where(catalogue.has_sound, cosines, -np.inf), len(catalogue))
+    return ((catalogue.track_ids[row], float(score)) for row, score in zip(rows, scores, strict=True))
 
 
-def _by_blend(library: Library, query: Query, blend: float) -> Ranked:
+def _by_blend(library: Library, query: Query, blend: float | None) -> Ranked:
     from .trained import Trained
 
     trained = Trained.load(library)
-    known = query.track_id is not None and trained.knows(query.track_id)
-    wanted = query.track_id if known and query.track_id is not None else query.vector
-    genres = None if known else query.genres
+    if query.track_id is not None:
+        vector = trained.index.vectors(np.array([trained.row(query.track_id)]))[0]
+        taste, sound = vector[: trained.index.factors].any(), vector[trained.index.factors :].any()
+        if not taste and not sound:
+            raise LibraryError(f"{query.track_id}: neither taste nor sound of it is known, so nothing is like it")
+        if blend == 0 and not sound and trained.index.sound_width:
+            raise UsageError(f"blend: 0; {query.track_id} has no sound: only 1 (taste) can be asked")
+        if blend == 1 and not taste:
+            raise UsageError(f"blend: 1; {query.track_id} has no taste: only 0 (sound) can be asked")
+    if blend is not None and blend < 1 and not trained.index.sound_width:
+        raise UsageError(f"blend: {blend:g}; {library.folder} was trained without sound: only 1 (taste) can be asked")
+    wanted = query.vector if query.track_id is None else query.track_id
+    share = 0.5 if blend is None else blend
     return _growing(
-        lambda k: [(found.track_id, found.score) for found in trained.similar(wanted, k, blend=blend, genres=genres)]
+        lambda k: [(one.track_id, one.score) for one in trained.similar(wanted, k, blend=share, genres=query.genres)]
     )
 
 
@@ -181,7 +198,7 @@ def _same(library: Library, query: Query, track: dict[str, Any]) -> bool:
     """Whether it is the query itself, a copy of it, or the same audio in another file."""
     if track["track_id"] == query.track_id:
         return True
-    if track["content_hash"] is None or query.content_hash is None or query.duration_seconds is None:
+    if track["content_hash"] is None or query.embedding is None or query.duration_seconds is None:
         return False
     if track["content_hash"] == query.content_hash:
         return True
@@ -189,7 +206,7 @@ def _same(library: Library, query: Query, track: dict[str, Any]) -> bool:
         return False
     blob = library.query("SELECT embedding FROM heard WHERE content_hash = ?", (track["content_hash"],))[0][0]
     there = np.frombuffer(blob, np.float32)
-    cosine = there @ query.vector / (np.linalg.norm(there) * np.linalg.norm(query.vector))
+    cosine = there @ query.embedding / (np.linalg.norm(there) * np.linalg.norm(query.embedding))
     return bool(cosine > _SAME_COSINE)
 
 

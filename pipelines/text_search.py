@@ -13,7 +13,7 @@ import numpy as np
 
 from ..audio.errors import AudioError, LibraryError, UsageError
 from ..models.hub_encoders import PREFIX, HubEncoder
-from ..models.recommender import best
+from ..models.top_k import top_k
 from .genre_sources import hear
 from .library import Library
 
@@ -86,10 +86,9 @@ def find(library: Library, text: str, k: int, *, encoder: str | None = None) -> 
     catalogue = library.catalogue(name)
     length = np.linalg.norm(catalogue.sound, axis=1)
     scores = (catalogue.sound @ model.embed_text([text])[0]) / np.maximum(length, 1e-12)
-    ids, values = best(np.where(length > 0, scores, -np.inf).astype(np.float32)[None], k)
+    ids, values = top_k(np.where(length > 0, scores, -np.inf).astype(np.float32), k)
     tracks = library.tracks()
-    for row, score in zip(ids[0].tolist(), values[0].tolist(), strict=True):
-        if row >= 0:
-            one = tracks.row(row, named=True)
-            artist = ", ".join(one["artists"]) or None
-            yield Found(one["track_id"], one["path"], artist, one["title"], round(score, 4))
+    for row, score in zip(ids.tolist(), values.tolist(), strict=True):
+        one = tracks.row(row, named=True)
+        artist = ", ".join(one["artists"]) or None
+        yield Found(one["track_id"], one["path"], artist, one["title"], round(score, 4))

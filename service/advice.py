@@ -20,6 +20,7 @@ from ..models.confidence import ConfidenceOptions, Signals, States
 from ..models.live_chain import NOBODY
 from ..models.live_taste import NOTHING, Listened
 from ..models.recommender import Ids, Scores
+from ..models.top_k import top_k
 from .event_store import RecentEvents, StoredEvent
 from .follower import Follower
 from .listener_events import ListenerEvents, Unreachable
@@ -181,8 +182,7 @@ class Adviser:
             best[ids[louder]], reason[ids[louder]] = scores[louder], row
         if not allow_seen:
             total[listened.track_rows] = 0
-        rows = np.argsort(-total, kind="stable")[:k].astype(np.int32)
-        rows = rows[total[rows] > 0]
+        rows, _ = top_k(np.where(total > 0, total, -np.inf), k)
         return Advice(snapshot, rows, np.asarray(total[rows] / len(liked)), True, reason[rows], tuple(notes))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from crossfade.models.catalogue import Catalogue
 from crossfade.models.listens import Listens
 from crossfade.models.metrics import hits, recall, relevant_counts
-from crossfade.models.recommender import best
+from crossfade.models.top_k import top_k
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +25,7 @@ class Planted:
     def recall(self, scores: np.ndarray, tracks: np.ndarray, k: int = 10) -> float:
         """Mean recall@k of scores [U, T] among the tracks given by rows."""
         truth = self.test.matrix[:, tracks].tocsr()
-        ids, _ = best(scores[:, tracks].astype(np.float32), k)
+        ids, _ = top_k(scores[:, tracks].astype(np.float32), k)
         return float(np.nanmean(recall(hits(ids, truth), relevant_counts(truth), k)))
 
 

@@ -30,6 +30,15 @@ def test_any_table_with_named_columns(library: Library, source: Path) -> None:
     assert tracks(library, "title", "artists") == {"a": ("T", ["X", "Y"]), "b": ("U", [])}
 
 
+def test_blank_names_of_a_log_say_nothing(library: Library, source: Path) -> None:
+    """What is known of a track stays, from the library and from the log's other rows."""
+    library.add_tracks(pl.DataFrame({"track_id": ["a"], "title": ["Known"], "artists": [["X"]]}))
+    file = source / "log.csv"
+    file.write_text("user_id,track_id,title,artist\n1,a,,\n1,b,,\n2,b,Later,Y\n3,b,Last,Z\n")
+    bring(library, file, "csv")
+    assert tracks(library, "title", "artists") == {"a": ("Known", ["X"]), "b": ("Later", ["Y"])}
+
+
 def test_a_gzipped_table_is_read(library: Library, source: Path) -> None:
     with gzip.open(source / "log.csv.gz", "wt") as file:
         file.write("user_id;track_id\n1;a\n2;b\n")

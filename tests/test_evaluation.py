@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, replace
 from functools import partial
 from itertools import groupby
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import polars as pl
@@ -16,9 +19,14 @@ from crossfade.audio.errors import DataError, UsageError
 from crossfade.models import neural_mf
 from crossfade.models.catalogue import Catalogue
 from crossfade.models.listens import Clock, Listens
+from crossfade.pipelines.charts import Gap
 from crossfade.pipelines.cleaning import CleaningOptions
 from crossfade.pipelines.command_line import main
-from crossfade.pipelines.evaluation import EvaluationOptions, Row, evaluate
+from crossfade.pipelines.evaluation import EvaluationOptions, Row, _learning, evaluate
+from crossfade.pipelines.library import Library
+from crossfade.pipelines.quality_figures import SHOWN, evaluation_rows, quality
+from crossfade.pipelines.report import ReportOptions, _of_models
+from crossfade.pipelines.report_subject import Subject
 from crossfade.pipelines.trials import plan
 
 USERS, TRACKS = 300, 250
@@ -56,6 +64,29 @@ OPTIONS = EvaluationOptions(models=("als", "content"), ks=(5, 20), resamples=100
 @pytest.fixture(scope="module")
 def table(world: tuple[Listens, Catalogue]) -> list[Row]:
     return list(evaluate(*world, OPTIONS))
+
+
+def test_the_report_finds_all_that_it_looks_for(table: list[Row], tmp_path: Path) -> None:
+    """Intervals and figures reach the report: each name it reads from an evaluation's rows is one that is written."""
+    curve = [SimpleNamespace(epoch=n, train_loss=1 / n, validation_loss=2 / n) for n in (1, 2)]
+    learned = _learning("mf", cast(Any, SimpleNamespace(curve=curve)))
+    file = tmp_path / "evaluation.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in [*table, *learned]))
+    with Library.open(tmp_path / "library", create=True) as library:
+        subject = Subject(library, library.tracks(), None)
+        rows = evaluation_rows(subject, file)
+        said = _of_models(subject, ReportOptions(evaluation=file))
+    assert rows is not None
+    assert len(said) == 2 and "known tracks" in said[0] and "new tracks of known artists" in said[1]
+    shown = {exhibit.name: exhibit for exhibit in quality(rows) if not isinstance(exhibit, Gap)}
+    names = ["quality", "winners", "quality_over_n", "coverage", "popularity_bias"]
+    assert [*shown] == [*names, "train_curves", "validation_curves", "evaluation"]
+    for name in ("quality", "winners", "quality_over_n"):
+        assert not shown[name].frame.select("value", "low", "high").null_count().sum_horizontal().item()
+    for metric, _ in SHOWN:
+        (column,) = [name for name in shown["evaluation"].frame.columns if re.fullmatch(rf"{metric}@\d+", name)]
+        for name in (column, f"{column} low", f"{column} high"):
+            assert shown["evaluation"].frame.filter(pl.col("slice") == "warm")[name].null_count() == 0
 
 
 def value(rows: list[Row], model: str, slice: str, metric: str, k: int) -> float:

@@ -17,6 +17,7 @@ from crossfade.pipelines.genre_methods import method_named
 from crossfade.pipelines.genre_protocols import protocols
 from crossfade.pipelines.genre_sources import FeatureCache, answer, hear
 from crossfade.pipelines.label_sources import read_labels
+from crossfade.pipelines.model_figures import genre_model_figures
 
 pytest.importorskip("sklearn")
 
@@ -95,6 +96,12 @@ def test_train_evaluate_and_use(collection, run, tmp_path):
     status, lines, _ = run("evaluate", tmp_path / "M")
     assert [line["split"] for line in lines] == ["artist", "random"]
     assert set(lines[0]["per_class"]) == set(GENRES)
+    # The report shows all that it looks for in a card: a key that no card has would be an error here.
+    shown, by_genre, _ = genre_model_figures(tmp_path / "M")
+    columns = ["split", "accuracy", "low", "high", "macro_f1", "ece", "tracks"]
+    assert shown.frame.to_dicts() == [{name: line[name] for name in columns} for line in lines]
+    first = by_genre.frame.row(0, named=True)
+    assert first == {"split": "artist", "genre": first["genre"], **lines[0]["per_class"][first["genre"]]}
     found = answer(GenreModel.load(tmp_path / "M"), collection / "noise" / "0.flac")
     assert found.genres[0][0] == "noise"
     assert sum(probability for _, probability in found.genres) == pytest.approx(1)

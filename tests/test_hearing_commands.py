@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import polars as pl
@@ -134,7 +135,7 @@ def test_similar_caps_artists(capsys: pytest.CaptureFixture[str], tmp_path: Path
     table = {
         "track_id": list("abcde"),
         "x": [1.0, 0.9, 0.8, 0.7, 0.1],
-        "y": [0.0, 0.1, 0.2, 0.3, 0.9],
+        "y": [0.0, 0.1, 0.3, 0.5, 0.9],
     }
     pl.DataFrame(table).write_parquet(tmp_path / "v.parquet")
     Run(capsys, "vectors", tmp_path / "v.parquet", "--name", "features", "--library", tmp_path / "L")
@@ -160,8 +161,10 @@ def test_similar_to_nothing_known(capsys: pytest.CaptureFixture[str], library: P
     [
         ({"id": ["a"]}, "no column track_id"),
         ({"track_id": ["a", "a"], "x": [1.0, 2.0]}, "track_id a is there more than once"),
-        ({"track_id": ["a", "b"], "v": [[1.0], [1.0, 2.0]]}, "column v: vectors are missing or of different lengths"),
-        ({"track_id": ["a"], "x": [float("nan")]}, "NaN or infinite"),
+        ({"track_id": ["a", "b"], "v": [[1.0], [1.0, 2.0]]}, "column v: vectors of different lengths, 1 and 2"),
+        ({"track_id": ["a"], "x": [float("nan")]}, "no row has a vector without null, NaN or infinity"),
+        ({"track_id": ["a"], "v": [[1.0, None]]}, "no row has a vector without null, NaN or infinity"),
+        ({"track_id": ["a"], "v": [["loud"]]}, "column v"),
         ({"track_id": ["a"]}, "needs one list column or numeric columns"),
     ],
 )
@@ -181,11 +184,54 @@ def test_vectors_in_and_everything_out(capsys: pytest.CaptureFixture[str], libra
     assert run.records == [{"tracks": 6, "embeddings": 6, "genres": 6}]
     embeddings = tmp_path / "out" / "embeddings.parquet"
     again = Run(capsys, "vectors", embeddings, "--name", "copy", "--library", tmp_path / "L")
-    assert again.records == [{"name": "copy", "tracks": 6, "dimensions": 200}]
+    assert again.records == [{"name": "copy", "tracks": 6, "dimensions": 200, "left_out": 0}]
     first = Run(capsys, "similar", "0.flac", "--library", library).records
     second = Run(capsys, "similar", "0.flac", "--library", tmp_path / "L").records
     assert [record["track_id"] for record in first] == [record["track_id"] for record in second]
     assert pl.read_parquet(tmp_path / "out" / "genres.parquet").columns == ["track_id", *GENRES]
+
+
+GAPS = {
+    "a list": {"v": [[1.0, 2.0], None, [3.0, None], [3.0, float("nan")], [float("inf"), 1.0], [5.0, 6.0]]},
+    "columns": {"x": [1.0, None, 3.0, 3.0, float("inf"), 5.0], "y": [2.0, None, None, float("nan"), 1.0, 6.0]},
+}
+
+
+@pytest.mark.parametrize("kind", GAPS)
+def test_rows_with_a_gap_are_tracks_without_a_vector(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, kind: str
+) -> None:
+    """A Parquet with NaN rows is not refused: the others come in, those are left out and counted."""
+    pl.DataFrame({"track_id": list("abcdef"), **GAPS[kind]}).write_parquet(tmp_path / "v.parquet")
+    run = Run(capsys, "vectors", tmp_path / "v.parquet", "--name", "x", "--library", tmp_path / "L")
+    assert run.records == [{"name": "x", "tracks": 2, "dimensions": 2, "left_out": 4}]
+    Run(capsys, "export", "--library", tmp_path / "L", "--out", tmp_path / "out")
+    assert pl.read_parquet(tmp_path / "out" / "vectors_x.parquet")["track_id"].to_list() == ["a", "f"]
+
+
+def test_any_name_of_vectors_can_be_exported(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """`find --encoder NAME/WITH-SLASH` leaves vectors of that name; export writes them into one file of its folder."""
+    from crossfade.pipelines.library import Library
+
+    with Library.open(tmp_path / "L", create=True) as library:
+        for name in ("hub:laion/clap", "hub:laion%2Fclap", "../out"):
+            library.add_vectors(name, ["a"], np.ones((1, 2), np.float32))
+    run = Run(capsys, "export", "--library", tmp_path / "L", "--out", tmp_path / "out")
+    assert (run.status, run.errors) == (0, [])
+    names = {"vectors_hub%3Alaion%2Fclap", "vectors_hub%3Alaion%252Fclap", "vectors_..%2Fout"}
+    assert run.records == [{"tracks": 1} | dict.fromkeys(sorted(names), 1)]
+    assert {file.stem for file in (tmp_path / "out").iterdir()} == {"tracks", *names}
+    assert {unquote(name) for name in names} == {"vectors_hub:laion/clap", "vectors_hub:laion%2Fclap", "vectors_../out"}
+
+
+@pytest.mark.parametrize("name", ["encoder", "", " "])
+def test_no_vectors_take_the_name_of_what_embed_hears(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, name: str
+) -> None:
+    pl.DataFrame({"track_id": ["a"], "x": [1.0]}).write_parquet(tmp_path / "v.parquet")
+    run = Run(capsys, "vectors", tmp_path / "v.parquet", "--name", name, "--library", tmp_path / "L")
+    assert run.status == 2
+    assert len(run.errors) == 1 and "a name of their own" in run.errors[0]
 
 
 def test_a_cut_off_parquet_file_is_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -32,6 +32,19 @@ def test_absent_columns_stay_as_they_were(library: Library) -> None:
     assert library.tracks().select("title", "artists", "album").row(0) == ("A", ["X"], "First")
 
 
+def test_blank_cells_change_nothing(library: Library) -> None:
+    """A log's blank cells do not overwrite the titles and artists that are known."""
+    known = {"track_id": "a", "title": "A", "artists": ["X"], "album": "First", "genres": ["g"], "released_at": 0}
+    library.add_tracks(pl.DataFrame([known]))
+    for blank, nothing in ((None, None), ("", []), (" ", [""])):
+        cells = {"title": [blank], "artists": [nothing], "album": [blank], "genres": [nothing], "released_at": [None]}
+        for track_id in ("a", "b"):
+            library.add_tracks(pl.DataFrame({"track_id": [track_id], **cells}))
+    first, second = library.tracks().select(list(known)).rows(named=True)
+    assert first == known
+    assert second == {"track_id": "b", "artists": [], "genres": []} | dict.fromkeys(("title", "album", "released_at"))
+
+
 def test_tracks_without_audio_and_vectors_without_tracks_are_first_class(library: Library) -> None:
     library.add_tracks(pl.DataFrame({"track_id": ["silent"]}))
     library.add_vectors("features", ["new"], np.ones((1, 3), np.float32))

@@ -121,6 +121,15 @@ def test_coverage_novelty_and_the_rest_have_dense_references(ids: np.ndarray, rn
     assert metrics.user_coverage(ids, 40).sum() == 0
 
 
+def test_skips_and_dislikes_are_no_own_tracks_of_popularity_bias() -> None:
+    """Popularity bias leaves a skip out of both sides of the mean: answers as popular as what is liked have none."""
+    confidences = np.array([2.0, 1.0, 0.0, 0.0, 0.0, -1.0], np.float32)
+    heard = csr_matrix((confidences, np.arange(6), [0, 3, 6]), shape=(2, 6))
+    listeners = np.array([10, 30, 90, 90, 0, 90])
+    bias = metrics.popularity_bias(np.array([[0, 1], [0, 1]], np.int32), listeners, heard, 2)
+    np.testing.assert_array_equal(bias, [20 / ((10 + 30) / 2) - 1, np.nan])
+
+
 def test_a_list_of_one_sound_has_no_diversity() -> None:
     same = np.tile(np.array([[0.6, 0.8]], np.float32), (5, 1))
     ids = np.array([[0, 1, 2], [3, -1, -1]], np.int32)

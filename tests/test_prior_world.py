@@ -12,8 +12,8 @@ from crossfade.models.content import Content
 from crossfade.models.hybrid import Hybrid
 from crossfade.models.metrics import hits, recall, relevant_counts
 from crossfade.models.prior import ContentPrior, PriorOptions
-from crossfade.models.recommender import best
 from crossfade.models.splits import known_artists
+from crossfade.models.top_k import top_k
 from crossfade.pipelines.world import World, WorldOptions
 
 K = 20
@@ -45,7 +45,7 @@ def measured(link: float) -> dict[str, tuple[float, float]]:
         found = []
         for rows in (np.flatnonzero(cold & known), np.flatnonzero(cold & ~known)):
             truth = test_listens.matrix[:, rows].tocsr()
-            nearest, _ = best(np.asarray(cells[:, rows], np.float32), K)
+            nearest, _ = top_k(np.asarray(cells[:, rows], np.float32), K)
             found.append(float(np.nanmean(recall(hits(nearest, truth), relevant_counts(truth), K))))
         return found[0], found[1]
 

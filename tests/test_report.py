@@ -225,12 +225,13 @@ def test_doubtful_times_and_listeners_are_counted(tmp_path: Path) -> None:
 
 
 def test_a_genre_model_of_ones_own_is_shown(tmp_path: Path) -> None:
-    card = {"name": "probe", "figures": {"artist": {"accuracy": 0.5, "per_class": {"jazz": {"f1": 0.25}}}}}
+    measured = {"accuracy": 0.5, "low": 0.25, "high": 0.75, "macro_f1": 0.5, "ece": 0.125, "tracks": 9}
+    card = {"name": "probe", "figures": {"artist": {**measured, "per_class": {"jazz": {"f1": 0.25}}}}}
     (tmp_path / "learning.png").write_bytes(b"\x89PNG")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(model_figures, "read_card", lambda folder: card)
         table, classes, pictures = model_figures.genre_model_figures(tmp_path)
-    assert table.frame["accuracy"].to_list() == [0.5]
+    assert table.frame.rows(named=True) == [{"split": "artist", **measured}]
     assert classes.frame.rows() == [("artist", "jazz", 0.25)]
     assert pictures.images == [("Learning curves", b"\x89PNG")]
     with pytest.raises(LibraryError, match="not a genre model"):

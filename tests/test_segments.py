@@ -56,6 +56,17 @@ def test_clear_groups_are_found_and_counted(method: str, rng: np.random.Generato
     np.testing.assert_array_equal(segments.assign(vectors), segments.labels)
 
 
+@pytest.mark.parametrize("method", ["k-means", "mixture"])
+def test_what_was_learned_from_is_assigned_as_it_was_labelled(method: str, rng: np.random.Generator) -> None:
+    """A mixture's groups of unlike width and size: `assign` knows covariances and weights, not only the centres."""
+    vectors = np.zeros((600, 3), np.float32)
+    vectors[:, :2] = rng.normal([4, 0], [0.05, 0.02], (600, 2))
+    vectors[500:, :2] = rng.normal([4, 0.4], [0.05, 1.2], (100, 2))
+    vectors[:, 2] = rng.normal(0, 0.1, 600)
+    segments = Segments(replace(QUICK, method=method, count=2)).fit(vectors)
+    np.testing.assert_array_equal(segments.assign(vectors), segments.labels)
+
+
 def test_planted_groups_of_the_world_are_recovered() -> None:
     world = World(WorldOptions(users=500, tracks=500, artists=60, seed=1))
     vectors = ALS(ALSOptions(factors=32, threads=1)).fit(world.listens()).user_factors
@@ -71,6 +82,14 @@ def test_a_seeded_run_repeats_exactly_and_a_saved_one_too(rng: np.random.Generat
     again = Segments.load(tmp_path)
     np.testing.assert_array_equal(again.assign(vectors), first.labels)
     assert again.choices == first.choices == second.choices
+
+
+def test_a_loaded_mixture_assigns_as_the_saved_one(rng: np.random.Generator, tmp_path: Path) -> None:
+    vectors, _ = clouds(rng)
+    mixture = Segments(replace(QUICK, method="mixture")).fit(vectors)
+    mixture.save(tmp_path)
+    others = rng.normal(0, 1, (200, 8)).astype(np.float32)
+    np.testing.assert_array_equal(Segments.load(tmp_path).assign(others), mixture.assign(others))
 
 
 def test_who_has_no_vector_is_in_no_segment(rng: np.random.Generator) -> None:
