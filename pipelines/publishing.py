@@ -106,6 +106,7 @@ def pull(place: Destination, folder: Path, *, replace: bool = False) -> tuple[st
             part.write_text(json.dumps({"url": place.url, "version": version}) + "\n")
         _install(folder, version, manifest["files"], fetched)
     with Library.open(folder) as library:
+        library.begin_history()
         library.publish_version(library.models / version)
     return version, [Published(name, *count) for name, count in counts.items()]
 

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from ..audio.errors import LibraryError, UsageError
 from ..models.catalogue import Catalogue
 from ..models.chain import Chain
+from ..models.history import unit_rows
 from ..models.hybrid import Hybrid
 from ..models.hybrid_index import HybridIndex
 from ..models.recommender import Ids
@@ -130,14 +131,23 @@ class Trained:
         return {user_id: row for row, user_id in enumerate(self.user_ids)}
 
     def follow(self, library: Library) -> None:
-        """Takes in what was added to the library, and leaves out what was removed."""
-        now = library.track_ids()
-        present = set(now)
+        """Takes in what was added to the library or sounds otherwise now, and leaves out what was removed."""
+        now = library.catalogue(self.about["sound"])
+        present = set(now.track_ids)
         self.there = np.array([track_id in present for track_id in self.track_ids], bool)
-        if any(track_id not in self._row_of_track for track_id in now):
-            catalogue = library.catalogue(self.about["sound"])
-            fresh = [row for row, track_id in enumerate(now) if track_id not in self._row_of_track]
-            self.add(part_of(catalogue, np.array(fresh)))
+        rows = np.array([self._row_of_track.get(track_id, -1) for track_id in now.track_ids], np.int32)
+        known = np.flatnonzero(rows >= 0)
+        factors, sound = self.index.factors, unit_rows(self._heard(now).sound[known])
+        moved = known[~np.isclose(self.index.vectors(rows[known])[:, factors:], sound, atol=1e-6).all(axis=1)]
+        if len(moved):
+            self._sounds_otherwise(rows[moved], self._heard(part_of(now, moved)))
+        if len(known) < len(now):
+            self.add(part_of(now, np.flatnonzero(rows < 0)))
+
+    def _sounds_otherwise(self, rows: Ids, tracks: Catalogue) -> None:
+        self.hybrid = self.hybrid.with_sounds(rows, tracks)
+        taste = np.where(self.hybrid.known[rows, None], self.hybrid.taste[rows], 0)
+        self.index = self.index.with_rows(rows, taste, tracks.sound)
 
     def add(self, tracks: Catalogue) -> Ids:
         """Makes new tracks searchable and recommendable at once; gives their rows. A known track_id is a UsageError."""

@@ -292,3 +292,62 @@ def test_who_finds_no_place_to_be_ranked_is_answered_without_and_told(
         busy, cold = adviser.live("u1", 5), adviser.live("nobody", 5)
         assert busy.notes == (BUSY,) and len(busy.rows) == 5
         assert cold.notes == () and not cold.personal
+
+
+def test_a_title_and_a_path_that_change_are_taken_up(client: TestClient, folder: Path) -> None:
+    """By any program, without a track that comes or goes."""
+    follower = service_of(client).follower
+    before = follower.snapshot
+    with Library.open(folder) as opened:
+        opened.add_tracks(pl.DataFrame({"track_id": [track(7)], "title": ["Quite another"]}))
+        with opened.transaction() as db:
+            db.execute("UPDATE tracks SET path = NULL WHERE track_id = ?", (track(0),))
+            db.execute("UPDATE tracks SET path = ? WHERE track_id = ?", (bytes(folder / "first.wav"), track(7)))
+    follower.check()
+    [found] = client.get("/v1/tracks?query=quite another").json()["tracks"]
+    assert found["track_id"] == track(7) and found["has_audio"]
+    assert ids(client.get("/v1/tracks?query=title 07.wav")) == []
+    [first] = client.get("/v1/tracks?query=07.wav").json()["tracks"]
+    assert first["title"] == "Quite another"
+    assert not client.get("/v1/tracks?query=00.wav").json()["tracks"][0]["has_audio"]
+    assert follower.snapshot.quick is before.quick, "nothing was loaded again for it"
+
+
+@pytest.mark.parametrize("is_trained", [True, False])
+def test_an_embedding_that_changes_is_taken_up(client: TestClient, tmp_path: Path, is_trained: bool) -> None:
+    """A track that is heard again sounds as it was heard, at once and after a restart; its listeners stay."""
+    folder = service_of(client).options.library
+    if not is_trained:
+        folder = tmp_path / "untrained"
+        fill(folder)
+    swapped = {track(1): track(TRACKS - 1), track(TRACKS - 1): track(1)}
+    with serving(folder) as client:
+        follower = service_of(client).follower
+
+        def alike(track_id: str, blend: int) -> list[str]:
+            return ids(client.get("/v1/similar_tracks", params={"track_id": track_id, "blend": blend, "k": 5}))
+
+        by_sound, by_taste = alike(track(1), 0), alike(track(1), 1)
+        with Library.open(folder) as opened, opened.transaction() as db:
+            for one, other in swapped.items():
+                digest = f"hash{int(other[12:14])}"
+                db.execute("UPDATE tracks SET content_hash = ? WHERE track_id = ?", (digest, one))
+        follower.check()
+        sounds = alike(track(TRACKS - 1), 0)
+        assert {camp(one) for one in alike(track(1), 0)} == {1} and sounds == by_sound
+        if is_trained:
+            assert alike(track(1), 1) == by_taste
+    with serving(folder) as client:
+        assert alike(track(TRACKS - 1), 0) == sounds
+
+
+def test_an_untrained_library_goes_by_the_newest_listens(tmp_path: Path) -> None:
+    """Not by those of the highest rows."""
+    fill(tmp_path)
+    with serving(tmp_path) as client:
+        old = [{"user_id": "a", "track_id": track(TRACKS - 1 - n), "time": n} for n in range(20)]
+        new = [{"user_id": "a", "track_id": track(n), "time": 100 + n} for n in range(20)]
+        client.post("/v1/events", json={"events": [*old, *new]})
+        found = client.get("/v1/recommendations?user_id=a&k=5").json()["tracks"]
+        assert {camp(one["track_id"]) for one in found} == {0}
+        assert {one["because"]["track_id"] for one in found} <= {track(n) for n in range(20)}
