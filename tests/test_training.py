@@ -18,7 +18,7 @@ from crossfade.pipelines.command_line import main
 from crossfade.pipelines.explaining import explain
 from crossfade.pipelines.library import Library
 from crossfade.pipelines.listening_log import SourceLog, sink, writing
-from crossfade.pipelines.recommending import LikedSound, recommend, recommend_liked
+from crossfade.pipelines.recommending import SCHEMA, LikedSound, recommend, recommend_liked, write_parquet
 from crossfade.pipelines.trained import Trained
 from crossfade.pipelines.training import TrainingOptions, train
 
@@ -268,3 +268,31 @@ def test_a_tiny_log_is_trained_without_a_validation_part(tmp_path: Path) -> None
         summary = train(library, replace(TrainingOptions(), seed=3))
         assert summary.figures == {}
         assert pl.concat(recommend(Trained.load(library), ["v"], 3))["track_id"].to_list() == ["b"]
+
+
+def test_recommendations_are_written_as_they_come(tmp_path: Path) -> None:
+    """Those of a million users do not fit into memory: what came first is on disk before the last is asked for."""
+    file, rows = tmp_path / "out" / "recs.parquet", 20_000
+    written: list[int] = []
+
+    def frames(count: int) -> Iterator[pl.DataFrame]:
+        for number in range(count):
+            part = file.with_name(file.name + ".part")
+            written.append(part.stat().st_size if part.exists() else 0)
+            names = {"user_id": [f"u{number}"] * rows, "track_id": [f"{number}/{row}" for row in range(rows)]}
+            yield pl.DataFrame(names).with_columns(score=pl.lit(0.5), because=pl.lit(None)).cast(dict(SCHEMA))
+
+    assert write_parquet(frames(60), file) == 60 * rows
+    assert written[0] == 0 < written[-1]
+    table = pl.read_parquet(file)
+    named = [f"{number}/{row}" for number in range(60) for row in range(rows)]
+    assert table.schema == SCHEMA and table["track_id"].to_list() == named
+
+    def broken() -> Iterator[pl.DataFrame]:
+        yield from frames(1)
+        raise UsageError("k: 0")
+
+    with pytest.raises(UsageError, match="k: 0"):
+        write_parquet(broken(), file)
+    assert len(pl.read_parquet(file)) == 60 * rows and list(file.parent.iterdir()) == [file]
+    assert write_parquet(iter(()), file) == 0 and pl.read_parquet(file).schema == SCHEMA
