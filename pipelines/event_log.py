@@ -77,14 +77,11 @@ def user_hash(user_id: str) -> str:
     return hashlib.sha256(user_id.encode()).hexdigest()
 
 
-def listens_of(library: Library, user_id: str) -> list[dict[str, Any]]:
-    """The listener's rows in the log."""
+def listens_of(library: Library, user_id: str) -> Iterator[dict[str, Any]]:
+    """The listener's rows in the log, one part of it after the other."""
     mine = pl.col("user_id") == user_id
-    return [
-        row
-        for part in _parts(library)
-        for row in pl.scan_parquet(part, glob=False).filter(mine).collect(engine="streaming").to_dicts()
-    ]
+    for part in _parts(library):
+        yield from pl.scan_parquet(part, glob=False).filter(mine).collect(engine="streaming").iter_rows(named=True)
 
 
 def forget(library: Library, forgotten: Mapping[str, int]) -> int:

@@ -72,7 +72,7 @@ class RemoteEvents:
     """The events role, over HTTP. One that does not answer is left alone for a moment, so that answers stay quick."""
 
     def __init__(self, options: ServeOptions) -> None:
-        headers = {ROLE_HEADER: options.role}
+        headers = {ROLE_HEADER: str(options.role)}
         if options.outgoing_key:
             headers["X-API-Key"] = options.outgoing_key
         self._url = options.events_url
