@@ -62,7 +62,7 @@ class QuickIndex:
         held = self._vectors[rows, self.factors :]
         if sound.shape[1] not in (0, self.sound_width):
             return False
-        return bool(np.allclose(held, unit_rows(sound) if sound.shape[1] else 0, atol=1e-6))
+        return not (np.abs(held - (unit_rows(sound) if sound.shape[1] else 0)) > 1e-6).any()
 
     def _halves_of(self, vectors: Scores) -> tuple[Mask, Mask]:
         return np.any(vectors[:, : self.factors] != 0, axis=1), np.any(vectors[:, self.factors :] != 0, axis=1)

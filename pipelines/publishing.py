@@ -86,6 +86,7 @@ def pull(place: Destination, folder: Path, *, replace: bool = False) -> tuple[st
     version = manifest["version"]
     folder.mkdir(parents=True, exist_ok=True)
     _may_replace(folder, place.url, replace)
+    replaces = (folder / "library.db").exists()
     counts: dict[str, list[int]] = {}
     with TemporaryDirectory(prefix=".pulling-", dir=folder) as scratch:
         fetched: dict[str, Path] = {}
@@ -106,7 +107,8 @@ def pull(place: Destination, folder: Path, *, replace: bool = False) -> tuple[st
             part.write_text(json.dumps({"url": place.url, "version": version}) + "\n")
         _install(folder, version, manifest["files"], fetched)
     with Library.open(folder) as library:
-        library.begin_history()
+        if replaces:
+            library.begin_history()
         library.publish_version(library.models / version)
     return version, [Published(name, *count) for name, count in counts.items()]
 

@@ -29,7 +29,7 @@ from ..models.hybrid import Hybrid
 from ..models.hybrid_index import HybridIndex
 from ..models.recommender import Ids
 from ..models.reranking import RerankingOptions
-from .library import Library
+from .library import Library, Mark
 
 FORMAT = 1
 Vectors = NDArray[np.float32]
@@ -132,17 +132,22 @@ class Trained:
 
     def follow(self, library: Library) -> None:
         """Takes in what was added to the library or sounds otherwise now, and leaves out what was removed."""
-        now = library.catalogue(self.about["sound"])
-        present = set(now.track_ids)
-        self.there = np.array([track_id in present for track_id in self.track_ids], bool)
-        rows = np.array([self._row_of_track.get(track_id, -1) for track_id in now.track_ids], np.int32)
+        now = set(library.track_ids())
+        self.there = np.array([track_id in now for track_id in self.track_ids], bool)
+        mark = self.about.get("changes")
+        after = Mark(**mark) if mark else None
+        if after is not None and not library.mark().follows(after):
+            after = None
+        artists = self.hybrid.prior.artist_names if after else ()
+        changed = library.catalogue(self.about["sound"], after=after, artists=artists)
+        rows = np.array([self._row_of_track.get(track_id, -1) for track_id in changed.track_ids], np.int32)
         known = np.flatnonzero(rows >= 0)
-        factors, sound = self.index.factors, unit_rows(self._heard(now).sound[known])
-        moved = known[~np.isclose(self.index.vectors(rows[known])[:, factors:], sound, atol=1e-6).all(axis=1)]
-        if len(moved):
-            self._sounds_otherwise(rows[moved], self._heard(part_of(now, moved)))
-        if len(known) < len(now):
-            self.add(part_of(now, np.flatnonzero(rows < 0)))
+        before, sound = self.index.vectors(rows[known])[:, self.index.factors :], self._heard(changed).sound[known]
+        other = known[(np.abs(before - unit_rows(sound)) > 1e-6).any(axis=1)]
+        if len(other):
+            self._sounds_otherwise(rows[other], self._heard(part_of(changed, other)))
+        if len(known) < len(changed):
+            self.add(part_of(changed, np.flatnonzero(rows < 0)))
 
     def _sounds_otherwise(self, rows: Ids, tracks: Catalogue) -> None:
         self.hybrid = self.hybrid.with_sounds(rows, tracks)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -268,6 +269,32 @@ def test_a_tiny_log_is_trained_without_a_validation_part(tmp_path: Path) -> None
         summary = train(library, replace(TrainingOptions(), seed=3))
         assert summary.figures == {}
         assert pl.concat(recommend(Trained.load(library), ["v"], 3))["track_id"].to_list() == ["b"]
+
+
+@pytest.mark.parametrize("has_mark", [True, False])
+def test_a_version_hears_what_sounds_otherwise_since(folder: Path, tmp_path: Path, has_mark: bool) -> None:
+    """A track that is heard again is compared by its new sound; its taste is its listeners' until the next training.
+
+    Also in a version that was trained before there were marks.
+    """
+    place = Path(shutil.copytree(folder, tmp_path / "L"))
+    with Library.open(place) as library:
+        file = library.current_version() / "training.json"
+        about = json.loads(file.read_text())
+        file.write_text(json.dumps(about if has_mark else {**about, "changes": None}))
+        before = Trained.load(library)
+        warm, cold = int(np.argmax(before.hybrid.listeners)), int(WORLD.new[0])
+        library.add_vectors("planted", [f"t{warm}", f"t{cold}"], WORLD.catalogue.sound[[cold, warm]])
+        after = Trained.load(library)
+    width = before.index.factors
+    swapped, rows = np.array([cold, warm]), np.array([warm, cold])
+    np.testing.assert_allclose(
+        after.index.vectors(rows)[:, width:], before.index.vectors(swapped)[:, width:], atol=1e-6
+    )
+    np.testing.assert_array_equal(after.hybrid.taste[warm], before.hybrid.taste[warm])
+    assert not np.allclose(after.hybrid.taste[cold], before.hybrid.taste[cold])
+    others = np.setdiff1d(np.arange(len(before.track_ids)), rows)
+    np.testing.assert_allclose(after.index.vectors(others), before.index.vectors(others), atol=1e-6)
 
 
 def test_recommendations_are_written_as_they_come(tmp_path: Path) -> None:
