@@ -245,6 +245,23 @@ class Hybrid(Scoring):
         longer.artists = vstack([self.artists, self.prior.artist_rows(catalogue.artists)]).tocsr()
         return longer
 
+    def with_sounds(self, track_rows: Ids, catalogue: Catalogue) -> Hybrid:
+        """This model where some of its tracks [n] sound otherwise; nothing is trained. This model stays as it is.
+
+        A track with listeners keeps the taste they taught; one without is placed anew.
+        """
+        from copy import copy
+
+        taste, known = self.place(catalogue)
+        sound, genres = self._sound_of(catalogue)
+        cold = self.listeners[track_rows] == 0
+        other = copy(self)
+        other._rows, other._fixed_parts = {}, None
+        other.taste, other.sound, other.known = self.taste.copy(), self.sound.copy(), self.known.copy()
+        other.taste[track_rows[cold]], other.known[track_rows[cold]] = taste[cold], known[cold]
+        other.sound[track_rows] = self.prior.near_features_of(sound, genres)[:, : self.sound.shape[1]]
+        return other
+
     def _grown(self, longer: Hybrid, name: str, rows: Scores, more: Scores) -> Scores:
         """`rows` with `more` behind them for another model, copied only when their room is used up."""
         longer._rows[name], view = self._rows.get(name, Growing(rows)).plus(len(rows), more)

@@ -114,6 +114,14 @@ class HybridIndex:
         rows = np.asarray(track_rows, np.int64)
         return np.asarray(self._index.reconstruct_batch(rows), np.float32)
 
+    def with_rows(self, track_rows: Ids, taste: Scores, sound: Scores) -> HybridIndex:
+        """An index where some tracks have other halves, [n, F] and [n, D]; this one stays as it is."""
+        vectors = self.vectors(np.arange(len(self), dtype=np.int32))
+        vectors[track_rows] = np.hstack(self._halves(taste, sound))
+        other = HybridIndex(self.factors, self.sound_width, exact_tracks=self.exact_tracks)
+        other.add(vectors[:, : self.factors], vectors[:, self.factors :])
+        return other
+
     def save(self, folder: Path) -> None:
         """faiss's own format, with which halves there are beside it."""
         import faiss

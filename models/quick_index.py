@@ -58,6 +58,13 @@ class QuickIndex:
         longer._scan = self._scan.plus(more, lambda: longer._vectors)
         return longer
 
+    def sounds_like(self, rows: Rows, sound: Scores) -> bool:
+        """Whether `sound` [n, D] is that of these rows [n]; no columns or zeros stand for a missing half."""
+        held = self._vectors[rows, self.factors :]
+        if sound.shape[1] not in (0, self.sound_width):
+            return False
+        return not (np.abs(held - (unit_rows(sound) if sound.shape[1] else 0)) > 1e-6).any()
+
     def _halves_of(self, vectors: Scores) -> tuple[Mask, Mask]:
         return np.any(vectors[:, : self.factors] != 0, axis=1), np.any(vectors[:, self.factors :] != 0, axis=1)
 

@@ -82,14 +82,11 @@ def events_mark(library: Library) -> str | None:
         raise DataError(f"{library.listens_folder / _MARK}: damaged ({error}); delete it and train again") from None
 
 
-def listens_of(library: Library, user_id: str) -> list[dict[str, Any]]:
-    """The listener's rows in the log."""
+def listens_of(library: Library, user_id: str) -> Iterator[dict[str, Any]]:
+    """The listener's rows in the log, one part of it after the other."""
     mine = pl.col("user_id") == user_id
-    return [
-        row
-        for part in parts_of(library)
-        for row in pl.scan_parquet(part, glob=False).filter(mine).collect(engine="streaming").to_dicts()
-    ]
+    for part in parts_of(library):
+        yield from pl.scan_parquet(part, glob=False).filter(mine).collect(engine="streaming").iter_rows(named=True)
 
 
 def _forgotten(db: Any) -> dict[str, int]:

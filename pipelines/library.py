@@ -18,6 +18,7 @@ import sqlite3
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
@@ -68,6 +69,41 @@ CREATE TABLE vectors (
 ) WITHOUT ROWID;
 """
 
+_STEPS = (
+    # Which tracks changed, in order: a track's latest change has its highest revision, and no revision comes twice.
+    "CREATE TABLE changes (revision INTEGER PRIMARY KEY AUTOINCREMENT, track_id TEXT NOT NULL UNIQUE);\n"
+    "INSERT INTO about VALUES ('history', lower(hex(randomblob(16))))",
+)
+"""What was added to the schema since, one step after the other; `PRAGMA user_version` counts those that were taken."""
+
+_DESCRIBED = ("track_id", "path", "content_hash", "title", "artists", "album", "genres", "released_at")
+_SAME_SOUND = "SELECT track_id FROM tracks WHERE content_hash = {}.content_hash"
+_SAME_ROW = "SELECT track_id FROM tracks WHERE track_row = {}.track_row"
+
+
+def _trigger(event: str, table: str, changed: str, when: str = "") -> str:
+    # Not INSERT OR REPLACE: the statement that fires a trigger has its own OR, and that one would count.
+    return (
+        f"CREATE TRIGGER IF NOT EXISTS {table}_{event.lower()} AFTER {event} ON {table} {when} BEGIN "
+        f"DELETE FROM changes WHERE track_id IN ({changed}); INSERT INTO changes (track_id) {changed}; END"
+    )
+
+
+_TRIGGERS = (
+    _trigger("INSERT", "tracks", "SELECT NEW.track_id"),
+    _trigger("DELETE", "tracks", "SELECT OLD.track_id"),
+    _trigger(
+        "UPDATE",
+        "tracks",
+        "SELECT OLD.track_id UNION SELECT NEW.track_id",
+        "WHEN " + " OR ".join(f"OLD.{name} IS NOT NEW.{name}" for name in _DESCRIBED),
+    ),
+    *(_trigger(event, "heard", _SAME_SOUND.format("NEW")) for event in ("INSERT", "UPDATE")),
+    *(_trigger(event, "vectors", _SAME_ROW.format("NEW")) for event in ("INSERT", "UPDATE")),
+    _trigger("DELETE", "vectors", _SAME_ROW.format("OLD")),
+)
+"""Every write of a track, of what was heard of it or of its vectors is a change, whichever program writes."""
+
 _LISTS = ("artists", "genres")
 _PLACES = "places.json"
 MANIFEST = "artefacts/manifest.json"
@@ -75,6 +111,19 @@ MANIFEST = "artefacts/manifest.json"
 
 KEPT_VERSIONS = 3
 """how many trained versions stay, that in use included"""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How far the changes of a library's tracks have been read."""
+
+    history: str
+    """a name of its own: where it is another one, nothing is known of what changed"""
+    revision: int
+
+    def follows(self, other: Mark) -> bool:
+        """Whether the changes after `other` are all that lies between the two."""
+        return self.history == other.history and self.revision >= other.revision
 
 
 class Library:
@@ -121,6 +170,19 @@ class Library:
                 f"{self.folder}: written by a newer Crossfade (format {found}, this one knows {FORMAT}); "
                 "upgrade with pip install -U crossfade"
             )
+        if self._steps_taken() < len(_STEPS):
+            with self.transaction() as db:
+                taken = self._steps_taken()
+                for number, step in enumerate(_STEPS[taken:], taken + 1):
+                    for statement in step.split(";\n"):
+                        db.execute(statement)
+                    db.execute(f"PRAGMA user_version = {number}")
+                # After the steps, since a table that is made anew has lost its triggers.
+                for trigger in _TRIGGERS:
+                    db.execute(trigger)
+
+    def _steps_taken(self) -> int:
+        return int(self.query("PRAGMA user_version")[0][0])
 
     def __enter__(self) -> Self:
         return self
@@ -270,11 +332,28 @@ class Library:
         heard = self.query("SELECT 1 FROM heard LIMIT 1")
         return ["encoder", *imported] if heard else imported
 
-    def catalogue(self, sound: str | None = None, *, after: int = 0, artists: Iterable[str] = ()) -> Catalogue:
+    def mark(self) -> Mark:
+        """How far the changes of tracks have come; reading it costs nothing."""
+        revision = self.query("SELECT coalesce(max(revision), 0) FROM changes")[0][0]
+        return Mark(self.about("history") or "", revision)
+
+    def begin_history(self) -> None:
+        """Other tracks took the place of those that were here: what was read of these is no help to follow them."""
+        with self.transaction() as db:
+            db.execute("UPDATE about SET value = lower(hex(randomblob(16))) WHERE key = 'history'")
+
+    def removed(self, after: Mark) -> list[str]:
+        """External ids of tracks that changed after a mark and are gone."""
+        sql = "SELECT track_id FROM changes LEFT JOIN tracks USING (track_id) WHERE revision > ? AND track_row ISNULL"
+        return [row[0] for row in self.query(sql, (after.revision,))]
+
+    def catalogue(
+        self, sound: str | None = None, *, after: Mark | None = None, artists: Iterable[str] = ()
+    ) -> Catalogue:
         """All tracks as arrays; `sound` names the vectors, None means embeddings, else the only imported ones.
 
         Artists are all that are credited, those of the title included (see `credits`); `tracks` has them as they came.
-        `after` gives only the tracks whose `track_row` is above it; `artists` are then those of the others.
+        `after` gives only the tracks that changed since; `artists` are then those of the others.
         """
         names = self.sounds()
         if sound is None and "encoder" not in names and len(names) > 1:
@@ -282,9 +361,9 @@ class Library:
         if sound is not None and sound not in names:
             raise UsageError(f"{sound}: no such vectors in {self.folder}; there are: {', '.join(names) or 'none'}")
         chosen = sound or next(iter(names), None)
+        which, parameters = changed(after)
         tracks = self.query(
-            "SELECT track_id, artists, genres, released_at, title FROM tracks WHERE track_row > ? ORDER BY track_row",
-            (after,),
+            f"SELECT track_id, artists, genres, released_at, title FROM tracks {which} ORDER BY track_row", parameters
         )
         unknown = np.iinfo(np.int64).min
         named = [(json.loads(row[1]), row[4]) for row in tracks]
@@ -299,17 +378,17 @@ class Library:
             np.array([unknown if row[3] is None else row[3] for row in tracks], np.int64),
         )
 
-    def _sound(self, name: str | None, after: int) -> NDArray[np.float32]:
+    def _sound(self, name: str | None, after: Mark | None) -> NDArray[np.float32]:
+        which, parameters = changed(after)
         if name == "encoder":
             return self._blobs(
-                "SELECT embedding FROM tracks LEFT JOIN heard USING (content_hash) WHERE track_row > ? "
-                "ORDER BY track_row",
-                (after,),
+                f"SELECT embedding FROM tracks LEFT JOIN heard USING (content_hash) {which} ORDER BY track_row",
+                parameters,
             )
         vectors = self._blobs(
             "SELECT vector FROM tracks LEFT JOIN vectors ON vectors.track_row = tracks.track_row AND name = ? "
-            "WHERE tracks.track_row > ? ORDER BY tracks.track_row",
-            (name, after),
+            f"{which} ORDER BY tracks.track_row",
+            (name, *parameters),
         )
         there = np.any(vectors != 0, axis=1)
         if name is None or not there.any():
@@ -334,11 +413,11 @@ class Library:
         means, deviations = np.array(json.loads(stored))
         return np.asarray((vectors - means) / deviations, np.float32)
 
-    def _genre_probabilities(self, after: int) -> NDArray[np.float32]:
+    def _genre_probabilities(self, after: Mark | None) -> NDArray[np.float32]:
+        which, parameters = changed(after)
         return self._blobs(
-            "SELECT heard.genres FROM tracks LEFT JOIN heard USING (content_hash) WHERE track_row > ? "
-            "ORDER BY track_row",
-            (after,),
+            f"SELECT heard.genres FROM tracks LEFT JOIN heard USING (content_hash) {which} ORDER BY track_row",
+            parameters,
         )
 
     def _blobs(self, sql: str, parameters: Sequence[Any] = ()) -> NDArray[np.float32]:
@@ -432,6 +511,13 @@ class Library:
 def _said(value: Any) -> Any:
     """A cell of a table; None where it is blank."""
     return None if isinstance(value, str) and not value.strip() else value
+
+
+def changed(after: Mark | None) -> tuple[str, tuple[int, ...]]:
+    """SQL that leaves only the tracks that changed after a mark, and its parameters; for None it leaves all."""
+    if after is None:
+        return "", ()
+    return "WHERE track_id IN (SELECT track_id FROM changes WHERE revision > ?)", (after.revision,)
 
 
 @contextmanager

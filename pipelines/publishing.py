@@ -91,6 +91,7 @@ def pull(
     version = manifest["version"]
     folder.mkdir(parents=True, exist_ok=True)
     _may_replace(folder, place.url, replace)
+    replaces = (folder / "library.db").exists()
     counts: dict[str, list[int]] = {}
     with TemporaryDirectory(prefix=".pulling-", dir=folder) as scratch:
         fetched: dict[str, Path] = {}
@@ -114,6 +115,9 @@ def pull(
             _install(folder, version, manifest["files"], fetched)
             # Who was deleted here may not be known as deleted there.
             forget_while_rewriting(library, forgotten_in(library, database))
+        with Library.open(folder) as library:
+            if replaces:
+                library.begin_history()
             library.publish_version(library.models / version)
     return version, [Published(name, *count) for name, count in counts.items()]
 

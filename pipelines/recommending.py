@@ -119,23 +119,27 @@ def users_in(file: Path) -> list[str]:
 
 
 def write_parquet(frames: Iterator[pl.DataFrame], file: Path) -> int:
-    """Writes the frames as they come; gives the number of rows. The file appears when it is whole."""
-    import contextlib
+    """Writes frames of SCHEMA as they come, so that a few of them are held at a time; gives the number of rows.
+
+    The file appears when it is whole.
+    """
+    from polars.io.plugins import register_io_source
+
+    count = 0
+
+    def counted(*asked: object) -> Iterator[pl.DataFrame]:
+        nonlocal count
+        for frame in frames:
+            count += len(frame)
+            yield frame
 
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(file.name + ".part")
-    count = 0
     try:
-        parts = []
-        for frame in frames:
-            parts.append(frame)
-            count += len(frame)
-        whole = pl.concat(parts) if parts else pl.DataFrame(schema=SCHEMA)
-        whole.write_parquet(part)
+        register_io_source(counted, schema=SCHEMA).sink_parquet(part)
         part.replace(file)
     finally:
-        with contextlib.suppress(FileNotFoundError):
-            part.unlink()
+        part.unlink(missing_ok=True)
     return count
 
 

@@ -24,11 +24,12 @@ from numpy.typing import NDArray
 from ..audio.errors import LibraryError, UsageError
 from ..models.catalogue import Catalogue
 from ..models.chain import Chain
+from ..models.history import unit_rows
 from ..models.hybrid import Hybrid
 from ..models.hybrid_index import HybridIndex
 from ..models.recommender import Ids
 from ..models.reranking import RerankingOptions
-from .library import Library
+from .library import Library, Mark
 
 FORMAT = 1
 Vectors = NDArray[np.float32]
@@ -131,14 +132,28 @@ class Trained:
         return {user_id: row for row, user_id in enumerate(self.user_ids) if user_id is not None}
 
     def follow(self, library: Library) -> None:
-        """Takes in what was added to the library, and leaves out what was removed."""
-        now = library.track_ids()
-        present = set(now)
-        self.there = np.array([track_id in present for track_id in self.track_ids], bool)
-        if any(track_id not in self._row_of_track for track_id in now):
-            catalogue = library.catalogue(self.about["sound"])
-            fresh = [row for row, track_id in enumerate(now) if track_id not in self._row_of_track]
-            self.add(part_of(catalogue, np.array(fresh)))
+        """Takes in what was added to the library or sounds otherwise now, and leaves out what was removed."""
+        now = set(library.track_ids())
+        self.there = np.array([track_id in now for track_id in self.track_ids], bool)
+        mark = self.about.get("changes")
+        after = Mark(**mark) if mark else None
+        if after is not None and not library.mark().follows(after):
+            after = None
+        artists = self.hybrid.prior.artist_names if after else ()
+        changed = library.catalogue(self.about["sound"], after=after, artists=artists)
+        rows = np.array([self._row_of_track.get(track_id, -1) for track_id in changed.track_ids], np.int32)
+        known = np.flatnonzero(rows >= 0)
+        before, sound = self.index.vectors(rows[known])[:, self.index.factors :], self._heard(changed).sound[known]
+        other = known[(np.abs(before - unit_rows(sound)) > 1e-6).any(axis=1)]
+        if len(other):
+            self._sounds_otherwise(rows[other], self._heard(part_of(changed, other)))
+        if len(known) < len(changed):
+            self.add(part_of(changed, np.flatnonzero(rows < 0)))
+
+    def _sounds_otherwise(self, rows: Ids, tracks: Catalogue) -> None:
+        self.hybrid = self.hybrid.with_sounds(rows, tracks)
+        taste = np.where(self.hybrid.known[rows, None], self.hybrid.taste[rows], 0)
+        self.index = self.index.with_rows(rows, taste, tracks.sound)
 
     def add(self, tracks: Catalogue) -> Ids:
         """Makes new tracks searchable and recommendable at once; gives their rows. A known track_id is a UsageError."""

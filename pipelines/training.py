@@ -152,6 +152,8 @@ class _Training:
 
     def __init__(self, library: Library, options: TrainingOptions, force: bool) -> None:
         self.library, self.options = library, options
+        # Before the tracks are read: what changes meanwhile is looked at again when the version is loaded.
+        mark = library.mark()
         try:
             current = library.current_version()
         except LibraryError:
@@ -179,6 +181,7 @@ class _Training:
             "cleaning": cleaning,
             "reranking": asdict(options.reranking),
             "events": events_mark(library),
+            "changes": asdict(mark),
         }
 
     @cached_property

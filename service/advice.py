@@ -148,7 +148,7 @@ class Adviser:
     def _best(self, snapshot: Snapshot, known: _Known, k: int, allow_seen: bool, notes: Iterable[Note]) -> Advice:
         listened, taste = known.listened, snapshot.taste
         if taste is None:
-            return self._by_sound(snapshot, listened, k, allow_seen, notes)
+            return self._by_sound(snapshot, known, k, allow_seen, notes)
         # Who finds no place gets the hybrid's order at once: under load answers stay quick, not best.
         ranks = snapshot.ranking is not None and not listened.is_cold
         placed = ranks and self._places.acquire(blocking=False)
@@ -167,21 +167,21 @@ class Adviser:
         return Advice(snapshot, rows, scores, True, taste.because(listened, rows), tuple(notes))
 
     @staticmethod
-    def _by_sound(snapshot: Snapshot, listened: Listened, k: int, allow_seen: bool, notes: Iterable[Note]) -> Advice:
-        """What sounds like the listened tracks, for a library that is not trained."""
-        liked = listened.track_rows[listened.weights > 0]
-        if not len(liked):
+    def _by_sound(snapshot: Snapshot, known: _Known, k: int, allow_seen: bool, notes: Iterable[Note]) -> Advice:
+        """What sounds like the newest of the liked tracks, for a library that is not trained."""
+        liked = list(dict.fromkeys(known.newest.tolist()))[:EVENTS_ONLINE]
+        if not liked:
             raise Problem(503, "library: not trained yet, and nothing is known of this listener; run crossfade train")
         total = np.zeros(len(snapshot), np.float32)
         best = np.full(len(snapshot), -np.inf, np.float32)
         reason = np.full(len(snapshot), -1, np.int32)
-        for row in liked[-EVENTS_ONLINE:]:
-            ids, scores = snapshot.similar(int(row), ALIKE)
+        for row in liked:
+            ids, scores = snapshot.similar(row, ALIKE)
             total[ids] += scores
             louder = scores > best[ids]
             best[ids[louder]], reason[ids[louder]] = scores[louder], row
         if not allow_seen:
-            total[listened.track_rows] = 0
+            total[known.listened.track_rows] = 0
         rows, _ = top_k(np.where(total > 0, total, -np.inf), k)
         return Advice(snapshot, rows, np.asarray(total[rows] / len(liked)), True, reason[rows], tuple(notes))
 

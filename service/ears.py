@@ -12,9 +12,7 @@ from ..audio.errors import AudioError
 from ..pipelines.hearing import Ear, Heard
 from ..pipelines.workers import stop_pool, worker_pool
 from .metrics import Metrics
-from .problems import Problem
 
-MOST_WAITING = 8
 MOST_SECONDS = 60.0
 
 
@@ -24,7 +22,6 @@ class Ears:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self._turn = threading.Lock()
-        self._places = threading.BoundedSemaphore(MOST_WAITING)
         self._pool: ProcessPoolExecutor | None = None
 
     def warm(self) -> None:
@@ -33,9 +30,7 @@ class Ears:
             self._started().submit(_ready)
 
     def hear(self, path: Path) -> Heard:
-        """AudioError for what cannot be heard, a Problem (503) where too many wait."""
-        if not self._places.acquire(blocking=False):
-            raise Problem(503, f"uploads: {MOST_WAITING} are waiting already", headers={"Retry-After": "5"})
+        """AudioError for what cannot be heard. The gate bounds how many can wait."""
         self._metrics.hearing.inc()
         try:
             # One at a time: a crash is then the fault of the one file in flight.
@@ -51,7 +46,6 @@ class Ears:
                     raise AudioError(f"not heard within {MOST_SECONDS:g} s") from None
         finally:
             self._metrics.hearing.dec()
-            self._places.release()
 
     def close(self) -> None:
         if self._pool is not None:

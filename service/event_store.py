@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Any
@@ -34,6 +34,7 @@ from sqlalchemy import (
     func,
     make_url,
     select,
+    tuple_,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
@@ -68,12 +69,24 @@ _ABOUT = Table("about", _METADATA, Column("key", String, primary_key=True), Colu
 _NEWEST_FIRST = (_EVENTS.c.time.desc(), _EVENTS.c.sequence.desc())
 _FIELDS = ("event_id", "user_id", "track_id", "time", "played_ratio", "liked")
 _IDS_PER_QUERY = 500
+_EVER = 2**63 - 1
 # Made once: SQLAlchemy takes longer to make and compare a statement than SQLite to answer it.
 _RECENT = (
     select(*(_EVENTS.c[name] for name in _FIELDS))
     .where(_EVENTS.c.user_id == bindparam("user"), _EVENTS.c.sequence > bindparam("start"))
     .order_by(*_NEWEST_FIRST)
     .limit(bindparam("k"))
+)
+_PAGE = 1000
+_PAGES = (
+    select(_EVENTS.c.sequence, *(_EVENTS.c[name] for name in _FIELDS))
+    .where(
+        _EVENTS.c.user_id == bindparam("user"),
+        tuple_(_EVENTS.c.time, _EVENTS.c.sequence)
+        < tuple_(bindparam("time", type_=BigInteger), bindparam("sequence", type_=BigInteger)),
+    )
+    .order_by(*_NEWEST_FIRST)
+    .limit(_PAGE)
 )
 # Most listeners did nothing since the training: one question tells.
 _STATE = select(
@@ -167,6 +180,17 @@ class EventStore:
             forgotten, news = connection.execute(_STATE, asked | {"hash": user_hash(user_id)}).one()
             rows = connection.execute(_RECENT, asked | {"k": k}).mappings() if news else ()
             return RecentEvents(tuple(StoredEvent(**row) for row in rows), forgotten)
+
+    def events_of(self, user_id: str) -> Iterator[StoredEvent]:
+        """All events of a listener, newest first, read by the page; no transaction stays open in between."""
+        page = {"user": user_id, "time": _EVER, "sequence": _EVER}
+        while True:
+            with self._engine.connect() as connection:
+                rows = connection.execute(_PAGES, page).mappings().all()
+            yield from (StoredEvent(**{name: row[name] for name in _FIELDS}) for row in rows)
+            if len(rows) < _PAGE:
+                return
+            page |= {"time": rows[-1]["time"], "sequence": rows[-1]["sequence"]}
 
     def remove(self, user_id: str, event_ids: Iterable[str]) -> int:
         """Deletes these events of a listener; gives how many there were."""

@@ -13,9 +13,9 @@ import time
 from pathlib import Path
 
 from ..audio.errors import CrossfadeError
-from ..pipelines.library import Library
+from ..pipelines.library import Library, Mark
 from .problems import Problem, without_folders
-from .snapshot import Mark, Snapshot
+from .snapshot import Snapshot
 
 _LOG = logging.getLogger("crossfade.service")
 
@@ -23,6 +23,8 @@ Marks = tuple[str | None, Mark]
 """the current version and the tracks: what a snapshot depends on"""
 Stamp = tuple[tuple[int, int, int], ...]
 """of the files that any change of these goes through"""
+_CLOCK_TICKS = 2_000_000_000
+"""nanoseconds within which a file system may give two changes the same time (FAT: two seconds)"""
 
 
 class Follower:
@@ -121,11 +123,12 @@ class Follower:
 
 def _marks(library: Library) -> Marks:
     pointer = library.models / "current"
-    return pointer.read_text().strip() if pointer.exists() else None, Mark.of(library)
+    return pointer.read_text().strip() if pointer.exists() else None, library.mark()
 
 
 def _stamp(folder: Path) -> Stamp | None:
-    """Looking at three files costs nothing; None where one cannot be looked at."""
+    """Looking at three files costs nothing; None where it does not tell: where one cannot be looked at, or was changed
+    so lately that its time may stand for another change after this look."""
     stamps = []
     for name in ("library.db", "library.db-wal", "models/current"):
         try:
@@ -135,5 +138,7 @@ def _stamp(folder: Path) -> Stamp | None:
         except OSError:
             return None
         else:
+            if abs(time.time_ns() - status.st_mtime_ns) < _CLOCK_TICKS:
+                return None
             stamps.append((status.st_ino, status.st_size, status.st_mtime_ns))
     return tuple(stamps)

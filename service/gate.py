@@ -7,6 +7,7 @@ every request.
 from __future__ import annotations
 
 import asyncio
+import hmac
 import logging
 import re
 import time
@@ -17,10 +18,10 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .keys import KeyFile, key_in
-from .limits import RateLimit, limited_body
+from .limits import RateLimit, Uploads, limited_body
 from .metrics import Metrics
 from .problems import Problem, from_exception
-from .roles import LOOPBACK, ServeOptions
+from .roles import LOOPBACK, ROLE_HEADER, ServeOptions
 
 _LOG = logging.getLogger("crossfade.service")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -43,6 +44,7 @@ class Gate:
         self.metrics = metrics
         self.needs_key = options.require_key or not options.is_loopback
         self._rate = RateLimit(options.requests_per_second)
+        self._uploads = Uploads(options.uploads, options.most_uploads_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -73,13 +75,15 @@ class Gate:
         client = "-"
         try:
             client = self._admit(scope, headers)
-            limited = limited_body(
-                scope,
-                receive,
-                most_bytes=self.options.upload_bytes if scope["path"] in _UPLOADS else _BODY_BYTES,
-                most_seconds=self.options.body_seconds,
-            )
-            await self.app(scope, limited, sending)
+            seconds = self.options.body_seconds
+            if scope["method"] == "POST" and scope["path"] in _UPLOADS:
+                with self._uploads.place() as grow:
+                    most = self.options.upload_bytes
+                    limited = limited_body(scope, receive, most_bytes=most, most_seconds=seconds, grow=grow)
+                    await self.app(scope, limited, sending)
+            else:
+                limited = limited_body(scope, receive, most_bytes=_BODY_BYTES, most_seconds=seconds)
+                await self.app(scope, limited, sending)
         except asyncio.CancelledError:
             raise
         except Exception as error:
@@ -100,6 +104,7 @@ class Gate:
         address = scope["client"][0] if scope.get("client") else "-"
         self._check_browser(method, headers)
         client = address
+        key = None
         if self.needs_key and not path.startswith(_OPEN) and path not in _PAGE and method != "OPTIONS":
             key = key_in(headers)
             name = self.key_file.keys().name_of(key) if key else None
@@ -110,8 +115,17 @@ class Gate:
                     401, "key: missing" if not key else "key: not known", headers={"WWW-Authenticate": "Bearer"}
                 )
             client = f"key:{name}"
-        self._rate.take(client)
+        if not self._is_role(headers, key):
+            self._rate.take(client)
         return client
+
+    def _is_role(self, headers: Headers, key: str | None) -> bool:
+        """Another role of this service, which has counted those it asks for. A key that both were given proves it;
+        where no key is needed, this machine's programs are believed (a web page cannot send the header)."""
+        own = self.options.outgoing_key
+        if ROLE_HEADER not in headers:
+            return False
+        return not self.needs_key or bool(key and own and hmac.compare_digest(key.encode(), own.encode()))
 
     def _check_browser(self, method: str, headers: Headers) -> None:
         """A web page elsewhere must not reach a service that trusts its own machine."""

@@ -1,10 +1,12 @@
-"""Limits: how often a client may ask, and how large and how slow its body may be."""
+"""Limits: how often a client may ask, how large and slow its body may be, and how many uploads there are at once."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from starlette.types import Message, Receive, Scope
 
@@ -40,14 +42,68 @@ class RateLimit:
             )
 
 
-def limited_body(scope: Scope, receive: Receive, *, most_bytes: int, most_seconds: float) -> Receive:
+class Uploads:
+    """How many uploads are in flight, and how many bytes they have taken or said that they will take.
+
+    Used from one thread only.
+    """
+
+    def __init__(self, most: int, most_bytes: int) -> None:
+        self.most, self.most_bytes = most, most_bytes
+        self.count = self.bytes = 0
+
+    @contextmanager
+    def place(self) -> Iterator[Callable[[int], None]]:
+        """Room for one more until the block ends; gives what is to be called with the bytes that it has come to so far.
+
+        A Problem (503) that says when to come again where there is no room.
+        """
+        if self.count >= self.most:
+            raise self._full(f"{self.most} are in flight already")
+        self.count += 1
+        held = 0
+
+        def grow(size: int) -> None:
+            nonlocal held
+            more = max(0, size - held)
+            if self.bytes + more > self.most_bytes:
+                raise self._full(f"{self.most_bytes / 2**20:g} MiB are in flight already")
+            self.bytes += more
+            held += more
+
+        try:
+            yield grow
+        finally:
+            self.count -= 1
+            self.bytes -= held
+
+    @staticmethod
+    def _full(why: str) -> Problem:
+        return Problem(503, f"uploads: {why}; try again", headers={"Retry-After": "5", "Connection": "close"})
+
+
+def _anything(size: int) -> None:
+    """A body that nobody counts."""
+
+
+def limited_body(
+    scope: Scope,
+    receive: Receive,
+    *,
+    most_bytes: int,
+    most_seconds: float,
+    grow: Callable[[int], None] = _anything,
+) -> Receive:
     """`receive` that raises a Problem where the body gets too large (413) or takes too long (408).
 
-    A body that says it is too large is refused before any of it is read.
+    A body that says it is too large is refused before any of it is read. `grow` is told how many bytes there are to
+    come or have come, and may refuse them.
     """
     for name, value in scope["headers"]:
-        if name == b"content-length" and (not value.isdigit() or len(value) > 15 or int(value) > most_bytes):
-            raise _too_large(most_bytes)
+        if name == b"content-length":
+            if not value.isdigit() or len(value) > 15 or int(value) > most_bytes:
+                raise _too_large(most_bytes)
+            grow(int(value))
     received = 0
     whole = False
     deadline = time.monotonic() + most_seconds
@@ -68,6 +124,7 @@ def limited_body(scope: Scope, receive: Receive, *, most_bytes: int, most_second
             whole = not message.get("more_body", False)
             if received > most_bytes:
                 raise _too_large(most_bytes)
+            grow(received)
         return message
 
     return limited

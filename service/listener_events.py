@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from .event_store import EventStore, RecentEvents, StoredEvent
 from .problems import Problem
-from .roles import ServeOptions
+from .roles import ROLE_HEADER, ServeOptions
 
 REMOTE_SECONDS = 0.25
 """how long an answer may wait for the events role"""
@@ -69,10 +69,12 @@ class OwnEvents:
 
 
 class RemoteEvents:
-    """The events role, over HTTP. After a failure it is left alone for a moment, so that answers stay quick."""
+    """The events role, over HTTP. One that does not answer is left alone for a moment, so that answers stay quick."""
 
     def __init__(self, options: ServeOptions) -> None:
-        headers = {"X-API-Key": options.outgoing_key} if options.outgoing_key else {}
+        headers = {ROLE_HEADER: str(options.role)}
+        if options.outgoing_key:
+            headers["X-API-Key"] = options.outgoing_key
         self._url = options.events_url
         # An environment's proxy is not for our own roles.
         self._client = httpx.Client(
@@ -88,13 +90,18 @@ class RemoteEvents:
             if after:
                 asked["after"] = after
             answer = self._client.get("/v1/events", params=asked)
-            answer.raise_for_status()
+        except httpx.HTTPError as error:
+            self._paused_until = time.monotonic() + PAUSE_SECONDS
+            raise Unreachable(f"events: {self._url} does not answer ({type(error).__name__})") from None
+        # It is there, and quick: what it says to this question says nothing of the next one's.
+        if answer.status_code != 200:
+            raise Unreachable(f"events: {self._url} answers {answer.status_code} {answer.reason_phrase}")
+        try:
             found = answer.json()
             events = tuple(StoredEvent(**one) for one in found["events"])
             return RecentEvents(events, found["forgotten_at"])
-        except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
-            self._paused_until = time.monotonic() + PAUSE_SECONDS
-            raise Unreachable(f"events: {self._url} does not answer ({type(error).__name__})") from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise Unreachable(f"events: {self._url} is no events role ({type(error).__name__})") from None
 
     def close(self) -> None:
         self._client.close()

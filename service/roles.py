@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from ..audio.errors import UsageError
 from ..pipelines.event_log import FILE_NAME
 
 
@@ -30,7 +31,9 @@ class Role(StrEnum):
 EVENTS_URL_VARIABLE = "CROSSFADE_EVENTS_URL"
 """environment: where the recommend role finds the events role"""
 KEY_VARIABLE = "CROSSFADE_API_KEY"
-"""environment: the key that the recommend role shows to the events role"""
+"""environment: the key that the recommend role shows to the events role, and by which that one knows it"""
+ROLE_HEADER = "Crossfade-Role"
+"""by which one role tells another that it asks for its own clients, who were counted at its door"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,10 +57,25 @@ class ServeOptions:
     requests_per_second: float = 200.0
     """per client, with bursts of twice as many; 0 for no limit"""
     upload_bytes: int = 256 * 1024 * 1024
+    uploads: int = 16
+    """at once, those that are still arriving and those that wait to be heard"""
+    uploads_bytes: int | None = None
+    """of all of these together; None means four of the largest"""
     body_seconds: float = 60.0
     """how long a client may take to send its body"""
     follow_seconds: float = 0.5
     """how often to look for a new version"""
+
+    def __post_init__(self) -> None:
+        if self.uploads < 1 or self.most_uploads_bytes < self.upload_bytes:
+            raise UsageError(
+                f"uploads: {self.uploads} at once of {self.most_uploads_bytes / 2**20:g} MiB together; there has to be "
+                f"room for one of {self.upload_bytes / 2**20:g} MiB"
+            )
+
+    @property
+    def most_uploads_bytes(self) -> int:
+        return 4 * self.upload_bytes if self.uploads_bytes is None else self.uploads_bytes
 
     @property
     def database_url(self) -> str:

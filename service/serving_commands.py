@@ -25,6 +25,10 @@ def add_commands(add_command: AddCommand) -> None:
     serve.add_argument("--allow-origin", action="append", default=[], metavar="URL", help="web origin that may call")
     serve.add_argument("--rate", type=float, default=200.0, metavar="N", help="requests a second per client (200)")
     serve.add_argument("--upload-limit", type=float, default=256.0, metavar="MIB", help="size of an upload (256)")
+    serve.add_argument("--uploads", type=int, default=16, metavar="N", help="uploads at once (16); more get a 503")
+    serve.add_argument(
+        "--uploads-limit", type=float, metavar="MIB", help="size of these together (four of the largest)"
+    )
     serve.set_defaults(run=_serve)
 
     keys = add_command("keys", "the service's API keys: lists them, makes one, revokes one")
@@ -68,6 +72,8 @@ def _serve(arguments: argparse.Namespace, console: Console) -> int | None:
         allowed_origins=tuple(arguments.allow_origin),
         requests_per_second=arguments.rate,
         upload_bytes=int(arguments.upload_limit * 2**20),
+        uploads=arguments.uploads,
+        uploads_bytes=None if arguments.uploads_limit is None else int(arguments.uploads_limit * 2**20),
     )
     return serve(options, console)
 

@@ -1,4 +1,4 @@
-"""The shelf: which track is which row, and what people want to see of it. It only grows."""
+"""The shelf: which track is which row, and what people want to see of it now. It only grows."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
 from typing import NamedTuple
 
-from ..pipelines.library import Library
+from ..pipelines.library import Library, Mark, changed
 
 
 class Facts(NamedTuple):
@@ -22,7 +22,7 @@ NO_FACTS = Facts(None, (), False)
 
 
 class Shelf:
-    """Rows are never taken away or changed, so that snapshots of different moments share one."""
+    """Rows are never taken away, so that snapshots share one; all of them show the newest facts."""
 
     def __init__(self) -> None:
         self.track_ids: list[str] = []
@@ -36,12 +36,15 @@ class Shelf:
         told = [facts.get(track_id, NO_FACTS) for track_id in track_ids]
         self.track_ids += track_ids
         self.facts += told
-        self._texts += (
-            f"{track_id} {one.title or ''} {' '.join(one.artists)}".casefold()
-            for track_id, one in zip(track_ids, told, strict=True)
-        )
+        self._texts += map(_text, track_ids, told)
         # Last, since a row that has a name has to have the rest.
         self.row_of |= dict(zip(track_ids, count(start), strict=False))
+
+    def tell(self, facts: dict[str, Facts]) -> None:
+        """What is to be seen from now on of tracks that are there; others are passed over."""
+        for track_id, told in facts.items():
+            if (row := self.row_of.get(track_id)) is not None:
+                self.facts[row], self._texts[row] = told, _text(track_id, told)
 
     def find(self, query: str) -> Iterator[int]:
         """Rows of the tracks that have all words of the query in their id, title or artists."""
@@ -52,10 +55,16 @@ class Shelf:
         return (row for row in rows if all(word in self._texts[row] for word in rest))
 
 
-def facts_of(library: Library, *, after: int = 0) -> dict[str, Facts]:
-    """track_id -> facts of the library's tracks, or of those whose `track_row` is above `after`."""
+def _text(track_id: str, told: Facts) -> str:
+    """What is searched."""
+    return f"{track_id} {told.title or ''} {' '.join(told.artists)}".casefold()
+
+
+def facts_of(library: Library, *, after: Mark | None = None) -> dict[str, Facts]:
+    """track_id -> facts of the library's tracks, or of those that changed after a mark."""
+    which, parameters = changed(after)
     rows: Iterable[tuple[str, str | None, str, bool]] = library.query(
-        "SELECT track_id, title, artists, path NOTNULL FROM tracks WHERE track_row > ?", (after,)
+        f"SELECT track_id, title, artists, path NOTNULL FROM tracks {which}", parameters
     )
     # Many tracks have the same artists.
     names: dict[str, tuple[str, ...]] = {}

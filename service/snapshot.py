@@ -23,36 +23,12 @@ from ..models.live_taste import Listened, LiveTaste
 from ..models.quick_index import QuickIndex
 from ..models.recommender import Answers, Ids, Scores
 from ..models.reranking import relist
-from ..pipelines.library import Library
+from ..pipelines.library import Library, Mark
 from ..pipelines.recommending import RERANKED
 from ..pipelines.trained import Trained, part_of
 from .shelf import Facts, Shelf, facts_of
 
 Mask = NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Mark:
-    """How far the tracks of a library have been read."""
-
-    tracks: int
-    newest_row: int
-    """of the database; 0 where there is no track"""
-    newest_id: str | None
-
-    @classmethod
-    def of(cls, library: Library) -> Self:
-        newest = library.query("SELECT track_row, track_id FROM tracks ORDER BY track_row DESC LIMIT 1")
-        return cls(library.query("SELECT count(*) FROM tracks")[0][0], *(newest[0] if newest else (0, None)))
-
-    def only_more_since(self, library: Library) -> bool:
-        """Whether tracks have come since, and none has gone."""
-        if self.newest_row:
-            where = (self.newest_row, self.newest_id)
-            if not library.query("SELECT 1 FROM tracks WHERE track_row = ? AND track_id = ?", where):
-                return False
-        counted = "SELECT count(*) FROM tracks WHERE track_row"
-        return bool(library.query(f"{counted} <= ?", (self.newest_row,))[0][0] == self.tracks)
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +57,7 @@ class Snapshot:
     @classmethod
     def load(cls, library: Library, mark: Mark | None = None) -> Self:
         """The current version, or what the sounds alone give where there is none. LibraryError for a damaged one."""
-        mark = mark or Mark.of(library)
+        mark = mark or library.mark()
         shelf, facts = Shelf(), facts_of(library)
         if not (library.models / "current").exists():
             sound = next(iter(library.sounds()), None)
@@ -115,23 +91,23 @@ class Snapshot:
 
     def following(self, library: Library, mark: Mark) -> Snapshot:
         """The same version over the tracks that the library has now."""
-        if self.trained is None and self.sound is None:
+        if (self.trained is None and self.sound is None) or not mark.follows(self.mark):
             return Snapshot.load(library, mark)
-        after, there = self.mark.newest_row, self.there
-        if not self.mark.only_more_since(library):
-            rows = dict(library.query("SELECT track_id, track_row FROM tracks"))
-            there = np.array([track_id in rows for track_id in self.shelf.track_ids[: len(self)]], bool)
-            # Rows of the database are given again when the last ones are removed.
-            unknown = (row for track_id, row in rows.items() if self.known_row(track_id) is None)
-            after = min(unknown, default=mark.newest_row + 1) - 1
         artists = self.trained.hybrid.prior.artist_names if self.trained else ()
-        catalogue, facts = library.catalogue(self.sound, after=after, artists=artists), facts_of(library, after=after)
-        back = [row for track_id in catalogue.track_ids if (row := self.known_row(track_id)) is not None]
-        if back:
-            there = there.copy()
-            there[back] = True
-        fresh = [row for row, track_id in enumerate(catalogue.track_ids) if self.known_row(track_id) is None]
-        return replace(self, there=there, mark=mark)._with(part_of(catalogue, np.array(fresh, np.intp)), facts)
+        facts = facts_of(library, after=self.mark)
+        catalogue = library.catalogue(self.sound, after=self.mark, artists=artists)
+        rows = np.array([-1 if (row := self.known_row(name)) is None else row for name in catalogue.track_ids], np.intp)
+        known = rows >= 0
+        same = self.quick.sounds_like(rows[known], catalogue.sound[known])
+        shown = zip(catalogue.track_ids, rows.tolist(), strict=True)
+        if not same or any(row >= 0 and self.shelf.facts[row].artists != facts[name].artists for name, row in shown):
+            # The models place a track by its sound and its artists.
+            return Snapshot.load(library, mark)
+        there = self.there.copy()
+        there[[row for name in library.removed(self.mark) if (row := self.known_row(name)) is not None]] = False
+        there[rows[known]] = True
+        self.shelf.tell(facts)
+        return replace(self, there=there, mark=mark)._with(part_of(catalogue, np.flatnonzero(~known)), facts)
 
     def _with(self, tracks: Catalogue, facts: dict[str, Facts]) -> Snapshot:
         """With n tracks behind those that are there."""

@@ -51,6 +51,14 @@ def test_events_come_back_newest_first_as_they_were(store: EventStore) -> None:
     assert store.recent("nobody", 10) == RecentEvents(())
 
 
+def test_all_events_come_by_the_page_newest_first(store: EventStore) -> None:
+    """A listener's export holds each once, also where a page ends within a second."""
+    events = [event(f"page-{n}", "page", time=n // 700) for n in range(2500)]
+    store.add(events)
+    assert list(store.events_of("page")) == events[::-1]
+    assert list(store.events_of("nobody")) == []
+
+
 def test_an_event_is_written_once_however_often_it_is_sent(store: EventStore) -> None:
     first = event("once-1", "once")
     receipt = store.add([first, first, event("once-2", "once")])

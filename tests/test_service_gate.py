@@ -8,17 +8,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import uvicorn
 
-from crossfade.audio.errors import LibraryError
+from crossfade.audio.errors import LibraryError, UsageError
 from crossfade.pipelines.command_line import main
 from crossfade.pipelines.library import Library
 from crossfade.service.heads import PunctualProtocol
 from crossfade.service.keys import FILE_NAME, Keys
 from crossfade.service.limits import RateLimit, limited_body
+from crossfade.service.listener_events import RemoteEvents, Unreachable
 from crossfade.service.problems import Problem
-from crossfade.service.roles import Role
+from crossfade.service.roles import ROLE_HEADER, Role, ServeOptions
 
 sys.path.insert(0, str(Path(__file__).parent))
 from serving import serving
@@ -150,6 +152,66 @@ def test_a_bucket_fills_again_and_belongs_to_one_client() -> None:
     limit.take("a", now=0.6)
     with pytest.raises(Problem):
         limit.take("a", now=0.6)
+
+
+def test_a_role_is_not_throttled_by_another(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The recommend role asks for many clients, each of whom was counted at its door: they have no limit in common."""
+    role = {ROLE_HEADER: "recommend"}
+    with serving(folder, Role.EVENTS, requests_per_second=1.0) as client:
+        assert {client.get("/v1/events?user_id=u", headers=role).status_code for _ in range(9)} == {200}
+        assert [client.get("/v1/events?user_id=u").status_code for _ in range(3)][-1] == 429
+    # Elsewhere than on one machine, a key that both have proves it; anybody else's does not.
+    shared, other = make_key(folder, capsys, "roles"), make_key(folder, capsys, "other")
+    with serving(folder, Role.EVENTS, requests_per_second=1.0, host="0.0.0.0", outgoing_key=shared) as client:
+        for key, last in ((shared, 200), (other, 429)):
+            answers = [client.get("/v1/events?user_id=u", headers={**role, "X-API-Key": key}) for _ in range(9)]
+            assert answers[-1].status_code == last
+
+
+def test_a_refused_question_does_not_silence_the_events_role(folder: Path) -> None:
+    """A 429 to one listener's question is no reason to leave out the events of the others."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        assert request.headers[ROLE_HEADER] == "recommend"
+        if request.url.params["user_id"] == "refused":
+            return httpx.Response(429)
+        return httpx.Response(200, json={"events": [], "forgotten_at": 7})
+
+    remote = RemoteEvents(ServeOptions(library=folder, role=Role.RECOMMEND))
+    remote._client._transport = httpx.MockTransport(answer)
+    with pytest.raises(Unreachable, match="429"):
+        remote.recent("refused", 5)
+    assert remote.recent("another", 5).forgotten_at == 7
+    remote.close()
+
+
+def test_uploads_in_flight_are_bounded_in_number_and_in_size(folder: Path) -> None:
+    """Each arrives in a temporary file: without a bound, slow clients fill the disk."""
+    with serving(folder, uploads=2, upload_bytes=10_000, uploads_bytes=15_000) as client:
+        uploads = client.service.app._uploads  # type: ignore[attr-defined]
+
+        def ask(size: int = 1) -> Any:
+            return client.post("/v1/classify", files={"file": b"x" * size})
+
+        def chunked() -> Any:
+            head = b'--b\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\n'
+            kind = {"Content-Type": "multipart/form-data; boundary=b"}
+            return client.post("/v1/classify", content=iter([head, *[b"x" * 1000] * 7]), headers=kind)
+
+        assert ask().status_code == 415
+        with uploads.place() as grow:
+            assert ask(7_000).status_code == 415
+            grow(9_000)
+            for answer in (ask(7_000), chunked()):
+                assert is_problem(answer, 503) and "in flight" in answer.json()["detail"]
+                assert answer.headers["retry-after"] == "5"
+            with uploads.place():
+                assert is_problem(ask(), 503)
+                assert client.get("/v1/tracks").status_code == 200
+        assert (uploads.count, uploads.bytes) == (0, 0)
+        assert ask(7_000).status_code == 415
+    with pytest.raises(UsageError, match="room for one"):
+        ServeOptions(library=folder, uploads_bytes=5)
 
 
 def test_a_body_that_is_too_large_is_refused(folder: Path) -> None:

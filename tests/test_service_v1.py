@@ -19,9 +19,10 @@ from fastapi.testclient import TestClient
 
 from crossfade.pipelines.library import Library
 from crossfade.pipelines.listening_log import read_listens
-from crossfade.service import uploads
+from crossfade.service import listeners, uploads
 from crossfade.service.advice import BUSY, PLACES, Adviser
 from crossfade.service.application import Service
+from crossfade.service.listeners import MOST_DELETIONS, MOST_EXPORTS
 from crossfade.service.problems import Problem
 from crossfade.service.roles import Role
 from crossfade.service.uploads import add_track
@@ -231,6 +232,73 @@ def test_listeners_take_their_data_away_and_have_it_deleted(client: TestClient, 
     assert client.post("/recommendations_offline?user_id=u2").json()["recs"] == popular
 
 
+def test_an_export_holds_everything_and_is_read_by_the_page(client: TestClient, folder: Path) -> None:
+    """More events than are read at once, many of them at the same second, each once and the newest first."""
+    events = [{"event_id": f"e{n:04}", "user_id": "u2", "track_id": track(5), "time": n // 700} for n in range(2500)]
+    for start in range(0, len(events), 1000):
+        client.post("/v1/events", json={"events": events[start : start + 1000]})
+    answer = client.get("/v1/listeners/u2")
+    assert answer.headers["content-type"] == "application/json"
+    assert [one["event_id"] for one in answer.json()["events"]] == [one["event_id"] for one in reversed(events)]
+    assert answer.json()["events"][0] == {**events[-1], "played_ratio": None, "liked": None}
+    with Library.open(folder) as opened:
+        kept = read_listens(opened).filter(pl.col("user_id") == "u2").collect()
+    assert answer.json()["listens"] == kept.to_dicts()
+
+
+def test_exports_and_deletions_beyond_their_number_are_told_to_come_again(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each reads the whole log: without a bound they take all threads from those who ask for recommendations."""
+    reached, go_on = threading.Semaphore(0), threading.Event()
+
+    def slowly(*_: object) -> Iterator[dict[str, Any]]:
+        reached.release()
+        assert go_on.wait(60)
+        return iter(())
+
+    monkeypatch.setattr(listeners, "listens_of", slowly)
+    with ThreadPoolExecutor(MOST_EXPORTS) as threads:
+        answers = [threads.submit(client.get, f"/v1/listeners/u{n}") for n in range(MOST_EXPORTS)]
+        for _ in answers:
+            assert reached.acquire(timeout=60)
+        refused = client.get("/v1/listeners/u9")
+        assert refused.status_code == 503 and refused.headers["retry-after"] == "30"
+        go_on.set()
+        assert {one.result().status_code for one in answers} == {200}
+    assert client.get("/v1/listeners/u9").status_code == 200
+
+
+def test_a_deletion_that_takes_long_goes_on_behind_its_answer(
+    client: TestClient, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was sent here is gone at once; the log is written anew for one listener after the other."""
+    client.post("/add_event", params={"user_id": "u2", "track_id": track(5)})
+    go_on, done = threading.Event(), threading.Semaphore(0)
+    really = listeners.forget_listens
+
+    def slowly(*arguments: Any) -> int:
+        assert go_on.wait(60)
+        count = really(*arguments)
+        done.release()
+        return count
+
+    monkeypatch.setattr(listeners, "forget_listens", slowly)
+    monkeypatch.setattr(listeners, "PATIENCE_SECONDS", 0.0)
+    first = client.delete("/v1/listeners/u2")
+    assert first.status_code == 202 and (first.json()["events"], first.json()["listens"]) == (1, None)
+    assert client.get("/v1/listeners/u2").json()["events"] == []
+    for n in range(1, MOST_DELETIONS):
+        assert client.delete(f"/v1/listeners/other{n}").status_code == 202
+    refused = client.delete("/v1/listeners/u4")
+    assert refused.status_code == 503 and refused.headers["retry-after"] == "30"
+    go_on.set()
+    for _ in range(MOST_DELETIONS):
+        assert done.acquire(timeout=60)
+    assert client.get("/v1/listeners/u2").json()["listens"] == []
+    assert len(client.get("/v1/listeners/u4").json()["listens"]) == 10
+
+
 def test_a_new_version_is_taken_up_and_a_broken_one_is_not(client: TestClient, folder: Path) -> None:
     follower = service_of(client).follower
     first = client.get("/health/ready").json()["version"]
@@ -358,3 +426,62 @@ def test_who_finds_no_place_to_be_ranked_is_answered_without_and_told(
         busy, cold = adviser.live("u1", 5), adviser.live("nobody", 5)
         assert busy.notes == (BUSY,) and len(busy.rows) == 5
         assert cold.notes == () and not cold.personal
+
+
+def test_a_title_and_a_path_that_change_are_taken_up(client: TestClient, folder: Path) -> None:
+    """By any program, without a track that comes or goes."""
+    follower = service_of(client).follower
+    before = follower.snapshot
+    with Library.open(folder) as opened:
+        opened.add_tracks(pl.DataFrame({"track_id": [track(7)], "title": ["Quite another"]}))
+        with opened.transaction() as db:
+            db.execute("UPDATE tracks SET path = NULL WHERE track_id = ?", (track(0),))
+            db.execute("UPDATE tracks SET path = ? WHERE track_id = ?", (bytes(folder / "first.wav"), track(7)))
+    follower.check()
+    [found] = client.get("/v1/tracks?query=quite another").json()["tracks"]
+    assert found["track_id"] == track(7) and found["has_audio"]
+    assert ids(client.get("/v1/tracks?query=title 07.wav")) == []
+    [first] = client.get("/v1/tracks?query=07.wav").json()["tracks"]
+    assert first["title"] == "Quite another"
+    assert not client.get("/v1/tracks?query=00.wav").json()["tracks"][0]["has_audio"]
+    assert follower.snapshot.quick is before.quick, "nothing was loaded again for it"
+
+
+@pytest.mark.parametrize("is_trained", [True, False])
+def test_an_embedding_that_changes_is_taken_up(client: TestClient, tmp_path: Path, is_trained: bool) -> None:
+    """A track that is heard again sounds as it was heard, at once and after a restart; its listeners stay."""
+    folder = service_of(client).options.library
+    if not is_trained:
+        folder = tmp_path / "untrained"
+        fill(folder)
+    swapped = {track(1): track(TRACKS - 1), track(TRACKS - 1): track(1)}
+    with serving(folder) as client:
+        follower = service_of(client).follower
+
+        def alike(track_id: str, blend: int) -> list[str]:
+            return ids(client.get("/v1/similar_tracks", params={"track_id": track_id, "blend": blend, "k": 5}))
+
+        by_sound, by_taste = alike(track(1), 0), alike(track(1), 1)
+        with Library.open(folder) as opened, opened.transaction() as db:
+            for one, other in swapped.items():
+                digest = f"hash{int(other[12:14])}"
+                db.execute("UPDATE tracks SET content_hash = ? WHERE track_id = ?", (digest, one))
+        follower.check()
+        sounds = alike(track(TRACKS - 1), 0)
+        assert {camp(one) for one in alike(track(1), 0)} == {1} and sounds == by_sound
+        if is_trained:
+            assert alike(track(1), 1) == by_taste
+    with serving(folder) as client:
+        assert alike(track(TRACKS - 1), 0) == sounds
+
+
+def test_an_untrained_library_goes_by_the_newest_listens(tmp_path: Path) -> None:
+    """Not by those of the highest rows."""
+    fill(tmp_path)
+    with serving(tmp_path) as client:
+        old = [{"user_id": "a", "track_id": track(TRACKS - 1 - n), "time": n} for n in range(20)]
+        new = [{"user_id": "a", "track_id": track(n), "time": 100 + n} for n in range(20)]
+        client.post("/v1/events", json={"events": [*old, *new]})
+        found = client.get("/v1/recommendations?user_id=a&k=5").json()["tracks"]
+        assert {camp(one["track_id"]) for one in found} == {0}
+        assert {one["because"]["track_id"] for one in found} <= {track(n) for n in range(20)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,7 +19,7 @@ from crossfade.pipelines.command_line import main
 from crossfade.pipelines.explaining import explain
 from crossfade.pipelines.library import Library
 from crossfade.pipelines.listening_log import SourceLog, sink, writing
-from crossfade.pipelines.recommending import LikedSound, recommend, recommend_liked
+from crossfade.pipelines.recommending import SCHEMA, LikedSound, recommend, recommend_liked, write_parquet
 from crossfade.pipelines.trained import Trained
 from crossfade.pipelines.training import TrainingOptions, train
 
@@ -268,3 +269,57 @@ def test_a_tiny_log_is_trained_without_a_validation_part(tmp_path: Path) -> None
         summary = train(library, replace(TrainingOptions(), seed=3))
         assert summary.figures == {}
         assert pl.concat(recommend(Trained.load(library), ["v"], 3))["track_id"].to_list() == ["b"]
+
+
+@pytest.mark.parametrize("has_mark", [True, False])
+def test_a_version_hears_what_sounds_otherwise_since(folder: Path, tmp_path: Path, has_mark: bool) -> None:
+    """A track that is heard again is compared by its new sound; its taste is its listeners' until the next training.
+
+    Also in a version that was trained before there were marks.
+    """
+    place = Path(shutil.copytree(folder, tmp_path / "L"))
+    with Library.open(place) as library:
+        file = library.current_version() / "training.json"
+        about = json.loads(file.read_text())
+        file.write_text(json.dumps(about if has_mark else {**about, "changes": None}))
+        before = Trained.load(library)
+        warm, cold = int(np.argmax(before.hybrid.listeners)), int(WORLD.new[0])
+        library.add_vectors("planted", [f"t{warm}", f"t{cold}"], WORLD.catalogue.sound[[cold, warm]])
+        after = Trained.load(library)
+    width = before.index.factors
+    swapped, rows = np.array([cold, warm]), np.array([warm, cold])
+    np.testing.assert_allclose(
+        after.index.vectors(rows)[:, width:], before.index.vectors(swapped)[:, width:], atol=1e-6
+    )
+    np.testing.assert_array_equal(after.hybrid.taste[warm], before.hybrid.taste[warm])
+    assert not np.allclose(after.hybrid.taste[cold], before.hybrid.taste[cold])
+    others = np.setdiff1d(np.arange(len(before.track_ids)), rows)
+    np.testing.assert_allclose(after.index.vectors(others), before.index.vectors(others), atol=1e-6)
+
+
+def test_recommendations_are_written_as_they_come(tmp_path: Path) -> None:
+    """Those of a million users do not fit into memory: what came first is on disk before the last is asked for."""
+    file, rows = tmp_path / "out" / "recs.parquet", 20_000
+    written: list[int] = []
+
+    def frames(count: int) -> Iterator[pl.DataFrame]:
+        for number in range(count):
+            part = file.with_name(file.name + ".part")
+            written.append(part.stat().st_size if part.exists() else 0)
+            names = {"user_id": [f"u{number}"] * rows, "track_id": [f"{number}/{row}" for row in range(rows)]}
+            yield pl.DataFrame(names).with_columns(score=pl.lit(0.5), because=pl.lit(None)).cast(dict(SCHEMA))
+
+    assert write_parquet(frames(60), file) == 60 * rows
+    assert written[0] == 0 < written[-1]
+    table = pl.read_parquet(file)
+    named = [f"{number}/{row}" for number in range(60) for row in range(rows)]
+    assert table.schema == SCHEMA and table["track_id"].to_list() == named
+
+    def broken() -> Iterator[pl.DataFrame]:
+        yield from frames(1)
+        raise UsageError("k: 0")
+
+    with pytest.raises(UsageError, match="k: 0"):
+        write_parquet(broken(), file)
+    assert len(pl.read_parquet(file)) == 60 * rows and list(file.parent.iterdir()) == [file]
+    assert write_parquet(iter(()), file) == 0 and pl.read_parquet(file).schema == SCHEMA
