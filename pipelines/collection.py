@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +29,8 @@ class Candidate:
     """what a manifest says; None means what the file's own tags say"""
     refusal: str | None = None
     """why it can't be a track, where that is known without opening it"""
+    named: bool = False
+    """whether the manifest or the tag names the track_id, rather than the path"""
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,8 @@ def candidates(
     owner = dict(taken)
     known = {path: track_id for track_id, path in taken.items() if path is not None}
     listed = {entry.path: entry for entry in read_manifest(manifest, places)} if manifest else {}
+    for track_id in _renamed(listed, known, owner):
+        del owner[track_id]
     seen: set[Path] = set()
 
     def candidate(path: Path, relative: str) -> Candidate:
@@ -84,14 +88,14 @@ def candidates(
             elif other != path:
                 why = f"track_id {entry.track_id} is already {readable(other)} ({manifest}, line {entry.line})"
                 return Candidate(path, entry.track_id, entry.tags, why)
-            return Candidate(path, entry.track_id, entry.tags)
+            return Candidate(path, entry.track_id, entry.tags, named=True)
         named = read_fields(path).get(id_field, ())[:1] if id_field else ()
         track_id = named[0] if named else known.get(path) or _free(readable(relative), path, owner)
         other = owner.get(track_id)
         if other is not None and other != path and other.exists():
             return Candidate(path, track_id, None, f"track_id {track_id} is already {readable(other)} (tag {id_field})")
         owner[track_id] = path
-        return Candidate(path, track_id)
+        return Candidate(path, track_id, named=bool(named))
 
     for path, relative in walk(places):
         if path not in seen:
@@ -101,6 +105,20 @@ def candidates(
             missing = None if path.exists() else f"no such file ({manifest}, line {entry.line})"
             found = candidate(path, path.name)
             yield found if missing is None else Candidate(path, found.track_id, entry.tags, missing)
+
+
+def _renamed(
+    listed: Mapping[Path, Entry], known: Mapping[Path, str], owner: Mapping[str, Path | None]
+) -> dict[str, str]:
+    """The library's track_ids that a manifest replaces, and by what: only by ids that are free, or are made so."""
+    renames: dict[str, str] = {}
+    for path, entry in listed.items():
+        if known.get(path, entry.track_id) != entry.track_id and entry.track_id not in renames.values():
+            renames[known[path]] = entry.track_id
+    while taken := [old for old, new in renames.items() if new not in renames and owner.get(new) is not None]:
+        for old in taken:
+            del renames[old]
+    return renames
 
 
 def _free(wanted: str, path: Path, owner: dict[str, Path | None]) -> str:

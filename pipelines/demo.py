@@ -20,7 +20,6 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ..audio.errors import CrossfadeError, MissingExtra
-from ..models.genres import GENRES
 from .console import Console
 from .demo_catalogue import CatalogueOptions, DemoTrack, plan, write_catalogue
 from .demo_listeners import demo_world, unheard_tracks
@@ -125,7 +124,7 @@ class _Tour:
             self._console.record(
                 style=style or "all",
                 tracks=int(chosen.sum()),
-                heard_as=[GENRES[k] for k in np.argsort(-heard)[:2]] if style else [],
+                heard_as=[catalogue.genre_names[k] for k in np.argsort(-heard)[:2]] if style else [],
                 same_style=round(float(shares[chosen].mean()), 3),
                 same_style_other_artists=round(float(others[chosen].mean()), 3),
             )

@@ -38,6 +38,8 @@ class Query:
     """[D]"""
     genres: Floats | None = None
     """[G] probabilities heard with the vector"""
+    genre_names: tuple[str, ...] = ()
+    """[G]"""
     track_id: str | None = None
     content_hash: str | None = None
     duration_seconds: float | None = None
@@ -74,8 +76,8 @@ def ask(library: Library, wanted: str, *, sound: str | None = None) -> Query:
         if not rows:
             _only_encoder(library, imported)
             with quiet_decoders():
-                heard = Ear().hear(path)
-            return Query(heard.embedding, heard.genres, None, digest, heard.duration_seconds)
+                heard = library.analyzer().hear(path)
+            return Query(heard.embedding, heard.genres, heard.vocabulary.genres, None, digest, heard.duration_seconds)
     if not rows:
         raise UsageError(f"{parameter}: neither a track_id of {library.folder} nor an audio file")
     track_id, digest, seconds, embedding, vector = rows[0]
@@ -85,7 +87,7 @@ def ask(library: Library, wanted: str, *, sound: str | None = None) -> Query:
     vector = np.frombuffer(blob, np.float32)
     if imported != "encoder":
         vector = library.scaled(imported, vector[None])[0]
-    return Query(vector, None, track_id, digest, seconds)
+    return Query(vector, track_id=track_id, content_hash=digest, duration_seconds=seconds)
 
 
 def _sound_name(library: Library, sound: str | None) -> str:
@@ -161,9 +163,12 @@ def _by_blend(library: Library, query: Query, blend: float) -> Ranked:
     known = query.track_id is not None and trained.knows(query.track_id)
     wanted = query.track_id if known and query.track_id is not None else query.vector
     genres = None if known else query.genres
-    return _growing(
-        lambda k: [(found.track_id, found.score) for found in trained.similar(wanted, k, blend=blend, genres=genres)]
-    )
+
+    def search(k: int) -> list[tuple[str, float]]:
+        answers = trained.similar(wanted, k, blend=blend, genres=genres, genre_names=query.genre_names)
+        return [(found.track_id, found.score) for found in answers]
+
+    return _growing(search)
 
 
 def _growing(search: Callable[[int], list[tuple[str, float]]]) -> Ranked:

@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Match
 
-from ..audio.errors import AudioError, CrossfadeError, DataError, LibraryError, MissingExtra, UsageError
+from ..audio.errors import AudioError, CrossfadeError, DataError, LibraryError, MissingExtra, ResourceError, UsageError
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -111,7 +111,7 @@ def from_exception(error: Exception, request_id: str | None = None) -> Response:
             return problem_response(status, f"file: {error.reason}", request_id=request_id)
         case UsageError() | DataError():
             return problem_response(422, str(error), request_id=request_id)
-        case LibraryError() | MissingExtra():
+        case LibraryError() | MissingExtra() | ResourceError():
             return problem_response(503, str(error), request_id=request_id, headers={"Retry-After": "5"})
         case SQLAlchemyError() | OSError():
             _LOG.error("storage", extra={"request_id": request_id, "error": " ".join(str(error).split())})
