@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..audio.errors import AudioError, CrossfadeError, LibraryError, ResourceError
+from ..audio.errors import AudioError, CrossfadeError, DataError, LibraryError, ResourceError
 from ..models.genre_model import GenreModel
 from .collection import Candidate, candidates, readable, tags_of
 from .hearing import Ear, Heard
@@ -58,9 +58,9 @@ class EmbedSummary:
     unchanged: int
     failed: int
     """all files of this run that are not in the library, those that failed in an earlier run included"""
+    seconds: float
     renamed: int
     """tracks of the library that took the track_id of the manifest or of the tag"""
-    seconds: float
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,8 @@ def embed(library: Library, places: Sequence[Path], options: EmbedOptions, progr
         track_id: None if path is None else Path(os.fsdecode(path))
         for track_id, path in library.query("SELECT track_id, path FROM tracks")
     }
-    found = list(candidates(places, paths, manifest=options.manifest, id_field=options.id_field))
+    fixed = _listened(library) if paths and (options.manifest or options.id_field) else frozenset()
+    found = list(candidates(places, paths, manifest=options.manifest, id_field=options.id_field, fixed=fixed))
     library.use_vocabulary(analyzer)
     ledger = _Ledger(library)
     ledger.rename({path: track_id for track_id, path in paths.items() if path is not None}, found)
@@ -112,7 +113,18 @@ def embed(library: Library, places: Sequence[Path], options: EmbedOptions, progr
     finally:
         ledger.commit()
     seconds = round(time.monotonic() - started, 2)
-    return EmbedSummary(ledger.embedded, ledger.unchanged, ledger.failed, ledger.renamed, seconds)
+    return EmbedSummary(ledger.embedded, ledger.unchanged, ledger.failed, seconds, ledger.renamed)
+
+
+def _listened(library: Library) -> frozenset[str]:
+    """The track_ids that listens go by."""
+    from .listening_log import read_listens
+
+    try:
+        listens = read_listens(library)
+    except DataError:
+        return frozenset()
+    return frozenset(listens.select("track_id").unique().collect(engine="streaming")["track_id"])
 
 
 def _changed(found: Sequence[Candidate], ledger: _Ledger, *, retry: bool) -> Iterator[_Job]:
@@ -132,12 +144,15 @@ def _changed(found: Sequence[Candidate], ledger: _Ledger, *, retry: bool) -> Ite
         job = _Job(candidate, *stamp)
         if candidate.refusal:
             ledger.enter(job, _Outcome(reason=candidate.refusal))
-        elif failures.get(key) == stamp and not retry:
-            ledger.failed += 1
         elif tracks.get(key) == stamp:
             ledger.unchanged += 1
+            if key in failures:
+                # What an earlier manifest said of it could not be done; it is there all the same.
+                ledger.forgive(key)
             if candidate.tags is not None:
                 ledger.describe(candidate)
+        elif failures.get(key) == stamp and not retry:
+            ledger.failed += 1
         else:
             yield job
 
@@ -180,6 +195,11 @@ class _Ledger:
             with self.library.transaction():
                 self.library.rename_tracks(renames)
             self.renamed = len(renames)
+
+    def forgive(self, path: bytes) -> None:
+        """The file is no failure any more."""
+        with self.library.transaction() as db:
+            db.execute("DELETE FROM failures WHERE path = ?", (path,))
 
     def describe(self, candidate: Candidate) -> None:
         """What a manifest says now of a track that is unchanged."""

@@ -28,6 +28,7 @@ from crossfade.pipelines.embedding import EmbedOptions, EmbedSummary, embed
 from crossfade.pipelines.exchange import export
 from crossfade.pipelines.hearing import Ear, Heard
 from crossfade.pipelines.library import Library
+from crossfade.pipelines.listening_log import conform
 from crossfade.pipelines.similarity import ask
 from crossfade.pipelines.workers import WorkerDied, in_workers
 
@@ -319,6 +320,24 @@ def test_a_manifest_does_not_take_the_id_of_another_file(music: Path, lib: Path,
     assert run(lib, music, manifest=tmp_path / "manifest.csv").renamed == 0
     assert paths(lib) == {"a/one.wav": "one.wav", "a/two.wav": "two.wav", "b/one.wav": "one.wav"}
     assert set(failures(lib)) == {"one.wav", "two.wav"}
+    assert counts(run(lib, music)) == (0, 3, 0)
+    assert failures(lib) == {}
+
+
+def test_a_track_that_was_listened_to_keeps_the_id_that_its_listens_go_by(
+    music: Path, lib: Path, tmp_path: Path
+) -> None:
+    """A later manifest loses no listens: it is refused for these tracks, by name."""
+    run(lib, music)
+    with Library.open(lib) as opened:
+        opened.listens_folder.mkdir()
+        listens = pl.DataFrame({"user_id": ["u"], "track_id": ["a/one.wav"]})
+        conform(listens.lazy()).collect().write_parquet(opened.listens_folder / "log.parquet")
+    (tmp_path / "manifest.csv").write_text("path,track_id\na/one.wav,a/two.wav\na/two.wav,a/one.wav\nb/one.wav,B\n")
+    summary = run(lib, music, manifest=tmp_path / "manifest.csv")
+    assert (counts(summary), summary.renamed) == ((0, 1, 2), 1)
+    assert paths(lib) == {"a/one.wav": "one.wav", "a/two.wav": "two.wav", "B": "one.wav"}
+    assert failures(lib)["one.wav"].startswith("cannot become a/two.wav: listens know it as a/one.wav (")
 
 
 def test_a_model_that_does_not_load_in_a_worker_stops_the_run() -> None:
