@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..audio.decoding import BrokenOff
 from ..audio.errors import AudioError, CrossfadeError, DataError, LibraryError, ResourceError
 from ..models.genre_model import GenreModel
 from .collection import Candidate, candidates, readable, tags_of
@@ -285,10 +286,7 @@ _worker: tuple[Library, Ear] | None = None
 def _prepare(folder: Path, every: bool) -> None:
     global _worker
     library = Library.open(folder)
-    analyzer = library.analyzer(threads=1, every=every)
-    # Loaded here, so that models that do not load are no file's fault.
-    _ = analyzer.encoder, analyzer._second
-    _worker = library, analyzer
+    _worker = library, library.analyzer(threads=1, every=every).load()
 
 
 def _work(job: _Job) -> _Outcome:
@@ -305,6 +303,8 @@ def _work(job: _Job) -> _Outcome:
             return _Outcome(digest)
         return _Outcome(digest, analyzer.hear(path))
     except AudioError as error:
+        if not isinstance(error, BrokenOff) and isinstance(error.__cause__, MemoryError):
+            _stop_for(error.__cause__, path)
         return _Outcome(reason=error.reason)
     except Exception as error:
         _stop_for(error, path)

@@ -9,7 +9,7 @@ import os
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -91,6 +91,17 @@ class Ear:
     def _second(self) -> MusiCNN:
         """Knows classical, choirs and opera; hears at most three windows."""
         return MusiCNN(Corpus.MTT, self.threads)
+
+    def load(self) -> Self:
+        """Loads its models and libraries now: what cannot be loaded is then not the fault of the first file."""
+        for encoder in (self.encoder, self._second):
+            encoder.embed(np.zeros((1, encoder.window_samples), np.float32))
+        if self.model is not None:
+            from .genre_sources import sample_rate
+
+            for source in self.model.sources:
+                sample_rate(source)
+        return self
 
     def hear(self, path: str | os.PathLike[str]) -> Heard:
         """Raises AudioError, whose reason is what `crossfade failures` prints."""

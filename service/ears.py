@@ -83,8 +83,7 @@ def _prepare() -> None:
     global _ear
     # A tenth of a second of listening waits for nobody, but recommendations must not wait for it.
     os.nice(5)
-    _ear = Ear(threads=1)
-    _ = _ear.encoder, _ear._second
+    _ear = Ear(threads=1).load()
 
 
 def _ready() -> None:

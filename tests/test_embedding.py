@@ -18,7 +18,7 @@ import pytest
 import soundfile
 from sounds import music_like
 
-from crossfade.audio.errors import CrossfadeError, DataError, LibraryError, ResourceError, UsageError
+from crossfade.audio.errors import AudioError, CrossfadeError, DataError, LibraryError, ResourceError, UsageError
 from crossfade.models.classical import fit_ridge
 from crossfade.models.classifiers import HeadClassifier, Part, Recipe
 from crossfade.models.genre_model import Card, GenreModel
@@ -350,10 +350,18 @@ def test_a_model_that_does_not_load_in_a_worker_stops_the_run() -> None:
         list(in_workers(_square_or_die, range(8), count=2, prepare=_die))
 
 
+def _without_memory() -> AudioError:
+    """As `audio.decoding` raises it."""
+    error = AudioError("cannot be decoded: asks for more memory than there is")
+    error.__cause__ = MemoryError()
+    return error
+
+
 @pytest.mark.parametrize(
     ("fault", "line"),
     [
         (MemoryError(), "one.wav: no memory left to hear it; what was heard is kept"),
+        (_without_memory(), "one.wav: no memory left to hear it; what was heard is kept"),
         (OSError(errno.EIO, "Input/output error"), "one.wav: Input/output error; what was heard is kept"),
         (OSError(errno.ENOSPC, "No space left on device"), "one.wav: No space left on device; what was heard is kept"),
         (LibraryError("clap: cannot be loaded"), "one.wav: not heard: clap: cannot be loaded"),
