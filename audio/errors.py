@@ -4,6 +4,7 @@
     ├── AudioError       a file that cannot be heard; `reason` is what `failures` prints
     ├── DataError        a log, table, manifest or label file that cannot be used; names file and column
     ├── LibraryError     a library or model folder that cannot be opened, or does not match
+    ├── ResourceError    memory, disk or a worker process gave out; no file is to blame
     ├── UsageError       an argument that makes no sense; exit status 2
     └── MissingExtra     an optional dependency that is not installed; names the pip command that cures it
 
@@ -38,6 +39,10 @@ class DataError(CrossfadeError):
 
 class LibraryError(CrossfadeError):
     """A library or model folder that is missing, newer than this program, or does not match."""
+
+
+class ResourceError(CrossfadeError):
+    """The machine gave out, not the input: no memory, a full or failing disk, a process that cannot start."""
 
 
 class UsageError(CrossfadeError):

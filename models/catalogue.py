@@ -37,11 +37,16 @@ class Catalogue:
     """[T, G] what the encoder heard, rows of zeros where unknown; [0, 0] where there is none"""
     released_at: NDArray[np.int64] | None = None
     """[T] seconds since 1970; the minimum of int64 where unknown"""
+    genre_names: tuple[str, ...] = ()
+    """[G] the columns of `genre_probabilities`, where they are known"""
 
     def __post_init__(self) -> None:
         count = len(self.track_ids)
         if len(self.artists) != count or len(self.sound) != count:
             raise DataError(f"catalogue: {count} track ids, {len(self.artists)} artists, {len(self.sound)} sounds")
+        if self.genre_names and self.genre_probabilities.shape[1] not in (0, len(self.genre_names)):
+            width = self.genre_probabilities.shape[1]
+            raise DataError(f"catalogue: {width} genre probabilities a track, but {len(self.genre_names)} genres")
 
     def __len__(self) -> int:
         return len(self.track_ids)

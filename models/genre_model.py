@@ -26,6 +26,7 @@ from ..audio.errors import LibraryError, UsageError
 from .calibration import Calibration
 from .classical import Arrays
 from .classifiers import Classifier, HeadClassifier, Heard
+from .genres import Vocabulary
 from .storage import prefixed
 
 FORMAT_VERSION = 1
@@ -68,6 +69,10 @@ class GenreModel:
     card: Card
     classifier: Classifier
     calibration: Calibration = field(default_factory=Calibration)
+    folder: Path | None = None
+    """where it was loaded from"""
+    card_hash: str = ""
+    """BLAKE2b-128 of the card it was loaded with"""
 
     def __repr__(self) -> str:
         return f"GenreModel({self.card.name}: {', '.join(self.card.classes)})"
@@ -76,6 +81,19 @@ class GenreModel:
     def sources(self) -> tuple[str, ...]:
         """The names of what has to be heard of a track before `predict`."""
         return self.classifier.sources
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The names of the columns of `predict`."""
+        return Vocabulary(self.card.classes, self.card_hash, None if self.folder is None else self.folder.absolute())
+
+    def needs_only_mean(self, source: str, columns: int) -> bool:
+        """Whether all it wants of a track is the mean over windows of a source's first columns: a stored embedding."""
+        if not isinstance(self.classifier, HeadClassifier):
+            return False
+        recipe = self.classifier.recipe
+        fits = (part.source == source and part.last is not None and part.last <= columns for part in recipe.parts)
+        return recipe.pooling == "mean" and all(fits)
 
     def predict(self, heard: Heard) -> NDArray[np.float64]:
         """Calibrated probabilities [N, C] of the card's classes."""
@@ -149,7 +167,8 @@ class GenreModel:
         fields = {name: value for name, value in header.items() if name in known}
         fields["classes"] = tuple(fields["classes"])
         fields["training_content"] = tuple(fields["training_content"])
-        return cls(Card(**fields), _classifier(parts, options, folder), calibration)
+        card_hash = hashlib.blake2b((folder / CARD).read_bytes(), digest_size=16).hexdigest()
+        return cls(Card(**fields), _classifier(parts, options, folder), calibration, folder, card_hash)
 
 
 def check_replaceable(folder: Path) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +40,22 @@ _TAGS: Mapping[str, tuple[str, str]] = {
 """genre: (tags of MSD, tags of MTT)"""
 
 GENRES = tuple(_TAGS)
-"""[K] in the order of all arrays of genre probabilities"""
+"""[K] the columns of the genre probabilities that `name` gives"""
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What the columns of genre probabilities are called, and by whom."""
+
+    genres: tuple[str, ...] = GENRES
+    """[K]"""
+    model_hash: str = ""
+    """BLAKE2b-128 of the genre model's card; empty for the vocabulary of this module"""
+    model: Path | None = None
+    """folder of the genre model"""
+
+
+BUILT_IN = Vocabulary()
 
 _MOODS: Mapping[str, tuple[str, str]] = {
     "happy": ("happy,catchy", ""),

@@ -42,11 +42,14 @@ class SoundColumns:
     @classmethod
     def fit(cls, sound: Matrix, genres: Matrix) -> Self:
         """The constants of the tracks that were heard; `genres` [B, G] may have no columns."""
-        table = np.hstack([sound, genres])[np.any(sound != 0, axis=1)]
-        if not len(table):
+        heard = np.any(sound != 0, axis=1)
+        if not heard.any():
             return cls(np.zeros(0, np.float32), np.ones(0, np.float32), 0)
-        deviations = table.std(axis=0, dtype=np.float64).astype(np.float32)
-        means = table.mean(axis=0, dtype=np.float64).astype(np.float32)
+        # A track whose genres are unknown has zeros, which are no probabilities.
+        blocks = [sound[heard], genres[heard & np.any(genres != 0, axis=1)]]
+        blocks = [block if len(block) else np.zeros((1, block.shape[1]), np.float32) for block in blocks]
+        deviations = np.concatenate([block.std(axis=0, dtype=np.float64) for block in blocks]).astype(np.float32)
+        means = np.concatenate([block.mean(axis=0, dtype=np.float64) for block in blocks]).astype(np.float32)
         deviations[deviations <= 1e-6 * np.maximum(np.abs(means), 1)] = 1
         # A block of many columns would drown the other one: both weigh the same, whatever their widths.
         deviations[sound.shape[1] :] *= np.sqrt(max(genres.shape[1], 1) / sound.shape[1])
@@ -62,9 +65,10 @@ class SoundColumns:
                 f"sound: {sound.shape[1]} dimensions, but the prior was trained on {self.sound_width}; train again"
             )
         width = len(self.means) - self.sound_width
-        if width == 0 or genres.shape[1] != width:
-            # Without genre probabilities a track stands at the mean of all.
-            genres = np.broadcast_to(self.means[self.sound_width :], (len(sound), width))
+        if genres.shape[1] != width:
+            genres = np.zeros((len(sound), width), np.float32)
+        # Without genre probabilities a track stands at the mean of all.
+        genres = np.where(np.any(genres != 0, axis=1, keepdims=True), genres, self.means[self.sound_width :])
         columns = (np.hstack([sound, genres]) - self.means) / self.deviations
         # Far outside anything heard in training (another unit, a broken file) is as far as it gets.
         columns = np.clip(columns, -10, 10)

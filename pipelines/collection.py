@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +29,8 @@ class Candidate:
     """what a manifest says; None means what the file's own tags say"""
     refusal: str | None = None
     """why it can't be a track, where that is known without opening it"""
+    named: bool = False
+    """whether the manifest or the tag names the track_id, rather than the path"""
 
 
 @dataclass(frozen=True)
@@ -64,34 +66,45 @@ def candidates(
     *,
     manifest: Path | None = None,
     id_field: str | None = None,
+    fixed: Collection[str] = (),
 ) -> Iterator[Candidate]:
     """Every file with the track it is.
 
     `taken` maps the library's track_ids to the paths they stand for. `id_field` names the tag that holds the id; files
-    without it go by their path. Two files never share an id: the later one gets its folder's name in front.
+    without it go by their path. Two files never share an id: the later one gets its folder's name in front. A track of
+    the library whose id is `fixed` takes no other.
     """
     owner = dict(taken)
     known = {path: track_id for track_id, path in taken.items() if path is not None}
     listed = {entry.path: entry for entry in read_manifest(manifest, places)} if manifest else {}
+    for track_id in _renamed(listed, known, owner, fixed):
+        del owner[track_id]
     seen: set[Path] = set()
 
     def candidate(path: Path, relative: str) -> Candidate:
         seen.add(path)
+        before = known.get(path)
         if entry := listed.get(path):
+            if before in fixed and before != entry.track_id:
+                why = f"cannot become {entry.track_id}: listens know it as {before} ({manifest}, line {entry.line})"
+                return Candidate(path, entry.track_id, entry.tags, why)
             other = owner.setdefault(entry.track_id, path)
             if other is None:
                 owner[entry.track_id] = path
             elif other != path:
                 why = f"track_id {entry.track_id} is already {readable(other)} ({manifest}, line {entry.line})"
                 return Candidate(path, entry.track_id, entry.tags, why)
-            return Candidate(path, entry.track_id, entry.tags)
+            return Candidate(path, entry.track_id, entry.tags, named=True)
         named = read_fields(path).get(id_field, ())[:1] if id_field else ()
-        track_id = named[0] if named else known.get(path) or _free(readable(relative), path, owner)
+        track_id = named[0] if named else before or _free(readable(relative), path, owner)
+        if before in fixed and before != track_id:
+            why = f"cannot become {track_id}: listens know it as {before} (tag {id_field})"
+            return Candidate(path, track_id, None, why)
         other = owner.get(track_id)
         if other is not None and other != path and other.exists():
             return Candidate(path, track_id, None, f"track_id {track_id} is already {readable(other)} (tag {id_field})")
         owner[track_id] = path
-        return Candidate(path, track_id)
+        return Candidate(path, track_id, named=bool(named))
 
     for path, relative in walk(places):
         if path not in seen:
@@ -101,6 +114,21 @@ def candidates(
             missing = None if path.exists() else f"no such file ({manifest}, line {entry.line})"
             found = candidate(path, path.name)
             yield found if missing is None else Candidate(path, found.track_id, entry.tags, missing)
+
+
+def _renamed(
+    listed: Mapping[Path, Entry], known: Mapping[Path, str], owner: Mapping[str, Path | None], fixed: Collection[str]
+) -> dict[str, str]:
+    """The library's track_ids that a manifest replaces, and by what: only by ids that are free, or are made so."""
+    renames: dict[str, str] = {}
+    for path, entry in listed.items():
+        old, new = known.get(path, entry.track_id), entry.track_id
+        if old != new and old not in fixed and new not in renames.values():
+            renames[old] = new
+    while taken := [old for old, new in renames.items() if new not in renames and owner.get(new) is not None]:
+        for old in taken:
+            del renames[old]
+    return renames
 
 
 def _free(wanted: str, path: Path, owner: dict[str, Path | None]) -> str:

@@ -20,7 +20,6 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ..audio.errors import CrossfadeError, MissingExtra
-from ..models.genres import GENRES
 from ..models.top_k import top_k
 from .console import Console
 from .demo_catalogue import CatalogueOptions, DemoTrack, plan, write_catalogue
@@ -126,7 +125,7 @@ class _Tour:
             self._console.record(
                 style=style or "all",
                 tracks=int(chosen.sum()),
-                heard_as=[GENRES[k] for k in top_k(heard, 2)[0]] if style else [],
+                heard_as=[catalogue.genre_names[k] for k in top_k(heard, 2)[0]] if style else [],
                 same_style=round(float(shares[chosen].mean()), 3),
                 same_style_other_artists=round(float(others[chosen].mean()), 3),
             )

@@ -6,27 +6,31 @@ with its vector, so that a killed run is carried on by running it again.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from ..audio.errors import AudioError, LibraryError
-from ..models.genre_model import CARD, GenreModel
-from ..models.genres import GENRES
-from .collection import Candidate, candidates, tags_of
+from ..audio.decoding import BrokenOff
+from ..audio.errors import AudioError, CrossfadeError, DataError, LibraryError, ResourceError
+from ..models.genre_model import GenreModel
+from .collection import Candidate, candidates, readable, tags_of
 from .hearing import Ear, Heard
 from .library import Library
 from .workers import in_workers
 
 BATCH_TRACKS = 32
 BATCH_SECONDS = 5.0
+
+_MACHINE = frozenset(
+    (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENODEV)
+)
+"""what an OSError says of the disk or the machine, whichever file it came with"""
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,8 @@ class EmbedSummary:
     failed: int
     """all files of this run that are not in the library, those that failed in an earlier run included"""
     seconds: float
+    renamed: int
+    """tracks of the library that took the track_id of the manifest or of the tag"""
 
 
 @dataclass(frozen=True)
@@ -81,15 +87,18 @@ Progress = Callable[[int, int], None]
 def embed(library: Library, places: Sequence[Path], options: EmbedOptions, progress: Progress) -> EmbedSummary:
     """Embeds files and folders into a library. KeyboardInterrupt stops it cleanly, with all that is done committed."""
     started = time.monotonic()
-    _claim(library, Ear().encoder.name)
-    model = _genre_model(library, options.genre_model)
+    analyzer = Ear(model=GenreModel.load(options.genre_model)) if options.genre_model else library.analyzer()
+    library.claim_encoder(analyzer.encoder.name)
     paths = {
         track_id: None if path is None else Path(os.fsdecode(path))
         for track_id, path in library.query("SELECT track_id, path FROM tracks")
     }
-    found = list(candidates(places, paths, manifest=options.manifest, id_field=options.id_field))
+    fixed = _listened(library) if paths and (options.manifest or options.id_field) else frozenset()
+    found = list(candidates(places, paths, manifest=options.manifest, id_field=options.id_field, fixed=fixed))
     library.add_places(_places(places, found))
+    library.use_vocabulary(analyzer)
     ledger = _Ledger(library)
+    ledger.rename({path: track_id for track_id, path in paths.items() if path is not None}, found)
     jobs = list(_changed(found, ledger, retry=options.retry))
     progress(len(found) - len(jobs), len(found))
     try:
@@ -98,14 +107,15 @@ def embed(library: Library, places: Sequence[Path], options: EmbedOptions, progr
             jobs,
             count=max(1, min(options.workers or os.cpu_count() or 1, len(jobs))),
             prepare=_prepare,
-            options=(library.folder, options.every, model),
+            options=(library.folder, options.every),
         )
         for done, (job, outcome) in enumerate(work if jobs else (), start=len(found) - len(jobs) + 1):
             ledger.enter(job, outcome if isinstance(outcome, _Outcome) else _Outcome(reason="crashed the decoder"))
             progress(done, len(found))
     finally:
         ledger.commit()
-    return EmbedSummary(ledger.embedded, ledger.unchanged, ledger.failed, round(time.monotonic() - started, 2))
+    seconds = round(time.monotonic() - started, 2)
+    return EmbedSummary(ledger.embedded, ledger.unchanged, ledger.failed, seconds, ledger.renamed)
 
 
 def _places(places: Sequence[Path], found: Sequence[Candidate]) -> list[Path]:
@@ -115,52 +125,27 @@ def _places(places: Sequence[Path], found: Sequence[Candidate]) -> list[Path]:
     return [*asked, *dict.fromkeys(path.parent for path in elsewhere)]
 
 
-def _claim(library: Library, encoder: str) -> None:
-    """A library holds one encoder's embeddings; others can't be compared with them."""
-    with library.transaction() as db:
-        db.execute("INSERT OR IGNORE INTO about VALUES ('encoder', ?)", (encoder,))
-        db.execute("INSERT OR IGNORE INTO about VALUES ('genres', ?)", (json.dumps(GENRES),))
-    there = library.about("encoder")
-    if there != encoder:
-        raise LibraryError(f"{library.folder}: embedded with {there}, not {encoder}; use another library")
+def _listened(library: Library) -> frozenset[str]:
+    """The track_ids that listens go by."""
+    from .listening_log import read_listens
 
-
-def _genre_model(library: Library, wanted: Path | None) -> Path | None:
-    """The model that names this library's genres; a new one makes every file to be heard again."""
-    stored = json.loads(library.about("genre_model") or "{}")
-    if wanted is None:
-        if not stored:
-            return None
-        wanted = Path(stored["path"])
-    model = GenreModel.load(wanted)
-    identity = {"path": str(wanted.absolute()), "hash": content_hash(wanted / CARD)}
-    if identity["hash"] != stored.get("hash"):
-        unknown = np.zeros(len(model.card.classes), np.float32).tobytes()
-        with library.transaction() as db:
-            db.execute("INSERT OR REPLACE INTO about VALUES ('genre_model', ?)", (json.dumps(identity),))
-            db.execute("INSERT OR REPLACE INTO about VALUES ('genres', ?)", (json.dumps(model.card.classes),))
-            db.execute("UPDATE heard SET genres = ?", (unknown,))
-    return wanted
-
-
-_NAMED = "heard.genres != zeroblob(length(heard.genres))"
-"""SQL: the genre probabilities are known; a new genre model makes them unknown until the file is heard again"""
+    try:
+        listens = read_listens(library)
+    except DataError:
+        return frozenset()
+    return frozenset(listens.select("track_id").unique().collect(engine="streaming")["track_id"])
 
 
 def _changed(found: Sequence[Candidate], ledger: _Ledger, *, retry: bool) -> Iterator[_Job]:
     """The files that have to be looked into; failures that are known to remain are entered at once."""
-    tracks = {
-        row[0]: row[1:]
-        for row in ledger.library.query(
-            f"SELECT path, size, mtime_ns FROM tracks JOIN heard USING (content_hash) WHERE {_NAMED}"
-        )
-    }
+    tracks = ledger.library.heard_files()
     failures = {row[0]: row[1:] for row in ledger.library.query("SELECT path, size, mtime_ns FROM failures")}
     for candidate in found:
         key = os.fsencode(candidate.path)
         try:
             status = candidate.path.stat()
         except OSError as error:
+            _stop_for(error, candidate.path)
             reason = candidate.refusal or f"not readable: {error.strerror}"
             ledger.enter(_Job(candidate, 0, 0), _Outcome(reason=reason))
             continue
@@ -168,12 +153,15 @@ def _changed(found: Sequence[Candidate], ledger: _Ledger, *, retry: bool) -> Ite
         job = _Job(candidate, *stamp)
         if candidate.refusal:
             ledger.enter(job, _Outcome(reason=candidate.refusal))
-        elif failures.get(key) == stamp and not retry:
-            ledger.failed += 1
         elif tracks.get(key) == stamp:
             ledger.unchanged += 1
+            if key in failures:
+                # What an earlier manifest said of it could not be done; it is there all the same.
+                ledger.forgive(key)
             if candidate.tags is not None:
                 ledger.describe(candidate)
+        elif failures.get(key) == stamp and not retry:
+            ledger.failed += 1
         else:
             yield job
 
@@ -183,7 +171,7 @@ class _Ledger:
 
     def __init__(self, library: Library) -> None:
         self.library = library
-        self.embedded = self.unchanged = self.failed = 0
+        self.embedded = self.unchanged = self.failed = self.renamed = 0
         self._waiting: list[tuple[_Job, _Outcome]] = []
         self._last = time.monotonic()
 
@@ -205,6 +193,23 @@ class _Ledger:
                 else:
                     self._enter_failure(db, job, outcome.reason)
 
+    def rename(self, known: dict[Path, str], found: Sequence[Candidate]) -> None:
+        """Tracks whose manifest or tag now says another id than the library has take it."""
+        renames = {
+            known[one.path]: one.track_id
+            for one in found
+            if one.named and known.get(one.path, one.track_id) != one.track_id
+        }
+        if renames:
+            with self.library.transaction():
+                self.library.rename_tracks(renames)
+            self.renamed = len(renames)
+
+    def forgive(self, path: bytes) -> None:
+        """The file is no failure any more."""
+        with self.library.transaction() as db:
+            db.execute("DELETE FROM failures WHERE path = ?", (path,))
+
     def describe(self, candidate: Candidate) -> None:
         """What a manifest says now of a track that is unchanged."""
         with self.library.transaction() as db:
@@ -223,22 +228,15 @@ class _Ledger:
     def _enter_track(self, db: sqlite3.Connection, job: _Job, outcome: _Outcome) -> None:
         path = os.fsencode(job.candidate.path)
         db.execute("DELETE FROM failures WHERE path = ?", (path,))
-        if outcome.heard is not None:
-            heard = outcome.heard
-            description = json.dumps(asdict(heard.description), ensure_ascii=False)
-            db.execute(
-                "INSERT INTO heard VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
-                "genres = excluded.genres, description = excluded.description",
-                (
-                    outcome.content_hash,
-                    heard.duration_seconds,
-                    heard.embedding.tobytes(),
-                    heard.genres.tobytes(),
-                    description,
-                ),
-            )
+        if outcome.content_hash is not None and outcome.heard is not None:
+            self.library.add_heard(outcome.content_hash, outcome.heard)
         before = db.execute("SELECT track_id, content_hash FROM tracks WHERE path = ?", (path,)).fetchone()
-        track_id = before[0] if before else self._moved(db, outcome.content_hash) or job.candidate.track_id
+        wanted = job.candidate.track_id
+        track_id = before[0] if before else self._moved(db, outcome.content_hash) or wanted
+        if job.candidate.named and track_id != wanted:
+            self.library.rename_tracks({track_id: wanted})
+            self.renamed += 1
+            track_id = wanted
         if before and before[1] == outcome.content_hash and outcome.heard is None:
             self.unchanged += 1
         else:
@@ -277,33 +275,48 @@ def content_hash(path: Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
-_worker: tuple[sqlite3.Connection, Ear] | None = None
+def _stop_for(error: Exception, path: Path) -> None:
+    """Raises what ends the run, where the error is none of the file's own."""
+    kept = "what was heard is kept, the same command carries on"
+    if isinstance(error, MemoryError):
+        raise ResourceError(f"{readable(path)}: no memory left to hear it; {kept} (fewer --workers need less)")
+    if isinstance(error, OSError) and error.errno in _MACHINE:
+        raise ResourceError(f"{readable(path)}: {error.strerror}; {kept}")
+    if isinstance(error, CrossfadeError | ImportError):
+        # Of the library, the genre model or what they need. As text: not every exception survives the way back.
+        raise LibraryError(f"{readable(path)}: not heard: {' '.join(str(error).split())}")
+
+
+_worker: tuple[Library, Ear] | None = None
 """what a worker process keeps from job to job"""
 
 
-def _prepare(folder: Path, every: bool, model: Path | None) -> None:
+def _prepare(folder: Path, every: bool) -> None:
     global _worker
-    connection = sqlite3.connect(f"{(folder / 'library.db').absolute().as_uri()}?mode=ro", uri=True, timeout=60)
-    _worker = connection, Ear(1, every, GenreModel.load(model) if model else None)
+    library = Library.open(folder)
+    _worker = library, library.analyzer(threads=1, every=every).load()
 
 
 def _work(job: _Job) -> _Outcome:
     """Runs in a worker: hears a file, unless the library has heard the same content before."""
     if _worker is None:
         raise RuntimeError("the worker was not prepared")
-    connection, ear = _worker
+    library, analyzer = _worker
     path = job.candidate.path
     try:
         if not path.is_file():
             raise AudioError("not a regular file")
         digest = content_hash(path)
-        if connection.execute(f"SELECT 1 FROM heard WHERE content_hash = ? AND {_NAMED}", (digest,)).fetchone():
+        if library.has_heard(digest):
             return _Outcome(digest)
-        return _Outcome(digest, ear.hear(path))
+        return _Outcome(digest, analyzer.hear(path))
     except AudioError as error:
+        if not isinstance(error, BrokenOff) and isinstance(error.__cause__, MemoryError):
+            _stop_for(error.__cause__, path)
         return _Outcome(reason=error.reason)
-    except OSError as error:
-        return _Outcome(reason=f"not readable: {error.strerror or error}")
     except Exception as error:
+        _stop_for(error, path)
+        if isinstance(error, OSError):
+            return _Outcome(reason=f"not readable: {error.strerror or error}")
         # One strange file must not end a night's run; its reason tells what to report.
         return _Outcome(reason=f"unexpected {type(error).__name__}: {' '.join(str(error).split())}")

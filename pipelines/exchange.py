@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,8 +96,7 @@ def export(library: Library, folder: Path) -> dict[str, int]:
         known = pl.DataFrame({"track_id": tracks["track_id"], "vector": vectors}).filter(pl.Series(catalogue.has_sound))
         tables["embeddings" if name == "encoder" else f"vectors_{_file_name(name)}"] = known
         if name == "encoder":
-            genres = pl.DataFrame(catalogue.genre_probabilities, schema=json.loads(library.about("genres") or "[]"))
-            tables["genres"] = genres.insert_column(0, tracks["track_id"]).filter(pl.Series(catalogue.has_sound))
+            tables["genres"] = library.genre_table()
     for name, table in tables.items():
         new = folder / f"{name}.parquet.new"
         table.write_parquet(new)

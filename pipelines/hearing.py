@@ -9,7 +9,7 @@ import os
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from ..audio.texture import Texture, texture
 from ..audio.windows import PLACES, Grid, excerpts
 from ..models.encoder import Floats
 from ..models.genre_model import GenreModel, rolled_up
-from ..models.genres import GENRES, Tagging, moods, name
+from ..models.genres import BUILT_IN, Tagging, Vocabulary, moods, name
 from ..models.musicnn import Corpus, MusiCNN
 
 
@@ -46,14 +46,14 @@ class Heard:
     genres: Floats
     """[K] probabilities"""
     description: Description
-    genre_names: tuple[str, ...] = GENRES
-    """[K]"""
+    vocabulary: Vocabulary = BUILT_IN
+    """what the K genres are called"""
     multi_label: bool = False
     """whether several genres may be true at once"""
 
     def ranked_genres(self) -> list[dict[str, Any]]:
         """`{"genre", "probability"}`, best first; of a model with sub-genres, their parents too."""
-        named = rolled_up(dict(zip(self.genre_names, self.genres.tolist(), strict=True)), self.multi_label)
+        named = rolled_up(dict(zip(self.vocabulary.genres, self.genres.tolist(), strict=True)), self.multi_label)
         order = sorted(named.items(), key=lambda pair: -pair[1])
         return [{"genre": genre, "probability": round(probability, 4)} for genre, probability in order]
 
@@ -77,6 +77,11 @@ class Ear:
     model: GenreModel | None = None
     """what names the genres; None is the vocabulary of `models.genres`"""
 
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """What the genres of its answers are called."""
+        return BUILT_IN if self.model is None else self.model.vocabulary
+
     @cached_property
     def encoder(self) -> MusiCNN:
         """What embeddings come from."""
@@ -86,6 +91,17 @@ class Ear:
     def _second(self) -> MusiCNN:
         """Knows classical, choirs and opera; hears at most three windows."""
         return MusiCNN(Corpus.MTT, self.threads)
+
+    def load(self) -> Self:
+        """Loads its models and libraries now: what cannot be loaded is then not the fault of the first file."""
+        for encoder in (self.encoder, self._second):
+            encoder.embed(np.zeros((1, encoder.window_samples), np.float32))
+        if self.model is not None:
+            from .genre_sources import sample_rate
+
+            for source in self.model.sources:
+                sample_rate(source)
+        return self
 
     def hear(self, path: str | os.PathLike[str]) -> Heard:
         """Raises AudioError, whose reason is what `crossfade failures` prints."""
@@ -140,7 +156,7 @@ class Ear:
             heard,
             genres=probabilities.astype(np.float32),
             description=description,
-            genre_names=model.card.classes,
+            vocabulary=model.vocabulary,
             multi_label=model.card.multi_label,
         )
 

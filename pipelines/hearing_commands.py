@@ -114,6 +114,9 @@ def _embed(arguments: argparse.Namespace, console: Console) -> int:
             return 130
     if summary.failed:
         console.message(f"{summary.failed} could not be heard: crossfade failures --library {arguments.library}")
+    if summary.renamed:
+        whose = "manifest" if arguments.manifest else "tag"
+        console.message(f"{summary.renamed} tracks took the track_id of the {whose}; train again where it was trained")
     console.record(**asdict(summary))
     return int(arguments.strict and summary.failed > 0)
 

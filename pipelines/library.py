@@ -16,14 +16,14 @@ import os
 import shutil
 import sqlite3
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import polars as pl
@@ -31,20 +31,33 @@ from numpy.typing import NDArray
 
 from ..audio.errors import DataError, LibraryError, UsageError
 from ..models.catalogue import Catalogue
+from ..models.genres import BUILT_IN, GENRES, Vocabulary
 from .collection import readable
 from .credits import Credits
 
-FORMAT = 1
-"""Version of the schema below; a library with a higher one is refused, since writing to it could damage it."""
+if TYPE_CHECKING:
+    from .hearing import Ear, Heard
 
-_SCHEMA = """
+_VOCABULARIES = """
+CREATE TABLE vocabularies (
+    vocabulary INTEGER PRIMARY KEY,
+    genres TEXT NOT NULL,             -- JSON: [G] the names of the columns
+    model_hash TEXT NOT NULL,         -- BLAKE2b-128 of the genre model's card; '' is the built-in vocabulary
+    model_path BLOB,                  -- the genre model's folder
+    UNIQUE (genres, model_hash)
+);
+"""
+_SCHEMA = (
+    _VOCABULARIES
+    + """
 CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE heard (
     content_hash TEXT PRIMARY KEY,
     duration_seconds REAL NOT NULL,
     embedding BLOB NOT NULL,          -- [D] float32
-    genres BLOB NOT NULL,             -- [G] float32 probabilities, columns named by about.genres
-    description TEXT NOT NULL         -- JSON: confident, moods, tempo_bpm, key, loudness_lufs
+    genres BLOB NOT NULL,             -- [G] float32 probabilities, or empty where unknown
+    description TEXT NOT NULL,        -- JSON: confident, moods, tempo_bpm, key, loudness_lufs
+    vocabulary INTEGER REFERENCES vocabularies  -- names the columns of genres; null where they are unknown
 ) WITHOUT ROWID;
 CREATE TABLE tracks (
     track_row INTEGER PRIMARY KEY,
@@ -68,13 +81,14 @@ CREATE TABLE vectors (
     PRIMARY KEY (name, track_row)
 ) WITHOUT ROWID;
 """
+)
+"""`about` has the facts of the library itself: format, encoder, vocabulary (the one that names its genres now)"""
 
-_STEPS = (
+_CHANGES = (
     # Which tracks changed, in order: a track's latest change has its highest revision, and no revision comes twice.
     "CREATE TABLE changes (revision INTEGER PRIMARY KEY AUTOINCREMENT, track_id TEXT NOT NULL UNIQUE);\n"
-    "INSERT INTO about VALUES ('history', lower(hex(randomblob(16))))",
+    "INSERT INTO about VALUES ('history', lower(hex(randomblob(16))));\n"
 )
-"""What was added to the schema since, one step after the other; `PRAGMA user_version` counts those that were taken."""
 
 _DESCRIBED = ("track_id", "path", "content_hash", "title", "artists", "album", "genres", "released_at")
 _SAME_SOUND = "SELECT track_id FROM tracks WHERE content_hash = {}.content_hash"
@@ -126,6 +140,51 @@ class Mark:
         return self.history == other.history and self.revision >= other.revision
 
 
+_NAMED = "heard.vocabulary = (SELECT value FROM about WHERE key = 'vocabulary')"
+"""SQL: the genre probabilities are those of the vocabulary that names the library's genres now"""
+
+
+def _from_1(db: sqlite3.Connection) -> None:
+    """Genre probabilities belong to a vocabulary of their own each, where the whole library had one.
+
+    Uploads to a library with a genre model were stored in the built-in vocabulary; their width tells.
+    """
+    for statement in (_VOCABULARIES, "ALTER TABLE heard ADD COLUMN vocabulary INTEGER REFERENCES vocabularies"):
+        db.execute(statement)
+    about = dict(db.execute("SELECT key, value FROM about WHERE key IN ('genres', 'genre_model')"))
+    db.execute("DELETE FROM about WHERE key IN ('genres', 'genre_model')")
+    db.execute("UPDATE heard SET genres = x'' WHERE genres = zeroblob(length(genres))")
+    model = json.loads(about.get("genre_model", "{}"))
+    path = Path(model["path"]) if model else None
+    current = Vocabulary(tuple(json.loads(about.get("genres", json.dumps(GENRES)))), model.get("hash", ""), path)
+    for vocabulary in (current, BUILT_IN):
+        key, width = _key_of(db, vocabulary), 4 * len(vocabulary.genres)
+        where = "WHERE vocabulary IS NULL AND genres != x'' AND length(genres) = ?"
+        db.execute(f"UPDATE heard SET vocabulary = ? {where}", (key, width))
+    db.execute("UPDATE heard SET genres = x'' WHERE vocabulary IS NULL")
+    db.execute("INSERT INTO about VALUES ('vocabulary', ?)", (_key_of(db, current),))
+    for statement in (*_CHANGES.split(";\n"), *_TRIGGERS):
+        db.execute(statement)
+
+
+_MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_from_1,)
+"""what makes a library of format 1 one of format 2, and so on; all of it happens in one transaction"""
+
+FORMAT = 1 + len(_MIGRATIONS)
+"""Version of the schema above; a library with a higher one is refused, since writing to it could damage it."""
+
+
+def _key_of(db: sqlite3.Connection, vocabulary: Vocabulary) -> int:
+    """The vocabulary's number, a new one where it is not there yet; its model is where it was seen last."""
+    model = None if vocabulary.model is None else os.fsencode(vocabulary.model)
+    found = db.execute(
+        "INSERT INTO vocabularies (genres, model_hash, model_path) VALUES (?, ?, ?) "
+        "ON CONFLICT DO UPDATE SET model_path = excluded.model_path RETURNING vocabulary",
+        (json.dumps(vocabulary.genres, ensure_ascii=False), vocabulary.model_hash, model),
+    )
+    return int(found.fetchone()[0])
+
+
 class Library:
     """One collection; a context manager. Raises LibraryError where it cannot be opened or written."""
 
@@ -158,7 +217,7 @@ class Library:
             with self.transaction():
                 # Another process may have made it between the look and the lock.
                 if self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
-                    for statement in _SCHEMA.split(";\n"):
+                    for statement in (*(_SCHEMA + _CHANGES).split(";\n"), *_TRIGGERS):
                         self._db.execute(statement)
                     self._db.execute("INSERT INTO about VALUES ('format', ?)", (str(FORMAT),))
         self._db.execute("PRAGMA synchronous = NORMAL")
@@ -170,19 +229,16 @@ class Library:
                 f"{self.folder}: written by a newer Crossfade (format {found}, this one knows {FORMAT}); "
                 "upgrade with pip install -U crossfade"
             )
-        if self._steps_taken() < len(_STEPS):
-            with self.transaction() as db:
-                taken = self._steps_taken()
-                for number, step in enumerate(_STEPS[taken:], taken + 1):
-                    for statement in step.split(";\n"):
-                        db.execute(statement)
-                    db.execute(f"PRAGMA user_version = {number}")
-                # After the steps, since a table that is made anew has lost its triggers.
-                for trigger in _TRIGGERS:
-                    db.execute(trigger)
+        if int(found) < FORMAT:
+            self._migrate()
 
-    def _steps_taken(self) -> int:
-        return int(self.query("PRAGMA user_version")[0][0])
+    def _migrate(self) -> None:
+        with self.transaction() as db:
+            # Another process may have done it between the look and the lock.
+            found = int(self.about("format") or FORMAT)
+            for migrate in _MIGRATIONS[found - 1 :]:
+                migrate(db)
+            db.execute("UPDATE about SET value = ? WHERE key = 'format'", (str(FORMAT),))
 
     def __enter__(self) -> Self:
         return self
@@ -289,6 +345,147 @@ class Library:
                 "(SELECT content_hash FROM tracks WHERE content_hash NOTNULL)"
             )
 
+    def rename_tracks(self, track_ids: Mapping[str, str]) -> None:
+        """Gives tracks other ids, which may be one another's. In a transaction.
+
+        An id that a track without a file of its own has (it came with a log or with vectors) takes in the renamed one.
+        """
+        rows = []
+        for old, new in track_ids.items():
+            (row,) = self._db.execute("SELECT track_row FROM tracks WHERE track_id = ?", (old,)).fetchone()
+            # First out of each other's way.
+            self._db.execute("UPDATE tracks SET track_id = char(0) || track_row WHERE track_row = ?", (row,))
+            rows.append((row, new))
+        for row, new in rows:
+            other = self._db.execute("SELECT track_row FROM tracks WHERE track_id = ?", (new,)).fetchone()
+            if other is not None:
+                columns = "path, size, mtime_ns, content_hash"
+                file = self._db.execute(f"SELECT {columns} FROM tracks WHERE track_row = ?", (row,)).fetchone()
+                self._db.execute("UPDATE OR IGNORE vectors SET track_row = ? WHERE track_row = ?", (*other, row))
+                self._db.execute("DELETE FROM tracks WHERE track_row = ?", (row,))
+                self._db.execute(f"UPDATE tracks SET ({columns}) = (?, ?, ?, ?) WHERE track_row = ?", (*file, *other))
+            self._db.execute("UPDATE tracks SET track_id = ? WHERE track_row = ?", (new, row))
+
+    # What was heard
+
+    def claim_encoder(self, name: str) -> None:
+        """A library holds one encoder's embeddings; LibraryError where others are there, which can't be compared."""
+        with self.transaction() as db:
+            db.execute("INSERT OR IGNORE INTO about VALUES ('encoder', ?)", (name,))
+        if (there := self.about("encoder")) != name:
+            raise LibraryError(f"{self.folder}: embedded with {there}, not {name}; use another library")
+
+    def vocabulary(self) -> Vocabulary:
+        """What names this library's genres now; single tracks may still have those of an earlier one."""
+        found = self.query(
+            "SELECT genres, model_hash, model_path FROM vocabularies "
+            "WHERE vocabulary = (SELECT value FROM about WHERE key = 'vocabulary')"
+        )
+        if not found:
+            return BUILT_IN
+        genres, model_hash, path = found[0]
+        return Vocabulary(tuple(json.loads(genres)), model_hash, None if path is None else Path(os.fsdecode(path)))
+
+    def analyzer(self, *, threads: int | None = None, every: bool = False) -> Ear:
+        """What hears a file as this library's tracks were heard, its genre model included."""
+        from ..models.genre_model import GenreModel
+        from .hearing import Ear
+
+        path = self.vocabulary().model
+        try:
+            return Ear(threads, every, None if path is None else GenreModel.load(path))
+        except LibraryError as error:
+            raise LibraryError(
+                f"{self.folder}: its genre model is gone ({error}); "
+                f"name one: crossfade embed FOLDER --library {self.folder} --genre-model M"
+            ) from error
+
+    def use_vocabulary(self, analyzer: Ear) -> None:
+        """From now on these are the library's genres.
+
+        Tracks keep the ones they have, with their names, until they are heard again; where a genre model needs no more
+        than the stored embeddings, it names all of them here.
+        """
+        model, encoder = analyzer.model, analyzer.encoder
+        with self.transaction() as db:
+            key = _key_of(db, analyzer.vocabulary)
+            db.execute("INSERT OR REPLACE INTO about VALUES ('vocabulary', ?)", (key,))
+            if model is None or not model.needs_only_mean(encoder.name, encoder.dimensions):
+                return
+            rows = db.execute(
+                "SELECT content_hash, embedding, description FROM heard WHERE vocabulary IS NOT ?", (key,)
+            ).fetchall()
+            if not rows:
+                return
+            found = model.predict({encoder.name: [np.frombuffer(row[1], np.float32)[None] for row in rows]})
+            for probabilities, (content_hash, _, said) in zip(found, rows, strict=True):
+                description = json.loads(said) | {"confident": model.confident(probabilities)}
+                genres = probabilities.astype(np.float32).tobytes()
+                db.execute(
+                    "UPDATE heard SET genres = ?, vocabulary = ?, description = ? WHERE content_hash = ?",
+                    (genres, key, json.dumps(description, ensure_ascii=False), content_hash),
+                )
+
+    def add_heard(self, content_hash: str, heard: Heard) -> None:
+        """Keeps what was heard of a content; of one that is known, the genres and the description. In a transaction.
+
+        LibraryError where the vectors are not as wide as they have to be.
+        """
+        embedding, genres = (np.asarray(vector, np.float32) for vector in (heard.embedding, heard.genres))
+        there = self.query("SELECT length(embedding) / 4 FROM heard LIMIT 1")
+        if there and there[0][0] != embedding.size:
+            raise LibraryError(f"{self.folder}: embeddings of {there[0][0]} dimensions, not {embedding.size}")
+        if genres.size != len(heard.vocabulary.genres):
+            raise LibraryError(f"{self.folder}: {genres.size} probabilities for {len(heard.vocabulary.genres)} genres")
+        description = json.dumps(asdict(heard.description), ensure_ascii=False)
+        key = _key_of(self._db, heard.vocabulary)
+        self._db.execute("INSERT OR IGNORE INTO about VALUES ('vocabulary', ?)", (key,))
+        self._db.execute(
+            "INSERT INTO heard VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
+            "genres = excluded.genres, description = excluded.description, vocabulary = excluded.vocabulary",
+            (content_hash, heard.duration_seconds, embedding.tobytes(), genres.tobytes(), description, key),
+        )
+
+    def has_heard(self, content_hash: str) -> bool:
+        """Whether a content was heard, and its genres are named by the library's vocabulary of now."""
+        return bool(self.query(f"SELECT 1 FROM heard WHERE content_hash = ? AND {_NAMED}", (content_hash,)))
+
+    def heard_files(self) -> dict[bytes, tuple[int, int]]:
+        """Path -> (size, mtime_ns) of the files for which `has_heard` is true."""
+        rows = self.query(f"SELECT path, size, mtime_ns FROM tracks JOIN heard USING (content_hash) WHERE {_NAMED}")
+        return {path: (size, mtime_ns) for path, size, mtime_ns in rows if path is not None}
+
+    def genres_of(self, track_id: str) -> dict[str, float]:
+        """Genre -> probability, by the vocabulary that the track was heard with; empty where it was not heard."""
+        rows = self.query(
+            "SELECT vocabularies.genres, heard.genres FROM tracks JOIN heard USING (content_hash) "
+            "JOIN vocabularies USING (vocabulary) WHERE track_id = ?",
+            (track_id,),
+        )
+        if not rows:
+            return {}
+        return dict(zip(json.loads(rows[0][0]), np.frombuffer(rows[0][1], np.float32).tolist(), strict=True))
+
+    def genre_table(self) -> pl.DataFrame:
+        """track_id and a column per genre, of the tracks whose genres are known, in row order.
+
+        Columns of the library's vocabulary come first. A genre that a track's vocabulary does not have is null.
+        """
+        rows = self.query(
+            "SELECT track_id, vocabulary, heard.genres FROM tracks JOIN heard USING (content_hash) "
+            "WHERE vocabulary NOTNULL ORDER BY track_row"
+        )
+        names = {key: json.loads(genres) for key, genres in self.query("SELECT vocabulary, genres FROM vocabularies")}
+        ids = {"row": pl.Int64, "track_id": pl.String}
+        parts = [pl.DataFrame(schema=ids | dict.fromkeys(self.vocabulary().genres, pl.Float32))]
+        for key, genres in names.items():
+            named = [(row, track_id, blob) for row, (track_id, of, blob) in enumerate(rows) if of == key]
+            if named:
+                table = np.frombuffer(b"".join(blob for _, _, blob in named), np.float32).reshape(len(named), -1)
+                who = pl.DataFrame([row[:2] for row in named], schema=ids, orient="row")
+                parts.append(who.hstack(pl.DataFrame(table, schema=genres)))
+        return pl.concat(parts, how="diagonal").sort("row").drop("row")
+
     def track_ids(self) -> list[str]:
         """External ids of all tracks, in row order."""
         return [row[0] for row in self.query("SELECT track_id FROM tracks ORDER BY track_row")]
@@ -376,6 +573,7 @@ class Library:
             tuple(tuple(json.loads(row[2])) for row in tracks),
             self._genre_probabilities(after) if chosen == "encoder" else np.zeros((0, 0), np.float32),
             np.array([unknown if row[3] is None else row[3] for row in tracks], np.int64),
+            self.vocabulary().genres if chosen == "encoder" else (),
         )
 
     def _sound(self, name: str | None, after: Mark | None) -> NDArray[np.float32]:
@@ -416,7 +614,8 @@ class Library:
     def _genre_probabilities(self, after: Mark | None) -> NDArray[np.float32]:
         which, parameters = changed(after)
         return self._blobs(
-            f"SELECT heard.genres FROM tracks LEFT JOIN heard USING (content_hash) {which} ORDER BY track_row",
+            f"SELECT CASE WHEN {_NAMED} THEN heard.genres END FROM tracks LEFT JOIN heard USING (content_hash) {which} "
+            "ORDER BY track_row",
             parameters,
         )
 

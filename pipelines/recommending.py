@@ -33,6 +33,8 @@ class LikedSound:
     artists: tuple[str, ...] = ()
     genres: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
     """[G] probabilities, or none"""
+    genre_names: tuple[str, ...] = ()
+    """[G]"""
 
 
 def recommend(
@@ -98,8 +100,9 @@ def recommend_liked(
             np.stack([file.embedding for file in files]),
             (),
             genres,
+            genre_names=files[0].genre_names,
         )
-        hybrid = hybrid.with_tracks(strangers)
+        hybrid = hybrid.with_tracks(trained.fitting(strangers))
         names = [*names, *strangers.track_ids]
         there = np.concatenate([there, np.zeros(len(files), bool)])
         rows += range(count, count + len(files))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -85,8 +84,8 @@ class Subject:
         """([T, G], the names of the G genres), empty where nothing was heard."""
         if "encoder" not in self.library.sounds():
             return np.zeros((0, 0), np.float32), []
-        probabilities = self.library.catalogue("encoder").genre_probabilities
-        return probabilities, list(json.loads(self.library.about("genres") or "[]"))
+        catalogue = self.library.catalogue("encoder")
+        return catalogue.genre_probabilities, list(catalogue.genre_names)
 
     @cached_property
     def genres(self) -> pl.DataFrame:

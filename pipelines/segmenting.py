@@ -349,10 +349,8 @@ def genre_matrix(library: Library, catalogue: Catalogue) -> tuple[tuple[str, ...
         pairs = [(track, row_of[name]) for track, labels in enumerate(catalogue.genres) for name in set(labels)]
         tracks, rows = np.array(sorted(pairs), np.int32).T
         return names, csr_matrix((np.ones(len(pairs), np.float32), (tracks, rows)), (len(catalogue), len(names)))
-    heard = catalogue.genre_probabilities
-    names = tuple(json.loads(library.about("genres") or "[]"))
-    if heard.shape[1] == len(names) and len(names):
-        return names, csr_matrix(heard)
+    if catalogue.genre_names:
+        return catalogue.genre_names, csr_matrix(catalogue.genre_probabilities)
     return (), csr_matrix((len(catalogue), 0), dtype=np.float32)
 
 

@@ -41,6 +41,8 @@ class Query:
     """[D] of the sound that is searched; [0] of a track without"""
     genres: Floats | None = None
     """[G] probabilities heard with the vector"""
+    genre_names: tuple[str, ...] = ()
+    """[G]"""
     track_id: str | None = None
     content_hash: str | None = None
     embedding: Floats | None = None
@@ -79,8 +81,16 @@ def ask(library: Library, wanted: str, *, sound: str | None = None) -> Query:
         if not rows:
             _only_encoder(library, imported)
             with quiet_decoders():
-                heard = Ear().hear(path)
-            return Query(heard.embedding, heard.genres, None, digest, heard.embedding, heard.duration_seconds)
+                heard = library.analyzer().hear(path)
+            return Query(
+                heard.embedding,
+                heard.genres,
+                heard.vocabulary.genres,
+                None,
+                digest,
+                heard.embedding,
+                heard.duration_seconds,
+            )
     if not rows:
         raise UsageError(f"{parameter}: neither a track_id of {library.folder} nor an audio file")
     track_id, digest, seconds, *blobs = rows[0]
@@ -90,7 +100,7 @@ def ask(library: Library, wanted: str, *, sound: str | None = None) -> Query:
     elif imported is not None and vector is not None:
         vector = library.scaled(imported, vector[None])[0]
     nothing = np.zeros(0, np.float32)
-    return Query(nothing if vector is None else vector, None, track_id, digest, embedding, seconds)
+    return Query(nothing if vector is None else vector, None, (), track_id, digest, embedding, seconds)
 
 
 def _sound_name(library: Library, sound: str | None) -> str | None:
@@ -165,7 +175,8 @@ def _by_blend(library: Library, query: Query, blend: float | None) -> Ranked:
     from .trained import Trained
 
     trained = Trained.load(library)
-    if query.track_id is not None:
+    known = query.track_id is not None and trained.knows(query.track_id)
+    if known and query.track_id is not None:
         vector = trained.index.vectors(np.array([trained.row(query.track_id)]))[0]
         taste, sound = vector[: trained.index.factors].any(), vector[trained.index.factors :].any()
         if not taste and not sound:
@@ -176,11 +187,15 @@ def _by_blend(library: Library, query: Query, blend: float | None) -> Ranked:
             raise UsageError(f"blend: 1; {query.track_id} has no taste: only 0 (sound) can be asked")
     if blend is not None and blend < 1 and not trained.index.sound_width:
         raise UsageError(f"blend: {blend:g}; {library.folder} was trained without sound: only 1 (taste) can be asked")
-    wanted = query.vector if query.track_id is None else query.track_id
+    wanted = query.track_id if known and query.track_id is not None else query.vector
+    genres = None if known else query.genres
     share = 0.5 if blend is None else blend
-    return _growing(
-        lambda k: [(one.track_id, one.score) for one in trained.similar(wanted, k, blend=share, genres=query.genres)]
-    )
+
+    def search(k: int) -> list[tuple[str, float]]:
+        answers = trained.similar(wanted, k, blend=share, genres=genres, genre_names=query.genre_names)
+        return [(found.track_id, found.score) for found in answers]
+
+    return _growing(search)
 
 
 def _growing(search: Callable[[int], list[tuple[str, float]]]) -> Ranked:

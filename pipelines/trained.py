@@ -161,7 +161,7 @@ class Trained:
             if track_id in self._row_of_track:
                 raise UsageError(f"{track_id}: in the index already")
         start = len(self.track_ids)
-        tracks = self._heard(tracks)
+        tracks = self.fitting(tracks)
         self.hybrid = self.hybrid.with_tracks(tracks)
         taste = np.where(self.hybrid.known[start:, None], self.hybrid.taste[start:], 0)
         rows = self.index.add(taste, tracks.sound)
@@ -192,17 +192,20 @@ class Trained:
         blend: float = 0.5,
         artists: Sequence[str] = (),
         genres: Vectors | None = None,
+        genre_names: tuple[str, ...] = (),
     ) -> list[Found]:
         """The k tracks nearest to a track of the library, or to an embedding [D] and perhaps its artists.
 
-        `genres` [G] are the probabilities that were heard with the embedding. What nobody has listened to gets its
-        taste from the content prior.
+        `genres` [G] are the probabilities of `genre_names` that were heard with the embedding. What nobody has
+        listened to gets its taste from the content prior.
         """
         if isinstance(wanted, str):
             ids, scores = self.index.similar(np.array([self.row(wanted)]), k, blend=blend, candidates=self.there)
         else:
             probabilities = np.zeros((0, 0), np.float32) if genres is None else genres[None]
-            asked = Catalogue(("",), (tuple(artists),), np.atleast_2d(wanted), (), probabilities)
+            asked = Catalogue(
+                ("",), (tuple(artists),), np.atleast_2d(wanted), (), probabilities, genre_names=genre_names
+            )
             taste, sound = self.halves(asked)
             ids, scores = self.index.search(taste, sound, k, blend=blend, candidates=self.there)
         pairs = zip(ids[0], scores[0], strict=True)
@@ -210,12 +213,18 @@ class Trained:
 
     def halves(self, tracks: Catalogue) -> tuple[Vectors, Vectors]:
         """What the index holds of tracks without listeners: [n, F] predicted taste and [n, D] sound."""
-        tracks = self._heard(tracks)
+        tracks = self.fitting(tracks)
         taste, known = self.hybrid.place(tracks)
         return np.where(known[:, None], taste, 0), tracks.sound
 
-    def _heard(self, tracks: Catalogue) -> Catalogue:
-        """The same tracks with sound of the index's width: zeros where none of them was heard."""
+    def fitting(self, tracks: Catalogue) -> Catalogue:
+        """The same tracks as this version can place them.
+
+        Without genre probabilities where those are of other genres than the version was trained on; with sound of the
+        index's width, zeros where none of them was heard.
+        """
+        if tracks.genre_names and self.about.get("genres") not in (None, list(tracks.genre_names)):
+            tracks = replace(tracks, genre_probabilities=np.zeros((0, 0), np.float32), genre_names=())
         width = self.index.sound_width
         if tracks.sound.shape[1] == width:
             return tracks
@@ -235,4 +244,5 @@ def part_of(catalogue: Catalogue, rows: NDArray[np.intp]) -> Catalogue:
         tuple(catalogue.genres[row] for row in rows) if catalogue.genres else (),
         catalogue.genre_probabilities[rows] if len(catalogue.genre_probabilities) else catalogue.genre_probabilities,
         None if catalogue.released_at is None else catalogue.released_at[rows],
+        catalogue.genre_names,
     )

@@ -177,6 +177,7 @@ class _Training:
             "format_version": FORMAT,
             "sound": self.sound,
             "encoder": library.about("encoder") if self.sound == "encoder" else None,
+            "genres": list(self.catalogue.genre_names),
             "seed": options.seed,
             "cleaning": cleaning,
             "reranking": asdict(options.reranking),

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
+    from .library import Library
     from .recommending import LikedSound
     from .trained import Trained
     from .training import TrainingOptions
@@ -142,7 +143,7 @@ def _recommend(arguments: argparse.Namespace, console: Console) -> None:
     with Library.open(arguments.library) as library:
         trained = Trained.load(library)
         if arguments.like:
-            liked = [_liked(trained, wanted) for wanted in arguments.like]
+            liked = [_liked(library, trained, wanted) for wanted in arguments.like]
             frames = iter([recommend_liked(trained, liked, arguments.k, allow_seen=arguments.allow_seen)])
         else:
             said = {name: getattr(arguments, name) for name in ("diversity", "per_artist", "discovery")}
@@ -169,7 +170,7 @@ def _telling_who_gets_none(
         console.message(f"{user}: nothing to recommend; what there is was heard before (--allow-seen gives that, too)")
 
 
-def _liked(trained: Trained, wanted: str) -> str | LikedSound:
+def _liked(library: Library, trained: Trained, wanted: str) -> str | LikedSound:
     """A track_id, else an audio file; a file that cannot be heard (silent, broken) is an error that names it."""
     from ..audio.errors import AudioError, LibraryError, UsageError
     from .recommending import LikedSound
@@ -182,13 +183,11 @@ def _liked(trained: Trained, wanted: str) -> str | LikedSound:
         raise LibraryError(
             f"{wanted}: the version was trained without embeddings of audio, so a file says nothing to it"
         )
-    from .hearing import Ear
-
     try:
-        heard = Ear().hear(wanted)
+        heard = library.analyzer().hear(wanted)
     except AudioError as error:
         raise AudioError(f"{wanted}: {error.reason}") from None
-    return LikedSound(wanted, heard.embedding, genres=heard.genres)
+    return LikedSound(wanted, heard.embedding, genres=heard.genres, genre_names=heard.vocabulary.genres)
 
 
 def _explain(arguments: argparse.Namespace, console: Console) -> None:

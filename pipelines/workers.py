@@ -12,6 +12,8 @@ from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from typing import Any, TypeVar
 
+from ..audio.errors import CrossfadeError, ResourceError
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -30,8 +32,9 @@ def in_workers(
 ) -> Iterator[tuple[Item, Result | WorkerDied]]:
     """(item, result) pairs as they are done, in any order; WorkerDied stands for an item that killed its worker.
 
-    `prepare(*options)` runs once in each worker. A native decoder may crash on a broken file: what was in flight then
-    is tried again, one item at a time, so that only the culprit is blamed.
+    `prepare(*options)` runs once in each worker; ResourceError where that fails, which is no item's fault. A native
+    decoder may crash on a broken file: what was in flight then is tried again, one item at a time, so that only the
+    culprit is blamed.
     """
     waiting = iter(items)
     while True:
@@ -63,6 +66,7 @@ def _alone(
 ) -> Result | WorkerDied:
     pool = worker_pool(1, prepare, options)
     try:
+        wait_until_ready(pool)
         return pool.submit(work, item).result()
     except BrokenProcessPool:
         return WorkerDied()
@@ -74,7 +78,22 @@ def worker_pool(count: int, prepare: Callable[..., None], options: tuple[Any, ..
     """Processes that end with this one."""
     # Spawned, not forked: a fork copies the locks of threads that it does not copy.
     context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(count, mp_context=context, initializer=_start, initargs=(prepare, options))
+    return _Pool(count, mp_context=context, initializer=_start, initargs=(prepare, options))
+
+
+class _Pool(ProcessPoolExecutor):
+    """Whose work raises ResourceError in a process that could not start, instead of breaking the whole pool."""
+
+    def submit(self, work: Callable[..., Result], /, *arguments: Any, **named: Any) -> Future[Result]:
+        return super().submit(_call, work, *arguments, **named)
+
+
+def wait_until_ready(pool: ProcessPoolExecutor) -> None:
+    """Until a process of the pool has started; ResourceError where it could not."""
+    try:
+        pool.submit(_nothing).result()
+    except BrokenProcessPool:
+        raise ResourceError(f"{_WORKER}: died while it loaded its models; is there enough memory for it?") from None
 
 
 def stop_pool(pool: ProcessPoolExecutor) -> None:
@@ -87,6 +106,20 @@ def stop_pool(pool: ProcessPoolExecutor) -> None:
         process.join()
 
 
+_WORKER = "worker process"
+_trouble: str | None = None
+"""why this process could not be prepared"""
+
+
+def _call(work: Callable[..., Result], /, *arguments: Any, **named: Any) -> Result:
+    if _trouble is not None:
+        raise ResourceError(f"{_WORKER}: cannot start: {_trouble}")
+    return work(*arguments, **named)
+
+
+def _nothing() -> None: ...
+
+
 def _start(prepare: Callable[..., None], options: tuple[Any, ...]) -> None:
     """Runs first in each worker."""
     # Ctrl-C goes to the whole group; the parent decides when to stop.
@@ -95,7 +128,15 @@ def _start(prepare: Callable[..., None], options: tuple[Any, ...]) -> None:
     threading.Thread(target=_follow_parent, daemon=True).start()
     # C libraries write warnings about broken files to stderr, across the progress bar.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-    prepare(*options)
+    global _trouble
+    try:
+        prepare(*options)
+    except MemoryError:
+        _trouble = "not enough memory"
+    except CrossfadeError as error:
+        _trouble = str(error)
+    except Exception as error:
+        _trouble = f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def _follow_parent() -> None:

@@ -45,7 +45,7 @@ class Service:
         self.metrics = Metrics()
         role = options.role
         self.follower = Follower(options.library, every_seconds=options.follow_seconds)
-        self.ears = Ears(self.metrics)
+        self.ears = Ears(self.metrics, options.library)
         self.own_events = OwnEvents(options) if role.has(Role.EVENTS) else None
         self.listener_events: ListenerEvents | None = None
         if role.has(Role.RECOMMEND):

@@ -8,19 +8,21 @@ from concurrent.futures import CancelledError
 from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
 from pathlib import Path
 
-from ..audio.errors import AudioError
+from ..audio.errors import AudioError, CrossfadeError, ResourceError
 from ..pipelines.hearing import Ear, Heard
-from ..pipelines.workers import stop_pool, worker_pool
+from ..pipelines.library import Library
+from ..pipelines.workers import stop_pool, wait_until_ready, worker_pool
 from .metrics import Metrics
 
 MOST_SECONDS = 60.0
 
 
 class Ears:
-    """Hears one file after the other; any number of threads may ask."""
+    """Hears one file after the other, as the library's tracks are heard; any number of threads may ask."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, library: Path) -> None:
         self._metrics = metrics
+        self._library = library
         self._turn = threading.Lock()
         self._pool: ProcessPoolExecutor | None = None
 
@@ -35,12 +37,17 @@ class Ears:
         try:
             # One at a time: a crash is then the fault of the one file in flight.
             with self._turn:
-                future = self._started().submit(_hear, str(path))
                 try:
+                    wait_until_ready(self._started())
+                    future = self._started().submit(_hear, path, self._library)
                     return future.result(timeout=MOST_SECONDS)
                 except (BrokenProcessPool, CancelledError):
                     self._restart()
                     raise AudioError("crashed the decoder") from None
+                except ResourceError:
+                    # The process did not start; the next file gets a new one.
+                    self.close()
+                    raise
                 except TimeoutError:
                     self._restart()
                     raise AudioError(f"not heard within {MOST_SECONDS:g} s") from None
@@ -70,20 +77,24 @@ def _prepare() -> None:
     global _ear
     # A tenth of a second of listening waits for nobody, but recommendations must not wait for it.
     os.nice(5)
-    _ear = Ear(threads=1)
-    _ = _ear.encoder, _ear._second
+    _ear = Ear(threads=1).load()
 
 
 def _ready() -> None:
     """Done when the process is prepared."""
 
 
-def _hear(path: str) -> Heard:
+def _hear(path: Path, folder: Path) -> Heard:
+    global _ear
     if _ear is None:
         raise RuntimeError("the process was not prepared")
     try:
+        if (folder / "library.db").exists():
+            with Library.open(folder) as library:
+                if library.vocabulary() != _ear.vocabulary:
+                    _ear = library.analyzer(threads=1)
         return _ear.hear(path)
-    except AudioError:
+    except CrossfadeError:
         raise
     except Exception as error:
         raise AudioError(f"unexpected {type(error).__name__}: {' '.join(str(error).split())}") from None

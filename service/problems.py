@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Match
 
-from ..audio.errors import AudioError, CrossfadeError, DataError, LibraryError, MissingExtra, UsageError
+from ..audio.errors import AudioError, CrossfadeError, DataError, LibraryError, MissingExtra, ResourceError, UsageError
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -131,7 +131,7 @@ def from_exception(error: Exception, request_id: str | None = None) -> Response:
                 request_id=request_id,
                 headers={"Retry-After": "5"},
             )
-        case LibraryError() | MissingExtra():
+        case LibraryError() | MissingExtra() | ResourceError():
             text = without_folders(str(error))
             return problem_response(503, text, request_id=request_id, headers={"Retry-After": "5"})
         case _:

@@ -77,7 +77,9 @@ def similar_routes(follower: Follower, ears: Ears) -> APIRouter:
         snapshot = follower.snapshot
         with on_disk(file) as path:
             heard = ears.hear(path)
-        ids, scores = snapshot.similar_to(heard.embedding, k, blend=blend, genres=heard.genres)
+        ids, scores = snapshot.similar_to(
+            heard.embedding, k, blend=blend, genres=heard.genres, genre_names=heard.vocabulary.genres
+        )
         found = _scored_tracks(snapshot, ids.tolist(), scores.tolist(), [])
         return SimilarToFile(**vars(found), heard=classified(heard))
 

@@ -119,9 +119,10 @@ class Snapshot:
             sound = tracks.sound if tracks.sound.shape[1] else np.zeros((len(tracks), width), np.float32)
             longer = replace(self, there=there, quick=self.quick.plus(np.zeros((len(tracks), 0), np.float32), sound))
         else:
+            tracks = self.trained.fitting(tracks)
             taste, sound = self.trained.halves(tracks)
             trained = copy(self.trained)
-            trained.hybrid = trained.hybrid.with_tracks(replace(tracks, sound=sound))
+            trained.hybrid = trained.hybrid.with_tracks(tracks)
             quick, live = self.quick.plus(taste, sound), self.taste.following(trained.hybrid)
             chain = None if self.ranking is None else trained.ranking
             ranking = None if chain is None or self.ranking is None else self.ranking.following(chain, live)
@@ -180,12 +181,21 @@ class Snapshot:
         """The nearest of one track, without itself; none where it was neither heard nor listened to."""
         return self.quick.similar(row, k, blend=blend, candidates=self.there)
 
-    def similar_to(self, embedding: Scores, k: int, *, blend: float = 0.5, genres: Scores | None = None) -> Answers:
+    def similar_to(
+        self,
+        embedding: Scores,
+        k: int,
+        *,
+        blend: float = 0.5,
+        genres: Scores | None = None,
+        genre_names: tuple[str, ...] = (),
+    ) -> Answers:
         """The nearest of a sound [D] that is not in the library; its taste is what is predicted of it."""
         if self.sound != "encoder" or self.quick.sound_width != len(embedding):
             raise LibraryError("library: does not hold embeddings of audio, so a file cannot be compared with it")
         probabilities = np.zeros((0, 0), np.float32) if genres is None else genres[None]
-        asked = Catalogue(("",), ((),), np.asarray(embedding, np.float32)[None], (), probabilities)
+        sounds = np.asarray(embedding, np.float32)[None]
+        asked = Catalogue(("",), ((),), sounds, (), probabilities, genre_names=genre_names)
         if self.trained is None:
             taste, sound = np.zeros((1, 0), np.float32), asked.sound
         else:

@@ -9,12 +9,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 from fastapi import APIRouter, Form, Query, Response
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, Field
 
-from ..models.genres import GENRES
 from ..pipelines.labels import AUDIO_SUFFIXES
 from ..pipelines.library import Library
 from .ears import Ears
@@ -61,8 +59,8 @@ class AddedTrack(BaseModel):
 
 
 _SQL = (
-    "SELECT track_id, title, artists, album, tracks.genres, released_at, duration_seconds, heard.genres, description, "
-    "path FROM tracks LEFT JOIN heard USING (content_hash) WHERE track_id = ?"
+    "SELECT track_id, title, artists, album, tracks.genres, released_at, duration_seconds, description, path "
+    "FROM tracks LEFT JOIN heard USING (content_hash) WHERE track_id = ?"
 )
 
 
@@ -103,12 +101,12 @@ def track_routes(follower: Follower, ears: Ears) -> APIRouter:
     def track(track_id: Id) -> Track:
         """All that is known of a track."""
         with Library.open(follower.folder) as library:
-            rows = library.query(_SQL, (track_id,))
+            rows, genres = library.query(_SQL, (track_id,)), library.genres_of(track_id)
             if not rows:
                 raise Problem(404, f"{track_id}: no such track")
             *facts, path = rows[0]
             file = _audio_file(library, path)
-        name, title, artists, album, labels, released_at, seconds, probabilities, description = facts
+        name, title, artists, album, labels, released_at, seconds, description = facts
         said = json.loads(description) if description else {}
         return Track(
             track_id=name,
@@ -118,7 +116,10 @@ def track_routes(follower: Follower, ears: Ears) -> APIRouter:
             labels=json.loads(labels),
             released_at=released_at,
             duration_seconds=seconds,
-            genres=_genres(probabilities),
+            genres=[
+                Genre(genre=genre, probability=round(probability, 4))
+                for genre, probability in sorted(genres.items(), key=lambda pair: -pair[1])
+            ],
             moods=said.get("moods", []),
             tempo_bpm=said.get("tempo_bpm"),
             key=said.get("key"),
@@ -184,11 +185,3 @@ def _audio_type(path: Path) -> str | None:
 def _found(snapshot: Snapshot, row: int) -> FoundTrack:
     track_id, facts = snapshot.shelf.track_ids[row], snapshot.shelf.facts[row]
     return FoundTrack(track_id=track_id, title=facts.title, artists=list(facts.artists), has_audio=facts.has_file)
-
-
-def _genres(probabilities: bytes | None) -> list[Genre]:
-    if probabilities is None:
-        return []
-    values = np.frombuffer(probabilities, np.float32)
-    order = np.argsort(-values, kind="stable")
-    return [Genre(genre=GENRES[row], probability=round(float(values[row]), 4)) for row in order]

@@ -10,15 +10,13 @@ import sqlite3
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Annotated
 
 from fastapi import File, UploadFile
 
-from ..audio.errors import LibraryError
 from ..audio.tags import Tags, read_tags
-from ..models.genres import GENRES
 from ..pipelines.embedding import content_hash
 from ..pipelines.hearing import Ear, Heard
 from ..pipelines.library import Library
@@ -50,7 +48,7 @@ def add_track(
     """
     digest = content_hash(path)
     with Library.open(folder) as library:
-        _check_encoder(library)
+        library.claim_encoder(Ear().encoder.name)
         name = track_id or f"uploads/{digest}{path.suffix.lower()}"
         kept = library.folder.absolute() / "uploads" / f"{digest}{path.suffix.lower()}"
         kept.parent.mkdir(exist_ok=True)
@@ -66,28 +64,17 @@ def add_track(
                 if db.execute("SELECT 1 FROM tracks WHERE track_id = ?", (name,)).fetchone():
                     raise Problem(409, f"{name}: the library has another track of this track_id")
                 new.replace(kept)
-                _enter(db, name, kept, digest, heard, said)
+                _enter(library, db, name, kept, digest, heard, said)
     return name, True
 
 
-def _check_encoder(library: Library) -> None:
-    expected = Ear().encoder.name
-    with library.transaction() as db:
-        db.execute("INSERT OR IGNORE INTO about VALUES ('encoder', ?)", (expected,))
-        db.execute("INSERT OR IGNORE INTO about VALUES ('genres', ?)", (json.dumps(GENRES),))
-    if (there := library.about("encoder")) != expected:
-        raise LibraryError(f"{library.folder}: embedded with {there}, this program hears with {expected}")
-
-
-def _enter(db: sqlite3.Connection, track_id: str, path: Path, digest: str, heard: Heard, tags: Tags) -> None:
-    """The track's row, its tags and what was heard of it."""
+def _enter(
+    library: Library, db: sqlite3.Connection, track_id: str, path: Path, digest: str, heard: Heard, tags: Tags
+) -> None:
+    """The track's row, its tags and what was heard of it; inside a transaction."""
     status = path.stat()
-    description = json.dumps(asdict(heard.description), ensure_ascii=False)
     artists, genres = (json.dumps(names, ensure_ascii=False) for names in (tags.artists, tags.genres))
-    db.execute(
-        "INSERT OR IGNORE INTO heard VALUES (?, ?, ?, ?, ?)",
-        (digest, heard.duration_seconds, heard.embedding.tobytes(), heard.genres.tobytes(), description),
-    )
+    library.add_heard(digest, heard)
     db.execute(
         "INSERT INTO tracks (track_id, path, size, mtime_ns, content_hash, title, artists, album, genres) "
         "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",

@@ -11,6 +11,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import pytest
 
+from crossfade.models.classical import fit_ridge
+from crossfade.models.classifiers import HeadClassifier, Part, Recipe
+from crossfade.models.genre_model import Card, GenreModel
+from crossfade.models.heads import Normalisation, fit_head
 from crossfade.pipelines.library import Library
 
 ROOT = Path(__file__).parent.parent
@@ -50,3 +54,14 @@ def source(tmp_path: Path) -> Path:
     folder = tmp_path / "source"
     folder.mkdir()
     return folder
+
+
+@pytest.fixture
+def genre_model(tmp_path: Path, rng: np.random.Generator) -> Path:
+    """Two genres of its own, told from the default encoder's windows."""
+    windows = [rng.normal(size=(3, 250)).astype(np.float32) for _ in range(20)]
+    recipe = Recipe((Part("musicnn-msd", 0, 200),), "mean")
+    targets = np.eye(2, dtype=bool)[np.arange(20) % 2]
+    head = fit_head(recipe.vectors({"musicnn-msd": windows}), targets, Normalisation.STANDARD, fit_ridge)
+    GenreModel(Card("probe", "encoder", ("loud", "quiet")), HeadClassifier(recipe, head)).save(tmp_path / "M")
+    return tmp_path / "M"

@@ -13,7 +13,7 @@ import soundfile
 from fastapi.testclient import TestClient
 
 from crossfade.models.genres import GENRES
-from crossfade.pipelines.hearing import Ear
+from crossfade.pipelines.hearing import Description, Ear, Heard
 from crossfade.pipelines.library import Library
 from crossfade.pipelines.listening_log import SourceLog, sink, writing
 from crossfade.pipelines.training import train
@@ -55,16 +55,13 @@ def fill(folder: Path) -> None:
         (folder / "music").mkdir()
         first = audio(folder / "music" / "first.wav")
         library.add_places([first.parent])
+        library.claim_encoder(encoder.name)
         with library.transaction() as db:
-            db.execute("INSERT INTO about VALUES ('encoder', ?)", (encoder.name,))
             for row, name in enumerate(ids):
                 sound = (centres[row * 2 // TRACKS] + rng.normal(size=200)).astype(np.float32)
                 genres = np.full(len(GENRES), 1 / len(GENRES), np.float32)
-                description = '{"confident": true, "moods": ["calm"], "tempo_bpm": 120.0, "key": "C major"}'
-                db.execute(
-                    "INSERT INTO heard VALUES (?, ?, ?, ?, ?)",
-                    (f"hash{row}", 6.0, sound.tobytes(), genres.tobytes(), description),
-                )
+                description = Description(True, ["calm"], 120.0, "C major", None)
+                library.add_heard(f"hash{row}", Heard(6.0, sound, genres, description))
                 db.execute("UPDATE tracks SET content_hash = ? WHERE track_id = ?", (f"hash{row}", name))
             db.execute("UPDATE tracks SET path = ? WHERE track_id = ?", (str(first).encode(), ids[0]))
 

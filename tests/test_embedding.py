@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 import shutil
 import signal
@@ -11,17 +13,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 import soundfile
 from sounds import music_like
 
-from crossfade.audio.errors import DataError, LibraryError
+from crossfade.audio.errors import AudioError, CrossfadeError, DataError, LibraryError, ResourceError, UsageError
 from crossfade.models.classical import fit_ridge
 from crossfade.models.classifiers import HeadClassifier, Part, Recipe
 from crossfade.models.genre_model import Card, GenreModel
+from crossfade.models.genres import GENRES
 from crossfade.models.heads import Normalisation, fit_head
 from crossfade.pipelines.embedding import EmbedOptions, EmbedSummary, embed
+from crossfade.pipelines.exchange import export
+from crossfade.pipelines.hearing import Ear, Heard
 from crossfade.pipelines.library import Library
+from crossfade.pipelines.listening_log import conform
+from crossfade.pipelines.similarity import ask
 from crossfade.pipelines.workers import WorkerDied, in_workers
 
 RATE = 16_000
@@ -196,30 +204,238 @@ def test_a_library_of_another_encoder_is_refused(music: Path, lib: Path) -> None
         run(lib, music)
 
 
-@pytest.fixture
-def genre_model(tmp_path: Path, rng: np.random.Generator) -> Path:
-    """Two genres of its own, told from the default encoder's windows."""
-    windows = [rng.normal(size=(3, 250)).astype(np.float32) for _ in range(20)]
-    recipe = Recipe((Part("musicnn-msd", 0, 200),), "mean")
-    targets = np.eye(2, dtype=bool)[np.arange(20) % 2]
-    head = fit_head(recipe.vectors({"musicnn-msd": windows}), targets, Normalisation.STANDARD, fit_ridge)
-    GenreModel(Card("probe", "encoder", ("loud", "quiet")), HeadClassifier(recipe, head)).save(tmp_path / "M")
-    return tmp_path / "M"
-
-
 def test_a_genre_model_names_the_whole_library_and_stays(music: Path, lib: Path, genre_model: Path) -> None:
     run(lib, music)
     with Library.open(lib) as opened:
         before = opened.catalogue()
-    assert counts(run(lib, music, genre_model=genre_model)) == (3, 0, 0)
+    assert counts(run(lib, music, genre_model=genre_model)) == (0, 3, 0)
     song(music / "new.wav", 7)
     assert counts(run(lib, music)) == (1, 3, 0)
     with Library.open(lib) as opened:
         after = opened.catalogue()
-        assert opened.about("genres") == '["loud", "quiet"]'
+        assert after.genre_names == ("loud", "quiet")
     assert after.genre_probabilities.shape == (4, 2)
     np.testing.assert_allclose(after.genre_probabilities.sum(axis=1), 1, atol=1e-5)
     np.testing.assert_array_equal(after.sound[:3], before.sound)
+
+
+@pytest.fixture
+def deviating_model(tmp_path: Path, rng: np.random.Generator) -> Path:
+    """As `genre_model`, but it wants the deviation over windows, too, which the library does not store."""
+    windows = [rng.normal(size=(3, 250)).astype(np.float32) for _ in range(20)]
+    recipe = Recipe((Part("musicnn-msd", 0, 200),), "mean+std")
+    targets = np.eye(3, dtype=bool)[np.arange(20) % 3]
+    head = fit_head(recipe.vectors({"musicnn-msd": windows}), targets, Normalisation.STANDARD, fit_ridge)
+    GenreModel(Card("probe", "encoder", ("x", "y", "z")), HeadClassifier(recipe, head)).save(tmp_path / "D")
+    return tmp_path / "D"
+
+
+def genres(library: Path) -> dict[str, dict[str, float]]:
+    with Library.open(library) as opened:
+        return {track_id: opened.genres_of(track_id) for track_id in opened.track_ids()}
+
+
+def test_a_genre_model_given_with_a_mistyped_folder_changes_nothing(music: Path, lib: Path, genre_model: Path) -> None:
+    """The folder is looked at before the library's genres are touched."""
+    run(lib, music)
+    before = genres(lib)
+    with pytest.raises(UsageError, match="no such file or folder"):
+        run(lib, music / "typo", genre_model=genre_model)
+    assert genres(lib) == before
+    assert set(before["a/one.wav"]) == set(GENRES)
+
+
+def test_genres_stay_with_their_names_until_each_is_replaced(music: Path, lib: Path, deviating_model: Path) -> None:
+    """Embedding one file with a genre model leaves the others their genres, those whose files are gone included."""
+    run(lib, music)
+    before = genres(lib)
+    (music / "b/one.wav").unlink()
+    assert counts(run(lib, music / "a/one.wav", genre_model=deviating_model)) == (1, 0, 0)
+    after = genres(lib)
+    assert set(after.pop("a/one.wav")) == {"x", "y", "z"}
+    assert after == {track_id: before[track_id] for track_id in after}
+    with Library.open(lib) as opened:
+        export(opened, lib / "out")
+    table = pl.read_parquet(lib / "out" / "genres.parquet")
+    assert table.columns == ["track_id", "x", "y", "z", *GENRES]
+    for row in table.iter_rows(named=True):
+        assert {name: value for name, value in row.items() if value is not None} == pytest.approx(
+            {"track_id": row["track_id"], **genres(lib)[row["track_id"]]}
+        )
+    assert counts(run(lib, music)) == (1, 1, 0)
+    assert {frozenset(named) for named in genres(lib).values()} == {frozenset("xyz"), frozenset(GENRES)}
+    assert set(genres(lib)["b/one.wav"]) == set(GENRES)
+
+
+def test_what_a_genre_model_can_name_from_stored_embeddings_is_not_decoded_again(
+    music: Path, lib: Path, genre_model: Path
+) -> None:
+    """Naming by the stored embeddings gives what hearing the files anew gives, whether they are there or not."""
+    run(lib, music)
+    run(lib.with_name("anew"), music, genre_model=genre_model)
+    for file in music.rglob("*.wav"):
+        file.rename(file.with_suffix(".gone"))
+    song(music / "a/new.wav", 5)
+    assert counts(run(lib, music / "a/new.wav", genre_model=genre_model)) == (1, 0, 0)
+    found, expected = genres(lib), genres(lib.with_name("anew"))
+    for track_id, named in expected.items():
+        assert found[track_id] == pytest.approx(named, abs=VECTOR_TOLERANCE)
+    with Library.open(lib) as opened, Library.open(lib.with_name("anew")) as anew:
+        said = "SELECT content_hash, description FROM heard WHERE content_hash IN (SELECT content_hash FROM tracks)"
+        descriptions = {digest: json.loads(text) for digest, text in opened.query(said)}
+        for digest, text in anew.query(said):
+            assert descriptions[digest] == json.loads(text)
+
+
+def test_a_library_hears_other_files_as_it_heard_its_own(music: Path, lib: Path, genre_model: Path) -> None:
+    """One analyzer for all: the library's genre model names what is asked about, and a missing one is one line."""
+    run(lib, music, genre_model=genre_model)
+    with Library.open(lib) as opened:
+        heard = opened.analyzer().hear(music / "a/one.wav")
+        assert heard.vocabulary == opened.vocabulary()
+        assert dict(zip(heard.vocabulary.genres, heard.genres.tolist(), strict=True)) == opened.genres_of("a/one.wav")
+        query = ask(opened, str(song(music / "other.wav", 8)))
+        assert query.genre_names == ("loud", "quiet")
+        shutil.rmtree(genre_model)
+        with pytest.raises(LibraryError, match=r"its genre model is gone .* --genre-model M"):
+            opened.analyzer()
+
+
+def test_a_manifest_for_a_folder_that_is_embedded_already_counts(music: Path, lib: Path, tmp_path: Path) -> None:
+    """Whether a manifest comes with the first run or with a later one, the library is the same; and it is said."""
+    manifest = tmp_path / "manifest.csv"
+    lines = ["path,track_id,title,artist", "a/one.wav,a/two.wav,One,X", "a/two.wav,a/one.wav,Two,Y", "b/one.wav,T3,,"]
+    manifest.write_text("\n".join(lines) + "\n")
+    run(lib, music)
+    with Library.open(lib) as opened:
+        opened.add_tracks(pl.DataFrame({"track_id": ["T3"], "title": ["From a log"]}))
+    later = run(lib, music, manifest=manifest)
+    assert (counts(later), later.renamed) == ((0, 3, 0), 3)
+    first = run(lib.with_name("first"), music, manifest=manifest)
+    assert (counts(first), first.renamed) == ((3, 0, 0), 0)
+    expected = paths(lib.with_name("first"))
+    assert paths(lib) == expected == {"a/two.wav": "one.wav", "a/one.wav": "two.wav", "T3": "one.wav"}
+    with Library.open(lib) as opened:
+        told = {row["track_id"]: (row["title"], row["artists"]) for row in opened.tracks().iter_rows(named=True)}
+    assert told == {"a/two.wav": ("One", ["X"]), "a/one.wav": ("Two", ["Y"]), "T3": ("From a log", [])}
+    again = run(lib, music, manifest=manifest)
+    assert (counts(again), again.renamed) == ((0, 3, 0), 0)
+
+
+def test_a_manifest_names_a_file_that_was_moved(music: Path, lib: Path, tmp_path: Path) -> None:
+    """A moved file keeps its track, which takes the manifest's id."""
+    run(lib, music)
+    (music / "a/two.wav").rename(music / "moved.wav")
+    (tmp_path / "manifest.csv").write_text("path,track_id\nmoved.wav,T2\n")
+    assert run(lib, music, manifest=tmp_path / "manifest.csv").renamed == 1
+    assert paths(lib) == {"a/one.wav": "one.wav", "T2": "moved.wav", "b/one.wav": "one.wav"}
+
+
+def test_a_manifest_does_not_take_the_id_of_another_file(music: Path, lib: Path, tmp_path: Path) -> None:
+    """An id that another file keeps is refused by name, and nobody loses theirs."""
+    run(lib, music)
+    (tmp_path / "manifest.csv").write_text("path,track_id\na/one.wav,a/two.wav\na/two.wav,b/one.wav\n")
+    assert run(lib, music, manifest=tmp_path / "manifest.csv").renamed == 0
+    assert paths(lib) == {"a/one.wav": "one.wav", "a/two.wav": "two.wav", "b/one.wav": "one.wav"}
+    assert set(failures(lib)) == {"one.wav", "two.wav"}
+    assert counts(run(lib, music)) == (0, 3, 0)
+    assert failures(lib) == {}
+
+
+def test_a_track_that_was_listened_to_keeps_the_id_that_its_listens_go_by(
+    music: Path, lib: Path, tmp_path: Path
+) -> None:
+    """A later manifest loses no listens: it is refused for these tracks, by name."""
+    run(lib, music)
+    with Library.open(lib) as opened:
+        opened.listens_folder.mkdir()
+        listens = pl.DataFrame({"user_id": ["u"], "track_id": ["a/one.wav"]})
+        conform(listens.lazy()).collect().write_parquet(opened.listens_folder / "log.parquet")
+    (tmp_path / "manifest.csv").write_text("path,track_id\na/one.wav,a/two.wav\na/two.wav,a/one.wav\nb/one.wav,B\n")
+    summary = run(lib, music, manifest=tmp_path / "manifest.csv")
+    assert (counts(summary), summary.renamed) == ((0, 1, 2), 1)
+    assert paths(lib) == {"a/one.wav": "one.wav", "a/two.wav": "two.wav", "B": "one.wav"}
+    assert failures(lib)["one.wav"].startswith("cannot become a/two.wav: listens know it as a/one.wav (")
+
+
+def test_a_model_that_does_not_load_in_a_worker_stops_the_run() -> None:
+    """A worker that cannot start is no file's fault: one line, and the next run hears the files."""
+    with pytest.raises(ResourceError, match="worker process: cannot start: weights: damaged"):
+        list(in_workers(_square_or_die, range(8), count=2, prepare=_refuse, options=("weights: damaged",)))
+    with pytest.raises(ResourceError, match="worker process: cannot start: not enough memory"):
+        list(in_workers(_square_or_die, range(8), count=2, prepare=_run_out))
+    with pytest.raises(ResourceError, match="worker process: died while it loaded"):
+        list(in_workers(_square_or_die, range(8), count=2, prepare=_die))
+
+
+def _without_memory() -> AudioError:
+    """As `audio.decoding` raises it."""
+    error = AudioError("cannot be decoded: asks for more memory than there is")
+    error.__cause__ = MemoryError()
+    return error
+
+
+@pytest.mark.parametrize(
+    ("fault", "line"),
+    [
+        (MemoryError(), "one.wav: no memory left to hear it; what was heard is kept"),
+        (_without_memory(), "one.wav: no memory left to hear it; what was heard is kept"),
+        (OSError(errno.EIO, "Input/output error"), "one.wav: Input/output error; what was heard is kept"),
+        (OSError(errno.ENOSPC, "No space left on device"), "one.wav: No space left on device; what was heard is kept"),
+        (LibraryError("clap: cannot be loaded"), "one.wav: not heard: clap: cannot be loaded"),
+        (ImportError("No module named 'torch'"), "one.wav: not heard: No module named 'torch'"),
+    ],
+)
+def test_faults_of_the_program_or_of_the_disk_stop_the_run(
+    music: Path, lib: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception, line: str
+) -> None:
+    """What is not the file's fault is not recorded as a failure; what was heard before it stays."""
+    run(lib, music / "b")
+    _in_this_process(monkeypatch, {"a/one.wav": fault})
+    with pytest.raises(CrossfadeError, match=line):
+        run(lib, music)
+    assert failures(lib) == {}
+    assert set(paths(lib).values()) == {"one.wav"}
+    monkeypatch.undo()
+    assert counts(run(lib, music)) == (2, 1, 0)
+
+
+def test_faults_of_a_file_are_recorded(music: Path, lib: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One strange file ends no run."""
+    faults = {"a/one.wav": PermissionError(errno.EACCES, "Permission denied"), "a/two.wav": ValueError("odd")}
+    _in_this_process(monkeypatch, faults)
+    assert counts(run(lib, music)) == (1, 0, 2)
+    assert failures(lib) == {"one.wav": "not readable: Permission denied", "two.wav": "unexpected ValueError: odd"}
+
+
+def _in_this_process(monkeypatch: pytest.MonkeyPatch, faults: dict[str, Exception]) -> None:
+    """Hears without worker processes; hearing these files (by the end of their paths) raises."""
+
+    def work_here(work: Any, items: Any, *, count: int, prepare: Any, options: Any) -> Any:
+        prepare(*options)
+        return ((item, work(item)) for item in items)
+
+    def hear(ear: Ear, path: Path) -> Heard:
+        for name, fault in faults.items():
+            if str(path).endswith(name):
+                raise fault
+        return whole(ear, path)
+
+    whole = Ear.hear
+    monkeypatch.setattr("crossfade.pipelines.embedding.in_workers", work_here)
+    monkeypatch.setattr(Ear, "hear", hear)
+
+
+def _refuse(why: str) -> None:
+    raise LibraryError(why)
+
+
+def _run_out() -> None:
+    raise MemoryError
+
+
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _square_or_die(number: int) -> int:

@@ -10,6 +10,8 @@ import polars as pl
 import pytest
 
 from crossfade.audio.errors import DataError, LibraryError, UsageError
+from crossfade.models.genres import GENRES, Vocabulary
+from crossfade.pipelines.hearing import Description, Heard
 from crossfade.pipelines.library import FORMAT, Library
 
 
@@ -106,6 +108,72 @@ def test_missing_newer_and_foreign_libraries_are_refused(tmp_path: Path) -> None
         Library.open(tmp_path / "file", create=True)
 
 
+def test_a_library_of_format_1_opens_and_each_track_keeps_its_own_genres(tmp_path: Path) -> None:
+    """An older library opens; what an upload stored in the built-in genres is told by its width and set right."""
+    old = sqlite3.connect(tmp_path / "library.db")
+    old.executescript((Path(__file__).parent / "formats" / "library_1.sql").read_text())
+    old.close()
+    for _ in range(2):
+        with Library.open(tmp_path) as library:
+            assert library.about("format") == str(FORMAT)
+            assert library.vocabulary() == Vocabulary(("loud", "quiet"), "5f2c", Path("/models/own"))
+            assert library.genres_of("by_model") == {"loud": 0.75, "quiet": 0.25}
+            assert library.genres_of("uploaded") == dict.fromkeys(GENRES, 1 / 16)
+            assert library.genres_of("unnamed") == library.genres_of("silent") == {}
+            catalogue = library.catalogue()
+            assert catalogue.genre_names == ("loud", "quiet")
+            assert catalogue.genre_probabilities.tolist() == [[0.75, 0.25], [0, 0], [0, 0], [0, 0]]
+            assert catalogue.sound.tolist() == [[1, 2], [2, 2], [3, 2], [0, 0]]
+            assert library.heard_files() == {b"/m/a.wav": (10, 20)}
+            assert library.query("SELECT reason FROM failures") == [("not audio",)]
+
+
+def test_a_migration_that_breaks_leaves_the_older_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The schema of the version before changes in one transaction or not at all."""
+    old = sqlite3.connect(tmp_path / "library.db")
+    old.executescript((Path(__file__).parent / "formats" / "library_1.sql").read_text())
+    before = list(old.iterdump())
+    monkeypatch.setattr("crossfade.pipelines.library.GENRES", {"no JSON"})
+    monkeypatch.setattr("crossfade.pipelines.library.BUILT_IN", None)
+    with pytest.raises((AttributeError, TypeError)):
+        Library.open(tmp_path)
+    assert list(old.iterdump()) == before
+
+
+def heard(genres: list[float], vocabulary: Vocabulary, width: int = 3) -> Heard:
+    said = Description(True, [], None, None, None)
+    return Heard(1.0, np.ones(width, np.float32), np.array(genres, np.float32), said, vocabulary)
+
+
+def test_genre_vectors_belong_to_a_vocabulary_and_are_as_wide_as_it(library: Library) -> None:
+    """Class names are stored with the vectors; the width is checked where they are written."""
+    two, three = Vocabulary(("a", "b"), "1"), Vocabulary(("b", "c", "d"), "2")
+    with library.transaction() as db:
+        library.add_heard("x", heard([0.25, 0.75], two))
+        library.add_heard("y", heard([0.5, 0.25, 0.25], three))
+        db.execute("INSERT INTO tracks (track_id, content_hash) VALUES ('x', 'x'), ('y', 'y')")
+    assert library.vocabulary() == two
+    assert library.genres_of("y") == {"b": 0.5, "c": 0.25, "d": 0.25}
+    assert library.catalogue().genre_probabilities.tolist() == [[0.25, 0.75], [0, 0]]
+    assert library.genre_table().rows() == [("x", 0.25, 0.75, None, None), ("y", None, 0.5, 0.25, 0.25)]
+    for wrong in (heard([1.0], two), heard([0.5, 0.5], two, width=4)):
+        with pytest.raises(LibraryError), library.transaction():
+            library.add_heard("z", wrong)
+    assert library.query("SELECT count(*) FROM heard") == [(2,)]
+
+
+def test_renamed_tracks_may_take_each_others_ids_and_keep_what_is_known_of_both(library: Library) -> None:
+    """A track that only a log knew takes in the file whose id it is."""
+    library.add_tracks(pl.DataFrame({"track_id": ["a", "b", "c", "log"], "title": ["A", "B", "C", "L"]}))
+    library.add_vectors("v", ["c"], np.ones((1, 2), np.float32))
+    with library.transaction() as db:
+        db.execute("UPDATE tracks SET path = CAST(track_id AS BLOB) WHERE track_id != 'log'")
+        library.rename_tracks({"a": "b", "b": "a", "c": "log"})
+    rows = library.query("SELECT track_id, path, title FROM tracks ORDER BY track_id")
+    assert rows == [("a", b"b", "B"), ("b", b"a", "A"), ("log", b"c", "L")]
+    assert library.catalogue("v").has_sound.tolist() == [False, False, True]
+
+
 def test_a_full_disk_is_one_line_and_the_library_stays_whole(library: Library) -> None:
     library.add_tracks(pl.DataFrame({"track_id": ["kept"]}))
     pages = library.query("PRAGMA page_count")[0][0]
@@ -127,7 +195,7 @@ def test_versions_become_current_in_one_step(library: Library) -> None:
 
 def test_forgotten_tracks_take_what_was_heard_with_them(library: Library) -> None:
     with library.transaction() as db:
-        db.execute("INSERT INTO heard VALUES ('h', 1.0, x'00000000', x'', '{}')")
+        db.execute("INSERT INTO heard VALUES ('h', 1.0, x'00000000', x'', '{}', NULL)")
         db.execute("INSERT INTO tracks (track_id, content_hash) VALUES ('a', 'h'), ('b', 'h')")
     library.remove_tracks(["a"])
     assert library.query("SELECT count(*) FROM heard") == [(1,)]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,11 @@ import pytest
 import soundfile
 from sounds import music_like, noise, tone
 
+from crossfade.models.genre_model import GenreModel
 from crossfade.pipelines.command_line import main
+from crossfade.pipelines.hearing import Ear
+from crossfade.pipelines.library import Library
+from crossfade.pipelines.trained import Trained, part_of
 
 RATE = 16_000
 Lines = list[dict[str, Any]]
@@ -89,3 +95,24 @@ def test_a_track_that_came_after_the_training(
     _, (story,), _ = run(capsys, "explain", "late.flac", "--library", library)
     assert story["listeners"] == 0
     assert story["heard"]
+
+
+def test_genres_of_another_vocabulary_say_nothing_to_a_trained_version(
+    library: Path, genre_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A library gets a genre model after its training: it goes on answering, by sound and without wrong columns."""
+    folder = shutil.copytree(library, tmp_path / "L")
+    with Library.open(folder) as opened:
+        trained = Trained.load(opened)
+        one = part_of(opened.catalogue(), np.array([0]))
+        assert trained.fitting(one) is one
+        renamed = replace(one, genre_names=tuple(f"other {name}" for name in one.genre_names))
+        assert trained.fitting(renamed).genre_probabilities.size == 0
+        opened.use_vocabulary(Ear(model=GenreModel.load(genre_model)))
+    stranger = write(tmp_path / "stranger.wav", 104)
+    for command in (["similar", stranger, "--blend", ".5"], ["recommend", "--like", stranger]):
+        status, found, said = run(capsys, *command, "-k", 3, "--library", folder)
+        assert (status, len(found)) == (0, 3), said
+    assert run(capsys, "train", "--library", folder)[0] == 0
+    with Library.open(folder) as opened:
+        assert Trained.load(opened).about["genres"] == ["loud", "quiet"]

@@ -18,6 +18,7 @@ from crossfade.models.catalogue import Catalogue
 from crossfade.models.content import Content
 from crossfade.models.hybrid import Hybrid
 from crossfade.models.prior import ContentPrior, PriorOptions
+from crossfade.models.sound_features import SoundColumns
 
 sys.path.insert(0, str(Path(__file__).parent))
 from planted import Planted, planted
@@ -153,3 +154,15 @@ def test_a_prior_that_hears_beats_the_artist_mean_and_the_cosine_of_sound() -> N
     _, found = measured(0.9)
     assert found["hybrid"][0] >= 1.1 * found["artist mean"][0]
     assert found["hybrid"][1] >= 1.1 * found["content"][1]
+
+
+def test_a_track_whose_genres_are_unknown_stands_at_their_mean(rng: np.random.Generator) -> None:
+    """Tracks that still have the genres of another vocabulary come as zeros, which are no probabilities."""
+    sound, genres = (rng.normal(size=(20, width)).astype(np.float32) for width in (5, 3))
+    genres[12:] = 0
+    columns = SoundColumns.fit(sound, genres)
+    np.testing.assert_allclose(columns.means[5:], genres[:12].mean(axis=0), rtol=1e-6)
+    found, heard = columns.of(sound, genres)
+    assert heard.all()
+    np.testing.assert_array_equal(found[12:, 5:], 0)
+    np.testing.assert_array_equal(columns.of(sound, np.zeros((20, 0), np.float32))[0][12:], found[12:])

@@ -12,7 +12,9 @@ import pytest
 import soundfile
 from polars.testing import assert_frame_equal
 
+from crossfade.models.genres import Vocabulary
 from crossfade.pipelines.command_line import main
+from crossfade.pipelines.hearing import Description, Heard
 from crossfade.pipelines.library import Library
 from crossfade.pipelines.listening_log import conform
 from crossfade.pipelines.report import ReportOptions, Written, write_report
@@ -62,13 +64,13 @@ def library(world: World, heard: pl.DataFrame, tmp_path_factory: pytest.TempPath
     conform(world.event_table().lazy()).collect().write_parquet(opened.listens_folder / "log.parquet")
     names = sorted({label.lower() for label in heard["label"]})
     with opened.transaction() as db:
-        db.execute("INSERT OR REPLACE INTO about VALUES ('genres', ?)", (json.dumps(names),))
         for number, row in enumerate(heard.iter_rows(named=True)):
             file = folder / f"{number}.wav"
             soundfile.write(file, np.random.default_rng(number).normal(size=16_000) / 10, 16_000)
-            description = json.dumps({"loudness_lufs": row["loudness_lufs"], "tempo_bpm": row["tempo_bpm"]})
-            vectors = (np.array(row[name], np.float32).tobytes() for name in ("embedding", "probabilities"))
-            db.execute("INSERT INTO heard VALUES (?, ?, ?, ?, ?)", (f"{number}", 180.0, *vectors, description))
+            description = Description(True, [], row["tempo_bpm"], None, row["loudness_lufs"])
+            embedding, probabilities = (np.array(row[name], np.float32) for name in ("embedding", "probabilities"))
+            genres = Vocabulary(tuple(names), "of this test")
+            opened.add_heard(f"{number}", Heard(180.0, embedding, probabilities, description, genres))
             db.execute(
                 "UPDATE tracks SET content_hash = ?, path = ? WHERE track_id = ?",
                 (f"{number}", os.fsencode(file), row["track_id"]),

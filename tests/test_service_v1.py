@@ -17,6 +17,9 @@ import polars as pl
 import pytest
 from fastapi.testclient import TestClient
 
+from crossfade.audio.errors import LibraryError
+from crossfade.models.genre_model import GenreModel
+from crossfade.pipelines.hearing import Ear
 from crossfade.pipelines.library import Library
 from crossfade.pipelines.listening_log import read_listens
 from crossfade.service import listeners, uploads
@@ -201,6 +204,44 @@ def test_the_same_file_uploaded_twice_at_once_is_one_track(
     with Library.open(folder) as opened:
         assert len(opened.track_ids()) == TRACKS + 2
     assert [path.suffix for path in (folder / "uploads").iterdir()] == [".wav", ".wav"]
+
+
+def test_an_upload_to_a_library_with_its_own_genre_model_is_named_by_it(
+    client: TestClient, folder: Path, genre_model: Path, tmp_path: Path
+) -> None:
+    """An upload's genres are those of the library, under their own names; training and reloading go on."""
+    with Library.open(folder) as opened:
+        opened.use_vocabulary(Ear(model=GenreModel.load(genre_model)))
+    file = audio(tmp_path / "new.wav", hertz=330)
+    heard = upload(client, "/v1/tracks", file, track_id="new").json()["heard"]
+    assert {one["genre"] for one in heard["genres"]} == {"loud", "quiet"}
+    assert client.get("/v1/tracks/new").json()["genres"] == heard["genres"]
+    with Library.open(folder) as opened:
+        catalogue = opened.catalogue()
+    assert catalogue.genre_names == ("loud", "quiet")
+    assert catalogue.genre_probabilities.any(axis=1).sum() == TRACKS + 1
+    other = upload(client, "/v1/similar_tracks", audio(tmp_path / "other.wav", hertz=350), k="3")
+    assert len(ids(other)) == 3
+    version = trained(folder)
+    service_of(client).follower.check()
+    assert service_of(client).follower.trouble is None
+    assert client.get("/v1/similar_tracks?track_id=new").json()["version"] == version
+    assert len(ids(upload(client, "/v1/similar_tracks", file, k="3"))) == 3
+
+
+def test_a_process_that_cannot_start_is_not_the_fault_of_the_upload(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What hears uploads does not start: 503 with the reason, and not "crashed the decoder"."""
+    with monkeypatch.context() as patched:
+        patched.setattr("crossfade.service.ears._prepare", cannot_start)
+        answer = upload(client, "/v1/classify", audio(tmp_path / "new.wav"))
+    assert (answer.status_code, answer.json()["detail"]) == (503, "worker process: cannot start: no model")
+    assert upload(client, "/v1/classify", tmp_path / "new.wav").status_code == 200
+
+
+def cannot_start() -> None:
+    raise LibraryError("no model")
 
 
 @pytest.mark.parametrize(("content", "status"), [(b"just text\n" * 50, 415), (b"", 422), (b"RIFF", 415)])
