@@ -85,7 +85,7 @@ def _block_powers(steps: Powers) -> Powers:
     """[max(0, S - 3)] means over 400 ms."""
     if len(steps) < _BLOCK_STEPS:
         return np.zeros(0)
-    return np.lib.stride_tricks.sliding_window_view(steps, _BLOCK_STEPS).mean(axis=1)
+    return np.asarray(np.lib.stride_tricks.sliding_window_view(steps, _BLOCK_STEPS).mean(axis=1), np.float64)
 
 
 def _lufs(power: Powers | np.float64) -> Powers:
