@@ -183,7 +183,7 @@ def fit_logistic(features: Floats, targets: Targets, *, c: float = 1.0, seed: in
     return _one_against_the_rest(logistic, features, targets)
 
 
-def _one_against_the_rest(estimator: Any, features: NDArray[np.float64], targets: Targets) -> Linear:
+def _one_against_the_rest(estimator: Any, features: NDArray[Any], targets: Targets) -> Linear:
     """A linear model for each class."""
     weights = np.zeros((features.shape[1], targets.shape[1]), np.float32)
     bias = _log_odds(targets.mean(axis=0))

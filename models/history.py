@@ -91,7 +91,7 @@ class History:
         if self.states is not None:
             arrays |= {f"heard_{name}": column for name, column in self.states.columns.items()}
         if self.moment is not None:
-            arrays["heard_until"] = np.array([self.moment], np.int64)
+            arrays["moment"] = np.array([self.moment], np.int64)
         return arrays
 
     @classmethod
@@ -101,7 +101,7 @@ class History:
         shape = (len(arrays["heard_indptr"]) - 1, len(arrays["popularity"]))
         parts = (arrays["heard_weights"], arrays["heard_tracks"], arrays["heard_indptr"])
         columns = {name: arrays[key] for name in States.names() if (key := f"heard_{name}") in arrays}
-        moment = int(arrays["heard_until"][0]) if "heard_until" in arrays else None
+        moment = int(arrays["moment"][0]) if "moment" in arrays else None
         return cls(csr_matrix(parts, shape=shape), arrays["popularity"], States(**columns) if columns else None, moment)
 
     @staticmethod

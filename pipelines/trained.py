@@ -143,10 +143,10 @@ class Trained:
         changed = library.catalogue(self.about["sound"], after=after, artists=artists)
         rows = np.array([self._row_of_track.get(track_id, -1) for track_id in changed.track_ids], np.int32)
         known = np.flatnonzero(rows >= 0)
-        before, sound = self.index.vectors(rows[known])[:, self.index.factors :], self._heard(changed).sound[known]
+        before, sound = self.index.vectors(rows[known])[:, self.index.factors :], self.fitting(changed).sound[known]
         other = known[(np.abs(before - unit_rows(sound)) > 1e-6).any(axis=1)]
         if len(other):
-            self._sounds_otherwise(rows[other], self._heard(part_of(changed, other)))
+            self._sounds_otherwise(rows[other], self.fitting(part_of(changed, other)))
         if len(known) < len(changed):
             self.add(part_of(changed, np.flatnonzero(rows < 0)))
 

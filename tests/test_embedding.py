@@ -24,7 +24,7 @@ from crossfade.models.classifiers import HeadClassifier, Part, Recipe
 from crossfade.models.genre_model import Card, GenreModel
 from crossfade.models.genres import GENRES
 from crossfade.models.heads import Normalisation, fit_head
-from crossfade.pipelines.embedding import EmbedOptions, EmbedSummary, embed
+from crossfade.pipelines.embedding import BATCH_TRACKS, EmbedOptions, EmbedSummary, embed
 from crossfade.pipelines.exchange import export
 from crossfade.pipelines.hearing import Ear, Heard
 from crossfade.pipelines.library import Library
@@ -466,23 +466,26 @@ def snapshot(lib: Path) -> tuple[set[tuple[Any, ...]], dict[str, np.ndarray]]:
 
 
 @pytest.mark.slow
-def test_a_killed_run_is_carried_on_to_the_same_library(tmp_path: Path, rng: np.random.Generator) -> None:
-    folder = tmp_path / "music"
-    for number in range(40):
+def test_a_killed_run_is_carried_on_to_the_same_library(tmp_path: Path) -> None:
+    """Killed after a commit and before the end: what was committed is kept, and only the rest is heard."""
+    folder, lib = tmp_path / "music", tmp_path / "L"
+    for number in range(2 * BATCH_TRACKS):
         song(folder / f"{number:02}.wav", number, seconds=3)
     (folder / "bad.mp3").write_text("no music")
     run(tmp_path / "whole", folder)
     expected, vectors = snapshot(tmp_path / "whole")
-    command = [sys.executable, "-m", "crossfade.pipelines", "embed", str(folder), "--library", str(tmp_path / "L")]
-    for _ in range(10):
-        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-        try:
-            process.wait(timeout=rng.uniform(0.3, 4))
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-    assert subprocess.run(command, check=True, capture_output=True).returncode == 0
-    found, resumed = snapshot(tmp_path / "L")
+    command = [sys.executable, "-m", "crossfade.pipelines", "embed", str(folder), "--library", str(lib), "--json"]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    while process.poll() is None and not ((lib / "library.db").exists() and _tracks(lib)):
+        pass
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    kept = _tracks(lib)
+    assert 0 < kept < 2 * BATCH_TRACKS
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    summary = json.loads(done.stdout.splitlines()[-1])
+    assert (summary["unchanged"], summary["embedded"]) == (kept, 2 * BATCH_TRACKS - kept)
+    found, resumed = snapshot(lib)
     assert found == expected
     assert resumed.keys() == vectors.keys()
     for digest, vector in vectors.items():

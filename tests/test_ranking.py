@@ -182,7 +182,7 @@ def test_what_was_skipped_is_no_label(hybrid: Hybrid) -> None:
     for history in (SPLIT.train, train):
         sources = Sources(fitted(history), OPTIONS.candidates).fit(history)
         split, rng = replace(SPLIT, train=history), np.random.default_rng(0)
-        lessons.append(learn(sources, Facts.of(history, CATALOGUE), split, OPTIONS.ranker, rng))
+        lessons.append(learn(sources, Facts.of(history, CATALOGUE), split, OPTIONS.ranker, rng, NOBODY_ASIDE))
     assert users[0] in lessons[0].groups and users[0] not in lessons[1].groups
 
 

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import polars as pl
@@ -113,10 +114,43 @@ def test_audio_is_given_in_ranges(client: TestClient, folder: Path) -> None:
     assert client.get(f"/v1/audio/{track(1)}").status_code == 404
 
 
-@pytest.mark.parametrize("path", ["../library.db", "..%2Flibrary.db", "%2Fetc%2Fpasswd", "library.db"])
-def test_a_path_is_no_track_id(client: TestClient, path: str) -> None:
-    for place in ("audio", "tracks"):
-        assert client.get(f"/v1/{place}/{path}").status_code == 404
+def raw(client: TestClient, target: str) -> tuple[int, str]:
+    """(status, body) of a GET whose path arrives as it is written: HTTP clients resolve `..` before they send it."""
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "GET",
+        "scheme": "http",
+        "path": unquote(target),
+        "raw_path": target.encode(),
+        "root_path": "",
+        "query_string": b"",
+        "headers": [(b"host", b"localhost")],
+        "client": ("127.0.0.1", 1),
+        "server": ("localhost", 80),
+    }
+    assert client.portal is not None
+    client.portal.call(client.app, scope, receive, send)
+    return sent[0]["status"], b"".join(message.get("body", b"") for message in sent).decode()
+
+
+@pytest.mark.parametrize(
+    "path", ["../library.db", "..%2Flibrary.db", "%2e%2e/library.db", "%2Fetc%2Fpasswd", "/etc/passwd", "library.db"]
+)
+@pytest.mark.parametrize("place", ["audio", "tracks"])
+def test_a_path_is_no_track_id(client: TestClient, place: str, path: str) -> None:
+    """However it is written, it reaches the route whole, is looked up as an id and found nowhere."""
+    status, body = raw(client, f"/v1/{place}/{path}")
+    assert status == 404 and f"{unquote(path)}: no such track" in body
 
 
 def test_only_audio_in_embedded_folders_is_given_away(client: TestClient, folder: Path, tmp_path: Path) -> None:
