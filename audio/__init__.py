@@ -1,1 +1,1 @@
-"""Sound to numbers: decoding, windows, log-mel, descriptors."""
+"""Sound to numbers: decoding, windows, log-mel, tempo, key, loudness, descriptors."""

@@ -21,7 +21,7 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from .errors import AudioError
+from ..errors import AudioError
 from .loudness import Meter, Powers, channel_weights
 
 Floats = NDArray[np.float32]

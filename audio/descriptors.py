@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import MissingExtra
+from ..errors import MissingExtra
 
 SAMPLE_RATE = 22050
 """what papers and librosa use"""

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import AudioError
 from .decoding import Clip, Recording, joined
-from .errors import AudioError
 
 Floats = NDArray[np.float32]
 

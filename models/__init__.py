@@ -1,1 +1,1 @@
-"""Numbers to knowledge: encoders, genres, recommenders, priors, indexes, metrics. Arrays in, arrays out."""
+"""Arrays to knowledge: encoders, genres, recommenders, the hybrid, ranking, metrics. Files only in save and load."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ..audio.errors import DataError
+from ..errors import DataError
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix

@@ -21,7 +21,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ..audio.errors import DataError, UsageError
+from ..errors import DataError, UsageError
 
 Floats = NDArray[np.float32]
 

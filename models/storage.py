@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..audio.errors import LibraryError
+from ..errors import LibraryError
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

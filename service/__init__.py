@@ -1,1 +1,1 @@
-"""HTTP: recommendations, similar tracks, events and the page."""
+"""HTTP: recommendations, similar tracks, uploads, events and the page."""

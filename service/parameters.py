@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, StringConstraints
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .problems import Problem
+from .errors import Problem
 
 MOST_ANSWERS = 1000
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from ..audio.errors import UsageError
-from ..pipelines.event_log import FILE_NAME
+from ..errors import UsageError
+from ..pipelines.interactions.live_events import FILE_NAME
 
 
 class Role(StrEnum):

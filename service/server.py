@@ -11,12 +11,12 @@ from typing import Any
 
 import uvicorn
 
-from ..audio.errors import UsageError
-from ..pipelines.console import Console
-from .application import Service
-from .heads import PunctualProtocol
-from .keys import Keys
-from .request_log import start_logging
+from ..errors import UsageError
+from ..pipelines.commands.console import Console
+from .app import Service
+from .logging import start_logging
+from .middleware.api_keys import Keys
+from .middleware.head_timeout import PunctualProtocol
 from .roles import Role, ServeOptions
 
 GRACE_SECONDS = 15

@@ -16,11 +16,11 @@ from typing import Annotated
 
 from fastapi import File, UploadFile
 
-from ..audio.tags import Tags, read_tags
-from ..pipelines.embedding import content_hash
-from ..pipelines.hearing import Ear, Heard
-from ..pipelines.library import Library
-from .problems import Problem
+from ..audio.metadata import Tags, read_tags
+from ..pipelines.audio_analysis.analyzer import Ear, Heard
+from ..pipelines.library.files import content_hash
+from ..pipelines.library.store import Library
+from .errors import Problem
 
 AudioFile = Annotated[UploadFile, File(description="an audio file of any common format")]
 

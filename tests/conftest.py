@@ -11,11 +11,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import pytest
 
-from crossfade.models.classical import fit_ridge
-from crossfade.models.classifiers import HeadClassifier, Part, Recipe
-from crossfade.models.genre_model import Card, GenreModel
-from crossfade.models.heads import Normalisation, fit_head
-from crossfade.pipelines.library import Library
+from crossfade.models.genres.classical import fit_ridge
+from crossfade.models.genres.classifiers import HeadClassifier, Part, Recipe
+from crossfade.models.genres.heads import Normalisation, fit_head
+from crossfade.models.genres.model import Card, GenreModel
+from crossfade.pipelines.library.store import Library
 
 ROOT = Path(__file__).parent.parent
 SHARED = Path(os.environ.get("CROSSFADE_SHARED", ROOT.parent / "shared" / "data"))

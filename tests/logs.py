@@ -9,10 +9,10 @@ from typing import Any
 
 import polars as pl
 
-from crossfade.pipelines.library import Library
-from crossfade.pipelines.listening_log import read_listens
-from crossfade.pipelines.log_import import ImportOptions, ImportSummary, import_log
-from crossfade.pipelines.mpd_log import AUDIO_FEATURES
+from crossfade.pipelines.interactions.importer import ImportOptions, ImportSummary, import_log
+from crossfade.pipelines.interactions.readers.mpd import AUDIO_FEATURES
+from crossfade.pipelines.interactions.schema import read_listens
+from crossfade.pipelines.library.store import Library
 
 
 def bring(library: Library, path: Path, format: str, **options: Any) -> ImportSummary:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from crossfade.models.arrays import top_k
 from crossfade.models.catalogue import Catalogue
-from crossfade.models.listens import Listens
-from crossfade.models.metrics import hits, recall, relevant_counts
-from crossfade.models.top_k import top_k
+from crossfade.models.evaluation.metrics import hits, recall, relevant_counts
+from crossfade.models.interactions import Listens
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,12 +12,12 @@ import polars as pl
 import soundfile
 from fastapi.testclient import TestClient
 
-from crossfade.models.genres import GENRES
-from crossfade.pipelines.hearing import Description, Ear, Heard
-from crossfade.pipelines.library import Library
-from crossfade.pipelines.listening_log import SourceLog, sink, writing
-from crossfade.pipelines.training import train
-from crossfade.service.application import Service
+from crossfade.models.genres.vocabulary import GENRES
+from crossfade.pipelines.audio_analysis.analyzer import Description, Ear, Heard
+from crossfade.pipelines.interactions.schema import SourceLog, sink, writing
+from crossfade.pipelines.library.store import Library
+from crossfade.pipelines.training.train import train
+from crossfade.service.app import Service
 from crossfade.service.roles import Role, ServeOptions
 
 TRACKS, USERS, EACH = 60, 40, 10

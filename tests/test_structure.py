@@ -1,4 +1,5 @@
-"""The house: imports run one way, examples in docstrings are true, and the wheel holds what the tree holds."""
+"""The house: imports run one way, every folder says what belongs in it, docstrings' examples are true, and the wheel
+holds what the tree holds."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,53 +18,105 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-FLOORS = ("audio", "models", "pipelines", "service")
+FOLDERS = (
+    "audio",
+    "models",
+    "models/nn",
+    "models/encoders",
+    "models/genres",
+    "models/evaluation",
+    "models/recommenders",
+    "models/hybrid",
+    "models/ranking",
+    "models/analysis",
+    "pipelines/audio_analysis",
+    "pipelines/library",
+    "pipelines/interactions",
+    "pipelines/embedding",
+    "pipelines/charts",
+    "pipelines/versions",
+    "pipelines/search",
+    "pipelines/training",
+    "pipelines/evaluation",
+    "pipelines/genres",
+    "pipelines/analysis",
+    "pipelines/report",
+    "pipelines/simulation",
+    "pipelines/commands",
+    "pipelines",
+    "service",
+)
+"""from the bottom up: a folder may import itself and those before it"""
+
+MODULES_IN_A_FOLDER = 16
+LAYERS = ("audio", "models", "pipelines", "service")
+SOURCES = [*ROOT.glob("*.py"), *(file for layer in LAYERS for file in (ROOT / layer).rglob("*.py"))]
 
 
-def modules(floor: str) -> list[Path]:
-    return sorted((ROOT / floor).glob("*.py"))
+def relative(file: Path) -> str:
+    return file.relative_to(ROOT).as_posix()
 
 
-def imported_floors(file: Path) -> Iterator[str]:
+def floor(path: str) -> int:
+    """Where a path stands in FOLDERS; folders inside those count as theirs, what stands at the root is below all."""
+    folders = Path(path).parts[:-1]
+    return next((FOLDERS.index(name) for name in ("/".join(folders[:2]), *folders[:1]) if name in FOLDERS), -1)
+
+
+def imports(file: Path) -> Iterator[str]:
+    """The paths of Crossfade's modules that a module imports, anywhere in it."""
     for node in ast.walk(ast.parse(file.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.level == 2 and node.module:
-            yield node.module.split(".")[0]
-        elif isinstance(node, ast.ImportFrom) and node.level == 0 and (node.module or "").startswith("crossfade"):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = file.parents[node.level - 1] / (node.module or "").replace(".", "/")
+            for alias in node.names:
+                inner = base / f"{alias.name}.py"
+                yield relative(inner if inner.exists() else base.with_suffix(".py") if base != ROOT else ROOT / "_")
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "crossfade":
             pytest.fail(f"{file}: imports {node.module} by its full name; use a relative import")
 
 
-@pytest.mark.parametrize("floor", FLOORS)
-def test_imports_run_one_way(floor: str) -> None:
-    below = FLOORS[: FLOORS.index(floor)]
-    for file in modules(floor):
-        assert set(imported_floors(file)) <= set(below), file
+@pytest.mark.parametrize("file", SOURCES, ids=relative)
+def test_imports_run_one_way(file: Path) -> None:
+    here = relative(file)
+    if here == "__init__.py":
+        return
+    up = [path for path in imports(file) if floor(path) > floor(here)]
+    assert not up, f"{here} imports {', '.join(up)}"
 
 
-@pytest.mark.parametrize("floor", FLOORS)
-def test_examples_in_docstrings(floor: str) -> None:
-    for file in modules(floor):
+def test_no_import_circles() -> None:
+    graph = {relative(file): set(imports(file)) for file in SOURCES}
+    while leaves := {name for name, needs in graph.items() if not needs & graph.keys()}:
+        graph = {name: needs for name, needs in graph.items() if name not in leaves}
+    assert not graph, f"a circle among {', '.join(sorted(graph))}"
+
+
+def test_every_folder_says_what_belongs_in_it_and_is_packaged() -> None:
+    packaged = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    there = {"." if file.parent == ROOT else relative(file.parent) for file in SOURCES}
+    assert {"crossfade" if name == "." else f"crossfade.{name.replace('/', '.')}" for name in there} == set(packaged)
+    for name in there:
+        assert ast.get_docstring(ast.parse((ROOT / name / "__init__.py").read_text())), name
+        modules = [file for file in (ROOT / name).glob("*.py") if file.stem != "__init__"]
+        assert len(modules) <= MODULES_IN_A_FOLDER, name
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_examples_in_docstrings(layer: str) -> None:
+    for file in sorted((ROOT / layer).rglob("*.py")):
         if ">>>" in file.read_text():
-            module = importlib.import_module(f"crossfade.{floor}.{file.stem}")
+            module = importlib.import_module("crossfade." + relative(file)[:-3].replace("/", "."))
             assert doctest.testmod(module).failed == 0, file
 
 
 def test_nothing_unpickles_or_runs_remote_code() -> None:
-    for floor in FLOORS:
-        for file in modules(floor):
-            for node in ast.walk(ast.parse(file.read_text())):
-                if isinstance(node, ast.Import | ast.ImportFrom):
-                    names = [alias.name for alias in node.names] + [getattr(node, "module", None) or ""]
-                    assert not {"pickle", "joblib", "dill", "cloudpickle"} & set(names), file
-                if isinstance(node, ast.keyword) and node.arg == "trust_remote_code":
-                    assert isinstance(node.value, ast.Constant) and node.value.value is False, file
-
-
-def test_nothing_is_tracked_that_is_ignored() -> None:
-    """What a library writes beside its work (`catboost_info/`) is no part of the tree."""
-    if not (ROOT / ".git").exists():
-        pytest.skip("not a checkout")
-    command = ["git", "-C", ROOT, "ls-files", "--cached", "--ignored", "--exclude-standard"]
-    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == ""
+    for file in SOURCES:
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names = [alias.name for alias in node.names] + [getattr(node, "module", None) or ""]
+                assert not {"pickle", "joblib", "dill", "cloudpickle"} & set(names), file
+            if isinstance(node, ast.keyword) and node.arg == "trust_remote_code":
+                assert isinstance(node.value, ast.Constant) and node.value.value is False, file
 
 
 @pytest.mark.slow
@@ -77,14 +131,14 @@ def test_the_core_wheel_alone_classifies(tmp_path: Path) -> None:
 
     # From a copy: setuptools leaves a build folder behind, and would ship what is still in it next time.
     source = tmp_path / "source"
-    for name in ("pyproject.toml", "README.md", "LICENSE", *FLOORS):
+    for name in ("pyproject.toml", "README.md", "LICENSE", "__init__.py", "errors.py", "py.typed", *LAYERS):
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         source.mkdir(exist_ok=True)
         copy(ROOT / name, source / name)
     run(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", source, "-w", tmp_path)
     wheel = next(tmp_path.glob("*.whl"))
     held = {name.removeprefix("crossfade/") for name in zipfile.ZipFile(wheel).namelist() if name.endswith(".py")}
-    assert held == {f"{floor}/{file.name}" for floor in FLOORS for file in modules(floor)}
+    assert held == {relative(file) for file in SOURCES}
     run(sys.executable, "-m", "venv", tmp_path / "clean")
     python = tmp_path / "clean" / "bin" / "python"
     run(python, "-m", "pip", "install", "-q", wheel)

@@ -1,0 +1,1 @@
+"""Crossfade hears a music library and learns its listeners."""

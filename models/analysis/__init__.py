@@ -1,0 +1,1 @@
+"""Looking at listeners and tracks: segments, projections to two dimensions, odd events."""

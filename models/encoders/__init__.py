@@ -1,0 +1,1 @@
+"""Audio encoders: from a clip's windows to embeddings and tags."""

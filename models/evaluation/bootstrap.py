@@ -1,0 +1,152 @@
+"""Bootstrap: how far a mean over users would move with other users like them.
+
+Users are drawn again with replacement, and the middle 95 % of the means is the interval (Efron 1979). Two models are
+compared on the same users: the interval is that of the mean difference, which is far narrower than the two intervals
+of the means suggest (Sakai 2006).
+
+Shapes: B users, M measures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..arrays import Ids
+from .metrics import Values
+
+RESAMPLES = 1000
+LEVEL = 0.95
+_CELLS_PER_BATCH = 1 << 22
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean and the bounds it keeps to in 95 % of the draws; all NaN where there is nothing to average."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def excludes_zero(self) -> bool:
+        return self.low > 0 or self.high < 0
+
+
+def intervals(values: Values, rng: np.random.Generator, *, resamples: int = RESAMPLES) -> list[Interval]:
+    """One per column of `values` [B, M]; NaN where a user has no value, which leaves that user out of the column."""
+    from threadpoolctl import threadpool_limits
+
+    users, measures = values.shape
+    there = ~np.isnan(values)
+    known = np.where(there, values, 0.0)
+    counts = there.sum(axis=0)
+    # Products of float32 cost half: numbers of draws are small, and only the distance from the mean is rounded.
+    centre = known.sum(axis=0) / np.maximum(counts, 1)
+    apart = np.where(there, known - centre, 0.0).astype(np.float32)
+    partly = np.flatnonzero(counts < users)
+    weights = there[:, partly].astype(np.float32)
+    means = np.empty((resamples, measures))
+    batch = max(1, _CELLS_PER_BATCH // max(users, 1))
+    # The products are thin: a second BLAS thread waits more than it works, hard where other work wants the core.
+    with threadpool_limits(limits=1, user_api="blas"), np.errstate(invalid="ignore", divide="ignore"):
+        for start in range(0, resamples, batch):
+            drawn = _draws(users, min(batch, resamples - start), rng)
+            below = np.full((len(drawn), measures), float(users))
+            below[:, partly] = drawn @ weights
+            means[start : start + len(drawn)] = centre + drawn @ apart / below
+    found = []
+    tail = (1 - LEVEL) / 2
+    for column in range(measures):
+        if not counts[column]:
+            found.append(Interval(np.nan, np.nan, np.nan))
+            continue
+        value = known[:, column].sum() / counts[column]
+        drawn_means = means[:, column]
+        low, high = np.quantile(drawn_means[~np.isnan(drawn_means)], [tail, 1 - tail])
+        # Rounding can put the bounds of a constant a hair beside it.
+        found.append(Interval(float(value), float(min(low, value)), float(max(high, value))))
+    return found
+
+
+def ratio_interval(above: Values, below: Values, rng: np.random.Generator, *, resamples: int = RESAMPLES) -> Interval:
+    """The mean of `above` [B] over the mean of `below` [B], each over the users who have it (NaN: none)."""
+    known = np.stack([np.nan_to_num(above), np.nan_to_num(below)], axis=1).astype(np.float32)
+    there = np.stack([~np.isnan(above), ~np.isnan(below)], axis=1).astype(np.float32)
+
+    def ratios(drawn: NDArray[np.float32]) -> NDArray[np.float64]:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            means = (drawn @ known).astype(np.float64) / (drawn @ there)
+            return np.asarray(means[:, 0] / means[:, 1])
+
+    value = float(ratios(np.ones((1, len(above)), np.float32))[0])
+    if not np.isfinite(value):
+        return Interval(np.nan, np.nan, np.nan)
+    batch = max(1, _CELLS_PER_BATCH // max(len(above), 1))
+    starts = range(0, resamples, batch)
+    drawn = np.concatenate([ratios(_draws(len(above), min(batch, resamples - start), rng)) for start in starts])
+    low, high = np.quantile(drawn[np.isfinite(drawn)], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(value, float(min(low, value)), float(max(high, value)))
+
+
+def coverage_interval(ids: Ids, track_count: int, rng: np.random.Generator) -> Interval:
+    """Catalogue coverage of answers [B, k].
+
+    A drawn sample has only 63 % of the users and so covers fewer tracks than all do: the bounds are the value and
+    1.96 standard deviations of the draws, not their quantiles.
+    """
+    return coverage_intervals(ids, (ids.shape[1],), track_count, rng)[0]
+
+
+def coverage_intervals(
+    ids: Ids, ks: Sequence[int], track_count: int, rng: np.random.Generator, *, resamples: int = 25
+) -> list[Interval]:
+    """`coverage_interval` of the first k answers, for each k of `ks`.
+
+    `track_count` are the tracks that may be recommended, `resamples` at most 64: a user is a word with a bit for each
+    draw that the user is in, and a track is covered by the bits of all users to whom it is recommended.
+    """
+    users = len(ids)
+    bits = np.uint64(1) << np.arange(resamples, dtype=np.uint64)
+    drawn = np.zeros(users, np.uint64)
+    for bit in bits:
+        drawn[rng.integers(0, users, users)] |= bit
+    covered = np.zeros(int(ids.max(initial=-1)) + 1, np.uint64)
+    shown = np.zeros(len(covered), bool)
+    found: dict[int, Interval] = {}
+    done = 0
+    for k in sorted(set(ks)):
+        _cover(covered, shown, ids[:, done:k], drawn)
+        value = float(shown.sum()) / track_count
+        shares = np.array([np.count_nonzero(covered & bit) for bit in bits]) / track_count
+        margin = 1.96 * float(shares.std())
+        found[k] = Interval(value, max(0.0, value - margin), min(1.0, value + margin))
+        done = k
+    return [found[k] for k in ks]
+
+
+def _cover(covered: NDArray[np.uint64], shown: NDArray[np.bool_], ids: Ids, drawn: NDArray[np.uint64]) -> None:
+    """Adds to `covered` [T] the bits of the users with each track among their answers `ids` [B, k]."""
+    from scipy.sparse import csr_matrix
+
+    there = ids >= 0
+    counts = there.sum(axis=1)
+    ends = np.concatenate([[0], np.cumsum(counts)])
+    # Sorting by track, which scipy does by counting.
+    by_user = csr_matrix((np.repeat(drawn, counts), ids[there], ends), shape=(len(ids), len(covered)))
+    by_track = by_user.tocsc()
+    tracks = np.flatnonzero(np.diff(by_track.indptr))
+    shown[tracks] = True
+    if len(tracks):
+        covered[tracks] |= np.bitwise_or.reduceat(by_track.data, by_track.indptr[tracks])
+
+
+def _draws(users: int, resamples: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    """[resamples, B] how often each user is drawn."""
+    drawn = np.empty((resamples, users), np.float32)
+    for row in drawn:
+        row[:] = np.bincount(rng.integers(0, users, users, np.int32), minlength=users)
+    return drawn

@@ -1,0 +1,226 @@
+"""Quality of recommendations, one value per user wherever a user has one.
+
+Every function takes the answers of all users at once and a cut-off k; NaN where a value is not defined. Where the work
+of all cut-offs can be shared there is a second form that takes many, and gives a row for each. Precision,
+recall, NDCG (binary gains, log2 discounts, Järvelin & Kekäläinen 2002) and hit rate are those of ranx and trec_eval.
+Average precision is divided by min(k, R), not by R, so that a perfect list of k scores 1 for users with more to find.
+
+Shapes: B users, K answers, T tracks, D dimensions, R relevant tracks of a user.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..arrays import Ids
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+Values = NDArray[np.float64]
+Hits = NDArray[np.bool_]
+ROWS_PER_BATCH = 4096
+_LOOKED_UP_CELLS = 1 << 22
+THREADS = 2
+"""numpy and scipy let go of the interpreter in all that is slow here"""
+
+
+def hits(ids: Ids, truth: csr_matrix) -> Hits:
+    """[B, K] whether each answer is among the user's relevant tracks, a row of `truth` [B, T]; -1 never is."""
+    tracks = truth.shape[1] + 1
+    found = np.empty(ids.shape, bool)
+    rows_at_once = int(np.clip(_LOOKED_UP_CELLS // tracks, 1, ROWS_PER_BATCH))
+
+    def look_up(start: int, stop: int) -> None:
+        # One block of cells for the whole stretch, of a size that stays in the cache. Answers of -1 read the last one.
+        cells = np.zeros((rows_at_once, tracks), bool)
+        for first in range(start, stop, rows_at_once):
+            last = min(first + rows_at_once, stop)
+            near = slice(truth.indptr[first], truth.indptr[last])
+            rows = np.repeat(np.arange(last - first), np.diff(truth.indptr[first : last + 1]))
+            cells[rows, truth.indices[near]] = True
+            found[first:last] = cells[np.arange(last - first)[:, None], ids[first:last]]
+            cells[rows, truth.indices[near]] = False
+
+    _in_threads(look_up, len(ids))
+    return found
+
+
+def relevant_counts(truth: csr_matrix) -> NDArray[np.int64]:
+    """[B] R, the number of relevant tracks."""
+    return np.asarray(np.diff(truth.indptr), np.int64)
+
+
+def precision(hits: Hits, k: int) -> Values:
+    """Relevant share of the k places; places without an answer count as wrong."""
+    return np.asarray(hits[:, :k].sum(axis=1) / k)
+
+
+def recall(hits: Hits, relevant: NDArray[np.int64], k: int) -> Values:
+    """Share of the R relevant tracks that are found."""
+    return _ratio(hits[:, :k].sum(axis=1), relevant)
+
+
+def hit_rate(hits: Hits, k: int) -> Values:
+    """1 where at least one answer is relevant."""
+    return np.asarray(hits[:, :k].any(axis=1), np.float64)
+
+
+def ndcg(hits: Hits, relevant: NDArray[np.int64], k: int) -> Values:
+    """Discounted gain over that of the best possible list."""
+    discounts = 1 / np.log2(np.arange(2, k + 2))
+    ideal = np.concatenate([[0.0], np.cumsum(discounts)])
+    return _ratio(hits[:, :k] @ discounts[: hits.shape[1]], ideal[np.minimum(relevant, k)])
+
+
+def average_precision(hits: Hits, relevant: NDArray[np.int64], k: int) -> Values:
+    """Mean precision at the places of the relevant answers, over min(k, R); its mean over users is MAP."""
+    found = hits[:, :k]
+    so_far = np.cumsum(found, axis=1) / np.arange(1, found.shape[1] + 1)
+    return _ratio((so_far * found).sum(axis=1), np.minimum(relevant, k))
+
+
+def user_coverage(ids: Ids, k: int) -> Values:
+    """1 where the user gets k answers; its mean is the share of users who can be served."""
+    answered = ids.shape[1] >= k and ids[:, k - 1] >= 0
+    return np.broadcast_to(np.asarray(answered, np.float64), len(ids)).copy()
+
+
+def catalogue_coverage(ids: Ids, k: int, track_count: int) -> float:
+    """Share of the tracks that are recommended to anybody."""
+    shown = ids[:, :k]
+    return len(np.unique(shown[shown >= 0])) / track_count
+
+
+def novelty(ids: Ids, listeners: NDArray[np.int64], user_count: int, k: int) -> Values:
+    """Mean -log2 of the share of training users who listen to each answer, in bits.
+
+    A track without listeners counts as if it had one. (Zhou et al. 2010; "mean self-information".)
+    """
+    return np.asarray(novelties(ids, listeners, user_count, (k,))[0])
+
+
+def novelties(ids: Ids, listeners: NDArray[np.int64], user_count: int, ks: Sequence[int]) -> Values:
+    """[len(ks), B] `novelty`."""
+    return _means_of(-np.log2(np.maximum(listeners, 1) / user_count), ids, ks)
+
+
+def popularity_bias(ids: Ids, listeners: NDArray[np.int64], heard: csr_matrix, k: int) -> Values:
+    """How much more popular the answers are than the user's own training tracks: the ratio of mean listeners, less 1.
+
+    (Popularity lift, Abdollahpouri et al. 2020.) A user's own tracks have a positive confidence in `heard` [B, T], as
+    those of `listeners` [T]: skips and dislikes are none. NaN for users without own tracks.
+    """
+    return np.asarray(popularity_biases(ids, listeners, heard, (k,))[0])
+
+
+def popularity_biases(ids: Ids, listeners: NDArray[np.int64], heard: csr_matrix, ks: Sequence[int]) -> Values:
+    """[len(ks), B] `popularity_bias`."""
+    liked = (heard > 0).astype(np.float64)
+    own = _ratio(liked @ listeners.astype(np.float64), np.asarray(liked.sum(axis=1)).ravel())
+    return np.stack([_ratio(mean, own) - 1 for mean in _means_of(listeners.astype(np.float64), ids, ks)])
+
+
+def nearest_k(ks: Iterable[int], wanted: int) -> int:
+    """The cut-off nearest to the one that is wanted, the smaller of two."""
+    return min(ks, key=lambda k: (abs(k - wanted), k))
+
+
+def cold_shares(ids: Ids, listeners: NDArray[np.int64], ks: Sequence[int]) -> Values:
+    """[len(ks), B] share of the answers that had no listeners in training."""
+    return _means_of((listeners == 0).astype(np.float64), ids, ks)
+
+
+def unseen_share(ids: Ids, heard: csr_matrix, k: int) -> Values:
+    """Share of the answers that the user did not listen to in the training period."""
+    return np.asarray(unseen_shares(ids, heard, (k,))[0])
+
+
+def unseen_shares(ids: Ids, heard: csr_matrix, ks: Sequence[int]) -> Values:
+    """[len(ks), B] `unseen_share`."""
+    seen = hits(ids[:, : max(ks)], heard)
+    return np.stack([1 - _ratio(seen[:, :k].sum(axis=1), (ids[:, :k] >= 0).sum(axis=1)) for k in ks])
+
+
+def diversity(ids: Ids, unit_vectors: NDArray[np.float32], k: int) -> Values:
+    """Mean of 1 - cosine over all pairs of answers; answers with a vector of zeros are left out.
+
+    `unit_vectors` [T, D] have length 1 or 0. The cosines of n vectors that sum to s add up to |s|^2 - n over ordered
+    pairs, so no pair is ever looked at.
+    """
+    return np.asarray(diversities(ids, unit_vectors, (k,))[0])
+
+
+def diversities(ids: Ids, unit_vectors: NDArray[np.float32], ks: Sequence[int]) -> Values:
+    """[len(ks), B] `diversity`: the sum of a longer list goes on from that of the shorter one."""
+    there = np.any(unit_vectors != 0, axis=1)
+    values = np.full((len(ks), len(ids)), np.nan)
+    order = np.argsort(ks)
+
+    def sum_up(start: int, stop: int) -> None:
+        for first in range(start, stop, ROWS_PER_BATCH):
+            last = min(first + ROWS_PER_BATCH, stop)
+            total = np.zeros((last - first, unit_vectors.shape[1]), np.float32)
+            count = np.zeros(last - first, np.int64)
+            done = 0
+            for place in order:
+                shown = ids[first:last, done : ks[place]]
+                counted = (shown >= 0) & there[shown]
+                count += counted.sum(axis=1)
+                total += _chosen(shown, counted, len(unit_vectors)) @ unit_vectors
+                cosines = np.einsum("bd,bd->b", total, total, dtype=np.float64) - count
+                values[place, first:last] = 1 - _ratio(cosines, count * (count - 1))
+                done = ks[place]
+
+    _in_threads(sum_up, len(ids))
+    return values
+
+
+def squared_errors(predicted: NDArray[np.floating], ratings: NDArray[np.floating]) -> Values:
+    """One per rating; the root of their mean is RMSE. Only for models that predict ratings.
+
+    ALS on implicit feedback does not: its scores are preferences near 0 and 1, ordered within a user, with confidences
+    for weights. Their distance from a five-star scale says nothing.
+    """
+    return np.asarray(np.square(predicted.astype(np.float64) - ratings))
+
+
+def absolute_errors(predicted: NDArray[np.floating], ratings: NDArray[np.floating]) -> Values:
+    """One per rating; their mean is MAE."""
+    return np.asarray(np.abs(predicted.astype(np.float64) - ratings))
+
+
+def _chosen(ids: Ids, counted: NDArray[np.bool_], track_count: int) -> csr_matrix:
+    """[B, T] 1 where the answer counts."""
+    from scipy.sparse import csr_matrix
+
+    ends = np.concatenate([[0], np.cumsum(counted.sum(axis=1))])
+    chosen = ids[counted]
+    return csr_matrix((np.ones(len(chosen), np.float32), chosen, ends), shape=(len(ids), track_count))
+
+
+def _means_of(values: Values, ids: Ids, ks: Sequence[int]) -> Values:
+    """[len(ks), B] means over the first k answers."""
+    there = ids >= 0
+    chosen = np.where(there, values[ids], 0)
+    return np.stack([_ratio(chosen[:, :k].sum(axis=1), there[:, :k].sum(axis=1)) for k in ks])
+
+
+def _in_threads(work: Callable[[int, int], None], count: int) -> None:
+    """Calls `work` on stretches of 0 … count."""
+    if count <= ROWS_PER_BATCH:
+        work(0, count)
+        return
+    ends = np.linspace(0, count, THREADS + 1).astype(int)
+    with ThreadPoolExecutor(THREADS) as pool:
+        list(pool.map(work, ends[:-1].tolist(), ends[1:].tolist()))
+
+
+def _ratio(above: NDArray[np.number], below: NDArray[np.number]) -> Values:
+    """NaN where nothing is below."""
+    return np.asarray(np.divide(above, below, out=np.full(len(above), np.nan), where=below > 0))

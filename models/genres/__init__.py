@@ -1,0 +1,1 @@
+"""Genre classification: vocabularies, classifiers, their training, calibration and metrics."""

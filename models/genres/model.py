@@ -1,0 +1,231 @@
+"""A trained genre classifier as a folder that describes itself.
+
+`model.json` is the card: classes, what is listened to, how well it did, on which data, and the SHA-256 of the other
+file. `weights.safetensors` holds the numbers. Nothing in the folder is code.
+
+Shapes: N tracks, C classes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_arrays
+from safetensors.numpy import save as save_arrays
+
+from ...errors import LibraryError, UsageError
+from ..storage import prefixed
+from .calibration import Calibration
+from .classical import Arrays
+from .classifiers import Classifier, HeadClassifier, Heard
+from .vocabulary import Vocabulary
+
+FORMAT_VERSION = 1
+CARD, WEIGHTS = "model.json", "weights.safetensors"
+PARENT_SEPARATOR = " > "
+"""between a genre and its sub-genre in a label"""
+
+
+@dataclass(frozen=True)
+class Card:
+    """What is known of a trained model besides its numbers."""
+
+    name: str
+    """probe, svm, cnn …"""
+    family: str
+    """encoder, classical or cnn"""
+    classes: tuple[str, ...]
+    """[C]"""
+    multi_label: bool = False
+    target: str = "genre"
+    encoder: str = ""
+    """what it listens through, and at which rate"""
+    sample_rate: int = 0
+    tracks: int = 0
+    """how many it was trained on"""
+    data_hash: str = ""
+    """SHA-256 over the training files' content hashes and labels"""
+    training_content: tuple[str, ...] = ()
+    """the first 16 hex digits of each training file's hash, to tell when a model is tested on what it has learnt"""
+    chosen: str = ""
+    """the parameters chosen inside the training folds"""
+    figures: dict[str, Any] = field(default_factory=dict)
+    """by split (artist, random, given): accuracy and the rest, measured on tracks it was not trained on"""
+
+
+@dataclass(frozen=True, eq=False)
+class GenreModel:
+    """A classifier, its calibration and its card."""
+
+    card: Card
+    classifier: Classifier
+    calibration: Calibration = field(default_factory=Calibration)
+    folder: Path | None = None
+    """where it was loaded from"""
+    card_hash: str = ""
+    """BLAKE2b-128 of the card it was loaded with"""
+
+    def __repr__(self) -> str:
+        return f"GenreModel({self.card.name}: {', '.join(self.card.classes)})"
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The names of what has to be heard of a track before `predict`."""
+        return self.classifier.sources
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The names of the columns of `predict`."""
+        return Vocabulary(self.card.classes, self.card_hash, None if self.folder is None else self.folder.absolute())
+
+    def needs_only_mean(self, source: str, columns: int) -> bool:
+        """Whether all it wants of a track is the mean over windows of a source's first columns: a stored embedding."""
+        if not isinstance(self.classifier, HeadClassifier):
+            return False
+        recipe = self.classifier.recipe
+        fits = (part.source == source and part.last is not None and part.last <= columns for part in recipe.parts)
+        return recipe.pooling == "mean" and all(fits)
+
+    def predict(self, heard: Heard) -> NDArray[np.float64]:
+        """Calibrated probabilities [N, C] of the card's classes."""
+        return self.calibration(self.classifier.scores(heard))
+
+    def ranked(self, probabilities: NDArray[np.float64]) -> list[tuple[str, float]]:
+        """(genre, probability), best first, of one row [C]; parents of sub-genres are rolled up among them."""
+        named = rolled_up(dict(zip(self.card.classes, probabilities.tolist(), strict=True)), self.card.multi_label)
+        return sorted(named.items(), key=lambda item: (-item[1], item[0]))
+
+    def confident(self, probabilities: NDArray[np.float64]) -> bool:
+        """Whether the answer should be given: its top probability is past the abstention threshold."""
+        return bool(probabilities.max() >= self.calibration.abstain_below)
+
+    def save(self, folder: Path) -> None:
+        """Writes the folder whole or not at all; replaces an older model, and nothing else."""
+        check_replaceable(folder)
+        curve = self.calibration
+        arrays = {f"classifier.{name}": np.ascontiguousarray(a) for name, a in self.classifier.arrays().items()}
+        if curve.knots_x is not None and curve.knots_y is not None:
+            arrays |= {"calibration.x": curve.knots_x, "calibration.y": curve.knots_y}
+        weights = save_arrays(arrays)
+        header = {
+            "format_version": FORMAT_VERSION,
+            "kind": "crossfade genre model",
+            **asdict(self.card),
+            "classifier": self.classifier.options(),
+            "calibration": {"temperature": curve.temperature, "abstain_below": curve.abstain_below},
+            "weights_sha256": hashlib.sha256(weights).hexdigest(),
+        }
+        header["card_sha256"] = _card_hash(header)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        new, old = (folder.with_name(f".{folder.name}.{word}") for word in ("new", "old"))
+        for leftover in (new, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+        new.mkdir()
+        (new / WEIGHTS).write_bytes(weights)
+        (new / CARD).write_text(json.dumps(header, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        if folder.exists():
+            # Reports and learning curves beside the model stay with it.
+            for path in folder.iterdir():
+                if path.name not in (CARD, WEIGHTS):
+                    path.replace(new / path.name)
+            folder.rename(old)
+        new.rename(folder)
+        shutil.rmtree(old, ignore_errors=True)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """The model of a folder; LibraryError where it is missing, newer, or a file was changed."""
+        header = read_card(folder)
+        try:
+            weights = (folder / WEIGHTS).read_bytes()
+        except OSError as error:
+            raise LibraryError(f"{folder / WEIGHTS}: cannot be read; train the model again") from error
+        if hashlib.sha256(weights).hexdigest() != header["weights_sha256"]:
+            raise LibraryError(f"{folder / WEIGHTS}: is not the file the model was saved with; train the model again")
+        try:
+            arrays = load_arrays(weights)
+        except SafetensorError as error:
+            raise LibraryError(f"{folder / WEIGHTS}: damaged: {error}") from error
+        options = header["classifier"]
+        parts = prefixed(arrays, "classifier.")
+        calibration = Calibration(
+            **header["calibration"],
+            multi_label=header["multi_label"],
+            knots_x=arrays.get("calibration.x"),
+            knots_y=arrays.get("calibration.y"),
+        )
+        known = Card.__dataclass_fields__
+        fields = {name: value for name, value in header.items() if name in known}
+        fields["classes"] = tuple(fields["classes"])
+        fields["training_content"] = tuple(fields["training_content"])
+        card_hash = hashlib.blake2b((folder / CARD).read_bytes(), digest_size=16).hexdigest()
+        return cls(Card(**fields), _classifier(parts, options, folder), calibration, folder, card_hash)
+
+
+def check_replaceable(folder: Path) -> None:
+    """UsageError where saving a model would destroy something else."""
+    if folder.exists() and not (folder / CARD).is_file() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder}: is not empty and not a genre model; it is not overwritten")
+
+
+def _classifier(arrays: Arrays, options: Mapping[str, Any], folder: Path) -> Classifier:
+    match options.get("type"):
+        case "head":
+            return HeadClassifier.from_arrays(arrays, options)
+        case "cnn" | "fine-tuned":
+            from .networks import CnnClassifier
+
+            return CnnClassifier.from_arrays(arrays, options)
+        case other:
+            raise LibraryError(f"{folder}: a classifier {other!r} is not known; it may come from a newer version")
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """The checked JSON of a model folder."""
+    path = folder / CARD
+    try:
+        header = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise LibraryError(f"{folder}: not a genre model: no {CARD}; make one with crossfade genres train") from error
+    except ValueError as error:
+        raise LibraryError(f"{path}: damaged: {error}") from error
+    if not isinstance(header, dict) or header.get("kind") != "crossfade genre model":
+        raise LibraryError(f"{path}: not the card of a genre model")
+    version = header.get("format_version")
+    if version != FORMAT_VERSION:
+        raise LibraryError(
+            f"{path}: format version {version!r}, this program reads {FORMAT_VERSION}; update crossfade or train again"
+        )
+    if header.get("card_sha256") != _card_hash(header):
+        raise LibraryError(f"{path}: was changed after the model was saved; train the model again")
+    return header
+
+
+def _card_hash(header: Mapping[str, Any]) -> str:
+    content = {name: value for name, value in header.items() if name != "card_sha256"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def rolled_up(named: Mapping[str, float], multi_label: bool = False) -> dict[str, float]:
+    """Probabilities with those of parents added: the sum of their sub-genres', or the largest where several may apply.
+
+    >>> rolled_up({"Rock > Punk": 0.5, "Rock > Indie": 0.25, "Jazz": 0.25})
+    {'Rock > Punk': 0.5, 'Rock > Indie': 0.25, 'Jazz': 0.25, 'Rock': 0.75}
+    """
+    result = dict(named)
+    for name, probability in named.items():
+        parts = name.split(PARENT_SEPARATOR)
+        for depth in range(1, len(parts)):
+            parent = PARENT_SEPARATOR.join(parts[:depth])
+            so_far = result.get(parent, 0.0)
+            result[parent] = max(so_far, probability) if multi_label else so_far + probability
+    return result

@@ -1,0 +1,1 @@
+"""The hybrid: the content prior crossfaded with ALS, its tuning, its index, and live fold-in."""

@@ -1,0 +1,142 @@
+"""Sound features: a track's sound vector, seen from a few hundred other tracks, so that a linear map can bend.
+
+The kernel is k(a, b) = exp(-scale * d(a, b) / m) + a · b / C with m the median distance between landmarks: a near part
+(Laplacian for the few named columns of a feature table, Matérn 1/2 for embeddings, where the Euclidean distance is one
+matrix product), and a linear one that also speaks of sounds far from all that was heard. The features of the near part
+are its Nyström approximation (Williams & Seeger 2000): k(a, b) ≈ features(a) · features(b), the strongest directions
+first. Columns are standardised with constants that are kept, so a track's features never move when another track is
+added.
+
+Shapes: B tracks, D dimensions of sound, G genres, C = D + G columns, M landmarks, N near features, E = N + C features.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import DataError
+from ..arrays import top_k
+from ..storage import Arrays
+
+Matrix = NDArray[np.float32]
+
+_FEW_COLUMNS = 32
+_ROWS_PER_BATCH = 16_384
+
+
+@dataclass(frozen=True, eq=False)
+class SoundColumns:
+    """What of a track's sound is compared: standardised vectors and, where they are known, genre probabilities."""
+
+    means: Matrix
+    """[C]"""
+    deviations: Matrix
+    """[C] above 0"""
+    sound_width: int
+    """D"""
+
+    @classmethod
+    def fit(cls, sound: Matrix, genres: Matrix) -> Self:
+        """The constants of the tracks that were heard; `genres` [B, G] may have no columns."""
+        heard = np.any(sound != 0, axis=1)
+        if not heard.any():
+            return cls(np.zeros(0, np.float32), np.ones(0, np.float32), 0)
+        # A track whose genres are unknown has zeros, which are no probabilities.
+        blocks = [sound[heard], genres[heard & np.any(genres != 0, axis=1)]]
+        blocks = [block if len(block) else np.zeros((1, block.shape[1]), np.float32) for block in blocks]
+        deviations = np.concatenate([block.std(axis=0, dtype=np.float64) for block in blocks]).astype(np.float32)
+        means = np.concatenate([block.mean(axis=0, dtype=np.float64) for block in blocks]).astype(np.float32)
+        deviations[deviations <= 1e-6 * np.maximum(np.abs(means), 1)] = 1
+        # A block of many columns would drown the other one: both weigh the same, whatever their widths.
+        deviations[sound.shape[1] :] *= np.sqrt(max(genres.shape[1], 1) / sound.shape[1])
+        return cls(means, deviations, sound.shape[1])
+
+    def of(self, sound: Matrix, genres: Matrix) -> tuple[Matrix, NDArray[np.bool_]]:
+        """[B, C] standardised columns, and [B] whether the track was heard; rows not heard are zeros."""
+        heard = np.any(sound != 0, axis=1)
+        if not heard.any() or not self.sound_width:
+            return np.zeros((len(sound), len(self.means)), np.float32), heard & bool(self.sound_width)
+        if sound.shape[1] != self.sound_width:
+            raise DataError(
+                f"sound: {sound.shape[1]} dimensions, but the prior was trained on {self.sound_width}; train again"
+            )
+        width = len(self.means) - self.sound_width
+        if genres.shape[1] != width:
+            genres = np.zeros((len(sound), width), np.float32)
+        # Without genre probabilities a track stands at the mean of all.
+        genres = np.where(np.any(genres != 0, axis=1, keepdims=True), genres, self.means[self.sound_width :])
+        columns = (np.hstack([sound, genres]) - self.means) / self.deviations
+        # Far outside anything heard in training (another unit, a broken file) is as far as it gets.
+        columns = np.clip(columns, -10, 10)
+        columns[~heard] = 0
+        return columns.astype(np.float32), heard
+
+    def arrays(self) -> Arrays:
+        return {"column_means": self.means, "column_deviations": self.deviations}
+
+    @classmethod
+    def from_arrays(cls, arrays: Arrays, sound_width: int) -> Self:
+        return cls(arrays["column_means"], arrays["column_deviations"], sound_width)
+
+
+@dataclass(frozen=True, eq=False)
+class SoundKernel:
+    """The features of standardised columns [B, C]; deterministic once it is fitted."""
+
+    landmarks: Matrix
+    """[M, C]"""
+    basis: Matrix
+    """[M, N]"""
+    rate: float
+    """scale over the median distance"""
+
+    @classmethod
+    def fit(cls, columns: Matrix, *, scale: float, landmarks: int, features: int, rng: np.random.Generator) -> Self:
+        """From the columns of heard tracks; distinct rows only, since many tables repeat an artist's values."""
+        distinct = np.unique(columns, axis=0)
+        if len(distinct) > landmarks:
+            distinct = distinct[np.sort(rng.choice(len(distinct), landmarks, replace=False))]
+        between = distances(distinct, distinct)
+        off = between[~np.eye(len(distinct), dtype=bool)]
+        median = float(np.median(off)) if len(off) else 1.0
+        rate = scale / max(median, 1e-6)
+        strengths, directions = np.linalg.eigh(np.exp(-rate * between).astype(np.float64))
+        kept, _ = top_k(strengths, features)
+        kept = kept[strengths[kept] > 1e-4]
+        basis = directions[:, kept] / np.sqrt(strengths[kept])
+        return cls(distinct, basis.astype(np.float32), rate)
+
+    def of(self, columns: Matrix) -> Matrix:
+        """[B, C] -> [B, E], the near ones first"""
+        found = np.empty((len(columns), self.near + columns.shape[1]), np.float32)
+        for start in range(0, len(columns), _ROWS_PER_BATCH):
+            part = slice(start, start + _ROWS_PER_BATCH)
+            found[part, : self.near] = np.exp(-self.rate * distances(columns[part], self.landmarks)) @ self.basis
+        found[:, self.near :] = columns / np.sqrt(columns.shape[1])
+        return found
+
+    @property
+    def near(self) -> int:
+        """N"""
+        return int(self.basis.shape[1])
+
+    def arrays(self) -> Arrays:
+        return {"landmarks": self.landmarks, "basis": self.basis}
+
+    @classmethod
+    def from_arrays(cls, arrays: Arrays, rate: float) -> Self:
+        return cls(arrays["landmarks"], arrays["basis"], rate)
+
+
+def distances(a: Matrix, b: Matrix) -> Matrix:
+    """[A, C], [B, C] -> [A, B]: city block for a few columns, Euclidean for embeddings."""
+    if a.shape[1] <= _FEW_COLUMNS:
+        from scipy.spatial.distance import cdist
+
+        return np.asarray(cdist(a, b, "cityblock"), np.float32)
+    squares = (a * a).sum(axis=1)[:, None] + (b * b).sum(axis=1) - 2 * (a @ b.T)
+    return np.asarray(np.sqrt(np.maximum(squares, 0)))

@@ -1,0 +1,215 @@
+"""Listens: what the recommenders learn from, as arrays of rows.
+
+What a user thinks of a track is one number in a matrix [U, T] of confidences: above 0 liked, below 0 disliked. A skip
+is a 0 that is stored: the track is seen, as any other that was listened to, so that it is neither recommended again nor
+among what is to be found; but it says nothing of taste, so that no fit, fold-in or count of likes knows of it.
+
+Shapes: N listens, U users, T tracks, P different pairs. Rows are internal numbers (0 … U-1, 0 … T-1); external ids live
+in the pipelines.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import DataError
+from .confidence import ConfidenceOptions, States, fading, merged
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+
+class Clock(StrEnum):
+    """What `Listens.times` counts."""
+
+    TIME = "time"
+    """seconds since 1970, comparable between users"""
+    ORDER = "order"
+    """positions in each user's own sequence, not comparable between users"""
+    NONE = "none"
+    """nothing: the log knows neither time nor order"""
+
+
+@dataclass(frozen=True, eq=False)
+class Listens:
+    """N listens of U users on T tracks, one row per (user, track) event.
+
+    `weights` is what each event alone says: the user likes the track (> 0) or does not (< 0). With `states` a pair's
+    confidence is worked out from all its events together; without, weights are confidences that add up. `ratings` are
+    present only where the log has explicit ratings.
+    """
+
+    user_rows: NDArray[np.int32]
+    """[N]"""
+    track_rows: NDArray[np.int32]
+    """[N]"""
+    weights: NDArray[np.float32]
+    """[N]"""
+    user_count: int
+    track_count: int
+    times: NDArray[np.int64] | None = None
+    """[N], in the unit that `clock` names; None with Clock.NONE"""
+    clock: Clock = Clock.NONE
+    ratings: NDArray[np.float32] | None = None
+    """[N]"""
+    states: States | None = None
+    """[N] what each event says, that `weights` are worked out from; None for weights that came as numbers"""
+    confidence: ConfidenceOptions = field(default_factory=ConfidenceOptions)
+
+    def __post_init__(self) -> None:
+        for name in ("track_rows", "weights", "times", "ratings"):
+            column = getattr(self, name)
+            if column is not None and column.shape != self.user_rows.shape:
+                raise DataError(f"{name}: {column.shape}, but there are {self.user_rows.shape} user rows")
+        if (self.times is None) != (self.clock is Clock.NONE):
+            raise DataError(f"times: {'missing' if self.times is None else 'given'}, but the clock is {self.clock}")
+        if self.confidence.half_life_days is not None and self.clock is not Clock.TIME:
+            raise DataError("half-life: the log has no times to count it from")
+        if len(self):
+            for name, rows, count in (
+                ("user_rows", self.user_rows, self.user_count),
+                ("track_rows", self.track_rows, self.track_count),
+            ):
+                if rows.min() < 0 or rows.max() >= count:
+                    raise DataError(f"{name}: {rows.min()}…{rows.max()}, outside 0…{count - 1}")
+
+    def __len__(self) -> int:
+        return len(self.user_rows)
+
+    def __repr__(self) -> str:
+        return f"Listens({len(self):,} of {self.user_count:,} users on {self.track_count:,} tracks, clock={self.clock})"
+
+    def take(self, which: NDArray[np.bool_] | NDArray[np.intp]) -> Listens:
+        """The listens chosen by a mask or by positions, over the same users and tracks."""
+        return Listens(
+            self.user_rows[which],
+            self.track_rows[which],
+            self.weights[which],
+            self.user_count,
+            self.track_count,
+            None if self.times is None else self.times[which],
+            self.clock,
+            None if self.ratings is None else self.ratings[which],
+            None if self.states is None else self.states.take(which),
+            self.confidence,
+        )
+
+    def joined(self, others: Listens) -> Listens:
+        """These listens and others of the same log behind them."""
+        states = None
+        if self.states is not None and others.states is not None:
+            states = self.states.joined(others.states, len(self), len(others))
+        return Listens(
+            np.concatenate([self.user_rows, others.user_rows]),
+            np.concatenate([self.track_rows, others.track_rows]),
+            np.concatenate([self.weights, others.weights]),
+            self.user_count,
+            self.track_count,
+            None if self.times is None or others.times is None else np.concatenate([self.times, others.times]),
+            self.clock,
+            None if self.ratings is None or others.ratings is None else np.concatenate([self.ratings, others.ratings]),
+            states,
+            self.confidence,
+        )
+
+    @property
+    def matrix(self) -> csr_matrix:
+        """[U, T] float32: the confidence in each of P pairs as it was known when the newest of these listens came."""
+        return self._known[0]
+
+    @property
+    def pair_states(self) -> States:
+        """[P] what the entries of `matrix` are worked out from."""
+        return self._known[1]
+
+    @cached_property
+    def _known(self) -> tuple[csr_matrix, States]:
+        from scipy.sparse import csr_matrix
+
+        order, starts = self._pairs()
+        states = States(given=self.weights) if self.states is None else self.states
+        left = fading(self.times, self.newest, self.confidence)
+        first = starts
+        if order is not None:
+            states, left, first = states.take(order), None if left is None else left[order], order[starts]
+        states = merged(states, starts, left)
+        ends = np.concatenate([[0], np.cumsum(np.bincount(self.user_rows[first], minlength=self.user_count))])
+        parts = (states.confidences(self.confidence), self.track_rows[first], ends)
+        return csr_matrix(parts, shape=(self.user_count, self.track_count)), states
+
+    @property
+    def likes(self) -> NDArray[np.bool_]:
+        """[N] whether the listen says that the user likes the track, and no later one that they do not."""
+        order, starts = self._pairs()
+        still = np.repeat(self.matrix.data > 0, np.diff(np.append(starts, len(self))))
+        if order is not None:
+            still[order] = still.copy()
+        return np.asarray((self.weights > 0) & still)
+
+    @property
+    def newest(self) -> int | None:
+        """The time of the newest listen, in seconds; None where there are no such times."""
+        return int(self.times.max()) if self.clock is Clock.TIME and self.times is not None and len(self) else None
+
+    def _pairs(self) -> tuple[NDArray[np.intp] | None, NDArray[np.intp]]:
+        """(the order of listens by user, track and time, None where they are in it; [P] where in it pairs begin)."""
+        users, tracks, times = self.user_rows, self.track_rows, None if self.states is None else self.times
+        again = users[1:] == users[:-1]
+        rising = (users[1:] > users[:-1]) | (again & (tracks[1:] > tracks[:-1]))
+        again &= tracks[1:] == tracks[:-1]
+        order = None
+        if not (rising | (again if times is None else again & (times[1:] >= times[:-1]))).all():
+            order = np.lexsort((tracks, users) if times is None else (times, tracks, users))
+            users, tracks = users[order], tracks[order]
+            again = (users[1:] == users[:-1]) & (tracks[1:] == tracks[:-1])
+        starts = np.flatnonzero(np.concatenate([np.ones(min(len(users), 1), bool), ~again]))
+        return order, starts
+
+    @cached_property
+    def listeners(self) -> NDArray[np.int64]:
+        """[T] the number n of different users who listened to each track with positive confidence."""
+        return np.bincount(self.matrix.indices[self.matrix.data > 0], minlength=self.track_count).astype(np.int64)
+
+
+def liked(heard: csr_matrix) -> csr_matrix:
+    """The entries above 0."""
+    return _kept(heard, heard.data > 0)
+
+
+def telling(heard: csr_matrix) -> csr_matrix:
+    """The entries other than 0: likes and dislikes, no skips."""
+    return _kept(heard, heard.data != 0)
+
+
+def to_find(
+    later: csr_matrix, seen: csr_matrix | None = None, candidates: NDArray[np.bool_] | None = None
+) -> csr_matrix:
+    """[U, T] 1 for what users like in `later` and have not in `seen`, be it liked, disliked or skipped there.
+
+    `candidates` [T] limits the tracks.
+    """
+    wanted = liked(later).copy()
+    wanted.data = np.ones_like(wanted.data)
+    if seen is not None:
+        marks = seen.copy()
+        marks.data = np.ones_like(marks.data)
+        wanted = (wanted - wanted.multiply(marks)).tocsr()
+    if candidates is not None:
+        wanted.data *= candidates[wanted.indices]
+    wanted.eliminate_zeros()
+    return wanted
+
+
+def _kept(heard: csr_matrix, kept: NDArray[np.bool_]) -> csr_matrix:
+    from scipy.sparse import csr_matrix
+
+    if kept.all():
+        return heard
+    ends = np.concatenate([[0], np.cumsum(kept)])[heard.indptr]
+    return csr_matrix((heard.data[kept], heard.indices[kept], ends), shape=heard.shape)

@@ -1,0 +1,1 @@
+"""What every network shares: the training loop and its checkpoints."""

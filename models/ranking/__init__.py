@@ -1,0 +1,1 @@
+"""Two-stage ranking: candidate generators, features, the ranker, and re-ranking for diversity."""

@@ -1,0 +1,275 @@
+"""Ranker: gradient-boosted trees (CatBoost) that order a user's candidates by what they are worth to that user.
+
+The trees correct a logistic regression on the same features: where there is little to learn from, a weighted sum is
+hard to beat, and trees alone come out below it. How much of their candidates users turn to is taken out beforehand, as
+it says nothing of the order.
+
+Trained on candidates of a history, with what the users turned to in the label period after it as labels. A genre is a
+category: a feature of its own, 1 or 0, for each of the common ones.
+
+Users kept aside teach nothing of this. By all of their candidates it is seen how many trees are enough, and what a
+score means: scores are logits of the probability that a listener turns to a track that is new to them within a period
+as long as the label period.
+
+Shapes: N pairs of a user and a candidate, F features, G genres.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import DataError, LibraryError, MissingExtra
+from ..genres.calibration import platt
+from ..storage import load_model, load_options, prefixed, save_model
+from .features import FeatureTable
+from .oblivious_trees import ObliviousTrees
+
+GENRE = "genre_name"
+_MOST_GENRES = 64
+OBJECTIVES = {"classifier": "Logloss", "yetirank": "YetiRank"}
+_JUDGED_BY = "QuerySoftMax"
+"""the loss of users kept aside: how much of its candidates a user turns to makes no difference to it"""
+LEAK_AUC = 0.99
+"""A feature that alone parts the labels better than this was computed from them."""
+_NEWTON_STEPS = 20
+_STEADY = 1e-3
+"""a feature whose logarithm has a smaller standard deviation is as good as constant"""
+_FARTHEST = 8.0
+"""standard deviations"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankerOptions:
+    objective: str = "classifier"
+    """classifier (Logloss) or yetirank: as good on mpd-5core, for 4.5 times the time"""
+    iterations: int | None = None
+    """trees at most; None takes 60 and one more for every 40 listens to learn from, up to 300"""
+    depth: int = 4
+    learning_rate: float = 0.06
+    negatives: int = 60
+    """candidates of each user that were not turned to, drawn evenly; the rest teach the same again"""
+    users: int = 4000
+    """to learn from, at most, of each label period"""
+    least_positives: int = 100
+    """below, there is too little to learn from"""
+    threads: int = 0
+    """0 uses every core; the answer does not depend on it"""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.objective not in OBJECTIVES:
+            raise DataError(f"objective: {self.objective}; there are {', '.join(OBJECTIVES)}")
+
+
+@dataclass(frozen=True, eq=False)
+class Linear:
+    """A logistic regression on signed logarithms of the features; what is unknown counts as 0."""
+
+    means: NDArray[np.float64]
+    """[F] of the logarithms"""
+    scales: NDArray[np.float64]
+    """[F]"""
+    weights: NDArray[np.float64]
+    """[F], and the constant at the end"""
+
+    @classmethod
+    def fit(cls, numbers: NDArray[np.float32], labels: NDArray[np.bool_]) -> Self:
+        try:
+            from sklearn.linear_model import LogisticRegression
+        except ModuleNotFoundError:
+            raise MissingExtra("ranker", "train") from None
+        logs = _logarithms(numbers)
+        means, scales = logs.mean(axis=0), logs.std(axis=0)
+        # What hardly varies says nothing; nor may it say a lot when, later, it is a little different for everybody.
+        steady = scales < _STEADY
+        linear = cls(means, np.where(steady, 1, scales), np.zeros(numbers.shape[1] + 1))
+        standard = np.where(steady, 0, linear._standard(logs))
+        model = LogisticRegression(C=0.1, max_iter=400).fit(standard, labels)
+        weights = np.append(np.where(steady, 0, model.coef_[0]), model.intercept_)
+        return cls(means, linear.scales, weights)
+
+    def scores(self, numbers: NDArray[np.float32]) -> NDArray[np.float64]:
+        """[N, F] -> [N] logits."""
+        return np.asarray(self._standard(_logarithms(numbers)) @ self.weights[:-1] + self.weights[-1])
+
+    def _standard(self, logs: NDArray[np.float64]) -> NDArray[np.float64]:
+        # A straight line goes on for ever; what it was learned from does not.
+        return np.asarray(np.clip((logs - self.means) / self.scales, -_FARTHEST, _FARTHEST))
+
+
+class Ranker:
+    """Scores pairs; within a user, higher is better."""
+
+    name = "ranker"
+    curve: dict[str, list[float]]
+    """learn and validation (the users kept aside) -> the loss after each tree"""
+
+    def __init__(self, options: RankerOptions | None = None) -> None:
+        self.options = options or RankerOptions()
+
+    def fit(
+        self,
+        table: FeatureTable,
+        labels: NDArray[np.bool_],
+        groups: NDArray[np.intp],
+        aside: NDArray[np.bool_],
+    ) -> Self:
+        """`labels` [N] whether the user turned to it, `groups` [N] users in ascending order.
+
+        `aside` [N] all candidates of the users kept aside, whether or not they turned to any.
+        """
+        learned = ~aside
+        for which, users in ((learned, "of the users to learn from"), (aside, "of the users kept aside")):
+            if not labels[which].any() or labels[which].all():
+                raise DataError(f"ranker: candidates {users} have no listens in the label period; too little to learn")
+        forbid_telltales(table, labels)
+        options = self.options
+        self.names = table.names
+        often = Counter(table.genres.tolist()).most_common(_MOST_GENRES)
+        self.genres = tuple(table.genre_names[code] for code, _ in often)
+        linear = Linear.fit(table.numbers[learned], labels[learned])
+        start = linear.scores(table.numbers)
+        start[learned] += base_rates(start[learned], labels[learned], groups[learned])
+
+        def part(which: NDArray[np.bool_]) -> Any:
+            numbers = self._columns(table.take(which)).T
+            return catboost.Pool(
+                numbers, label=labels[which].astype(int), group_id=groups[which], baseline=start[which]
+            )
+
+        catboost = _catboost()
+        pool = part(learned)
+        model = catboost.CatBoost(
+            {
+                "loss_function": OBJECTIVES[options.objective],
+                "eval_metric": _JUDGED_BY,
+                "iterations": options.iterations or min(300, 60 + int(labels[learned].sum()) // 40),
+                "depth": options.depth,
+                "learning_rate": options.learning_rate,
+                "random_seed": options.seed,
+                "thread_count": options.threads or -1,
+                "allow_writing_files": False,
+                "logging_level": "Silent",
+            }
+        )
+        model.fit(pool, eval_set=part(aside), early_stopping_rounds=30)
+        trees = ObliviousTrees.of(model)
+        self.curve = {part: losses[_JUDGED_BY] for part, losses in model.get_evals_result().items()}
+        held = table.take(aside)
+        slope, shift = platt(trees(self._columns(held)) + start[aside], labels[aside])
+        if slope <= 0:
+            raise DataError("ranker: no better than chance for users it did not learn from; too little to learn")
+        self._trees = replace(trees, leaves=slope * trees.leaves, bias=slope * trees.bias + shift)
+        self._linear = replace(linear, weights=slope * linear.weights)
+        importance = model.get_feature_importance(pool, type="PredictionValuesChange")
+        self._importance = [*importance[: len(self.names)], importance[len(self.names) :].sum()]
+        return self
+
+    def expect(self, rate: float, logits: NDArray[np.floating]) -> None:
+        """Moves all scores by as much as makes the mean probability of these [N] the rate."""
+        if not len(logits):
+            return
+        every = np.zeros(len(logits), np.intp)
+        shift = base_rates(np.asarray(logits, np.float64), np.full(len(logits), rate), every)[0]
+        self._trees = replace(self._trees, bias=float(self._trees.bias + shift))
+
+    def scores(self, table: FeatureTable) -> NDArray[np.float32]:
+        """[N] the logit of the probability of turning to it."""
+        if missing := sorted(set(self.names) - set(table.names)):
+            raise DataError(f"ranker: trained on other features; missing {missing}; train again")
+        table = table.select(self.names)
+        return np.asarray(self._trees(self._columns(table)) + self._linear.scores(table.numbers), np.float32)
+
+    def _columns(self, table: FeatureTable) -> NDArray[np.float32]:
+        """[F + G, N] what the trees ask for; a genre that was not met in training is none of them."""
+        place_of = {name: place for place, name in enumerate(self.genres)}
+        places = np.array([place_of.get(name, -1) for name in table.genre_names])
+        features = len(self.names)
+        columns = np.empty((features + len(self.genres), len(table)), np.float32)
+        columns[:features] = table.numbers.T
+        columns[features:] = places[table.genres] == np.arange(len(self.genres))[:, None]
+        return columns
+
+    @property
+    def importance(self) -> dict[str, float]:
+        """feature -> its share of all changes that the trees make to the score, in percent, the largest first."""
+        named = zip((*self.names, GENRE), map(float, self._importance), strict=True)
+        return dict(sorted(named, key=lambda pair: -pair[1]))
+
+    def save(self, folder: Path) -> None:
+        facts = {
+            "features": list(self.names),
+            "genres": list(self.genres),
+            "bias": self._trees.bias,
+            "importance": [float(value) for value in self._importance],
+            "curve": self.curve,
+        }
+        arrays = {f"trees_{name}": array for name, array in self._trees.arrays().items()}
+        arrays |= {f"linear_{name}": array for name, array in vars(self._linear).items()}
+        save_model(folder, self.name, arrays, self.options, facts)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        arrays, header = load_model(folder, cls.name)
+        ranker = cls(load_options(RankerOptions, header))
+        try:
+            facts = header["facts"]
+            ranker.names, ranker.genres = tuple(facts["features"]), tuple(facts["genres"])
+            ranker._importance, ranker.curve = facts["importance"], facts["curve"]
+            ranker._trees = ObliviousTrees(**prefixed(arrays, "trees_"), bias=facts["bias"])
+            ranker._linear = Linear(**prefixed(arrays, "linear_"))
+        except (KeyError, TypeError) as error:
+            raise LibraryError(f"{folder / cls.name}.json: saved by another program ({error}); train again") from None
+        return ranker
+
+
+def base_rates(
+    logits: NDArray[np.float64], labels: NDArray[np.bool_] | NDArray[np.float64], groups: NDArray[np.intp]
+) -> NDArray[np.float64]:
+    """[N] what each user's logits lack so that as many labels are expected of the user as there are.
+
+    Active users turn to more of their candidates; trees that have to learn that learn less of what comes first.
+    """
+    _, users = np.unique(groups, return_inverse=True)
+    count = int(users.max()) + 1
+    wanted = np.bincount(users, labels, count)
+    rates = np.zeros(count)
+    for _ in range(_NEWTON_STEPS):
+        expected = 1 / (1 + np.exp(-(logits + rates[users])))
+        slope = np.bincount(users, expected * (1 - expected), count)
+        rates += np.clip((wanted - np.bincount(users, expected, count)) / np.maximum(slope, 1e-3), -1, 1)
+    return rates[users]
+
+
+def forbid_telltales(table: FeatureTable, labels: NDArray[np.bool_]) -> None:
+    """DataError where one feature alone, up or down, parts the labels nearly without error."""
+    from scipy.stats import rankdata
+
+    positives, negatives = int(labels.sum()), int((~labels).sum())
+    if positives < 20 or negatives < 20:
+        return
+    for name, column in zip(table.names, table.numbers.T, strict=True):
+        # What is unknown stands below all values.
+        ranks = rankdata(np.where(np.isnan(column), -np.inf, column))
+        auc = (ranks[labels].sum() - positives * (positives + 1) / 2) / (positives * negatives)
+        if max(auc, 1 - auc) > LEAK_AUC:
+            raise DataError(f"{name}: a leak; this feature alone tells the labels (AUC {max(auc, 1 - auc):.4f})")
+
+
+def _logarithms(numbers: NDArray[np.float32]) -> NDArray[np.float64]:
+    known = np.where(np.isnan(numbers), 0, numbers).astype(np.float64)
+    return np.copysign(np.log1p(np.abs(known)), known)
+
+
+def _catboost() -> Any:
+    try:
+        import catboost
+    except ModuleNotFoundError:
+        raise MissingExtra("ranker", "train") from None
+    return catboost

@@ -1,0 +1,183 @@
+"""The chain: candidates from many sources, their features, and the ranker that puts them in order.
+
+The ranker learns from a lesson; then the sources are fitted again on all listens, and the ranker meets them with what
+it learned.
+
+Shapes: U users, T tracks, B users asked for, k answers each, C candidates.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import LibraryError
+from ..arrays import Answers, Ids, Scores, top_k
+from ..catalogue import Catalogue
+from ..hybrid.model import Hybrid
+from ..interactions import Listens
+from ..storage import Arrays, change_model, load_model, prefixed, save_model
+from .candidates import CELLS, USERS_PER_BATCH, Candidates, Sources
+from .dataset import ChainOptions, lesson_of
+from .features import Facts, features
+from .ranker import Ranker
+
+_USERS_LEVELLED = 1500
+"""some turn to many times as much as others: fewer do not stand for all"""
+
+
+class Chain:
+    """Recommends to warm users; to others the hybrid does."""
+
+    name = "ranking"
+
+    def __init__(self, sources: Sources, facts: Facts, ranker: Ranker, options: ChainOptions) -> None:
+        self.sources, self.facts, self.ranker, self.options = sources, facts, ranker, options
+        self.recall: dict[str, float] = {}
+
+    @classmethod
+    def fit(
+        cls,
+        listens: Listens,
+        catalogue: Catalogue,
+        hybrid: Hybrid,
+        *,
+        albums: NDArray[np.int32] | None = None,
+        options: ChainOptions | None = None,
+        seed: int = 0,
+    ) -> Self:
+        """`hybrid` is fitted on `listens`; DataError where there is too little to learn a ranking from."""
+        options = options or ChainOptions()
+        lesson = lesson_of(listens, catalogue, hybrid, albums=albums, options=options, seed=seed)
+        ranker = Ranker(options.ranker).fit(lesson.table, lesson.labels, lesson.groups, lesson.aside)
+        # A source that was missing in the lesson (too few listeners for segments, say) is one the ranker never met.
+        met = {name: quota for name, quota in options.candidates.quotas.items() if name in lesson.recall}
+        sources = Sources(hybrid, replace(options.candidates, quotas=met)).fit(listens)
+        chain = cls(sources, Facts.of(listens, catalogue, albums), ranker, options)
+        chain.recall = lesson.recall
+        chain.expect(lesson.rate, np.random.default_rng([seed, 8]))
+        return chain
+
+    def expect(self, rate: float, rng: np.random.Generator) -> None:
+        """Lets the ranker claim for all users together what they did in the label period.
+
+        The history is longer than the one it learned from, and what it takes for activity may only be that.
+        """
+        warm = np.flatnonzero(self.sources.hybrid.history.warm_users).astype(np.int32)
+        users = rng.permutation(warm)[:_USERS_LEVELLED]
+        logits = []
+        for start in range(0, len(users), self._batch):
+            found = self.sources.gather(self.sources.audience(users[start : start + self._batch]))
+            logits.append(self.rank(found)[found.there])
+        self.ranker.expect(rate, np.concatenate(logits))
+
+    @property
+    def _batch(self) -> int:
+        """users asked for at once"""
+        return max(1, min(USERS_PER_BATCH, CELLS // max(self.sources.track_count, 1)))
+
+    def recommend(
+        self,
+        user_rows: Ids,
+        k: int,
+        *,
+        allow_seen: bool = False,
+        candidates: NDArray[np.bool_] | None = None,
+    ) -> Answers:
+        """See `Recommender.recommend`; the score of a candidate that is new to the user is a probability (`Ranker`).
+
+        A user without listens gets the hybrid's answer, with its scores. Behind the candidates come the hybrid's
+        further tracks, with scores that go on falling and say no more than the order.
+        """
+        rows = np.asarray(user_rows, np.int32)
+        hybrid = self.sources.hybrid
+        ids, scores = np.full((len(rows), k), -1, np.int32), np.full((len(rows), k), -np.inf, np.float32)
+        warm = np.flatnonzero(rows >= 0)
+        warm = warm[hybrid.history.warm_users[rows[warm]]]
+        for start in range(0, len(warm), self._batch):
+            asked = warm[start : start + self._batch]
+            found = self.sources.gather(
+                self.sources.audience(rows[asked]), allow_seen=allow_seen, candidates=candidates
+            )
+            order, ranked = top_k(self.rank(found), k)
+            ids[asked] = np.where(order >= 0, np.take_along_axis(found.ids, np.maximum(order, 0), axis=1), -1)
+            scores[asked] = worth(ranked)
+        scores[ids < 0] = -np.inf
+        short = np.flatnonzero(ids[:, -1] < 0) if k else np.zeros(0, np.intp)
+        further, values = hybrid.recommend(rows[short], k, allow_seen=allow_seen, candidates=candidates)
+        for row, others, theirs in zip(short, further, values, strict=True):
+            if ids[row, 0] < 0:
+                ids[row], scores[row] = others, theirs
+            else:
+                follow(ids[row], scores[row], others)
+        return ids, scores
+
+    def rank(self, found: Candidates) -> NDArray[np.float32]:
+        """[B, C] the ranker's scores, -inf where there is no candidate."""
+        table = features(self.sources, self.facts.extended(self.sources.track_count), found)
+        cells = np.full(found.ids.shape, -np.inf, np.float32)
+        cells[found.there] = self.ranker.scores(table)
+        return cells
+
+    def following(self, hybrid: Hybrid) -> Self:
+        """This chain over the tracks that `hybrid` knows, some of which may be newer than the training."""
+        sources = self.sources.following(hybrid)
+        if sources is self.sources:
+            return self
+        chain = type(self)(sources, self.facts, self.ranker, self.options)
+        chain.recall = self.recall
+        return chain
+
+    def save(self, folder: Path) -> None:
+        arrays = {f"sources_{name}": array for name, array in self.sources.save_arrays().items()}
+        arrays |= {f"facts_{name}": array for name, array in self.facts.arrays().items()}
+        about = {
+            "sources": self.sources.facts(),
+            "genres": list(self.facts.genre_names),
+            "recall": self.recall,
+        }
+        save_model(folder, self.name, arrays, facts=about)
+        self.ranker.save(folder)
+
+    @classmethod
+    def load(cls, folder: Path, hybrid: Hybrid) -> Self:
+        arrays, header = load_model(folder, cls.name)
+        about: dict[str, Any] = header["facts"]
+        try:
+            sources = Sources.from_arrays(prefixed(arrays, "sources_"), about["sources"], hybrid)
+            facts = Facts.from_arrays(prefixed(arrays, "facts_"), about["genres"])
+        except (KeyError, TypeError) as error:
+            raise LibraryError(f"{folder / cls.name}.json: saved by another program ({error}); train again") from None
+        ranker = Ranker.load(folder)
+        options = ChainOptions(candidates=sources.options, ranker=ranker.options)
+        chain = cls(sources, facts, ranker, options)
+        chain.recall = about["recall"]
+        return chain.following(hybrid)
+
+    @classmethod
+    def forget_users(cls, folder: Path, user_rows: NDArray[np.intp]) -> None:
+        """Leaves nothing of these users in a saved chain but their empty rows."""
+
+        def without(arrays: Arrays) -> Arrays:
+            arrays["sources_last"][user_rows] = -1
+            arrays["facts_users"][user_rows] = np.nan
+            return arrays
+
+        change_model(folder, cls.name, without)
+
+
+def worth(ranked: Scores) -> Scores:
+    """What the ranker says as probabilities."""
+    return np.asarray(1 / (1 + np.exp(-ranked)), np.float32)
+
+
+def follow(ids: Ids, scores: Scores, further: Ids) -> None:
+    """Fills a row's free places with tracks that are not in it."""
+    count = int((ids >= 0).sum())
+    rest = further[(further >= 0) & ~np.isin(further, ids)][: len(ids) - count]
+    ids[count : count + len(rest)] = rest
+    scores[count : count + len(rest)] = scores[count - 1] / (2 + np.arange(len(rest)))

@@ -1,0 +1,278 @@
+"""ALS: taste vectors of users and tracks by alternating least squares on implicit feedback.
+
+Hu, Koren & Volinsky (2008), "Collaborative Filtering for Implicit Feedback Datasets"; solved by `implicit`'s conjugate
+gradients. A (user, track) pair with weight w has confidence alpha * |w| in being liked (w > 0) or not (w < 0), every
+other pair has confidence 1 in not being liked. Tracks that everybody hears and users who hear everything say less
+about taste: their confidences are discounted by powers of their counts. Skips play no part (see `listens`).
+
+Shapes: U users, T tracks, F factors, B users asked for, k answers each, L listens of one user.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import DataError, MissingExtra
+from ..arrays import Answers, Ids, Scores
+from ..interactions import Listens, telling
+from ..storage import Arrays, change_model, load_model, load_options, save_model
+from .history import History, nearest
+from .scoring import Scoring
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+
+@dataclass(frozen=True)
+class ALSOptions:
+    # Chosen on a validation part of mpd-5core (scripts/experiments/choose_defaults); more factors gain a little more.
+    factors: int = 128
+    regularization: float = 60.0
+    alpha: float = 20.0
+    iterations: int = 6
+    track_discount: float = 0.4
+    """A confidence is divided by (the track's listeners / their mean) to this power; 0 for the paper's model."""
+    user_discount: float = 0.3
+    """The same for the user's number of tracks."""
+    seed: int | None = 0
+    threads: int = 0
+    """0 uses every core; the answer does not depend on it."""
+
+
+class ALS(Scoring):
+    """Recommends by the dot product of taste vectors; a track without listeners has none and is never recommended."""
+
+    name = "als"
+
+    def __init__(self, options: ALSOptions | None = None) -> None:
+        self.options = options or ALSOptions()
+
+    def fit(self, listens: Listens) -> Self:
+        self.history = History.of(listens)
+        self.means = _mean_counts(self.history.liked)
+        self.track_listeners = listens.listeners.astype(np.float32)
+        solver = _solver(self.options)
+        confidences = self.confidences(listens.matrix)
+        with _one_blas_thread():
+            solver.fit(confidences, show_progress=False)
+        self.user_factors: Scores = solver.user_factors
+        """[U, F] as they were learned, one step behind the tracks'; zeros for cold users. Lists come from `fold_in`"""
+        self.track_factors: Scores = solver.item_factors
+        """[T, F]; zeros for cold tracks"""
+        for name in ("_cold", "_folding"):
+            self.__dict__.pop(name, None)
+        return self
+
+    def scores_from(self, heard: csr_matrix) -> Scores:
+        return self.scores(self.fold_in(heard))
+
+    def scores(self, user_vectors: Scores) -> Scores:
+        """[B, F] taste vectors -> [B, T] scores, -inf for cold tracks."""
+        cells = np.asarray(user_vectors @ self.track_factors.T)
+        cells[:, self._cold] = -np.inf
+        return cells
+
+    def fold_in(self, heard: csr_matrix) -> Scores:
+        """[B, F] taste vectors of users known by their listens `heard` [B, T]."""
+        return self._folding.many(heard)
+
+    def confidences(self, heard: csr_matrix) -> csr_matrix:
+        """[B, T] weights as the solver takes them, before alpha: discounted by the track's and the user's counts."""
+        heard = telling(heard)
+        if not self._discounts:
+            return heard
+        discounted = heard.copy()
+        discounted.data = self._discounted(heard.indices, heard.data, np.diff(heard.indptr))
+        return discounted
+
+    def confidences_of_one(self, track_rows: Ids, weights: Scores) -> Scores:
+        """The same for one user, from the tracks [L] and their weights [L], none of them 0."""
+        if not self._discounts:
+            return weights
+        return self._discounted(track_rows, weights, np.array([len(track_rows)]))
+
+    def _discounted(self, track_rows: Ids, weights: Scores, counts: NDArray[np.integer]) -> Scores:
+        """Weights of users one after the other, who have so many each."""
+        # Of few tracks, or once for each track of all.
+        if len(track_rows) < len(self.track_listeners):
+            by_track = self._by_track(self.track_listeners[track_rows])
+        else:
+            by_track = self._by_track(self.track_listeners)[track_rows]
+        return np.asarray(weights * (by_track * np.repeat(self._by_user(counts), counts)).astype(np.float32))
+
+    @property
+    def _discounts(self) -> bool:
+        return bool(self.options.track_discount or self.options.user_discount)
+
+    def _by_track(self, listeners: Scores) -> NDArray[np.float64]:
+        # A count of 0 is a track nobody is known to like: it weighs what one listener's would.
+        return np.asarray((np.maximum(listeners, 1) / self.means[0]) ** -self.options.track_discount)
+
+    def _by_user(self, counts: NDArray[np.integer]) -> NDArray[np.float64]:
+        return np.asarray((np.maximum(counts, 1) / self.means[1]) ** -self.options.user_discount)
+
+    def similar(self, track_rows: Ids, k: int) -> Answers:
+        """By the cosine of taste vectors."""
+        return nearest(self.track_factors, track_rows, k)
+
+    def because(self, user_rows: Ids, track_rows: Ids) -> Ids:
+        """The listened track that speaks loudest for each of the recommended `track_rows` [B, k]; -1 where none does.
+
+        The score of track i is the sum over the user's listens j of c_j * y_i' W y_j, with W the inverse of the user's
+        normal matrix (section 5 of the paper); the loudest is the largest term.
+        """
+        liked = self.confidences(self.history.liked[np.asarray(user_rows)])
+        return because(liked, track_rows, self.track_factors, self.options)
+
+    def save(self, folder: Path) -> None:
+        arrays = {
+            "user_factors": self.user_factors,
+            "track_factors": self.track_factors,
+            "track_listeners": self.track_listeners,
+            "mean_counts": self.means,
+        }
+        save_model(folder, self.name, arrays | self.history.arrays(), self.options)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        arrays, header = load_model(folder, cls.name)
+        model = cls(load_options(ALSOptions, header))
+        model.user_factors, model.track_factors = arrays["user_factors"], arrays["track_factors"]
+        model.track_listeners, model.means = arrays["track_listeners"], arrays["mean_counts"]
+        model.history = History.from_arrays(arrays)
+        return model
+
+    @classmethod
+    def forget_users(cls, folder: Path, user_rows: NDArray[np.intp]) -> None:
+        """Leaves nothing of these users in a saved model but their empty rows."""
+
+        def without(arrays: Arrays) -> Arrays:
+            arrays["user_factors"][user_rows] = 0
+            return History.without_users(arrays, user_rows)
+
+        change_model(folder, cls.name, without)
+
+    @cached_property
+    def _cold(self) -> NDArray[np.intp]:
+        return np.flatnonzero(~self.history.warm_tracks)
+
+    @cached_property
+    def _folding(self) -> FoldIn:
+        return FoldIn(self, self.track_factors)
+
+
+def because(liked: csr_matrix, track_rows: Ids, track_factors: Scores, options: ALSOptions) -> Ids:
+    """See `ALS.because`; `liked` [B, T] are the positive confidences of the users asked for."""
+    answers = np.full(track_rows.shape, -1, np.int32)
+    gram = track_factors.T @ track_factors + options.regularization * np.eye(track_factors.shape[1], dtype=np.float32)
+    lengths = np.diff(liked.indptr)
+    # Users of like activity together, so that little of the padded blocks is padding.
+    order = np.argsort(lengths, kind="stable")
+    order = order[lengths[order] > 0]
+    while len(order):
+        longest = lengths[order[: 1 << 10]].max()
+        batch, order = np.split(order, [max(1, (1 << 24) // int((longest + len(gram)) * len(gram)))])
+        longest = lengths[batch].max()
+        slots = np.arange(longest)
+        there = slots < lengths[batch, None]
+        cells = np.where(there, liked.indptr[batch, None] + slots, 0)
+        tracks = np.where(there, liked.indices[cells], 0)
+        confidences = np.where(there, options.alpha * liked.data[cells], 0).astype(np.float32)
+        factors = track_factors[tracks]  # [b, L, F]
+        extra = np.where(there, confidences - 1, 0)[:, :, None] * factors
+        normal = gram + np.swapaxes(factors, 1, 2) @ extra
+        asked = track_factors[np.maximum(track_rows[batch], 0)]  # [b, k, F]
+        solved = np.linalg.solve(normal, np.swapaxes(asked, 1, 2))  # [b, F, k]
+        terms = np.where(there[:, :, None], (factors @ solved) * confidences[:, :, None], -np.inf)
+        # A track does not speak for itself, where seen tracks are recommended again.
+        terms[tracks[:, :, None] == track_rows[batch][:, None, :]] = -np.inf
+        loudest = terms.argmax(axis=1)
+        found = np.take_along_axis(tracks, loudest, axis=1)
+        spoken = np.isfinite(np.take_along_axis(terms, loudest[:, None, :], axis=1)[:, 0])
+        answers[batch] = np.where(spoken, found, -1)
+    answers[track_rows < 0] = -1
+    return answers
+
+
+def _mean_counts(liked: csr_matrix) -> NDArray[np.float32]:
+    """[2] listeners of a warm track, tracks of a warm user, on average."""
+    users, tracks = np.diff(liked.indptr), np.bincount(liked.indices, minlength=liked.shape[1])
+    return np.array([tracks[tracks > 0].mean(), users[users > 0].mean()], np.float32)
+
+
+def _solver(options: ALSOptions) -> Any:
+    try:
+        from implicit.cpu.als import AlternatingLeastSquares
+    except ModuleNotFoundError:
+        raise MissingExtra("ALS", "train") from None
+    with _one_blas_thread():
+        return AlternatingLeastSquares(
+            factors=options.factors,
+            regularization=options.regularization,
+            alpha=options.alpha,
+            iterations=options.iterations,
+            num_threads=options.threads,
+            random_state=options.seed,
+        )
+
+
+def _one_blas_thread() -> Any:
+    # implicit runs a thread per core itself: BLAS threads below those only fight for the same cores.
+    from threadpoolctl import threadpool_limits
+
+    return threadpool_limits(limits=1, user_api="blas")
+
+
+class FoldIn:
+    """The taste vector of somebody known by their interactions alone, by one least squares step of ALS.
+
+    With the tracks' factors Y as they are, a user of confidences c has the vector x that solves
+
+        (Y' Y + regularization + sum of (alpha |c_t| - 1) y_t y_t') x = sum of alpha c_t y_t over what they like
+
+    (Hu, Koren & Volinsky 2008, equation 4); the sum on the left is over likes and dislikes. It is the
+    only way from interactions to a vector: in evaluation, in batch lists and in the service.
+    """
+
+    def __init__(self, als: ALS, factors: Scores, gram: Scores | None = None) -> None:
+        """`als` weighs the listens; `factors` [T, F] are its tracks' or others; `gram` is Y' Y where it is known."""
+        self._als, self.factors = als, factors
+        self.gram: Scores = factors.T @ factors if gram is None else gram
+        """[F, F]"""
+        self._normal = self.gram + als.options.regularization * np.eye(factors.shape[1], dtype=np.float32)
+
+    def following(self, als: ALS, factors: Scores) -> FoldIn:
+        """The same against `factors`, which are these and more behind them, at the cost of those that came."""
+        more = factors[len(self.factors) :]
+        return FoldIn(als, factors, self.gram + more.T @ more)
+
+    def one(self, track_rows: Ids, weights: Scores) -> Scores:
+        """[F] of somebody with these confidences [L] in tracks [L]; zeros where they say nothing."""
+        from scipy.linalg.lapack import sposv
+
+        telling = weights != 0
+        if not telling.any():
+            return np.zeros(self.factors.shape[1], np.float32)
+        track_rows, weights = track_rows[telling], weights[telling]
+        confidences = self._als.options.alpha * self._als.confidences_of_one(track_rows, weights)
+        factors = self.factors[track_rows]
+        normal = self._normal + factors.T @ ((np.abs(confidences) - 1)[:, None] * factors)
+        target = factors.T @ np.maximum(confidences, 0)
+        _, vector, failed = sposv(normal, target)
+        # Not positive definite only where rounding says so.
+        return np.asarray(np.linalg.solve(normal, target) if failed else vector, np.float32)
+
+    def many(self, heard: csr_matrix) -> Scores:
+        """[B, T] confidences -> [B, F]"""
+        if heard.shape[1] != len(self.factors):
+            raise DataError(f"heard: {heard.shape[1]} tracks, but the model knows {len(self.factors)}")
+        vectors = np.empty((heard.shape[0], self.factors.shape[1]), np.float32)
+        for row, (start, stop) in enumerate(zip(heard.indptr, heard.indptr[1:], strict=False)):
+            vectors[row] = self.one(heard.indices[start:stop], heard.data[start:stop])
+        return vectors

@@ -1,0 +1,85 @@
+"""What a rating is without taste: a constant, or a constant plus how generous the user and how good the track is.
+
+The biases are those of Koren (2009), "Matrix factorization techniques for recommender systems": deviations, shrunk
+towards 0 where there are few ratings.
+
+Shapes: N ratings, U users, T tracks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import DataError
+from ..arrays import Ids
+from ..interactions import Listens
+
+Floats = NDArray[np.float32]
+
+
+def ratings_of(listens: Listens) -> Floats:
+    """[N]; DataError where there are none."""
+    if listens.ratings is None or not len(listens):
+        raise DataError("ratings: the log has none; a model of ratings needs one for every listen")
+    if not np.isfinite(listens.ratings).all():
+        raise DataError("ratings: not a number in some rows")
+    return listens.ratings
+
+
+@dataclass(frozen=True)
+class Biases:
+    """The mean rating and each user's and track's deviation from it."""
+
+    mean: float
+    users: Floats
+    """[U]; 0 for users without ratings"""
+    tracks: Floats
+    """[T]"""
+
+    @classmethod
+    def constant(cls, listens: Listens) -> Biases:
+        """The mean rating for everybody and everything."""
+        mean = float(ratings_of(listens).mean(dtype=np.float64))
+        return cls(mean, np.zeros(listens.user_count, np.float32), np.zeros(listens.track_count, np.float32))
+
+    @classmethod
+    def fit(cls, listens: Listens, *, shrinkage: float = 5.0, rounds: int = 10) -> Biases:
+        """Ridge regression on who and what, by turns; `shrinkage` is as much as that many ratings of the mean."""
+        ratings = ratings_of(listens).astype(np.float64)
+        mean = float(ratings.mean())
+        users, tracks = np.zeros(listens.user_count), np.zeros(listens.track_count)
+        for _ in range(rounds):
+            left = ratings - mean - users[listens.user_rows]
+            tracks = _shrunken(listens.track_rows, left, listens.track_count, shrinkage)
+            left = ratings - mean - tracks[listens.track_rows]
+            users = _shrunken(listens.user_rows, left, listens.user_count, shrinkage)
+        return cls(mean, users.astype(np.float32), tracks.astype(np.float32))
+
+    def recent(self, listens: Listens, *, half: float = 50.0, shrinkage: float = 6.0) -> Biases:
+        """The same with users' deviations of late: a rating counts half as much as one `half` ratings later.
+
+        People's standards drift. Without times everything is as late.
+        """
+        if listens.times is None:
+            return self
+        left = ratings_of(listens).astype(np.float64) - self.mean - self.tracks[listens.track_rows]
+        order = np.lexsort((listens.times, listens.user_rows))
+        owners = listens.user_rows[order]
+        ends = np.cumsum(np.bincount(owners, minlength=listens.user_count))
+        weights = 0.5 ** ((ends[owners] - 1 - np.arange(len(order))) / half)
+        total = np.bincount(owners, weights * left[order], minlength=listens.user_count)
+        count = np.bincount(owners, weights, minlength=listens.user_count)
+        users = (total + shrinkage * self.users) / (count + shrinkage)
+        return Biases(self.mean, users.astype(np.float32), self.tracks)
+
+    def predict(self, user_rows: Ids, track_rows: Ids) -> Floats:
+        """[N] ratings; an unknown user or track (-1) has no bias."""
+        users = np.where(user_rows >= 0, self.users[user_rows], 0)
+        return np.asarray(self.mean + users + np.where(track_rows >= 0, self.tracks[track_rows], 0), np.float32)
+
+
+def _shrunken(rows: Ids, left: NDArray[np.float64], count: int, shrinkage: float) -> NDArray[np.float64]:
+    return np.bincount(rows, left, minlength=count) / (np.bincount(rows, minlength=count) + shrinkage)

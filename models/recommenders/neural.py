@@ -1,0 +1,259 @@
+"""What the neural recommenders share: how long to train is chosen on held out listens, then all listens are learned.
+
+A model says how it is built, what a batch is and what it costs; this says the rest. Where the numbers that answer are
+plain vectors they are kept as numpy arrays, so that answering needs no torch.
+
+Shapes: U users, T tracks, F factors, B users asked for, k answers each.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ...errors import UsageError
+from ..arrays import Answers, Ids, Scores, top_k
+from ..evaluation import metrics
+from ..evaluation.splits import by_chance, by_user
+from ..interactions import Listens, liked, to_find
+from ..nn.training_loop import Curve, Schedule, Watch, best_epoch, device, seeded, train
+from .history import History, nearest
+from .scoring import Scoring
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+VALIDATION_USERS = 2000
+LEAST_STEPS = 200
+_K = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class NeuralOptions:
+    """What every neural recommender is told."""
+
+    epochs: int = 100
+    """at most"""
+    patience: int = 8
+    """epochs without a better figure on held out listens after which it stops"""
+    learning_rate: float = 1e-3
+    refit: bool = True
+    """Learn all listens once more, for as many epochs as were best without those held out."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "patience"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name}: {getattr(self, name)}, but has to be at least 1")
+        if self.learning_rate <= 0:
+            raise UsageError(f"learning_rate: {self.learning_rate:g}, but has to be above 0")
+        # Of those that have one.
+        dropout = getattr(self, "dropout", 0.0)
+        if not 0 <= dropout < 1:
+            raise UsageError(f"dropout: {dropout:g}, but has to be at least 0 and below 1")
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """Each user's last tenth, to choose the epoch on."""
+
+    train: Listens
+    test: Listens
+    user_rows: Ids
+    """[B] who can be asked, no more than `VALIDATION_USERS`"""
+    truth: csr_matrix
+    """[B, T]"""
+
+    @classmethod
+    def of_ratings(cls, listens: Listens, rng: np.random.Generator) -> HeldOut | None:
+        """For predicting ratings: nobody is asked what to recommend, and millions need no matrices."""
+        if listens.times is None:
+            chosen = rng.random(len(listens)) < 0.1
+            train, test = listens.take(~chosen), listens.take(chosen)
+        else:
+            split = by_user(listens, share=0.1)
+            train, test = split.train, split.test
+        nobody = np.zeros(0, np.int32)
+        return cls(train, test, nobody, listens.matrix[nobody]) if len(train) and len(test) else None
+
+    @classmethod
+    def of(cls, listens: Listens, rng: np.random.Generator) -> HeldOut | None:
+        """None where nobody has enough listens to hold one out."""
+        split = by_chance(listens, rng, share=0.1) if listens.times is None else by_user(listens, share=0.1)
+        # What is both in training and held out is no discovery.
+        truth = to_find(split.test.matrix, split.train.matrix)
+        known = np.diff(liked(split.train.matrix).indptr) > 0
+        users = np.flatnonzero(known & (np.diff(truth.indptr) > 0)).astype(np.int32)
+        if not len(users):
+            return None
+        users = np.sort(rng.permutation(users)[:VALIDATION_USERS])
+        return cls(split.train, split.test, users, truth[users])
+
+    def ndcg(self, score: Callable[[Ids], Scores]) -> float:
+        """Mean NDCG@20 of scores [B, T] among the tracks that the users have not heard."""
+        heard = self.train.matrix[self.user_rows]
+        values = []
+        for start in range(0, len(self.user_rows), 256):
+            rows = slice(start, start + 256)
+            cells = score(self.user_rows[rows])
+            seen = heard[rows]
+            cells[np.repeat(np.arange(len(cells)), np.diff(seen.indptr)), seen.indices] = -np.inf
+            truth = self.truth[rows]
+            hits = metrics.hits(top_k(cells, _K)[0], truth)
+            values.append(metrics.ndcg(hits, metrics.relevant_counts(truth), _K))
+        return float(np.nanmean(np.concatenate(values)))
+
+
+class NeuralRecommender(Scoring):
+    """A recommender that is a torch module while it learns."""
+
+    name: ClassVar[str]
+    options: NeuralOptions
+    history: History
+    curve: Curve = ()
+    """the epochs of the search for the best one"""
+
+    def __init__(self, *, checkpoint: Path | None = None, watch: Watch | None = None) -> None:
+        """With a `checkpoint` folder an interrupted `fit` on the same listens carries on where it was."""
+        self._checkpoint, self._watch = checkpoint, watch
+
+    def fit(self, listens: Listens) -> Self:
+        options = self.options
+        History.of(listens)
+        held = self._held_out(listens, np.random.default_rng([options.seed, 7]))
+        part = listens if held is None else held.train
+        if held is not None and not np.any(part.weights > 0):
+            held, part = None, listens
+        self.curve = self._train(part, options.epochs, held, "search")
+        if held is not None and options.refit:
+            self._train(listens, best_epoch(self.curve), None, "refit")
+        else:
+            self._prepare(listens)
+        if self._checkpoint is not None:
+            for stage in ("search", "refit"):
+                (self._checkpoint / f"{self.name}.{stage}").unlink(missing_ok=True)
+        self.__dict__.pop("_unreachable", None)
+        return self
+
+    def _train(self, listens: Listens, epochs: int, held: HeldOut | None, stage: str) -> Curve:
+        options = self.options
+        self._prepare(listens)
+        self.__dict__.pop("_unreachable", None)
+        with seeded(options.seed):
+            module = self._build().to(device())
+
+        def judge(held: HeldOut) -> tuple[float, dict[str, float]]:
+            self._keep(module)
+            return self._judge(held), {}
+
+        curve = train(
+            module,
+            lambda batch: self._loss(module, batch),
+            self._batches,
+            Schedule(
+                epochs=epochs,
+                patience=options.patience,
+                least_steps=LEAST_STEPS,
+                learning_rate=options.learning_rate,
+            ),
+            seed=options.seed,
+            validate=None if held is None else partial(judge, held),
+            checkpoint=None if self._checkpoint is None else self._checkpoint / f"{self.name}.{stage}",
+            options=options,
+            data=_columns(listens, held),
+            watch=self._watch,
+        )
+        with torch.inference_mode():
+            self._keep(module)
+        return curve
+
+    def _held_out(self, listens: Listens, rng: np.random.Generator) -> HeldOut | None:
+        return HeldOut.of(listens, rng)
+
+    def _judge(self, held: HeldOut) -> float:
+        """Lower is better."""
+        return -held.ndcg(self.user_scores)
+
+    def _prepare(self, listens: Listens) -> None:
+        """Takes in what is learned from."""
+        self.history = History.of(listens)
+
+    @abstractmethod
+    def _build(self) -> torch.nn.Module: ...
+
+    @abstractmethod
+    def _batches(self, rng: np.random.Generator) -> Iterator[Any]: ...
+
+    @abstractmethod
+    def _loss(self, module: torch.nn.Module, batch: Any) -> torch.Tensor: ...
+
+    @abstractmethod
+    def _keep(self, module: torch.nn.Module) -> None:
+        """Takes over the numbers that answer."""
+
+
+class DotRecommender(NeuralRecommender):
+    """Scores are dot products of a user's and the tracks' vectors, plus a bias of the track."""
+
+    track_vectors: Scores
+    """[T, F]"""
+    track_bias: Scores
+    """[T]"""
+
+    @abstractmethod
+    def fold_in(self, heard: csr_matrix) -> Scores:
+        """[B, T] confidences -> [B, F] vectors of users known by them alone; nothing is trained."""
+
+    def user_vectors(self, rows: Ids) -> Scores:
+        """[B] warm users -> [B, F]"""
+        return self.fold_in(self.history.liked[rows])
+
+    def scores(self, user_vectors: Scores) -> Scores:
+        """[B, F] -> [B, T], -inf for tracks of which the model knows nothing."""
+        cells = np.asarray(user_vectors @ self.track_vectors.T + self.track_bias, np.float32)
+        cells[:, self._unreachable] = -np.inf
+        return cells
+
+    def user_scores(self, rows: Ids) -> Scores:
+        return self.scores(self.user_vectors(rows))
+
+    def scores_from(self, heard: csr_matrix) -> Scores:
+        return self.scores(self.fold_in(liked(heard)))
+
+    def similar(self, track_rows: Ids, k: int) -> Answers:
+        """By the cosine of the tracks' vectors."""
+        vectors = self.track_vectors.copy()
+        vectors[self._unreachable] = 0
+        return nearest(vectors, track_rows, k)
+
+    def _reachable(self) -> NDArray[np.bool_]:
+        """[T] tracks that have a vector worth something."""
+        return self.history.warm_tracks
+
+    @cached_property
+    def _unreachable(self) -> NDArray[np.intp]:
+        return np.flatnonzero(~self._reachable())
+
+
+def bags(liked: csr_matrix) -> tuple[torch.Tensor, torch.Tensor]:
+    """(tracks, where each user's begin) for `embedding_bag`."""
+    return tensor_int(liked.indices), tensor_int(liked.indptr[:-1])
+
+
+def tensor_int(array: NDArray[Any]) -> torch.Tensor:
+    return torch.from_numpy(np.asarray(array, np.int64)).to(device())
+
+
+def _columns(listens: Listens, held: HeldOut | None) -> Iterator[NDArray[Any] | None]:
+    """All that is learned from and judged by."""
+    for part in (listens,) if held is None else (listens, held.test):
+        yield from (part.user_rows, part.track_rows, part.weights, part.times, part.ratings)
+        yield np.array([part.user_count, part.track_count])

@@ -1,0 +1,73 @@
+"""Popular: the same tracks for everyone, the ones with the most listeners; the floor under every other model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+
+from ..arrays import Answers, Ids, Scores
+from ..interactions import Listens
+from ..storage import load_model, load_options, save_model
+from .history import RECENT_SECONDS, History, popularity, rank
+from .scoring import Scoring
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+
+@dataclass(frozen=True)
+class PopularOptions:
+    window_seconds: float | None = None
+    """Count the listeners of the log's last seconds first; None counts them all."""
+
+
+class Popular(Scoring):
+    """Ranks tracks by how many different users listened to them."""
+
+    name = "popular"
+
+    def __init__(self, options: PopularOptions | None = None) -> None:
+        self.options = options or PopularOptions()
+
+    def fit(self, listens: Listens) -> Self:
+        self.track_scores = popularity(listens, self.options.window_seconds)
+        self.history = replace(History.of(listens), popularity=self.track_scores)
+        return self
+
+    def scores_from(self, heard: csr_matrix) -> Scores:
+        """Numbers of listeners, the same for all."""
+        return np.tile(self.track_scores, (heard.shape[0], 1))
+
+    def similar(self, track_rows: Ids, k: int) -> Answers:
+        """The most popular other tracks: the model knows no likeness."""
+        rows = np.asarray(track_rows)
+
+        def score(start: int, stop: int) -> Scores:
+            cells = np.tile(self.track_scores, (stop - start, 1))
+            cells[np.arange(stop - start), rows[start:stop]] = -np.inf
+            return cells
+
+        return rank(score, len(rows), k, len(self.track_scores))
+
+    def save(self, folder: Path) -> None:
+        save_model(folder, self.name, self.history.arrays(), self.options)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        arrays, header = load_model(folder, cls.name)
+        model = cls(load_options(PopularOptions, header))
+        model.history = History.from_arrays(arrays)
+        model.track_scores = model.history.popularity
+        return model
+
+
+class RecentPopular(Popular):
+    """Popular in the log's last thirty days; in a log without comparable times, popular."""
+
+    name = "recent-popular"
+
+    def __init__(self, options: PopularOptions | None = None) -> None:
+        super().__init__(options or PopularOptions(window_seconds=RECENT_SECONDS))

@@ -1,0 +1,69 @@
+"""The roster: every recommender by the name that `crossfade evaluate --models` knows, imported when it is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+
+from ...errors import MissingExtra, UsageError
+from ..catalogue import Catalogue
+from .base import Recommender
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where a recommender lives, and what it is made with."""
+
+    module: str
+    kind: str
+    by_content: bool = False
+    """Made with the catalogue, and able to recommend tracks that nobody has played."""
+
+    def load(self) -> type[Recommender]:
+        try:
+            kind: type[Recommender] = getattr(import_module(self.module, __package__), self.kind)
+        except ModuleNotFoundError as error:
+            raise MissingExtra(self.kind, "train") from error
+        return kind
+
+
+ROSTER = {
+    "popular": Entry(".popular", "Popular"),
+    "recent-popular": Entry(".popular", "RecentPopular"),
+    "item-knn": Entry(".item_knn", "ItemKNN"),
+    "bpr": Entry(".bpr", "BPR"),
+    "als": Entry(".als", "ALS"),
+    "mf": Entry(".neural_mf", "NeuralMF"),
+    "vae": Entry(".vae", "MultVAE"),
+    "dae": Entry(".vae", "MultDAE"),
+    "sasrec": Entry(".sasrec", "SASRec", by_content=True),
+    "two-tower": Entry(".two_tower", "TwoTower", by_content=True),
+    "content": Entry(".content", "Content", by_content=True),
+    "hybrid": Entry("..hybrid.model", "Hybrid", by_content=True),
+}
+"""in the order in which tables list them"""
+
+BASELINES = ("popular", "recent-popular", "item-knn")
+"""in every table, asked for or not"""
+
+
+def entry(name: str) -> Entry:
+    try:
+        return ROSTER[name]
+    except KeyError:
+        raise UsageError(f"{name}: no such model; there are {', '.join(ROSTER)}") from None
+
+
+def make(name: str, catalogue: Catalogue) -> Recommender:
+    """A model with its default options, not yet fitted."""
+    chosen = entry(name)
+    kind = chosen.load()
+    return kind(catalogue) if chosen.by_content else kind()  # type: ignore[call-arg]
+
+
+def in_order(names: Sequence[str]) -> list[str]:
+    """The baselines and the names given, each once, in the order of the roster."""
+    for name in names:
+        entry(name)
+    return [name for name in ROSTER if name in names or name in BASELINES]

@@ -1,0 +1,300 @@
+"""SASRec: a transformer over a user's last tracks, in order, that says what comes next.
+
+Kang & McAuley (2018), "Self-Attentive Sequential Recommendation"; with a softmax over the next track and sampled others
+in place of one negative, which is what makes it work (Klenitskiy & Vasilev 2023). Where the catalogue has sound, a
+track's embedding is a linear map of it plus a part of its own that begins at almost nothing.
+
+Sampling is for learning only: every track is ranked when recommending.
+
+Shapes: U users, T tracks, D dimensions of sound, F factors, L length of a sequence, B users asked for, k answers each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ...errors import DataError, UsageError
+from ..arrays import Answers, Ids, Scores
+from ..catalogue import Catalogue
+from ..interactions import Listens, liked
+from ..nn.training_loop import Dropout, Watch, device, state_arrays, tensor
+from ..storage import Arrays, load_model, load_options, prefixed, save_model
+from .history import History, nearest, rank
+from .neural import NeuralOptions, NeuralRecommender, tensor_int
+from .two_tower import standardized
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+_SORTED_BATCHES = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class SASRecOptions(NeuralOptions):
+    epochs: int = 60
+    patience: int = 4
+    learning_rate: float = 3e-3
+    factors: int = 64
+    length: int = 50
+    """how many of the last tracks are looked at"""
+    layers: int = 2
+    heads: int = 2
+    dropout: float = 0.3
+    negatives: int = 256
+    """tracks that every softmax of a batch is taken over, besides the right one"""
+    batch: int | None = None
+    """sequences; None for a fortieth of them, 16 to 64"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.factors % self.heads:
+            raise UsageError(f"heads: {self.heads}, but they have to divide the {self.factors} factors")
+
+
+class _Block(nn.Module):
+    """Attention to what came before, then a small network; both beside the way straight on."""
+
+    def __init__(self, options: SASRecOptions) -> None:
+        super().__init__()
+        width = options.factors
+        self.heads, self.dropout = options.heads, Dropout(options.dropout)
+        self.first_norm, self.second_norm = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.queries_keys_values = nn.Linear(width, 3 * width)
+        self.mixed = nn.Linear(width, width)
+        self.network = nn.Sequential(
+            nn.Linear(width, width), nn.ReLU(), Dropout(options.dropout), nn.Linear(width, width)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, length, width = x.shape
+        parts = self.queries_keys_values(self.first_norm(x)).view(batch, length, 3, self.heads, width // self.heads)
+        queries, keys, values = parts.permute(2, 0, 3, 1, 4)
+        found = functional.scaled_dot_product_attention(queries, keys, values, is_causal=True)
+        x = x + self.dropout(self.mixed(found.transpose(1, 2).reshape(batch, length, width)))
+        return x + self.dropout(self.network(self.second_norm(x)))  # type: ignore[no-any-return]
+
+
+class _Transformer(nn.Module):
+    def __init__(self, tracks: int, sound: Tensor, options: SASRecOptions) -> None:
+        super().__init__()
+        width = options.factors
+        self.sound: Tensor
+        self.register_buffer("sound", sound, persistent=False)
+        self.own = nn.Embedding(tracks, width)
+        nn.init.normal_(self.own.weight, std=0.02 if sound.shape[1] else 0.1)
+        self.from_sound = nn.Linear(sound.shape[1], width, bias=False) if sound.shape[1] else None
+        self.positions = nn.Embedding(options.length, width)
+        nn.init.normal_(self.positions.weight, std=0.02)
+        self.blocks = nn.ModuleList(_Block(options) for _ in range(options.layers))
+        self.norm = nn.LayerNorm(width)
+        self.bias = nn.Embedding(tracks, 1)
+        nn.init.zeros_(self.bias.weight)
+        self.dropout = Dropout(options.dropout)
+
+    def vectors(self, tracks: Tensor) -> Tensor:
+        """Any shape -> that shape and F"""
+        found = self.own(tracks)
+        return found if self.from_sound is None else found + self.from_sound(self.sound[tracks])  # type: ignore[no-any-return]
+
+    def forward(self, tracks: Tensor) -> Tensor:
+        """[B, L] -> [B, L, F]: what is expected after each place."""
+        x = self.vectors(tracks) * self.own.embedding_dim**0.5
+        x = x + self.positions.weight[: tracks.shape[1]]
+        x = self.dropout(x)
+        for block in self.blocks:
+            x = block(x)
+        return self.norm(x)  # type: ignore[no-any-return]
+
+
+class SASRec(NeuralRecommender):
+    """Recommends what follows a user's last tracks."""
+
+    name = "sasrec"
+    options: SASRecOptions
+
+    def __init__(
+        self,
+        catalogue: Catalogue | None = None,
+        options: SASRecOptions | None = None,
+        *,
+        checkpoint: Path | None = None,
+        watch: Watch | None = None,
+    ) -> None:
+        super().__init__(checkpoint=checkpoint, watch=watch)
+        self.options = options or SASRecOptions()
+        self._catalogue = catalogue
+
+    def recommend_after(
+        self, sequences: Sequence[Sequence[int]], k: int, *, candidates: NDArray[np.bool_] | None = None
+    ) -> Answers:
+        """What follows each of B sequences of track rows, oldest first; the popular tracks where one is empty.
+
+        Tracks of the sequence may come again. Shape: [B, k], [B, k]
+        """
+        count = len(self.history.popularity)
+        for sequence in sequences:
+            for track in sequence:
+                if not 0 <= track < count:
+                    raise DataError(f"track {track}: the model knows {count} tracks; train it again")
+        ends = np.cumsum([0, *(len(sequence) for sequence in sequences)])
+        flat = np.array([track for sequence in sequences for track in sequence], np.int32)
+
+        def score(start: int, stop: int) -> Scores:
+            cells = np.tile(self.history.popularity, (stop - start, 1))
+            there = np.flatnonzero(np.diff(ends[start : stop + 1]) > 0)
+            if len(there):
+                cells[there] = self._after(flat, ends, start + there)
+            return cells
+
+        return rank(score, len(sequences), k, count, candidates=candidates)
+
+    def similar(self, track_rows: Ids, k: int) -> Answers:
+        """By the cosine of embeddings."""
+        vectors = self.track_vectors.copy()
+        vectors[self._unreachable] = 0
+        return nearest(vectors, track_rows, k)
+
+    def save(self, folder: Path) -> None:
+        own: Arrays = {
+            "ends": self.ends,
+            "sequence": self.sequence,
+            "placed": self.placed,
+            "sound": self._sound,
+        }
+        network = {f"network.{name}": array for name, array in self.network.items()}
+        save_model(folder, self.name, own | network | self.history.arrays(), self.options)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        arrays, header = load_model(folder, cls.name)
+        model = cls(options=load_options(SASRecOptions, header))
+        model.history = History.from_arrays(arrays)
+        model.ends, model.sequence = arrays["ends"], arrays["sequence"]
+        model.placed, model._sound = arrays["placed"], arrays["sound"]
+        module = model._build()
+        state = prefixed(arrays, "network.")
+        module.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
+        with torch.inference_mode():
+            model._keep(module.to(device()).eval())
+        return model
+
+    def _prepare(self, listens: Listens) -> None:
+        super()._prepare(listens)
+        if listens.times is None:
+            raise DataError("sasrec: the log knows neither time nor order, so nothing comes next")
+        liked = np.flatnonzero(listens.likes)
+        order = liked[np.lexsort((liked, listens.times[liked], listens.user_rows[liked]))]
+        self.sequence: Ids = listens.track_rows[order]
+        """all users' tracks, each user's oldest first"""
+        counts = np.bincount(listens.user_rows[order], minlength=listens.user_count)
+        self.ends: NDArray[np.int64] = np.concatenate([[0], np.cumsum(counts)])
+        """[U + 1] where each user's tracks begin and end"""
+        catalogue = self._catalogue
+        if catalogue is not None and len(catalogue) != listens.track_count:
+            raise DataError(f"sasrec: {len(catalogue)} tracks, but the listens are of {listens.track_count}")
+        heard = np.zeros((listens.track_count, 0), np.float32) if catalogue is None else catalogue.sound
+        if not heard.any():
+            heard = np.zeros((listens.track_count, 0), np.float32)
+        self._sound = standardized(heard)
+        self.placed: NDArray[np.bool_] = self.history.warm_tracks | np.any(self._sound != 0, axis=1)
+        """[T] tracks that have listeners or sound"""
+        self._warm = np.flatnonzero(self.history.warm_tracks)
+
+    def _build(self) -> nn.Module:
+        return _Transformer(len(self.history.popularity), tensor(self._sound), self.options)
+
+    def _batches(self, rng: np.random.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+        """Sequences and the negatives of the batch; a long user's are cut at random places."""
+        length = self.options.length
+        counts = np.diff(self.ends)
+        users = np.repeat(np.arange(len(counts)), np.where(counts >= 2, np.ceil((counts - 1) / length), 0).astype(int))
+        if not len(users):
+            raise DataError("sasrec: nobody listened to two tracks, so nothing comes next")
+        users = rng.permutation(users)
+        longest = np.maximum(counts[users] - (length + 1), 0)
+        starts = self.ends[users] + (rng.random(len(users)) * (longest + 1)).astype(np.int64)
+        size = self.options.batch or int(np.clip(len(users) // 40, 16, 64))
+        others = self.options.negatives
+        # Sequences of like length side by side: a batch is as wide as its longest.
+        lengths = np.minimum(self.ends[users + 1] - starts, length + 1)
+        order = np.lexsort((lengths, np.arange(len(users)) // (_SORTED_BATCHES * size)))
+        users, starts = users[order], starts[order]
+        for low in size * rng.permutation(-(-len(users) // size)):
+            begin, end = starts[low : low + size], self.ends[users[low : low + size] + 1]
+            slots = begin[:, None] + np.arange(length + 1)
+            there = slots < end[:, None]
+            tracks = np.where(there, self.sequence[np.minimum(slots, len(self.sequence) - 1)], -1)
+            tracks = tracks[:, there.any(axis=0)]
+            yield (
+                tensor_int(tracks),
+                tensor_int(self._warm if len(self._warm) <= others else rng.choice(self._warm, others)),
+            )
+
+    def _loss(self, module: Any, batch: tuple[Tensor, Tensor]) -> Tensor:
+        tracks, others = batch
+        expected = module(tracks[:, :-1].clamp(min=0))
+        there = tracks[:, 1:] >= 0
+        wanted, expected = tracks[:, 1:][there], expected[there]
+        right = (expected * module.vectors(wanted)).sum(dim=1) + module.bias(wanted)[:, 0]
+        wrong = expected @ module.vectors(others).T + module.bias(others)[:, 0]
+        wrong = wrong.masked_fill(others[None] == wanted[:, None], -torch.inf)
+        loss: Tensor = (torch.logsumexp(torch.cat([right[:, None], wrong], dim=1), dim=1) - right).mean()
+        return loss
+
+    def _keep(self, module: Any) -> None:
+        self.network: Arrays = state_arrays(module)
+        self._module = module
+        every = tensor_int(np.arange(len(self.history.popularity)))
+        vectors = module.vectors(every)
+        own = tensor(self.history.warm_tracks)[:, None]
+        # A cold track's own part is still its random beginning, and its bias was never learned.
+        vectors = torch.where(own, vectors, vectors - module.own.weight)
+        self.track_vectors: Scores = vectors.cpu().numpy().copy()
+        """[T, F]"""
+        bias = module.bias.weight[:, 0].cpu().numpy()
+        self.track_bias: Scores = np.where(
+            self.history.warm_tracks, bias, bias[self.history.warm_tracks].mean()
+        ).astype(np.float32)
+        """[T]"""
+
+    def user_scores(self, rows: Ids) -> Scores:
+        return self._after(self.sequence, self.ends, rows)
+
+    def scores_from(self, heard: csr_matrix) -> Scores:
+        """The order of such listens is not known (see `recommend_after`): the surest stands for the latest."""
+        likes = liked(heard)
+        owners = np.repeat(np.arange(likes.shape[0]), np.diff(likes.indptr))
+        return self._after(likes.indices[np.lexsort((likes.data, owners))], likes.indptr, np.arange(likes.shape[0]))
+
+    def _after(self, sequence: Ids, ends: NDArray[np.integer], rows: NDArray[np.integer]) -> Scores:
+        """[B] rows of `ends` -> [B, T]"""
+        length = self.options.length
+        stop = ends[rows + 1]
+        begin = np.maximum(ends[rows], stop - length)
+        slots = begin[:, None] + np.arange(length)
+        tracks = np.where(slots < stop[:, None], sequence[np.minimum(slots, len(sequence) - 1)], 0)
+        last = stop - begin - 1
+        found = []
+        self._module.eval()
+        with torch.inference_mode():
+            for low in range(0, len(rows), 256):
+                part = self._module(tensor_int(tracks[low : low + 256]))
+                places = tensor_int(last[low : low + 256])
+                found.append(part[torch.arange(len(part), device=device()), places].cpu().numpy())
+        cells = np.concatenate(found) @ self.track_vectors.T + self.track_bias
+        cells[:, self._unreachable] = -np.inf
+        return np.asarray(cells, np.float32)
+
+    @cached_property
+    def _unreachable(self) -> NDArray[np.intp]:
+        return np.flatnonzero(~self.placed)

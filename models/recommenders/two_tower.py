@@ -1,0 +1,218 @@
+"""Two towers: one makes a vector of what a user likes, the other of what a track is; both know how tracks sound.
+
+A track's vector is a small network of its sound, plus a vector of its artists, plus one of its own that is dropped half
+of the time while learning (Volkovs, Yu & Poutanen 2017, "DropoutNet"), so that sound and artist learn to stand alone: a
+track that nobody has played has a place at once. A user's vector is the sum of what was liked, at unit length, through
+another table of the same make. The loss is that of the autoencoders: a softmax over all warm tracks.
+
+Shapes: U users, T tracks, A artists, D dimensions of sound, F factors, B users asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ...errors import DataError
+from ..arrays import Scores
+from ..catalogue import Catalogue
+from ..interactions import Listens
+from ..nn.training_loop import Watch, device, tensor
+from ..storage import load_model, load_options, save_model
+from .content import comparable
+from .history import History
+from .neural import DotRecommender, NeuralOptions, tensor_int
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+
+@dataclass(frozen=True, kw_only=True)
+class TwoTowerOptions(NeuralOptions):
+    # Tried by hand on a validation part of ml-latest-small.
+    patience: int = 4
+    learning_rate: float = 5e-3
+    factors: int = 64
+    hidden: int = 128
+    """units of the network between sound and factors"""
+    dropout: float = 0.5
+    """share of a user's listens, and of the tracks' own vectors, that is hidden while learning"""
+    batch: int | None = None
+    """users; None for a twentieth of them, 32 to 256"""
+
+
+class _Tower(nn.Module):
+    """Vectors of all tracks: sound + artists + their own."""
+
+    def __init__(self, sound: Tensor, artists: Tensor, options: TwoTowerOptions) -> None:
+        super().__init__()
+        self.sound: Tensor
+        self.artists: Tensor
+        self.register_buffer("sound", sound, persistent=False)
+        self.register_buffer("artists", artists, persistent=False)
+        factors = options.factors
+        self.own = nn.Embedding(len(sound), factors)
+        self.artist = nn.Embedding(max(1, artists.shape[1]), factors)
+        nn.init.normal_(self.own.weight, std=0.05)
+        nn.init.normal_(self.artist.weight, std=0.05)
+        self.network = nn.Sequential(
+            nn.Linear(max(1, sound.shape[1]), options.hidden), nn.ReLU(), nn.Linear(options.hidden, factors, bias=False)
+        )
+        self.dropout = options.dropout
+
+    def forward(self) -> Tensor:
+        """[T, F]"""
+        vectors = self.artists_of() + self.own_of()
+        if self.sound.shape[1]:
+            vectors = vectors + self.network(self.sound) * torch.any(self.sound != 0, dim=1, keepdim=True)
+        return vectors
+
+    def artists_of(self) -> Tensor:
+        if not self.artists.shape[1]:
+            return torch.zeros_like(self.own.weight)
+        found: Tensor = torch.sparse.mm(self.artists, self.artist.weight)
+        return found
+
+    def own_of(self) -> Tensor:
+        if not self.training:
+            return self.own.weight
+        return self.own.weight * (torch.rand(len(self.own.weight), 1, device=self.own.weight.device) >= self.dropout)
+
+
+class _Towers(nn.Module):
+    def __init__(self, sound: Tensor, artists: Tensor, options: TwoTowerOptions) -> None:
+        super().__init__()
+        self.into, self.out = _Tower(sound, artists, options), _Tower(sound, artists, options)
+        self.bias = nn.Parameter(torch.zeros(len(sound)))
+        self.scale = nn.Parameter(torch.tensor(3.0))
+
+
+class TwoTower(DotRecommender):
+    """Recommends by the dot product of the towers, also tracks that nobody has played."""
+
+    name = "two-tower"
+    options: TwoTowerOptions
+
+    def __init__(
+        self,
+        catalogue: Catalogue | None = None,
+        options: TwoTowerOptions | None = None,
+        *,
+        checkpoint: Path | None = None,
+        watch: Watch | None = None,
+    ) -> None:
+        super().__init__(checkpoint=checkpoint, watch=watch)
+        self.options = options or TwoTowerOptions()
+        self._catalogue = catalogue
+
+    def fold_in(self, heard: csr_matrix) -> Scores:
+        binary = heard.astype(np.float32)
+        binary.data = np.ones_like(binary.data)
+        summed = np.asarray(binary @ self.profile_vectors, np.float32)
+        lengths = np.linalg.norm(summed, axis=1, keepdims=True)
+        return np.asarray(self.scale * summed / np.maximum(lengths, 1e-6), np.float32)
+
+    def save(self, folder: Path) -> None:
+        arrays = {
+            "track_vectors": self.track_vectors,
+            "track_bias": self.track_bias,
+            "profile_vectors": self.profile_vectors,
+            "placed": self.placed,
+        }
+        save_model(folder, self.name, arrays | self.history.arrays(), self.options, {"scale": self.scale})
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        arrays, header = load_model(folder, cls.name)
+        model = cls(options=load_options(TwoTowerOptions, header))
+        model.track_vectors, model.track_bias = arrays["track_vectors"], arrays["track_bias"]
+        model.profile_vectors, model.placed = arrays["profile_vectors"], arrays["placed"]
+        model.scale = header["facts"]["scale"]
+        model.history = History.from_arrays(arrays)
+        return model
+
+    def _prepare(self, listens: Listens) -> None:
+        super()._prepare(listens)
+        if self._catalogue is None:
+            raise DataError(f"{self.name}: needs the catalogue to be fitted")
+        if len(self._catalogue) != listens.track_count:
+            raise DataError(f"{self.name}: {len(self._catalogue)} tracks, but the listens are of {listens.track_count}")
+        self._sound = standardized(self._catalogue.sound)
+        warm = self.history.warm_tracks
+        matrix = self._catalogue.artist_matrix
+        known = np.asarray(matrix.T @ warm.astype(np.float32)) > 0
+        self._artists = matrix[:, np.flatnonzero(known)]
+        by_artist = np.diff(self._artists.indptr) > 0
+        self.placed: NDArray[np.bool_] = warm | self._catalogue.has_sound | by_artist
+        """[T] tracks that have listeners, sound or an artist with listeners"""
+        self._warm = np.flatnonzero(warm)
+        self._place = np.full(len(warm), -1)
+        self._place[self._warm] = np.arange(len(self._warm))
+
+    def _build(self) -> nn.Module:
+        coo = self._artists.tocoo()
+        # Each artist of a track has an equal part in it.
+        parts = 1 / np.maximum(np.diff(self._artists.indptr), 1)
+        artists = torch.sparse_coo_tensor(
+            torch.from_numpy(np.stack([coo.row, coo.col]).astype(np.int64)),
+            torch.from_numpy(parts[coo.row].astype(np.float32)),
+            coo.shape,
+            check_invariants=False,
+        ).coalesce()
+        return _Towers(tensor(self._sound), artists.to(device()), self.options)
+
+    def _batches(self, rng: np.random.Generator) -> Iterator[csr_matrix]:
+        users = rng.permutation(np.flatnonzero(self.history.warm_users))
+        size = self.options.batch or int(np.clip(len(users) // 20, 32, 256))
+        for start in range(0, len(users), size):
+            yield self.history.liked[users[start : start + size]]
+
+    def _loss(self, module: Any, batch: csr_matrix) -> Tensor:
+        counts = np.diff(batch.indptr)
+        owners = tensor_int(np.repeat(np.arange(len(counts)), counts))
+        tracks = tensor_int(batch.indices)
+        kept = (torch.rand(len(tracks), device=device()) >= self.options.dropout).float()
+        summed = functional.embedding_bag(
+            tracks, module.into(), tensor_int(batch.indptr[:-1]), mode="sum", per_sample_weights=kept
+        )
+        profiles = module.scale * functional.normalize(summed, dim=1, eps=1e-6)
+        warm = tensor_int(self._warm)
+        logits = profiles @ module.out()[warm].T + module.bias[warm]
+        likelihood = logits[owners, tensor_int(self._place)[tracks]].sum()
+        likelihood = likelihood - (torch.logsumexp(logits, dim=1) * tensor_int(counts)).sum()
+        loss: Tensor = -likelihood / len(counts)
+        return loss
+
+    def _keep(self, module: Any) -> None:
+        own = self.history.warm_tracks[:, None]
+        # Only what was learned: a cold track's own vector is still its random beginning.
+        with torch.inference_mode():
+            vectors = [
+                np.where(own, tower.eval()().cpu().numpy(), (tower() - tower.own.weight).cpu().numpy())
+                for tower in (module.into, module.out)
+            ]
+        self.profile_vectors: Scores = np.asarray(vectors[0], np.float32)
+        """[T, F]"""
+        self.track_vectors = np.asarray(vectors[1], np.float32)
+        bias = module.bias.detach().cpu().numpy().copy()
+        # A cold track has as much bias as the average warm one, not the zero that no loss ever touched.
+        self.track_bias = np.where(own[:, 0], bias, bias[self._warm].mean()).astype(np.float32)
+        self.scale = float(module.scale)
+
+    def _reachable(self) -> NDArray[np.bool_]:
+        return self.placed
+
+
+def standardized(sound: Scores) -> Scores:
+    """Sound vectors of mean length 1, columns of different units brought to one scale; rows of zeros stay."""
+    found = comparable(sound)
+    lengths = np.linalg.norm(found, axis=1)
+    return np.asarray(found / lengths[lengths > 0].mean(), np.float32) if (lengths > 0).any() else found

@@ -1,0 +1,1 @@
+"""Segments of listeners and the event autoencoder, as jobs on a library."""

@@ -1,0 +1,1 @@
+"""One audio file analysed: embedding, genre probabilities, moods, tempo, key and loudness."""

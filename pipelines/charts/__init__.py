@@ -1,0 +1,1 @@
+"""Charts, interactive for the report and static as PNG."""

@@ -1,0 +1,114 @@
+"""Configuration: every option of `crossfade train` in one place, as TOML.
+
+    seed = 0
+
+    [cleaning]
+    core = 5
+
+    [ranking.ranker]
+    iterations = 500
+
+A table is a dataclass of options, a key one of its fields; what is not named keeps its default. `--show-config` prints
+all of it. What is said on the command line wins over the file.
+"""
+
+from __future__ import annotations
+
+import tomllib
+import types
+import typing
+from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ...errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Options = TypeVar("Options", bound="DataclassInstance")
+
+
+def read_configuration(file: Path, defaults: Options) -> Options:
+    """`defaults` with what the file says; UsageError names a key that there is not, or a value of another kind."""
+    try:
+        said = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{file}: {error.strerror}") from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"{file}: not TOML ({error})") from None
+    return _with(defaults, said, str(file), "")
+
+
+def show_configuration(options: DataclassInstance) -> str:
+    """All options as TOML, in a form that `read_configuration` takes; those that are None stay comments."""
+    return "\n".join(_lines(options, "")).strip() + "\n"
+
+
+def _with(options: Options, said: dict[str, Any], file: str, where: str) -> Options:
+    known = {option.name for option in fields(options)}
+    hints = typing.get_type_hints(type(options))
+    changes: dict[str, Any] = {}
+    for name, value in said.items():
+        path = f"{where}{name}"
+        if name not in known:
+            raise UsageError(f"{file}: {path}: no such option; there are {', '.join(sorted(known))}")
+        before = getattr(options, name)
+        if is_dataclass(before) and not isinstance(before, type):
+            if not isinstance(value, dict):
+                raise UsageError(f"{file}: {path}: {value!r}; it is a table, [{path}]")
+            changes[name] = _with(before, value, file, f"{path}.")
+        else:
+            changes[name] = _checked(value, hints[name], f"{file}: {path}")
+    try:
+        return replace(options, **changes)
+    except (DataError, UsageError) as error:
+        raise UsageError(f"{file}: {error}") from None
+
+
+def _checked(value: Any, hint: Any, where: str) -> Any:
+    origin = typing.get_origin(hint)
+    if origin in (types.UnionType, typing.Union):
+        kinds = [kind for kind in typing.get_args(hint) if kind is not types.NoneType]
+    else:
+        kinds = [hint]
+    for kind in kinds:
+        plain = typing.get_origin(kind) or kind
+        if plain is float and isinstance(value, int) and not isinstance(value, bool):
+            return float(value)
+        if plain is tuple and isinstance(value, list):
+            return tuple(value)
+        if isinstance(value, plain) and not (plain is int and isinstance(value, bool)):
+            return value
+    wanted = " or ".join(getattr(kind, "__name__", str(kind)) for kind in kinds)
+    raise UsageError(f"{where}: {value!r}; it has to be {wanted}")
+
+
+def _lines(options: DataclassInstance, where: str) -> list[str]:
+    lines: list[str] = []
+    tables: list[str] = []
+    for option in fields(options):
+        value = getattr(options, option.name)
+        if is_dataclass(value) and not isinstance(value, type):
+            path = f"{where}{option.name}"
+            inner = _lines(value, f"{path}.")
+            tables += ["", f"[{path}]", *inner]
+        elif value is None:
+            lines.append(f"# {option.name} = …")
+        else:
+            lines.append(f"{option.name} = {_toml(value)}")
+    return lines + tables
+
+
+def _toml(value: Any) -> str:
+    match value:
+        case bool():
+            return str(value).lower()
+        case str():
+            return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        case dict():
+            return "{ " + ", ".join(f"{name} = {_toml(item)}" for name, item in value.items()) + " }"
+        case list() | tuple():
+            return "[" + ", ".join(map(_toml, value)) + "]"
+        case _:
+            return str(value)

@@ -1,0 +1,146 @@
+"""Worker processes that may die without taking the run with them."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
+from typing import Any, TypeVar
+
+from ...errors import CrossfadeError, ResourceError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class WorkerDied(Exception):
+    """The process that worked on an item was killed or crashed."""
+
+
+def in_workers(
+    work: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    count: int,
+    prepare: Callable[..., None],
+    options: tuple[Any, ...] = (),
+) -> Iterator[tuple[Item, Result | WorkerDied]]:
+    """(item, result) pairs as they are done, in any order; WorkerDied stands for an item that killed its worker.
+
+    `prepare(*options)` runs once in each worker; ResourceError where that fails, which is no item's fault. A native
+    decoder may crash on a broken file: what was in flight then is tried again, one item at a time, so that only the
+    culprit is blamed.
+    """
+    waiting = iter(items)
+    while True:
+        suspects: list[Item] = []
+        pool = worker_pool(count, prepare, options)
+        flying: dict[Future[Result], Item] = {}
+        try:
+            while True:
+                for item in islice(waiting, 2 * count - len(flying)):
+                    suspects = [item]
+                    flying[pool.submit(work, item)] = item
+                    suspects = []
+                if not flying:
+                    return
+                done, _ = wait(flying, return_when=FIRST_COMPLETED)
+                for future in done:
+                    result = future.result()
+                    yield flying.pop(future), result
+        except BrokenProcessPool:
+            suspects += flying.values()
+        finally:
+            stop_pool(pool)
+        for item in suspects:
+            yield item, _alone(work, item, prepare, options)
+
+
+def _alone(
+    work: Callable[[Item], Result], item: Item, prepare: Callable[..., None], options: Any
+) -> Result | WorkerDied:
+    pool = worker_pool(1, prepare, options)
+    try:
+        wait_until_ready(pool)
+        return pool.submit(work, item).result()
+    except BrokenProcessPool:
+        return WorkerDied()
+    finally:
+        stop_pool(pool)
+
+
+def worker_pool(count: int, prepare: Callable[..., None], options: tuple[Any, ...]) -> ProcessPoolExecutor:
+    """Processes that end with this one."""
+    # Spawned, not forked: a fork copies the locks of threads that it does not copy.
+    context = multiprocessing.get_context("spawn")
+    return _Pool(count, mp_context=context, initializer=_start, initargs=(prepare, options))
+
+
+class _Pool(ProcessPoolExecutor):
+    """Whose work raises ResourceError in a process that could not start, instead of breaking the whole pool."""
+
+    def submit(self, work: Callable[..., Result], /, *arguments: Any, **named: Any) -> Future[Result]:
+        return super().submit(_call, work, *arguments, **named)
+
+
+def wait_until_ready(pool: ProcessPoolExecutor) -> None:
+    """Until a process of the pool has started; ResourceError where it could not."""
+    try:
+        pool.submit(_nothing).result()
+    except BrokenProcessPool:
+        raise ResourceError(f"{_WORKER}: died while it loaded its models; is there enough memory for it?") from None
+
+
+def stop_pool(pool: ProcessPoolExecutor) -> None:
+    """At once, whatever its processes are doing."""
+    processes = list((pool._processes or {}).values())
+    pool.shutdown(wait=False, cancel_futures=True)
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        process.join()
+
+
+_WORKER = "worker process"
+_trouble: str | None = None
+"""why this process could not be prepared"""
+
+
+def _call(work: Callable[..., Result], /, *arguments: Any, **named: Any) -> Result:
+    if _trouble is not None:
+        raise ResourceError(f"{_WORKER}: cannot start: {_trouble}")
+    return work(*arguments, **named)
+
+
+def _nothing() -> None: ...
+
+
+def _start(prepare: Callable[..., None], options: tuple[Any, ...]) -> None:
+    """Runs first in each worker."""
+    # Ctrl-C goes to the whole group; the parent decides when to stop.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A parent that is killed can't stop its workers.
+    threading.Thread(target=_follow_parent, daemon=True).start()
+    # C libraries write warnings about broken files to stderr, across the progress bar.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    global _trouble
+    try:
+        prepare(*options)
+    except MemoryError:
+        _trouble = "not enough memory"
+    except CrossfadeError as error:
+        _trouble = str(error)
+    except Exception as error:
+        _trouble = f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def _follow_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

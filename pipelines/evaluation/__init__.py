@@ -1,0 +1,1 @@
+"""`crossfade evaluate`: many models, one protocol, one table."""

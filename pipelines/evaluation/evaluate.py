@@ -1,0 +1,289 @@
+"""Evaluation: many models, one protocol, one table of rows.
+
+A row is `{"model", "slice", "metric", "k", "value", "low", "high"}` and how it came about: the number of users, the
+split, whether it is within-user (test listens of one user may be older than training listens of another) and whether
+seen tracks may be recommended again. Rows of `recall_gain` and `ndcg_gain` compare a model with the one named by
+`against` on the same users; `better` and `worse` say whether the interval excludes 0. `cold_share` is that of tracks
+without listens in training in the lists of the slice `all`, `cold_share_ratio` is it over their share of what was
+listened to, `ndcg_cold_to_warm` compares cold tracks among themselves with warm ones. Rows of the slices `cost`,
+`ratings` and `learning` have no k; those of `learning` have an `epoch`.
+
+Negatives are never sampled: every candidate is ranked. Shapes: B users asked for, T tracks.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import DataError, UsageError
+from ...models.arrays import Ids, unit_rows
+from ...models.catalogue import Catalogue
+from ...models.evaluation import metrics
+from ...models.evaluation.bootstrap import RESAMPLES, Interval, coverage_intervals, intervals, ratio_interval
+from ...models.evaluation.metrics import Values
+from ...models.interactions import Listens
+from ...models.recommenders.base import Recommender
+from ...models.recommenders.registry import in_order, make
+from .profiling import Fitting, cost_row, growth_rows
+from .protocols import COLD_TRACK, SPLITS, TRIALS, WARM_TRACK, Question, Trial, plan
+from .ratings import rating_rows
+
+Row = dict[str, Any]
+Tell = Callable[[str], None]
+COMPARED = ("recall", "ndcg")
+DAY_SECONDS = 86_400
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationOptions:
+    models: tuple[str, ...] = ("als", "content", "hybrid")
+    """the baselines come by themselves; bpr, on one thread and far behind, only when asked for"""
+    trials: tuple[str, ...] = TRIALS
+    split: str = "auto"
+    gap_days: float = 0.0
+    """between training and test, where the split is by time"""
+    allow_seen: bool = False
+    ks: tuple[int, ...] = (5, 10, 20, 100)
+    seed: int = 0
+    resamples: int = RESAMPLES
+    growth: bool = False
+    """Whether to fit smaller parts, too, to say how training time grows."""
+
+    def __post_init__(self) -> None:
+        if not self.ks or min(self.ks) < 1:
+            raise UsageError(f"k: {', '.join(map(str, self.ks))}; cut-offs have to be 1 or more")
+        if self.gap_days < 0 or (self.gap_days and self.split not in ("auto", "time")):
+            raise UsageError(
+                f"gap: {self.gap_days:g} days with the split {self.split!r}; 0 or more, of a split by time"
+            )
+        for what, names, known in (("trial", self.trials, TRIALS), ("split", (self.split,), tuple(SPLITS))):
+            for name in names:
+                if name not in known:
+                    raise UsageError(f"{name}: no such {what}; there are {', '.join(known)}")
+
+
+@dataclass(frozen=True, eq=False)
+class Ground:
+    """What the metrics of one trial look up."""
+
+    listeners: NDArray[np.int64]
+    """[T] in training"""
+    user_count: int
+    """users with training listens"""
+    sound: NDArray[np.float32]
+    """[T, D] of length 1 or 0"""
+    taste: NDArray[np.float32] | None
+    """[T, F] of length 1 or 0; None without ALS among the models"""
+
+
+def evaluate(
+    listens: Listens, catalogue: Catalogue, options: EvaluationOptions, *, tell: Tell = lambda text: None
+) -> Iterator[Row]:
+    """All rows, those of a slice as soon as it is done. `tell` hears what goes on, and what was left out and why."""
+    names = in_order(options.models)
+    if not catalogue.has_sound.any() and "content" in names:
+        tell("content: left out; no track has sound")
+        names.remove("content")
+    asked = False
+    for trial in plan(
+        listens,
+        catalogue,
+        trials=options.trials,
+        split=options.split,
+        allow_seen=options.allow_seen,
+        seed=options.seed,
+        gap_seconds=options.gap_days * DAY_SECONDS,
+    ):
+        if options.gap_days and trial.split.name.startswith("within-user"):
+            tell(f"{trial.name}: no gap; {trial.split!r} is not by time")
+        if not trial.questions:
+            tell(f"{trial.name}: left out; {trial.split!r} leaves nobody to ask")
+            continue
+        asked = True
+        yield from _rows_of_trial(trial, names, catalogue, options, tell)
+    if not asked:
+        raise DataError(f"listens: {listens!r} leave nobody to ask; more users need listens in both parts of the split")
+
+
+def _rows_of_trial(
+    trial: Trial, names: Sequence[str], catalogue: Catalogue, options: EvaluationOptions, tell: Tell
+) -> Iterator[Row]:
+    sides = ", ".join(f"{question.slice} {len(question.user_rows):,}" for question in trial.questions)
+    tell(f"{trial.name}: {trial.split.name}; users asked for: {sides}")
+    about = {
+        "split": trial.split.name,
+        "within_user": trial.split.within_user,
+        "allow_seen": options.allow_seen,
+    }
+    models: dict[str, Recommender] = {}
+    for name in names:
+        fitting = Fitting(make(name, catalogue), trial.split.train)
+        models[name] = fitting.model
+        tell(f"{trial.name}: {name} fitted in {fitting.seconds:.1f} s")
+        if trial.name == options.trials[0]:
+            for row in (*fitting.rows(name), *_learning(name, models[name])):
+                yield row | about
+    als = models.get("als")
+    ground = Ground(
+        trial.split.train.listeners,
+        len(np.unique(trial.split.train.user_rows)),
+        unit_rows(catalogue.sound),
+        None if als is None else unit_rows(als.track_factors),  # type: ignore[attr-defined]
+    )
+    ndcg: dict[tuple[str, str], Values] = {}
+    for number, question in enumerate(trial.questions):
+        rng = np.random.default_rng([options.seed, TRIALS.index(trial.name), number])
+        values: dict[str, dict[tuple[str, int], Values]] = {}
+        for name, model in models.items():
+            started, used = time.perf_counter(), time.process_time()
+            answers = recommend(model, question, max(options.ks), allow_seen=options.allow_seen)
+            if trial.name == options.trials[0] and not number:
+                each = 1000 / len(question.user_rows)
+                for metric, seconds in (
+                    ("seconds_per_1000_users", time.perf_counter() - started),
+                    ("cpu_seconds_per_1000_users", time.process_time() - used),
+                ):
+                    yield cost_row(name, metric, each * seconds) | about
+            if (answers < 0).all():
+                tell(f"{question.slice}: {name} recommends none of these tracks, and scores 0")
+            values[name] = judge(answers, question, ground, options.ks)
+            for row in interval_rows(name, answers, values[name], question, options, rng):
+                yield row | about
+            ndcg[question.slice, name] = _by_user(
+                values[name]["ndcg", metrics.nearest_k(options.ks, 10)], question, trial
+            )
+        for row in _gains(values, question, options, rng):
+            yield row | about
+        if question.slice == COLD_TRACK:
+            for row in _cold_to_warm(ndcg, models, question, options, rng):
+                yield row | about
+    if options.growth and trial.name == options.trials[0]:
+        for row in growth_rows(names, trial.split.train, catalogue):
+            tell(f"growth: {row['model']} takes time as {row['metric'].removeprefix('growth_with_')}^{row['value']}")
+            yield row | about
+    if trial.name == "warm":
+        rng = np.random.default_rng([options.seed, len(TRIALS)])
+        for row in rating_rows(trial.split, rng, resamples=options.resamples):
+            yield row | about
+
+
+def recommend(model: Recommender, question: Question, k: int, *, allow_seen: bool) -> Ids:
+    """[B, k] the model's answers."""
+    if question.from_heard:
+        return model.recommend_from(question.heard, k, allow_seen=allow_seen, candidates=question.candidates)[0]
+    return model.recommend(question.user_rows, k, allow_seen=allow_seen, candidates=question.candidates)[0]
+
+
+def judge(ids: Ids, question: Question, ground: Ground, ks: Sequence[int]) -> dict[tuple[str, int], Values]:
+    """(metric, k) -> [B] one value per user."""
+    hits = metrics.hits(ids, question.truth)
+    relevant = metrics.relevant_counts(question.truth)
+    shared = {
+        "novelty": metrics.novelties(ids, ground.listeners, ground.user_count, ks),
+        "unseen_share": metrics.unseen_shares(ids, question.heard, ks),
+        "popularity_bias": metrics.popularity_biases(ids, ground.listeners, question.heard, ks),
+    }
+    if question.candidates is None and (ground.listeners == 0).any():
+        cold = question.truth[:, ground.listeners == 0].nnz / max(question.truth.nnz, 1)
+        shared["cold_share"] = metrics.cold_shares(ids, ground.listeners, ks)
+        shared["cold_share_ratio"] = shared["cold_share"] / (cold or np.nan)
+    if ground.sound.any():
+        shared["diversity_sound"] = metrics.diversities(ids, ground.sound, ks)
+    if ground.taste is not None:
+        shared["diversity_taste"] = metrics.diversities(ids, ground.taste, ks)
+    values: dict[tuple[str, int], Values] = {}
+    for number, k in enumerate(ks):
+        values |= {
+            ("precision", k): metrics.precision(hits, k),
+            ("recall", k): metrics.recall(hits, relevant, k),
+            ("ndcg", k): metrics.ndcg(hits, relevant, k),
+            ("map", k): metrics.average_precision(hits, relevant, k),
+            ("hit_rate", k): metrics.hit_rate(hits, k),
+            ("user_coverage", k): metrics.user_coverage(ids, k),
+        }
+        values |= {(name, k): found[number] for name, found in shared.items()}
+    return values
+
+
+def interval_rows(
+    model: str,
+    ids: Ids,
+    values: dict[tuple[str, int], Values],
+    question: Question,
+    options: EvaluationOptions,
+    rng: np.random.Generator,
+) -> Iterator[Row]:
+    """A row per metric and k; `values` as `judge` gives them."""
+    found = intervals(np.stack(list(values.values()), axis=1), rng, resamples=options.resamples)
+    for (metric, k), interval in zip(values, found, strict=True):
+        yield _row(model, question, metric, k, interval)
+    count = question.truth.shape[1] if question.candidates is None else int(question.candidates.sum())
+    covered = coverage_intervals(ids, options.ks, count, rng)
+    for k, interval in zip(options.ks, covered, strict=True):
+        yield _row(model, question, "catalogue_coverage", k, interval)
+
+
+def _gains(
+    values: dict[str, dict[tuple[str, int], Values]],
+    question: Question,
+    options: EvaluationOptions,
+    rng: np.random.Generator,
+) -> Iterator[Row]:
+    """Every pair of models, on the same users."""
+    pairs = list(combinations(reversed(values), 2))
+    measures = [(metric, k) for metric in COMPARED for k in options.ks]
+    if not pairs:
+        return
+    columns = [values[model][measure] - values[other][measure] for model, other in pairs for measure in measures]
+    found = iter(intervals(np.stack(columns, axis=1), rng, resamples=options.resamples))
+    for model, other in pairs:
+        for metric, k in measures:
+            interval = next(found)
+            row = _row(model, question, f"{metric}_gain", k, interval)
+            yield row | {"against": other, "better": interval.low > 0, "worse": interval.high < 0}
+
+
+def _cold_to_warm(
+    ndcg: dict[tuple[str, str], Values],
+    names: Iterable[str],
+    question: Question,
+    options: EvaluationOptions,
+    rng: np.random.Generator,
+) -> Iterator[Row]:
+    """NDCG of cold tracks among themselves over that of warm ones; `ndcg` is (slice, model) -> [U]."""
+    for name in names:
+        if (WARM_TRACK, name) in ndcg:
+            pair = ndcg[COLD_TRACK, name], ndcg[WARM_TRACK, name]
+            interval = ratio_interval(*pair, rng, resamples=options.resamples)
+            yield _row(name, question, "ndcg_cold_to_warm", metrics.nearest_k(options.ks, 10), interval)
+
+
+def _by_user(values: Values, question: Question, trial: Trial) -> Values:
+    """[B] values of the users asked for -> [U], NaN for the others."""
+    every = np.full(trial.split.train.user_count, np.nan)
+    known = question.user_rows >= 0
+    every[question.user_rows[known]] = values[known]
+    return every
+
+
+def _row(model: str, question: Question, metric: str, k: int, interval: Interval) -> Row:
+    bounds = (interval.value, interval.low, interval.high)
+    value, low, high = (None if math.isnan(number) else round(number, 6) for number in bounds)
+    row = {"model": model, "slice": question.slice, "metric": metric, "k": k, "value": value, "low": low, "high": high}
+    return row | {"users": len(question.user_rows)}
+
+
+def _learning(name: str, model: Recommender) -> Iterator[Row]:
+    """What each epoch came to, of a model that learns by epochs."""
+    for point in getattr(model, "curve", ()):
+        for metric in ("train_loss", "validation_loss"):
+            if getattr(point, metric) is not None:
+                yield cost_row(name, metric, getattr(point, metric)) | {"slice": "learning", "epoch": point.epoch}

@@ -1,0 +1,221 @@
+"""Writing genres into files' own tags, and taking that back.
+
+Before a file is touched, what its genre tag said goes into a journal (JSON lines, flushed to disk), so that an
+interrupted run can be undone as well. Only the genre is written; the rest of the file stays as it is.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...errors import AudioError, DataError
+from .dataset import AUDIO_SUFFIXES
+
+
+def default_journal() -> Path:
+    """$XDG_STATE_HOME/crossfade/tagged.jsonl, else in ~/.local/state."""
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "crossfade" / "tagged.jsonl"
+
+
+def files_of(places: Sequence[Path]) -> Iterator[Path]:
+    """Files as they are named, and the audio files of folders in order of name."""
+    for place in places:
+        if place.is_dir():
+            yield from (path for path in sorted(place.rglob("*")) if path.suffix.lower() in AUDIO_SUFFIXES)
+        else:
+            yield place
+
+
+def namer(model_folder: Path | None) -> Callable[[Path], str | None]:
+    """A function from a file to its genre, None where the answer is not confident. It raises AudioError."""
+    if model_folder is None:
+        from ..audio_analysis.analyzer import Ear
+
+        ear = Ear()
+
+        def built_in(path: Path) -> str | None:
+            heard = ear.hear(path)
+            return str(heard.ranked_genres()[0]["genre"]) if heard.description.confident else None
+
+        return built_in
+    from ...models.genres.model import GenreModel
+    from ..audio_analysis.feature_sources import answer
+
+    model = GenreModel.load(model_folder)
+
+    def learnt(path: Path) -> str | None:
+        found = answer(model, path)
+        return max(model.card.classes, key=dict(found.genres).__getitem__) if found.confident else None
+
+    return learnt
+
+
+@dataclass(frozen=True)
+class Change:
+    """What becomes of a file's genre tag."""
+
+    path: Path
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+
+    def __bool__(self) -> bool:
+        """Whether anything changes."""
+        return self.before != self.after
+
+
+def read_genre(path: Path) -> tuple[str, ...]:
+    """The genres a file's tags name. Raises AudioError where its kind holds no tags."""
+    tags = _opened(path).tags
+    return () if tags is None else tuple(str(value) for value in tags.get("genre", ()))
+
+
+def write_genre(path: Path, genres: Sequence[str]) -> None:
+    """Sets (or, for none, removes) the genre in a file's tags. Raises AudioError."""
+    import mutagen
+
+    file = _opened(path)
+    try:
+        if file.tags is None:
+            if not genres:
+                return
+            file.add_tags()
+        if genres:
+            file.tags["genre"] = list(genres)
+        elif "genre" in file.tags:
+            del file.tags["genre"]
+        file.save()
+    except OSError as error:
+        raise AudioError(f"not writable: {error.strerror or error}") from error
+    except (mutagen.MutagenError, NotImplementedError, KeyError, TypeError, ValueError) as error:
+        raise AudioError(f"its tags cannot be written: {error}") from error
+
+
+def _opened(path: Path) -> Any:
+    import mutagen
+    from mutagen.easyid3 import EasyID3
+    from mutagen.id3 import ID3
+    from mutagen.wave import WAVE
+
+    try:
+        file: Any = mutagen.File(path, easy=True)
+        if isinstance(file, WAVE):
+            return _EasyWave(path)
+    except (mutagen.MutagenError, OSError, ValueError) as error:
+        raise AudioError(f"its tags cannot be read: {error}") from error
+    if file is None:
+        raise AudioError("no tags are known for this kind of file")
+    if isinstance(file.tags, ID3) and not isinstance(file.tags, EasyID3):
+        raise AudioError("no simple tags are known for this kind of file")
+    return file
+
+
+class _EasyWave:
+    """A WAV's ID3 chunk with the simple names that mutagen gives other files."""
+
+    def __init__(self, path: Path) -> None:
+        import mutagen
+
+        self._file: Any = mutagen.File(path)
+        self.tags: Any = None if self._file.tags is None else _genre_of(self._file.tags)
+
+    def add_tags(self) -> None:
+        self._file.add_tags()
+        self.tags = {}
+
+    def save(self) -> None:
+        from mutagen.id3 import TCON
+
+        self._file.tags.delall("TCON")
+        if self.tags.get("genre"):
+            frame: Any = TCON(encoding=3, text=list(self.tags["genre"]))  # type: ignore[no-untyped-call]
+            self._file.tags.add(frame)
+        self._file.save()
+
+
+def _genre_of(tags: Any) -> dict[str, list[str]]:
+    frames = tags.getall("TCON")
+    return {"genre": list(frames[0].genres)} if frames else {}
+
+
+@dataclass(frozen=True)
+class Journal:
+    """A file of changes that were made, oldest first."""
+
+    path: Path
+
+    def apply(self, change: Change) -> None:
+        """Notes the change, then makes it. Raises AudioError; a change that failed is harmless to undo."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        entry = {"path": os.fspath(change.path.absolute()), "before": change.before, "after": change.after}
+        with self.path.open("a+b") as file:
+            # A line that a crash cut off would swallow this one.
+            file.seek(0)
+            file.truncate(file.read().rfind(b"\n") + 1)
+            file.write(json.dumps(entry).encode("ascii") + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        write_genre(change.path, change.after)
+
+    def changes(self) -> list[Change]:
+        """All of them; DataError where the file is not a journal. A last line cut off by a crash was never acted on."""
+        try:
+            lines = self.path.read_text(encoding="ascii").splitlines()
+        except FileNotFoundError:
+            raise DataError(f"{self.path}: no such journal; nothing was written from here") from None
+        except UnicodeDecodeError as error:
+            raise DataError(f"{self.path}: not a journal of crossfade tag") from error
+        found = []
+        for number, line in enumerate(lines, 1):
+            try:
+                entry = json.loads(line)
+                found.append(Change(Path(entry["path"]), tuple(entry["before"]), tuple(entry["after"])))
+            except (ValueError, KeyError, TypeError) as error:
+                if number < len(lines):
+                    raise DataError(f"{self.path}: line {number}: not a journal of crossfade tag") from error
+        return found
+
+    def undo(self, within: Sequence[Path] = ()) -> Iterator[tuple[Change, str]]:
+        """Puts each file back to what it said before the first change, with a reason where that did not happen.
+
+        `within` limits it to some files and folders. A genre that somebody else has set since is left alone.
+        The journal keeps what was not undone.
+        """
+        first: dict[Path, Change] = {}
+        last: dict[Path, Change] = {}
+        for change in self.changes():
+            first.setdefault(change.path, change)
+            last[change.path] = change
+        places = [place.absolute() for place in within]
+        remaining = []
+        for path, change in first.items():
+            if places and not any(path.is_relative_to(place) for place in places):
+                remaining.append(Change(path, change.before, last[path].after))
+                continue
+            back = Change(path, last[path].after, change.before)
+            reason = ""
+            try:
+                now = read_genre(path)
+                if now not in (back.before, back.after):
+                    reason = f"was changed since, to {', '.join(now) or 'nothing'}"
+                elif now != back.after:
+                    write_genre(path, back.after)
+            except AudioError as error:
+                reason = error.reason
+            if reason:
+                remaining.append(Change(path, change.before, last[path].after))
+            yield back, reason
+        self._keep(remaining)
+
+    def _keep(self, changes: Sequence[Change]) -> None:
+        if not changes:
+            self.path.unlink()
+            return
+        new = self.path.with_name(self.path.name + ".new")
+        entries = ({"path": os.fspath(one.path), "before": one.before, "after": one.after} for one in changes)
+        new.write_text("".join(json.dumps(entry) + "\n" for entry in entries), encoding="ascii")
+        new.replace(self.path)

@@ -1,0 +1,187 @@
+"""Brings a listening log into a library: its tracks, its vectors, and the listens themselves."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from ...errors import DataError, UsageError
+from ..library.store import Library
+from .columns import naming
+from .matching import Matches, match
+from .readers import delimited as delimited_log
+from .readers import lastfm as lastfm_log
+from .readers import movielens as movielens_log
+from .readers import mpd as mpd_log
+from .readers import yambda as yambda_log
+from .readers import yandex as yandex_log
+from .schema import SourceLog, sink, writing
+from .summary import LogFigures, log_figures
+
+READERS: Mapping[str, Callable[[Path, Path], SourceLog]] = {
+    "yandex": yandex_log.read,
+    "yambda": yambda_log.read,
+    "movielens": movielens_log.read,
+    "lastfm": lastfm_log.read,
+    "mpd": mpd_log.read,
+    "csv": delimited_log.read,
+}
+"""format -> reader of (path, scratch folder)"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportOptions:
+    """How to read a log."""
+
+    format: str
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """csv: our columns -> theirs"""
+    match: bool = False
+    """join by artist and title where ids do not"""
+    known_only: bool = False
+    """drop listens of tracks that nothing else is known of"""
+    source: str | None = None
+    """name of this part of the log; None makes one of the format and the path"""
+    out: Path | None = None
+    """yandex: where its tables go; None is a folder of the library"""
+
+
+@dataclass(frozen=True)
+class ImportSummary:
+    """What came in, what did not, and why."""
+
+    source: str
+    figures: LogFigures
+    catalogue_tracks: int
+    """tracks that the source describes"""
+    vectors: int
+    unknown_tracks: int
+    """tracks in the log that neither the source nor the library describes"""
+    dropped: dict[str, int]
+    notes: tuple[str, ...] = ()
+    matches: Matches | None = None
+
+    def record(self) -> dict[str, Any]:
+        fields = {
+            "source": self.source,
+            **self.figures.record(),
+            "catalogue_tracks": self.catalogue_tracks,
+            "vectors": self.vectors,
+            "unknown_tracks": self.unknown_tracks,
+            "dropped": self.dropped,
+        }
+        return fields if self.matches is None else {**fields, "match": self.matches.record()}
+
+
+def import_log(library: Library, path: Path, options: ImportOptions) -> ImportSummary:
+    """Reads the log at `path`; a second time it replaces what the first one brought."""
+    if options.columns and options.format != "csv":
+        raise UsageError(f"--columns: {options.format} has its own; only csv takes them")
+    if options.out is not None and options.format != "yandex":
+        raise UsageError(f"--out: {options.format} has no tables to write; only yandex does")
+    if not path.exists():
+        raise DataError(f"{path}: no such file or folder")
+    source = options.source or source_name(path, options.format)
+    with writing(library, source) as (part, scratch):
+        log = _read(path, scratch, options)
+        with naming(path):
+            tracks = _tracks(log)
+        matches = None
+        if options.match:
+            matches = _match(library, path, tracks)
+            log = _renamed(log, matches.pairs)
+            tracks = tracks.join(matches.pairs, on="track_id", how="anti")
+        known = _known(library, log, tracks)
+        dropped = sink(log, part, known=known if options.known_only else None)
+        listens = pl.scan_parquet(part, glob=False)
+        heard = listens.select(pl.col("track_id").unique()).collect(engine="streaming")
+        unknown = heard.join(known, on="track_id", how="anti")
+        notes = log.notes
+        if len(unknown):
+            notes += (f"{path}: {len(unknown):,} tracks of the log are not described anywhere; kept without names",)
+        library.add_tracks(tracks)
+        library.add_tracks(heard)
+        vectors = _add_vectors(library, log, pl.concat([tracks.select("track_id"), heard]).unique())
+        if options.format == "yandex":
+            with naming(path):
+                yandex_log.write_tables(path, options.out or library.folder / "yandex")
+        figures = log_figures(listens)
+    return ImportSummary(source, figures, len(tracks), vectors, len(unknown), dropped, notes, matches)
+
+
+def _read(path: Path, scratch: Path, options: ImportOptions) -> SourceLog:
+    with naming(path):
+        if options.format == "csv":
+            return delimited_log.read(path, scratch, options.columns)
+        return READERS[options.format](path, scratch)
+
+
+def _match(library: Library, path: Path, tracks: pl.DataFrame) -> Matches:
+    """Matches the source's tracks with those of the library that have other ids."""
+    if "title" not in tracks.columns or "artists" not in tracks.columns:
+        raise DataError(f"{path}: --match artist,title needs artists and titles, and the log has none")
+    there = library.tracks()
+    described = there.filter(pl.col("path").is_not_null())
+    ours = tracks.join(described, on="track_id", how="anti")
+    return match(ours, there.join(tracks, on="track_id", how="anti"))
+
+
+def _renamed(log: SourceLog, pairs: pl.DataFrame) -> SourceLog:
+    """The log with the library's ids where a track was matched."""
+
+    def rename(table: pl.LazyFrame) -> pl.LazyFrame:
+        joined = table.join(pairs.lazy(), on="track_id", how="left", maintain_order="left")
+        return joined.with_columns(pl.coalesce("library_track_id", "track_id").alias("track_id")).drop(
+            "library_track_id"
+        )
+
+    vectors = log.vectors and replace(log.vectors, table=rename(log.vectors.table))
+    return replace(log, listens=rename(log.listens), vectors=vectors)
+
+
+def _known(library: Library, log: SourceLog, tracks: pl.DataFrame) -> pl.DataFrame:
+    """Ids of the tracks of which anything is known but that somebody listened to them."""
+    there = library.query(
+        "SELECT track_id FROM tracks WHERE path NOTNULL OR content_hash NOTNULL OR title NOTNULL OR artists != '[]' "
+        "OR album NOTNULL OR genres != '[]' OR track_row IN (SELECT track_row FROM vectors)"
+    )
+    parts = [tracks.select("track_id"), pl.DataFrame({"track_id": [row[0] for row in there]}, {"track_id": pl.String})]
+    if log.vectors is not None:
+        with naming(log.path):
+            parts.append(log.vectors.table.select("track_id").collect(engine="streaming"))
+    return pl.concat(parts).drop_nulls().unique()
+
+
+def source_name(path: Path, format: str) -> str:
+    """The same for the same path, different for another, and a plain file name."""
+    stem = re.sub(r"[^a-z0-9]+", "-", path.resolve().stem.lower()).strip("-")[:40]
+    digest = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:8]
+    return f"{format}-{stem or 'log'}-{digest}"
+
+
+def _tracks(log: SourceLog) -> pl.DataFrame:
+    if log.tracks is None:
+        return pl.DataFrame(schema={"track_id": pl.String()})
+    tracks = log.tracks.filter(pl.col("track_id").is_not_null()).collect(engine="streaming")
+    # What any row says of a track: the first may have blank cells.
+    blank = [pl.col(name).replace("", None) for name, kind in tracks.schema.items() if kind == pl.String]
+    empty = [pl.when(pl.col(name).list.len() > 0).then(name) for name, kind in tracks.schema.items() if kind == pl.List]
+    told = tracks.with_columns(*blank, *empty).group_by("track_id", maintain_order=True)
+    return told.agg(pl.all().first(ignore_nulls=True))
+
+
+def _add_vectors(library: Library, log: SourceLog, wanted: pl.DataFrame) -> int:
+    if log.vectors is None:
+        return 0
+    count = 0
+    for track_ids, vectors in log.vectors.batches(wanted):
+        library.add_vectors(log.vectors.name, track_ids, vectors, features=log.vectors.features)
+        count += len(track_ids)
+    return count

@@ -1,0 +1,141 @@
+"""What a service's listeners did, as a part of the listening log: `crossfade train` learns from it.
+
+The events become `listens/events.parquet`, written anew each time. A mark says how far they were read, so that the
+service adds to a trained version only what came after it. Listeners who had their data deleted are forgotten again,
+should a part of the log have been imported since.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from ...errors import DataError, MissingExtra
+from ..library.files import replacing
+from ..library.store import Library
+from .schema import SourceLog, parts_of, sink
+from .user_deletion import forget_while_rewriting
+
+FILE_NAME = "events.db"
+"""the event store in a library's folder"""
+DATABASE_VARIABLE = "CROSSFADE_EVENTS_DATABASE"
+"""environment: SQLAlchemy URL of the event store, where it is not in the library"""
+
+_SOURCE = "events"
+_MARK = "events.json"
+_BEHIND = 1 << 40
+"""where positions of events begin: behind those of imported logs, which have an order but no times"""
+_SCHEMA = pl.Schema(
+    {
+        "sequence": pl.Int64(),
+        "user_id": pl.String(),
+        "track_id": pl.String(),
+        "time": pl.Int64(),
+        "played_ratio": pl.Float32(),
+        "liked": pl.Int8(),
+    }
+)
+_ROWS = 100_000
+
+
+def take_events(library: Library, database: str | None = None) -> dict[str, int]:
+    """Brings the log up to date with the event store; gives the numbers of `events` and of `deleted` rows.
+
+    `database` is the store's URL; None means `events.db` in the library, if it is there.
+    """
+    file = library.folder / FILE_NAME
+    if database is None and not file.exists():
+        return {"events": 0, "deleted": 0}
+    # Who is deleted meanwhile waits, and then finds the events that were read before in the log.
+    with library.rewriting(), _events(database, file) as db:
+        forgotten = _forgotten(db)
+        (store,) = db.execute("SELECT value FROM about WHERE key = 'store'").fetchone()
+        (newest,) = db.execute("SELECT coalesce(max(sequence), 0) FROM events").fetchone()
+        db.commit()
+        count = _write(library, db, newest)
+        (library.listens_folder / _MARK).write_text(json.dumps({"mark": f"{store}:{newest}"}) + "\n")
+        return {"events": count, "deleted": forget_while_rewriting(library, forgotten)}
+
+
+def forgotten_in(library: Library, database: str | None = None) -> dict[str, int]:
+    """Who had their data deleted, by hash, and when; `database` as in `take_events`."""
+    file = library.folder / FILE_NAME
+    if database is None and not file.exists():
+        return {}
+    with _events(database, file) as db:
+        return _forgotten(db)
+
+
+def events_mark(library: Library) -> str | None:
+    """How far events are part of the log; None where none are."""
+    try:
+        return str(json.loads((library.listens_folder / _MARK).read_text())["mark"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{library.listens_folder / _MARK}: damaged ({error}); delete it and train again") from None
+
+
+def listens_of(library: Library, user_id: str) -> Iterator[dict[str, Any]]:
+    """The listener's rows in the log, one part of it after the other."""
+    mine = pl.col("user_id") == user_id
+    for part in parts_of(library):
+        yield from pl.scan_parquet(part, glob=False).filter(mine).collect(engine="streaming").iter_rows(named=True)
+
+
+def _forgotten(db: Any) -> dict[str, int]:
+    return dict(db.execute("SELECT user_hash, time FROM forgotten").fetchall())
+
+
+def _write(library: Library, db: Any, newest: int) -> int:
+    cursor = db.execute(f"SELECT {', '.join(_SCHEMA.names())} FROM events WHERE sequence <= {int(newest)}")
+    batches = iter(lambda: cursor.fetchmany(_ROWS), [])
+    table = pl.concat(
+        [
+            pl.DataFrame(schema=_SCHEMA),
+            *(pl.DataFrame([tuple(row) for row in rows], schema=_SCHEMA, orient="row") for rows in batches),
+        ]
+    )
+    if table.is_empty():
+        library.listens_folder.mkdir(parents=True, exist_ok=True)
+        (library.listens_folder / f"{_SOURCE}.parquet").unlink(missing_ok=True)
+        return 0
+    order = pl.int_range(_BEHIND, _BEHIND + pl.len(), dtype=pl.Int64).alias("position")
+    library.listens_folder.mkdir(parents=True, exist_ok=True)
+    with replacing(library.listens_folder / f"{_SOURCE}.parquet") as part:
+        sink(SourceLog(Path(_SOURCE), table.sort("time", "sequence").with_columns(order).lazy()), part)
+    return len(table)
+
+
+@contextmanager
+def _events(database: str | None, file: Path) -> Iterator[Any]:
+    """A connection of the store's; no event with a number below the highest can come any more."""
+    name = database or ""
+    if not name.startswith(("postgresql", "postgres:")):
+        path = Path(name.removeprefix("sqlite:///")) if name else file
+        if not path.exists():
+            raise DataError(f"{path}: no event store here")
+        try:
+            with closing(sqlite3.connect(path, timeout=60)) as connection:
+                yield connection
+        except sqlite3.Error as error:
+            raise DataError(f"{path}: not a Crossfade event store ({error})") from None
+        return
+    try:
+        import psycopg
+    except ModuleNotFoundError:
+        raise MissingExtra("events in PostgreSQL", "serve") from None
+    # The URL may hold a password: it is not echoed.
+    try:
+        with psycopg.connect("postgresql://" + name.partition("://")[2]) as connection:
+            # Waits for those who are writing: numbers are given before they are seen.
+            connection.execute("LOCK TABLE events IN SHARE MODE")
+            yield connection
+    except psycopg.Error as error:
+        raise DataError(f"events: PostgreSQL says {type(error).__name__}: {' '.join(str(error).split())}") from None

@@ -1,0 +1,318 @@
+"""The listening log: one schema for all sources, kept in the library as Parquet, one file per source.
+
+One row is one event of a user and a track (or, where a source only counts, one row per pair):
+
+    user_id        text
+    track_id       text    joins with the library's tracks
+    time           i64     seconds since 1970 (or since the source's own beginning), null where unknown
+    position       i64     the order of a user's events where there is no time, and among equal times
+    played_ratio   f32     share of the track that was played, 0 …, above 1 when parts were replayed
+    plays          f32     how many plays the row stands for
+    rating         f32     an explicit rating, on the source's own scale
+    liked          i8      1 liked, -1 disliked, 0 took either back, null says nothing
+    organic        bool    found by the user, not recommended
+
+A row with none of plays, played_ratio, rating and liked is one whole play. Everything is lazy and streams: 222 million
+events fit in 24 GiB.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from polars.expr.whenthen import ChainedThen
+
+from ...errors import DataError
+from ...models.confidence import ConfidenceOptions, Signals, States
+from ...models.interactions import Clock, Listens
+from ..library.store import Library
+from .columns import UNREADABLE_TIME, naming
+
+SCHEMA = pl.Schema(
+    {
+        "user_id": pl.String(),
+        "track_id": pl.String(),
+        "time": pl.Int64(),
+        "position": pl.Int64(),
+        "played_ratio": pl.Float32(),
+        "plays": pl.Float32(),
+        "rating": pl.Float32(),
+        "liked": pl.Int8(),
+        "organic": pl.Boolean(),
+    }
+)
+
+TRACK_SCHEMA = pl.Schema(
+    {
+        "track_id": pl.String(),
+        "title": pl.String(),
+        "artists": pl.List(pl.String()),
+        "album": pl.String(),
+        "genres": pl.List(pl.String()),
+        "released_at": pl.Int64(),
+    }
+)
+"""What readers may know of tracks; a reader leaves out the columns that its source does not have."""
+
+_DTYPES: dict[str, type[np.integer[Any]]] = {
+    "user_row": np.int32,
+    "track_row": np.int32,
+    "time": np.int64,
+    "position": np.int64,
+}
+_BLOCK_EVENTS = 8_000_000
+
+
+@dataclass(frozen=True)
+class SourceVectors:
+    """A table of precomputed sound vectors."""
+
+    name: str
+    table: pl.LazyFrame
+    """track_id, and the vector's components as further columns or as one list column"""
+
+    @property
+    def features(self) -> bool:
+        """Whether the columns have units of their own and need a common scale, as an embedding's have not."""
+        return len(self.table.collect_schema()) > 2
+
+    def batches(self, wanted: pl.DataFrame, rows: int = 100_000) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
+        """(track ids, [n, D] vectors) of the tracks in `wanted`; rows with a gap in them are left out."""
+        columns = [name for name in self.table.collect_schema().names() if name != "track_id"]
+        for start in range(0, self.table.select(pl.len()).collect(engine="streaming").item(), rows):
+            part = self.table.slice(start, rows).collect(engine="streaming")
+            part = part.drop_nulls().join(wanted.select("track_id"), on="track_id", how="semi").unique("track_id")
+            if part.is_empty():
+                continue
+            table = (
+                part.get_column(columns[0]).list.to_array(part.item(0, columns[0]).len()) if len(columns) == 1 else None
+            )
+            vectors = np.asarray(part.select(columns).to_numpy() if table is None else table.to_numpy(), np.float32)
+            whole = np.isfinite(vectors).all(axis=1)
+            yield part.get_column("track_id").filter(pl.Series(whole)).to_list(), vectors[whole]
+
+
+@dataclass(frozen=True)
+class SourceLog:
+    """What a reader found in a source; nothing of the listens is read until they are written."""
+
+    path: Path
+    listens: pl.LazyFrame
+    """columns of SCHEMA, any but the ids may be missing; NaN marks a value that is not what it should be"""
+    tracks: pl.LazyFrame | None = None
+    """columns of TRACK_SCHEMA"""
+    vectors: SourceVectors | None = None
+    notes: tuple[str, ...] = ()
+    """for a person: what was taken for what"""
+    dropped: dict[str, int] = field(default_factory=dict)
+    """reason -> rows that the reader itself left out"""
+
+
+def conform(frame: pl.LazyFrame) -> pl.LazyFrame:
+    """Exactly the columns of SCHEMA, those that are missing as nulls."""
+    there = frame.collect_schema().names()
+    return frame.select(
+        (pl.col(name) if name in there else pl.lit(None)).cast(dtype).alias(name) for name, dtype in SCHEMA.items()
+    )
+
+
+def parts_of(library: Library) -> list[Path]:
+    """The log's files, one for each source."""
+    return sorted(library.listens_folder.glob("*.parquet"))
+
+
+def read_listens(library: Library) -> pl.LazyFrame:
+    """The log of all sources, lazily; DataError where there is none yet."""
+    parts = parts_of(library)
+    if not parts:
+        raise DataError(
+            f"{library.folder}: no listens yet; crossfade listens PATH --format FORMAT --library {library.folder}"
+        )
+    for part in parts:
+        with naming(part):
+            pl.read_parquet_schema(part)
+    return pl.scan_parquet(parts, glob=False)
+
+
+def mixed_clocks(library: Library) -> str | None:
+    """What to tell where some sources know when things happened, or in which order, and others do not."""
+    names: dict[Clock, list[str]] = {clock: [] for clock in Clock}
+    ordered = True
+    for part in parts_of(library):
+        counted = pl.scan_parquet(part, glob=False).select(pl.len(), pl.col("time", "position").count()).collect()
+        count, times, positions = counted.row(0)
+        clock = Clock.TIME if times == count else Clock.ORDER if positions == count else Clock.NONE
+        names[clock].append(part.stem)
+        ordered &= positions == count
+    named = {clock: ", ".join(parts) for clock, parts in names.items() if parts}
+    if len(named) < 2 or ordered:
+        return None
+    knowing = {Clock.TIME: "times", Clock.ORDER: "only an order", Clock.NONE: "neither times nor an order"}
+    sources = "; ".join(f"{sources} with {knowing[clock]}" for clock, sources in named.items())
+    return (
+        f"listens: sources of different kinds ({sources}), so the log as a whole has no common clock: nothing counts "
+        "as recent, and splits are not by time; a library for each keeps what it knows"
+    )
+
+
+@contextmanager
+def writing(library: Library, source: str) -> Iterator[tuple[Path, Path]]:
+    """(a file to write, a scratch folder): the file becomes the source's part of the log when the block ends well."""
+    library.listens_folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".reading-", dir=library.listens_folder) as scratch:
+        part = Path(scratch) / "part"
+        yield part, Path(scratch)
+        with library.rewriting():
+            part.replace(library.listens_folder / f"{source}.parquet")
+
+
+def sink(log: SourceLog, part: Path, *, known: pl.DataFrame | None = None) -> dict[str, int]:
+    """Writes the log's good rows into a Parquet file; gives the reasons of the others and their counts.
+
+    With `known`, a table of track ids, rows of other tracks are no good either.
+    """
+    rows = conform(log.listens)
+    problem = _problem()
+    if known is not None:
+        rows = rows.join(known.lazy().select("track_id", known=True), on="track_id", how="left")
+        problem = problem.when(pl.col("known").is_null()).then(pl.lit("unknown track"))
+    rows = rows.with_columns(problem.alias("problem"))
+    with naming(log.path):
+        # A source that knows when most things happened is no use for the rest: one gap would leave the log no clock.
+        timed = (
+            rows.filter(pl.col("problem").is_null()).select(pl.col("time").count()).collect(engine="streaming").item()
+        )
+        if timed:
+            no_time = pl.when(pl.col("problem").is_null() & pl.col("time").is_null()).then(pl.lit("no time"))
+            rows = rows.with_columns(pl.coalesce("problem", no_time).alias("problem"))
+        counts = rows.group_by("problem").len().collect(engine="streaming")
+        reasons = {reason: count for reason, count in counts.sort("problem").iter_rows() if reason is not None}
+        dropped = {reason: log.dropped.get(reason, 0) + reasons.get(reason, 0) for reason in {**log.dropped, **reasons}}
+        if counts.get_column("len").sum() == sum(reasons.values()):
+            why = ", ".join(f"{reason}: {count:,}" for reason, count in dropped.items())
+            raise DataError(f"{log.path}: no listens in it{f'; dropped ({why})' if why else ''}")
+        rows.filter(pl.col("problem").is_null()).select(SCHEMA.names()).sink_parquet(part)
+    return dropped
+
+
+def _problem() -> ChainedThen:
+    """What is wrong with a row, null where nothing is."""
+    plays, ratio = pl.col("plays"), pl.col("played_ratio")
+    return (
+        pl.when(pl.col("user_id").is_null())
+        .then(pl.lit("no user"))
+        .when(pl.col("track_id").is_null())
+        .then(pl.lit("no track"))
+        .when(pl.col("time") == UNREADABLE_TIME)
+        .then(pl.lit("time cannot be read"))
+        .when(~pl.col("rating").is_finite())
+        .then(pl.lit("rating is not a number"))
+        .when(~plays.is_finite() | (plays < 0))
+        .then(pl.lit("plays is not a number of plays"))
+        .when(~ratio.is_finite() | (ratio < 0))
+        .then(pl.lit("played_ratio is not a share"))
+    )
+
+
+def listed_ids(frame: pl.LazyFrame) -> tuple[pl.Series, pl.Series]:
+    """(user ids, track ids) in the log, sorted."""
+    users = frame.select(pl.col("user_id").unique()).collect(engine="streaming").get_column("user_id").sort()
+    tracks = frame.select(pl.col("track_id").unique()).collect(engine="streaming").get_column("track_id").sort()
+    return users, tracks
+
+
+def with_rows(
+    frame: pl.LazyFrame, user_ids: Sequence[str] | pl.Series, track_ids: Sequence[str] | pl.Series
+) -> pl.LazyFrame:
+    """The log with `user_row` and `track_row` (int32) instead of its ids; other users and tracks are left out."""
+    for name, ids in (("user", user_ids), ("track", track_ids)):
+        rows = pl.LazyFrame({f"{name}_id": pl.Series(ids, dtype=pl.String)}).with_row_index(f"{name}_row")
+        rows = rows.with_columns(pl.col(f"{name}_row").cast(pl.Int32))
+        frame = frame.join(rows, on=f"{name}_id", how="inner").drop(f"{name}_id")
+    return frame
+
+
+def distinct_pairs(
+    user_rows: NDArray[np.int32], track_rows: NDArray[np.int32], user_count: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(user rows, track rows) of the different pairs, sorted by track.
+
+    >>> distinct_pairs(np.array([1, 0, 1], np.int32), np.array([2, 2, 2], np.int32), 2)
+    (array([0, 1]), array([2, 2]))
+    """
+    # A sort and a comparison: np.unique takes a hundred times as long on 20 million integers.
+    keys = track_rows.astype(np.int64)
+    keys *= user_count
+    keys += user_rows
+    keys.sort()
+    new = np.ones(len(keys), np.bool_)
+    np.not_equal(keys[1:], keys[:-1], out=new[1:])
+    keys = keys[new]
+    tracks = keys // user_count
+    keys -= tracks * user_count
+    return keys, tracks
+
+
+def to_listens(
+    frame: pl.LazyFrame,
+    user_ids: Sequence[str] | pl.Series,
+    track_ids: Sequence[str] | pl.Series,
+    options: ConfidenceOptions | None = None,
+) -> Listens:
+    """The log as arrays: rows count positions in `user_ids` and `track_ids`, sorted by user, track and time.
+
+    One row per event, so that it can be split by time: `Listens.matrix` of a part holds the confidences that were known
+    from this part alone.
+    """
+    counted = frame.select(pl.len(), pl.all().exclude("user_id", "track_id").count()).collect(engine="streaming")
+    filled = {name: count for name, count in counted.row(0, named=True).items() if name != "len" and count}
+    clock = Clock.NONE
+    if filled.get("time") == counted.item(0, "len"):
+        clock = Clock.TIME
+    elif filled.get("position") == counted.item(0, "len"):
+        clock = Clock.ORDER
+    order = [name for name in ("time", "position") if name in filled]
+    values = [name for name in ("plays", "played_ratio", "rating", "liked") if name in filled]
+    rows = with_rows(frame.select("user_id", "track_id", *order, *values), user_ids, track_ids)
+    ticks = {Clock.TIME: ["time"], Clock.ORDER: ["position"], Clock.NONE: []}[clock]
+    columns = _sorted_columns(
+        rows.collect(engine="streaming"),
+        ["user_row", "track_row", *order],
+        ["user_row", "track_row", *ticks, *values],
+        len(user_ids),
+    )
+    users, tracks = columns["user_row"], columns["track_row"]
+    times = columns[ticks[0]] if ticks else None
+    options = options or ConfidenceOptions()
+    states = States.of(Signals(**{name: columns[name] for name in values}), len(users), options)
+    ratings = columns.get("rating")
+    if ratings is not None and np.isnan(ratings).any():
+        ratings = None
+    weights = states.confidences(options)
+    return Listens(users, tracks, weights, len(user_ids), len(track_ids), times, clock, ratings, states, options)
+
+
+def _sorted_columns(
+    table: pl.DataFrame, order: Sequence[str], wanted: Iterable[str], user_count: int
+) -> dict[str, NDArray[Any]]:
+    """The wanted columns, sorted a block of users at a time: sorting all rows at once takes three times their room."""
+    columns = {name: np.empty(len(table), _DTYPES.get(name, np.float32)) for name in wanted}
+    events = np.bincount(table.get_column("user_row").to_numpy(), minlength=user_count)
+    bounds = [*np.flatnonzero(np.diff(np.cumsum(events) // _BLOCK_EVENTS, prepend=-1)).tolist(), user_count]
+    start = 0
+    for first, end in pairwise(bounds):
+        block = table.filter(pl.col("user_row").is_between(first, end - 1)) if len(bounds) > 2 else table
+        block = block.sort(order)
+        for name, column in columns.items():
+            column[start : start + len(block)] = block.get_column(name).to_numpy()
+        start += len(block)
+    return columns

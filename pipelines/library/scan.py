@@ -1,0 +1,195 @@
+"""A collection on disk: which files there are, and which track each of them is."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...audio.metadata import Tags, read_fields, read_tags, released_at
+from ...errors import DataError, UsageError
+
+BESIDE_MUSIC = frozenset(
+    f".{ending}"
+    for ending in "csv cue db htm html ini json log lrc m3u m3u8 md md5 nfo pdf pls sfv txt xml yaml yml".split()  # noqa: SIM905
+)
+"""endings of what lies in music folders and is no music; passed over when a folder is walked"""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A file that may be a track."""
+
+    path: Path
+    """absolute"""
+    track_id: str
+    tags: Tags | None = None
+    """what a manifest says; None means what the file's own tags say"""
+    refusal: str | None = None
+    """why it can't be a track, where that is known without opening it"""
+    named: bool = False
+    """whether the manifest or the tag names the track_id, rather than the path"""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of a manifest."""
+
+    path: Path
+    track_id: str
+    tags: Tags
+    line: int
+
+
+def walk(places: Iterable[Path]) -> Iterator[tuple[Path, str]]:
+    """(absolute path, path relative to the place it was found in) of all files, in order; hidden ones left out."""
+    for place in places:
+        if not place.exists():
+            raise UsageError(f"{os.fsencode(place).decode('utf-8', 'backslashreplace')}: no such file or folder")
+        if not place.is_dir():
+            yield _absolute(place), place.name
+            continue
+        root = _absolute(place)
+        for folder, folders, names in os.walk(root):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            for name in sorted(names):
+                path = Path(folder) / name
+                if not name.startswith(".") and path.suffix.lower() not in BESIDE_MUSIC:
+                    yield path, str(path.relative_to(root))
+
+
+def candidates(
+    places: Sequence[Path],
+    taken: dict[str, Path | None],
+    *,
+    manifest: Path | None = None,
+    id_field: str | None = None,
+    fixed: Collection[str] = (),
+) -> Iterator[Candidate]:
+    """Every file with the track it is.
+
+    `taken` maps the library's track_ids to the paths they stand for. `id_field` names the tag that holds the id; files
+    without it go by their path. Two files never share an id: the later one gets its folder's name in front. A track of
+    the library whose id is `fixed` takes no other.
+    """
+    owner = dict(taken)
+    known = {path: track_id for track_id, path in taken.items() if path is not None}
+    listed = {entry.path: entry for entry in read_manifest(manifest, places)} if manifest else {}
+    for track_id in _renamed(listed, known, owner, fixed):
+        del owner[track_id]
+    seen: set[Path] = set()
+
+    def candidate(path: Path, relative: str) -> Candidate:
+        seen.add(path)
+        before = known.get(path)
+        if entry := listed.get(path):
+            if before in fixed and before != entry.track_id:
+                why = f"cannot become {entry.track_id}: listens know it as {before} ({manifest}, line {entry.line})"
+                return Candidate(path, entry.track_id, entry.tags, why)
+            other = owner.setdefault(entry.track_id, path)
+            if other is None:
+                owner[entry.track_id] = path
+            elif other != path:
+                why = f"track_id {entry.track_id} is already {readable(other)} ({manifest}, line {entry.line})"
+                return Candidate(path, entry.track_id, entry.tags, why)
+            return Candidate(path, entry.track_id, entry.tags, named=True)
+        named = read_fields(path).get(id_field, ())[:1] if id_field else ()
+        track_id = named[0] if named else before or _free(readable(relative), path, owner)
+        if before in fixed and before != track_id:
+            why = f"cannot become {track_id}: listens know it as {before} (tag {id_field})"
+            return Candidate(path, track_id, None, why)
+        other = owner.get(track_id)
+        if other is not None and other != path and other.exists():
+            return Candidate(path, track_id, None, f"track_id {track_id} is already {readable(other)} (tag {id_field})")
+        owner[track_id] = path
+        return Candidate(path, track_id, named=bool(named))
+
+    for path, relative in walk(places):
+        if path not in seen:
+            yield candidate(path, relative)
+    for path, entry in listed.items():
+        if path not in seen:
+            missing = None if path.exists() else f"no such file ({manifest}, line {entry.line})"
+            found = candidate(path, path.name)
+            yield found if missing is None else Candidate(path, found.track_id, entry.tags, missing)
+
+
+def _renamed(
+    listed: Mapping[Path, Entry], known: Mapping[Path, str], owner: Mapping[str, Path | None], fixed: Collection[str]
+) -> dict[str, str]:
+    """The library's track_ids that a manifest replaces, and by what: only by ids that are free, or are made so."""
+    renames: dict[str, str] = {}
+    for path, entry in listed.items():
+        old, new = known.get(path, entry.track_id), entry.track_id
+        if old != new and old not in fixed and new not in renames.values():
+            renames[old] = new
+    while taken := [old for old, new in renames.items() if new not in renames and owner.get(new) is not None]:
+        for old in taken:
+            del renames[old]
+    return renames
+
+
+def _free(wanted: str, path: Path, owner: dict[str, Path | None]) -> str:
+    """`wanted`, with folder names in front until no other existing file has it."""
+    folders = list(path.parents)
+    for depth in range(len(folders)):
+        other = owner.get(wanted)
+        if wanted not in owner or other == path or (other is not None and not other.exists()):
+            return wanted
+        wanted = readable(f"{folders[len(Path(wanted).parts) - 1].name or depth}/{wanted}")
+    return readable(path)
+
+
+def read_manifest(file: Path, places: Sequence[Path]) -> list[Entry]:
+    """A CSV with the columns path, track_id, and any of title, artist, album, genre, released_at.
+
+    Paths are absolute, or relative to the manifest or to an embedded folder. Several artists or genres are separated
+    by `;`. Raises DataError naming file and column.
+    """
+    try:
+        with file.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as lines:
+            reader = csv.DictReader(lines)
+            missing = {"path", "track_id"} - set(reader.fieldnames or ())
+            if missing:
+                found = ", ".join(reader.fieldnames or ()) or "none"
+                raise DataError(f"{file}: no column {' or '.join(sorted(missing))}; found {found}")
+            rows = list(reader)
+    except OSError as error:
+        raise DataError(f"{file}: {error.strerror}") from error
+    roots = [_absolute(file).parent, *map(_absolute, places)]
+    entries = []
+    for number, row in enumerate(rows, start=2):
+        if not row["path"] or not row["track_id"]:
+            raise DataError(f"{file}, line {number}: path or track_id is empty")
+        options = [root / row["path"] for root in roots]
+        path = next((option for option in options if option.exists()), options[0])
+        tags = Tags(
+            row.get("title") or None,
+            _split(row.get("artist")),
+            row.get("album") or None,
+            _split(row.get("genre")),
+            released_at(row.get("released_at")),
+        )
+        entries.append(Entry(Path(os.path.normpath(path)), row["track_id"], tags, number))
+    return entries
+
+
+def _split(names: str | None) -> tuple[str, ...]:
+    return tuple(name.strip() for name in (names or "").split(";") if name.strip())
+
+
+def _absolute(path: Path) -> Path:
+    """Without `..`, but with links as they are: a library of links stays one of links."""
+    return Path(os.path.abspath(path))  # noqa: PTH100
+
+
+def readable(path: str | bytes | Path) -> str:
+    """A path as text that can be stored and printed: what is not UTF-8 in it is escaped."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def tags_of(candidate: Candidate) -> Tags:
+    """The manifest's word, else the file's own tags."""
+    return candidate.tags if candidate.tags is not None else read_tags(candidate.path)

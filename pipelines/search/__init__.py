@@ -1,0 +1,1 @@
+"""Answers from a library: similar tracks, recommendations, explanations, search by text."""

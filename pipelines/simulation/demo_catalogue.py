@@ -1,0 +1,184 @@
+"""The demo's catalogue: artists of six overlapping styles, rendered to tagged files in several formats."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from ...errors import UsageError
+from .instruments import SAMPLE_RATE, Samples
+from .names import artist_names, title
+from .styles import BRIDGES, STYLES, Overlap, Sound, artist_sound, track_sound
+from .synthesizer import render
+
+FORMATS = ("mp3", "mp3", "mp3", "flac", "ogg", "m4a", "wav")
+"""what the files are, in the shares of an ordinary collection"""
+_OGG_BLOCK_FRAMES = 65_536
+_MARKER = ".catalogue.json"
+_VERSION = 1
+"""of what a seed renders to; a folder of another version is rendered anew"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CatalogueOptions:
+    """How much to render, and from which seed."""
+
+    seed: int = 0
+    artists_per_style: int = 4
+    tracks_per_artist: int = 3
+    shortest_seconds: float = 20.0
+    longest_seconds: float = 30.0
+
+    def __post_init__(self) -> None:
+        if self.artists_per_style < 1 or self.tracks_per_artist < 1:
+            raise UsageError("catalogue: needs at least one artist a style and one track an artist")
+        if not 1 <= self.shortest_seconds <= self.longest_seconds:
+            raise UsageError(
+                f"seconds: {self.shortest_seconds:g} … {self.longest_seconds:g}, but a track lasts at least 1"
+            )
+
+
+@dataclass(frozen=True)
+class DemoTrack:
+    """A track before it is rendered."""
+
+    path: str
+    """relative to the catalogue's folder; also its track_id once embedded"""
+    title: str
+    artist: str
+    album: str
+    style: str
+    sound: Sound
+    year: int
+    seconds: float
+    loudness_dbfs: float
+    """root mean square"""
+    seed: int
+
+
+def plan(options: CatalogueOptions | None = None, overlap: Overlap | None = None) -> list[DemoTrack]:
+    """What the catalogue holds; the same for the same options."""
+    options, overlap = options or CatalogueOptions(), overlap or Overlap()
+    rng = np.random.default_rng([options.seed, 10])
+    cast: list[tuple[str, str | None]] = [(style, None) for style in STYLES for _ in range(options.artists_per_style)]
+    cast += BRIDGES
+    tracks = []
+    for name, (style, bridge) in zip(artist_names(len(cast), rng), cast, strict=True):
+        artist = artist_sound(style, overlap, rng, bridge=bridge)
+        album = title(rng)
+        first_year = int(rng.integers(1996, 2022))
+        for number in range(1, options.tracks_per_artist + 1):
+            called = title(rng)
+            tracks.append(
+                DemoTrack(
+                    path=f"{name}/{number:02} {called}.{FORMATS[rng.integers(len(FORMATS))]}",
+                    title=called,
+                    artist=name,
+                    album=album,
+                    style=style if bridge is None else f"{style}/{bridge}",
+                    sound=track_sound(artist, overlap, rng),
+                    year=first_year + number // 3,
+                    seconds=round(float(rng.uniform(options.shortest_seconds, options.longest_seconds)), 2),
+                    loudness_dbfs=float(rng.uniform(-26, -12)),
+                    seed=int(rng.integers(2**31)),
+                )
+            )
+    return tracks
+
+
+def waveform(track: DemoTrack) -> Samples:
+    """The track as it sounds, at its own loudness, never clipped."""
+    samples = render(track.sound, seconds=track.seconds, seed=track.seed)
+    gain = 10 ** (track.loudness_dbfs / 20) / max(1e-9, float(np.sqrt(np.mean(samples**2))))
+    return np.asarray(samples * min(gain, 0.98), np.float32)
+
+
+def write_catalogue(folder: Path, tracks: list[DemoTrack]) -> Iterator[Path]:
+    """Renders what is not there yet; yields each file as it stands. Interrupted, it carries on where it stopped."""
+    folder.mkdir(parents=True, exist_ok=True)
+    marker = folder / _MARKER
+    signature = json.dumps({"version": _VERSION, "tracks": [asdict(track) for track in tracks]})
+    keep = marker.is_file() and marker.read_text() == signature
+    if not keep:
+        for track in tracks:
+            (folder / track.path).unlink(missing_ok=True)
+        marker.write_text(signature)
+    for track in tracks:
+        path = folder / track.path
+        if not path.is_file():
+            path.parent.mkdir(exist_ok=True)
+            unfinished = path.with_name(f".unfinished{path.suffix}")
+            write_audio(unfinished, waveform(track))
+            write_tags(unfinished, track)
+            unfinished.replace(path)
+        yield path
+
+
+def write_audio(path: Path, samples: Samples) -> None:
+    """Encodes mono samples in the format that the suffix names."""
+    if path.suffix == ".m4a":
+        _write_m4a(path, samples)
+        return
+    kinds = {".mp3": ("MP3", None), ".ogg": ("OGG", "VORBIS"), ".flac": ("FLAC", "PCM_16"), ".wav": ("WAV", "PCM_16")}
+    kind, subtype = kinds[path.suffix]
+    with soundfile.SoundFile(path, "w", SAMPLE_RATE, 1, subtype, format=kind) as file:
+        # libsndfile's Vorbis encoder overflows its stack on large blocks.
+        for start in range(0, len(samples), _OGG_BLOCK_FRAMES):
+            file.write(samples[start : start + _OGG_BLOCK_FRAMES])
+
+
+def _write_m4a(path: Path, samples: Samples) -> None:
+    import av
+
+    with av.open(str(path), "w", format="mp4") as container:
+        stream = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono")
+        frame = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")
+        frame.sample_rate = SAMPLE_RATE
+        for packet in [*stream.encode(frame), *stream.encode(None)]:
+            container.mux(packet)
+
+
+def write_tags(path: Path, track: DemoTrack) -> None:
+    """Artist, title, album, genre and year, as a tagger would leave them."""
+    import mutagen
+    from mutagen.easyid3 import EasyID3
+    from mutagen.id3 import TALB, TCON, TDRC, TIT2, TPE1
+    from mutagen.wave import WAVE
+
+    values = {
+        "title": track.title,
+        "artist": track.artist,
+        "album": track.album,
+        "genre": track.style.partition("/")[0],
+        "date": str(track.year),
+    }
+    if path.suffix == ".wav":  # no easy names for the ID3 chunk of a RIFF file
+        file: Any = WAVE(path)  # type: ignore[no-untyped-call]
+        file.add_tags()
+        for frame, value in zip((TIT2, TPE1, TALB, TCON, TDRC), values.values(), strict=True):
+            file.tags.add(frame(encoding=3, text=[value]))  # type: ignore[no-untyped-call]
+        file.save()
+        return
+    if path.suffix == ".mp3":
+        file = EasyID3()  # type: ignore[no-untyped-call]
+        file.update(values)
+        file.save(path)
+        return
+    file = mutagen.File(path, easy=True)
+    if file.tags is None:
+        file.add_tags()
+    file.update(values)
+    file.save()
+
+
+def latents(tracks: list[DemoTrack]) -> NDArray[np.float32]:
+    """[T, P] where the tracks are in the styles' space, each parameter centred over the catalogue."""
+    points = np.stack([track.sound.vector() for track in tracks])
+    return np.asarray(points - points.mean(axis=0), np.float32)

@@ -1,0 +1,100 @@
+"""Habits: what listeners are known to do besides following their taste, for a synthetic world that is to have it.
+
+    loyalty       listeners go on with an artist they have met: the most popular tracks of the artists at hand predict
+                  what comes next as well as most models do (Bonnin & Jannach 2014, ACM Computing Surveys 47)
+    mainstream    they differ in how much they keep to what is popular (Bauer & Schedl 2019, PLoS ONE 14)
+    eras          they prefer music of a time of their own (Holbrook & Schindler 1989, J. of Consumer Research 16)
+    novelty       they differ in how much they seek what is new (Kapoor et al. 2015, RecSys)
+    trends        what a track is worth to everybody changes over months (Koenigstein et al. 2011, RecSys)
+
+How strong they are is an option each, not a figure of those papers.
+
+Shapes: T tracks, U users, E events of a block, C tracks that compete for each, P periods.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .options import Habits
+from .tracks import DAY_SECONDS, EPOCH_SECONDS, WorldTracks
+
+Floats = NDArray[np.float32]
+_PERIOD_SECONDS = 15 * DAY_SECONDS
+_FASHION_PERIODS = 3.0
+"""after which a fashion has lost half of its strength"""
+_ERA_DAYS = 900.0
+_NEW_DAYS = 30.0
+_MEMORY_LISTENS = 20.0
+"""how far back, on average, the artist was met that a listener goes on with"""
+
+
+class Habitual:
+    """The habits of one world's listeners and tracks; random draws of their own, so that the rest stays as it was."""
+
+    def __init__(self, habits: Habits, tracks: WorldTracks, users: int, days: int, seed: int) -> None:
+        self.habits, self._tracks = habits, tracks
+        rng = np.random.default_rng([seed, 4])
+        fame = np.log(np.maximum(tracks.popularity, 1e-12))
+        self._fame: Floats = (fame - fame.mean()).astype(np.float32)
+        self.mainstream: Floats = rng.normal(0, habits.mainstream, users).astype(np.float32)
+        """[U] added to the power of popularity"""
+        self.eras: NDArray[np.int64] = tracks.released_at[rng.integers(len(tracks), size=users)]
+        """[U] seconds since 1970: the middle of the time whose music they prefer"""
+        self.novelty: Floats = (habits.novelty * rng.exponential(1, users)).astype(np.float32)
+        """[U]"""
+        periods = 2 + days * DAY_SECONDS // _PERIOD_SECONDS
+        self._fashions = _walk(rng, periods if habits.trends else 0, len(tracks), habits.trends)
+        self._by_artist = _ByArtist(tracks)
+
+    def appeal(self, users: NDArray[np.int32], offered: NDArray[np.int32], times: NDArray[np.int64]) -> Floats:
+        """[E, C] log-odds that the habits add to tracks offered to users at times [E]."""
+        released = self._tracks.released_at[offered]
+        added = self.mainstream[users, None] * self._fame[offered]
+        if self.habits.eras:
+            away = (released - self.eras[users, None]) / (DAY_SECONDS * _ERA_DAYS)
+            added += (self.habits.eras * np.exp(-(away**2) / 2)).astype(np.float32)
+        if self.habits.novelty:
+            age_days = np.maximum(times[:, None] - released, 0) / DAY_SECONDS
+            added += self.novelty[users, None] * np.exp(-age_days / _NEW_DAYS).astype(np.float32)
+        if self.habits.trends:
+            added += self._fashions[((times - EPOCH_SECONDS) // _PERIOD_SECONDS)[:, None], offered]
+        return np.asarray(added, np.float32)
+
+    def back_to_artist(self, positions: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+        """[E] how many listens ago the artist was met that a listen goes on with; 0 where it does not."""
+        back = rng.geometric(1 / _MEMORY_LISTENS, len(positions))
+        return np.where((rng.random(len(positions)) < self.habits.loyalty) & (back <= positions), back, 0)
+
+    def others(self, tracks: NDArray[np.int32], count: int, rng: np.random.Generator) -> NDArray[np.int32]:
+        """[n] tracks -> [n, count]: each itself, then tracks by the same artist, drawn by popularity."""
+        return np.column_stack([tracks, self._by_artist.draw(tracks, count - 1, rng)])
+
+
+class _ByArtist:
+    """Tracks by the same first artist, drawn by popularity; what nobody in particular made stands alone."""
+
+    def __init__(self, tracks: WorldTracks) -> None:
+        names = [f"\0{row}" if names == ("Various Artists",) else names[0] for row, names in enumerate(tracks.artists)]
+        _, self._artist_of = np.unique(names, return_inverse=True)
+        self._order = np.argsort(self._artist_of, kind="stable").astype(np.int32)
+        self._edges = np.concatenate([[0.0], np.cumsum(tracks.popularity[self._order])])
+        self._starts = np.searchsorted(self._artist_of[self._order], np.arange(self._artist_of.max() + 2))
+
+    def draw(self, tracks: NDArray[np.int32], count: int, rng: np.random.Generator) -> NDArray[np.int32]:
+        artists = self._artist_of[tracks]
+        starts, ends = self._starts[artists], self._starts[artists + 1]
+        low, high = self._edges[starts][:, None], self._edges[ends][:, None]
+        places = np.searchsorted(self._edges, low + rng.random((len(tracks), count)) * (high - low), side="right") - 1
+        drawn: NDArray[np.int32] = self._order[np.clip(places, starts[:, None], ends[:, None] - 1)]
+        return drawn
+
+
+def _walk(rng: np.random.Generator, periods: int, tracks: int, spread: float) -> Floats:
+    """[P, T] a stationary walk that forgets half of itself in _FASHION_PERIODS."""
+    kept = 0.5 ** (1 / _FASHION_PERIODS)
+    steps = rng.normal(0, spread, (periods, tracks)).astype(np.float32)
+    for period in range(1, periods):
+        steps[period] = kept * steps[period - 1] + np.sqrt(1 - kept**2) * steps[period]
+    return steps

@@ -1,0 +1,1 @@
+"""`crossfade train`: from a library to a model version and its offline artefacts."""

@@ -1,0 +1,70 @@
+"""Ranking a library: the chain fitted on its listens, and what is said about it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from ...errors import DataError
+from ...models.catalogue import COLLECTIVE_ARTISTS, Catalogue
+from ...models.hybrid.model import Hybrid
+from ...models.interactions import Listens
+from ...models.ranking.dataset import ChainOptions
+from ...models.ranking.two_stage import Chain
+from ..library.files import FOLDER, replacing
+
+
+def fit_ranking(
+    listens: Listens,
+    catalogue: Catalogue,
+    hybrid: Hybrid,
+    tracks: pl.DataFrame,
+    *,
+    options: ChainOptions | None = None,
+    seed: int = 0,
+) -> Chain:
+    """The chain on top of `hybrid`, which was fitted on the same listens; `tracks` are the library's.
+
+    DataError where there is too little to learn a ranking from.
+    """
+    listeners = int((np.diff(listens.matrix.indptr) > 1).sum())
+    if listeners < 20:
+        raise DataError(f"ranker: {listeners} users with two tracks or more; 20 are needed")
+    return Chain.fit(listens, catalogue, hybrid, albums=album_counts(tracks), options=options, seed=seed)
+
+
+def album_counts(tracks: pl.DataFrame) -> NDArray[np.int32] | None:
+    """[T] on how many different albums a track's artists are, the most of any of them; None where no album is known."""
+    if not tracks["album"].count():
+        return None
+    albums: defaultdict[str, set[str]] = defaultdict(set)
+    pairs = list(zip(tracks["artists"].to_list(), tracks["album"].to_list(), strict=True))
+    for artists, album in pairs:
+        for artist in artists:
+            if album is not None and artist.strip().lower() not in COLLECTIVE_ARTISTS:
+                albums[artist].add(album)
+    return np.array([max((len(albums[artist]) for artist in artists), default=0) for artists, _ in pairs], np.int32)
+
+
+def write_importance(chain: Chain, version: Path) -> None:
+    """What the ranker looks at: `artefacts/feature_importance.parquet` and a picture of it."""
+    folder = version / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    importance = chain.ranker.importance
+    table = pl.DataFrame({"feature": list(importance), "importance": list(importance.values())})
+    with replacing(folder / "feature_importance.parquet") as part:
+        table.write_parquet(part)
+    from matplotlib.figure import Figure
+
+    shown = table.head(20).reverse()
+    figure = Figure(figsize=(7, 6), layout="constrained")
+    axes = figure.subplots()
+    axes.barh(shown["feature"].to_list(), shown["importance"].to_list())
+    axes.set_xlabel("share of all changes of the score, %")
+    axes.spines[["top", "right"]].set_visible(False)
+    with replacing(folder / "feature_importance.png") as part:
+        figure.savefig(part, format="png", dpi=120)

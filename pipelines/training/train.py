@@ -1,0 +1,300 @@
+"""Training: a library's log and sounds become a version of models that recommends and searches.
+
+Three stages, each taken over from the current version while what goes into it is the same (see `stages`):
+
+    hybrid      cleaned listens and the catalogue -> ALS, content prior and crossfade, chosen on validation -> the index
+    ranking     candidates, features and labels of the log's last part -> the ranker
+    artefacts   tables that a product can take away
+
+They are written into `models/<version>/`, which becomes the current one only when all of it is there.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from ...errors import DataError, LibraryError, UsageError
+from ...models.catalogue import Catalogue
+from ...models.hybrid.index import HybridIndex
+from ...models.hybrid.model import Hybrid
+from ...models.interactions import Listens
+from ...models.ranking.dataset import ChainOptions
+from ...models.ranking.diversity import RerankingOptions
+from ...models.ranking.two_stage import Chain
+from ...models.recommenders.als import ALSOptions
+from ..interactions.cleaning import CleaningOptions, CleaningStep, clean
+from ..interactions.live_events import events_mark
+from ..interactions.schema import listed_ids, mixed_clocks, parts_of, read_listens, to_listens
+from ..interactions.summary import log_figures
+from ..interactions.user_deletion import forget_the_missing
+from ..library.files import key_of, key_of_files, replacing
+from ..library.store import KEPT_VERSIONS, Library
+from ..versions.model_version import FORMAT, Trained
+from .artefacts import ArtefactOptions, write_artefacts, write_manifest
+from .ranking import fit_ranking, write_importance
+from .resumable_steps import Stages, key_of_catalogue
+
+STAGE_VERSIONS = {"hybrid": 2, "ranking": 7, "artefacts": 1}
+"""Raised when a stage's code comes to other results: libraries then run it again."""
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions:
+    sound: str | None = None
+    """name of the sound vectors; None means embeddings if there are any, else the only imported ones"""
+    seed: int = 0
+    cleaning: CleaningOptions = field(default_factory=CleaningOptions)
+    als: ALSOptions = field(default_factory=ALSOptions)
+    ranking: ChainOptions = field(default_factory=ChainOptions)
+    reranking: RerankingOptions = field(default_factory=RerankingOptions)
+    """of every list that `recommend` and the artefacts give, unless it is asked for otherwise"""
+    artefacts: ArtefactOptions = field(default_factory=ArtefactOptions)
+    keep_versions: int = KEPT_VERSIONS
+    """how many trained versions stay on disk, the new one included"""
+
+    def __post_init__(self) -> None:
+        if self.keep_versions < 1:
+            raise UsageError(f"keep_versions: {self.keep_versions}; it has to be at least 1")
+
+
+@dataclass(frozen=True)
+class TrainingSummary:
+    """What was trained on, what was chosen, and what was measured on validation."""
+
+    version: str
+    listens: int
+    users: int
+    tracks: int
+    """in the log"""
+    catalogue: int
+    """tracks in the library"""
+    heard: int
+    users_sample: float
+    choices: dict[str, Any]
+    figures: dict[str, float]
+    """on the validation part, by name; empty where the log is too small for one"""
+    seconds: float
+    steps: tuple[CleaningStep, ...]
+    """of the cleaning"""
+    ranker: str = ""
+    """what it learned to do, or why there is none"""
+    candidate_recall: dict[str, float] = field(default_factory=dict)
+    """source -> the share of the label period's listens that it nominated; `all`: that are candidates"""
+    log: dict[str, Any] = field(default_factory=dict)
+    """density of the cleaned log, share of zero cells per column (see `log_figures`)"""
+    unchanged: tuple[str, ...] = ()
+    """stages that were taken over from the version before"""
+
+    def record(self) -> dict[str, Any]:
+        """For the command line."""
+        figures = {name: round(value, 4) for name, value in self.figures.items()}
+        steps = [step.record() for step in self.steps]
+        recall = {name: round(value, 4) for name, value in self.candidate_recall.items()}
+        rounded = {"figures": figures, "seconds": round(self.seconds, 1), "candidate_recall": recall}
+        return {**vars(self), **rounded, "steps": steps}
+
+    @classmethod
+    def of(cls, about: dict[str, Any]) -> TrainingSummary:
+        """Back from a version's training.json."""
+        known = {option.name: about[option.name] for option in fields(cls) if option.name in about}
+        return cls(**known | {"steps": tuple(CleaningStep(**step) for step in about["steps"])})
+
+
+def train(
+    library: Library,
+    options: TrainingOptions | None = None,
+    *,
+    force: bool = False,
+    tell: Tell = lambda text: None,
+) -> TrainingSummary:
+    """Trains a version and makes it the library's current one; a failure leaves the old one in place.
+
+    Where nothing has changed since the current version, nothing is done. `force` runs all stages again; `tell` hears
+    what was left out, and why.
+    """
+    started = time.monotonic()
+    job = _Training(library, options or TrainingOptions(), force)
+    if all(job.unchanged.values()):
+        summary = job.summary_of_current()
+        for name in job.keys:
+            job.stages.log(name, "unchanged", 0.0, 0)
+        return _timed(summary, started, tuple(job.keys))
+    version = library.new_version()
+    try:
+        summary = _timed(job.run(version, tell), started, tuple(job.taken))
+        about = job.about | {**summary.record(), "version": version.name}
+        with replacing(version / "training.json") as part:
+            part.write_text(json.dumps(about, indent=1) + "\n")
+        write_manifest(version, {"listens": summary.listens, "users": summary.users, "tracks": summary.tracks})
+        job.stages.save(version)
+    except BaseException:
+        shutil.rmtree(version, ignore_errors=True)
+        raise
+    with library.rewriting():
+        forget_the_missing(library, version)
+        library.publish_version(version, keep=job.options.keep_versions)
+    return summary
+
+
+class _Training:
+    """One run: the keys of its stages, and what they hand to each other, each made when it is first needed."""
+
+    def __init__(self, library: Library, options: TrainingOptions, force: bool) -> None:
+        self.library, self.options = library, options
+        # Before the tracks are read: what changes meanwhile is looked at again when the version is loaded.
+        mark = library.mark()
+        try:
+            current = library.current_version()
+        except LibraryError:
+            current = None
+        read_listens(library)
+        self.stages = Stages(library.folder, current, force)
+        self.taken: list[str] = []
+        cleaning, ranking = asdict(options.cleaning), asdict(options.ranking)
+        # How many cores there are makes no difference to the answer.
+        ranking["ranker"].pop("threads")
+        als = {name: value for name, value in asdict(options.als).items() if name != "threads"}
+        log = key_of_files(parts_of(library))
+        base = (FORMAT, log, key_of_catalogue(self.catalogue), self.sound, library.about("encoder"), options.seed)
+        hybrid = key_of(STAGE_VERSIONS["hybrid"], base, cleaning, als)
+        chain = key_of(STAGE_VERSIONS["ranking"], hybrid, ranking, self.tracks["album"].to_list())
+        names = self.tracks["title"].to_list()
+        tables = key_of(STAGE_VERSIONS["artefacts"], chain, asdict(options.artefacts), asdict(options.reranking), names)
+        self.keys = {"hybrid": hybrid, "ranking": chain, "artefacts": tables}
+        self.unchanged = {name: self.stages.is_unchanged(name, key) for name, key in self.keys.items()}
+        self.about: dict[str, Any] = {
+            "format_version": FORMAT,
+            "sound": self.sound,
+            "encoder": library.about("encoder") if self.sound == "encoder" else None,
+            "genres": list(self.catalogue.genre_names),
+            "seed": options.seed,
+            "cleaning": cleaning,
+            "reranking": asdict(options.reranking),
+            "events": events_mark(library),
+            "changes": asdict(mark),
+        }
+
+    @cached_property
+    def catalogue(self) -> Catalogue:
+        return self.library.catalogue(self.options.sound)
+
+    @cached_property
+    def tracks(self) -> pl.DataFrame:
+        return self.library.tracks()
+
+    @cached_property
+    def sound(self) -> str | None:
+        return self.options.sound or next(iter(self.library.sounds()), None)
+
+    def summary_of_current(self) -> TrainingSummary:
+        version = self.library.current_version()
+        try:
+            return TrainingSummary.of(json.loads((version / "training.json").read_text()))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise LibraryError(f"{version / 'training.json'}: damaged ({error}); train again with --force") from None
+
+    def run(self, version: Path, tell: Tell) -> TrainingSummary:
+        if note := mixed_clocks(self.library):
+            tell(note)
+        trained = self._hybrid(version)
+        ranker, chain = self._ranking(version, trained, tell)
+        self._artefacts(version, trained, chain)
+        hybrid = trained.hybrid
+        return TrainingSummary(
+            version.name,
+            len(self.listens),
+            len(trained.user_ids),
+            int((self.listens.listeners > 0).sum()),
+            len(self.catalogue),
+            int(self.catalogue.has_sound.sum()),
+            self.options.cleaning.users_sample,
+            asdict(hybrid.choices),
+            hybrid.figures,
+            0.0,
+            tuple(self.steps),
+            ranker,
+            chain.recall if chain else {},
+            self.log,
+        )
+
+    @cached_property
+    def listens(self) -> Listens:
+        """The cleaned log over the catalogue's tracks; sets `steps`, `log` and `user_ids`, too."""
+        library, options = self.library, self.options
+        frame, self.steps = clean(read_listens(library), options.cleaning)
+        self.log = log_figures(frame).record()
+        self.user_ids, heard_of = listed_ids(frame)
+        known = pl.Series(list(self.catalogue.track_ids), dtype=pl.String)
+        if not heard_of.is_in(known.implode()).any():
+            raise DataError(f"{library.folder}: none of the {len(heard_of):,} tracks in the log is in the library")
+        return to_listens(frame, self.user_ids, known, options.cleaning.confidence)
+
+    def _hybrid(self, version: Path) -> Trained:
+        name, current = "hybrid", self.stages.current
+        if self.unchanged[name] and current is not None:
+            trained = Trained.load(self.library, current)
+            self.stages.take_over(name, version)
+            self.taken.append(name)
+            return trained
+        with self.stages.running(name, self.keys[name], version) as count:
+            catalogue, listens = self.catalogue, self.listens
+            hybrid = Hybrid(catalogue, als=self.options.als, seed=self.options.seed).fit(listens)
+            index = HybridIndex(hybrid.taste.shape[1], catalogue.sound.shape[1])
+            index.add(np.where(hybrid.known[:, None], hybrid.taste, 0), catalogue.sound)
+            trained = Trained(hybrid, index, catalogue.track_ids, self.user_ids.to_list(), self.about)
+            trained.save(version)
+            count(len(listens))
+        return trained
+
+    def _ranking(self, version: Path, trained: Trained, tell: Tell) -> tuple[str, Chain | None]:
+        name, current = "ranking", self.stages.current
+        if self.unchanged[name] and current is not None:
+            self.stages.take_over(name, version)
+            self.taken.append(name)
+            return self.summary_of_current().ranker, trained.ranking
+        with self.stages.running(name, self.keys[name], version) as count:
+            try:
+                chain = fit_ranking(
+                    self.listens,
+                    self.catalogue,
+                    trained.hybrid,
+                    self.tracks,
+                    options=self.options.ranking,
+                    seed=self.options.seed,
+                )
+            except DataError as error:
+                tell(f"no ranker, so recommendations come from the hybrid ({error})")
+                return str(error), None
+            for source, why in chain.sources.failed.items():
+                tell(f"{source}: left out of the candidates; {why}")
+            chain.save(version)
+            write_importance(chain, version)
+            count(len(self.listens))
+        return chain.options.ranker.objective, chain
+
+    def _artefacts(self, version: Path, trained: Trained, chain: Chain | None) -> None:
+        name = "artefacts"
+        if self.unchanged[name]:
+            self.stages.take_over(name, version)
+            self.taken.append(name)
+            return
+        with self.stages.running(name, self.keys[name], version) as count:
+            trained = trained.with_ranking(chain, self.options.reranking)
+            count(write_artefacts(version, self.library, trained, self.listens, self.options.artefacts))
+
+
+def _timed(summary: TrainingSummary, started: float, unchanged: tuple[str, ...]) -> TrainingSummary:
+    seconds = time.monotonic() - started
+    return TrainingSummary(**{**vars(summary), "seconds": seconds, "unchanged": unchanged})

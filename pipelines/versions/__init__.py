@@ -1,0 +1,1 @@
+"""Trained model versions: loading one, publishing it, fetching it from remote storage."""

@@ -1,0 +1,204 @@
+"""Publishing: the current version of a library to a place from which others fetch it, and back.
+
+    data/HASH/library.db, data/HASH/NAME.parquet     tracks and listens
+    model/HASH/FILE                                  what was trained
+    recommendations/HASH/FILE.parquet                the artefacts' tables
+    pictures/HASH/FILE.png
+    manifests/VERSION.json                           path -> where it is, bytes and hash
+    current.json                                     the version in use
+
+Files are named by their hash: what is there already is not uploaded again, and no upload touches what an earlier
+version needs. `current.json` is written last, when everything was read back, so a broken upload changes nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from ...errors import LibraryError, UsageError
+from ..interactions.live_events import forgotten_in
+from ..interactions.user_deletion import forget_while_rewriting
+from ..library.files import FOLDER, replacing
+from ..library.store import Library
+from .remote_storage import Destination, PublishError
+
+FORMAT = 1
+CURRENT = "current.json"
+PULLED = "pulled.json"
+
+
+@dataclass(frozen=True)
+class Published:
+    """What one publish or pull did to one folder of the place."""
+
+    folder: str
+    """data, model, recommendations or pictures"""
+    files: int
+    moved: int
+    """files that were not there yet"""
+    bytes: int
+    """of those"""
+
+
+def publish(library: Library, place: Destination) -> list[Published]:
+    """Uploads the current version; raises PublishError, and then the place's former version is still its current."""
+    version = library.current_version()
+    with TemporaryDirectory(prefix=".publishing-", dir=library.folder) as scratch:
+        snapshot = Path(scratch) / "library.db"
+        _backup(library.folder / "library.db", snapshot)
+        sources = {f"models/{version.name}/{name}": version / name for name in _files(version)}
+        sources |= {f"listens/{part.name}": part for part in sorted(library.listens_folder.glob("*.parquet"))}
+        sources["library.db"] = snapshot
+        entries: dict[str, dict[str, Any]] = {}
+        counts: dict[str, list[int]] = {}
+        for path, file in sources.items():
+            folder, digest, size = _folder_of(path), _digest(file), file.stat().st_size
+            name = f"{folder}/{digest}/{file.name}"
+            entries[path] = {"at": name, "bytes": size, "hash": digest}
+            count = counts.setdefault(folder, [0, 0, 0])
+            count[0] += 1
+            if place.size(name) != size:
+                place.upload(file, name)
+                if place.digest(name) != digest:
+                    raise PublishError(f"{place.url}/{name}: not what was uploaded; publish again")
+                count[1] += 1
+                count[2] += size
+    manifest = {"format_version": FORMAT, "version": version.name, "files": entries}
+    text = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
+    name = f"manifests/{version.name}.json"
+    place.write(name, text)
+    pointer = {"format_version": FORMAT, "version": version.name, "hash": _hash(text.encode())}
+    place.write(CURRENT, json.dumps(pointer) + "\n")
+    return [Published(folder, *count) for folder, count in counts.items()]
+
+
+def pull(
+    place: Destination, folder: Path, *, replace: bool = False, database: str | None = None
+) -> tuple[str, list[Published]]:
+    """The place's current version becomes that of the library in `folder`; gives its name, and what was done.
+
+    A library that was not pulled from there is left alone, unless told to `replace` its tracks and listens. Listeners
+    who had their data deleted here, by the event store (`database`, see `take_events`), are left out.
+    """
+    manifest = _manifest(place)
+    version = manifest["version"]
+    folder.mkdir(parents=True, exist_ok=True)
+    _may_replace(folder, place.url, replace)
+    replaces = (folder / "library.db").exists()
+    counts: dict[str, list[int]] = {}
+    with TemporaryDirectory(prefix=".pulling-", dir=folder) as scratch:
+        fetched: dict[str, Path] = {}
+        for number, (path, entry) in enumerate(manifest["files"].items()):
+            there = folder / path
+            count = counts.setdefault(_folder_of(path), [0, 0, 0])
+            count[0] += 1
+            if path != "library.db" and there.is_file() and _digest(there) == entry["hash"]:
+                continue
+            file = Path(scratch) / str(number)
+            place.download(entry["at"], file)
+            if _digest(file) != entry["hash"]:
+                raise PublishError(f"{place.url}/{entry['at']}: damaged; publish again")
+            fetched[path] = file
+            count[1] += 1
+            count[2] += entry["bytes"]
+        with replacing(folder / PULLED) as part:
+            part.write_text(json.dumps({"url": place.url, "version": version}) + "\n")
+        # An empty library where there is none, so that there is something to lock.
+        with Library.open(folder, create=True) as library, library.rewriting():
+            _install(folder, version, manifest["files"], fetched)
+            # Who was deleted here may not be known as deleted there.
+            forget_while_rewriting(library, forgotten_in(library, database))
+        with Library.open(folder) as library:
+            if replaces:
+                library.begin_history()
+            library.publish_version(library.models / version)
+    return version, [Published(name, *count) for name, count in counts.items()]
+
+
+def _install(folder: Path, version: str, wanted: dict[str, Any], fetched: dict[str, Path]) -> None:
+    """Everything was fetched: models first, then listens, then the tracks; `models/current` follows by the caller."""
+    for path, file in fetched.items():
+        if path != "library.db":
+            target = folder / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            file.replace(target)
+    for part in (folder / "listens").glob("*.parquet"):
+        if f"listens/{part.name}" not in wanted:
+            part.unlink()
+    # Through SQLite itself, which waits for whoever reads the library at the moment.
+    _backup(fetched["library.db"], folder / "library.db")
+
+
+def _manifest(place: Destination) -> dict[str, Any]:
+    text = place.read(CURRENT)
+    if text is None:
+        raise PublishError(f"{place.url}: nothing was published here")
+    try:
+        pointer = json.loads(text)
+        name = f"manifests/{pointer['version']}.json"
+        found = place.read(name)
+        if pointer["format_version"] > FORMAT:
+            raise PublishError(f"{place.url}: published by a newer Crossfade; upgrade with pip install -U crossfade")
+        if found is None or _hash(found.encode()) != pointer["hash"]:
+            raise PublishError(f"{place.url}/{name}: missing or damaged; publish again")
+        manifest: dict[str, Any] = json.loads(found)
+    except (ValueError, KeyError, TypeError) as error:
+        raise PublishError(f"{place.url}/{CURRENT}: damaged ({error}); publish again") from None
+    inside = ("library.db", "listens/", f"models/{manifest['version']}/")
+    for path in manifest["files"]:
+        if not path.startswith(inside) or ".." in Path(path).parts:
+            raise PublishError(f"{place.url}/{name}: names {path}, which is no file of a library")
+    return manifest
+
+
+def _may_replace(folder: Path, url: str, replace: bool) -> None:
+    if replace or not (folder / "library.db").exists():
+        return
+    try:
+        pulled = json.loads((folder / PULLED).read_text()).get("url")
+    except (OSError, ValueError):
+        pulled = None
+    if pulled != url:
+        raise UsageError(
+            f"{folder}: a library of its own, not pulled from {url}; pull into another folder, or say --replace"
+        )
+
+
+def _folder_of(path: str) -> str:
+    if not path.startswith("models/"):
+        return "data"
+    if path.endswith(".png"):
+        return "pictures"
+    return "recommendations" if f"/{FOLDER}/" in path else "model"
+
+
+def _files(version: Path) -> list[str]:
+    return sorted(str(file.relative_to(version)) for file in version.rglob("*") if file.is_file())
+
+
+def _backup(source: Path, target: Path) -> None:
+    """A consistent copy of a database that others may be writing."""
+    try:
+        with (
+            contextlib.closing(sqlite3.connect(source, timeout=60)) as one,
+            contextlib.closing(sqlite3.connect(target, timeout=60)) as other,
+        ):
+            one.backup(other)
+    except sqlite3.Error as error:
+        raise LibraryError(f"{target}: {error}") from None
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def _hash(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=16).hexdigest()

@@ -1,0 +1,135 @@
+"""Limits: how often a client may ask, how large and slow its body may be, and how many uploads there are at once."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from starlette.types import Message, Receive, Scope
+
+from ..errors import Problem
+
+_CLIENTS_REMEMBERED = 10_000
+
+
+class RateLimit:
+    """A bucket of tokens per client: `per_second` drop in, up to twice as many are held; 0 is no limit."""
+
+    def __init__(self, per_second: float) -> None:
+        self.per_second = per_second
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def take(self, client: str, now: float | None = None) -> None:
+        """Raises a Problem (429) that says when to come again. Called from one thread only."""
+        if not self.per_second:
+            return
+        now = time.monotonic() if now is None else now
+        capacity = max(1.0, 2 * self.per_second)
+        tokens, since = self._buckets.pop(client, (capacity, now))
+        tokens = min(capacity, tokens + (now - since) * self.per_second)
+        self._buckets[client] = (tokens - 1 if tokens >= 1 else tokens, now)
+        if len(self._buckets) > _CLIENTS_REMEMBERED:
+            self._buckets.popitem(last=False)
+        if tokens < 1:
+            seconds = max(1, round((1 - tokens) / self.per_second))
+            raise Problem(
+                429,
+                f"rate: more than {self.per_second:g} requests a second; try again in {seconds} s",
+                headers={"Retry-After": str(seconds)},
+            )
+
+
+class Uploads:
+    """How many uploads are in flight, and how many bytes they have taken or said that they will take.
+
+    Used from one thread only.
+    """
+
+    def __init__(self, most: int, most_bytes: int) -> None:
+        self.most, self.most_bytes = most, most_bytes
+        self.count = self.bytes = 0
+
+    @contextmanager
+    def place(self) -> Iterator[Callable[[int], None]]:
+        """Room for one more until the block ends; gives what is to be called with the bytes that it has come to so far.
+
+        A Problem (503) that says when to come again where there is no room.
+        """
+        if self.count >= self.most:
+            raise self._full(f"{self.most} are in flight already")
+        self.count += 1
+        held = 0
+
+        def grow(size: int) -> None:
+            nonlocal held
+            more = max(0, size - held)
+            if self.bytes + more > self.most_bytes:
+                raise self._full(f"{self.most_bytes / 2**20:g} MiB are in flight already")
+            self.bytes += more
+            held += more
+
+        try:
+            yield grow
+        finally:
+            self.count -= 1
+            self.bytes -= held
+
+    @staticmethod
+    def _full(why: str) -> Problem:
+        return Problem(503, f"uploads: {why}; try again", headers={"Retry-After": "5", "Connection": "close"})
+
+
+def _anything(size: int) -> None:
+    """A body that nobody counts."""
+
+
+def limited_body(
+    scope: Scope,
+    receive: Receive,
+    *,
+    most_bytes: int,
+    most_seconds: float,
+    grow: Callable[[int], None] = _anything,
+) -> Receive:
+    """`receive` that raises a Problem where the body gets too large (413) or takes too long (408).
+
+    A body that says it is too large is refused before any of it is read. `grow` is told how many bytes there are to
+    come or have come, and may refuse them.
+    """
+    for name, value in scope["headers"]:
+        if name == b"content-length":
+            if not value.isdigit() or len(value) > 15 or int(value) > most_bytes:
+                raise _too_large(most_bytes)
+            grow(int(value))
+    received = 0
+    whole = False
+    deadline = time.monotonic() + most_seconds
+
+    async def limited() -> Message:
+        nonlocal received, whole
+        if whole:
+            return await receive()
+        try:
+            async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+                message = await receive()
+        except TimeoutError:
+            raise Problem(
+                408, f"body: not received within {most_seconds:g} seconds", headers={"Connection": "close"}
+            ) from None
+        if message["type"] == "http.request":
+            received += len(message.get("body", b""))
+            whole = not message.get("more_body", False)
+            if received > most_bytes:
+                raise _too_large(most_bytes)
+            grow(received)
+        return message
+
+    return limited
+
+
+def _too_large(most_bytes: int) -> Problem:
+    size = f"{most_bytes / 2**20:g} MiB" if most_bytes >= 2**20 else f"{most_bytes / 2**10:g} KiB"
+    return Problem(413, f"body: larger than the {size} that are taken here", headers={"Connection": "close"})

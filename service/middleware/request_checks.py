@@ -1,0 +1,165 @@
+"""The gate: what every request passes before an endpoint sees it, and every answer on its way out.
+
+Request id, host and origin, key, rate, body limits; then the log line and the metrics. Plain ASGI, since it runs at
+every request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+import re
+import time
+import uuid
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ..errors import Problem, from_exception
+from ..metrics import Metrics
+from ..roles import LOOPBACK, ROLE_HEADER, ServeOptions
+from .api_keys import KeyFile, key_in
+from .rate_limit import RateLimit, Uploads, limited_body
+
+_LOG = logging.getLogger("crossfade.service")
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_OPEN = ("/health/", "/docs", "/openapi.json")
+_PAGE = frozenset({"/"})
+_BODY_BYTES = 4 * 2**20
+"""of anything but an upload"""
+_UPLOADS = frozenset({"/v1/classify", "/v1/similar_tracks", "/v1/tracks"})
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_METHODS = _SAFE | {"POST", "PUT", "PATCH", "DELETE"}
+
+
+class Gate:
+    """Wraps the application."""
+
+    def __init__(self, app: ASGIApp, options: ServeOptions, metrics: Metrics) -> None:
+        self.app = app
+        self.options = options
+        self.key_file = KeyFile(options.library)
+        self.metrics = metrics
+        self.needs_key = options.require_key or not options.is_loopback
+        self._rate = RateLimit(options.requests_per_second)
+        self._uploads = Uploads(options.uploads, options.most_uploads_bytes)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            if scope["type"] == "websocket":
+                await send({"type": "websocket.close", "code": 1008})
+                return
+            await self.app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        given = headers.get("x-request-id", "")
+        request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        scope["request_id"] = request_id
+        started = time.perf_counter()
+        status = 0
+        finished = False
+
+        async def sending(message: Message) -> None:
+            nonlocal status, finished
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                out = MutableHeaders(scope=message)
+                out["X-Request-ID"] = request_id
+                out["X-Content-Type-Options"] = "nosniff"
+            elif message["type"] == "http.response.body":
+                finished = not message.get("more_body", False)
+            await send(message)
+
+        client = "-"
+        try:
+            client = self._admit(scope, headers)
+            seconds = self.options.body_seconds
+            if scope["method"] == "POST" and scope["path"] in _UPLOADS:
+                with self._uploads.place() as grow:
+                    most = self.options.upload_bytes
+                    limited = limited_body(scope, receive, most_bytes=most, most_seconds=seconds, grow=grow)
+                    await self.app(scope, limited, sending)
+            else:
+                limited = limited_body(scope, receive, most_bytes=_BODY_BYTES, most_seconds=seconds)
+                await self.app(scope, limited, sending)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            if finished:
+                # Starlette passes on what was logged and answered already.
+                return
+            if status:
+                # The answer has begun: nothing better can be said any more.
+                _LOG.error("broken off", exc_info=error, extra={"request_id": request_id})
+                raise
+            await from_exception(error, request_id)(scope, receive, sending)
+        finally:
+            self._note(scope, status, time.perf_counter() - started, client, request_id)
+
+    def _admit(self, scope: Scope, headers: Headers) -> str:
+        """Who asks. Raises a Problem for who may not."""
+        path, method = scope["path"], scope["method"]
+        address = scope["client"][0] if scope.get("client") else "-"
+        self._check_browser(method, headers)
+        client = address
+        key = None
+        if self.needs_key and not path.startswith(_OPEN) and path not in _PAGE and method != "OPTIONS":
+            key = key_in(headers)
+            name = self.key_file.keys().name_of(key) if key else None
+            if name is None:
+                # A wrong key costs its sender a token of the address's bucket.
+                self._rate.take(address)
+                raise Problem(
+                    401, "key: missing" if not key else "key: not known", headers={"WWW-Authenticate": "Bearer"}
+                )
+            client = f"key:{name}"
+        if not self._is_role(headers, key):
+            self._rate.take(client)
+        return client
+
+    def _is_role(self, headers: Headers, key: str | None) -> bool:
+        """Another role of this service, which has counted those it asks for. A key that both were given proves it;
+        where no key is needed, this machine's programs are believed (a web page cannot send the header)."""
+        own = self.options.outgoing_key
+        if ROLE_HEADER not in headers:
+            return False
+        return not self.needs_key or bool(key and own and hmac.compare_digest(key.encode(), own.encode()))
+
+    def _check_browser(self, method: str, headers: Headers) -> None:
+        """A web page elsewhere must not reach a service that trusts its own machine."""
+        if not self.needs_key:
+            host = _host(headers.get("host", ""))
+            if host and host not in LOOPBACK:
+                raise Problem(421, "host: this service answers its own machine only, as localhost")
+        if method not in _SAFE and headers.get("sec-fetch-site") in ("cross-site", "same-site"):
+            origin = headers.get("origin")
+            if origin not in self.options.allowed_origins:
+                raise Problem(403, "origin: calls from other web sites are not allowed (--allow-origin)")
+
+    def _note(self, scope: Scope, status: int, seconds: float, client: str, request_id: str) -> None:
+        route = scope.get("route")
+        endpoint = getattr(route, "path_format", None) or getattr(route, "path", None) or "other"
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        self.metrics.requests.labels(endpoint, method, status).inc()
+        self.metrics.seconds.labels(endpoint).observe(seconds)
+        _LOG.info(
+            "request",
+            extra={
+                "request_id": request_id,
+                "method": method,
+                "endpoint": endpoint,
+                "status": status,
+                "milliseconds": round(seconds * 1000, 2),
+                "client": client,
+            },
+        )
+
+
+def _host(header: str) -> str:
+    """The name in a Host header, without the port."""
+    try:
+        return urlsplit(f"//{header}").hostname or ""
+    except ValueError:
+        raise Problem(400, "host: not a host") from None

@@ -1,0 +1,76 @@
+"""Health: whether the process lives, whether it can answer, and the numbers for Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fastapi import APIRouter, Response
+from pydantic import BaseModel, Field
+from sqlalchemy.exc import SQLAlchemyError
+
+from ..errors import Problem, documented
+from ..events.store import EventStore
+from ..metrics import CONTENT_TYPE, Metrics
+from ..roles import Role
+from ..snapshot.follower import Follower
+
+
+class Alive(BaseModel):
+    status: str = Field(examples=["alive"])
+
+
+class Ready(BaseModel):
+    status: str = Field(examples=["ready"])
+    role: Role
+    version: str | None = Field(default=None, description="of the models; null where the library is not trained")
+    ranker: str | None = Field(default=None, description="what the second stage is, or why there is none")
+    tracks: int | None = None
+    events: str | None = Field(default=None, description="the kind of event store")
+    notes: list[str] = Field(default=[], description="what is amiss although there are answers")
+
+
+def health_routes(
+    role: Role, follower: Follower | None, store: Callable[[], EventStore] | None, metrics: Metrics
+) -> APIRouter:
+    routes = APIRouter(tags=["health"])
+
+    @routes.get("/health/live")
+    def live() -> Alive:
+        """The process answers."""
+        return Alive(status="alive")
+
+    @routes.get("/health/ready", responses=documented())
+    def ready() -> Ready:
+        """The role can do its work; else 503 says what is missing."""
+        answer = Ready(status="ready", role=role)
+        if follower is not None:
+            snapshot = follower.snapshot
+            answer.version, answer.tracks = snapshot.version, int(snapshot.there.sum())
+            answer.ranker = snapshot.ranker
+            if follower.trouble:
+                answer.notes.append(f"{follower.trouble}; answering with what was loaded before")
+            if snapshot.version is None:
+                answer.notes.append("library: not trained yet; run crossfade train")
+        if store is not None:
+            try:
+                opened = store()
+                opened.is_up()
+                answer.events = opened.kind
+            except SQLAlchemyError as error:
+                raise Problem(503, f"events: the store does not answer ({type(error).__name__})") from None
+        return answer
+
+    @routes.get(
+        "/metrics",
+        response_class=Response,
+        responses={200: {"description": "Prometheus text", "content": {"text/plain": {"schema": {"type": "string"}}}}},
+    )
+    def numbers() -> Response:
+        """For Prometheus."""
+        if follower is not None and follower.newest is not None:
+            metrics.tracks.set(int(follower.newest.there.sum()))
+            metrics.trained_at.set(follower.newest.trained_at)
+            metrics.swaps.set(follower.swaps)
+        return Response(metrics.text(), media_type=CONTENT_TYPE)
+
+    return routes

@@ -1,0 +1,101 @@
+"""The similar role: what sounds or is listened to like a track or a file, and what genre a file is."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Form
+from pydantic import BaseModel, Field
+
+from ...pipelines.audio_analysis.analyzer import Heard
+from ..errors import Problem, documented
+from ..parameters import MOST_ANSWERS, Blend, K, TrackId
+from ..schemas import ScoredTracks, SimilarTracks, scored
+from ..snapshot.follower import Follower
+from ..snapshot.snapshot import Snapshot
+from ..upload_analysis import Ears
+from ..uploads import AudioFile, on_disk
+
+_NOWHERE = "neither heard nor listened to, so nothing is like it"
+
+
+class Genre(BaseModel):
+    genre: str
+    probability: float
+
+
+class Classified(BaseModel):
+    """What was heard, as `crossfade classify` prints it."""
+
+    duration_seconds: float
+    genres: list[Genre] = Field(description="best first")
+    confident: bool = Field(description="false: probably not music that the model knows")
+    moods: list[str]
+    tempo_bpm: float | None
+    key: str | None
+    loudness_lufs: float | None
+
+
+class SimilarToFile(ScoredTracks):
+    heard: Classified
+
+
+def similar_routes(follower: Follower, ears: Ears) -> APIRouter:
+    routes = APIRouter(tags=["similar"])
+
+    def nearest(track_id: str, k: int, blend: float) -> ScoredTracks:
+        snapshot = follower.snapshot
+        row = snapshot.row(track_id)
+        if row is None:
+            raise Problem(404, f"{track_id}: no such track")
+        ids, scores = snapshot.similar(row, k, blend=blend)
+        notes = [] if len(ids) else [f"{track_id}: {_NOWHERE}"]
+        return _scored_tracks(snapshot, ids.tolist(), scores.tolist(), notes)
+
+    @routes.post("/similar_tracks", responses=documented(404))
+    def similar_tracks(track_id: TrackId, k: K = 10) -> SimilarTracks:
+        """The nearest tracks by taste and sound. Parameters may also come as a JSON body."""
+        found = nearest(track_id, k, 0.5)
+        return SimilarTracks(
+            similar_tracks=[one.track_id for one in found.tracks],
+            scores=[one.score for one in found.tracks],
+            notes=found.notes,
+        )
+
+    @routes.get("/v1/similar_tracks", responses=documented(404))
+    def similar_to_track(track_id: TrackId, k: K = 10, blend: Blend = 0.5) -> ScoredTracks:
+        """The nearest tracks: `blend` 0 by sound alone, 1 by who listens to them."""
+        return nearest(track_id, k, blend)
+
+    @routes.post("/v1/similar_tracks", responses=documented(400, 413, 415))
+    def similar_to_file(
+        file: AudioFile,
+        k: Annotated[int, Form(ge=1, le=MOST_ANSWERS)] = 10,
+        blend: Annotated[float, Form(ge=0, le=1)] = 0.5,
+    ) -> SimilarToFile:
+        """The tracks nearest to an uploaded file, which is not kept."""
+        snapshot = follower.snapshot
+        with on_disk(file) as path:
+            heard = ears.hear(path)
+        ids, scores = snapshot.similar_to(
+            heard.embedding, k, blend=blend, genres=heard.genres, genre_names=heard.vocabulary.genres
+        )
+        found = _scored_tracks(snapshot, ids.tolist(), scores.tolist(), [])
+        return SimilarToFile(**vars(found), heard=classified(heard))
+
+    @routes.post("/v1/classify", responses=documented(400, 413, 415))
+    def classify(file: AudioFile) -> Classified:
+        """Genres, moods, tempo, key and loudness of an uploaded file, which is not kept."""
+        with on_disk(file) as path:
+            return classified(ears.hear(path))
+
+    return routes
+
+
+def classified(heard: Heard) -> Classified:
+    return Classified.model_validate(heard.record())
+
+
+def _scored_tracks(snapshot: Snapshot, rows: list[int], scores: list[float], notes: list[str]) -> ScoredTracks:
+    tracks = [scored(snapshot, row, score) for row, score in zip(rows, scores, strict=True)]
+    return ScoredTracks(tracks=tracks, version=snapshot.version, notes=notes)

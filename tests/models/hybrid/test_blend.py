@@ -1,0 +1,42 @@
+"""Laws of the crossfade."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from crossfade.errors import UsageError
+from crossfade.models.hybrid.blend import Crossfade
+
+
+@pytest.fixture
+def vectors(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    return rng.normal(size=(5, 3)).astype(np.float32), rng.normal(size=(5, 3)).astype(np.float32)
+
+
+def test_without_listeners_it_is_the_prior(vectors: tuple[np.ndarray, np.ndarray]) -> None:
+    als, prior = vectors
+    np.testing.assert_array_equal(Crossfade(7.0).taste(als, prior, np.zeros(5, int)), prior)
+
+
+def test_with_endless_listeners_it_is_als(vectors: tuple[np.ndarray, np.ndarray]) -> None:
+    als, prior = vectors
+    np.testing.assert_allclose(Crossfade(7.0).taste(als, prior, np.full(5, 10**9)), als, atol=1e-6)
+
+
+def test_the_weight_rises_with_every_listener() -> None:
+    weights = Crossfade(3.0).weights(np.arange(100))
+    assert (np.diff(weights) > 0).all()
+    assert weights[0] == 0
+    assert weights[3] == 0.5
+
+
+def test_the_gain_starts_at_the_level_and_goes_to_one() -> None:
+    gains = Crossfade(3.0, level=4.0).gains(np.array([0, 1, 2, 1000]))
+    np.testing.assert_allclose(gains, [4, 2, np.sqrt(2), 1], rtol=1e-6)
+
+
+@pytest.mark.parametrize(("tau", "level"), [(0.0, 1.0), (-1.0, 1.0), (1.0, 0.0)])
+def test_nonsense_is_refused(tau: float, level: float) -> None:
+    with pytest.raises(UsageError, match="above 0"):
+        Crossfade(tau, level)
