@@ -676,7 +676,7 @@ class Library:
 
     def new_version(self) -> Path:
         """A new, empty folder for trained things; not current until it is published."""
-        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
         version = self.models / f"{stamp}-{uuid.uuid4().hex[:6]}"
         version.mkdir(parents=True)
         return version

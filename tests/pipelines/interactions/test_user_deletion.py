@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from safetensors.numpy import load_file
 from serving import serving
-from test_artefacts import OPTIONS
+from small_training import OPTIONS
 
 from crossfade.errors import LibraryError, UsageError
 from crossfade.models.recommenders.history import History

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from conftest import ROOT
 
 from crossfade.pipelines.library.store import Library
 
@@ -91,7 +92,7 @@ def test_a_track_that_comes_back_in_another_s_row_is_a_change_of_both(library: L
 def test_a_library_of_format_1_learns_to_count(tmp_path: Path) -> None:
     """The migration happens once, whoever opens it first; what was there is no change."""
     with sqlite3.connect(tmp_path / "library.db") as old:
-        old.executescript((Path(__file__).parent / "formats" / "library_1.sql").read_text())
+        old.executescript((ROOT / "tests" / "formats" / "library_1.sql").read_text())
     old.close()
     with Library.open(tmp_path) as opened, Library.open(tmp_path) as again:
         assert opened.mark() == again.mark()

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from conftest import ROOT
 
 from crossfade.errors import DataError, LibraryError, UsageError
 from crossfade.models.genres.vocabulary import GENRES, Vocabulary
@@ -111,7 +112,7 @@ def test_missing_newer_and_foreign_libraries_are_refused(tmp_path: Path) -> None
 def test_a_library_of_format_1_opens_and_each_track_keeps_its_own_genres(tmp_path: Path) -> None:
     """An older library opens; what an upload stored in the built-in genres is told by its width and set right."""
     old = sqlite3.connect(tmp_path / "library.db")
-    old.executescript((Path(__file__).parent / "formats" / "library_1.sql").read_text())
+    old.executescript((ROOT / "tests" / "formats" / "library_1.sql").read_text())
     old.close()
     for _ in range(2):
         with Library.open(tmp_path) as library:
@@ -131,7 +132,7 @@ def test_a_library_of_format_1_opens_and_each_track_keeps_its_own_genres(tmp_pat
 def test_a_migration_that_breaks_leaves_the_older_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The schema of the version before changes in one transaction or not at all."""
     old = sqlite3.connect(tmp_path / "library.db")
-    old.executescript((Path(__file__).parent / "formats" / "library_1.sql").read_text())
+    old.executescript((ROOT / "tests" / "formats" / "library_1.sql").read_text())
     before = list(old.iterdump())
     monkeypatch.setattr("crossfade.pipelines.library.store.GENRES", {"no JSON"})
     monkeypatch.setattr("crossfade.pipelines.library.store.BUILT_IN", None)

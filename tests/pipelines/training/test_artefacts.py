@@ -12,13 +12,10 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from small_training import OPTIONS
 
 from crossfade.errors import DataError, UsageError
-from crossfade.models.ranking.candidates import CandidateOptions
-from crossfade.models.ranking.dataset import ChainOptions
 from crossfade.models.ranking.diversity import RerankingOptions
-from crossfade.models.ranking.ranker import RankerOptions
-from crossfade.models.recommenders.als import ALSOptions
 from crossfade.pipelines.commands.config import read_configuration, show_configuration
 from crossfade.pipelines.commands.main import main
 from crossfade.pipelines.interactions.schema import SourceLog, sink, writing
@@ -33,13 +30,6 @@ from crossfade.pipelines.versions.publish import publish, pull
 from crossfade.pipelines.versions.remote_storage import Destination, PublishError, destination, settings
 
 WORLD = World(WorldOptions(users=100, tracks=120, artists=25, listens_per_user=40, seed=5))
-OPTIONS = TrainingOptions(
-    als=ALSOptions(factors=16, threads=1),
-    ranking=ChainOptions(
-        candidates=CandidateOptions(most=60), ranker=RankerOptions(iterations=10, threads=1, least_positives=20)
-    ),
-    artefacts=ArtefactOptions(top=10, per_user=8, per_track=4),
-)
 TABLES = {
     "top_popular": "item_id users_top users_top_norm num_users_norm name albums artists genres",
     "personal_als": "user_id item_id rank score",
