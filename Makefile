@@ -8,10 +8,10 @@ demo: .venv/train
 	$(BIN)/crossfade demo
 
 test: .venv/dev check fast
-	$(BIN)/python -m pytest -m "slow and not network" -q
+	$(BIN)/python -m pytest -m "slow and not network" -n auto --dist worksteal -q
 
 fast: .venv/dev
-	$(BIN)/python -m pytest -m "not slow and not network" -q
+	$(BIN)/python -m pytest -m "not slow and not network" -n auto --dist worksteal -q
 
 check: .venv/dev
 	scripts/check
