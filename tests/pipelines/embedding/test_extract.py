@@ -159,7 +159,7 @@ def test_a_manifest_names_tracks(music: Path, lib: Path, tmp_path: Path) -> None
 
 
 def test_what_was_embedded_is_remembered_beside_the_database(music: Path, lib: Path, tmp_path: Path) -> None:
-    """Item 3: only there the service gives audio away; a database that came from elsewhere says nothing of it."""
+    """Only there the service gives audio away; a database that came from elsewhere says nothing of it."""
     elsewhere = song(tmp_path / "elsewhere.wav", 9)
     manifest = tmp_path / "lists" / "manifest.csv"
     manifest.parent.mkdir()

@@ -75,7 +75,7 @@ def places_of(folder: Path, user_id: str) -> list[str]:
 
 
 def test_a_deleted_listener_is_nowhere_in_the_folder(folder: Path) -> None:
-    """Item 3: the log, the tables, every trained version, the event store and its write-ahead log."""
+    """The log, the tables, every trained version, the event store and its write-ahead log."""
     gone, tracks = named(7), [f"t{number}" for number in range(40)]
     with serving(folder) as client:
         store = client.service.own_events.store  # type: ignore[attr-defined]
@@ -142,7 +142,7 @@ def test_a_version_that_cannot_be_read_is_named(folder: Path) -> None:
 
 
 def test_deletions_at_once_all_count(folder: Path) -> None:
-    """Item 3: whoever rewrites the log does so alone; the later of two used to bring back the earlier's listener."""
+    """Whoever rewrites the log does so alone; the later of two used to bring back the earlier's listener."""
     users = [named(number) for number in range(8)]
     start = threading.Barrier(len(users))
 
@@ -163,7 +163,7 @@ def test_deletions_at_once_all_count(folder: Path) -> None:
 
 
 def test_who_is_deleted_while_a_version_is_trained_is_not_in_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Item 3: the version that is being made has read the log before."""
+    """The version that is being made has read the log before."""
     write = training.write_manifest
 
     def deleted_meanwhile(*arguments: object) -> None:
@@ -219,7 +219,7 @@ def test_pulling_does_not_bring_a_deleted_listener_back(folder: Path, tmp_path: 
 
 
 def test_versions_beyond_three_are_removed(folder: Path) -> None:
-    """Item 3: nightly training does not fill the disk; the current version stays whatever its name."""
+    """Nightly training does not fill the disk; the current version stays whatever its name."""
     with Library.open(folder) as library:
         first = library.current_version()
         half = library.models / "20000101T000000Z-killed"

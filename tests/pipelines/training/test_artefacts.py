@@ -384,7 +384,7 @@ def test_publish_says_where(
 def test_train_says_where_it_publishes_and_what_became_of_both(
     library: Library, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Item 3: bucket and prefix are named before the upload; one that fails does not hide the training."""
+    """Bucket and prefix are named before the upload; one that fails does not hide the training."""
     monkeypatch.delenv("S3_BUCKET_NAME", raising=False)
     monkeypatch.chdir(tmp_path)
     (tmp_path / ".env").write_text("S3_BUCKET_NAME=music/nightly\n")

@@ -69,7 +69,7 @@ def test_keys_are_listed_by_name_and_revoked(folder: Path, capsys: pytest.Captur
 
 
 def test_a_running_service_knows_keys_that_come_and_go(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Item 3: a revoked key used to open until the service was started again."""
+    """A revoked key used to open until the service was started again."""
     key, other = make_key(folder, capsys), make_key(folder, capsys, "other")
     with serving(folder, Role.EVENTS, host="0.0.0.0") as client:
 
@@ -88,7 +88,7 @@ def test_a_running_service_knows_keys_that_come_and_go(folder: Path, capsys: pyt
 
 
 def test_where_the_library_lies_is_no_client_s_business(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Item 3: a database's error names files and values; the log has it, the answer does not."""
+    """A database's error names files and values; the log has it, the answer does not."""
     with serving(folder) as client:
         with Library.open(folder) as library, library.transaction() as db:
             db.execute("ALTER TABLE tracks RENAME TO tracks_of_before")

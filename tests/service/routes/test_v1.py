@@ -152,7 +152,7 @@ def test_a_path_is_no_track_id(client: TestClient, place: str, path: str) -> Non
 
 
 def test_only_audio_in_embedded_folders_is_given_away(client: TestClient, folder: Path, tmp_path: Path) -> None:
-    """Item 3: the database may be a stranger's; what it says of paths is checked against what was embedded here."""
+    """The database may be a stranger's; what it says of paths is checked against what was embedded here."""
     with Library.open(folder) as opened:
         (music,) = opened.places()
     elsewhere = audio(tmp_path / "elsewhere.wav")
@@ -208,7 +208,7 @@ def test_an_upload_is_classified_compared_and_added_once(client: TestClient, fol
 def test_the_same_file_uploaded_twice_at_once_is_one_track(
     client: TestClient, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Item 3: one is told 201, the other 200; under one track_id with other audio, 409; never a database's error."""
+    """One is told 201, the other 200; under one track_id with other audio, 409; never a database's error."""
     files = [audio(tmp_path / f"{hertz}.wav", hertz=hertz) for hertz in (347, 523, 611)]
     heard = {path: service_of(client).ears.hear(path) for path in files}
     hash_of = uploads.content_hash
