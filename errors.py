@@ -11,6 +11,7 @@
 Every message is one line of the form `WHAT: WHY`, with the cure where there is one.
 """
 
+import errno
 import os
 
 
@@ -55,3 +56,9 @@ class MissingExtra(CrossfadeError):
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(f"{what}: needs packages that are not installed; pip install 'crossfade[{extra}]'")
         self.extra = extra
+
+
+MACHINE_FAULTS = frozenset(
+    (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENODEV)
+)
+"""what an OSError says of the disk or the machine, whichever file it came with"""

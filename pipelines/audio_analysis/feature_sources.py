@@ -29,7 +29,7 @@ from ...audio import descriptors
 from ...audio.decoding import Recording
 from ...audio.log_mel import LogMel
 from ...audio.windows import SILENCE, Grid, excerpts
-from ...errors import AudioError, LibraryError
+from ...errors import MACHINE_FAULTS, AudioError, LibraryError, ResourceError
 from ...models.encoders.base import Encoder, Tagger
 from ...models.encoders.fine_tuning import INPUT_SOURCE, MEL_SOURCE
 from ...models.encoders.musicnn import Corpus, MusiCNN
@@ -210,6 +210,8 @@ def _hear_one(row: int, path: Path, sources: tuple[str, ...], cache: FeatureCach
         with path.open("rb") as file:
             content = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
+        if error.errno in MACHINE_FAULTS:
+            raise ResourceError(f"{path}: {error.strerror}; what was heard stays in the cache") from None
         return Found(row, "", {}, f"not readable: {error.strerror}")
     windows: dict[str, NDArray[Any]] = {}
     for source in sources:

@@ -6,7 +6,6 @@ with its vector, so that a killed run is carried on by running it again.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import sqlite3
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...audio.decoding import BrokenOff
-from ...errors import AudioError, CrossfadeError, DataError, LibraryError, ResourceError
+from ...errors import MACHINE_FAULTS, AudioError, CrossfadeError, DataError, LibraryError, ResourceError
 from ...models.genres.model import GenreModel
 from ..audio_analysis.analyzer import Ear, Heard
 from ..library.files import content_hash
@@ -26,11 +25,6 @@ from .process_pool import in_workers
 
 BATCH_TRACKS = 32
 BATCH_SECONDS = 5.0
-
-_MACHINE = frozenset(
-    (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENODEV)
-)
-"""what an OSError says of the disk or the machine, whichever file it came with"""
 
 
 @dataclass(frozen=True)
@@ -274,7 +268,7 @@ def _stop_for(error: Exception, path: Path) -> None:
     kept = "what was heard is kept, the same command carries on"
     if isinstance(error, MemoryError):
         raise ResourceError(f"{readable(path)}: no memory left to hear it; {kept} (fewer --workers need less)")
-    if isinstance(error, OSError) and error.errno in _MACHINE:
+    if isinstance(error, OSError) and error.errno in MACHINE_FAULTS:
         raise ResourceError(f"{readable(path)}: {error.strerror}; {kept}")
     if isinstance(error, CrossfadeError | ImportError):
         # Of the library, the genre model or what they need. As text: not every exception survives the way back.
