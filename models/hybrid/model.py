@@ -26,8 +26,7 @@ from ..catalogue import Catalogue
 from ..growing_rows import Growing
 from ..interactions import Listens, liked
 from ..recommenders.als import ALS, ALSOptions, FoldIn
-from ..recommenders.history import nearest
-from ..recommenders.scoring import Scoring
+from ..recommenders.base import Scoring, nearest
 from ..storage import load_model, prefixed, save_model
 from .options import PROFILE_FEATURES, Choices, artist_counts, rarity, sound_profiles
 from .prior import ContentPrior

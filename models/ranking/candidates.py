@@ -29,7 +29,7 @@ from ..arrays import Ids, Scores, top_k, unit_rows
 from ..hybrid.model import Hybrid
 from ..hybrid.options import artist_counts
 from ..interactions import Listens
-from ..recommenders.history import RECENT_SECONDS, popularity
+from ..recommenders.base import RECENT_SECONDS, popularity
 from ..recommenders.item_knn import ItemKNN, ItemKNNOptions
 from ..storage import Arrays
 from .audience import Audience

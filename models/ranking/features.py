@@ -20,7 +20,7 @@ from ...errors import DataError
 from ..arrays import Ids, unit_rows
 from ..catalogue import Catalogue
 from ..interactions import Clock, Listens
-from ..recommenders.history import RECENT_SECONDS
+from ..recommenders.base import RECENT_SECONDS
 from ..sparse_cells import cells
 from ..storage import Arrays
 from .audience import Audience

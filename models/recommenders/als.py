@@ -22,8 +22,7 @@ from ...errors import DataError, MissingExtra
 from ..arrays import Answers, Ids, Scores
 from ..interactions import Listens, telling
 from ..storage import Arrays, change_model, load_model, load_options, save_model
-from .history import History, nearest
-from .scoring import Scoring
+from .base import History, Scoring, nearest
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix

@@ -20,8 +20,7 @@ from ...errors import MissingExtra
 from ..arrays import Answers, Ids, Scores
 from ..interactions import Listens, liked
 from ..storage import load_model, load_options, save_model
-from .history import History, nearest
-from .scoring import Scoring
+from .base import History, Scoring, nearest
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix

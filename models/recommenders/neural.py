@@ -25,8 +25,7 @@ from ..evaluation import metrics
 from ..evaluation.splits import by_chance, by_user
 from ..interactions import Listens, liked, to_find
 from ..nn.training_loop import Curve, Schedule, Watch, best_epoch, device, seeded, train
-from .history import History, nearest
-from .scoring import Scoring
+from .base import History, Scoring, nearest
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix

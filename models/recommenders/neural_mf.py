@@ -27,8 +27,8 @@ from ..arrays import Ids, Scores
 from ..interactions import Listens
 from ..nn.training_loop import Watch, tensor
 from ..storage import load_model, load_options, save_model
+from .base import History
 from .biases import Biases, ratings_of
-from .history import History
 from .neural import DotRecommender, HeldOut, NeuralOptions, tensor_int
 
 if TYPE_CHECKING:

@@ -11,8 +11,7 @@ import numpy as np
 from ..arrays import Answers, Ids, Scores
 from ..interactions import Listens
 from ..storage import load_model, load_options, save_model
-from .history import RECENT_SECONDS, History, popularity, rank
-from .scoring import Scoring
+from .base import RECENT_SECONDS, History, Scoring, popularity, rank
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix

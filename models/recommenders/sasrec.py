@@ -29,7 +29,7 @@ from ..catalogue import Catalogue
 from ..interactions import Listens, liked
 from ..nn.training_loop import Dropout, Watch, device, state_arrays, tensor
 from ..storage import Arrays, load_model, load_options, prefixed, save_model
-from .history import History, nearest, rank
+from .base import History, nearest, rank
 from .neural import NeuralOptions, NeuralRecommender, tensor_int
 from .two_tower import standardized
 

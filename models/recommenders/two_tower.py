@@ -27,8 +27,8 @@ from ..catalogue import Catalogue
 from ..interactions import Listens
 from ..nn.training_loop import Watch, device, tensor
 from ..storage import load_model, load_options, save_model
+from .base import History
 from .content import comparable
-from .history import History
 from .neural import DotRecommender, NeuralOptions, tensor_int
 
 if TYPE_CHECKING:

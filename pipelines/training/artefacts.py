@@ -27,7 +27,7 @@ from ...errors import UsageError
 from ...models.arrays import top_k
 from ...models.interactions import Clock, Listens
 from ...models.ranking.features import USER_FACTS, user_facts
-from ...models.recommenders.history import popularity
+from ...models.recommenders.base import popularity
 from ..library.files import FOLDER, hashes_of, replacing
 from ..library.store import Library
 from ..search.recommend import personal
