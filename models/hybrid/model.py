@@ -21,9 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DataError, LibraryError
-from ..arrays import Answers, Ids, Scores
+from ..arrays import Answers, GrowingRows, Ids, Scores
 from ..catalogue import Catalogue
-from ..growing_rows import Growing
 from ..interactions import Listens, liked
 from ..recommenders.als import ALS, ALSOptions, FoldIn
 from ..recommenders.base import Scoring, nearest
@@ -67,7 +66,7 @@ class Hybrid(Scoring):
         """`choices` None: they are made on a validation part of the listens, at the cost of a second ALS fit."""
         self._catalogue = catalogue
         self._fixed_parts: _Fixed | None = None
-        self._rows: dict[str, Growing] = {}
+        self._rows: dict[str, GrowingRows] = {}
         self.als = ALS(als)
         self.seed = seed
         self._given = choices
@@ -262,7 +261,7 @@ class Hybrid(Scoring):
 
     def _grown(self, longer: Hybrid, name: str, rows: Scores, more: Scores) -> Scores:
         """`rows` with `more` behind them for another model, copied only when their room is used up."""
-        longer._rows[name], view = self._rows.get(name, Growing(rows)).plus(len(rows), more)
+        longer._rows[name], view = self._rows.get(name, GrowingRows(rows)).plus(len(rows), more)
         return view
 
     def _sound_of(self, catalogue: Catalogue) -> tuple[Scores, Scores | None]:

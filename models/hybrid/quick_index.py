@@ -13,8 +13,7 @@ from copy import copy
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arrays import Answers, Scores, top_k, unit_rows
-from ..growing_rows import Growing
+from ..arrays import Answers, GrowingRows, Scores, top_k, unit_rows
 from .index import HybridIndex
 from .inner_product_scan import EXACT_ROWS, Rows, Scan
 
@@ -29,7 +28,7 @@ class QuickIndex:
     def __init__(self, vectors: Scores, factors: int, *, exact_rows: int = EXACT_ROWS) -> None:
         self.factors = factors
         self._vectors = vectors
-        self._growing = Growing(vectors)
+        self._growing = GrowingRows(vectors)
         self._has_taste, self._has_sound = self._halves_of(vectors)
         self._few = exact_rows
         self._scan = Scan(vectors, exact_rows=exact_rows)

@@ -17,11 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DataError
-from ..arrays import Ids, unit_rows
+from ..arrays import Ids, row_entries, unit_rows
 from ..catalogue import Catalogue
 from ..interactions import Clock, Listens
 from ..recommenders.base import RECENT_SECONDS
-from ..sparse_cells import cells
 from ..storage import Arrays
 from .audience import Audience
 from .candidates import SOURCES, Candidates, Sources
@@ -338,7 +337,7 @@ def _of_leanings(facts: Facts, audience: Audience, users: NDArray[np.intp], trac
 
 def _of_artists(sources: Sources, audience: Audience, users: NDArray[np.intp], tracks: Ids) -> dict[str, NDArray[Any]]:
     artists = sources.hybrid.artists
-    places, owners = cells(artists, tracks)
+    places, owners = row_entries(artists, tracks)
     asked = users[owners], artists.indices[places]
     # A track of two artists counts for the one that the user knows better.
     count, late = np.zeros(len(tracks), np.float32), np.zeros(len(tracks), np.float32)
@@ -350,7 +349,7 @@ def _of_artists(sources: Sources, audience: Audience, users: NDArray[np.intp], t
 
 def _by_artist(tracks: csr_matrix, artists: csr_matrix, *, once: bool = False) -> Floats:
     """[B, A] what a user's tracks weigh, by artist; `once`, how many they are. Shapes: tracks [B, T], artists [T, A]"""
-    places, which = cells(artists, tracks.indices)
+    places, which = row_entries(artists, tracks.indices)
     users = np.repeat(np.arange(tracks.shape[0]), np.diff(tracks.indptr))[which]
     found = np.zeros((tracks.shape[0], artists.shape[1]), np.float32)
     weights = np.ones(1, np.float32) if once else tracks.data[which]
