@@ -68,9 +68,9 @@ def _first(scores: NDArray[Any], top: int) -> NDArray[np.intp]:
     return np.sort(found, axis=1)
 
 
-def unit_rows(vectors: Scores) -> Scores:
-    """Each row divided by its length; rows of zeros stay."""
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+def l2_normalize(vectors: NDArray[np.floating[Any]]) -> Scores:
+    """Each row divided by its length; rows of zeros stay. Shape: [..., D] -> [..., D]"""
+    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
     return np.asarray(vectors / np.where(lengths > 0, lengths, 1), np.float32)
 
 

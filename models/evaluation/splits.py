@@ -12,17 +12,17 @@ from numpy.typing import NDArray
 
 from ...errors import DataError
 from ..catalogue import Catalogue
-from ..interactions import Clock, Listens
+from ..interactions import Clock, Interactions
 
 Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Listens to learn from and listens to predict, over the same users and tracks."""
+    """Interactions to learn from and listens to predict, over the same users and tracks."""
 
-    train: Listens
-    test: Listens
+    train: Interactions
+    test: Interactions
     name: str
     within_user: bool = False
     """Whether test listens of one user can be older than training listens of another."""
@@ -36,7 +36,7 @@ class Split:
         return len(np.intersect1d(self.train.user_rows, self.test.user_rows))
 
 
-def by_time(listens: Listens, *, share: float = 0.2, gap_seconds: float = 0.0) -> Split:
+def by_time(listens: Interactions, *, share: float = 0.2, gap_seconds: float = 0.0) -> Split:
     """The latest `share` of all listens is the test; training ends `gap_seconds` before it begins."""
     if listens.clock is not Clock.TIME or listens.times is None:
         raise DataError(f"listens: a split by time needs comparable times, but the clock is {listens.clock}")
@@ -47,7 +47,7 @@ def by_time(listens: Listens, *, share: float = 0.2, gap_seconds: float = 0.0) -
     return Split(listens.take(listens.times < cut - gap_seconds), listens.take(test), "temporal")
 
 
-def by_user(listens: Listens, *, share: float = 0.2) -> Split:
+def by_user(listens: Interactions, *, share: float = 0.2) -> Split:
     """The last `share` of each user's listens, by time or by order, and at least one of two or more."""
     if listens.times is None:
         raise DataError("listens: each user's last listens need times or an order, and there is neither")
@@ -60,7 +60,7 @@ def by_user(listens: Listens, *, share: float = 0.2) -> Split:
     return _parted(listens, test, f"within-user, last {share:.0%} by {listens.clock}")
 
 
-def by_chance(listens: Listens, rng: np.random.Generator, *, share: float = 0.2) -> Split:
+def by_chance(listens: Interactions, rng: np.random.Generator, *, share: float = 0.2) -> Split:
     """A `share` of the (user, track) pairs, each with all its listens, chosen evenly."""
     pairs = listens.user_rows.astype(np.int64) * listens.track_count + listens.track_rows
     distinct, pair_of = np.unique(pairs, return_inverse=True)
@@ -68,7 +68,7 @@ def by_chance(listens: Listens, rng: np.random.Generator, *, share: float = 0.2)
     return _parted(listens, test[pair_of], f"within-user, {share:.0%} of entries by chance")
 
 
-def fitting(listens: Listens, rng: np.random.Generator, *, gap_seconds: float = 0.0) -> Split:
+def fitting(listens: Interactions, rng: np.random.Generator, *, gap_seconds: float = 0.0) -> Split:
     """The split that the log allows: by time; where that leaves few users in both parts, within each user."""
     if listens.clock is Clock.TIME:
         split = by_time(listens, gap_seconds=gap_seconds)
@@ -77,12 +77,12 @@ def fitting(listens: Listens, rng: np.random.Generator, *, gap_seconds: float = 
     return by_chance(listens, rng) if listens.times is None else by_user(listens)
 
 
-def some_tracks(listens: Listens, rng: np.random.Generator, *, share: float = 0.2) -> Mask:
+def some_tracks(listens: Interactions, rng: np.random.Generator, *, share: float = 0.2) -> Mask:
     """[T] a `share` of the tracks with listens."""
     return _some(np.unique(listens.track_rows), listens.track_count, rng, share)
 
 
-def some_users(listens: Listens, rng: np.random.Generator, *, share: float = 0.1) -> Mask:
+def some_users(listens: Interactions, rng: np.random.Generator, *, share: float = 0.1) -> Mask:
     """[U] a `share` of the users with listens."""
     return _some(np.unique(listens.user_rows), listens.user_count, rng, share)
 
@@ -93,17 +93,17 @@ def some_artists(catalogue: Catalogue, rng: np.random.Generator, *, share: float
     return np.asarray(catalogue.artist_matrix @ chosen.astype(np.float32) > 0)
 
 
-def without_tracks(listens: Listens, tracks: Mask) -> Split:
+def without_tracks(listens: Interactions, tracks: Mask) -> Split:
     """All listens of the tracks [T] are the test."""
     return _parted(listens, tracks[listens.track_rows], "whole tracks held out", within_user=True)
 
 
-def without_users(listens: Listens, users: Mask) -> Split:
+def without_users(listens: Interactions, users: Mask) -> Split:
     """All listens of the users [U] are the test."""
     return _parted(listens, users[listens.user_rows], "whole users held out", within_user=False)
 
 
-def thinned(listens: Listens, listeners: NDArray[np.int64], rng: np.random.Generator) -> Split:
+def thinned(listens: Interactions, listeners: NDArray[np.int64], rng: np.random.Generator) -> Split:
     """Each track keeps the listens of `listeners` [T] users chosen evenly, all for -1; the test is the rest."""
     pairs = listens.track_rows.astype(np.int64) * listens.user_count + listens.user_rows
     distinct, pair_of = np.unique(pairs, return_inverse=True)
@@ -134,5 +134,5 @@ def _places(groups: NDArray[np.integer], count: int) -> NDArray[np.int64]:
     return np.asarray(np.arange(len(groups)) - starts[groups])
 
 
-def _parted(listens: Listens, test: Mask, name: str, *, within_user: bool = True) -> Split:
+def _parted(listens: Interactions, test: Mask, name: str, *, within_user: bool = True) -> Split:
     return Split(listens.take(~test), listens.take(test), name, within_user)

@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from ...errors import DataError, LibraryError
 from ..arrays import Answers, GrowingRows, Ids, Scores
 from ..catalogue import Catalogue
-from ..interactions import Listens, liked
+from ..interactions import Interactions, liked
 from ..recommenders.als import ALS, ALSOptions, FoldIn
-from ..recommenders.base import Scoring, nearest
+from ..recommenders.base import Scoring, nearest_neighbours
 from ..storage import load_model, prefixed, save_model
 from .options import PROFILE_FEATURES, Choices, artist_counts, rarity, sound_profiles
 from .prior import ContentPrior
@@ -73,7 +73,7 @@ class Hybrid(Scoring):
         self.figures: dict[str, float] = {}
         """what was measured on validation; empty where the choices were given or there was too little to measure"""
 
-    def fit(self, listens: Listens) -> Self:
+    def fit(self, listens: Interactions) -> Self:
         catalogue = self._catalogue
         if catalogue is None or len(catalogue) != listens.track_count:
             known = "no catalogue" if catalogue is None else f"a catalogue of {len(catalogue)}"
@@ -153,7 +153,7 @@ class Hybrid(Scoring):
 
     def similar(self, track_rows: Ids, k: int) -> Answers:
         """By the cosine of crossfaded taste; `hybrid.index` blends it with sound."""
-        return nearest(np.where(self.known[:, None], self.taste, 0), track_rows, k)
+        return nearest_neighbours(np.where(self.known[:, None], self.taste, 0), track_rows, k)
 
     def because(self, user_rows: Ids, track_rows: Ids) -> Ids:
         """The listened track that speaks loudest for each of `track_rows` [B, k], cold ones too; -1 where none does."""

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DataError
-from ..arrays import Ids, row_entries, unit_rows
+from ..arrays import Ids, l2_normalize, row_entries
 from ..catalogue import Catalogue
-from ..interactions import Clock, Listens
+from ..interactions import Clock, Interactions
 from ..recommenders.base import RECENT_SECONDS
 from ..storage import Arrays
 from .audience import Audience
@@ -114,7 +114,7 @@ class Facts:
         """sorted (user, track) pairs of the history; only while training"""
 
     @classmethod
-    def of(cls, listens: Listens, catalogue: Catalogue, albums: NDArray[np.int32] | None = None) -> Self:
+    def of(cls, listens: Interactions, catalogue: Catalogue, albums: NDArray[np.int32] | None = None) -> Self:
         """`albums` [T]: on how many albums a track's artists are, where that is known."""
         now = int(listens.times.max()) if listens.clock is Clock.TIME and listens.times is not None else None
         facts = cls(user_facts(listens, catalogue), _of_tracks(listens, catalogue, albums, now), *genres_of(catalogue))
@@ -124,7 +124,7 @@ class Facts:
         facts.pairs = np.unique(_pairs(listens))
         return facts
 
-    def forbid(self, labels: Listens, *, within_user: bool) -> None:
+    def forbid(self, labels: Interactions, *, within_user: bool) -> None:
         """DataError where the history holds what is to be predicted, or something that came after it.
 
         `within_user`: the history ends for each user at a moment of their own.
@@ -234,7 +234,7 @@ def genres_of(catalogue: Catalogue) -> tuple[NDArray[np.int32], tuple[str, ...]]
     return np.array([code[label] for label in labels], np.int32), names
 
 
-def user_facts(listens: Listens, catalogue: Catalogue | None = None) -> Floats:
+def user_facts(listens: Interactions, catalogue: Catalogue | None = None) -> Floats:
     """[U, len(USER_FACTS)]; listening_month counts the months from the first listen to the last.
 
     user_fresh_share needs the catalogue's dates: the share of listens to tracks in their first month.
@@ -259,7 +259,9 @@ def user_facts(listens: Listens, catalogue: Catalogue | None = None) -> Floats:
     return np.stack([months, tracks, tracks / months, played, fame, fresh], axis=1).astype(np.float32)
 
 
-def _of_tracks(listens: Listens, catalogue: Catalogue, albums: NDArray[np.int32] | None, now: int | None) -> Floats:
+def _of_tracks(
+    listens: Interactions, catalogue: Catalogue, albums: NDArray[np.int32] | None, now: int | None
+) -> Floats:
     """[T, len(TRACK_FACTS)]"""
     count = listens.track_count
     unknown = np.full(count, np.nan)
@@ -365,7 +367,7 @@ def _of_likeness(sources: Sources, audience: Audience, ids: Ids, there: NDArray[
     found: dict[str, NDArray[Any]] = {}
     for name, vectors in (("taste", hybrid.taste), ("sound", hybrid.sound)):
         asked = vectors[np.maximum(ids, 0)]
-        recent = unit_rows(vectors[np.maximum(last, 0).ravel()]).reshape(*last.shape, vectors.shape[1])
+        recent = l2_normalize(vectors[np.maximum(last, 0).ravel()]).reshape(*last.shape, vectors.shape[1])
         towards = np.concatenate([recent, audience.profiles(vectors)[:, None]], axis=1)
         lengths = np.sqrt(np.einsum("bcd,bcd->bc", asked, asked))[:, :, None]
         cosines = (asked @ np.swapaxes(towards, 1, 2)) / np.where(lengths > 0, lengths, 1)
@@ -395,6 +397,6 @@ def _tops(values: NDArray[Any]) -> NDArray[Any]:
     return np.where(tops > 0, tops, 1)
 
 
-def _pairs(listens: Listens) -> NDArray[np.int64]:
+def _pairs(listens: Interactions) -> NDArray[np.int64]:
     liked = listens.weights > 0
     return listens.user_rows[liked].astype(np.int64) * listens.track_count + listens.track_rows[liked]

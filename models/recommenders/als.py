@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from ...errors import DataError, MissingExtra
 from ..arrays import Answers, Ids, Scores
-from ..interactions import Listens, telling
+from ..interactions import Interactions, telling
 from ..storage import Arrays, change_model, load_model, load_options, save_model
-from .base import History, Scoring, nearest
+from .base import History, Scoring, nearest_neighbours
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -52,7 +52,7 @@ class ALS(Scoring):
     def __init__(self, options: ALSOptions | None = None) -> None:
         self.options = options or ALSOptions()
 
-    def fit(self, listens: Listens) -> Self:
+    def fit(self, listens: Interactions) -> Self:
         self.history = History.of(listens)
         self.means = _mean_counts(self.history.liked)
         self.track_listeners = listens.listeners.astype(np.float32)
@@ -118,7 +118,7 @@ class ALS(Scoring):
 
     def similar(self, track_rows: Ids, k: int) -> Answers:
         """By the cosine of taste vectors."""
-        return nearest(self.track_factors, track_rows, k)
+        return nearest_neighbours(self.track_factors, track_rows, k)
 
     def because(self, user_rows: Ids, track_rows: Ids) -> Ids:
         """The listened track that speaks loudest for each of the recommended `track_rows` [B, k]; -1 where none does.

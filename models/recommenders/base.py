@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DataError
-from ..arrays import Answers, Ids, Scores, top_k, unit_rows
+from ..arrays import Answers, Ids, Scores, l2_normalize, top_k
 from ..confidence import States
-from ..interactions import Clock, Listens, liked
+from ..interactions import Clock, Interactions, liked
 from ..storage import Arrays
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Recommender(Protocol):
     name: str
     """short, as in `crossfade evaluate --models als,popular`"""
 
-    def fit(self, listens: Listens) -> Self: ...
+    def fit(self, listens: Interactions) -> Self: ...
 
     def recommend(
         self,
@@ -80,7 +80,7 @@ class Recommender(Protocol):
     def load(cls, folder: Path) -> Self: ...
 
 
-def popularity(listens: Listens, window_seconds: float | None = None) -> Scores:
+def popularity(listens: Interactions, window_seconds: float | None = None) -> Scores:
     """[T] different listeners of each track, -inf for none; with a window, those of the log's last seconds come first.
 
     Tracks with the same number of recent listeners follow by all their listeners. A log without comparable times has
@@ -107,7 +107,7 @@ class History:
     """seconds, when the states were so; None without times"""
 
     @classmethod
-    def of(cls, listens: Listens) -> History:
+    def of(cls, listens: Interactions) -> History:
         if not np.any(listens.matrix.data > 0):
             raise DataError("listens: none says that a user likes a track; there is nothing to learn from")
         states = None if listens.states is None else listens.pair_states
@@ -205,9 +205,9 @@ def rank(
     return ids, scores
 
 
-def nearest(vectors: Scores, track_rows: Ids, k: int) -> Answers:
+def nearest_neighbours(vectors: Scores, track_rows: Ids, k: int) -> Answers:
     """The k nearest by cosine of each of B rows of `vectors` [T, D], itself and rows of zeros left out."""
-    unit = unit_rows(vectors)
+    unit = l2_normalize(vectors)
     rows = np.asarray(track_rows)
     there = np.any(unit != 0, axis=1)
 

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from ...errors import DataError
 from ..arrays import Ids
-from ..interactions import Listens
+from ..interactions import Interactions
 
 Floats = NDArray[np.float32]
 
 
-def ratings_of(listens: Listens) -> Floats:
+def ratings_of(listens: Interactions) -> Floats:
     """[N]; DataError where there are none."""
     if listens.ratings is None or not len(listens):
         raise DataError("ratings: the log has none; a model of ratings needs one for every listen")
@@ -40,13 +40,13 @@ class Biases:
     """[T]"""
 
     @classmethod
-    def constant(cls, listens: Listens) -> Biases:
+    def constant(cls, listens: Interactions) -> Biases:
         """The mean rating for everybody and everything."""
         mean = float(ratings_of(listens).mean(dtype=np.float64))
         return cls(mean, np.zeros(listens.user_count, np.float32), np.zeros(listens.track_count, np.float32))
 
     @classmethod
-    def fit(cls, listens: Listens, *, shrinkage: float = 5.0, rounds: int = 10) -> Biases:
+    def fit(cls, listens: Interactions, *, shrinkage: float = 5.0, rounds: int = 10) -> Biases:
         """Ridge regression on who and what, by turns; `shrinkage` is as much as that many ratings of the mean."""
         ratings = ratings_of(listens).astype(np.float64)
         mean = float(ratings.mean())
@@ -58,7 +58,7 @@ class Biases:
             users = _shrunken(listens.user_rows, left, listens.user_count, shrinkage)
         return cls(mean, users.astype(np.float32), tracks.astype(np.float32))
 
-    def recent(self, listens: Listens, *, half: float = 50.0, shrinkage: float = 6.0) -> Biases:
+    def recent(self, listens: Interactions, *, half: float = 50.0, shrinkage: float = 6.0) -> Biases:
         """The same with users' deviations of late: a rating counts half as much as one `half` ratings later.
 
         People's standards drift. Without times everything is as late.

@@ -17,7 +17,7 @@ import numpy as np
 
 from ...errors import MissingExtra
 from ..arrays import Answers, Ids, Scores
-from ..interactions import Listens, liked
+from ..interactions import Interactions, liked
 from ..storage import load_model, load_options, save_model
 from .base import History, Scoring, rank
 
@@ -45,7 +45,7 @@ class ItemKNN(Scoring):
     def __init__(self, options: ItemKNNOptions | None = None) -> None:
         self.options = options or ItemKNNOptions()
 
-    def fit(self, listens: Listens) -> Self:
+    def fit(self, listens: Interactions) -> Self:
         try:
             from implicit.nearest_neighbours import all_pairs_knn
         except ModuleNotFoundError:

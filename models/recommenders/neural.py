@@ -23,9 +23,9 @@ from ...errors import UsageError
 from ..arrays import Answers, Ids, Scores, top_k
 from ..evaluation import metrics
 from ..evaluation.splits import by_chance, by_user
-from ..interactions import Listens, liked, to_find
+from ..interactions import Interactions, liked, to_find
 from ..nn.training_loop import Curve, Schedule, Watch, best_epoch, device, seeded, train
-from .base import History, Scoring, nearest
+from .base import History, Scoring, nearest_neighbours
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -64,15 +64,15 @@ class NeuralOptions:
 class HeldOut:
     """Each user's last tenth, to choose the epoch on."""
 
-    train: Listens
-    test: Listens
+    train: Interactions
+    test: Interactions
     user_rows: Ids
     """[B] who can be asked, no more than `VALIDATION_USERS`"""
     truth: csr_matrix
     """[B, T]"""
 
     @classmethod
-    def of_ratings(cls, listens: Listens, rng: np.random.Generator) -> HeldOut | None:
+    def of_ratings(cls, listens: Interactions, rng: np.random.Generator) -> HeldOut | None:
         """For predicting ratings: nobody is asked what to recommend, and millions need no matrices."""
         if listens.times is None:
             chosen = rng.random(len(listens)) < 0.1
@@ -84,7 +84,7 @@ class HeldOut:
         return cls(train, test, nobody, listens.matrix[nobody]) if len(train) and len(test) else None
 
     @classmethod
-    def of(cls, listens: Listens, rng: np.random.Generator) -> HeldOut | None:
+    def of(cls, listens: Interactions, rng: np.random.Generator) -> HeldOut | None:
         """None where nobody has enough listens to hold one out."""
         split = by_chance(listens, rng, share=0.1) if listens.times is None else by_user(listens, share=0.1)
         # What is both in training and held out is no discovery.
@@ -124,7 +124,7 @@ class NeuralRecommender(Scoring):
         """With a `checkpoint` folder an interrupted `fit` on the same listens carries on where it was."""
         self._checkpoint, self._watch = checkpoint, watch
 
-    def fit(self, listens: Listens) -> Self:
+    def fit(self, listens: Interactions) -> Self:
         options = self.options
         History.of(listens)
         held = self._held_out(listens, np.random.default_rng([options.seed, 7]))
@@ -142,7 +142,7 @@ class NeuralRecommender(Scoring):
         self.__dict__.pop("_unreachable", None)
         return self
 
-    def _train(self, listens: Listens, epochs: int, held: HeldOut | None, stage: str) -> Curve:
+    def _train(self, listens: Interactions, epochs: int, held: HeldOut | None, stage: str) -> Curve:
         options = self.options
         self._prepare(listens)
         self.__dict__.pop("_unreachable", None)
@@ -174,14 +174,14 @@ class NeuralRecommender(Scoring):
             self._keep(module)
         return curve
 
-    def _held_out(self, listens: Listens, rng: np.random.Generator) -> HeldOut | None:
+    def _held_out(self, listens: Interactions, rng: np.random.Generator) -> HeldOut | None:
         return HeldOut.of(listens, rng)
 
     def _judge(self, held: HeldOut) -> float:
         """Lower is better."""
         return -held.ndcg(self.user_scores)
 
-    def _prepare(self, listens: Listens) -> None:
+    def _prepare(self, listens: Interactions) -> None:
         """Takes in what is learned from."""
         self.history = History.of(listens)
 
@@ -231,7 +231,7 @@ class DotRecommender(NeuralRecommender):
         """By the cosine of the tracks' vectors."""
         vectors = self.track_vectors.copy()
         vectors[self._unreachable] = 0
-        return nearest(vectors, track_rows, k)
+        return nearest_neighbours(vectors, track_rows, k)
 
     def _reachable(self) -> NDArray[np.bool_]:
         """[T] tracks that have a vector worth something."""
@@ -251,7 +251,7 @@ def tensor_int(array: NDArray[Any]) -> torch.Tensor:
     return torch.from_numpy(np.asarray(array, np.int64)).to(device())
 
 
-def _columns(listens: Listens, held: HeldOut | None) -> Iterator[NDArray[Any] | None]:
+def _columns(listens: Interactions, held: HeldOut | None) -> Iterator[NDArray[Any] | None]:
     """All that is learned from and judged by."""
     for part in (listens,) if held is None else (listens, held.test):
         yield from (part.user_rows, part.track_rows, part.weights, part.times, part.ratings)

@@ -24,7 +24,7 @@ from torch.nn import functional
 
 from ...errors import UsageError
 from ..arrays import Ids, Scores
-from ..interactions import Listens
+from ..interactions import Interactions
 from ..nn.training_loop import Watch, tensor
 from ..storage import load_model, load_options, save_model
 from .base import History
@@ -201,7 +201,7 @@ class NeuralMF(DotRecommender):
         model.history = History.from_arrays(arrays)
         return model
 
-    def _prepare(self, listens: Listens) -> None:
+    def _prepare(self, listens: Interactions) -> None:
         super()._prepare(listens)
         self.mean, self.rating_range = 0.0, (-np.inf, np.inf)
         if self.options.objective == "ratings":
@@ -250,7 +250,7 @@ class NeuralMF(DotRecommender):
         loss = size + (torch.logsumexp(torch.cat([right[:, None], wrong], dim=1), dim=1) - right).mean()
         return loss
 
-    def _held_out(self, listens: Listens, rng: np.random.Generator) -> HeldOut | None:
+    def _held_out(self, listens: Interactions, rng: np.random.Generator) -> HeldOut | None:
         if self.options.objective == "ratings":
             return HeldOut.of_ratings(listens, rng)
         return super()._held_out(listens, rng)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from ..arrays import Answers, Ids, Scores
-from ..interactions import Listens
+from ..interactions import Interactions
 from ..storage import load_model, load_options, save_model
 from .base import RECENT_SECONDS, History, Scoring, popularity, rank
 
@@ -31,7 +31,7 @@ class Popular(Scoring):
     def __init__(self, options: PopularOptions | None = None) -> None:
         self.options = options or PopularOptions()
 
-    def fit(self, listens: Listens) -> Self:
+    def fit(self, listens: Interactions) -> Self:
         self.track_scores = popularity(listens, self.options.window_seconds)
         self.history = replace(History.of(listens), popularity=self.track_scores)
         return self

@@ -26,10 +26,10 @@ from torch.nn import functional
 from ...errors import DataError, UsageError
 from ..arrays import Answers, Ids, Scores
 from ..catalogue import Catalogue
-from ..interactions import Listens, liked
+from ..interactions import Interactions, liked
 from ..nn.training_loop import Dropout, Watch, device, state_arrays, tensor
 from ..storage import Arrays, load_model, load_options, prefixed, save_model
-from .base import History, nearest, rank
+from .base import History, nearest_neighbours, rank
 from .neural import NeuralOptions, NeuralRecommender, tensor_int
 from .two_tower import standardized
 
@@ -162,7 +162,7 @@ class SASRec(NeuralRecommender):
         """By the cosine of embeddings."""
         vectors = self.track_vectors.copy()
         vectors[self._unreachable] = 0
-        return nearest(vectors, track_rows, k)
+        return nearest_neighbours(vectors, track_rows, k)
 
     def save(self, folder: Path) -> None:
         own: Arrays = {
@@ -188,7 +188,7 @@ class SASRec(NeuralRecommender):
             model._keep(module.to(device()).eval())
         return model
 
-    def _prepare(self, listens: Listens) -> None:
+    def _prepare(self, listens: Interactions) -> None:
         super()._prepare(listens)
         if listens.times is None:
             raise DataError("sasrec: the log knows neither time nor order, so nothing comes next")

@@ -24,7 +24,7 @@ from torch.nn import functional
 from ...errors import DataError
 from ..arrays import Scores
 from ..catalogue import Catalogue
-from ..interactions import Listens
+from ..interactions import Interactions
 from ..nn.training_loop import Watch, device, tensor
 from ..storage import load_model, load_options, save_model
 from .base import History
@@ -139,7 +139,7 @@ class TwoTower(DotRecommender):
         model.history = History.from_arrays(arrays)
         return model
 
-    def _prepare(self, listens: Listens) -> None:
+    def _prepare(self, listens: Interactions) -> None:
         super()._prepare(listens)
         if self._catalogue is None:
             raise DataError(f"{self.name}: needs the catalogue to be fitted")
