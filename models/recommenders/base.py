@@ -34,7 +34,7 @@ RECENT_SECONDS = 30 * 24 * 3600.0
 
 @runtime_checkable
 class Recommender(Protocol):
-    """Learns from listens, recommends tracks to users and finds similar tracks.
+    """Learns from interactions, recommends tracks to users and finds similar tracks.
 
     A model is made with its options (and the `Catalogue`, where it uses one), then fitted. All randomness comes from
     a `seed` option. `save` writes arrays and JSON into a folder, `load` needs nothing but that folder.
@@ -43,7 +43,7 @@ class Recommender(Protocol):
     name: str
     """short, as in `crossfade evaluate --models als,popular`"""
 
-    def fit(self, listens: Interactions) -> Self: ...
+    def fit(self, interactions: Interactions) -> Self: ...
 
     def recommend(
         self,
@@ -55,7 +55,7 @@ class Recommender(Protocol):
     ) -> Answers:
         """The k best tracks for each of B users; `candidates` [T] limits the tracks that may be recommended.
 
-        A user without training listens is a cold user: the answer is the best non-personal one the model has.
+        A user without training interactions is a cold user: the answer is the best non-personal one the model has.
         """
         ...
 
@@ -80,15 +80,20 @@ class Recommender(Protocol):
     def load(cls, folder: Path) -> Self: ...
 
 
-def popularity(listens: Interactions, window_seconds: float | None = None) -> Scores:
+def popularity(interactions: Interactions, window_seconds: float | None = None) -> Scores:
     """[T] different listeners of each track, -inf for none; with a window, those of the log's last seconds come first.
 
     Tracks with the same number of recent listeners follow by all their listeners. A log without comparable times has
     no window.
     """
-    scores = listens.listeners.astype(np.float32)
-    if window_seconds is not None and listens.clock is Clock.TIME and listens.times is not None and len(listens):
-        recent = listens.take(listens.times > listens.times.max() - window_seconds)
+    scores = interactions.listeners.astype(np.float32)
+    if (
+        window_seconds is not None
+        and interactions.clock is Clock.TIME
+        and interactions.times is not None
+        and len(interactions)
+    ):
+        recent = interactions.take(interactions.times > interactions.times.max() - window_seconds)
         scores = recent.listeners + scores / np.float32(max(scores.max(), 1) + 1)
     return np.where(scores > 0, scores, -np.inf).astype(np.float32)
 
@@ -107,11 +112,11 @@ class History:
     """seconds, when the states were so; None without times"""
 
     @classmethod
-    def of(cls, listens: Interactions) -> History:
-        if not np.any(listens.matrix.data > 0):
+    def of(cls, interactions: Interactions) -> History:
+        if not np.any(interactions.matrix.data > 0):
             raise DataError("listens: none says that a user likes a track; there is nothing to learn from")
-        states = None if listens.states is None else listens.pair_states
-        return cls(listens.matrix, popularity(listens, RECENT_SECONDS), states, listens.newest)
+        states = None if interactions.states is None else interactions.pair_states
+        return cls(interactions.matrix, popularity(interactions, RECENT_SECONDS), states, interactions.newest)
 
     @cached_property
     def liked(self) -> csr_matrix:

@@ -44,12 +44,12 @@ class BPR(Scoring):
     def __init__(self, options: BPROptions | None = None) -> None:
         self.options = options or BPROptions()
 
-    def fit(self, listens: Interactions) -> Self:
+    def fit(self, interactions: Interactions) -> Self:
         try:
             from implicit.cpu.bpr import BayesianPersonalizedRanking
         except ModuleNotFoundError:
             raise MissingExtra("BPR", "train") from None
-        self.history = History.of(listens)
+        self.history = History.of(interactions)
         options = self.options
         solver = BayesianPersonalizedRanking(
             factors=options.factors,

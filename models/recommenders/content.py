@@ -43,12 +43,14 @@ class Content(Scoring):
         self.options = options or ContentOptions()
         self._catalogue = catalogue
 
-    def fit(self, listens: Interactions) -> Self:
+    def fit(self, interactions: Interactions) -> Self:
         if self._catalogue is None:
             raise DataError("content: needs the catalogue's sound to be fitted")
-        if len(self._catalogue) != listens.track_count:
-            raise DataError(f"content: {len(self._catalogue)} tracks, but the listens are of {listens.track_count}")
-        self.history = History.of(listens)
+        if len(self._catalogue) != interactions.track_count:
+            raise DataError(
+                f"content: {len(self._catalogue)} tracks, but the listens are of {interactions.track_count}"
+            )
+        self.history = History.of(interactions)
         self.sound: Scores = l2_normalize(comparable(self._catalogue.sound, self.options.standardize))
         """[T, D] of length 1, or zeros where a track was never heard"""
         self.__dict__.pop("_heard", None)

@@ -31,9 +31,9 @@ class Popular(Scoring):
     def __init__(self, options: PopularOptions | None = None) -> None:
         self.options = options or PopularOptions()
 
-    def fit(self, listens: Interactions) -> Self:
-        self.track_scores = popularity(listens, self.options.window_seconds)
-        self.history = replace(History.of(listens), popularity=self.track_scores)
+    def fit(self, interactions: Interactions) -> Self:
+        self.track_scores = popularity(interactions, self.options.window_seconds)
+        self.history = replace(History.of(interactions), popularity=self.track_scores)
         return self
 
     def scores_from(self, heard: csr_matrix) -> Scores:

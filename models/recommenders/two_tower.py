@@ -139,12 +139,14 @@ class TwoTower(DotRecommender):
         model.history = History.from_arrays(arrays)
         return model
 
-    def _prepare(self, listens: Interactions) -> None:
-        super()._prepare(listens)
+    def _prepare(self, interactions: Interactions) -> None:
+        super()._prepare(interactions)
         if self._catalogue is None:
             raise DataError(f"{self.name}: needs the catalogue to be fitted")
-        if len(self._catalogue) != listens.track_count:
-            raise DataError(f"{self.name}: {len(self._catalogue)} tracks, but the listens are of {listens.track_count}")
+        if len(self._catalogue) != interactions.track_count:
+            raise DataError(
+                f"{self.name}: {len(self._catalogue)} tracks, but the listens are of {interactions.track_count}"
+            )
         self._sound = standardized(self._catalogue.sound)
         warm = self.history.warm_tracks
         matrix = self._catalogue.artist_matrix
