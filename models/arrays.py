@@ -1,17 +1,21 @@
-"""The k best of many scores: one rule for every list of recommendations, neighbours and candidates.
+"""Array helpers: the k largest scores, rows of length 1, entries of some rows of a CSR matrix, rows that grow.
 
-Larger scores come first and equal ones in order of row number, also where the cut goes through them; -inf and NaN are
-no answers. So the first k of a longer list are the list of k, and neither the batch nor the machine changes a list.
+`top_k` is the one rule for every list of recommendations, neighbours and candidates: larger scores come first and equal
+ones in order of row number, also where the cut goes through them; -inf and NaN are no answers. So the first k of a
+longer list are the list of k, and neither the batch nor the machine changes a list.
 
-Shapes: B lists, C scores of each, k answers.
+Shapes: B lists, C scores of each, k answers; N rows of width D.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 Ids = NDArray[np.int32]
 Scores = NDArray[np.float32]
@@ -64,7 +68,53 @@ def _first(scores: NDArray[Any], top: int) -> NDArray[np.intp]:
     return np.sort(found, axis=1)
 
 
-def unit_rows(vectors: Scores) -> Scores:
-    """Each row divided by its length; rows of zeros stay."""
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+def l2_normalize(vectors: NDArray[np.floating[Any]]) -> Scores:
+    """Each row divided by its length; rows of zeros stay. Shape: [..., D] -> [..., D]"""
+    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
     return np.asarray(vectors / np.where(lengths > 0, lengths, 1), np.float32)
+
+
+def row_entries(matrix: csr_matrix, rows: NDArray[np.integer]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """(places in the matrix's `indices` and `data`, which of `rows` each is in), row after row.
+
+    Quicker than `matrix[rows]`, which makes a matrix.
+
+    >>> from scipy.sparse import csr_matrix
+    >>> places, owners = row_entries(csr_matrix([[0, 5], [6, 7]]), np.array([1, 0]))
+    >>> places.tolist(), owners.tolist()
+    ([1, 2, 0], [0, 0, 1])
+    """
+    starts = matrix.indptr[rows]
+    lengths = matrix.indptr[np.asarray(rows) + 1] - starts
+    owners = np.repeat(np.arange(len(lengths)), lengths)
+    first = np.cumsum(lengths) - lengths
+    return (starts - first)[owners] + np.arange(len(owners)), owners
+
+
+class GrowingRows:
+    """Rows [N, D] with room for more; what was handed out before never changes.
+
+    >>> first = GrowingRows(np.zeros((2, 3), np.float32))
+    >>> second, rows = first.plus(2, np.ones((1, 3), np.float32))
+    >>> rows.shape
+    (3, 3)
+    """
+
+    def __init__(self, rows: Scores) -> None:
+        self._room = rows
+        self._used = len(rows)
+
+    def plus(self, count: int, more: Scores) -> tuple[GrowingRows, Scores]:
+        """(who grows on from here, the first `count` rows and `more` behind them).
+
+        The room is shared with whoever appends next; who appends to fewer rows than there are gets a copy.
+        """
+        total = count + len(more)
+        grown = self
+        if count != self._used or total > len(self._room):
+            room = np.empty((total + max(total // 8, 64), more.shape[1]), np.float32)
+            room[:count] = self._room[:count]
+            grown = GrowingRows(room)
+        grown._room[count:total] = more
+        grown._used = total
+        return grown, grown._room[:total]

@@ -1,4 +1,4 @@
-"""Listens: what the recommenders learn from, as arrays of rows.
+"""Interactions: what the recommenders learn from, as arrays of rows.
 
 What a user thinks of a track is one number in a matrix [U, T] of confidences: above 0 liked, below 0 disliked. A skip
 is a 0 that is stored: the track is seen, as any other that was listened to, so that it is neither recommended again nor
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Clock(StrEnum):
-    """What `Listens.times` counts."""
+    """What `Interactions.times` counts."""
 
     TIME = "time"
     """seconds since 1970, comparable between users"""
@@ -37,7 +37,7 @@ class Clock(StrEnum):
 
 
 @dataclass(frozen=True, eq=False)
-class Listens:
+class Interactions:
     """N listens of U users on T tracks, one row per (user, track) event.
 
     `weights` is what each event alone says: the user likes the track (> 0) or does not (< 0). With `states` a pair's
@@ -83,11 +83,12 @@ class Listens:
         return len(self.user_rows)
 
     def __repr__(self) -> str:
-        return f"Listens({len(self):,} of {self.user_count:,} users on {self.track_count:,} tracks, clock={self.clock})"
+        size = f"{len(self):,} of {self.user_count:,} users on {self.track_count:,} tracks"
+        return f"Interactions({size}, clock={self.clock})"
 
-    def take(self, which: NDArray[np.bool_] | NDArray[np.intp]) -> Listens:
+    def take(self, which: NDArray[np.bool_] | NDArray[np.intp]) -> Interactions:
         """The listens chosen by a mask or by positions, over the same users and tracks."""
-        return Listens(
+        return Interactions(
             self.user_rows[which],
             self.track_rows[which],
             self.weights[which],
@@ -100,12 +101,12 @@ class Listens:
             self.confidence,
         )
 
-    def joined(self, others: Listens) -> Listens:
+    def joined(self, others: Interactions) -> Interactions:
         """These listens and others of the same log behind them."""
         states = None
         if self.states is not None and others.states is not None:
             states = self.states.joined(others.states, len(self), len(others))
-        return Listens(
+        return Interactions(
             np.concatenate([self.user_rows, others.user_rows]),
             np.concatenate([self.track_rows, others.track_rows]),
             np.concatenate([self.weights, others.weights]),

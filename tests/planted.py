@@ -9,15 +9,15 @@ import numpy as np
 from crossfade.models.arrays import top_k
 from crossfade.models.catalogue import Catalogue
 from crossfade.models.evaluation.metrics import hits, recall, relevant_counts
-from crossfade.models.interactions import Listens
+from crossfade.models.interactions import Interactions
 
 
 @dataclass(frozen=True, eq=False)
 class Planted:
     """Training listens and what was held out: all of `new` artists, and some tracks of `known` ones."""
 
-    train: Listens
-    test: Listens
+    train: Interactions
+    test: Interactions
     catalogue: Catalogue
     known: np.ndarray
     new: np.ndarray
@@ -52,6 +52,8 @@ def planted(
     cold = np.zeros(count, bool)
     cold[new] = cold[known] = True
     rows, columns = np.nonzero(board)
-    everything = Listens(rows.astype(np.int32), columns.astype(np.int32), np.ones(len(rows), np.float32), users, count)
+    everything = Interactions(
+        rows.astype(np.int32), columns.astype(np.int32), np.ones(len(rows), np.float32), users, count
+    )
     catalogue = Catalogue(tuple(f"t{t}" for t in range(count)), tuple((f"artist {a}",) for a in artist), sound)
     return Planted(everything.take(~cold[columns]), everything.take(cold[columns]), catalogue, known, new)

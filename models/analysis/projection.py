@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DataError, UsageError
-from ..arrays import unit_rows
+from ..arrays import l2_normalize
 
 Floats = NDArray[np.float32]
 
@@ -32,7 +32,7 @@ def flat_map(vectors: Floats, *, seed: int = 0, method: str | None = None) -> tu
         method = "umap" if find_spec("umap") is not None and there.sum() >= 50 else "pca"
     positions = np.zeros((len(vectors), 2), np.float32)
     if there.any():
-        found = _umap(vectors[there], seed) if method == "umap" else _main_axes(unit_rows(vectors[there]))
+        found = _umap(vectors[there], seed) if method == "umap" else _main_axes(l2_normalize(vectors[there]))
         positions[there] = found - found.mean(axis=0)
     return positions, method
 

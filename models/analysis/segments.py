@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DataError, LibraryError, MissingExtra, UsageError
-from ..arrays import unit_rows
+from ..arrays import l2_normalize
 from ..storage import load_model, load_options, save_model
 
 Floats = NDArray[np.float32]
@@ -77,7 +77,7 @@ class Segments:
         if not np.isfinite(vectors).all():
             raise DataError("vectors: some are not numbers")
         there = np.any(vectors != 0, axis=1)
-        found = unit_rows(vectors[there])
+        found = l2_normalize(vectors[there])
         distinct = len(np.unique(found, axis=0)) if len(found) < 1000 else len(found)
         if distinct < 2:
             raise DataError(f"segments: {distinct} different vectors, but parting them needs at least 2")
@@ -113,7 +113,7 @@ class Segments:
         """
         if vectors.shape[1] != len(self.center):
             raise DataError(f"vectors: {vectors.shape[1]} dimensions, but the segments are of {len(self.center)}")
-        points = (unit_rows(vectors) - self.center) @ self.axes.T
+        points = (l2_normalize(vectors) - self.center) @ self.axes.T
         distances = ((points[:, None] - self.centers[None]) ** 2 / self.variances[None]).sum(axis=2)
         distances += np.log(self.variances).sum(axis=1) - 2 * np.log(self.shares)
         return np.where(np.any(vectors != 0, axis=1), distances.argmin(axis=1), NOWHERE).astype(np.int32)

@@ -12,17 +12,17 @@ from numpy.typing import NDArray
 
 from ...errors import DataError
 from ..catalogue import Catalogue
-from ..interactions import Clock, Listens
+from ..interactions import Clock, Interactions
 
 Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Listens to learn from and listens to predict, over the same users and tracks."""
+    """Interactions to learn from and listens to predict, over the same users and tracks."""
 
-    train: Listens
-    test: Listens
+    train: Interactions
+    test: Interactions
     name: str
     within_user: bool = False
     """Whether test listens of one user can be older than training listens of another."""
@@ -36,55 +36,55 @@ class Split:
         return len(np.intersect1d(self.train.user_rows, self.test.user_rows))
 
 
-def by_time(listens: Listens, *, share: float = 0.2, gap_seconds: float = 0.0) -> Split:
+def by_time(interactions: Interactions, *, share: float = 0.2, gap_seconds: float = 0.0) -> Split:
     """The latest `share` of all listens is the test; training ends `gap_seconds` before it begins."""
-    if listens.clock is not Clock.TIME or listens.times is None:
-        raise DataError(f"listens: a split by time needs comparable times, but the clock is {listens.clock}")
-    if not len(listens):
+    if interactions.clock is not Clock.TIME or interactions.times is None:
+        raise DataError(f"listens: a split by time needs comparable times, but the clock is {interactions.clock}")
+    if not len(interactions):
         raise DataError("listens: none, so there is nothing to split")
-    cut = np.quantile(listens.times, 1 - share, method="higher")
-    test = listens.times >= cut
-    return Split(listens.take(listens.times < cut - gap_seconds), listens.take(test), "temporal")
+    cut = np.quantile(interactions.times, 1 - share, method="higher")
+    test = interactions.times >= cut
+    return Split(interactions.take(interactions.times < cut - gap_seconds), interactions.take(test), "temporal")
 
 
-def by_user(listens: Listens, *, share: float = 0.2) -> Split:
+def by_user(interactions: Interactions, *, share: float = 0.2) -> Split:
     """The last `share` of each user's listens, by time or by order, and at least one of two or more."""
-    if listens.times is None:
+    if interactions.times is None:
         raise DataError("listens: each user's last listens need times or an order, and there is neither")
-    order = np.lexsort((np.arange(len(listens)), listens.times, listens.user_rows))
-    place = _places(listens.user_rows[order], listens.user_count)
-    counts = np.bincount(listens.user_rows, minlength=listens.user_count)
+    order = np.lexsort((np.arange(len(interactions)), interactions.times, interactions.user_rows))
+    place = _places(interactions.user_rows[order], interactions.user_count)
+    counts = np.bincount(interactions.user_rows, minlength=interactions.user_count)
     held = np.where(counts >= 2, np.maximum(1, np.floor(counts * share)), 0)
-    test = np.zeros(len(listens), bool)
-    test[order] = place >= (counts - held)[listens.user_rows[order]]
-    return _parted(listens, test, f"within-user, last {share:.0%} by {listens.clock}")
+    test = np.zeros(len(interactions), bool)
+    test[order] = place >= (counts - held)[interactions.user_rows[order]]
+    return _parted(interactions, test, f"within-user, last {share:.0%} by {interactions.clock}")
 
 
-def by_chance(listens: Listens, rng: np.random.Generator, *, share: float = 0.2) -> Split:
+def by_chance(interactions: Interactions, rng: np.random.Generator, *, share: float = 0.2) -> Split:
     """A `share` of the (user, track) pairs, each with all its listens, chosen evenly."""
-    pairs = listens.user_rows.astype(np.int64) * listens.track_count + listens.track_rows
+    pairs = interactions.user_rows.astype(np.int64) * interactions.track_count + interactions.track_rows
     distinct, pair_of = np.unique(pairs, return_inverse=True)
     test = rng.random(len(distinct)) < share
-    return _parted(listens, test[pair_of], f"within-user, {share:.0%} of entries by chance")
+    return _parted(interactions, test[pair_of], f"within-user, {share:.0%} of entries by chance")
 
 
-def fitting(listens: Listens, rng: np.random.Generator, *, gap_seconds: float = 0.0) -> Split:
+def fitting(interactions: Interactions, rng: np.random.Generator, *, gap_seconds: float = 0.0) -> Split:
     """The split that the log allows: by time; where that leaves few users in both parts, within each user."""
-    if listens.clock is Clock.TIME:
-        split = by_time(listens, gap_seconds=gap_seconds)
-        if split.warm_user_count >= max(50, 0.1 * len(np.unique(listens.user_rows))):
+    if interactions.clock is Clock.TIME:
+        split = by_time(interactions, gap_seconds=gap_seconds)
+        if split.warm_user_count >= max(50, 0.1 * len(np.unique(interactions.user_rows))):
             return split
-    return by_chance(listens, rng) if listens.times is None else by_user(listens)
+    return by_chance(interactions, rng) if interactions.times is None else by_user(interactions)
 
 
-def some_tracks(listens: Listens, rng: np.random.Generator, *, share: float = 0.2) -> Mask:
+def some_tracks(interactions: Interactions, rng: np.random.Generator, *, share: float = 0.2) -> Mask:
     """[T] a `share` of the tracks with listens."""
-    return _some(np.unique(listens.track_rows), listens.track_count, rng, share)
+    return _some(np.unique(interactions.track_rows), interactions.track_count, rng, share)
 
 
-def some_users(listens: Listens, rng: np.random.Generator, *, share: float = 0.1) -> Mask:
+def some_users(interactions: Interactions, rng: np.random.Generator, *, share: float = 0.1) -> Mask:
     """[U] a `share` of the users with listens."""
-    return _some(np.unique(listens.user_rows), listens.user_count, rng, share)
+    return _some(np.unique(interactions.user_rows), interactions.user_count, rng, share)
 
 
 def some_artists(catalogue: Catalogue, rng: np.random.Generator, *, share: float = 0.2) -> Mask:
@@ -93,26 +93,26 @@ def some_artists(catalogue: Catalogue, rng: np.random.Generator, *, share: float
     return np.asarray(catalogue.artist_matrix @ chosen.astype(np.float32) > 0)
 
 
-def without_tracks(listens: Listens, tracks: Mask) -> Split:
+def without_tracks(interactions: Interactions, tracks: Mask) -> Split:
     """All listens of the tracks [T] are the test."""
-    return _parted(listens, tracks[listens.track_rows], "whole tracks held out", within_user=True)
+    return _parted(interactions, tracks[interactions.track_rows], "whole tracks held out", within_user=True)
 
 
-def without_users(listens: Listens, users: Mask) -> Split:
+def without_users(interactions: Interactions, users: Mask) -> Split:
     """All listens of the users [U] are the test."""
-    return _parted(listens, users[listens.user_rows], "whole users held out", within_user=False)
+    return _parted(interactions, users[interactions.user_rows], "whole users held out", within_user=False)
 
 
-def thinned(listens: Listens, listeners: NDArray[np.int64], rng: np.random.Generator) -> Split:
+def thinned(interactions: Interactions, listeners: NDArray[np.int64], rng: np.random.Generator) -> Split:
     """Each track keeps the listens of `listeners` [T] users chosen evenly, all for -1; the test is the rest."""
-    pairs = listens.track_rows.astype(np.int64) * listens.user_count + listens.user_rows
+    pairs = interactions.track_rows.astype(np.int64) * interactions.user_count + interactions.user_rows
     distinct, pair_of = np.unique(pairs, return_inverse=True)
-    tracks = distinct // max(listens.user_count, 1)
+    tracks = distinct // max(interactions.user_count, 1)
     order = np.lexsort((rng.random(len(distinct)), tracks))
     kept = np.empty(len(distinct), bool)
     quota = listeners[tracks[order]]
-    kept[order] = (quota < 0) | (_places(tracks[order], listens.track_count) < quota)
-    return _parted(listens, ~kept[pair_of], "tracks thinned", within_user=True)
+    kept[order] = (quota < 0) | (_places(tracks[order], interactions.track_count) < quota)
+    return _parted(interactions, ~kept[pair_of], "tracks thinned", within_user=True)
 
 
 def known_artists(catalogue: Catalogue, warm_tracks: Mask) -> Mask:
@@ -134,5 +134,5 @@ def _places(groups: NDArray[np.integer], count: int) -> NDArray[np.int64]:
     return np.asarray(np.arange(len(groups)) - starts[groups])
 
 
-def _parted(listens: Listens, test: Mask, name: str, *, within_user: bool = True) -> Split:
-    return Split(listens.take(~test), listens.take(test), name, within_user)
+def _parted(interactions: Interactions, test: Mask, name: str, *, within_user: bool = True) -> Split:
+    return Split(interactions.take(~test), interactions.take(test), name, within_user)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DataError, LibraryError, UsageError
-from ..arrays import Answers, Ids, Scores, top_k
+from ..arrays import Answers, Ids, Scores, l2_normalize, top_k
 from ..storage import load_model, save_model
 
 Mask = NDArray[np.bool_]
@@ -197,9 +197,4 @@ class HybridIndex:
                 f"index: halves of {taste.shape[1]} and {sound.shape[1]}, but it was built for {self.factors} and "
                 f"{self.sound_width}; train again"
             )
-        return _unit(taste), _unit(sound)
-
-
-def _unit(vectors: Scores) -> Scores:
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(np.divide(vectors, lengths, out=np.zeros_like(vectors, np.float32), where=lengths > 0))
+        return l2_normalize(taste), l2_normalize(sound)

@@ -21,13 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DataError, LibraryError
-from ..arrays import Answers, Ids, Scores
+from ..arrays import Answers, GrowingRows, Ids, Scores
 from ..catalogue import Catalogue
-from ..growing_rows import Growing
-from ..interactions import Listens, liked
+from ..interactions import Interactions, liked
 from ..recommenders.als import ALS, ALSOptions, FoldIn
-from ..recommenders.history import nearest
-from ..recommenders.scoring import Scoring
+from ..recommenders.base import Scoring, nearest_neighbours
 from ..storage import load_model, prefixed, save_model
 from .options import PROFILE_FEATURES, Choices, artist_counts, rarity, sound_profiles
 from .prior import ContentPrior
@@ -68,14 +66,14 @@ class Hybrid(Scoring):
         """`choices` None: they are made on a validation part of the listens, at the cost of a second ALS fit."""
         self._catalogue = catalogue
         self._fixed_parts: _Fixed | None = None
-        self._rows: dict[str, Growing] = {}
+        self._rows: dict[str, GrowingRows] = {}
         self.als = ALS(als)
         self.seed = seed
         self._given = choices
         self.figures: dict[str, float] = {}
         """what was measured on validation; empty where the choices were given or there was too little to measure"""
 
-    def fit(self, listens: Listens) -> Self:
+    def fit(self, listens: Interactions) -> Self:
         catalogue = self._catalogue
         if catalogue is None or len(catalogue) != listens.track_count:
             known = "no catalogue" if catalogue is None else f"a catalogue of {len(catalogue)}"
@@ -155,7 +153,7 @@ class Hybrid(Scoring):
 
     def similar(self, track_rows: Ids, k: int) -> Answers:
         """By the cosine of crossfaded taste; `hybrid.index` blends it with sound."""
-        return nearest(np.where(self.known[:, None], self.taste, 0), track_rows, k)
+        return nearest_neighbours(np.where(self.known[:, None], self.taste, 0), track_rows, k)
 
     def because(self, user_rows: Ids, track_rows: Ids) -> Ids:
         """The listened track that speaks loudest for each of `track_rows` [B, k], cold ones too; -1 where none does."""
@@ -263,7 +261,7 @@ class Hybrid(Scoring):
 
     def _grown(self, longer: Hybrid, name: str, rows: Scores, more: Scores) -> Scores:
         """`rows` with `more` behind them for another model, copied only when their room is used up."""
-        longer._rows[name], view = self._rows.get(name, Growing(rows)).plus(len(rows), more)
+        longer._rows[name], view = self._rows.get(name, GrowingRows(rows)).plus(len(rows), more)
         return view
 
     def _sound_of(self, catalogue: Catalogue) -> tuple[Scores, Scores | None]:

@@ -17,10 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arrays import Ids, Scores, top_k
+from ..arrays import GrowingRows, Ids, Scores, row_entries, top_k
 from ..confidence import ConfidenceOptions, States, fading, merged
-from ..growing_rows import Growing
-from ..sparse_cells import cells
 from .inner_product_scan import EXACT_ROWS, Rows, Scan
 from .model import Hybrid
 
@@ -97,7 +95,7 @@ class LiveTaste:
         self._popular, _ = top_k(popularity, len(popularity))
         self._take(hybrid)
         rows = self._made(slice(None))
-        self._growing, self._rows = Growing(rows), rows
+        self._growing, self._rows = GrowingRows(rows), rows
         self._known_rows = np.flatnonzero(hybrid.known)
         self._scan = Scan(rows[self._known_rows], exact_rows=exact_rows)
 
@@ -209,9 +207,9 @@ class LiveTaste:
 
     def _familiar(self, liked: Ids) -> tuple[Rows, Scores]:
         """The tracks by artists of `liked`, in order of row, and how many of `liked` their artists have."""
-        credited, _ = cells(self._artists, liked)
+        credited, _ = row_entries(self._artists, liked)
         artists, counts = np.unique(self._artists.indices[credited], return_counts=True)
-        theirs, owners = cells(self._tracks_of, artists)
+        theirs, owners = row_entries(self._tracks_of, artists)
         tracks, places = np.unique(self._tracks_of.indices[theirs], return_inverse=True)
         shared = np.bincount(places, counts[owners], minlength=len(tracks))
         return tracks.astype(np.intp), shared.astype(np.float32)

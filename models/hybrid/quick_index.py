@@ -13,8 +13,7 @@ from copy import copy
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arrays import Answers, Scores, top_k, unit_rows
-from ..growing_rows import Growing
+from ..arrays import Answers, GrowingRows, Scores, l2_normalize, top_k
 from .index import HybridIndex
 from .inner_product_scan import EXACT_ROWS, Rows, Scan
 
@@ -29,7 +28,7 @@ class QuickIndex:
     def __init__(self, vectors: Scores, factors: int, *, exact_rows: int = EXACT_ROWS) -> None:
         self.factors = factors
         self._vectors = vectors
-        self._growing = Growing(vectors)
+        self._growing = GrowingRows(vectors)
         self._has_taste, self._has_sound = self._halves_of(vectors)
         self._few = exact_rows
         self._scan = Scan(vectors, exact_rows=exact_rows)
@@ -47,7 +46,7 @@ class QuickIndex:
 
     def plus(self, taste: Scores, sound: Scores) -> QuickIndex:
         """With more tracks behind these, [n, F] and [n, D] with zeros for a missing half; this one stays as it is."""
-        more = np.hstack([unit_rows(taste), unit_rows(sound)]).astype(np.float32)
+        more = np.hstack([l2_normalize(taste), l2_normalize(sound)]).astype(np.float32)
         longer = copy(self)
         longer._growing, longer._vectors = self._growing.plus(len(self), more)
         has_taste, has_sound = self._halves_of(more)
@@ -61,7 +60,7 @@ class QuickIndex:
         held = self._vectors[rows, self.factors :]
         if sound.shape[1] not in (0, self.sound_width):
             return False
-        return not (np.abs(held - (unit_rows(sound) if sound.shape[1] else 0)) > 1e-6).any()
+        return not (np.abs(held - (l2_normalize(sound) if sound.shape[1] else 0)) > 1e-6).any()
 
     def _halves_of(self, vectors: Scores) -> tuple[Mask, Mask]:
         return np.any(vectors[:, : self.factors] != 0, axis=1), np.any(vectors[:, self.factors :] != 0, axis=1)
@@ -76,7 +75,7 @@ class QuickIndex:
 
     def search(self, taste: Scores, sound: Scores, k: int, *, blend: float, candidates: Mask | None = None) -> Answers:
         """The k nearest to [F] and [D], zeros where the query lacks one. Shape: -> ([k], [k])"""
-        taste, sound = unit_rows(taste[None])[0], unit_rows(sound[None])[0]
+        taste, sound = l2_normalize(taste[None])[0], l2_normalize(sound[None])[0]
         by_taste, by_sound = bool(taste.any()), bool(sound.any())
         # A query asked by one half that it does not have is asked by the other.
         if not by_taste and not by_sound:

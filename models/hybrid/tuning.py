@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from ..arrays import top_k
 from ..catalogue import Catalogue
-from ..interactions import Listens
+from ..interactions import Interactions
 from ..recommenders.als import ALSOptions
 from .blend import Crossfade
 from .options import PROFILE_FEATURES, Choices, artist_counts, rarity, sound_profiles
@@ -43,7 +43,7 @@ Option = TypeVar("Option")
 
 
 def choose(
-    listens: Listens, catalogue: Catalogue, als: ALSOptions, rng: np.random.Generator
+    listens: Interactions, catalogue: Catalogue, als: ALSOptions, rng: np.random.Generator
 ) -> tuple[Choices, dict[str, float]]:
     """The choices and what was measured; the defaults and nothing where there is too little to judge by."""
     from threadpoolctl import threadpool_limits
@@ -54,7 +54,7 @@ def choose(
 
 
 def _choose(
-    listens: Listens, catalogue: Catalogue, als: ALSOptions, rng: np.random.Generator
+    listens: Interactions, catalogue: Catalogue, als: ALSOptions, rng: np.random.Generator
 ) -> tuple[Choices, dict[str, float]]:
     held = hold_out(listens, catalogue, als, rng)
     if held is None:

@@ -18,7 +18,7 @@ from ..arrays import top_k
 from ..catalogue import Catalogue
 from ..evaluation.metrics import hits, ndcg, recall, relevant_counts
 from ..evaluation.splits import known_artists, thinned
-from ..interactions import Listens, to_find
+from ..interactions import Interactions, to_find
 from ..recommenders.als import ALS, ALSOptions
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Validation:
     """One ALS fit on the inner training part, and the tracks that were kept from it."""
 
     als: ALS
-    train: Listens
+    train: Interactions
     catalogue: Catalogue
     warm: Mask
     """[T] with listeners in the inner training part"""
@@ -94,7 +94,7 @@ class Validation:
 
 
 def hold_out(
-    listens: Listens, catalogue: Catalogue, options: ALSOptions, rng: np.random.Generator
+    listens: Interactions, catalogue: Catalogue, options: ALSOptions, rng: np.random.Generator
 ) -> Validation | None:
     """An inner training part, fitted, and what is kept from it; None where there is too little of either."""
     listeners = listens.listeners

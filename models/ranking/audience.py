@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arrays import Ids, Scores, unit_rows
+from ..arrays import Ids, Scores, l2_normalize
 from ..interactions import liked
 
 if TYPE_CHECKING:
@@ -61,9 +61,9 @@ class Audience:
 
         mine = self.liked
         if len(self) == 1:
-            return np.asarray(unit_rows(vectors[mine.indices]).sum(axis=0, keepdims=True) / max(mine.nnz, 1))
+            return np.asarray(l2_normalize(vectors[mine.indices]).sum(axis=0, keepdims=True) / max(mine.nnz, 1))
         tracks, places = np.unique(mine.indices, return_inverse=True)
         counts = np.diff(mine.indptr)
         shares = np.repeat(1 / np.maximum(counts, 1), counts).astype(np.float32)
         weights = csr_matrix((shares, places, mine.indptr), shape=(len(counts), len(tracks)))
-        return np.asarray(weights @ unit_rows(vectors[tracks]), np.float32)
+        return np.asarray(weights @ l2_normalize(vectors[tracks]), np.float32)

@@ -25,11 +25,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import CrossfadeError
-from ..arrays import Ids, Scores, top_k, unit_rows
+from ..arrays import Ids, Scores, l2_normalize, top_k
 from ..hybrid.model import Hybrid
 from ..hybrid.options import artist_counts
-from ..interactions import Listens
-from ..recommenders.history import RECENT_SECONDS, popularity
+from ..interactions import Interactions
+from ..recommenders.base import RECENT_SECONDS, popularity
 from ..recommenders.item_knn import ItemKNN, ItemKNNOptions
 from ..storage import Arrays
 from .audience import Audience
@@ -103,7 +103,7 @@ class Sources:
         self.failed: dict[str, str] = {}
         """source -> why it is not there"""
 
-    def fit(self, listens: Listens) -> Self:
+    def fit(self, listens: Interactions) -> Self:
         options = self.options
         self.likeness: csr_matrix | None = None
         try:
@@ -252,7 +252,7 @@ class Sources:
         hybrid = self.hybrid
         rows = np.flatnonzero(hybrid.listeners == 0)
         rows = rows[np.any(hybrid.sound[rows] != 0, axis=1)]
-        return rows, unit_rows(hybrid.sound[rows])
+        return rows, l2_normalize(hybrid.sound[rows])
 
     @cached_property
     def fame(self) -> Scores:
@@ -283,7 +283,7 @@ class Sources:
         return cells
 
 
-def last_tracks(listens: Listens, count: int) -> Ids:
+def last_tracks(listens: Interactions, count: int) -> Ids:
     """[U, L] the last different tracks that each user liked, the newest first, -1 where there are fewer.
 
     A log without time or order says nothing of it: all -1.
@@ -310,7 +310,7 @@ def _segments(hybrid: Hybrid, count: int) -> tuple[Scores, Scores]:
 
     history = hybrid.history
     warm = np.flatnonzero(history.warm_users)
-    vectors = unit_rows(hybrid.fold_in(history.heard[warm]))
+    vectors = l2_normalize(hybrid.fold_in(history.heard[warm]))
     count = min(count, len(warm) // 40)
     if count < 2:
         return np.zeros((0, vectors.shape[1]), np.float32), np.zeros((0, len(history.popularity)), np.float32)

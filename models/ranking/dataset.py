@@ -22,7 +22,7 @@ from ...errors import DataError
 from ..catalogue import Catalogue
 from ..evaluation.splits import Split, fitting
 from ..hybrid.model import Hybrid
-from ..interactions import Listens, to_find
+from ..interactions import Interactions, to_find
 from .candidates import CELLS, USERS_PER_BATCH, CandidateOptions, Sources
 from .features import Facts, FeatureTable, features, joined
 from .ranker import RankerOptions
@@ -56,7 +56,7 @@ class Lesson:
 
 
 def lesson_of(
-    listens: Listens,
+    listens: Interactions,
     catalogue: Catalogue,
     hybrid: Hybrid,
     *,

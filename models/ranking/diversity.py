@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import UsageError
-from ..arrays import Answers, unit_rows
+from ..arrays import Answers, l2_normalize
 
 if TYPE_CHECKING:
     from ..hybrid.model import Hybrid
@@ -99,7 +99,7 @@ def relist(hybrid: Hybrid, answers: Answers, k: int, options: RerankingOptions) 
         there = mine >= 0
         mine, worth = mine[there], worth[there]
         artists = [hybrid.artists.indices[slice(*hybrid.artists.indptr[track : track + 2])].tolist() for track in mine]
-        sound = unit_rows(hybrid.sound[mine]) if hybrid.sound.shape[1] else np.zeros((len(mine), 0), np.float32)
+        sound = l2_normalize(hybrid.sound[mine]) if hybrid.sound.shape[1] else np.zeros((len(mine), 0), np.float32)
         places = rerank(worth, sound, artists, hybrid.listeners[mine] == 0, k, options)
         chosen[0][row, : len(places)], chosen[1][row, : len(places)] = mine[places], worth[places]
     return chosen

@@ -17,11 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DataError
-from ..arrays import Ids, unit_rows
+from ..arrays import Ids, l2_normalize, row_entries
 from ..catalogue import Catalogue
-from ..interactions import Clock, Listens
-from ..recommenders.history import RECENT_SECONDS
-from ..sparse_cells import cells
+from ..interactions import Clock, Interactions
+from ..recommenders.base import RECENT_SECONDS
 from ..storage import Arrays
 from .audience import Audience
 from .candidates import SOURCES, Candidates, Sources
@@ -115,7 +114,7 @@ class Facts:
         """sorted (user, track) pairs of the history; only while training"""
 
     @classmethod
-    def of(cls, listens: Listens, catalogue: Catalogue, albums: NDArray[np.int32] | None = None) -> Self:
+    def of(cls, listens: Interactions, catalogue: Catalogue, albums: NDArray[np.int32] | None = None) -> Self:
         """`albums` [T]: on how many albums a track's artists are, where that is known."""
         now = int(listens.times.max()) if listens.clock is Clock.TIME and listens.times is not None else None
         facts = cls(user_facts(listens, catalogue), _of_tracks(listens, catalogue, albums, now), *genres_of(catalogue))
@@ -125,7 +124,7 @@ class Facts:
         facts.pairs = np.unique(_pairs(listens))
         return facts
 
-    def forbid(self, labels: Listens, *, within_user: bool) -> None:
+    def forbid(self, labels: Interactions, *, within_user: bool) -> None:
         """DataError where the history holds what is to be predicted, or something that came after it.
 
         `within_user`: the history ends for each user at a moment of their own.
@@ -235,7 +234,7 @@ def genres_of(catalogue: Catalogue) -> tuple[NDArray[np.int32], tuple[str, ...]]
     return np.array([code[label] for label in labels], np.int32), names
 
 
-def user_facts(listens: Listens, catalogue: Catalogue | None = None) -> Floats:
+def user_facts(listens: Interactions, catalogue: Catalogue | None = None) -> Floats:
     """[U, len(USER_FACTS)]; listening_month counts the months from the first listen to the last.
 
     user_fresh_share needs the catalogue's dates: the share of listens to tracks in their first month.
@@ -260,7 +259,9 @@ def user_facts(listens: Listens, catalogue: Catalogue | None = None) -> Floats:
     return np.stack([months, tracks, tracks / months, played, fame, fresh], axis=1).astype(np.float32)
 
 
-def _of_tracks(listens: Listens, catalogue: Catalogue, albums: NDArray[np.int32] | None, now: int | None) -> Floats:
+def _of_tracks(
+    listens: Interactions, catalogue: Catalogue, albums: NDArray[np.int32] | None, now: int | None
+) -> Floats:
     """[T, len(TRACK_FACTS)]"""
     count = listens.track_count
     unknown = np.full(count, np.nan)
@@ -338,7 +339,7 @@ def _of_leanings(facts: Facts, audience: Audience, users: NDArray[np.intp], trac
 
 def _of_artists(sources: Sources, audience: Audience, users: NDArray[np.intp], tracks: Ids) -> dict[str, NDArray[Any]]:
     artists = sources.hybrid.artists
-    places, owners = cells(artists, tracks)
+    places, owners = row_entries(artists, tracks)
     asked = users[owners], artists.indices[places]
     # A track of two artists counts for the one that the user knows better.
     count, late = np.zeros(len(tracks), np.float32), np.zeros(len(tracks), np.float32)
@@ -350,7 +351,7 @@ def _of_artists(sources: Sources, audience: Audience, users: NDArray[np.intp], t
 
 def _by_artist(tracks: csr_matrix, artists: csr_matrix, *, once: bool = False) -> Floats:
     """[B, A] what a user's tracks weigh, by artist; `once`, how many they are. Shapes: tracks [B, T], artists [T, A]"""
-    places, which = cells(artists, tracks.indices)
+    places, which = row_entries(artists, tracks.indices)
     users = np.repeat(np.arange(tracks.shape[0]), np.diff(tracks.indptr))[which]
     found = np.zeros((tracks.shape[0], artists.shape[1]), np.float32)
     weights = np.ones(1, np.float32) if once else tracks.data[which]
@@ -366,7 +367,7 @@ def _of_likeness(sources: Sources, audience: Audience, ids: Ids, there: NDArray[
     found: dict[str, NDArray[Any]] = {}
     for name, vectors in (("taste", hybrid.taste), ("sound", hybrid.sound)):
         asked = vectors[np.maximum(ids, 0)]
-        recent = unit_rows(vectors[np.maximum(last, 0).ravel()]).reshape(*last.shape, vectors.shape[1])
+        recent = l2_normalize(vectors[np.maximum(last, 0).ravel()]).reshape(*last.shape, vectors.shape[1])
         towards = np.concatenate([recent, audience.profiles(vectors)[:, None]], axis=1)
         lengths = np.sqrt(np.einsum("bcd,bcd->bc", asked, asked))[:, :, None]
         cosines = (asked @ np.swapaxes(towards, 1, 2)) / np.where(lengths > 0, lengths, 1)
@@ -396,6 +397,6 @@ def _tops(values: NDArray[Any]) -> NDArray[Any]:
     return np.where(tops > 0, tops, 1)
 
 
-def _pairs(listens: Listens) -> NDArray[np.int64]:
+def _pairs(listens: Interactions) -> NDArray[np.int64]:
     liked = listens.weights > 0
     return listens.user_rows[liked].astype(np.int64) * listens.track_count + listens.track_rows[liked]

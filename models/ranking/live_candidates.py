@@ -17,10 +17,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arrays import Ids, Scores, top_k
+from ..arrays import Ids, Scores, row_entries, top_k
 from ..hybrid.inner_product_scan import EXACT_ROWS, Rows, Scan
 from ..hybrid.online import Listened, LiveTaste, Wish
-from ..sparse_cells import cells
 from .audience import Audience
 from .candidates import STEP, Candidates, Sources
 
@@ -180,7 +179,7 @@ def _listed(tracks: Rows, everywhere: Scores) -> _Said:
 
 def _near(weights: csr_matrix, likeness: csr_matrix) -> _Said:
     """From what is like the tracks of one listener: `weights` [1, T] @ `likeness` [T, T], added up in that order."""
-    places, owners = cells(likeness, weights.indices)
+    places, owners = row_entries(likeness, weights.indices)
     everywhere = np.zeros(likeness.shape[1], np.float32)
     np.add.at(everywhere, likeness.indices[places], weights.data[owners] * likeness.data[places])
     # numpy finds what is true much faster than what is not 0.

@@ -19,7 +19,7 @@ from ...errors import LibraryError
 from ..arrays import Answers, Ids, Scores, top_k
 from ..catalogue import Catalogue
 from ..hybrid.model import Hybrid
-from ..interactions import Listens
+from ..interactions import Interactions
 from ..storage import Arrays, change_model, load_model, prefixed, save_model
 from .candidates import CELLS, USERS_PER_BATCH, Candidates, Sources
 from .dataset import ChainOptions, lesson_of
@@ -42,7 +42,7 @@ class Chain:
     @classmethod
     def fit(
         cls,
-        listens: Listens,
+        listens: Interactions,
         catalogue: Catalogue,
         hybrid: Hybrid,
         *,

@@ -3,7 +3,7 @@
 Hu, Koren & Volinsky (2008), "Collaborative Filtering for Implicit Feedback Datasets"; solved by `implicit`'s conjugate
 gradients. A (user, track) pair with weight w has confidence alpha * |w| in being liked (w > 0) or not (w < 0), every
 other pair has confidence 1 in not being liked. Tracks that everybody hears and users who hear everything say less
-about taste: their confidences are discounted by powers of their counts. Skips play no part (see `listens`).
+about taste: their confidences are discounted by powers of their counts. Skips play no part (see `interactions`).
 
 Shapes: U users, T tracks, F factors, B users asked for, k answers each, L listens of one user.
 """
@@ -20,10 +20,9 @@ from numpy.typing import NDArray
 
 from ...errors import DataError, MissingExtra
 from ..arrays import Answers, Ids, Scores
-from ..interactions import Listens, telling
+from ..interactions import Interactions, telling
 from ..storage import Arrays, change_model, load_model, load_options, save_model
-from .history import History, nearest
-from .scoring import Scoring
+from .base import History, Scoring, nearest_neighbours
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -53,12 +52,12 @@ class ALS(Scoring):
     def __init__(self, options: ALSOptions | None = None) -> None:
         self.options = options or ALSOptions()
 
-    def fit(self, listens: Listens) -> Self:
-        self.history = History.of(listens)
+    def fit(self, interactions: Interactions) -> Self:
+        self.history = History.of(interactions)
         self.means = _mean_counts(self.history.liked)
-        self.track_listeners = listens.listeners.astype(np.float32)
+        self.track_listeners = interactions.listeners.astype(np.float32)
         solver = _solver(self.options)
-        confidences = self.confidences(listens.matrix)
+        confidences = self.confidences(interactions.matrix)
         with _one_blas_thread():
             solver.fit(confidences, show_progress=False)
         self.user_factors: Scores = solver.user_factors
@@ -119,7 +118,7 @@ class ALS(Scoring):
 
     def similar(self, track_rows: Ids, k: int) -> Answers:
         """By the cosine of taste vectors."""
-        return nearest(self.track_factors, track_rows, k)
+        return nearest_neighbours(self.track_factors, track_rows, k)
 
     def because(self, user_rows: Ids, track_rows: Ids) -> Ids:
         """The listened track that speaks loudest for each of the recommended `track_rows` [B, k]; -1 where none does.

@@ -15,18 +15,18 @@ from numpy.typing import NDArray
 
 from ...errors import DataError
 from ..arrays import Ids
-from ..interactions import Listens
+from ..interactions import Interactions
 
 Floats = NDArray[np.float32]
 
 
-def ratings_of(listens: Listens) -> Floats:
+def ratings_of(interactions: Interactions) -> Floats:
     """[N]; DataError where there are none."""
-    if listens.ratings is None or not len(listens):
+    if interactions.ratings is None or not len(interactions):
         raise DataError("ratings: the log has none; a model of ratings needs one for every listen")
-    if not np.isfinite(listens.ratings).all():
+    if not np.isfinite(interactions.ratings).all():
         raise DataError("ratings: not a number in some rows")
-    return listens.ratings
+    return interactions.ratings
 
 
 @dataclass(frozen=True)
@@ -40,38 +40,38 @@ class Biases:
     """[T]"""
 
     @classmethod
-    def constant(cls, listens: Listens) -> Biases:
+    def constant(cls, interactions: Interactions) -> Biases:
         """The mean rating for everybody and everything."""
-        mean = float(ratings_of(listens).mean(dtype=np.float64))
-        return cls(mean, np.zeros(listens.user_count, np.float32), np.zeros(listens.track_count, np.float32))
+        mean = float(ratings_of(interactions).mean(dtype=np.float64))
+        return cls(mean, np.zeros(interactions.user_count, np.float32), np.zeros(interactions.track_count, np.float32))
 
     @classmethod
-    def fit(cls, listens: Listens, *, shrinkage: float = 5.0, rounds: int = 10) -> Biases:
+    def fit(cls, interactions: Interactions, *, shrinkage: float = 5.0, rounds: int = 10) -> Biases:
         """Ridge regression on who and what, by turns; `shrinkage` is as much as that many ratings of the mean."""
-        ratings = ratings_of(listens).astype(np.float64)
+        ratings = ratings_of(interactions).astype(np.float64)
         mean = float(ratings.mean())
-        users, tracks = np.zeros(listens.user_count), np.zeros(listens.track_count)
+        users, tracks = np.zeros(interactions.user_count), np.zeros(interactions.track_count)
         for _ in range(rounds):
-            left = ratings - mean - users[listens.user_rows]
-            tracks = _shrunken(listens.track_rows, left, listens.track_count, shrinkage)
-            left = ratings - mean - tracks[listens.track_rows]
-            users = _shrunken(listens.user_rows, left, listens.user_count, shrinkage)
+            left = ratings - mean - users[interactions.user_rows]
+            tracks = _shrunken(interactions.track_rows, left, interactions.track_count, shrinkage)
+            left = ratings - mean - tracks[interactions.track_rows]
+            users = _shrunken(interactions.user_rows, left, interactions.user_count, shrinkage)
         return cls(mean, users.astype(np.float32), tracks.astype(np.float32))
 
-    def recent(self, listens: Listens, *, half: float = 50.0, shrinkage: float = 6.0) -> Biases:
+    def recent(self, interactions: Interactions, *, half: float = 50.0, shrinkage: float = 6.0) -> Biases:
         """The same with users' deviations of late: a rating counts half as much as one `half` ratings later.
 
         People's standards drift. Without times everything is as late.
         """
-        if listens.times is None:
+        if interactions.times is None:
             return self
-        left = ratings_of(listens).astype(np.float64) - self.mean - self.tracks[listens.track_rows]
-        order = np.lexsort((listens.times, listens.user_rows))
-        owners = listens.user_rows[order]
-        ends = np.cumsum(np.bincount(owners, minlength=listens.user_count))
+        left = ratings_of(interactions).astype(np.float64) - self.mean - self.tracks[interactions.track_rows]
+        order = np.lexsort((interactions.times, interactions.user_rows))
+        owners = interactions.user_rows[order]
+        ends = np.cumsum(np.bincount(owners, minlength=interactions.user_count))
         weights = 0.5 ** ((ends[owners] - 1 - np.arange(len(order))) / half)
-        total = np.bincount(owners, weights * left[order], minlength=listens.user_count)
-        count = np.bincount(owners, weights, minlength=listens.user_count)
+        total = np.bincount(owners, weights * left[order], minlength=interactions.user_count)
+        count = np.bincount(owners, weights, minlength=interactions.user_count)
         users = (total + shrinkage * self.users) / (count + shrinkage)
         return Biases(self.mean, users.astype(np.float32), self.tracks)
 

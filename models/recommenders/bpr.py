@@ -18,10 +18,9 @@ from numpy.typing import NDArray
 
 from ...errors import MissingExtra
 from ..arrays import Answers, Ids, Scores
-from ..interactions import Listens, liked
+from ..interactions import Interactions, liked
 from ..storage import load_model, load_options, save_model
-from .history import History, nearest
-from .scoring import Scoring
+from .base import History, Scoring, nearest_neighbours
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -45,12 +44,12 @@ class BPR(Scoring):
     def __init__(self, options: BPROptions | None = None) -> None:
         self.options = options or BPROptions()
 
-    def fit(self, listens: Listens) -> Self:
+    def fit(self, interactions: Interactions) -> Self:
         try:
             from implicit.cpu.bpr import BayesianPersonalizedRanking
         except ModuleNotFoundError:
             raise MissingExtra("BPR", "train") from None
-        self.history = History.of(listens)
+        self.history = History.of(interactions)
         options = self.options
         solver = BayesianPersonalizedRanking(
             factors=options.factors,
@@ -97,7 +96,9 @@ class BPR(Scoring):
 
     def similar(self, track_rows: Ids, k: int) -> Answers:
         """By the cosine of taste vectors, without the bias."""
-        return nearest(np.where(self.history.warm_tracks[:, None], self.track_factors[:, :-1], 0), track_rows, k)
+        return nearest_neighbours(
+            np.where(self.history.warm_tracks[:, None], self.track_factors[:, :-1], 0), track_rows, k
+        )
 
     def save(self, folder: Path) -> None:
         arrays = {"user_factors": self.user_factors, "track_factors": self.track_factors}

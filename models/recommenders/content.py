@@ -14,12 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DataError
-from ..arrays import Answers, Ids, Scores, unit_rows
+from ..arrays import Answers, Ids, Scores, l2_normalize
 from ..catalogue import Catalogue
-from ..interactions import Listens, liked
+from ..interactions import Interactions, liked
 from ..storage import load_model, load_options, save_model
-from .history import History, nearest
-from .scoring import Scoring
+from .base import History, Scoring, nearest_neighbours
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -44,19 +43,21 @@ class Content(Scoring):
         self.options = options or ContentOptions()
         self._catalogue = catalogue
 
-    def fit(self, listens: Listens) -> Self:
+    def fit(self, interactions: Interactions) -> Self:
         if self._catalogue is None:
             raise DataError("content: needs the catalogue's sound to be fitted")
-        if len(self._catalogue) != listens.track_count:
-            raise DataError(f"content: {len(self._catalogue)} tracks, but the listens are of {listens.track_count}")
-        self.history = History.of(listens)
-        self.sound: Scores = unit_rows(comparable(self._catalogue.sound, self.options.standardize))
+        if len(self._catalogue) != interactions.track_count:
+            raise DataError(
+                f"content: {len(self._catalogue)} tracks, but the listens are of {interactions.track_count}"
+            )
+        self.history = History.of(interactions)
+        self.sound: Scores = l2_normalize(comparable(self._catalogue.sound, self.options.standardize))
         """[T, D] of length 1, or zeros where a track was never heard"""
         self.__dict__.pop("_heard", None)
         return self
 
     def scores_from(self, heard: csr_matrix) -> Scores:
-        cells = np.asarray(unit_rows(liked(heard) @ self.sound) @ self.sound.T, np.float32)
+        cells = np.asarray(l2_normalize(liked(heard) @ self.sound) @ self.sound.T, np.float32)
         cells[:, ~self._heard] = -np.inf
         return cells
 
@@ -66,7 +67,7 @@ class Content(Scoring):
 
     def similar(self, track_rows: Ids, k: int) -> Answers:
         """By the cosine of sound."""
-        return nearest(self.sound, track_rows, k)
+        return nearest_neighbours(self.sound, track_rows, k)
 
     def save(self, folder: Path) -> None:
         save_model(folder, self.name, {"sound": self.sound, **self.history.arrays()}, self.options)

@@ -17,10 +17,9 @@ import numpy as np
 
 from ...errors import MissingExtra
 from ..arrays import Answers, Ids, Scores
-from ..interactions import Listens, liked
+from ..interactions import Interactions, liked
 from ..storage import load_model, load_options, save_model
-from .history import History, rank
-from .scoring import Scoring
+from .base import History, Scoring, rank
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -46,17 +45,17 @@ class ItemKNN(Scoring):
     def __init__(self, options: ItemKNNOptions | None = None) -> None:
         self.options = options or ItemKNNOptions()
 
-    def fit(self, listens: Listens) -> Self:
+    def fit(self, interactions: Interactions) -> Self:
         try:
             from implicit.nearest_neighbours import all_pairs_knn
         except ModuleNotFoundError:
             raise MissingExtra("item-KNN", "train") from None
-        self.history = History.of(listens)
+        self.history = History.of(interactions)
         options = self.options
         profiles = self.history.liked.astype(np.float64)
         counts = np.diff(profiles.indptr)
         profiles.data /= np.repeat(np.maximum(counts, 1), counts) ** options.user_discount
-        squares = np.bincount(profiles.indices, profiles.data**2, minlength=listens.track_count)
+        squares = np.bincount(profiles.indices, profiles.data**2, minlength=interactions.track_count)
         profiles.data /= squares[profiles.indices] ** (options.length_power / 2)
         near = all_pairs_knn(profiles, options.neighbours + 1, num_threads=options.threads, show_progress=False)
         self.likeness: csr_matrix = _without_itself(near)

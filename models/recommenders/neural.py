@@ -23,10 +23,9 @@ from ...errors import UsageError
 from ..arrays import Answers, Ids, Scores, top_k
 from ..evaluation import metrics
 from ..evaluation.splits import by_chance, by_user
-from ..interactions import Listens, liked, to_find
+from ..interactions import Interactions, liked, to_find
 from ..nn.training_loop import Curve, Schedule, Watch, best_epoch, device, seeded, train
-from .history import History, nearest
-from .scoring import Scoring
+from .base import History, Scoring, nearest_neighbours
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -65,29 +64,31 @@ class NeuralOptions:
 class HeldOut:
     """Each user's last tenth, to choose the epoch on."""
 
-    train: Listens
-    test: Listens
+    train: Interactions
+    test: Interactions
     user_rows: Ids
     """[B] who can be asked, no more than `VALIDATION_USERS`"""
     truth: csr_matrix
     """[B, T]"""
 
     @classmethod
-    def of_ratings(cls, listens: Listens, rng: np.random.Generator) -> HeldOut | None:
+    def of_ratings(cls, interactions: Interactions, rng: np.random.Generator) -> HeldOut | None:
         """For predicting ratings: nobody is asked what to recommend, and millions need no matrices."""
-        if listens.times is None:
-            chosen = rng.random(len(listens)) < 0.1
-            train, test = listens.take(~chosen), listens.take(chosen)
+        if interactions.times is None:
+            chosen = rng.random(len(interactions)) < 0.1
+            train, test = interactions.take(~chosen), interactions.take(chosen)
         else:
-            split = by_user(listens, share=0.1)
+            split = by_user(interactions, share=0.1)
             train, test = split.train, split.test
         nobody = np.zeros(0, np.int32)
-        return cls(train, test, nobody, listens.matrix[nobody]) if len(train) and len(test) else None
+        return cls(train, test, nobody, interactions.matrix[nobody]) if len(train) and len(test) else None
 
     @classmethod
-    def of(cls, listens: Listens, rng: np.random.Generator) -> HeldOut | None:
+    def of(cls, interactions: Interactions, rng: np.random.Generator) -> HeldOut | None:
         """None where nobody has enough listens to hold one out."""
-        split = by_chance(listens, rng, share=0.1) if listens.times is None else by_user(listens, share=0.1)
+        split = (
+            by_chance(interactions, rng, share=0.1) if interactions.times is None else by_user(interactions, share=0.1)
+        )
         # What is both in training and held out is no discovery.
         truth = to_find(split.test.matrix, split.train.matrix)
         known = np.diff(liked(split.train.matrix).indptr) > 0
@@ -125,27 +126,27 @@ class NeuralRecommender(Scoring):
         """With a `checkpoint` folder an interrupted `fit` on the same listens carries on where it was."""
         self._checkpoint, self._watch = checkpoint, watch
 
-    def fit(self, listens: Listens) -> Self:
+    def fit(self, interactions: Interactions) -> Self:
         options = self.options
-        History.of(listens)
-        held = self._held_out(listens, np.random.default_rng([options.seed, 7]))
-        part = listens if held is None else held.train
+        History.of(interactions)
+        held = self._held_out(interactions, np.random.default_rng([options.seed, 7]))
+        part = interactions if held is None else held.train
         if held is not None and not np.any(part.weights > 0):
-            held, part = None, listens
+            held, part = None, interactions
         self.curve = self._train(part, options.epochs, held, "search")
         if held is not None and options.refit:
-            self._train(listens, best_epoch(self.curve), None, "refit")
+            self._train(interactions, best_epoch(self.curve), None, "refit")
         else:
-            self._prepare(listens)
+            self._prepare(interactions)
         if self._checkpoint is not None:
             for stage in ("search", "refit"):
                 (self._checkpoint / f"{self.name}.{stage}").unlink(missing_ok=True)
         self.__dict__.pop("_unreachable", None)
         return self
 
-    def _train(self, listens: Listens, epochs: int, held: HeldOut | None, stage: str) -> Curve:
+    def _train(self, interactions: Interactions, epochs: int, held: HeldOut | None, stage: str) -> Curve:
         options = self.options
-        self._prepare(listens)
+        self._prepare(interactions)
         self.__dict__.pop("_unreachable", None)
         with seeded(options.seed):
             module = self._build().to(device())
@@ -168,23 +169,23 @@ class NeuralRecommender(Scoring):
             validate=None if held is None else partial(judge, held),
             checkpoint=None if self._checkpoint is None else self._checkpoint / f"{self.name}.{stage}",
             options=options,
-            data=_columns(listens, held),
+            data=_columns(interactions, held),
             watch=self._watch,
         )
         with torch.inference_mode():
             self._keep(module)
         return curve
 
-    def _held_out(self, listens: Listens, rng: np.random.Generator) -> HeldOut | None:
-        return HeldOut.of(listens, rng)
+    def _held_out(self, interactions: Interactions, rng: np.random.Generator) -> HeldOut | None:
+        return HeldOut.of(interactions, rng)
 
     def _judge(self, held: HeldOut) -> float:
         """Lower is better."""
         return -held.ndcg(self.user_scores)
 
-    def _prepare(self, listens: Listens) -> None:
+    def _prepare(self, interactions: Interactions) -> None:
         """Takes in what is learned from."""
-        self.history = History.of(listens)
+        self.history = History.of(interactions)
 
     @abstractmethod
     def _build(self) -> torch.nn.Module: ...
@@ -232,7 +233,7 @@ class DotRecommender(NeuralRecommender):
         """By the cosine of the tracks' vectors."""
         vectors = self.track_vectors.copy()
         vectors[self._unreachable] = 0
-        return nearest(vectors, track_rows, k)
+        return nearest_neighbours(vectors, track_rows, k)
 
     def _reachable(self) -> NDArray[np.bool_]:
         """[T] tracks that have a vector worth something."""
@@ -252,8 +253,8 @@ def tensor_int(array: NDArray[Any]) -> torch.Tensor:
     return torch.from_numpy(np.asarray(array, np.int64)).to(device())
 
 
-def _columns(listens: Listens, held: HeldOut | None) -> Iterator[NDArray[Any] | None]:
+def _columns(interactions: Interactions, held: HeldOut | None) -> Iterator[NDArray[Any] | None]:
     """All that is learned from and judged by."""
-    for part in (listens,) if held is None else (listens, held.test):
+    for part in (interactions,) if held is None else (interactions, held.test):
         yield from (part.user_rows, part.track_rows, part.weights, part.times, part.ratings)
         yield np.array([part.user_count, part.track_count])

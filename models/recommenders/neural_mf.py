@@ -24,11 +24,11 @@ from torch.nn import functional
 
 from ...errors import UsageError
 from ..arrays import Ids, Scores
-from ..interactions import Listens
+from ..interactions import Interactions
 from ..nn.training_loop import Watch, tensor
 from ..storage import load_model, load_options, save_model
+from .base import History
 from .biases import Biases, ratings_of
-from .history import History
 from .neural import DotRecommender, HeldOut, NeuralOptions, tensor_int
 
 if TYPE_CHECKING:
@@ -201,13 +201,13 @@ class NeuralMF(DotRecommender):
         model.history = History.from_arrays(arrays)
         return model
 
-    def _prepare(self, listens: Listens) -> None:
-        super()._prepare(listens)
+    def _prepare(self, interactions: Interactions) -> None:
+        super()._prepare(interactions)
         self.mean, self.rating_range = 0.0, (-np.inf, np.inf)
         if self.options.objective == "ratings":
-            ratings = ratings_of(listens)
-            self._events: tuple[NDArray[Any], ...] = (listens.user_rows, listens.track_rows, ratings)
-            self._biases: Biases | None = Biases.fit(listens).recent(listens)
+            ratings = ratings_of(interactions)
+            self._events: tuple[NDArray[Any], ...] = (interactions.user_rows, interactions.track_rows, ratings)
+            self._biases: Biases | None = Biases.fit(interactions).recent(interactions)
             self.mean, self.rating_range = self._biases.mean, (float(ratings.min()), float(ratings.max()))
         else:
             liked = self.history.liked
@@ -250,10 +250,10 @@ class NeuralMF(DotRecommender):
         loss = size + (torch.logsumexp(torch.cat([right[:, None], wrong], dim=1), dim=1) - right).mean()
         return loss
 
-    def _held_out(self, listens: Listens, rng: np.random.Generator) -> HeldOut | None:
+    def _held_out(self, interactions: Interactions, rng: np.random.Generator) -> HeldOut | None:
         if self.options.objective == "ratings":
-            return HeldOut.of_ratings(listens, rng)
-        return super()._held_out(listens, rng)
+            return HeldOut.of_ratings(interactions, rng)
+        return super()._held_out(interactions, rng)
 
     def _judge(self, held: HeldOut) -> float:
         if self.options.objective != "ratings":

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from ..arrays import Answers, Ids, Scores
-from ..interactions import Listens
+from ..interactions import Interactions
 from ..storage import load_model, load_options, save_model
-from .history import RECENT_SECONDS, History, popularity, rank
-from .scoring import Scoring
+from .base import RECENT_SECONDS, History, Scoring, popularity, rank
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -32,9 +31,9 @@ class Popular(Scoring):
     def __init__(self, options: PopularOptions | None = None) -> None:
         self.options = options or PopularOptions()
 
-    def fit(self, listens: Listens) -> Self:
-        self.track_scores = popularity(listens, self.options.window_seconds)
-        self.history = replace(History.of(listens), popularity=self.track_scores)
+    def fit(self, interactions: Interactions) -> Self:
+        self.track_scores = popularity(interactions, self.options.window_seconds)
+        self.history = replace(History.of(interactions), popularity=self.track_scores)
         return self
 
     def scores_from(self, heard: csr_matrix) -> Scores:

@@ -28,7 +28,7 @@ class Entry:
         return kind
 
 
-ROSTER = {
+REGISTRY = {
     "popular": Entry(".popular", "Popular"),
     "recent-popular": Entry(".popular", "RecentPopular"),
     "item-knn": Entry(".item_knn", "ItemKNN"),
@@ -50,9 +50,9 @@ BASELINES = ("popular", "recent-popular", "item-knn")
 
 def entry(name: str) -> Entry:
     try:
-        return ROSTER[name]
+        return REGISTRY[name]
     except KeyError:
-        raise UsageError(f"{name}: no such model; there are {', '.join(ROSTER)}") from None
+        raise UsageError(f"{name}: no such model; there are {', '.join(REGISTRY)}") from None
 
 
 def make(name: str, catalogue: Catalogue) -> Recommender:
@@ -66,4 +66,4 @@ def in_order(names: Sequence[str]) -> list[str]:
     """The baselines and the names given, each once, in the order of the roster."""
     for name in names:
         entry(name)
-    return [name for name in ROSTER if name in names or name in BASELINES]
+    return [name for name in REGISTRY if name in names or name in BASELINES]

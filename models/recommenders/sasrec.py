@@ -26,10 +26,10 @@ from torch.nn import functional
 from ...errors import DataError, UsageError
 from ..arrays import Answers, Ids, Scores
 from ..catalogue import Catalogue
-from ..interactions import Listens, liked
+from ..interactions import Interactions, liked
 from ..nn.training_loop import Dropout, Watch, device, state_arrays, tensor
 from ..storage import Arrays, load_model, load_options, prefixed, save_model
-from .history import History, nearest, rank
+from .base import History, nearest_neighbours, rank
 from .neural import NeuralOptions, NeuralRecommender, tensor_int
 from .two_tower import standardized
 
@@ -162,7 +162,7 @@ class SASRec(NeuralRecommender):
         """By the cosine of embeddings."""
         vectors = self.track_vectors.copy()
         vectors[self._unreachable] = 0
-        return nearest(vectors, track_rows, k)
+        return nearest_neighbours(vectors, track_rows, k)
 
     def save(self, folder: Path) -> None:
         own: Arrays = {
@@ -188,23 +188,23 @@ class SASRec(NeuralRecommender):
             model._keep(module.to(device()).eval())
         return model
 
-    def _prepare(self, listens: Listens) -> None:
-        super()._prepare(listens)
-        if listens.times is None:
+    def _prepare(self, interactions: Interactions) -> None:
+        super()._prepare(interactions)
+        if interactions.times is None:
             raise DataError("sasrec: the log knows neither time nor order, so nothing comes next")
-        liked = np.flatnonzero(listens.likes)
-        order = liked[np.lexsort((liked, listens.times[liked], listens.user_rows[liked]))]
-        self.sequence: Ids = listens.track_rows[order]
+        liked = np.flatnonzero(interactions.likes)
+        order = liked[np.lexsort((liked, interactions.times[liked], interactions.user_rows[liked]))]
+        self.sequence: Ids = interactions.track_rows[order]
         """all users' tracks, each user's oldest first"""
-        counts = np.bincount(listens.user_rows[order], minlength=listens.user_count)
+        counts = np.bincount(interactions.user_rows[order], minlength=interactions.user_count)
         self.ends: NDArray[np.int64] = np.concatenate([[0], np.cumsum(counts)])
         """[U + 1] where each user's tracks begin and end"""
         catalogue = self._catalogue
-        if catalogue is not None and len(catalogue) != listens.track_count:
-            raise DataError(f"sasrec: {len(catalogue)} tracks, but the listens are of {listens.track_count}")
-        heard = np.zeros((listens.track_count, 0), np.float32) if catalogue is None else catalogue.sound
+        if catalogue is not None and len(catalogue) != interactions.track_count:
+            raise DataError(f"sasrec: {len(catalogue)} tracks, but the listens are of {interactions.track_count}")
+        heard = np.zeros((interactions.track_count, 0), np.float32) if catalogue is None else catalogue.sound
         if not heard.any():
-            heard = np.zeros((listens.track_count, 0), np.float32)
+            heard = np.zeros((interactions.track_count, 0), np.float32)
         self._sound = standardized(heard)
         self.placed: NDArray[np.bool_] = self.history.warm_tracks | np.any(self._sound != 0, axis=1)
         """[T] tracks that have listeners or sound"""

@@ -24,11 +24,11 @@ from torch.nn import functional
 from ...errors import DataError
 from ..arrays import Scores
 from ..catalogue import Catalogue
-from ..interactions import Listens
+from ..interactions import Interactions
 from ..nn.training_loop import Watch, device, tensor
 from ..storage import load_model, load_options, save_model
+from .base import History
 from .content import comparable
-from .history import History
 from .neural import DotRecommender, NeuralOptions, tensor_int
 
 if TYPE_CHECKING:
@@ -139,12 +139,14 @@ class TwoTower(DotRecommender):
         model.history = History.from_arrays(arrays)
         return model
 
-    def _prepare(self, listens: Listens) -> None:
-        super()._prepare(listens)
+    def _prepare(self, interactions: Interactions) -> None:
+        super()._prepare(interactions)
         if self._catalogue is None:
             raise DataError(f"{self.name}: needs the catalogue to be fitted")
-        if len(self._catalogue) != listens.track_count:
-            raise DataError(f"{self.name}: {len(self._catalogue)} tracks, but the listens are of {listens.track_count}")
+        if len(self._catalogue) != interactions.track_count:
+            raise DataError(
+                f"{self.name}: {len(self._catalogue)} tracks, but the listens are of {interactions.track_count}"
+            )
         self._sound = standardized(self._catalogue.sound)
         warm = self.history.warm_tracks
         matrix = self._catalogue.artist_matrix

@@ -22,7 +22,7 @@ from torch.nn import functional
 from ..arrays import Scores
 from ..nn.training_loop import Watch, device
 from ..storage import load_model, load_options, prefixed, save_model
-from .history import History
+from .base import History
 from .neural import DotRecommender, NeuralOptions, bags, tensor_int
 
 if TYPE_CHECKING:

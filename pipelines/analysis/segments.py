@@ -20,7 +20,7 @@ from ...models.analysis.projection import flat_map
 from ...models.analysis.segments import Segments, lift
 from ...models.arrays import top_k
 from ...models.catalogue import Catalogue
-from ...models.interactions import Listens
+from ...models.interactions import Interactions
 from ...models.recommenders.als import ALS, ALSOptions
 from ..charts.interactive import Chart
 from ..charts.static import draw
@@ -195,14 +195,14 @@ def segment_tracks(library: Library, segments: Segments, *, sound: str | None = 
     return _segmentation("tracks", segments, list(catalogue.track_ids), portraits, vectors, catalogue.track_ids)
 
 
-def _read(library: Library, sound: str | None) -> tuple[pl.Series, Listens, Catalogue]:
+def _read(library: Library, sound: str | None) -> tuple[pl.Series, Interactions, Catalogue]:
     log = read_listens(library)
     catalogue = library.catalogue(sound)
     users, _ = listed_ids(log)
     return users, to_listens(log, users, catalogue.track_ids), catalogue
 
 
-def _als(listens: Listens) -> ALS:
+def _als(listens: Interactions) -> ALS:
     return ALS(ALSOptions(factors=min(FACTORS, max(2, min(listens.user_count, listens.track_count) - 1)))).fit(listens)
 
 
@@ -229,7 +229,7 @@ def _segmentation(
 
 def _portraits(
     labels: NDArray[np.int32],
-    listens: Listens,
+    listens: Interactions,
     catalogue: Catalogue,
     sounds: dict[str, NDArray[np.float64]],
     genres: tuple[tuple[str, ...], csr_matrix],
@@ -256,7 +256,7 @@ def _portraits(
 
 def _track_portraits(
     labels: NDArray[np.int32],
-    listens: Listens,
+    listens: Interactions,
     catalogue: Catalogue,
     sounds: dict[str, NDArray[np.float64]],
     genres: tuple[tuple[str, ...], csr_matrix],

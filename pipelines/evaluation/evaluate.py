@@ -24,12 +24,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DataError, UsageError
-from ...models.arrays import Ids, unit_rows
+from ...models.arrays import Ids, l2_normalize
 from ...models.catalogue import Catalogue
 from ...models.evaluation import metrics
 from ...models.evaluation.bootstrap import RESAMPLES, Interval, coverage_intervals, intervals, ratio_interval
 from ...models.evaluation.metrics import Values
-from ...models.interactions import Listens
+from ...models.interactions import Interactions
 from ...models.recommenders.base import Recommender
 from ...models.recommenders.registry import in_order, make
 from .profiling import Fitting, cost_row, growth_rows
@@ -85,7 +85,7 @@ class Ground:
 
 
 def evaluate(
-    listens: Listens, catalogue: Catalogue, options: EvaluationOptions, *, tell: Tell = lambda text: None
+    listens: Interactions, catalogue: Catalogue, options: EvaluationOptions, *, tell: Tell = lambda text: None
 ) -> Iterator[Row]:
     """All rows, those of a slice as soon as it is done. `tell` hears what goes on, and what was left out and why."""
     names = in_order(options.models)
@@ -135,8 +135,8 @@ def _rows_of_trial(
     ground = Ground(
         trial.split.train.listeners,
         len(np.unique(trial.split.train.user_rows)),
-        unit_rows(catalogue.sound),
-        None if als is None else unit_rows(als.track_factors),  # type: ignore[attr-defined]
+        l2_normalize(catalogue.sound),
+        None if als is None else l2_normalize(als.track_factors),  # type: ignore[attr-defined]
     )
     ndcg: dict[tuple[str, str], Values] = {}
     for number, question in enumerate(trial.questions):

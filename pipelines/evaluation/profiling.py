@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 
 from ...models.catalogue import Catalogue
-from ...models.interactions import Listens
+from ...models.interactions import Interactions
 from ...models.recommenders.base import Recommender
-from ...models.recommenders.registry import ROSTER, make
+from ...models.recommenders.registry import REGISTRY, make
 
 Row = dict[str, Any]
 _TORCH = ("mf", "vae", "dae", "sasrec", "two-tower")
@@ -44,7 +44,7 @@ _QUICK_SECONDS = 0.5
 class Fitting:
     """Fits a model and watches the clock and the memory."""
 
-    def __init__(self, model: Recommender, listens: Listens) -> None:
+    def __init__(self, model: Recommender, listens: Interactions) -> None:
         before = _reset_peak()
         started, used = time.perf_counter(), time.process_time()
         self.model = model.fit(listens)
@@ -68,7 +68,7 @@ class Fitting:
         yield cost_row(name, "extra_dependencies", len(needs)) | {"needs": list(needs)}
 
 
-def growth_rows(names: Sequence[str], listens: Listens, catalogue: Catalogue) -> Iterator[Row]:
+def growth_rows(names: Sequence[str], listens: Interactions, catalogue: Catalogue) -> Iterator[Row]:
     """How training time grows: the exponent p of CPU seconds ~ users^p, and tracks^p, fitted to three sizes.
 
     Users (tracks) are left out by chance, with all their listens.
@@ -101,16 +101,16 @@ def size_on_disk(model: Recommender) -> int:
 
 def code_lines(name: str) -> int:
     """Lines of the model's own module, without blank ones; what it shares with others is not counted."""
-    found = find_spec(ROSTER[name].module, "crossfade.models.recommenders")
+    found = find_spec(REGISTRY[name].module, "crossfade.models.recommenders")
     text = "" if found is None or found.origin is None else Path(found.origin).read_text(encoding="utf-8")
     return sum(bool(line.strip()) for line in text.splitlines())
 
 
-def _part(listens: Listens, which: Any) -> Listens:
+def _part(listens: Interactions, which: Any) -> Interactions:
     return listens.take(np.flatnonzero(which))
 
 
-def _seconds(name: str, listens: Listens, catalogue: Catalogue) -> float:
+def _seconds(name: str, listens: Interactions, catalogue: Catalogue) -> float:
     found: list[float] = []
     while not found or (len(found) < 3 and found[-1] < _QUICK_SECONDS):
         model: Any = make(name, catalogue)

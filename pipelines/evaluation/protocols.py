@@ -25,14 +25,14 @@ from numpy.typing import NDArray
 from ...models.catalogue import Catalogue
 from ...models.evaluation import splits
 from ...models.evaluation.splits import Mask, Split
-from ...models.interactions import Listens, liked, to_find
+from ...models.interactions import Interactions, liked, to_find
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 TRIALS = ("warm", "cold", "listeners")
-Way = Callable[[Listens, np.random.Generator], Split]
-SPLITS: dict[str, Callable[[Listens, np.random.Generator, float], Split]] = {
+Way = Callable[[Interactions, np.random.Generator], Split]
+SPLITS: dict[str, Callable[[Interactions, np.random.Generator, float], Split]] = {
     "auto": lambda listens, rng, gap_seconds: splits.fitting(listens, rng, gap_seconds=gap_seconds),
     "time": lambda listens, rng, gap_seconds: splits.by_time(listens, gap_seconds=gap_seconds),
     "user": lambda listens, rng, gap_seconds: splits.by_user(listens),
@@ -77,7 +77,7 @@ class Trial:
 
 
 def plan(
-    listens: Listens,
+    listens: Interactions,
     catalogue: Catalogue,
     *,
     trials: tuple[str, ...],
@@ -88,7 +88,7 @@ def plan(
 ) -> Iterator[Trial]:
     """The trials asked for, one after the other; questions that nobody can be asked are left out."""
 
-    def part(listens: Listens, rng: np.random.Generator) -> Split:
+    def part(listens: Interactions, rng: np.random.Generator) -> Split:
         return SPLITS[split](listens, rng, gap_seconds)
 
     for name in trials:
@@ -103,14 +103,14 @@ def plan(
                 yield _listeners(listens, rng, allow_seen)
 
 
-def _warm(listens: Listens, split: Split, allow_seen: bool) -> Trial:
+def _warm(listens: Interactions, split: Split, allow_seen: bool) -> Trial:
     warm = _warm_tracks(split.train)
     question = _asked("warm", split.train, split.test, warm, allow_seen)
     return Trial("warm", split, _nonempty(question))
 
 
 def _cold(
-    listens: Listens,
+    listens: Interactions,
     catalogue: Catalogue,
     part: Way,
     rng: np.random.Generator,
@@ -138,7 +138,7 @@ def _cold(
     return Trial("cold", split, _nonempty(*questions))
 
 
-def _listeners(listens: Listens, rng: np.random.Generator, allow_seen: bool) -> Trial:
+def _listeners(listens: Interactions, rng: np.random.Generator, allow_seen: bool) -> Trial:
     enough = np.flatnonzero(listens.listeners >= max(LISTENERS) + 2)
     chosen = rng.permutation(enough)[: len(enough) // 5]
     kept = np.full(listens.track_count, -1)
@@ -149,7 +149,7 @@ def _listeners(listens: Listens, rng: np.random.Generator, allow_seen: bool) -> 
     return Trial("listeners", split, _nonempty(*questions))
 
 
-def _asked(slice: str, train: Listens, test: Listens, candidates: Mask | None, allow_seen: bool) -> Question:
+def _asked(slice: str, train: Interactions, test: Interactions, candidates: Mask | None, allow_seen: bool) -> Question:
     """The warm users who will like a candidate."""
     truth = to_find(test.matrix, None if allow_seen else train.matrix, candidates)
     warm = np.diff(liked(train.matrix).indptr) > 0
@@ -157,7 +157,9 @@ def _asked(slice: str, train: Listens, test: Listens, candidates: Mask | None, a
     return Question(slice, users, truth[users], train.matrix[users], candidates)
 
 
-def _strangers(train: Listens, test: Listens, rng: np.random.Generator, allow_seen: bool) -> Iterator[Question]:
+def _strangers(
+    train: Interactions, test: Interactions, rng: np.random.Generator, allow_seen: bool
+) -> Iterator[Question]:
     """Held out users, from nothing and from a handful of listens; the same users and truth for both."""
     # Without an order, a handful by chance.
     when = test.times if test.times is not None else rng.integers(0, 1 << 40, len(test))
@@ -175,7 +177,7 @@ def _strangers(train: Listens, test: Listens, rng: np.random.Generator, allow_se
     )
 
 
-def _warm_tracks(train: Listens) -> Mask:
+def _warm_tracks(train: Interactions) -> Mask:
     return train.listeners > 0
 
 

@@ -33,7 +33,7 @@ from polars.expr.whenthen import ChainedThen
 
 from ...errors import DataError
 from ...models.confidence import ConfidenceOptions, Signals, States
-from ...models.interactions import Clock, Listens
+from ...models.interactions import Clock, Interactions
 from ..library.store import Library
 from .columns import UNREADABLE_TIME, naming
 
@@ -267,11 +267,11 @@ def to_listens(
     user_ids: Sequence[str] | pl.Series,
     track_ids: Sequence[str] | pl.Series,
     options: ConfidenceOptions | None = None,
-) -> Listens:
+) -> Interactions:
     """The log as arrays: rows count positions in `user_ids` and `track_ids`, sorted by user, track and time.
 
-    One row per event, so that it can be split by time: `Listens.matrix` of a part holds the confidences that were known
-    from this part alone.
+    One row per event, so that it can be split by time: `Interactions.matrix` of a part holds the confidences that were
+    known from this part alone.
     """
     counted = frame.select(pl.len(), pl.all().exclude("user_id", "track_id").count()).collect(engine="streaming")
     filled = {name: count for name, count in counted.row(0, named=True).items() if name != "len" and count}
@@ -298,7 +298,7 @@ def to_listens(
     if ratings is not None and np.isnan(ratings).any():
         ratings = None
     weights = states.confidences(options)
-    return Listens(users, tracks, weights, len(user_ids), len(track_ids), times, clock, ratings, states, options)
+    return Interactions(users, tracks, weights, len(user_ids), len(track_ids), times, clock, ratings, states, options)
 
 
 def _sorted_columns(

@@ -19,7 +19,7 @@ import numpy as np
 
 from ...audio.decoding import quiet_decoders
 from ...errors import LibraryError, UsageError
-from ...models.arrays import top_k, unit_rows
+from ...models.arrays import l2_normalize, top_k
 from ...models.catalogue import COLLECTIVE_ARTISTS
 from ...models.encoders.base import Floats
 from ..audio_analysis.analyzer import Ear
@@ -165,7 +165,7 @@ def _by_sound(library: Library, query: Query, name: str | None) -> Ranked:
     if not len(query.vector):
         raise LibraryError(f"{query.track_id}: has no sound in {library.folder}, so nothing is like it")
     catalogue = library.catalogue(name)
-    cosines = unit_rows(catalogue.sound) @ unit_rows(query.vector[None])[0]
+    cosines = l2_normalize(catalogue.sound) @ l2_normalize(query.vector[None])[0]
     rows, scores = top_k(np.where(catalogue.has_sound, cosines, -np.inf), len(catalogue))
     return ((catalogue.track_ids[row], float(score)) for row, score in zip(rows, scores, strict=True))
 

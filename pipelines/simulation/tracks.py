@@ -8,11 +8,11 @@ Shapes: T tracks, K latent dimensions, D sound dimensions.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...models.arrays import l2_normalize
 from .names import artist_names, title
 from .options import WorldOptions
 
@@ -105,13 +105,9 @@ def _family(
 ) -> Floats:
     """[T, K] unit points: style + artist + track."""
     dimensions = options.latent_dimensions
-    styles = unit_rows(rng.normal(size=(options.styles, dimensions)))
+    styles = l2_normalize(rng.normal(size=(options.styles, dimensions)))
     between, within = np.sqrt(1 - options.within_artist), np.sqrt(options.within_artist)
-    artists = styles[artist_styles] + between * unit_rows(rng.normal(size=(options.artists, dimensions)))
-    return unit_rows(
-        (artists[artist_rows] + within * unit_rows(rng.normal(size=(options.tracks, dimensions)))).astype(np.float32)
+    artists = styles[artist_styles] + between * l2_normalize(rng.normal(size=(options.artists, dimensions)))
+    return l2_normalize(
+        (artists[artist_rows] + within * l2_normalize(rng.normal(size=(options.tracks, dimensions)))).astype(np.float32)
     )
-
-
-def unit_rows(rows: NDArray[np.floating[Any]]) -> Floats:
-    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-9), np.float32)

@@ -18,11 +18,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from ...models.arrays import l2_normalize
 from ...models.catalogue import Catalogue
-from ...models.interactions import Clock, Listens
+from ...models.interactions import Clock, Interactions
 from .habits import Habitual
 from .options import WorldOptions
-from .tracks import DAY_SECONDS, EPOCH_SECONDS, WorldTracks, synthetic_tracks, unit_rows
+from .tracks import DAY_SECONDS, EPOCH_SECONDS, WorldTracks, synthetic_tracks
 
 _SESSION_LISTENS = 8
 _BLOCK_EVENTS = 60_000
@@ -63,15 +64,15 @@ class World:
         self.tracks = tracks if tracks is not None else synthetic_tracks(self.options)
         chosen = self.options
         rng = np.random.default_rng([chosen.seed, 1])
-        self.group_centres: Floats = unit_rows(_spread(rng, chosen.groups, self.tracks.latents))
+        self.group_centres: Floats = l2_normalize(_spread(rng, chosen.groups, self.tracks.latents))
         """[groups, K]"""
         self.user_groups: NDArray[np.int32] = rng.integers(chosen.groups, size=chosen.users).astype(np.int32)
         """[U]"""
         dimensions = self.tracks.latents.shape[1]
-        own = unit_rows(rng.normal(size=(chosen.users, dimensions)).astype(np.float32))
-        self.user_tastes: Floats = unit_rows(self.group_centres[self.user_groups] + chosen.personal * own)
+        own = l2_normalize(rng.normal(size=(chosen.users, dimensions)).astype(np.float32))
+        self.user_tastes: Floats = l2_normalize(self.group_centres[self.user_groups] + chosen.personal * own)
         """[U, K] of length 1, at the beginning of the log"""
-        drifts = unit_rows(rng.normal(size=(chosen.users, dimensions)).astype(np.float32))
+        drifts = l2_normalize(rng.normal(size=(chosen.users, dimensions)).astype(np.float32))
         self.user_drifts: Floats = chosen.drift * drifts
         """[U, K] added by the end of it"""
         activity = np.minimum(rng.pareto(1.8, chosen.users) + 0.3, 30.0)
@@ -114,7 +115,7 @@ class World:
         times = _session_times(users, positions, chosen.days, rng)
 
         progress = ((times - EPOCH_SECONDS) / (chosen.days * DAY_SECONDS)).astype(np.float32)
-        tastes = unit_rows(self.user_tastes[users] + progress[:, None] * self.user_drifts[users])
+        tastes = l2_normalize(self.user_tastes[users] + progress[:, None] * self.user_drifts[users])
         offered = self._shelf[rng.integers(len(self._shelf), size=(total, chosen.candidates))]
         found = self._choose(users, offered, times, tastes, rng)
         rows = np.arange(total)
@@ -160,13 +161,13 @@ class World:
         picks = np.argmax(appeal - np.log(rng.exponential(size=appeal.shape)), axis=1)  # Gumbel's way to draw a softmax
         return np.asarray(offered[np.arange(len(offered)), picks])
 
-    def listens(self) -> Listens:
+    def listens(self) -> Interactions:
         """All listens as the recommenders take them: 1 for a track half played, more if liked, less if skipped."""
         blocks = list(self.blocks())
         ratios = np.concatenate([block.played_ratios for block in blocks])
         liked = np.concatenate([block.liked for block in blocks])
         weights = np.where(liked < 0, -1, np.where(ratios >= 0.5, 1, 0.1) + 2 * (liked > 0)).astype(np.float32)
-        return Listens(
+        return Interactions(
             np.concatenate([block.user_rows for block in blocks]),
             np.concatenate([block.track_rows for block in blocks]),
             weights,

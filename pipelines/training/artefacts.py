@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 
 from ...errors import UsageError
 from ...models.arrays import top_k
-from ...models.interactions import Clock, Listens
+from ...models.interactions import Clock, Interactions
 from ...models.ranking.features import USER_FACTS, user_facts
-from ...models.recommenders.history import popularity
+from ...models.recommenders.base import popularity
 from ..library.files import FOLDER, hashes_of, replacing
 from ..library.store import Library
 from ..search.recommend import personal
@@ -68,7 +68,7 @@ class ArtefactOptions:
 
 
 def write_artefacts(
-    version: Path, library: Library, trained: Trained, listens: Listens, options: ArtefactOptions
+    version: Path, library: Library, trained: Trained, listens: Interactions, options: ArtefactOptions
 ) -> int:
     """Writes all of them into `version`/artefacts; gives the number of rows."""
     folder = version / FOLDER
@@ -107,7 +107,7 @@ def write_manifest(version: Path, about: Mapping[str, Any]) -> None:
         part.write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
 
 
-def top_popular(tracks: pl.DataFrame, listens: Listens, options: ArtefactOptions) -> pl.DataFrame:
+def top_popular(tracks: pl.DataFrame, listens: Interactions, options: ArtefactOptions) -> pl.DataFrame:
     """The tracks with the most listeners between the two days, best first; `tracks` in the rows of `listens`."""
     since, until = _moment("since", options.since), _moment("until", options.until)
     period = listens
@@ -196,7 +196,7 @@ def _pairs(
     )
 
 
-def _user_features(user_ids: Sequence[str | None], listens: Listens) -> pl.DataFrame:
+def _user_features(user_ids: Sequence[str | None], listens: Interactions) -> pl.DataFrame:
     facts = dict(zip(USER_FACTS, user_facts(listens).T, strict=True))
     names = ("listening_month", "tracks_listened", "tracks_per_month")
     table = pl.DataFrame({"user_id": list(user_ids), **{name: facts[name] for name in names}})

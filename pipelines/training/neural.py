@@ -21,7 +21,7 @@ from ...errors import DataError, LibraryError, UsageError
 from ...models.arrays import Ids, Scores
 from ...models.nn.training_loop import Watch, best_epoch
 from ...models.recommenders.neural import DotRecommender
-from ...models.recommenders.registry import ROSTER
+from ...models.recommenders.registry import REGISTRY
 from ..charts.interactive import Chart
 from ..charts.static import draw
 from ..interactions.schema import listed_ids, read_listens, to_listens
@@ -39,14 +39,14 @@ class Learned:
     @classmethod
     def load(cls, folder: Path) -> Learned:
         """LibraryError where the folder holds no model that `learn` has written."""
-        name = next((name for name in ROSTER if (folder / f"{name}.json").exists()), None)
+        name = next((name for name in REGISTRY if (folder / f"{name}.json").exists()), None)
         if name is None:
             raise LibraryError(f"{folder}: holds no neural model; learn one with crossfade neural train")
         try:
             ids = pl.read_parquet(folder / "tracks.parquet").get_column("id").to_list()
         except (OSError, pl.exceptions.PolarsError) as error:
             raise LibraryError(f"{folder / 'tracks.parquet'}: missing or damaged ({error}); learn again") from None
-        return cls(ROSTER[name].load().load(folder), ids)
+        return cls(REGISTRY[name].load().load(folder), ids)
 
     def recommend(self, heard: Sequence[tuple[str, float]], k: int) -> tuple[Ids, Scores]:
         """[k] tracks for somebody known by (track, rating or confidence) pairs, oldest first; nothing is trained."""
@@ -94,7 +94,7 @@ def learn(
     log = read_listens(library)
     users, _ = listed_ids(log)
     listens = to_listens(log, users, catalogue.track_ids)
-    entry = ROSTER[name]
+    entry = REGISTRY[name]
     kind: Any = entry.load()
     options = replace(_options(name, objective), refit=refit, seed=seed)
     if epochs is not None:
@@ -127,7 +127,7 @@ def _options(name: str, objective: str | None) -> Any:
         return rating_options() if objective == "ratings" else NeuralMFOptions(objective=objective or "softmax")
     if objective is not None:
         raise UsageError(f"--objective {objective}: only mf has a choice")
-    kind: Any = ROSTER[name].load()
+    kind: Any = REGISTRY[name].load()
     return kind().options
 
 

@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from ...errors import DataError
 from ...models.catalogue import COLLECTIVE_ARTISTS, Catalogue
 from ...models.hybrid.model import Hybrid
-from ...models.interactions import Listens
+from ...models.interactions import Interactions
 from ...models.ranking.dataset import ChainOptions
 from ...models.ranking.two_stage import Chain
 from ..library.files import FOLDER, replacing
 
 
 def fit_ranking(
-    listens: Listens,
+    listens: Interactions,
     catalogue: Catalogue,
     hybrid: Hybrid,
     tracks: pl.DataFrame,

@@ -27,7 +27,7 @@ from ...errors import DataError, LibraryError, UsageError
 from ...models.catalogue import Catalogue
 from ...models.hybrid.index import HybridIndex
 from ...models.hybrid.model import Hybrid
-from ...models.interactions import Listens
+from ...models.interactions import Interactions
 from ...models.ranking.dataset import ChainOptions
 from ...models.ranking.diversity import RerankingOptions
 from ...models.ranking.two_stage import Chain
@@ -230,7 +230,7 @@ class _Training:
         )
 
     @cached_property
-    def listens(self) -> Listens:
+    def listens(self) -> Interactions:
         """The cleaned log over the catalogue's tracks; sets `steps`, `log` and `user_ids`, too."""
         library, options = self.library, self.options
         frame, self.steps = clean(read_listens(library), options.cleaning)

@@ -22,7 +22,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ...errors import LibraryError, UsageError
-from ...models.arrays import Ids, unit_rows
+from ...models.arrays import Ids, l2_normalize
 from ...models.catalogue import Catalogue
 from ...models.hybrid.index import HybridIndex
 from ...models.hybrid.model import Hybrid
@@ -143,7 +143,7 @@ class Trained:
         rows = np.array([self._row_of_track.get(track_id, -1) for track_id in changed.track_ids], np.int32)
         known = np.flatnonzero(rows >= 0)
         before, sound = self.index.vectors(rows[known])[:, self.index.factors :], self.fitting(changed).sound[known]
-        other = known[(np.abs(before - unit_rows(sound)) > 1e-6).any(axis=1)]
+        other = known[(np.abs(before - l2_normalize(sound)) > 1e-6).any(axis=1)]
         if len(other):
             self._sounds_otherwise(rows[other], self.fitting(part_of(changed, other)))
         if len(known) < len(changed):

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from crossfade.errors import DataError, UsageError
 from crossfade.models.confidence import ConfidenceOptions, Signals, States
 from crossfade.models.hybrid.online import NOTHING, Listened
-from crossfade.models.interactions import Clock, Listens
+from crossfade.models.interactions import Clock, Interactions
 
 NAN = float("nan")
 
 
 def log(
     tracks: list[int], signals: Signals, days: list[float] | None = None, options: ConfidenceOptions | None = None
-) -> Listens:
+) -> Interactions:
     """One user's events, one after the other."""
     options = options or ConfidenceOptions()
     states = States.of(signals, len(tracks), options)
@@ -26,7 +26,7 @@ def log(
     times = None if days is None else (np.array(days) * 86_400).astype(np.int64)
     clock = Clock.NONE if days is None else Clock.TIME
     weights = states.confidences(options)
-    return Listens(np.zeros_like(rows), rows, weights, 1, 9, times, clock, None, states, options)
+    return Interactions(np.zeros_like(rows), rows, weights, 1, 9, times, clock, None, states, options)
 
 
 def pair(signals: Signals, count: int, options: ConfidenceOptions | None = None) -> float:
@@ -119,7 +119,7 @@ EVENT = st.tuples(
 EVENTS = st.lists(EVENT, min_size=1, max_size=30).map(lambda events: sorted(events, key=lambda event: event[-1]))
 
 
-def read(events: list[tuple[int, float, float, float, int]], options: ConfidenceOptions) -> Listens:
+def read(events: list[tuple[int, float, float, float, int]], options: ConfidenceOptions) -> Interactions:
     if not events:
         return log([], Signals(), [], options)
     tracks, plays, ratios, liked, days = (list(values) for values in zip(*events, strict=True))

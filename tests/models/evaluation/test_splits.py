@@ -11,20 +11,22 @@ from crossfade.errors import DataError
 from crossfade.models.catalogue import Catalogue
 from crossfade.models.evaluation import splits
 from crossfade.models.evaluation.splits import Split
-from crossfade.models.interactions import Clock, Listens
+from crossfade.models.interactions import Clock, Interactions
 
 USERS, TRACKS, COUNT = 120, 40, 2_000
 
 
 @pytest.fixture
-def listens(rng: np.random.Generator) -> Listens:
+def listens(rng: np.random.Generator) -> Interactions:
     """Repeats included, and a user with a single listen."""
     users = np.append(rng.integers(0, USERS - 1, COUNT - 1), USERS - 1).astype(np.int32)
     tracks = rng.integers(0, TRACKS, COUNT).astype(np.int32)
-    return Listens(users, tracks, np.ones(COUNT, np.float32), USERS, TRACKS, rng.permutation(COUNT) * 60, Clock.TIME)
+    return Interactions(
+        users, tracks, np.ones(COUNT, np.float32), USERS, TRACKS, rng.permutation(COUNT) * 60, Clock.TIME
+    )
 
 
-def pairs(listens: Listens) -> set[tuple[int, int]]:
+def pairs(listens: Interactions) -> set[tuple[int, int]]:
     return set(zip(listens.user_rows.tolist(), listens.track_rows.tolist(), strict=True))
 
 
@@ -33,14 +35,14 @@ def whole(split: Split) -> list[int]:
     return sorted([*split.train.times, *split.test.times])
 
 
-def test_by_chance_keeps_pairs_together(listens: Listens, rng: np.random.Generator) -> None:
+def test_by_chance_keeps_pairs_together(listens: Interactions, rng: np.random.Generator) -> None:
     split = splits.by_chance(listens, rng)
     assert whole(split) == sorted(listens.times) and split.within_user
     assert not pairs(split.train) & pairs(split.test)
     assert len(pairs(split.test)) / len(pairs(listens)) == pytest.approx(0.2, abs=0.04)
 
 
-def test_by_user_holds_out_each_users_last(listens: Listens) -> None:
+def test_by_user_holds_out_each_users_last(listens: Interactions) -> None:
     split = splits.by_user(listens)
     assert whole(split) == sorted(listens.times) and split.within_user
     for user in range(USERS - 1):
@@ -51,7 +53,7 @@ def test_by_user_holds_out_each_users_last(listens: Listens) -> None:
     assert USERS - 1 in split.train.user_rows and USERS - 1 not in split.test.user_rows
 
 
-def test_by_time_has_one_moment_and_a_gap(listens: Listens) -> None:
+def test_by_time_has_one_moment_and_a_gap(listens: Interactions) -> None:
     split = splits.by_time(listens, share=0.25, gap_seconds=600)
     assert not split.within_user
     assert split.test.times.min() - split.train.times.max() > 600
@@ -59,14 +61,14 @@ def test_by_time_has_one_moment_and_a_gap(listens: Listens) -> None:
     assert whole(splits.by_time(listens)) == sorted(listens.times)
 
 
-def test_times_are_needed_where_they_are_used(listens: Listens) -> None:
+def test_times_are_needed_where_they_are_used(listens: Interactions) -> None:
     with pytest.raises(DataError, match="the clock is order"):
         splits.by_time(replace(listens, clock=Clock.ORDER))
     with pytest.raises(DataError, match="neither"):
         splits.by_user(replace(listens, clock=Clock.NONE, times=None))
 
 
-def test_the_fitting_split_is_what_the_log_allows(listens: Listens, rng: np.random.Generator) -> None:
+def test_the_fitting_split_is_what_the_log_allows(listens: Interactions, rng: np.random.Generator) -> None:
     assert splits.fitting(listens, rng).name == "temporal"
     assert "by order" in splits.fitting(replace(listens, clock=Clock.ORDER), rng).name
     assert "by chance" in splits.fitting(replace(listens, clock=Clock.NONE, times=None), rng).name
@@ -75,7 +77,7 @@ def test_the_fitting_split_is_what_the_log_allows(listens: Listens, rng: np.rand
     assert "within-user" in splits.fitting(in_turn, rng).name
 
 
-def test_whole_tracks_and_users_are_on_one_side(listens: Listens, rng: np.random.Generator) -> None:
+def test_whole_tracks_and_users_are_on_one_side(listens: Interactions, rng: np.random.Generator) -> None:
     tracks, users = splits.some_tracks(listens, rng), splits.some_users(listens, rng)
     assert tracks.sum() == TRACKS // 5 and users.sum() == USERS // 10
     by_track, by_user = splits.without_tracks(listens, tracks), splits.without_users(listens, users)
@@ -84,7 +86,7 @@ def test_whole_tracks_and_users_are_on_one_side(listens: Listens, rng: np.random
     assert whole(by_track) == whole(by_user) == sorted(listens.times)
 
 
-def test_thinned_tracks_keep_so_many_listeners(listens: Listens, rng: np.random.Generator) -> None:
+def test_thinned_tracks_keep_so_many_listeners(listens: Interactions, rng: np.random.Generator) -> None:
     wanted = np.full(TRACKS, -1)
     wanted[:10] = [0, 1, 2, 5, 10, 0, 1, 2, 5, 10]
     split = splits.thinned(listens, wanted, rng)

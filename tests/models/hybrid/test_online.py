@@ -16,7 +16,7 @@ from crossfade.models.hybrid.model import Hybrid
 from crossfade.models.hybrid.online import NOTHING, Listened, LiveTaste
 from crossfade.models.hybrid.options import Choices
 from crossfade.models.hybrid.quick_index import QuickIndex
-from crossfade.models.interactions import Listens
+from crossfade.models.interactions import Interactions
 from crossfade.models.recommenders.als import ALSOptions, FoldIn
 from crossfade.pipelines.versions.model_version import part_of
 
@@ -30,7 +30,7 @@ def hybrid(request: pytest.FixtureRequest) -> Hybrid:
     return Hybrid(WORLD.catalogue, als=ALSOptions(factors=16, regularization=5.0), choices=choices).fit(WORLD.train)
 
 
-def mixed(rng: np.random.Generator) -> Listens:
+def mixed(rng: np.random.Generator) -> Interactions:
     """The planted world's listens, some of them dislikes and some skips."""
     return replace(WORLD.train, weights=rng.choice([1.0, 2.0, -1.0, 0.0], len(WORLD.train)).astype(np.float32))
 

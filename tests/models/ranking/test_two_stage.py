@@ -18,7 +18,7 @@ from crossfade.models.hybrid.model import Hybrid
 from crossfade.models.hybrid.online import NOTHING, LiveTaste
 from crossfade.models.hybrid.options import Choices
 from crossfade.models.hybrid.prior import PriorOptions
-from crossfade.models.interactions import Clock, Listens, to_find
+from crossfade.models.interactions import Clock, Interactions, to_find
 from crossfade.models.ranking import dataset as lesson
 from crossfade.models.ranking.candidates import CandidateOptions, Sources, last_tracks
 from crossfade.models.ranking.dataset import ASIDE, ChainOptions, learn, lesson_of
@@ -45,7 +45,7 @@ SOURCES_FIT = Sources.fit
 NOBODY_ASIDE = np.zeros(LISTENS.user_count, bool)
 
 
-def fitted(listens: Listens) -> Hybrid:
+def fitted(listens: Interactions) -> Hybrid:
     return Hybrid(CATALOGUE, als=ALSOptions(factors=16, threads=1), choices=Choices()).fit(listens)
 
 
@@ -110,9 +110,9 @@ def test_last_tracks_are_the_newest_different_ones() -> None:
     rows = np.zeros(5, np.int32)
     tracks = np.array([3, 1, 3, 2, 0], np.int32)
     weights = np.array([1, 1, 1, 1, 0], np.float32)
-    listens = Listens(rows, tracks, weights, 2, 4, np.array([1, 2, 3, 4, 5]), Clock.ORDER)
+    listens = Interactions(rows, tracks, weights, 2, 4, np.array([1, 2, 3, 4, 5]), Clock.ORDER)
     assert last_tracks(listens, 4).tolist() == [[2, 3, 1, -1], [-1] * 4]
-    untimed = Listens(rows, tracks, weights, 2, 4)
+    untimed = Interactions(rows, tracks, weights, 2, 4)
     assert (last_tracks(untimed, 3) == -1).all()
 
 
@@ -134,7 +134,7 @@ def test_features_know_nothing_of_the_label_period(hybrid: Hybrid, sources: Sour
     found = sources.gather(sources.audience(warm(hybrid)))
     table = features(sources, Facts.of(SPLIT.train, CATALOGUE), found)
     later = replace(SPLIT.test, track_rows=np.roll(SPLIT.test.track_rows, 7))
-    joined = Listens(
+    joined = Interactions(
         np.concatenate([SPLIT.train.user_rows, later.user_rows]),
         np.concatenate([SPLIT.train.track_rows, later.track_rows]),
         np.concatenate([SPLIT.train.weights, later.weights]),
@@ -365,14 +365,14 @@ def test_the_rate_of_all_users_is_that_of_all_candidates(hybrid: Hybrid, sources
 
 def test_lessons_choose_by_what_precedes_their_label_period(hybrid: Hybrid, monkeypatch: pytest.MonkeyPatch) -> None:
     """The hybrid's choices, too, know nothing of the labels: each history makes its own."""
-    asked: list[Listens] = []
+    asked: list[Interactions] = []
     made: list[Choices] = []
 
-    def recorded(listens: Listens, *others: object) -> tuple[Choices, dict[str, float]]:
+    def recorded(listens: Interactions, *others: object) -> tuple[Choices, dict[str, float]]:
         asked.append(listens)
         return Choices(affinity=0.01 * len(asked)), {}
 
-    def fit(sources: Sources, listens: Listens) -> Sources:
+    def fit(sources: Sources, listens: Interactions) -> Sources:
         made.append(sources.hybrid.choices)
         return SOURCES_FIT(sources, listens)
 

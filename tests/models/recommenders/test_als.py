@@ -9,7 +9,7 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from crossfade.errors import DataError
-from crossfade.models.interactions import Listens, to_find
+from crossfade.models.interactions import Interactions, to_find
 from crossfade.models.recommenders.als import ALS, ALSOptions, because
 
 PLAIN = ALSOptions(factors=8, regularization=2.0, alpha=5.0, track_discount=0, user_discount=0)
@@ -17,14 +17,14 @@ USERS, TRACKS = 70, 30
 
 
 @pytest.fixture
-def listens(rng: np.random.Generator) -> Listens:
+def listens(rng: np.random.Generator) -> Interactions:
     dense = (rng.random((USERS, TRACKS)) < 0.2) * rng.choice([1.0, 2.0, -0.5], (USERS, TRACKS))
     rows, columns = np.nonzero(dense)
     weights = dense[rows, columns].astype(np.float32)
-    return Listens(rows.astype(np.int32), columns.astype(np.int32), weights, USERS, TRACKS)
+    return Interactions(rows.astype(np.int32), columns.astype(np.int32), weights, USERS, TRACKS)
 
 
-def test_undiscounted_it_is_implicit(listens: Listens) -> None:
+def test_undiscounted_it_is_implicit(listens: Interactions) -> None:
     from implicit.cpu.als import AlternatingLeastSquares
 
     theirs = AlternatingLeastSquares(factors=8, regularization=2.0, alpha=5.0, iterations=6, random_state=0)
@@ -34,12 +34,12 @@ def test_undiscounted_it_is_implicit(listens: Listens) -> None:
     np.testing.assert_allclose(ours.user_factors, theirs.user_factors, atol=1e-5)
 
 
-def test_threads_do_not_change_the_answer(listens: Listens) -> None:
+def test_threads_do_not_change_the_answer(listens: Interactions) -> None:
     one, all_cores = (ALS(replace(PLAIN, threads=threads)).fit(listens) for threads in (1, 0))
     np.testing.assert_array_equal(one.track_factors, all_cores.track_factors)
 
 
-def test_fold_in_solves_the_normal_equations(listens: Listens) -> None:
+def test_fold_in_solves_the_normal_equations(listens: Interactions) -> None:
     model = ALS(PLAIN).fit(listens)
     factors = model.track_factors.astype(np.float64)
     heard = listens.matrix[:5]
@@ -50,12 +50,12 @@ def test_fold_in_solves_the_normal_equations(listens: Listens) -> None:
         np.testing.assert_allclose(vector, expected, atol=1e-4)
 
 
-def test_a_user_folded_in_is_near_to_the_one_trained(listens: Listens) -> None:
+def test_a_user_folded_in_is_near_to_the_one_trained(listens: Interactions) -> None:
     model = ALS(replace(PLAIN, iterations=40)).fit(listens)
     np.testing.assert_allclose(model.fold_in(listens.matrix), model.user_factors, atol=0.05)
 
 
-def test_a_skip_is_seen_and_says_nothing(listens: Listens, rng: np.random.Generator) -> None:
+def test_a_skip_is_seen_and_says_nothing(listens: Interactions, rng: np.random.Generator) -> None:
     """One rule for skips: in a fit and a fold-in as if it had not been, elsewhere as seen."""
     skipped = rng.random(len(listens)) < 0.3
     with_skips = replace(listens, weights=np.where(skipped, 0, listens.weights).astype(np.float32))
@@ -73,12 +73,12 @@ def test_a_skip_is_seen_and_says_nothing(listens: Listens, rng: np.random.Genera
     assert to_find(listens.matrix, listens.matrix).nnz == 0
 
 
-def test_fold_in_needs_the_same_tracks(listens: Listens) -> None:
+def test_fold_in_needs_the_same_tracks(listens: Interactions) -> None:
     with pytest.raises(DataError, match="31 tracks, but the model knows 30"):
         ALS(PLAIN).fit(listens).fold_in(csr_matrix((1, 31), dtype=np.float32))
 
 
-def test_discounts_level_counts(listens: Listens) -> None:
+def test_discounts_level_counts(listens: Interactions) -> None:
     model = ALS(replace(PLAIN, track_discount=1.0, user_discount=0)).fit(listens)
     discounted = model.confidences((listens.matrix != 0).astype(np.float32))
     liked = listens.matrix.toarray() > 0
@@ -86,7 +86,7 @@ def test_discounts_level_counts(listens: Listens) -> None:
     np.testing.assert_allclose(sums, sums[0], rtol=1e-5)
 
 
-def test_because_is_implicits_explanation(listens: Listens) -> None:
+def test_because_is_implicits_explanation(listens: Interactions) -> None:
     from implicit.cpu.als import AlternatingLeastSquares
 
     model = ALS(PLAIN).fit(listens)
@@ -104,7 +104,7 @@ def test_because_is_implicits_explanation(listens: Listens) -> None:
     np.testing.assert_array_equal(model.because(users, ids), reasons)
 
 
-def test_because_is_a_track_the_user_likes_or_nothing(listens: Listens) -> None:
+def test_because_is_a_track_the_user_likes_or_nothing(listens: Interactions) -> None:
     model = ALS(PLAIN).fit(listens.take(listens.user_rows != 3))
     users = np.arange(10, dtype=np.int32)
     ids, _ = model.recommend(users, 40)

@@ -13,21 +13,21 @@ from scipy.sparse import csr_matrix
 
 from crossfade.errors import DataError, LibraryError, UsageError
 from crossfade.models.catalogue import Catalogue
-from crossfade.models.interactions import Clock, Listens
+from crossfade.models.interactions import Clock, Interactions
 from crossfade.models.recommenders.base import Recommender
 from crossfade.models.recommenders.popular import Popular
-from crossfade.models.recommenders.registry import ROSTER, in_order, make
+from crossfade.models.recommenders.registry import REGISTRY, in_order, make
 
 EVERYONE = np.arange(60, dtype=np.int32)
 COLD_USERS, COLD_TRACKS = EVERYONE[-3:], np.arange(46, 50)
-MODELS = tuple(ROSTER)
+MODELS = tuple(REGISTRY)
 PERSONAL = tuple(name for name in MODELS if "popular" not in name)
 
 
 DAY_SECONDS = 86_400
 
 
-def checkerboard(users: int = 40, tracks: int = 20) -> tuple[Listens, Catalogue]:
+def checkerboard(users: int = 40, tracks: int = 20) -> tuple[Interactions, Catalogue]:
     """User u likes the tracks of its own parity, all but one: track 2 * (u // 2) + parity (mod tracks) is left to find.
 
     Sound and artist tell the parities apart, too.
@@ -36,7 +36,7 @@ def checkerboard(users: int = 40, tracks: int = 20) -> tuple[Listens, Catalogue]
     board[np.arange(users), missing(users, tracks)] = False
     rows, columns = np.nonzero(board)
     times = 1_500_000_000 + rng_times(len(rows))
-    listens = Listens(
+    listens = Interactions(
         rows.astype(np.int32),
         columns.astype(np.int32),
         np.ones(len(rows), np.float32),
@@ -56,7 +56,7 @@ def missing(users: int = 40, tracks: int = 20) -> np.ndarray:
 
 def scattered(
     rng: np.random.Generator, users: int = 60, tracks: int = 50, *, cold_users: int = 3, cold_tracks: int = 4
-) -> tuple[Listens, Catalogue]:
+) -> tuple[Interactions, Catalogue]:
     """Listens by chance, popular tracks first, with dislikes and repeats; the last users and tracks are cold."""
     popularity = 1 / np.arange(1, tracks - cold_tracks + 1)
     count = users * 8
@@ -67,7 +67,7 @@ def scattered(
     columns[-(tracks - cold_tracks) :] = np.arange(tracks - cold_tracks)
     weights = rng.choice(np.array([1, 2, -0.25], np.float32), count, p=[0.6, 0.3, 0.1])
     weights[: users - cold_users] = weights[-(tracks - cold_tracks) :] = 1
-    listens = Listens(rows, columns, weights, users, tracks, 1_500_000_000 + rng_times(count, rng), Clock.TIME)
+    listens = Interactions(rows, columns, weights, users, tracks, 1_500_000_000 + rng_times(count, rng), Clock.TIME)
     return listens, catalogue_of(rng.normal(size=(tracks, 6)), [f"artist {track % 9}" for track in range(tracks)])
 
 
@@ -82,7 +82,7 @@ def catalogue_of(sound: np.ndarray, artists: list[str]) -> Catalogue:
 
 
 @cache
-def world() -> tuple[Listens, Catalogue]:
+def world() -> tuple[Interactions, Catalogue]:
     return scattered(np.random.default_rng(5))
 
 
@@ -177,7 +177,7 @@ def test_only_content_recommends_cold_tracks(name: str) -> None:
     cold = np.zeros(50, bool)
     cold[COLD_TRACKS] = True
     ids, _ = fitted(name).recommend(EVERYONE[:-3], 4, candidates=cold)
-    assert (ids >= 0).any() == ROSTER[name].by_content
+    assert (ids >= 0).any() == REGISTRY[name].by_content
 
 
 @pytest.mark.parametrize("name", MODELS)

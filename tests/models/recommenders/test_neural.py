@@ -16,7 +16,7 @@ from scipy.sparse import csr_matrix
 from crossfade.errors import DataError, UsageError
 from crossfade.models.catalogue import Catalogue
 from crossfade.models.evaluation.splits import Split, by_chance
-from crossfade.models.interactions import Clock, Listens
+from crossfade.models.interactions import Clock, Interactions
 from crossfade.models.nn.training_loop import Dropout, Epoch, Schedule, best_epoch, train
 from crossfade.models.recommenders.biases import Biases
 from crossfade.models.recommenders.neural_mf import NeuralMF, NeuralMFOptions, rating_options
@@ -28,11 +28,11 @@ from crossfade.pipelines.evaluation.ratings import rating_rows
 USERS, TRACKS = 40, 24
 
 
-def two_camps(rng: np.random.Generator, *, users: int = USERS, tracks: int = TRACKS) -> Listens:
+def two_camps(rng: np.random.Generator, *, users: int = USERS, tracks: int = TRACKS) -> Interactions:
     """Users like tracks of their own parity, and rate them 5; the others 2."""
     rows, columns = np.nonzero(rng.random((users, tracks)) < 0.5)
     alike = rows % 2 == columns % 2
-    return Listens(
+    return Interactions(
         rows.astype(np.int32),
         columns.astype(np.int32),
         np.where(alike, 1, -0.5).astype(np.float32),
@@ -157,7 +157,7 @@ def test_a_new_user_is_embedded_from_a_few_ratings(rng: np.random.Generator) -> 
 def test_biases_are_shrunk_and_unknown_ones_zero() -> None:
     rows = np.zeros(3, np.int32)
     ratings = np.array([5, 5, 5], np.float32)
-    listens = Listens(rows, np.arange(3, dtype=np.int32), ratings, 2, 4, None, Clock.NONE, ratings)
+    listens = Interactions(rows, np.arange(3, dtype=np.int32), ratings, 2, 4, None, Clock.NONE, ratings)
     biases = Biases.fit(listens)
     assert biases.mean == 5 and biases.users.tolist() == [0, 0] and biases.tracks[3] == 0
     assert Biases.constant(listens).predict(rows, rows).tolist() == [5, 5, 5]
@@ -176,11 +176,11 @@ def test_biases_of_late_follow_a_drift_and_need_times() -> None:
     tracks = np.tile(np.arange(100, dtype=np.int32), 4)
     ratings = np.full(400, 3, np.float32)
     ratings[:50], ratings[50:100] = 5, 1
-    listens = Listens(users, tracks, ratings, 4, 100, np.tile(np.arange(100), 4), Clock.ORDER, ratings)
+    listens = Interactions(users, tracks, ratings, 4, 100, np.tile(np.arange(100), 4), Clock.ORDER, ratings)
     biases = Biases.fit(listens)
     late = biases.recent(listens, half=10)
     assert abs(biases.users[0]) < 0.1 and late.users[0] < -1 and np.abs(late.users[1:]).max() < 0.2
-    timeless = Listens(users, tracks, ratings, 4, 100, None, Clock.NONE, ratings)
+    timeless = Interactions(users, tracks, ratings, 4, 100, None, Clock.NONE, ratings)
     assert biases.recent(timeless) is biases
 
 
@@ -194,7 +194,7 @@ def test_objectives_that_predict_no_ratings_say_so(rng: np.random.Generator) -> 
 
 def test_ratings_that_are_missing_or_no_numbers_are_refused(rng: np.random.Generator) -> None:
     listens = two_camps(rng)
-    without = Listens(listens.user_rows, listens.track_rows, listens.weights, USERS, TRACKS)
+    without = Interactions(listens.user_rows, listens.track_rows, listens.weights, USERS, TRACKS)
     with pytest.raises(DataError, match="ratings: the log has none"):
         NeuralMF(rating_options()).fit(without)
     assert listens.ratings is not None
@@ -221,7 +221,7 @@ def test_what_comes_next_is_learned_from_order() -> None:
     rows = np.repeat(np.arange(60, dtype=np.int32), 7)
     columns = ((starts[:, None] + np.arange(7)) % 12).ravel().astype(np.int32)
     order = np.tile(np.arange(7), 60)
-    listens = Listens(rows, columns, np.ones(len(rows), np.float32), 60, 12, order, Clock.ORDER)
+    listens = Interactions(rows, columns, np.ones(len(rows), np.float32), 60, 12, order, Clock.ORDER)
     model = SASRec(options=SASRecOptions(factors=16, epochs=60, dropout=0.0)).fit(listens)
     ids, _ = model.recommend_after([[3, 4, 5], [10, 11], []], 1)
     assert ids[:2, 0].tolist() == [6, 0] and ids[2, 0] >= 0
@@ -229,7 +229,7 @@ def test_what_comes_next_is_learned_from_order() -> None:
     with pytest.raises(DataError, match="nobody listened to two"):
         SASRec(options=SASRecOptions(epochs=1)).fit(listens.take(order == 0))
     with pytest.raises(DataError, match="neither time nor order"):
-        SASRec().fit(Listens(rows, columns, listens.weights, 60, 12))
+        SASRec().fit(Interactions(rows, columns, listens.weights, 60, 12))
 
 
 def test_towers_place_a_cold_track_by_its_sound(rng: np.random.Generator) -> None:
@@ -280,6 +280,6 @@ def test_a_dropout_of_all_or_of_less_than_nothing_is_refused(options: Any, share
 
 def test_one_listen_each_is_enough_to_learn_something() -> None:
     rows = np.arange(10, dtype=np.int32)
-    listens = Listens(rows, rows % 3, np.ones(10, np.float32), 10, 3)
+    listens = Interactions(rows, rows % 3, np.ones(10, np.float32), 10, 3)
     ids, _ = MultVAE(VAEOptions(epochs=2, factors=4)).fit(listens).recommend(rows, 1)
     assert (ids >= 0).all()

@@ -17,7 +17,7 @@ import pytest
 
 from crossfade.errors import DataError, UsageError
 from crossfade.models.catalogue import Catalogue
-from crossfade.models.interactions import Clock, Listens
+from crossfade.models.interactions import Clock, Interactions
 from crossfade.models.recommenders import neural_mf
 from crossfade.pipelines.charts.interactive import Gap
 from crossfade.pipelines.commands.main import main
@@ -34,14 +34,14 @@ KINDS = 5
 
 
 @pytest.fixture(scope="module")
-def world() -> tuple[Listens, Catalogue]:
+def world() -> tuple[Interactions, Catalogue]:
     """Five kinds of track; a user likes one kind and little else; sound tells the kinds apart."""
     rng = np.random.default_rng(3)
     kind_of_track, kind_of_user = np.arange(TRACKS) % KINDS, np.arange(USERS) % KINDS
     chance = np.where(kind_of_user[:, None] == kind_of_track, 0.4, 0.02)
     rows, columns = np.nonzero(rng.random((USERS, TRACKS)) < chance)
     times = 1_500_000_000 + rng.integers(0, 10_000_000, len(rows))
-    listens = Listens(
+    listens = Interactions(
         rows.astype(np.int32),
         columns.astype(np.int32),
         np.ones(len(rows), np.float32),
@@ -62,7 +62,7 @@ OPTIONS = EvaluationOptions(models=("als", "content"), ks=(5, 20), resamples=100
 
 
 @pytest.fixture(scope="module")
-def table(world: tuple[Listens, Catalogue]) -> list[Row]:
+def table(world: tuple[Interactions, Catalogue]) -> list[Row]:
     return list(evaluate(*world, OPTIONS))
 
 
@@ -131,7 +131,7 @@ def test_what_is_known_of_the_world_shows(table: list[Row]) -> None:
     assert value(table, "als", "warm", "unseen_share", 20) == 1
 
 
-def test_cold_and_warm_tracks_are_compared(world: tuple[Listens, Catalogue], table: list[Row]) -> None:
+def test_cold_and_warm_tracks_are_compared(world: tuple[Interactions, Catalogue], table: list[Row]) -> None:
     """ALS never recommends a cold track; content recommends them as it does others."""
     assert value(table, "als", "all", "cold_share", 20) == 0
     assert value(table, "als", "cold track", "ndcg_cold_to_warm", 5) == 0
@@ -155,26 +155,28 @@ def test_gains_are_paired_and_judged(table: list[Row]) -> None:
     assert next(row for row in gains if {row["model"], row["against"]} == {"als", "popular"})["better"]
 
 
-def test_it_repeats_and_trials_do_not_depend_on_each_other(world: tuple[Listens, Catalogue], table: list[Row]) -> None:
+def test_it_repeats_and_trials_do_not_depend_on_each_other(
+    world: tuple[Interactions, Catalogue], table: list[Row]
+) -> None:
     options = EvaluationOptions(models=("als", "content"), trials=("cold",), ks=(5, 20), resamples=100)
     alone = [row for row in evaluate(*world, options) if row["slice"] != "cost"]
     slices = {row["slice"] for row in alone}
     assert alone == [row for row in table if row["slice"] in slices]
 
 
-def test_seen_tracks_may_be_allowed(world: tuple[Listens, Catalogue]) -> None:
+def test_seen_tracks_may_be_allowed(world: tuple[Interactions, Catalogue]) -> None:
     options = EvaluationOptions(models=(), trials=("warm",), allow_seen=True, ks=(20,), resamples=20)
     rows = list(evaluate(*world, options))
     assert value(rows, "popular", "warm", "unseen_share", 20) < 1
     assert all(row["allow_seen"] for row in rows)
 
 
-def test_within_user_splits_say_so(world: tuple[Listens, Catalogue]) -> None:
+def test_within_user_splits_say_so(world: tuple[Interactions, Catalogue]) -> None:
     options = EvaluationOptions(models=(), trials=("warm",), split="user", ks=(5,), resamples=20)
     assert all(row["within_user"] and "within-user" in row["split"] for row in evaluate(*world, options))
 
 
-def test_a_gap_parts_training_from_test(world: tuple[Listens, Catalogue]) -> None:
+def test_a_gap_parts_training_from_test(world: tuple[Interactions, Catalogue]) -> None:
     listens, catalogue = world
     options = EvaluationOptions(models=(), trials=("warm",), split="time", gap_days=10, ks=(5,), resamples=20)
     (trial,) = plan(listens, catalogue, trials=("warm",), split="time", allow_seen=False, seed=0, gap_seconds=864_000)
@@ -189,7 +191,7 @@ def test_a_gap_parts_training_from_test(world: tuple[Listens, Catalogue]) -> Non
         replace(options, split="user")
 
 
-def test_whole_artists_are_new(world: tuple[Listens, Catalogue]) -> None:
+def test_whole_artists_are_new(world: tuple[Interactions, Catalogue]) -> None:
     listens, catalogue = world
     (trial,) = plan(listens, catalogue, trials=("cold",), split="auto", allow_seen=False, seed=0)
     (question,) = (question for question in trial.questions if question.slice == "cold track, new artist")
@@ -201,7 +203,7 @@ def test_whole_artists_are_new(world: tuple[Listens, Catalogue]) -> None:
 
 
 def test_predicted_ratings_are_judged(
-    world: tuple[Listens, Catalogue], rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+    world: tuple[Interactions, Catalogue], rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hasty = partial(neural_mf.rating_options, epochs=2)
     monkeypatch.setattr(neural_mf, "rating_options", hasty)
@@ -217,7 +219,7 @@ def test_predicted_ratings_are_judged(
     assert found["bias", "rmse"]["high"] < 0.4 < 0.7 < found["constant", "rmse"]["low"]
 
 
-def test_what_cannot_be_evaluated_is_said(world: tuple[Listens, Catalogue]) -> None:
+def test_what_cannot_be_evaluated_is_said(world: tuple[Interactions, Catalogue]) -> None:
     listens, catalogue = world
     mute = Catalogue(catalogue.track_ids, catalogue.artists, np.zeros((TRACKS, 0), np.float32))
     said: list[str] = []
@@ -236,7 +238,7 @@ def test_what_cannot_be_evaluated_is_said(world: tuple[Listens, Catalogue]) -> N
 
 
 def test_the_command(
-    world: tuple[Listens, Catalogue],
+    world: tuple[Interactions, Catalogue],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,

@@ -12,9 +12,9 @@ import polars as pl
 import pytest
 
 from crossfade.models.catalogue import Catalogue
-from crossfade.models.interactions import Listens
+from crossfade.models.interactions import Interactions
 from crossfade.models.recommenders.popular import Popular
-from crossfade.models.recommenders.registry import ROSTER
+from crossfade.models.recommenders.registry import REGISTRY
 from crossfade.pipelines.commands.main import main
 from crossfade.pipelines.commands.neural import NAMES
 from crossfade.pipelines.evaluation.profiling import NEEDS, SHARES, Fitting, code_lines, growth_rows, size_on_disk
@@ -23,22 +23,22 @@ USERS, TRACKS = 200, 100
 
 
 @pytest.fixture
-def listens(rng: np.random.Generator) -> Listens:
+def listens(rng: np.random.Generator) -> Interactions:
     rows, columns = np.nonzero(rng.random((USERS, TRACKS)) < 0.1)
     weights = np.ones(len(rows), np.float32)
-    return Listens(rows.astype(np.int32), columns.astype(np.int32), weights, USERS, TRACKS)
+    return Interactions(rows.astype(np.int32), columns.astype(np.int32), weights, USERS, TRACKS)
 
 
 def test_every_model_has_its_lines_and_its_needs_are_what_it_imports() -> None:
-    assert set(NEEDS) <= set(ROSTER)
-    for name, entry in ROSTER.items():
+    assert set(NEEDS) <= set(REGISTRY)
+    for name, entry in REGISTRY.items():
         text = inspect.getsource(importlib.import_module(entry.module, "crossfade.models.recommenders"))
         assert 20 < code_lines(name) <= len(text.splitlines())
         assert ("import torch" in text) == ("torch" in NEEDS.get(name, ()))
     assert {name for name, needs in NEEDS.items() if "torch" in needs} == set(NAMES)
 
 
-def test_a_fit_is_watched(listens: Listens) -> None:
+def test_a_fit_is_watched(listens: Interactions) -> None:
     fitting = Fitting(Popular(), listens)
     rows = {row["metric"]: row for row in fitting.rows("popular")}
     assert rows["bytes"]["value"] == size_on_disk(fitting.model) > 0
@@ -47,9 +47,9 @@ def test_a_fit_is_watched(listens: Listens) -> None:
     assert fitting.peak_bytes is None or fitting.peak_bytes >= 0
 
 
-def test_memory_is_what_the_fit_held(listens: Listens) -> None:
+def test_memory_is_what_the_fit_held(listens: Interactions) -> None:
     class Greedy(Popular):
-        def fit(self, listens: Listens) -> Greedy:
+        def fit(self, listens: Interactions) -> Greedy:
             np.ones(50_000_000, np.uint8).sum()
             super().fit(listens)
             return self
@@ -60,7 +60,7 @@ def test_memory_is_what_the_fit_held(listens: Listens) -> None:
     assert 45_000_000 < peak < 100_000_000
 
 
-def test_growth_is_fitted_to_three_sizes(listens: Listens) -> None:
+def test_growth_is_fitted_to_three_sizes(listens: Interactions) -> None:
     pytest.importorskip("implicit")
     empty = Catalogue(tuple(map(str, range(TRACKS))), ((),) * TRACKS, np.zeros((TRACKS, 0), np.float32))
     rows = list(growth_rows(["popular", "item-knn"], listens, empty))
@@ -71,7 +71,7 @@ def test_growth_is_fitted_to_three_sizes(listens: Listens) -> None:
 
 
 def test_the_table_shows_costs_and_ratings(
-    listens: Listens, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    listens: Interactions, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("implicit")
     # Without torch only the baselines predict ratings, which is quick.

@@ -15,7 +15,7 @@ from serving import serving
 from small_training import OPTIONS
 
 from crossfade.errors import LibraryError, UsageError
-from crossfade.models.recommenders.history import History
+from crossfade.models.recommenders.base import History
 from crossfade.pipelines.interactions.live_events import take_events
 from crossfade.pipelines.interactions.schema import SourceLog, read_listens, sink, writing
 from crossfade.pipelines.interactions.user_deletion import EVER, forget, user_hash

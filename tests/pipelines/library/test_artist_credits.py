@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from crossfade.models.growing_rows import Growing
+from crossfade.models.arrays import GrowingRows
 from crossfade.pipelines.library.artist_credits import Credits
 from crossfade.pipelines.library.store import Library
 
@@ -80,7 +80,7 @@ def test_a_library_credits_guests_in_its_catalogue_and_shows_artists_as_they_cam
 def test_growing_never_changes_what_was_handed_out(rng: np.random.Generator) -> None:
     rows = rng.normal(size=(5, 3)).astype(np.float32)
     more = rng.normal(size=(400, 3)).astype(np.float32)
-    grown, view = Growing(rows), rows
+    grown, view = GrowingRows(rows), rows
     views = []
     for row in more:
         grown, view = grown.plus(len(view), row[None])
