@@ -191,7 +191,7 @@ class FrameRecommender:
         `items` has item_id and where known artists (a name or a list of names) and vector (a list of numbers); items
         without interactions are cold, and recommended all the same. DataError where a column is missing or broken.
         """
-        from ..models.interactions import Clock, Listens
+        from ..models.interactions import Clock, Interactions
         from ..models.recommenders.registry import entry
 
         chosen = entry(self.name)
@@ -204,7 +204,7 @@ class FrameRecommender:
         self._as_pandas = not isinstance(interactions, pl.DataFrame)
         weights = _numbers(frame, "weight") if "weight" in frame.columns else np.ones(len(frame), np.float32)
         times = _seconds(frame) if "time" in frame.columns else None
-        listens = Listens(
+        events = Interactions(
             _rows(frame["user_id"], self._users),
             _rows(frame["item_id"], self._items),
             weights,
@@ -218,7 +218,7 @@ class FrameRecommender:
         if chosen.by_content:
             given["catalogue"] = _catalogue(described, self._items)
         make: Any = kind
-        self._model = make(**given).fit(listens)
+        self._model = make(**given).fit(events)
         return self
 
     def recommend(self, users: Sequence[Any] | None = None, k: int = 10, *, allow_seen: bool = False) -> Frame:

@@ -14,7 +14,7 @@ import soundfile
 from sounds import music_like
 
 import crossfade
-from crossfade.models.recommenders.registry import ROSTER
+from crossfade.models.recommenders.registry import REGISTRY
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def test_somebody_unknown_gets_what_is_popular(interactions: pl.DataFrame) -> No
 def test_every_model_has_the_same_verbs(name: str, interactions: pl.DataFrame) -> None:
     items = pl.DataFrame({"item_id": range(100, 150), "vector": np.random.default_rng(1).normal(size=(50, 8)).tolist()})
     model = crossfade.recommender(name)
-    model.fit(interactions, items if ROSTER[name].by_content else None)
+    model.fit(interactions, items if REGISTRY[name].by_content else None)
     assert len(model.recommend(["u1"], k=5)) == 5
     assert model.similar([100], k=3).columns == ["item_id", "similar_item_id", "score", "rank"]
 
