@@ -28,11 +28,10 @@ from ...errors import CrossfadeError
 from ..arrays import Ids, Scores, top_k, unit_rows
 from ..hybrid.model import Hybrid
 from ..hybrid.options import artist_counts
-from ..interactions import Listens
+from ..interactions import Listens, liked
 from ..recommenders.history import RECENT_SECONDS, popularity
 from ..recommenders.item_knn import ItemKNN, ItemKNNOptions
 from ..storage import Arrays
-from .audience import Audience
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -53,6 +52,7 @@ QUOTAS = {
 USERS_PER_BATCH = 256
 CELLS = 1 << 24
 """Scores of one source held at once."""
+_LAST_DECAY = 0.85
 STEP = 1e-6
 """Less than any two different places of two quotas are apart."""
 
@@ -70,10 +70,58 @@ class CandidateOptions:
 
 
 @dataclass(frozen=True, eq=False)
+class UserProfiles:
+    user_rows: Ids
+    """[B] rows of the training, -1 for somebody it never met"""
+    heard: csr_matrix
+    """[B, T] confidences; negative ones are dislikes"""
+    vectors: Scores
+    """[B, F] taste, folded in from `heard`"""
+    last: Ids
+    """[B, L] the last different tracks they liked, the newest first, -1 where there are fewer"""
+
+    def __len__(self) -> int:
+        return len(self.user_rows)
+
+    @cached_property
+    def liked(self) -> csr_matrix:
+        """[B, T] the positive confidences only."""
+        return liked(self.heard)
+
+    @cached_property
+    def likers(self) -> NDArray[np.intp]:
+        """The listener of each entry of `liked`."""
+        return np.repeat(np.arange(len(self)), np.diff(self.liked.indptr))
+
+    @cached_property
+    def newest(self) -> csr_matrix:
+        """[B, T] the last tracks, the newest with weight 1 and older ones with less."""
+        from scipy.sparse import csr_matrix
+
+        there = self.last >= 0
+        weights = np.float32(_LAST_DECAY) ** np.nonzero(there)[1].astype(np.float32)
+        ends = np.concatenate([[0], np.cumsum(there.sum(axis=1))])
+        return csr_matrix((weights, self.last[there], ends), shape=self.heard.shape)
+
+    def mean_directions(self, vectors: Scores) -> Scores:
+        """[T, D] -> [B, D] the mean direction of what each of them liked; zeros for nobody."""
+        from scipy.sparse import csr_matrix
+
+        mine = self.liked
+        if len(self) == 1:
+            return np.asarray(unit_rows(vectors[mine.indices]).sum(axis=0, keepdims=True) / max(mine.nnz, 1))
+        tracks, places = np.unique(mine.indices, return_inverse=True)
+        counts = np.diff(mine.indptr)
+        shares = np.repeat(1 / np.maximum(counts, 1), counts).astype(np.float32)
+        weights = csr_matrix((shares, places, mine.indptr), shape=(len(counts), len(tracks)))
+        return np.asarray(weights @ unit_rows(vectors[tracks]), np.float32)
+
+
+@dataclass(frozen=True, eq=False)
 class Candidates:
     """C candidates for each of B users, the likeliest first, and what each source says of them."""
 
-    audience: Audience
+    profiles: UserProfiles
     """B listeners"""
     ids: Ids
     """[B, C] track rows, -1 where there are fewer"""
@@ -91,7 +139,7 @@ class Candidates:
         return self.ids >= 0
 
 
-class Sources:
+class CandidateGenerator:
     """All sources, fitted on one history."""
 
     name = "sources"
@@ -120,27 +168,27 @@ class Sources:
     def track_count(self) -> int:
         return len(self.popularity)
 
-    def audience(self, user_rows: Ids) -> Audience:
+    def profiles(self, user_rows: Ids) -> UserProfiles:
         """Warm users of the training."""
         rows = np.asarray(user_rows, np.int32)
         heard = self.hybrid.history.heard[rows]
-        return Audience(rows, heard, self.hybrid.fold_in(heard), self.last[rows])
+        return UserProfiles(rows, heard, self.hybrid.fold_in(heard), self.last[rows])
 
-    def gather(
+    def candidates_of(
         self,
-        audience: Audience,
+        profiles: UserProfiles,
         *,
         allow_seen: bool = False,
         candidates: NDArray[np.bool_] | None = None,
     ) -> Candidates:
         """The candidates of listeners who like something; `candidates` [T] limits the tracks that may be any."""
-        everything = self.scores(audience)
-        seen = None if allow_seen else audience.heard
+        everything = self.scores(profiles)
+        seen = None if allow_seen else profiles.heard
         if seen is not None:
-            owners = np.repeat(np.arange(len(audience)), np.diff(seen.indptr))
+            owners = np.repeat(np.arange(len(profiles)), np.diff(seen.indptr))
         barred = np.zeros(0, np.intp) if candidates is None else np.flatnonzero(~candidates)
         # How high a track stands in the best of its lists: 0 at the top, -1 at the end of the quota.
-        standing = np.full((len(audience), self.track_count), -np.inf)
+        standing = np.full((len(profiles), self.track_count), -np.inf)
         lists: dict[str, Ids] = {}
         for name, cells in everything.items():
             if seen is not None:
@@ -161,34 +209,34 @@ class Sources:
         safe = np.maximum(ids, 0)
         scores = {name: np.take_along_axis(cells, safe, axis=1) for name, cells in everything.items()}
         nominated = {}
-        flags = np.zeros((len(audience), self.track_count + 1), bool)
+        flags = np.zeros((len(profiles), self.track_count + 1), bool)
         for name, listed in lists.items():
             flags[:] = False
             np.put_along_axis(flags, listed, True, axis=1)
             nominated[name] = np.take_along_axis(flags, safe, axis=1) & (ids >= 0)
-        return Candidates(audience, ids, scores, nominated)
+        return Candidates(profiles, ids, scores, nominated)
 
-    def scores(self, audience: Audience) -> dict[str, Scores]:
+    def scores(self, profiles: UserProfiles) -> dict[str, Scores]:
         """source -> [B, T], each a new array; only what is there and has a quota."""
         hybrid, quotas = self.hybrid, self.options.quotas
-        found = {"hybrid": hybrid.scores(audience.vectors, audience.liked), "als": self._by_als(audience.vectors)}
+        found = {"hybrid": hybrid.scores(profiles.vectors, profiles.liked), "als": self._by_als(profiles.vectors)}
         if self.likeness is not None:
-            found["items"] = _dense(audience.liked @ self.likeness)
-            found["last"] = _dense(audience.newest @ self.likeness)
-        found["artist"] = self._by_artist(audience.liked)
+            found["items"] = _dense(profiles.liked @ self.likeness)
+            found["last"] = _dense(profiles.newest @ self.likeness)
+        found["artist"] = self._by_artist(profiles.liked)
         if len(self.segment_scores):
-            found["segment"] = self.segment_scores[self.segments(audience.vectors)]
-        found["recent-popular"] = np.tile(self.recent_popularity, (len(audience), 1))
-        found["popular"] = np.tile(self.popularity, (len(audience), 1))
+            found["segment"] = self.segment_scores[self.segments(profiles.vectors)]
+        found["recent-popular"] = np.tile(self.recent_popularity, (len(profiles), 1))
+        found["popular"] = np.tile(self.popularity, (len(profiles), 1))
         if hybrid.sound.shape[1]:
-            found["sound"] = self._by_sound(audience)
+            found["sound"] = self._by_sound(profiles)
         return {name: cells for name, cells in found.items() if name in quotas}
 
     def segments(self, vectors: Scores) -> NDArray[np.intp]:
         """[B, F] -> [B] the nearest segment."""
         return np.asarray((vectors @ self.segment_centres.T).argmax(axis=1), np.intp)
 
-    def following(self, hybrid: Hybrid) -> Sources:
+    def append_tracks(self, hybrid: Hybrid) -> CandidateGenerator:
         """These sources with the tracks that `hybrid` knows beyond theirs, as ones that nobody has played."""
         from copy import copy
 
@@ -235,16 +283,16 @@ class Sources:
     def from_arrays(cls, arrays: Arrays, facts: dict[str, Any], hybrid: Hybrid) -> Self:
         from scipy.sparse import csr_matrix
 
-        sources = cls(hybrid, CandidateOptions(**facts["options"]))
-        sources.failed = dict(facts["failed"])
+        generator = cls(hybrid, CandidateOptions(**facts["options"]))
+        generator.failed = dict(facts["failed"])
         for name in ("last", "recent_popularity", "popularity", "segment_centres", "segment_scores"):
-            setattr(sources, name, arrays[name])
-        sources.likeness = None
+            setattr(generator, name, arrays[name])
+        generator.likeness = None
         if "near_indptr" in arrays:
             count = len(arrays["near_indptr"]) - 1
             parts = (arrays["near_scores"], arrays["near_tracks"], arrays["near_indptr"])
-            sources.likeness = csr_matrix(parts, shape=(count, count))
-        return sources
+            generator.likeness = csr_matrix(parts, shape=(count, count))
+        return generator
 
     @cached_property
     def discoveries(self) -> tuple[NDArray[np.intp], Scores]:
@@ -260,11 +308,11 @@ class Sources:
         listeners = np.where(np.isfinite(self.popularity), self.popularity, 0)
         return np.asarray(0.5 * np.log1p(listeners / max(listeners.max(), 1) * 100), np.float32)
 
-    def _by_sound(self, audience: Audience) -> Scores:
+    def _by_sound(self, profiles: UserProfiles) -> Scores:
         """The mean cosine of a discovery's sound to that of the user's tracks."""
         rows, sound = self.discoveries
-        cells = np.full((len(audience), self.track_count), -np.inf, np.float32)
-        cells[:, rows] = audience.profiles(self.hybrid.sound) @ sound.T
+        cells = np.full((len(profiles), self.track_count), -np.inf, np.float32)
+        cells[:, rows] = profiles.mean_directions(self.hybrid.sound) @ sound.T
         return cells
 
     def _by_als(self, vectors: Scores) -> Scores:

@@ -21,8 +21,7 @@ from ..arrays import Ids, Scores, top_k
 from ..hybrid.inner_product_scan import EXACT_ROWS, Rows, Scan
 from ..hybrid.online import Listened, LiveTaste, Wish
 from ..sparse_cells import cells
-from .audience import Audience
-from .candidates import STEP, Candidates, Sources
+from .candidates import STEP, CandidateGenerator, Candidates, UserProfiles
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -45,63 +44,63 @@ class _Said:
 class LiveSources:
     """Never changes, so that any number of threads may ask."""
 
-    def __init__(self, sources: Sources, taste: LiveTaste, *, exact_rows: int = EXACT_ROWS) -> None:
+    def __init__(self, generator: CandidateGenerator, taste: LiveTaste, *, exact_rows: int = EXACT_ROWS) -> None:
         """`taste` is made from the sources' hybrid."""
-        self.sources, self.taste = sources, taste
-        hybrid = sources.hybrid
+        self.generator, self.taste = generator, taste
+        hybrid = generator.hybrid
         warm = np.flatnonzero(hybrid.listeners > 0)
         self._warm = warm[warm < len(hybrid.als.track_factors)]
         self._als = Scan(hybrid.als.track_factors[self._warm], exact_rows=exact_rows)
-        self._sound = Scan(sources.discoveries[1], exact_rows=exact_rows)
+        self._sound = Scan(generator.discoveries[1], exact_rows=exact_rows)
         self._place()
-        count = sources.track_count
-        self._popular = top_k(sources.popularity, count)[0]
-        self._recent = top_k(sources.recent_popularity, count)[0]
-        self._segments = [top_k(scores, count)[0] for scores in sources.segment_scores]
+        count = generator.track_count
+        self._popular = top_k(generator.popularity, count)[0]
+        self._recent = top_k(generator.recent_popularity, count)[0]
+        self._segments = [top_k(scores, count)[0] for scores in generator.segment_scores]
 
-    def following(self, sources: Sources, taste: LiveTaste) -> LiveSources:
+    def append_tracks(self, generator: CandidateGenerator, taste: LiveTaste) -> LiveSources:
         """The same over more tracks, cold ones behind these: they are on no list of popular tracks."""
         longer = copy(self)
-        longer.sources, longer.taste = sources, taste
-        before, sound = len(self.sources.discoveries[1]), sources.discoveries[1]
+        longer.generator, longer.taste = generator, taste
+        before, sound = len(self.generator.discoveries[1]), generator.discoveries[1]
         longer._sound = self._sound.plus(sound[before:], lambda: sound)
         longer._place()
         return longer
 
     def _place(self) -> None:
         """Where each track's vector is, -1 for a track without one."""
-        fresh = self.sources.discoveries[0]
-        self._factors_at, self._sound_at = np.full((2, self.sources.track_count), -1)
+        fresh = self.generator.discoveries[0]
+        self._factors_at, self._sound_at = np.full((2, self.generator.track_count), -1)
         self._factors_at[self._warm] = self._warm
         self._sound_at[fresh] = np.arange(len(fresh))
 
-    def audience(self, listened: Listened, user_row: int, last: Ids) -> tuple[Audience, Wish]:
+    def profiles(self, listened: Listened, user_row: int, last: Ids) -> tuple[UserProfiles, Wish]:
         """One listener who likes something; `last` are the tracks they liked last, the newest first."""
         from scipy.sparse import csr_matrix
 
         wish = self.taste.wish(listened)
         ends = np.array([0, len(listened.track_rows)])
-        heard = csr_matrix((listened.weights, listened.track_rows, ends), shape=(1, self.sources.track_count))
-        newest = np.full((1, self.sources.options.last_tracks), -1, np.int32)
+        heard = csr_matrix((listened.weights, listened.track_rows, ends), shape=(1, self.generator.track_count))
+        newest = np.full((1, self.generator.options.last_tracks), -1, np.int32)
         newest[0, : len(last)] = last[: newest.shape[1]]
-        return Audience(np.array([user_row], np.int32), heard, wish.vector[None], newest), wish
+        return UserProfiles(np.array([user_row], np.int32), heard, wish.vector[None], newest), wish
 
-    def gather(
-        self, audience: Audience, wish: Wish, *, allow_seen: bool = False, candidates: Mask | None = None
+    def candidates_of(
+        self, profiles: UserProfiles, wish: Wish, *, allow_seen: bool = False, candidates: Mask | None = None
     ) -> Candidates:
         """See `Sources.gather`: the same candidates of one listener."""
-        options, heard = self.sources.options, audience.heard.indices
-        allowed = np.ones(self.sources.track_count, bool) if candidates is None else candidates.copy()
+        options, heard = self.generator.options, profiles.heard.indices
+        allowed = np.ones(self.generator.track_count, bool) if candidates is None else candidates.copy()
         if not allow_seen:
             allowed[heard] = False
-        said = {name: one for name, one in self._said(audience, wish).items() if name in options.quotas}
+        said = {name: one for name, one in self._said(profiles, wish).items() if name in options.quotas}
         lists = {name: one.best(quota, allowed) for name, one in said.items() if (quota := options.quotas[name])}
         listed = np.concatenate([*lists.values(), np.zeros(0, np.intp)])
         heights = [-np.arange(len(rows)) / options.quotas[name] for name, rows in lists.items()]
         rows, place = np.unique(listed, return_inverse=True)
         standing = np.full(len(rows), -np.inf)
         np.maximum.at(standing, place, np.concatenate([*heights, np.zeros(0)]))
-        standing -= rows * (STEP / self.sources.track_count)
+        standing -= rows * (STEP / self.generator.track_count)
         chosen, _ = top_k(standing, options.most)
         ids = rows[chosen]
         ascending = np.argsort(ids)
@@ -115,13 +114,13 @@ class LiveSources:
                 end = begin + len(lists[name])
                 flags[place[begin:end]] = True
                 nominated[name], begin = flags[chosen][None], end
-        return Candidates(audience, ids.astype(np.int32)[None], scores, nominated)
+        return Candidates(profiles, ids.astype(np.int32)[None], scores, nominated)
 
-    def _said(self, audience: Audience, wish: Wish) -> dict[str, _Said]:
-        sources, taste = self.sources, self.taste
-        factors, count = sources.hybrid.als.track_factors, sources.track_count
+    def _said(self, profiles: UserProfiles, wish: Wish) -> dict[str, _Said]:
+        generator, taste = self.generator, self.taste
+        factors, count = generator.hybrid.als.track_factors, generator.track_count
         # What was heard may not be an answer, and stands high.
-        more = audience.heard.nnz
+        more = profiles.heard.nnz
 
         def scanned(nominees: Callable[[int], Rows], scores: Callable[[Rows], Scores]) -> _Said:
             def best(count: int, allowed: Mask) -> Rows:
@@ -132,7 +131,7 @@ class LiveSources:
             return _Said(best, scores)
 
         def by_taste(rows: Rows) -> Scores:
-            return np.where(sources.hybrid.known[rows], taste.scores(wish, rows), -np.inf).astype(np.float32)
+            return np.where(generator.hybrid.known[rows], taste.scores(wish, rows), -np.inf).astype(np.float32)
 
         said = {
             "hybrid": scanned(lambda count: taste.nominees(wish, count), by_taste),
@@ -141,20 +140,20 @@ class LiveSources:
                 lambda rows: _products(factors, self._factors_at[rows], wish.vector),
             ),
         }
-        if sources.likeness is not None:
-            said["items"] = _near(audience.liked, sources.likeness)
-            said["last"] = _near(audience.newest, sources.likeness)
+        if generator.likeness is not None:
+            said["items"] = _near(profiles.liked, generator.likeness)
+            said["last"] = _near(profiles.newest, generator.likeness)
         familiar = np.zeros(count, np.float32)
-        familiar[wish.familiar] = np.log1p(wish.shared) + sources.fame[wish.familiar]
+        familiar[wish.familiar] = np.log1p(wish.shared) + generator.fame[wish.familiar]
         said["artist"] = _listed(wish.familiar, familiar)
         if len(self._segments):
-            segment = int(sources.segments(audience.vectors)[0])
-            said["segment"] = _ordered(self._segments[segment], sources.segment_scores[segment])
-        said["recent-popular"] = _ordered(self._recent, sources.recent_popularity)
-        said["popular"] = _ordered(self._popular, sources.popularity)
-        if sources.hybrid.sound.shape[1]:
-            profile = audience.profiles(sources.hybrid.sound)[0]
-            fresh, sound = sources.discoveries
+            segment = int(generator.segments(profiles.vectors)[0])
+            said["segment"] = _ordered(self._segments[segment], generator.segment_scores[segment])
+        said["recent-popular"] = _ordered(self._recent, generator.recent_popularity)
+        said["popular"] = _ordered(self._popular, generator.popularity)
+        if generator.hybrid.sound.shape[1]:
+            profile = profiles.mean_directions(generator.hybrid.sound)[0]
+            fresh, sound = generator.discoveries
 
             said["sound"] = scanned(
                 lambda count: fresh[self._sound.nominees(profile, _NOMINEES_PER_CANDIDATE * count)],

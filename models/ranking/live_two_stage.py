@@ -16,7 +16,7 @@ from ..hybrid.online import Listened, LiveTaste
 from .candidates import Candidates
 from .features import features
 from .live_candidates import LiveSources
-from .two_stage import Chain, follow, worth
+from .two_stage import TwoStageRecommender, fill_up, sigmoid
 
 NOBODY: Ids = np.zeros(0, np.int32)
 
@@ -24,19 +24,19 @@ NOBODY: Ids = np.zeros(0, np.int32)
 class LiveChain:
     """Never changes, so that any number of threads may ask."""
 
-    def __init__(self, chain: Chain, taste: LiveTaste, *, exact_rows: int = EXACT_ROWS) -> None:
+    def __init__(self, recommender: TwoStageRecommender, taste: LiveTaste, *, exact_rows: int = EXACT_ROWS) -> None:
         """`taste` is made from the chain's hybrid."""
         self.taste = taste
-        self.sources = LiveSources(chain.sources, taste, exact_rows=exact_rows)
-        self._ranker = chain.ranker
-        self._facts = chain.facts.extended(chain.sources.track_count)
+        self.generator = LiveSources(recommender.generator, taste, exact_rows=exact_rows)
+        self._ranker = recommender.ranker
+        self._statistics = recommender.statistics.extended(recommender.generator.track_count)
 
-    def following(self, chain: Chain, taste: LiveTaste) -> LiveChain:
+    def append_tracks(self, recommender: TwoStageRecommender, taste: LiveTaste) -> LiveChain:
         """The same over the tracks of `chain` and `taste`, which are these and cold ones behind them; quickly."""
         longer = copy(self)
         longer.taste = taste
-        longer.sources = self.sources.following(chain.sources, taste)
-        longer._facts = self._facts.extended(chain.sources.track_count)
+        longer.generator = self.generator.append_tracks(recommender.generator, taste)
+        longer._statistics = self._statistics.extended(recommender.generator.track_count)
         return longer
 
     def recommend(
@@ -58,15 +58,15 @@ class LiveChain:
         if listened.is_cold:
             return self.taste.candidates(listened, k, allow_seen=allow_seen, there=there)
         found = self.candidates(listened, user_row=user_row, newest=newest, allow_seen=allow_seen, there=there)
-        scores = self._ranker.scores(features(self.sources.sources, self._facts, found))
+        scores = self._ranker.scores(features(self.generator.generator, self._statistics, found))
         order, scores = top_k(scores, k)
-        ids, scores = found.ids[0][order], worth(scores)
+        ids, scores = found.ids[0][order], sigmoid(scores)
         if len(ids) < k:
             further, others = self.taste.candidates(listened, k, allow_seen=allow_seen, there=there)
             if not len(ids):
                 return further, others
             ids, scores = np.pad(ids, (0, k - len(ids)), constant_values=-1), np.pad(scores, (0, k - len(scores)))
-            follow(ids, scores, further)
+            fill_up(ids, scores, further)
             ids, scores = ids[ids >= 0], scores[ids >= 0]
         return ids, scores
 
@@ -80,12 +80,12 @@ class LiveChain:
         there: NDArray[np.bool_] | None = None,
     ) -> Candidates:
         """What `recommend` ranks, for somebody who likes something."""
-        audience, wish = self.sources.audience(listened, user_row, self._last(listened, user_row, newest))
-        return self.sources.gather(audience, wish, allow_seen=allow_seen, candidates=there)
+        profiles, wish = self.generator.profiles(listened, user_row, self._last(listened, user_row, newest))
+        return self.generator.candidates_of(profiles, wish, allow_seen=allow_seen, candidates=there)
 
     def _last(self, listened: Listened, user_row: int, newest: Ids) -> Ids:
         """[L] the last different tracks that are liked still, the newest first."""
-        before = self.sources.sources.last[user_row] if user_row >= 0 else NOBODY
+        before = self.generator.generator.last[user_row] if user_row >= 0 else NOBODY
         both = np.concatenate([newest, before[before >= 0]])
         both = both[np.isin(both, listened.track_rows[listened.weights > 0])]
         first = np.sort(np.unique(both, return_index=True)[1])

@@ -13,8 +13,8 @@ from ...errors import DataError
 from ...models.catalogue import COLLECTIVE_ARTISTS, Catalogue
 from ...models.hybrid.model import Hybrid
 from ...models.interactions import Listens
-from ...models.ranking.dataset import ChainOptions
-from ...models.ranking.two_stage import Chain
+from ...models.ranking.dataset import TwoStageOptions
+from ...models.ranking.two_stage import TwoStageRecommender
 from ..library.files import FOLDER, replacing
 
 
@@ -24,9 +24,9 @@ def fit_ranking(
     hybrid: Hybrid,
     tracks: pl.DataFrame,
     *,
-    options: ChainOptions | None = None,
+    options: TwoStageOptions | None = None,
     seed: int = 0,
-) -> Chain:
+) -> TwoStageRecommender:
     """The chain on top of `hybrid`, which was fitted on the same listens; `tracks` are the library's.
 
     DataError where there is too little to learn a ranking from.
@@ -34,7 +34,7 @@ def fit_ranking(
     listeners = int((np.diff(listens.matrix.indptr) > 1).sum())
     if listeners < 20:
         raise DataError(f"ranker: {listeners} users with two tracks or more; 20 are needed")
-    return Chain.fit(listens, catalogue, hybrid, albums=album_counts(tracks), options=options, seed=seed)
+    return TwoStageRecommender.fit(listens, catalogue, hybrid, albums=album_counts(tracks), options=options, seed=seed)
 
 
 def album_counts(tracks: pl.DataFrame) -> NDArray[np.int32] | None:
@@ -50,11 +50,11 @@ def album_counts(tracks: pl.DataFrame) -> NDArray[np.int32] | None:
     return np.array([max((len(albums[artist]) for artist in artists), default=0) for artists, _ in pairs], np.int32)
 
 
-def write_importance(chain: Chain, version: Path) -> None:
+def write_importance(recommender: TwoStageRecommender, version: Path) -> None:
     """What the ranker looks at: `artefacts/feature_importance.parquet` and a picture of it."""
     folder = version / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    importance = chain.ranker.importance
+    importance = recommender.ranker.importance
     table = pl.DataFrame({"feature": list(importance), "importance": list(importance.values())})
     with replacing(folder / "feature_importance.parquet") as part:
         table.write_parquet(part)

@@ -125,7 +125,7 @@ class Snapshot:
             trained.hybrid = trained.hybrid.with_tracks(tracks)
             quick, live = self.quick.plus(taste, sound), self.taste.following(trained.hybrid)
             chain = None if self.ranking is None else trained.ranking
-            ranking = None if chain is None or self.ranking is None else self.ranking.following(chain, live)
+            ranking = None if chain is None or self.ranking is None else self.ranking.append_tracks(chain, live)
             longer = replace(self, there=there, quick=quick, trained=trained, taste=live, ranking=ranking)
         # Nothing can fail any more: the shelf is as long as its newest snapshot.
         self.shelf.append(tracks.track_ids, facts)
