@@ -23,7 +23,7 @@ from ..catalogue import Catalogue
 from ..evaluation.splits import Split, fitting
 from ..hybrid.model import Hybrid
 from ..interactions import Listens, to_find
-from .candidates import CELLS, USERS_PER_BATCH, CandidateGenerator, CandidateOptions
+from .candidates import CandidateGenerator, CandidateOptions
 from .features import FeatureTable, HistoryStatistics, features, joined
 from .ranker import RankerOptions
 
@@ -146,13 +146,12 @@ def labelled_candidates(
         raise DataError("ranker: no user has listens both in the label period and before it")
     judges = rng.permutation(np.flatnonzero(warm & held_out))[: options.users // (HELD_OUT_EVERY - 1)]
     users = np.sort(np.concatenate([rng.permutation(learners)[: options.users], judges]))
-    batch = max(1, min(USERS_PER_BATCH, CELLS // generator.track_count))
     tables, labels, groups = [], [], []
     reached: dict[str, int] = {}
     offered = 0
-    for start in range(0, len(users), batch):
-        rows = users[start : start + batch].astype(np.int32)
-        found = generator.candidates_of(generator.profiles(rows))
+    for user in users.tolist():
+        rows = np.array([user], np.int32)
+        found = generator.candidates_of(generator.trained_profile(user))
         wanted = np.take_along_axis(truth[rows].toarray() > 0, np.maximum(found.ids, 0), axis=1) & found.there
         for name, flags in found.nominated.items():
             reached[name] = reached.get(name, 0) + int((wanted & flags).sum())

@@ -19,14 +19,15 @@ from ...errors import LibraryError
 from ..arrays import Answers, Ids, Scores, top_k
 from ..catalogue import Catalogue
 from ..hybrid.model import Hybrid
+from ..hybrid.online import NOTHING, Listened
 from ..interactions import Listens
 from ..storage import Arrays, change_model, load_model, prefixed, save_model
-from .candidates import CELLS, USERS_PER_BATCH, CandidateGenerator, Candidates
+from .candidates import NO_TRACKS, CandidateGenerator, Candidates
 from .dataset import TwoStageOptions, ranking_dataset
 from .features import HistoryStatistics, features
 from .ranker import Ranker
 
-_USERS_LEVELLED = 1500
+_CALIBRATION_USERS = 1500
 """some turn to many times as much as others: fewer do not stand for all"""
 
 
@@ -38,7 +39,8 @@ class TwoStageRecommender:
     def __init__(
         self, generator: CandidateGenerator, statistics: HistoryStatistics, ranker: Ranker, options: TwoStageOptions
     ) -> None:
-        self.generator, self.statistics, self.ranker, self.options = generator, statistics, ranker, options
+        self.generator, self.ranker, self.options = generator, ranker, options
+        self.statistics = statistics.extended(generator.track_count)
         self.recall: dict[str, float] = {}
 
     @classmethod
@@ -70,17 +72,12 @@ class TwoStageRecommender:
         The history is longer than the one it learned from, and what it takes for activity may only be that.
         """
         warm = np.flatnonzero(self.generator.hybrid.history.warm_users).astype(np.int32)
-        users = rng.permutation(warm)[:_USERS_LEVELLED]
+        users = rng.permutation(warm)[:_CALIBRATION_USERS]
         logits = []
-        for start in range(0, len(users), self._batch):
-            found = self.generator.candidates_of(self.generator.profiles(users[start : start + self._batch]))
+        for user in users.tolist():
+            found = self.generator.candidates_of(self.generator.trained_profile(user))
             logits.append(self.rank(found)[found.there])
         self.ranker.calibrate(rate, np.concatenate(logits))
-
-    @property
-    def _batch(self) -> int:
-        """users asked for at once"""
-        return max(1, min(USERS_PER_BATCH, CELLS // max(self.generator.track_count, 1)))
 
     def recommend(
         self,
@@ -90,37 +87,50 @@ class TwoStageRecommender:
         allow_seen: bool = False,
         candidates: NDArray[np.bool_] | None = None,
     ) -> Answers:
-        """See `Recommender.recommend`; the score of a candidate that is new to the user is a probability (`Ranker`).
-
-        A user without listens gets the hybrid's answer, with its scores. Behind the candidates come the hybrid's
-        further tracks, with scores that go on falling and say no more than the order.
-        """
+        """`recommend_one` for each of B rows of the training, -1 for a stranger. Shape: -> ([B, k], [B, k])"""
         rows = np.asarray(user_rows, np.int32)
-        hybrid = self.generator.hybrid
         ids, scores = np.full((len(rows), k), -1, np.int32), np.full((len(rows), k), -np.inf, np.float32)
-        warm = np.flatnonzero(rows >= 0)
-        warm = warm[hybrid.history.warm_users[rows[warm]]]
-        for start in range(0, len(warm), self._batch):
-            asked = warm[start : start + self._batch]
-            found = self.generator.candidates_of(
-                self.generator.profiles(rows[asked]), allow_seen=allow_seen, candidates=candidates
-            )
-            order, ranked = top_k(self.rank(found), k)
-            ids[asked] = np.where(order >= 0, np.take_along_axis(found.ids, np.maximum(order, 0), axis=1), -1)
-            scores[asked] = sigmoid(ranked)
-        scores[ids < 0] = -np.inf
-        short = np.flatnonzero(ids[:, -1] < 0) if k else np.zeros(0, np.intp)
-        further, values = hybrid.recommend(rows[short], k, allow_seen=allow_seen, candidates=candidates)
-        for row, others, theirs in zip(short, further, values, strict=True):
-            if ids[row, 0] < 0:
-                ids[row], scores[row] = others, theirs
-            else:
-                fill_up(ids[row], scores[row], others)
+        for place, row in enumerate(rows.tolist()):
+            listened = self.generator.taste.history(row) if row >= 0 else NOTHING
+            found, values = self.recommend_one(listened, k, user_row=row, allow_seen=allow_seen, candidates=candidates)
+            ids[place, : len(found)], scores[place, : len(found)] = found, values
         return ids, scores
+
+    def recommend_one(
+        self,
+        listened: Listened,
+        k: int,
+        *,
+        user_row: int = -1,
+        newest: Ids = NO_TRACKS,
+        allow_seen: bool = False,
+        candidates: NDArray[np.bool_] | None = None,
+    ) -> Answers:
+        """Up to k tracks and their scores, best first; the popular ones for a cold user, with the hybrid's scores.
+
+        `user_row` and `newest` as in `CandidateGenerator.profile`; `candidates` [T] says which tracks may be answers.
+        The score of a track that is new to the user is a probability (`Ranker`). Behind the candidates come the
+        hybrid's further tracks, with scores that go on falling and mean no more than the order.
+        """
+        taste = self.generator.taste
+        if listened.is_cold:
+            return taste.candidates(listened, k, allow_seen=allow_seen, there=candidates)
+        user = self.generator.profile(listened, user_row=user_row, newest=newest)
+        found = self.generator.candidates_of(user, allow_seen=allow_seen, candidates=candidates)
+        order, logits = top_k(self.rank(found)[0], k)
+        ids, scores = found.ids[0][order], sigmoid(logits)
+        if len(ids) == k:
+            return ids, scores
+        further, values = taste.candidates(listened, k, allow_seen=allow_seen, there=candidates)
+        if not len(ids):
+            return further, values
+        further = further[~np.isin(further, ids)][: k - len(ids)]
+        falling = scores[-1] / (2 + np.arange(len(further), dtype=np.float32))
+        return np.concatenate([ids, further]), np.concatenate([scores, falling])
 
     def rank(self, found: Candidates) -> NDArray[np.float32]:
         """[B, C] the ranker's scores, -inf where there is no candidate."""
-        table = features(self.generator, self.statistics.extended(self.generator.track_count), found)
+        table = features(self.generator, self.statistics, found)
         cells = np.full(found.ids.shape, -np.inf, np.float32)
         cells[found.there] = self.ranker.scores(table)
         return cells
@@ -175,11 +185,3 @@ class TwoStageRecommender:
 def sigmoid(ranked: Scores) -> Scores:
     """What the ranker says as probabilities."""
     return np.asarray(1 / (1 + np.exp(-ranked)), np.float32)
-
-
-def fill_up(ids: Ids, scores: Scores, further: Ids) -> None:
-    """Fills a row's free places with tracks that are not in it."""
-    count = int((ids >= 0).sum())
-    rest = further[(further >= 0) & ~np.isin(further, ids)][: len(ids) - count]
-    ids[count : count + len(rest)] = rest
-    scores[count : count + len(rest)] = scores[count - 1] / (2 + np.arange(len(rest)))

@@ -15,16 +15,15 @@ from crossfade.models.evaluation.bootstrap import intervals
 from crossfade.models.evaluation.splits import by_time, by_user
 from crossfade.models.hybrid import model as hybrid_module
 from crossfade.models.hybrid.model import Hybrid
-from crossfade.models.hybrid.online import NOTHING, LiveTaste
+from crossfade.models.hybrid.online import NOTHING
 from crossfade.models.hybrid.options import Choices
 from crossfade.models.hybrid.prior import PriorOptions
 from crossfade.models.interactions import Clock, Listens, to_find
 from crossfade.models.ranking import dataset as dataset_module
-from crossfade.models.ranking.candidates import CandidateGenerator, CandidateOptions, last_tracks
+from crossfade.models.ranking.candidates import CandidateGenerator, CandidateOptions, Candidates, last_tracks
 from crossfade.models.ranking.dataset import HELD_OUT_EVERY, TwoStageOptions, labelled_candidates, ranking_dataset
 from crossfade.models.ranking.diversity import RerankingOptions, relist, rerank
-from crossfade.models.ranking.features import NO_GENRE, FeatureTable, HistoryStatistics, features
-from crossfade.models.ranking.live_two_stage import LiveChain
+from crossfade.models.ranking.features import NO_GENRE, FeatureTable, HistoryStatistics, features, joined
 from crossfade.models.ranking.ranker import (
     GENRE,
     Linear,
@@ -75,44 +74,44 @@ def warm(hybrid: Hybrid, count: int = 20) -> np.ndarray:
     return np.flatnonzero(hybrid.history.warm_users)[:count].astype(np.int32)
 
 
+def each(generator: CandidateGenerator, users: np.ndarray, **options: object) -> list[Candidates]:
+    """The candidates of some users, one by one."""
+    return [generator.candidates_of(generator.trained_profile(user), **options) for user in users.tolist()]
+
+
 # -- candidates ------------------------------------------------------------------------------------------------------
 
 
 def test_candidates_are_new_different_and_few(hybrid: Hybrid, generator: CandidateGenerator) -> None:
     rows = warm(hybrid)
-    found = generator.candidates_of(generator.profiles(rows))
-    assert found.ids.shape[1] <= 60
-    for user, ids in zip(rows, found.ids, strict=True):
-        mine = ids[ids >= 0]
-        assert len(np.unique(mine)) == len(mine)
+    for user, found in zip(rows, each(generator, rows), strict=True):
+        mine = found.ids[found.there]
+        assert len(np.unique(mine)) == len(mine) <= 60
         assert not np.isin(mine, hybrid.history.heard[user].indices).any()
-    votes = sum(flags.astype(int) for flags in found.nominated.values())
-    assert (votes[found.there] > 0).all()
-    assert (votes[~found.there] == 0).all()
+        votes = sum(flags.astype(int) for flags in found.nominated.values())
+        assert (votes[found.there] > 0).all()
 
 
 def test_candidates_keep_to_the_tracks_allowed(hybrid: Hybrid, generator: CandidateGenerator) -> None:
     allowed = np.zeros(len(CATALOGUE), bool)
     allowed[::3] = True
-    ids = generator.candidates_of(generator.profiles(warm(hybrid)), candidates=allowed).ids
-    assert allowed[ids[ids >= 0]].all()
-    assert (
-        generator.candidates_of(generator.profiles(warm(hybrid)), candidates=np.zeros_like(allowed)).ids == -1
-    ).all()
+    for found in each(generator, warm(hybrid), candidates=allowed):
+        assert allowed[found.ids].all()
+    assert not any(found.there.any() for found in each(generator, warm(hybrid), candidates=np.zeros_like(allowed)))
 
 
 def test_seen_tracks_come_back_when_allowed(hybrid: Hybrid, generator: CandidateGenerator) -> None:
     rows = warm(hybrid)
-    found = generator.candidates_of(generator.profiles(rows), allow_seen=True)
-    heard = hybrid.history.heard[rows].toarray() != 0
-    assert np.take_along_axis(heard, np.maximum(found.ids, 0), axis=1)[found.there].any()
+    candidates = each(generator, rows, allow_seen=True)
+    pairs = zip(rows, candidates, strict=True)
+    assert any(np.isin(found.ids, hybrid.history.heard[user].indices).any() for user, found in pairs)
 
 
 def test_the_sound_source_finds_what_nobody_has_played(hybrid: Hybrid, generator: CandidateGenerator) -> None:
-    scores = generator.scores(generator.profiles(warm(hybrid)))["sound"]
-    there = np.isfinite(scores).any(axis=0)
-    assert there.any()
-    assert (hybrid.listeners[there] == 0).all()
+    everything = np.ones(len(CATALOGUE), bool)
+    for user in warm(hybrid).tolist():
+        nominated = generator.sources(generator.trained_profile(user))["sound"].best(len(CATALOGUE), everything)
+        assert len(nominated) and (hybrid.listeners[nominated] == 0).all()
 
 
 def test_last_tracks_are_the_newest_different_ones() -> None:
@@ -140,10 +139,10 @@ def test_a_source_that_fails_is_left_out(hybrid: Hybrid, monkeypatch: pytest.Mon
 
 def test_features_know_nothing_of_the_label_period(hybrid: Hybrid, generator: CandidateGenerator) -> None:
     """Whatever comes later, the same history has the same features."""
-    found = generator.candidates_of(generator.profiles(warm(hybrid)))
-    table = features(generator, HistoryStatistics.of(SPLIT.train, CATALOGUE), found)
+    statistics = HistoryStatistics.of(SPLIT.train, CATALOGUE)
+    table = joined([features(generator, statistics, found) for found in each(generator, warm(hybrid))])
     later = replace(SPLIT.test, track_rows=np.roll(SPLIT.test.track_rows, 7))
-    joined = Listens(
+    both = Listens(
         np.concatenate([SPLIT.train.user_rows, later.user_rows]),
         np.concatenate([SPLIT.train.track_rows, later.track_rows]),
         np.concatenate([SPLIT.train.weights, later.weights]),
@@ -152,16 +151,17 @@ def test_features_know_nothing_of_the_label_period(hybrid: Hybrid, generator: Ca
         np.concatenate([SPLIT.train.times, later.times]),
         Clock.TIME,
     )
-    again = joined.take(joined.times < SPLIT.test.times.min())
+    again = both.take(both.times < SPLIT.test.times.min())
     other = CandidateGenerator(fitted(again), OPTIONS.candidates).fit(again)
-    same = features(other, HistoryStatistics.of(again, CATALOGUE), other.candidates_of(other.profiles(warm(hybrid))))
+    statistics = HistoryStatistics.of(again, CATALOGUE)
+    same = joined([features(other, statistics, found) for found in each(other, warm(hybrid))])
     np.testing.assert_array_equal(table.numbers, same.numbers)
     assert {"genre_share", "tracks_per_month", "released_days", "artist_count", "trend"} <= set(table.names)
 
 
 def test_leanings_are_distances_from_what_is_liked(hybrid: Hybrid, generator: CandidateGenerator) -> None:
     statistics, row = HistoryStatistics.of(SPLIT.train, CATALOGUE), warm(hybrid, 1)
-    found = generator.candidates_of(generator.profiles(row))
+    (found,) = each(generator, row)
     table = features(generator, statistics, found)
     liked = hybrid.history.liked[row].indices
     years = np.maximum(SPLIT.train.times.max() - CATALOGUE.released_at, 0) / DAY_SECONDS / 365
@@ -228,15 +228,16 @@ def test_a_feature_that_tells_the_labels_is_caught(rng: np.random.Generator) -> 
         check_no_leaking_feature(table, labels)
 
 
+def table_of_users(recommender: TwoStageRecommender, users: np.ndarray) -> FeatureTable:
+    generator, statistics = recommender.generator, recommender.statistics
+    return joined([features(generator, statistics, found) for found in each(generator, users)])
+
+
 # -- ranker ----------------------------------------------------------------------------------------------------------
 
 
 def test_the_ranker_learns_saves_and_loads(recommender: TwoStageRecommender, hybrid: Hybrid, tmp_path: Path) -> None:
-    table = features(
-        recommender.generator,
-        recommender.statistics,
-        recommender.generator.candidates_of(recommender.generator.profiles(warm(hybrid))),
-    )
+    table = table_of_users(recommender, warm(hybrid))
     scores = recommender.ranker.scores(table)
     recommender.ranker.save(tmp_path)
     np.testing.assert_array_equal(Ranker.load(tmp_path).scores(table), scores)
@@ -280,11 +281,7 @@ def test_what_hardly_varied_says_nothing_when_it_changes(rng: np.random.Generato
 
 
 def test_a_genre_that_was_unseen_in_training(recommender: TwoStageRecommender, hybrid: Hybrid) -> None:
-    table = features(
-        recommender.generator,
-        recommender.statistics,
-        recommender.generator.candidates_of(recommender.generator.profiles(warm(hybrid))),
-    )
+    table = table_of_users(recommender, warm(hybrid))
     strange = FeatureTable(table.numbers, table.names, np.zeros_like(table.genres), ("polka revival",))
     assert np.isfinite(recommender.ranker.scores(strange)).all()
     with pytest.raises(DataError, match="trained on other features"):
@@ -415,7 +412,7 @@ def test_a_history_that_chose_no_sound_teaches_all_the_same(hybrid: Hybrid, gene
     deaf = Hybrid(CATALOGUE, als=hybrid.als.options, choices=Choices(prior=PriorOptions(sound="none")))
     other = CandidateGenerator(deaf.fit(SPLIT.train), OPTIONS.candidates).fit(SPLIT.train)
     statistics, rows = HistoryStatistics.of(SPLIT.train, CATALOGUE), warm(hybrid)
-    tables = [features(each, statistics, each.candidates_of(each.profiles(rows))) for each in (generator, other)]
+    tables = [features(one, statistics, each(one, rows)[0]) for one in (generator, other)]
     assert tables[0].names == tables[1].names
     unknown = tables[1].numbers[:, tables[1].names.index("sound_score")]
     assert np.isnan(unknown).all()
@@ -464,11 +461,18 @@ def test_the_chain_saves_and_loads(recommender: TwoStageRecommender, hybrid: Hyb
     assert not any(file.suffix in (".pkl", ".pickle", ".npy") for file in tmp_path.iterdir())
 
 
-def test_one_user_at_a_time_is_the_same(recommender: TwoStageRecommender, hybrid: Hybrid) -> None:
-    rows = warm(hybrid, 5)
-    ids, _ = recommender.recommend(rows, 10)
-    for row, mine in zip(rows, ids, strict=True):
-        np.testing.assert_array_equal(recommender.recommend(np.array([row]), 10)[0][0], mine)
+def test_one_of_many_is_as_alone(recommender: TwoStageRecommender, hybrid: Hybrid) -> None:
+    rows, allowed = np.array([*warm(hybrid, 8), -1]), np.arange(len(CATALOGUE)) % 7 != 0
+    for allow_seen in (False, True):
+        ids, scores = recommender.recommend(rows, 10, allow_seen=allow_seen, candidates=allowed)
+        for row, mine, values in zip(rows.tolist(), ids, scores, strict=True):
+            listened = NOTHING if row < 0 else recommender.generator.taste.history(row)
+            found, its = recommender.recommend_one(
+                listened, 10, user_row=row, allow_seen=allow_seen, candidates=allowed
+            )
+            assert allowed[found].all()
+            np.testing.assert_array_equal(found, mine[mine >= 0])
+            np.testing.assert_array_equal(its, values[mine >= 0])
 
 
 def test_the_chain_claims_what_comes() -> None:
@@ -479,9 +483,13 @@ def test_the_chain_claims_what_comes() -> None:
     options = replace(OPTIONS, ranker=replace(OPTIONS.ranker, iterations=60))
     recommender = TwoStageRecommender.fit(split.train, catalogue, hybrid, options=options)
     rows = np.flatnonzero(hybrid.history.warm_users).astype(np.int32)
-    found = recommender.generator.candidates_of(recommender.generator.profiles(rows))
-    came = np.take_along_axis((by_time(split.test).train.matrix > 0)[rows].toarray(), found.ids, axis=1)
-    by_user = np.stack([sigmoid(recommender.rank(found)).mean(axis=1), came.mean(axis=1)], axis=1)
+    came = (by_time(split.test).train.matrix > 0).toarray()
+    candidates = each(recommender.generator, rows)
+    means = [
+        (sigmoid(recommender.rank(found)).mean(), came[row, found.ids].mean())
+        for row, found in zip(rows, candidates, strict=True)
+    ]
+    by_user = np.array(means)
     claimed, true = intervals(by_user, np.random.default_rng(0))
     # The rate that it was told, that of the label period, is as uncertain.
     assert abs(claimed.value - true.value) < np.sqrt(2) * min(true.high - true.value, true.value - true.low)
@@ -492,35 +500,18 @@ def test_candidates_hold_most_of_what_comes(recommender: TwoStageRecommender) ->
     assert recommender.recall["all"] >= max(recommender.recall.values())
 
 
-# -- live ------------------------------------------------------------------------------------------------------------
+# -- one user -----------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def live(recommender: TwoStageRecommender, hybrid: Hybrid) -> LiveChain:
-    return LiveChain(recommender, LiveTaste(hybrid))
-
-
-def test_live_is_what_the_batch_says(recommender: TwoStageRecommender, hybrid: Hybrid, live: LiveChain) -> None:
-    rows = warm(hybrid, 60)
-    allowed = np.arange(len(CATALOGUE)) % 7 != 0
-    same = []  # Equal up to rounding, which may swap two tracks or move one over a border of the trees.
-    for allow_seen in (False, True):
-        ids, scores = recommender.recommend(rows, 10, allow_seen=allow_seen, candidates=allowed)
-        for row, mine, values in zip(rows, ids, scores, strict=True):
-            listened = live.taste.history(int(row))
-            found, its = live.recommend(listened, 10, user_row=int(row), allow_seen=allow_seen, there=allowed)
-            assert allowed[found].all()
-            same.append(np.array_equal(found, mine[mine >= 0]) and np.allclose(its, values[mine >= 0], rtol=1e-3))
-    assert np.mean(same) > 0.95
-
-
-def test_codes_nominate_the_same_candidates(recommender: TwoStageRecommender, hybrid: Hybrid, live: LiveChain) -> None:
-    coded = LiveChain(recommender, LiveTaste(hybrid, exact_rows=10), exact_rows=10)
+def test_codes_nominate_the_same_candidates(recommender: TwoStageRecommender, hybrid: Hybrid) -> None:
+    exact = recommender.generator
+    generator = CandidateGenerator.from_arrays(exact.save_arrays(), exact.facts(), hybrid, exact_rows=10)
+    coded = TwoStageRecommender(generator, recommender.statistics, recommender.ranker, recommender.options)
     shares = []
     for row in warm(hybrid):
-        listened = live.taste.history(int(row))
-        expected, _ = live.recommend(listened, 10, user_row=int(row))
-        found, _ = coded.recommend(listened, 10, user_row=int(row))
+        listened = recommender.generator.taste.history(int(row))
+        expected, _ = recommender.recommend_one(listened, 10, user_row=int(row))
+        found, _ = coded.recommend_one(listened, 10, user_row=int(row))
         shares.append(len(set(expected) & set(found)) / len(expected))
     assert np.mean(shares) > 0.95
 
@@ -529,36 +520,34 @@ def plays(count: int) -> tuple[States, np.ndarray]:
     return States(plays=np.ones(count, np.float32)), np.zeros(count, np.int64)
 
 
-def test_news_and_strangers_are_ranked_too(recommender: TwoStageRecommender, hybrid: Hybrid, live: LiveChain) -> None:
+def test_news_and_strangers_are_ranked_too(recommender: TwoStageRecommender, hybrid: Hybrid) -> None:
     row = int(warm(hybrid)[0])
-    history = live.taste.history(row)
-    before, _ = live.recommend(history, 10, user_row=row)
+    history = recommender.generator.taste.history(row)
+    before, _ = recommender.recommend_one(history, 10, user_row=row)
     news = before[:3]
     listened = history.plus(news, *plays(3))
-    after, scores = live.recommend(listened, 10, user_row=row, newest=news)
+    after, scores = recommender.recommend_one(listened, 10, user_row=row, newest=news)
     assert not np.isin(after, news).any() and len(after) == 10
     assert (np.diff(scores) <= 0).all() and ((scores > 0) & (scores < 1)).all()
     stranger = NOTHING.plus(news, *plays(3))
-    ids, _ = live.recommend(stranger, 10, newest=news)
+    ids, _ = recommender.recommend_one(stranger, 10, newest=news)
     assert len(ids) == 10 and not np.isin(ids, news).any()
-    everything, falling = live.recommend(stranger, len(CATALOGUE), newest=news)
+    everything, falling = recommender.recommend_one(stranger, len(CATALOGUE), newest=news)
     assert sorted([*everything, *news]) == np.flatnonzero(hybrid.known).tolist()
     assert (np.diff(falling) <= 0).all()
-    popular, _ = live.recommend(NOTHING, 5)
+    popular, _ = recommender.recommend_one(NOTHING, 5)
     np.testing.assert_array_equal(popular, hybrid.recommend(np.array([-1]), 5)[0][0])
     nowhere = np.zeros(len(CATALOGUE), bool)
-    assert not len(live.recommend(history, 5, user_row=row, there=nowhere)[0])
+    assert not len(recommender.recommend_one(history, 5, user_row=row, candidates=nowhere)[0])
 
 
-def test_what_is_disliked_since_is_none_of_the_last_tracks(
-    recommender: TwoStageRecommender, hybrid: Hybrid, live: LiveChain
-) -> None:
+def test_what_is_disliked_since_is_none_of_the_last_tracks(recommender: TwoStageRecommender, hybrid: Hybrid) -> None:
     row = int(warm(hybrid)[0])
-    history = live.taste.history(row)
-    before = live.candidates(history, user_row=row).profiles.last[0]
+    history = recommender.generator.taste.history(row)
+    before = recommender.generator.profile(history, user_row=row).last[0]
     dislike = States(plays=np.zeros(1, np.float32), liked=np.full(1, -1, np.float32))
     since = history.plus(before[:1], dislike, np.zeros(1, np.int64))
-    after = live.candidates(since, user_row=row, newest=before[:1]).profiles.last[0]
+    after = recommender.generator.profile(since, user_row=row, newest=before[:1]).last[0]
     assert before[0] >= 0 and before[0] not in after and before[1] == after[0]
 
 
@@ -566,14 +555,13 @@ def test_a_track_that_came_later_is_a_live_candidate(recommender: TwoStageRecomm
     later = hybrid.with_tracks(part_of(CATALOGUE, np.arange(4)))
     longer = recommender.append_tracks(later)
     assert np.shares_memory(longer.generator.likeness.data, recommender.generator.likeness.data)
-    live = LiveChain(longer, LiveTaste(later))
     row = int(warm(hybrid)[0])
     new = np.zeros(len(later.taste), bool)
     new[-4:] = True
-    ids, _ = live.recommend(live.taste.history(row), 10, user_row=row, there=new)
+    ids, _ = longer.recommend_one(longer.generator.taste.history(row), 10, user_row=row, candidates=new)
     assert sorted(ids) == np.flatnonzero(new).tolist()
     heard = NOTHING.plus(np.flatnonzero(new).astype(np.int32), *plays(4))
-    assert len(live.recommend(heard, 10)[0]) == 10
+    assert len(longer.recommend_one(heard, 10)[0]) == 10
 
 
 # -- re-ranking ------------------------------------------------------------------------------------------------------
