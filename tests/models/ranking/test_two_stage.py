@@ -485,11 +485,9 @@ def test_the_chain_claims_what_comes() -> None:
     rows = np.flatnonzero(hybrid.history.warm_users).astype(np.int32)
     came = (by_time(split.test).train.matrix > 0).toarray()
     candidates = each(recommender.generator, rows)
-    means = [
-        (sigmoid(recommender.rank(found)).mean(), came[row, found.ids].mean())
-        for row, found in zip(rows, candidates, strict=True)
-    ]
-    by_user = np.array(means)
+    claimed = [sigmoid(recommender.rank(found)).mean() for found in candidates]
+    true = [came[row, found.ids].mean() for row, found in zip(rows, candidates, strict=True)]
+    by_user = np.stack([claimed, true], axis=1)
     claimed, true = intervals(by_user, np.random.default_rng(0))
     # The rate that it was told, that of the label period, is as uncertain.
     assert abs(claimed.value - true.value) < np.sqrt(2) * min(true.high - true.value, true.value - true.low)
@@ -562,6 +560,10 @@ def test_a_track_that_came_later_is_a_live_candidate(recommender: TwoStageRecomm
     assert sorted(ids) == np.flatnonzero(new).tolist()
     heard = NOTHING.plus(np.flatnonzero(new).astype(np.int32), *plays(4))
     assert len(longer.recommend_one(heard, 10)[0]) == 10
+    grown = longer.generator
+    made = CandidateGenerator.from_arrays(grown.save_arrays(), grown.facts(), later)
+    for one, two in zip(each(grown, warm(hybrid)), each(made, warm(hybrid)), strict=True):
+        np.testing.assert_array_equal(one.ids, two.ids)
 
 
 # -- re-ranking ------------------------------------------------------------------------------------------------------
