@@ -15,7 +15,7 @@ No source takes a pass over all tracks for each user. Those with scores of few t
 for these; those with the same scores for everybody (popular, segment) are sorted once; those with a score of every
 track (hybrid, als, sound) are scanned for nominees (see `hybrid.inner_product_scan`), which are then scored exactly.
 
-Shapes: U users, T tracks, B users (the generator asks for one), C candidates of each, F factors, L last tracks of a
+Shapes: U users, T tracks, C candidates, F factors, L last tracks of a
 user, S segments, E features of the sound.
 """
 
@@ -79,15 +79,17 @@ class CandidateOptions:
 
 
 @dataclass(frozen=True, eq=False)
-class UserProfiles:
+class UserProfile:
+    """One user as candidates and features need them; arrays have a first axis of 1, as lists of many users have B."""
+
     user_rows: Ids
-    """[B] rows of the training, -1 for somebody it never met"""
+    """[1] row of the training, -1 for somebody it never met"""
     heard: csr_matrix
-    """[B, T] confidences; negative ones are dislikes"""
+    """[1, T] confidences; negative ones are dislikes"""
     vectors: Scores
-    """[B, F] taste, folded in from `heard`"""
+    """[1, F] taste, folded in from `heard`"""
     last: Ids
-    """[B, L] the last different tracks they liked, the newest first, -1 where there are fewer"""
+    """[1, L] the last different tracks they liked, the newest first, -1 where there are fewer"""
     wish: Wish
     """what the hybrid's scores of the one user are computed from"""
 
@@ -96,17 +98,12 @@ class UserProfiles:
 
     @cached_property
     def liked(self) -> csr_matrix:
-        """[B, T] the positive confidences only."""
+        """[1, T] the positive confidences only."""
         return liked(self.heard)
 
     @cached_property
-    def likers(self) -> NDArray[np.intp]:
-        """The listener of each entry of `liked`."""
-        return np.repeat(np.arange(len(self)), np.diff(self.liked.indptr))
-
-    @cached_property
     def newest(self) -> csr_matrix:
-        """[B, T] the last tracks, the newest with weight 1 and older ones with less."""
+        """[1, T] the last tracks, the newest with weight 1 and older ones with less."""
         from scipy.sparse import csr_matrix
 
         there = self.last >= 0
@@ -115,25 +112,16 @@ class UserProfiles:
         return csr_matrix((weights, self.last[there], ends), shape=self.heard.shape)
 
     def mean_directions(self, vectors: Scores) -> Scores:
-        """[T, D] -> [B, D] the mean direction of what each of them liked; zeros for nobody."""
-        from scipy.sparse import csr_matrix
-
-        mine = self.liked
-        if len(self) == 1:
-            return np.asarray(unit_rows(vectors[mine.indices]).sum(axis=0, keepdims=True) / max(mine.nnz, 1))
-        tracks, places = np.unique(mine.indices, return_inverse=True)
-        counts = np.diff(mine.indptr)
-        shares = np.repeat(1 / np.maximum(counts, 1), counts).astype(np.float32)
-        weights = csr_matrix((shares, places, mine.indptr), shape=(len(counts), len(tracks)))
-        return np.asarray(weights @ unit_rows(vectors[tracks]), np.float32)
+        """[T, D] -> [1, D] the mean direction of what the user liked; zeros for nobody."""
+        rows = self.liked.indices
+        return np.asarray(unit_rows(vectors[rows]).sum(axis=0, keepdims=True) / max(len(rows), 1))
 
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """C candidates for each of B users, the likeliest first, and what each source says of them."""
+    """C candidates of one user, the likeliest first, and what each source says of them; B is 1."""
 
-    profiles: UserProfiles
-    """B listeners"""
+    profile: UserProfile
     ids: Ids
     """[B, C] track rows, -1 where there are fewer"""
     scores: dict[str, Scores]
@@ -191,7 +179,7 @@ class CandidateGenerator:
     def _index(self) -> _Index:
         return _Index.of(self, self._exact_rows)
 
-    def profile(self, listened: Listened, *, user_row: int = -1, newest: Ids = NO_TRACKS) -> UserProfiles:
+    def profile(self, listened: Listened, *, user_row: int = -1, newest: Ids = NO_TRACKS) -> UserProfile:
         """One user who likes something.
 
         `user_row` of the training, -1 for a user it never met; `newest` are the tracks they liked since then, the
@@ -208,14 +196,14 @@ class CandidateGenerator:
         wish = self.taste.wish(listened)
         ends = np.array([0, len(listened.track_rows)])
         heard = csr_matrix((listened.weights, listened.track_rows, ends), shape=(1, self.track_count))
-        return UserProfiles(np.array([user_row], np.int32), heard, wish.vector[None], last, wish)
+        return UserProfile(np.array([user_row], np.int32), heard, wish.vector[None], last, wish)
 
-    def trained_profile(self, user_row: int) -> UserProfiles:
+    def trained_profile(self, user_row: int) -> UserProfile:
         """A warm user of the training."""
         return self.profile(self.taste.history(user_row), user_row=user_row)
 
     def candidates_of(
-        self, user: UserProfiles, *, allow_seen: bool = False, candidates: NDArray[np.bool_] | None = None
+        self, user: UserProfile, *, allow_seen: bool = False, candidates: NDArray[np.bool_] | None = None
     ) -> Candidates:
         """The candidates of one user; `candidates` [T] limits the tracks that may be any."""
         options, heard = self.options, user.heard.indices
@@ -247,7 +235,7 @@ class CandidateGenerator:
                 nominated[name], begin = flags[chosen][None], end
         return Candidates(user, ids.astype(np.int32)[None], scores, nominated)
 
-    def sources(self, user: UserProfiles) -> dict[str, Source]:
+    def sources(self, user: UserProfile) -> dict[str, Source]:
         """What each source that has a quota says of the tracks for one user."""
         index, taste, wish = self._index, self.taste, user.wish
         factors, count = self.hybrid.als.track_factors, self.track_count

@@ -23,7 +23,7 @@ from ..interactions import Clock, Listens
 from ..recommenders.history import RECENT_SECONDS
 from ..sparse_cells import cells
 from ..storage import Arrays
-from .candidates import SOURCES, CandidateGenerator, Candidates, UserProfiles
+from .candidates import SOURCES, CandidateGenerator, Candidates, UserProfile
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -146,7 +146,7 @@ class HistoryStatistics:
         if known > 0.5:
             raise DataError(f"features: a leak; {known:.0%} of the labels are among the listens behind the features")
 
-    def user_columns(self, profiles: UserProfiles) -> Floats:
+    def user_columns(self, profiles: UserProfile) -> Floats:
         """[B, len(USER_FACTS)]; what was listened to since counts as tracks, and a stranger has no months."""
         rows, heard = profiles.user_rows, profiles.heard
         statistics = np.full((len(rows), len(USER_STATISTICS)), np.nan, np.float32)
@@ -204,7 +204,7 @@ def features(generator: CandidateGenerator, statistics: HistoryStatistics, candi
     users, _ = np.nonzero(there)
     tracks = candidates.ids[there]
     columns = _of_sources(candidates)
-    profiles = candidates.profiles
+    profiles = candidates.profile
     columns |= _of_genres(statistics, profiles, users, tracks)
     columns |= _of_artists(generator, profiles, users, tracks)
     columns |= _of_likeness(generator, profiles, candidates.ids, there)
@@ -311,23 +311,21 @@ def _of_sources(candidates: Candidates) -> dict[str, NDArray[Any]]:
 
 
 def _of_genres(
-    statistics: HistoryStatistics, profiles: UserProfiles, users: NDArray[np.intp], tracks: Ids
+    statistics: HistoryStatistics, profiles: UserProfile, users: NDArray[np.intp], tracks: Ids
 ) -> dict[str, NDArray[Any]]:
     number = len(statistics.genre_names)
     mine = statistics.genre_of[profiles.liked.indices]
-    counts = np.bincount(profiles.likers * number + mine, minlength=len(profiles) * number)
-    counts = counts.reshape(len(profiles), number)
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    counts = np.bincount(mine, minlength=number)
+    shares = counts / max(counts.sum(), 1)
     genres = statistics.genre_of[tracks]
-    return {"genre_share": shares[users, genres], "genre_score_mean": statistics.genre_score_mean[genres]}
+    return {"genre_share": shares[genres], "genre_score_mean": statistics.genre_score_mean[genres]}
 
 
 def _of_leanings(
-    statistics: HistoryStatistics, profiles: UserProfiles, users: NDArray[np.intp], tracks: Ids
+    statistics: HistoryStatistics, profiles: UserProfile, users: NDArray[np.intp], tracks: Ids
 ) -> dict[str, NDArray[Any]]:
     """How far a track is from the fame and the age of what the user likes."""
-    sums = np.zeros((len(profiles), statistics.leanings.shape[1]), np.float32)
-    np.add.at(sums, profiles.likers, statistics.leanings[profiles.liked.indices])
+    sums = statistics.leanings[profiles.liked.indices].sum(axis=0, keepdims=True)
     fame = sums[:, 0] / np.maximum(np.diff(profiles.liked.indptr), 1)
     dated = np.where(sums[:, 3] > 0, sums[:, 3], np.nan)
     age, square = sums[:, 1] / dated, sums[:, 2] / dated
@@ -342,7 +340,7 @@ def _of_leanings(
 
 
 def _of_artists(
-    generator: CandidateGenerator, profiles: UserProfiles, users: NDArray[np.intp], tracks: Ids
+    generator: CandidateGenerator, profiles: UserProfile, users: NDArray[np.intp], tracks: Ids
 ) -> dict[str, NDArray[Any]]:
     artists = generator.hybrid.artists
     places, owners = cells(artists, tracks)
@@ -366,7 +364,7 @@ def _by_artist(tracks: csr_matrix, artists: csr_matrix, *, once: bool = False) -
 
 
 def _of_likeness(
-    generator: CandidateGenerator, profiles: UserProfiles, ids: Ids, there: NDArray[np.bool_]
+    generator: CandidateGenerator, profiles: UserProfile, ids: Ids, there: NDArray[np.bool_]
 ) -> dict[str, NDArray[Any]]:
     """Cosines of taste and sound to the user's profile and last tracks."""
     hybrid, last = generator.hybrid, profiles.last
