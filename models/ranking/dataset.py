@@ -1,4 +1,4 @@
-"""Lessons: what a ranker learns from.
+"""Ranking datasets: what a ranker learns from.
 
 The listens are split: sources and features see the history before the label period only; what users turned to in the
 label period are the labels of their candidates. The history is split once more: two label periods teach more than one.
@@ -113,7 +113,7 @@ def _of_label_period(
 
 
 def _joined(datasets: Sequence[RankingDataset]) -> RankingDataset:
-    """One lesson; a user of two label periods is two users. Rate and recall are those of the first, the newest."""
+    """One dataset; a user of two label periods is two users. Rate and recall are those of the first, the newest."""
     starts = np.cumsum([0, *(dataset.groups.max() + 1 for dataset in datasets[:-1])])
     return RankingDataset(
         joined([dataset.table for dataset in datasets]),

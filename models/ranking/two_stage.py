@@ -1,7 +1,7 @@
-"""The chain: candidates from many sources, their features, and the ranker that puts them in order.
+"""Two-stage recommender: candidates from many sources, their features, and the ranker that puts them in order.
 
-The ranker learns from a lesson; then the sources are fitted again on all listens, and the ranker meets them with what
-it learned.
+The ranker is fitted on a ranking dataset; then the candidate generator is fitted again on all interactions. One path
+serves a user and many: the list of a batch is what each user gets alone.
 
 Shapes: U users, T tracks, B users asked for, k answers each, C candidates.
 """
@@ -58,7 +58,7 @@ class TwoStageRecommender:
         options = options or TwoStageOptions()
         dataset = ranking_dataset(listens, catalogue, hybrid, albums=albums, options=options, seed=seed)
         ranker = Ranker(options.ranker).fit(dataset.table, dataset.labels, dataset.groups, dataset.held_out)
-        # A source that was missing in the lesson (too few listeners for segments, say) is one the ranker never met.
+        # A source that the dataset lacked (too few listeners for segments, say) is one the ranker was not fitted on.
         met = {name: quota for name, quota in options.candidates.quotas.items() if name in dataset.recall}
         generator = CandidateGenerator(hybrid, replace(options.candidates, quotas=met)).fit(listens)
         recommender = cls(generator, HistoryStatistics.of(listens, catalogue, albums), ranker, options)

@@ -1,4 +1,4 @@
-"""Ranking a library: the chain fitted on its listens, and what is said about it."""
+"""Ranking a library: the two-stage recommender fitted on its listens, and the importance of its features."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def fit_ranking(
     options: TwoStageOptions | None = None,
     seed: int = 0,
 ) -> TwoStageRecommender:
-    """The chain on top of `hybrid`, which was fitted on the same listens; `tracks` are the library's.
+    """The two-stage recommender on top of `hybrid`, which was fitted on the same listens; `tracks` are the library's.
 
     DataError where there is too little to learn a ranking from.
     """
