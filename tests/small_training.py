@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from crossfade.models.ranking.candidates import CandidateOptions
-from crossfade.models.ranking.dataset import ChainOptions
+from crossfade.models.ranking.dataset import TwoStageOptions
 from crossfade.models.ranking.ranker import RankerOptions
 from crossfade.models.recommenders.als import ALSOptions
 from crossfade.pipelines.training.artefacts import ArtefactOptions
@@ -11,7 +11,7 @@ from crossfade.pipelines.training.train import TrainingOptions
 
 OPTIONS = TrainingOptions(
     als=ALSOptions(factors=16, threads=1),
-    ranking=ChainOptions(
+    ranking=TwoStageOptions(
         candidates=CandidateOptions(most=60), ranker=RankerOptions(iterations=10, threads=1, least_positives=20)
     ),
     artefacts=ArtefactOptions(top=10, per_user=8, per_track=4),

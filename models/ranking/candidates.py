@@ -1,4 +1,4 @@
-"""Candidates: the few hundred tracks per user that are worth ranking, from several sources that know different things.
+"""Candidate generation: the few hundred tracks of one user that are worth ranking, from several sources.
 
     als, hybrid    taste vectors, without and with the content prior
     items, last    item-KNN from all of the user's tracks, and from the last of them
@@ -11,13 +11,19 @@ Each source may nominate as many tracks as its quota says; where the union is to
 any source's list stay. Everything is learned from one history; what comes after it is what the ranker learns to
 predict.
 
-Shapes: U users, T tracks, B users asked for, C candidates of each, L last tracks of a user, S segments, E features of
-the sound.
+No source takes a pass over all tracks for each user. Those with scores of few tracks (items, last, artist) are computed
+for these; those with the same scores for everybody (popular, segment) are sorted once; those with a score of every
+track (hybrid, als, sound) are scanned for nominees (see `hybrid.inner_product_scan`), which are then scored exactly.
+
+Shapes: U users, T tracks, C candidates, F factors, L last tracks of a
+user, S segments, E features of the sound.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from copy import copy
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
@@ -25,14 +31,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import CrossfadeError
-from ..arrays import Ids, Scores, l2_normalize, top_k
+from ..arrays import Ids, Scores, l2_normalize, row_entries, top_k
+from ..hybrid.inner_product_scan import EXACT_ROWS, Rows, Scan
 from ..hybrid.model import Hybrid
-from ..hybrid.options import artist_counts
-from ..interactions import Interactions
+from ..hybrid.online import Listened, LiveTaste, Wish
+from ..interactions import Interactions, liked
 from ..recommenders.base import RECENT_SECONDS, popularity
 from ..recommenders.item_knn import ItemKNN, ItemKNNOptions
 from ..storage import Arrays
-from .audience import Audience
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -50,10 +56,12 @@ QUOTAS = {
     "sound": 20,
 }
 
-USERS_PER_BATCH = 256
-CELLS = 1 << 24
-"""Scores of one source held at once."""
-STEP = 1e-6
+NO_TRACKS: Ids = np.zeros(0, np.int32)
+Mask = NDArray[np.bool_]
+_NOMINEES_PER_CANDIDATE = 4
+_CHUNK = 128
+_LAST_DECAY = 0.85
+_STEP = 1e-6
 """Less than any two different places of two quotas are apart."""
 
 
@@ -70,11 +78,49 @@ class CandidateOptions:
 
 
 @dataclass(frozen=True, eq=False)
-class Candidates:
-    """C candidates for each of B users, the likeliest first, and what each source says of them."""
+class UserProfile:
+    """One user as candidates and features need them; arrays have a first axis of 1, as lists of many users have B."""
 
-    audience: Audience
-    """B listeners"""
+    user_rows: Ids
+    """[1] row of the training, -1 for somebody it never met"""
+    heard: csr_matrix
+    """[1, T] confidences; negative ones are dislikes"""
+    vectors: Scores
+    """[1, F] taste, folded in from `heard`"""
+    last: Ids
+    """[1, L] the last different tracks they liked, the newest first, -1 where there are fewer"""
+    wish: Wish
+    """what the hybrid's scores of the one user are computed from"""
+
+    def __len__(self) -> int:
+        return len(self.user_rows)
+
+    @cached_property
+    def liked(self) -> csr_matrix:
+        """[1, T] the positive confidences only."""
+        return liked(self.heard)
+
+    @cached_property
+    def newest(self) -> csr_matrix:
+        """[1, T] the last tracks, the newest with weight 1 and older ones with less."""
+        from scipy.sparse import csr_matrix
+
+        there = self.last >= 0
+        weights = np.float32(_LAST_DECAY) ** np.nonzero(there)[1].astype(np.float32)
+        ends = np.concatenate([[0], np.cumsum(there.sum(axis=1))])
+        return csr_matrix((weights, self.last[there], ends), shape=self.heard.shape)
+
+    def mean_directions(self, vectors: Scores) -> Scores:
+        """[T, D] -> [1, D] the mean direction of what the user liked; zeros for nobody."""
+        rows = self.liked.indices
+        return np.asarray(l2_normalize(vectors[rows]).sum(axis=0, keepdims=True) / max(len(rows), 1))
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """C candidates of one user, the likeliest first, and what each source says of them; B is 1."""
+
+    profile: UserProfile
     ids: Ids
     """[B, C] track rows, -1 where there are fewer"""
     scores: dict[str, Scores]
@@ -91,13 +137,16 @@ class Candidates:
         return self.ids >= 0
 
 
-class Sources:
+class CandidateGenerator:
     """All sources, fitted on one history."""
 
     name = "sources"
 
-    def __init__(self, hybrid: Hybrid, options: CandidateOptions | None = None) -> None:
-        """`hybrid` is fitted on the same listens that `fit` is given."""
+    def __init__(
+        self, hybrid: Hybrid, options: CandidateOptions | None = None, *, exact_rows: int = EXACT_ROWS
+    ) -> None:
+        """`hybrid` is fitted on the same listens that `fit` is given; more than `exact_rows` vectors are coded."""
+        self._exact_rows = exact_rows
         self.hybrid = hybrid
         self.options = options or CandidateOptions()
         self.failed: dict[str, str] = {}
@@ -120,78 +169,119 @@ class Sources:
     def track_count(self) -> int:
         return len(self.popularity)
 
-    def audience(self, user_rows: Ids) -> Audience:
-        """Warm users of the training."""
-        rows = np.asarray(user_rows, np.int32)
-        heard = self.hybrid.history.heard[rows]
-        return Audience(rows, heard, self.hybrid.fold_in(heard), self.last[rows])
+    @cached_property
+    def taste(self) -> LiveTaste:
+        """The hybrid's scores, one user at a time."""
+        return LiveTaste(self.hybrid, exact_rows=self._exact_rows)
 
-    def gather(
-        self,
-        audience: Audience,
-        *,
-        allow_seen: bool = False,
-        candidates: NDArray[np.bool_] | None = None,
+    @cached_property
+    def _index(self) -> _Index:
+        return _Index.of(self, self._exact_rows)
+
+    def profile(self, listened: Listened, *, user_row: int = -1, newest: Ids = NO_TRACKS) -> UserProfile:
+        """One user who likes something.
+
+        `user_row` of the training, -1 for a user it never met; `newest` are the tracks they liked since then, the
+        newest first; both are part of `listened`, too.
+        """
+        from scipy.sparse import csr_matrix
+
+        before = self.last[user_row] if user_row >= 0 else NO_TRACKS
+        recent = np.concatenate([newest, before[before >= 0]])
+        recent = recent[np.isin(recent, listened.track_rows[listened.weights > 0])]
+        recent = recent[np.sort(np.unique(recent, return_index=True)[1])]
+        last = np.full((1, self.options.last_tracks), -1, np.int32)
+        last[0, : len(recent)] = recent[: last.shape[1]]
+        wish = self.taste.wish(listened)
+        ends = np.array([0, len(listened.track_rows)])
+        heard = csr_matrix((listened.weights, listened.track_rows, ends), shape=(1, self.track_count))
+        return UserProfile(np.array([user_row], np.int32), heard, wish.vector[None], last, wish)
+
+    def trained_profile(self, user_row: int) -> UserProfile:
+        """A warm user of the training."""
+        return self.profile(self.taste.history(user_row), user_row=user_row)
+
+    def candidates_of(
+        self, user: UserProfile, *, allow_seen: bool = False, candidates: NDArray[np.bool_] | None = None
     ) -> Candidates:
-        """The candidates of listeners who like something; `candidates` [T] limits the tracks that may be any."""
-        everything = self.scores(audience)
-        seen = None if allow_seen else audience.heard
-        if seen is not None:
-            owners = np.repeat(np.arange(len(audience)), np.diff(seen.indptr))
-        barred = np.zeros(0, np.intp) if candidates is None else np.flatnonzero(~candidates)
-        # How high a track stands in the best of its lists: 0 at the top, -1 at the end of the quota.
-        standing = np.full((len(audience), self.track_count), -np.inf)
-        lists: dict[str, Ids] = {}
-        for name, cells in everything.items():
-            if seen is not None:
-                cells[owners, seen.indices] = -np.inf
-            if len(barred):
-                cells[:, barred] = -np.inf
-            quota = self.options.quotas.get(name, 0)
-            if not quota:
-                continue
-            ids, _ = top_k(cells, quota)
-            lists[name] = ids
-            users, places = np.nonzero(ids >= 0)
-            tracks = ids[users, places]
-            standing[users, tracks] = np.maximum(standing[users, tracks], -places / quota)
-        # Many stand equally high in different lists: the cut goes by row, for any number of listeners at a time.
-        standing -= np.arange(self.track_count) * (STEP / self.track_count)
-        ids, _ = top_k(standing, min(self.options.most, self.track_count))
-        safe = np.maximum(ids, 0)
-        scores = {name: np.take_along_axis(cells, safe, axis=1) for name, cells in everything.items()}
-        nominated = {}
-        flags = np.zeros((len(audience), self.track_count + 1), bool)
-        for name, listed in lists.items():
-            flags[:] = False
-            np.put_along_axis(flags, listed, True, axis=1)
-            nominated[name] = np.take_along_axis(flags, safe, axis=1) & (ids >= 0)
-        return Candidates(audience, ids, scores, nominated)
+        """The candidates of one user; `candidates` [T] limits the tracks that may be any."""
+        options, heard = self.options, user.heard.indices
+        allowed = np.ones(self.track_count, bool) if candidates is None else candidates.copy()
+        if not allow_seen:
+            allowed[heard] = False
+        sources = self.sources(user)
+        lists = {
+            name: source.best(quota, allowed) for name, source in sources.items() if (quota := options.quotas[name])
+        }
+        listed = np.concatenate([*lists.values(), np.zeros(0, np.intp)])
+        heights = [-np.arange(len(rows)) / options.quotas[name] for name, rows in lists.items()]
+        rows, place = np.unique(listed, return_inverse=True)
+        standing = np.full(len(rows), -np.inf)
+        np.maximum.at(standing, place, np.concatenate([*heights, np.zeros(0)]))
+        standing -= rows * (_STEP / self.track_count)
+        chosen, _ = top_k(standing, options.most)
+        ids = rows[chosen]
+        ascending = np.argsort(ids)
+        scores, nominated, begin = {}, {}, 0
+        for name, source in sources.items():
+            values = np.empty(len(ids), np.float32)
+            values[ascending] = source.scores(ids[ascending])
+            scores[name] = values[None]
+            if name in lists:
+                flags = np.zeros(len(rows), bool)
+                end = begin + len(lists[name])
+                flags[place[begin:end]] = True
+                nominated[name], begin = flags[chosen][None], end
+        return Candidates(user, ids.astype(np.int32)[None], scores, nominated)
 
-    def scores(self, audience: Audience) -> dict[str, Scores]:
-        """source -> [B, T], each a new array; only what is there and has a quota."""
-        hybrid, quotas = self.hybrid, self.options.quotas
-        found = {"hybrid": hybrid.scores(audience.vectors, audience.liked), "als": self._by_als(audience.vectors)}
+    def sources(self, user: UserProfile) -> dict[str, Source]:
+        """What each source that has a quota says of the tracks for one user."""
+        index, taste, wish = self._index, self.taste, user.wish
+        factors, count = self.hybrid.als.track_factors, self.track_count
+        # Seen tracks may not be answers, and rank high.
+        more = user.heard.nnz
+
+        def scanned(nominees: Callable[[int], Rows], scores: Callable[[Rows], Scores]) -> Source:
+            def best(count: int, allowed: Mask) -> Rows:
+                rows = nominees(count + more)
+                rows = np.sort(rows[allowed[rows]])
+                return rows[top_k(scores(rows), count)[0]]
+
+            return Source(best, scores)
+
+        def by_taste(rows: Rows) -> Scores:
+            return np.where(self.hybrid.known[rows], taste.scores(wish, rows), -np.inf).astype(np.float32)
+
+        sources = {
+            "hybrid": scanned(lambda count: taste.nominees(wish, count), by_taste),
+            "als": scanned(
+                lambda count: index.warm[index.als.nominees(wish.vector, _NOMINEES_PER_CANDIDATE * count)],
+                lambda rows: _products(factors, index.factors_at[rows], wish.vector),
+            ),
+        }
         if self.likeness is not None:
-            found["items"] = _dense(audience.liked @ self.likeness)
-            found["last"] = _dense(audience.newest @ self.likeness)
-        found["artist"] = self._by_artist(audience.liked)
-        if len(self.segment_scores):
-            found["segment"] = self.segment_scores[self.segments(audience.vectors)]
-        found["recent-popular"] = np.tile(self.recent_popularity, (len(audience), 1))
-        found["popular"] = np.tile(self.popularity, (len(audience), 1))
-        if hybrid.sound.shape[1]:
-            found["sound"] = self._by_sound(audience)
-        return {name: cells for name, cells in found.items() if name in quotas}
+            sources["items"] = _near(user.liked, self.likeness)
+            sources["last"] = _near(user.newest, self.likeness)
+        familiar = np.zeros(count, np.float32)
+        familiar[wish.familiar] = np.log1p(wish.shared) + self.fame[wish.familiar]
+        sources["artist"] = _listed(wish.familiar, familiar)
+        if len(index.segments):
+            segment = int((self.segment_centres @ wish.vector).argmax())
+            sources["segment"] = _ordered(index.segments[segment], self.segment_scores[segment])
+        sources["recent-popular"] = _ordered(index.recent, self.recent_popularity)
+        sources["popular"] = _ordered(index.popular, self.popularity)
+        if self.hybrid.sound.shape[1]:
+            profile = user.mean_directions(self.hybrid.sound)[0]
+            fresh, sound = self.discoveries
 
-    def segments(self, vectors: Scores) -> NDArray[np.intp]:
-        """[B, F] -> [B] the nearest segment."""
-        return np.asarray((vectors @ self.segment_centres.T).argmax(axis=1), np.intp)
+            sources["sound"] = scanned(
+                lambda count: fresh[index.sound.nominees(profile, _NOMINEES_PER_CANDIDATE * count)],
+                lambda rows: _products(sound, index.sound_at[rows], profile),
+            )
+        return {name: source for name, source in sources.items() if name in self.options.quotas}
 
-    def following(self, hybrid: Hybrid) -> Sources:
+    def append_tracks(self, hybrid: Hybrid) -> CandidateGenerator:
         """These sources with the tracks that `hybrid` knows beyond theirs, as ones that nobody has played."""
-        from copy import copy
-
         from scipy.sparse import csr_matrix
 
         count = len(hybrid.taste)
@@ -199,7 +289,7 @@ class Sources:
         if hybrid is self.hybrid and not more:
             return self
         longer = copy(self)
-        for name in ("discoveries", "fame"):
+        for name in ("discoveries", "fame", "taste", "_index"):
             longer.__dict__.pop(name, None)
         longer.hybrid = hybrid
         if self.likeness is not None:
@@ -210,6 +300,10 @@ class Sources:
         longer.recent_popularity = np.concatenate([self.recent_popularity, nobody])
         longer.popularity = np.concatenate([self.popularity, nobody])
         longer.segment_scores = np.pad(self.segment_scores, ((0, 0), (0, more)), constant_values=-np.inf)
+        if more and "taste" in self.__dict__:
+            longer.__dict__["taste"] = self.taste.following(hybrid)
+        if more and "_index" in self.__dict__:
+            longer.__dict__["_index"] = self._index.append_tracks(self, longer)
         return longer
 
     def save_arrays(self) -> Arrays:
@@ -232,19 +326,21 @@ class Sources:
         return {"options": asdict(self.options), "failed": self.failed}
 
     @classmethod
-    def from_arrays(cls, arrays: Arrays, facts: dict[str, Any], hybrid: Hybrid) -> Self:
+    def from_arrays(
+        cls, arrays: Arrays, facts: dict[str, Any], hybrid: Hybrid, *, exact_rows: int = EXACT_ROWS
+    ) -> Self:
         from scipy.sparse import csr_matrix
 
-        sources = cls(hybrid, CandidateOptions(**facts["options"]))
-        sources.failed = dict(facts["failed"])
+        generator = cls(hybrid, CandidateOptions(**facts["options"]), exact_rows=exact_rows)
+        generator.failed = dict(facts["failed"])
         for name in ("last", "recent_popularity", "popularity", "segment_centres", "segment_scores"):
-            setattr(sources, name, arrays[name])
-        sources.likeness = None
+            setattr(generator, name, arrays[name])
+        generator.likeness = None
         if "near_indptr" in arrays:
             count = len(arrays["near_indptr"]) - 1
             parts = (arrays["near_scores"], arrays["near_tracks"], arrays["near_indptr"])
-            sources.likeness = csr_matrix(parts, shape=(count, count))
-        return sources
+            generator.likeness = csr_matrix(parts, shape=(count, count))
+        return generator
 
     @cached_property
     def discoveries(self) -> tuple[NDArray[np.intp], Scores]:
@@ -260,27 +356,64 @@ class Sources:
         listeners = np.where(np.isfinite(self.popularity), self.popularity, 0)
         return np.asarray(0.5 * np.log1p(listeners / max(listeners.max(), 1) * 100), np.float32)
 
-    def _by_sound(self, audience: Audience) -> Scores:
-        """The mean cosine of a discovery's sound to that of the user's tracks."""
-        rows, sound = self.discoveries
-        cells = np.full((len(audience), self.track_count), -np.inf, np.float32)
-        cells[:, rows] = audience.profiles(self.hybrid.sound) @ sound.T
-        return cells
 
-    def _by_als(self, vectors: Scores) -> Scores:
-        factors = self.hybrid.als.track_factors
-        cells = np.full((len(vectors), self.track_count), -np.inf, np.float32)
-        cells[:, : len(factors)] = vectors @ factors.T
-        cells[:, self.hybrid.listeners == 0] = -np.inf
-        return cells
+@dataclass(frozen=True, eq=False)
+class Source:
+    """What one source says of the tracks for one user."""
 
-    def _by_artist(self, liked: csr_matrix) -> Scores:
-        """The logarithm of the user's count of the artist; among equals the more popular track."""
-        shared = artist_counts(liked, self.hybrid.artists)
-        cells = np.full(shared.shape, -np.inf, np.float32)
-        users = np.repeat(np.arange(shared.shape[0]), np.diff(shared.indptr))
-        cells[users, shared.indices] = shared.data + self.fame[shared.indices]
-        return cells
+    best: Callable[[int, Mask], Rows]
+    """a number n, and whether a row may be any [T] -> its n best rows, best first, equal ones in order of row"""
+    scores: Callable[[Rows], Scores]
+    """rows in ascending order -> their scores; -inf where it has none"""
+
+
+@dataclass(frozen=True, eq=False)
+class _Index:
+    """What does not depend on the user, prepared once: vectors to scan and tracks in order."""
+
+    warm: Rows
+    """the tracks with ALS factors and listeners"""
+    als: Scan
+    sound: Scan
+    """of the discoveries"""
+    factors_at: Rows
+    """[T] the row of ALS factors, -1 for a track without"""
+    sound_at: Rows
+    """[T] the place among the discoveries, -1 for a track that is none"""
+    popular: Ids
+    recent: Ids
+    segments: list[Ids]
+
+    @classmethod
+    def of(cls, generator: CandidateGenerator, exact_rows: int) -> Self:
+        hybrid, count = generator.hybrid, generator.track_count
+        warm = np.flatnonzero(hybrid.listeners > 0)
+        warm = warm[warm < len(hybrid.als.track_factors)]
+        return cls(
+            warm,
+            Scan(hybrid.als.track_factors[warm], exact_rows=exact_rows),
+            Scan(generator.discoveries[1], exact_rows=exact_rows),
+            *_places(generator, warm),
+            top_k(generator.popularity, count)[0],
+            top_k(generator.recent_popularity, count)[0],
+            [top_k(scores, count)[0] for scores in generator.segment_scores],
+        )
+
+    def append_tracks(self, generator: CandidateGenerator, longer: CandidateGenerator) -> _Index:
+        """With the cold tracks that `longer` has behind those of `generator`; no list of popular tracks has them."""
+        vectors = longer.discoveries[1]
+        sound = self.sound.plus(vectors[len(generator.discoveries[1]) :], lambda: vectors)
+        factors_at, sound_at = _places(longer, self.warm)
+        return replace(self, sound=sound, factors_at=factors_at, sound_at=sound_at)
+
+
+def _places(generator: CandidateGenerator, warm: Rows) -> tuple[Rows, Rows]:
+    """[T] the rows of ALS factors and [T] the places among the discoveries; -1 for a track without."""
+    discoveries = generator.discoveries[0]
+    factors_at, sound_at = np.full((2, generator.track_count), -1)
+    factors_at[warm] = warm
+    sound_at[discoveries] = np.arange(len(discoveries))
+    return factors_at, sound_at
 
 
 def last_tracks(listens: Interactions, count: int) -> Ids:
@@ -328,7 +461,46 @@ def _segments(hybrid: Hybrid, count: int) -> tuple[Scores, Scores]:
     return np.asarray(means.centroids, np.float32), scores.astype(np.float32)
 
 
-def _dense(scores: csr_matrix) -> Scores:
-    cells = np.asarray(scores.toarray(), np.float32)
-    cells[cells == 0] = -np.inf
-    return cells
+def _listed(tracks: Rows, everywhere: Scores) -> Source:
+    """From the few tracks that it has something to say of; `everywhere` [T] is 0 for the others."""
+
+    def best(count: int, allowed: Mask) -> Rows:
+        kept = tracks[allowed[tracks]]
+        return kept[top_k(everywhere[kept], count)[0]]
+
+    def scores(rows: Rows) -> Scores:
+        found = everywhere[rows]
+        found[found == 0] = -np.inf
+        return found
+
+    return Source(best, scores)
+
+
+def _near(weights: csr_matrix, likeness: csr_matrix) -> Source:
+    """From what is like the tracks of one listener: `weights` [1, T] @ `likeness` [T, T], added up in that order."""
+    places, owners = row_entries(likeness, weights.indices)
+    everywhere = np.zeros(likeness.shape[1], np.float32)
+    np.add.at(everywhere, likeness.indices[places], weights.data[owners] * likeness.data[places])
+    # numpy finds what is true much faster than what is not 0.
+    return _listed(np.flatnonzero(everywhere != 0), everywhere)
+
+
+def _ordered(order: Rows, scores: Scores) -> Source:
+    """From all tracks, best first."""
+
+    def best(count: int, allowed: Mask) -> Rows:
+        rows = order[: count + _CHUNK]
+        rows = rows[allowed[rows]]
+        if len(rows) < count:
+            rows = order[allowed[order]]
+        return rows[:count]
+
+    return Source(best, lambda rows: scores[rows])
+
+
+def _products(vectors: Scores, places: Rows, query: Scores) -> Scores:
+    """Products of some vectors with the query; -inf where the place is negative. Shape: -> [len(places)]"""
+    there = places >= 0
+    found = np.full(len(places), -np.inf, np.float32)
+    found[there] = vectors[places[there]] @ query
+    return found

@@ -1,4 +1,4 @@
-"""Lessons: what a ranker learns from.
+"""Ranking datasets: what a ranker learns from.
 
 The listens are split: sources and features see the history before the label period only; what users turned to in the
 label period are the labels of their candidates. The history is split once more: two label periods teach more than one.
@@ -23,23 +23,23 @@ from ..catalogue import Catalogue
 from ..evaluation.splits import Split, fitting
 from ..hybrid.model import Hybrid
 from ..interactions import Interactions, to_find
-from .candidates import CELLS, USERS_PER_BATCH, CandidateOptions, Sources
-from .features import Facts, FeatureTable, features, joined
+from .candidates import CandidateGenerator, CandidateOptions
+from .features import FeatureTable, HistoryStatistics, features, joined
 from .ranker import RankerOptions
 
 LABEL_PERIODS = 2
-ASIDE = 7
+HELD_OUT_EVERY = 7
 """one in so many users is kept aside"""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChainOptions:
+class TwoStageOptions:
     candidates: CandidateOptions = field(default_factory=CandidateOptions)
     ranker: RankerOptions = field(default_factory=RankerOptions)
 
 
 @dataclass(frozen=True, eq=False)
-class Lesson:
+class RankingDataset:
     """What a ranker learns from: pairs, labels, and how well the candidates held what was turned to."""
 
     table: FeatureTable
@@ -47,7 +47,7 @@ class Lesson:
     """[N]"""
     groups: NDArray[np.intp]
     """[N] users, in ascending order"""
-    aside: NDArray[np.bool_]
+    held_out: NDArray[np.bool_]
     """[N] whether the user is kept aside, with all candidates"""
     rate: float
     """the share of their candidates that all warm users turned to in the newest label period"""
@@ -55,102 +55,103 @@ class Lesson:
     """source -> the share of what users turned to that it nominated; `all`: that is among the candidates"""
 
 
-def lesson_of(
+def ranking_dataset(
     listens: Interactions,
     catalogue: Catalogue,
     hybrid: Hybrid,
     *,
     albums: NDArray[np.int32] | None = None,
-    options: ChainOptions | None = None,
+    options: TwoStageOptions | None = None,
     seed: int = 0,
-) -> Lesson:
+) -> RankingDataset:
     """Splits the listens as the log allows, fits the sources on the history, and labels their candidates.
 
     Then the same of that history: a second label period, before the first, teaches the same of other tracks.
     `hybrid` gives the options of its ALS only; DataError where there is too little to learn from.
     """
-    options = options or ChainOptions()
+    options = options or TwoStageOptions()
     rng = np.random.default_rng([seed, 7])
-    aside = rng.permutation(listens.user_count) % ASIDE == 0
-    lessons: list[Lesson] = []
-    while len(lessons) < LABEL_PERIODS:
+    held_out = rng.permutation(listens.user_count) % HELD_OUT_EVERY == 0
+    datasets: list[RankingDataset] = []
+    while len(datasets) < LABEL_PERIODS:
         split = fitting(listens, rng)
-        if lessons:
-            split = replace(split, test=split.test.take(~aside[split.test.user_rows]))
-        judges = np.zeros_like(aside) if lessons else aside
+        if datasets:
+            split = replace(split, test=split.test.take(~held_out[split.test.user_rows]))
+        judges = np.zeros_like(held_out) if datasets else held_out
         try:
-            lessons.append(_of_period(split, catalogue, hybrid, albums, options, seed, rng, judges))
+            datasets.append(_of_label_period(split, catalogue, hybrid, albums, options, seed, rng, judges))
         except DataError:
-            if not lessons:
+            if not datasets:
                 raise
             break
         listens = split.train
-    return _joined(lessons)
+    return _joined(datasets)
 
 
-def _of_period(
+def _of_label_period(
     split: Split,
     catalogue: Catalogue,
     hybrid: Hybrid,
     albums: NDArray[np.int32] | None,
-    options: ChainOptions,
+    options: TwoStageOptions,
     seed: int,
     rng: np.random.Generator,
-    aside: NDArray[np.bool_],
-) -> Lesson:
+    held_out: NDArray[np.bool_],
+) -> RankingDataset:
     if not np.any(split.train.weights > 0) or not np.any(split.test.weights > 0):
         raise DataError("ranker: the label period or the history before it has no listens")
     before = Hybrid(catalogue, als=hybrid.als.options, seed=seed).fit(split.train)
-    sources = Sources(before, options.candidates).fit(split.train)
-    lesson = learn(sources, Facts.of(split.train, catalogue, albums), split, options.ranker, rng, aside)
-    found = int(lesson.labels.sum())
+    generator = CandidateGenerator(before, options.candidates).fit(split.train)
+    dataset = labelled_candidates(
+        generator, HistoryStatistics.of(split.train, catalogue, albums), split, options.ranker, rng, held_out
+    )
+    found = int(dataset.labels.sum())
     if found < options.ranker.least_positives:
         needed = options.ranker.least_positives
         raise DataError(f"ranker: {found} listens of the label period are among the candidates; {needed} are needed")
-    return lesson
+    return dataset
 
 
-def _joined(lessons: Sequence[Lesson]) -> Lesson:
-    """One lesson; a user of two label periods is two users. Rate and recall are those of the first, the newest."""
-    starts = np.cumsum([0, *(lesson.groups.max() + 1 for lesson in lessons[:-1])])
-    return Lesson(
-        joined([lesson.table for lesson in lessons]),
-        np.concatenate([lesson.labels for lesson in lessons]),
-        np.concatenate([start + lesson.groups for start, lesson in zip(starts, lessons, strict=True)]),
-        np.concatenate([lesson.aside for lesson in lessons]),
-        lessons[0].rate,
-        lessons[0].recall,
+def _joined(datasets: Sequence[RankingDataset]) -> RankingDataset:
+    """One dataset; a user of two label periods is two users. Rate and recall are those of the first, the newest."""
+    starts = np.cumsum([0, *(dataset.groups.max() + 1 for dataset in datasets[:-1])])
+    return RankingDataset(
+        joined([dataset.table for dataset in datasets]),
+        np.concatenate([dataset.labels for dataset in datasets]),
+        np.concatenate([start + dataset.groups for start, dataset in zip(starts, datasets, strict=True)]),
+        np.concatenate([dataset.held_out for dataset in datasets]),
+        datasets[0].rate,
+        datasets[0].recall,
     )
 
 
-def learn(
-    sources: Sources,
-    facts: Facts,
+def labelled_candidates(
+    generator: CandidateGenerator,
+    statistics: HistoryStatistics,
     split: Split,
     options: RankerOptions,
     rng: np.random.Generator,
-    aside: NDArray[np.bool_],
-) -> Lesson:
+    held_out: NDArray[np.bool_],
+) -> RankingDataset:
     """Candidates of the history with labels of the label period; `aside` [U] the users kept aside.
 
     Some of these with all candidates; some of the others who turned to any of their candidates, with some negatives.
     """
-    facts.forbid(split.test, within_user=split.within_user)
-    truth = to_find(split.test.matrix, sources.hybrid.history.heard)
-    warm = sources.hybrid.history.warm_users
+    statistics.check_no_leak(split.test, within_user=split.within_user)
+    truth = to_find(split.test.matrix, generator.hybrid.history.heard)
+    warm = generator.hybrid.history.warm_users
     turned = (np.diff(truth.indptr) > 0) & warm
-    learners = np.flatnonzero(turned & ~aside)
+    learners = np.flatnonzero(turned & ~held_out)
     if not len(learners):
         raise DataError("ranker: no user has listens both in the label period and before it")
-    judges = rng.permutation(np.flatnonzero(warm & aside))[: options.users // (ASIDE - 1)]
+    judges = rng.permutation(np.flatnonzero(warm & held_out))[: options.users // (HELD_OUT_EVERY - 1)]
     users = np.sort(np.concatenate([rng.permutation(learners)[: options.users], judges]))
-    batch = max(1, min(USERS_PER_BATCH, CELLS // sources.track_count))
     tables, labels, groups = [], [], []
     reached: dict[str, int] = {}
     offered = 0
-    for start in range(0, len(users), batch):
-        rows = users[start : start + batch].astype(np.int32)
-        found = sources.gather(sources.audience(rows))
+    for user in users.tolist():
+        rows = np.array([user], np.int32)
+        found = generator.candidates_of(generator.trained_profile(user))
         wanted = np.take_along_axis(truth[rows].toarray() > 0, np.maximum(found.ids, 0), axis=1) & found.there
         for name, flags in found.nominated.items():
             reached[name] = reached.get(name, 0) + int((wanted & flags).sum())
@@ -162,9 +163,9 @@ def learn(
         cut = np.partition(lots, most, axis=1)[:, [most]]
         kept = wanted | (lots < cut)
         kept &= wanted.any(axis=1, keepdims=True)
-        kept |= found.there & aside[rows, None]
+        kept |= found.there & held_out[rows, None]
         here = kept[found.there]
-        tables.append(features(sources, facts, found).take(here))
+        tables.append(features(generator, statistics, found).take(here))
         labels.append(wanted[found.there][here])
         groups.append(np.repeat(rows, found.there.sum(axis=1))[here])
     total = max(int(truth[users].nnz), 1)
@@ -172,4 +173,4 @@ def learn(
     owners = np.concatenate(groups).astype(np.intp)
     # Users who turned to nothing have as many candidates as others.
     rate = reached["all"] / max(offered, 1) * turned.sum() / warm.sum()
-    return Lesson(joined(tables), np.concatenate(labels), owners, aside[owners], float(rate), recall)
+    return RankingDataset(joined(tables), np.concatenate(labels), owners, held_out[owners], float(rate), recall)

@@ -22,8 +22,7 @@ from ..catalogue import Catalogue
 from ..interactions import Clock, Interactions
 from ..recommenders.base import RECENT_SECONDS
 from ..storage import Arrays
-from .audience import Audience
-from .candidates import SOURCES, Candidates, Sources
+from .candidates import SOURCES, CandidateGenerator, Candidates, UserProfile
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -32,7 +31,7 @@ Floats = NDArray[np.float32]
 DAY_SECONDS = 86_400
 MONTH_SECONDS = 30.44 * DAY_SECONDS
 NO_GENRE = "unknown"
-USER_FACTS = (
+USER_STATISTICS = (
     "listening_month",
     "tracks_listened",
     "tracks_per_month",
@@ -40,7 +39,7 @@ USER_FACTS = (
     "user_mean_listeners",
     "user_fresh_share",
 )
-TRACK_FACTS = (
+TRACK_STATISTICS = (
     "listeners",
     "recent_listeners",
     "trend",
@@ -95,7 +94,7 @@ def joined(tables: Sequence[FeatureTable]) -> FeatureTable:
     )
 
 
-class Facts:
+class HistoryStatistics:
     """What is known of users, tracks and genres at the end of a history."""
 
     def __init__(
@@ -117,14 +116,16 @@ class Facts:
     def of(cls, listens: Interactions, catalogue: Catalogue, albums: NDArray[np.int32] | None = None) -> Self:
         """`albums` [T]: on how many albums a track's artists are, where that is known."""
         now = int(listens.times.max()) if listens.clock is Clock.TIME and listens.times is not None else None
-        facts = cls(user_facts(listens, catalogue), _of_tracks(listens, catalogue, albums, now), *genres_of(catalogue))
+        statistics = cls(
+            user_statistics(listens, catalogue), _of_tracks(listens, catalogue, albums, now), *genres_of(catalogue)
+        )
         if listens.times is not None:
-            facts.ends = np.full(listens.user_count, _UNKNOWN_TIME)
-            np.maximum.at(facts.ends, listens.user_rows, listens.times)
-        facts.pairs = np.unique(_pairs(listens))
-        return facts
+            statistics.ends = np.full(listens.user_count, _UNKNOWN_TIME)
+            np.maximum.at(statistics.ends, listens.user_rows, listens.times)
+        statistics.pairs = np.unique(_pairs(listens))
+        return statistics
 
-    def forbid(self, labels: Interactions, *, within_user: bool) -> None:
+    def check_no_leak(self, labels: Interactions, *, within_user: bool) -> None:
         """DataError where the history holds what is to be predicted, or something that came after it.
 
         `within_user`: the history ends for each user at a moment of their own.
@@ -144,22 +145,22 @@ class Facts:
         if known > 0.5:
             raise DataError(f"features: a leak; {known:.0%} of the labels are among the listens behind the features")
 
-    def of_users(self, audience: Audience) -> Floats:
+    def user_columns(self, profiles: UserProfile) -> Floats:
         """[B, len(USER_FACTS)]; what was listened to since counts as tracks, and a stranger has no months."""
-        rows, heard = audience.user_rows, audience.heard
-        facts = np.full((len(rows), len(USER_FACTS)), np.nan, np.float32)
+        rows, heard = profiles.user_rows, profiles.heard
+        statistics = np.full((len(rows), len(USER_STATISTICS)), np.nan, np.float32)
         met = rows >= 0
-        facts[met] = self.users[rows[met]]
+        statistics[met] = self.users[rows[met]]
         tracks = np.diff(heard.indptr)
         if not met.all():
             owners = np.repeat(np.arange(len(rows)), tracks)
             fame = np.bincount(owners, self.tracks[heard.indices, 0], minlength=len(rows))
             strange, count = ~met, np.maximum(tracks, 1)
-            facts[strange, 3] = (np.diff(audience.liked.indptr) / count)[strange]
-            facts[strange, 4] = (fame / count)[strange]
-        facts[:, 1] = tracks
-        facts[:, 2] = tracks / facts[:, 0]
-        return facts
+            statistics[strange, 3] = (np.diff(profiles.liked.indptr) / count)[strange]
+            statistics[strange, 4] = (fame / count)[strange]
+        statistics[:, 1] = tracks
+        statistics[:, 2] = tracks / statistics[:, 0]
+        return statistics
 
     def arrays(self) -> Arrays:
         return {"users": self.users, "tracks": self.tracks, "genre_of": self.genre_of}
@@ -168,22 +169,22 @@ class Facts:
     def from_arrays(cls, arrays: Arrays, genre_names: list[str]) -> Self:
         return cls(arrays["users"], arrays["tracks"], arrays["genre_of"], tuple(genre_names))
 
-    def extended(self, count: int) -> Facts:
+    def extended(self, count: int) -> HistoryStatistics:
         """With more tracks, of which nothing is known."""
         more = count - len(self.tracks)
         if not more:
             return self
         nothing = np.full((more, self.tracks.shape[1]), np.nan, np.float32)
-        nothing[:, [TRACK_FACTS.index(name) for name in _COUNTS]] = 0
+        nothing[:, [TRACK_STATISTICS.index(name) for name in _COUNTS]] = 0
         unknown = np.full(more, self.genre_names.index(NO_GENRE), np.int32)
-        return Facts(
+        return HistoryStatistics(
             self.users, np.vstack([self.tracks, nothing]), np.concatenate([self.genre_of, unknown]), self.genre_names
         )
 
     @cached_property
     def leanings(self) -> Floats:
         """[T, 4] what adds up to a listener's leanings: log of listeners, age, its square, whether the age is known."""
-        ages = self.tracks[:, TRACK_FACTS.index("released_days")] / 365
+        ages = self.tracks[:, TRACK_STATISTICS.index("released_days")] / 365
         known = np.isfinite(ages)
         ages = np.where(known, ages, 0)
         return np.stack([np.log1p(self.tracks[:, 0]), ages, ages**2, known], axis=1).astype(np.float32)
@@ -196,25 +197,25 @@ class Facts:
         return np.asarray(totals / counts, np.float32)
 
 
-def features(sources: Sources, facts: Facts, candidates: Candidates) -> FeatureTable:
+def features(generator: CandidateGenerator, statistics: HistoryStatistics, candidates: Candidates) -> FeatureTable:
     """One row for each candidate that is there, user by user; a source that is not there knows nothing of any."""
     there = candidates.there
     users, _ = np.nonzero(there)
     tracks = candidates.ids[there]
     columns = _of_sources(candidates)
-    audience = candidates.audience
-    columns |= _of_genres(facts, audience, users, tracks)
-    columns |= _of_artists(sources, audience, users, tracks)
-    columns |= _of_likeness(sources, audience, candidates.ids, there)
-    columns |= _of_leanings(facts, audience, users, tracks)
-    columns |= {name: facts.tracks[tracks, place] for place, name in enumerate(TRACK_FACTS)}
-    columns |= dict(zip(USER_FACTS, facts.of_users(audience)[users].T, strict=True))
+    profiles = candidates.profile
+    columns |= _of_genres(statistics, profiles, users, tracks)
+    columns |= _of_artists(generator, profiles, users, tracks)
+    columns |= _of_likeness(generator, profiles, candidates.ids, there)
+    columns |= _of_leanings(statistics, profiles, users, tracks)
+    columns |= {name: statistics.tracks[tracks, place] for place, name in enumerate(TRACK_STATISTICS)}
+    columns |= dict(zip(USER_STATISTICS, statistics.user_columns(profiles)[users].T, strict=True))
     columns["popularity_ratio"] = np.log1p(columns["listeners"]) - np.log1p(columns["user_mean_listeners"])
-    columns["crossfade"] = sources.hybrid.choices.crossfade.weights(sources.hybrid.listeners[tracks])
+    columns["crossfade"] = generator.hybrid.choices.crossfade.weights(generator.hybrid.listeners[tracks])
     numbers = np.empty((len(tracks), len(columns)), np.float32)
     for place, column in enumerate(columns.values()):
         numbers[:, place] = column
-    return FeatureTable(numbers, tuple(columns), facts.genre_of[tracks], facts.genre_names)
+    return FeatureTable(numbers, tuple(columns), statistics.genre_of[tracks], statistics.genre_names)
 
 
 def genres_of(catalogue: Catalogue) -> tuple[NDArray[np.int32], tuple[str, ...]]:
@@ -234,7 +235,7 @@ def genres_of(catalogue: Catalogue) -> tuple[NDArray[np.int32], tuple[str, ...]]
     return np.array([code[label] for label in labels], np.int32), names
 
 
-def user_facts(listens: Interactions, catalogue: Catalogue | None = None) -> Floats:
+def user_statistics(listens: Interactions, catalogue: Catalogue | None = None) -> Floats:
     """[U, len(USER_FACTS)]; listening_month counts the months from the first listen to the last.
 
     user_fresh_share needs the catalogue's dates: the share of listens to tracks in their first month.
@@ -310,25 +311,27 @@ def _of_sources(candidates: Candidates) -> dict[str, NDArray[Any]]:
     return columns | {"sources": votes[there]}
 
 
-def _of_genres(facts: Facts, audience: Audience, users: NDArray[np.intp], tracks: Ids) -> dict[str, NDArray[Any]]:
-    number = len(facts.genre_names)
-    mine = facts.genre_of[audience.liked.indices]
-    counts = np.bincount(audience.likers * number + mine, minlength=len(audience) * number)
-    counts = counts.reshape(len(audience), number)
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    genres = facts.genre_of[tracks]
-    return {"genre_share": shares[users, genres], "genre_score_mean": facts.genre_score_mean[genres]}
+def _of_genres(
+    statistics: HistoryStatistics, profiles: UserProfile, users: NDArray[np.intp], tracks: Ids
+) -> dict[str, NDArray[Any]]:
+    number = len(statistics.genre_names)
+    mine = statistics.genre_of[profiles.liked.indices]
+    counts = np.bincount(mine, minlength=number)
+    shares = counts / max(counts.sum(), 1)
+    genres = statistics.genre_of[tracks]
+    return {"genre_share": shares[genres], "genre_score_mean": statistics.genre_score_mean[genres]}
 
 
-def _of_leanings(facts: Facts, audience: Audience, users: NDArray[np.intp], tracks: Ids) -> dict[str, NDArray[Any]]:
+def _of_leanings(
+    statistics: HistoryStatistics, profiles: UserProfile, users: NDArray[np.intp], tracks: Ids
+) -> dict[str, NDArray[Any]]:
     """How far a track is from the fame and the age of what the user likes."""
-    sums = np.zeros((len(audience), facts.leanings.shape[1]), np.float32)
-    np.add.at(sums, audience.likers, facts.leanings[audience.liked.indices])
-    fame = sums[:, 0] / np.maximum(np.diff(audience.liked.indptr), 1)
+    sums = statistics.leanings[profiles.liked.indices].sum(axis=0, keepdims=True)
+    fame = sums[:, 0] / np.maximum(np.diff(profiles.liked.indptr), 1)
     dated = np.where(sums[:, 3] > 0, sums[:, 3], np.nan)
     age, square = sums[:, 1] / dated, sums[:, 2] / dated
     spread = np.sqrt(np.maximum(square - age**2, 0))
-    own = facts.leanings[tracks]
+    own = statistics.leanings[tracks]
     years = np.where(own[:, 3] > 0, own[:, 1], np.nan)
     return {
         "fame_gap": own[:, 0] - fame[users],
@@ -337,15 +340,17 @@ def _of_leanings(facts: Facts, audience: Audience, users: NDArray[np.intp], trac
     }
 
 
-def _of_artists(sources: Sources, audience: Audience, users: NDArray[np.intp], tracks: Ids) -> dict[str, NDArray[Any]]:
-    artists = sources.hybrid.artists
+def _of_artists(
+    generator: CandidateGenerator, profiles: UserProfile, users: NDArray[np.intp], tracks: Ids
+) -> dict[str, NDArray[Any]]:
+    artists = generator.hybrid.artists
     places, owners = row_entries(artists, tracks)
     asked = users[owners], artists.indices[places]
     # A track of two artists counts for the one that the user knows better.
     count, late = np.zeros(len(tracks), np.float32), np.zeros(len(tracks), np.float32)
-    np.maximum.at(count, owners, _by_artist(audience.liked, artists, once=True)[asked])
-    np.maximum.at(late, owners, _by_artist(audience.newest, artists)[asked])
-    total = np.maximum(np.diff(audience.liked.indptr), 1)[users]
+    np.maximum.at(count, owners, _by_artist(profiles.liked, artists, once=True)[asked])
+    np.maximum.at(late, owners, _by_artist(profiles.newest, artists)[asked])
+    total = np.maximum(np.diff(profiles.liked.indptr), 1)[users]
     return {"artist_count": count, "artist_share": count / total, "artist_lately": late}
 
 
@@ -359,16 +364,18 @@ def _by_artist(tracks: csr_matrix, artists: csr_matrix, *, once: bool = False) -
     return found
 
 
-def _of_likeness(sources: Sources, audience: Audience, ids: Ids, there: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
+def _of_likeness(
+    generator: CandidateGenerator, profiles: UserProfile, ids: Ids, there: NDArray[np.bool_]
+) -> dict[str, NDArray[Any]]:
     """Cosines of taste and sound to the user's profile and last tracks."""
-    hybrid, last = sources.hybrid, audience.last
+    hybrid, last = generator.hybrid, profiles.last
     known = last >= 0
     counts = np.where(known.any(axis=1), known.sum(axis=1), np.nan)[:, None]
     found: dict[str, NDArray[Any]] = {}
     for name, vectors in (("taste", hybrid.taste), ("sound", hybrid.sound)):
         asked = vectors[np.maximum(ids, 0)]
         recent = l2_normalize(vectors[np.maximum(last, 0).ravel()]).reshape(*last.shape, vectors.shape[1])
-        towards = np.concatenate([recent, audience.profiles(vectors)[:, None]], axis=1)
+        towards = np.concatenate([recent, profiles.mean_directions(vectors)[:, None]], axis=1)
         lengths = np.sqrt(np.einsum("bcd,bcd->bc", asked, asked))[:, :, None]
         cosines = (asked @ np.swapaxes(towards, 1, 2)) / np.where(lengths > 0, lengths, 1)
         cosines, profile = cosines[:, :, :-1], cosines[:, :, -1]

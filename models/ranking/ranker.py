@@ -16,9 +16,11 @@ Shapes: N pairs of a user and a candidate, F features, G genres.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Self
 
 import numpy as np
@@ -26,9 +28,8 @@ from numpy.typing import NDArray
 
 from ...errors import DataError, LibraryError, MissingExtra
 from ..genres.calibration import platt
-from ..storage import load_model, load_options, prefixed, save_model
+from ..storage import Arrays, load_model, load_options, prefixed, save_model
 from .features import FeatureTable
-from .oblivious_trees import ObliviousTrees
 
 GENRE = "genre_name"
 _MOST_GENRES = 64
@@ -40,6 +41,7 @@ LEAK_AUC = 0.99
 _NEWTON_STEPS = 20
 _STEADY = 1e-3
 """a feature whose logarithm has a smaller standard deviation is as good as constant"""
+_ROWS_PER_BLOCK = 4096
 _FARTHEST = 8.0
 """standard deviations"""
 
@@ -103,6 +105,63 @@ class Linear:
         return np.asarray(np.clip((logs - self.means) / self.scales, -_FARTHEST, _FARTHEST))
 
 
+@dataclass(frozen=True, eq=False)
+class ObliviousTrees:
+    """CatBoost's trees applied by numpy, so that only training needs CatBoost.
+
+    All nodes of a level ask the same question, so the number of a row's leaf has a bit for each level (Prokhorenkova et
+    al. 2018, "CatBoost: unbiased boosting with categorical features"). CatBoost itself prepares a pool and starts a
+    thread for every call, which for one listener's candidates takes longer than the trees do.
+
+    Shapes: N rows, F features, T trees, D levels.
+    """
+
+    features: NDArray[np.int32]
+    """[D, T] the feature that a level asks for"""
+    borders: NDArray[np.float32]
+    """[D, T] above which the answer is yes; infinite where a tree has fewer levels"""
+    leaves: NDArray[np.float64]
+    """[T, 2^D]"""
+    bias: float = 0.0
+
+    @classmethod
+    def of(cls, model: Any) -> Self:
+        """The trees of a CatBoost model of numbers only, with one output."""
+        with TemporaryDirectory() as scratch:
+            file = Path(scratch) / "model.json"
+            model.save_model(str(file), format="json")
+            saved = json.loads(file.read_text())
+        trees = saved["oblivious_trees"]
+        depth = max((len(tree["splits"]) for tree in trees), default=0)
+        features = np.zeros((depth, len(trees)), np.int32)
+        borders = np.full((depth, len(trees)), np.inf, np.float32)
+        leaves = np.zeros((len(trees), 1 << depth))
+        scale, (bias,) = saved["scale_and_bias"]
+        for number, tree in enumerate(trees):
+            for level, split in enumerate(tree["splits"]):
+                features[level, number], borders[level, number] = split["float_feature_index"], split["border"]
+            leaves[number, : len(tree["leaf_values"])] = np.multiply(scale, tree["leaf_values"])
+        return cls(features, borders, leaves, bias)
+
+    def __call__(self, numbers: NDArray[np.float32]) -> NDArray[np.float64]:
+        """[F, N] features, row by row -> [N] sums of leaves. NaN is below every border, as CatBoost has it."""
+        found = [
+            self._sums(numbers[:, start : start + _ROWS_PER_BLOCK])
+            for start in range(0, numbers.shape[1], _ROWS_PER_BLOCK)
+        ]
+        return np.concatenate(found) if found else np.zeros(0)
+
+    def _sums(self, numbers: NDArray[np.float32]) -> NDArray[np.float64]:
+        depth, trees = self.features.shape
+        leaf = np.repeat(np.arange(trees, dtype=np.int32)[:, None] << depth, numbers.shape[1], axis=1)
+        for level, (features, borders) in enumerate(zip(self.features, self.borders, strict=True)):
+            leaf += (numbers[features] > borders[:, None]).astype(np.int32) << level
+        return np.asarray(self.bias + self.leaves.ravel()[leaf].sum(axis=0))
+
+    def arrays(self) -> Arrays:
+        return {"features": self.features, "borders": self.borders, "leaves": self.leaves}
+
+
 class Ranker:
     """Scores pairs; within a user, higher is better."""
 
@@ -118,17 +177,17 @@ class Ranker:
         table: FeatureTable,
         labels: NDArray[np.bool_],
         groups: NDArray[np.intp],
-        aside: NDArray[np.bool_],
+        held_out: NDArray[np.bool_],
     ) -> Self:
         """`labels` [N] whether the user turned to it, `groups` [N] users in ascending order.
 
         `aside` [N] all candidates of the users kept aside, whether or not they turned to any.
         """
-        learned = ~aside
-        for which, users in ((learned, "of the users to learn from"), (aside, "of the users kept aside")):
+        learned = ~held_out
+        for which, users in ((learned, "of the users to learn from"), (held_out, "of the users kept aside")):
             if not labels[which].any() or labels[which].all():
                 raise DataError(f"ranker: candidates {users} have no listens in the label period; too little to learn")
-        forbid_telltales(table, labels)
+        check_no_leaking_feature(table, labels)
         options = self.options
         self.names = table.names
         often = Counter(table.genres.tolist()).most_common(_MOST_GENRES)
@@ -158,11 +217,11 @@ class Ranker:
                 "logging_level": "Silent",
             }
         )
-        model.fit(pool, eval_set=part(aside), early_stopping_rounds=30)
+        model.fit(pool, eval_set=part(held_out), early_stopping_rounds=30)
         trees = ObliviousTrees.of(model)
         self.curve = {part: losses[_JUDGED_BY] for part, losses in model.get_evals_result().items()}
-        held = table.take(aside)
-        slope, shift = platt(trees(self._columns(held)) + start[aside], labels[aside])
+        held = table.take(held_out)
+        slope, shift = platt(trees(self._columns(held)) + start[held_out], labels[held_out])
         if slope <= 0:
             raise DataError("ranker: no better than chance for users it did not learn from; too little to learn")
         self._trees = replace(trees, leaves=slope * trees.leaves, bias=slope * trees.bias + shift)
@@ -171,7 +230,7 @@ class Ranker:
         self._importance = [*importance[: len(self.names)], importance[len(self.names) :].sum()]
         return self
 
-    def expect(self, rate: float, logits: NDArray[np.floating]) -> None:
+    def calibrate(self, rate: float, logits: NDArray[np.floating]) -> None:
         """Moves all scores by as much as makes the mean probability of these [N] the rate."""
         if not len(logits):
             return
@@ -247,7 +306,7 @@ def base_rates(
     return rates[users]
 
 
-def forbid_telltales(table: FeatureTable, labels: NDArray[np.bool_]) -> None:
+def check_no_leaking_feature(table: FeatureTable, labels: NDArray[np.bool_]) -> None:
     """DataError where one feature alone, up or down, parts the labels nearly without error."""
     from scipy.stats import rankdata
 

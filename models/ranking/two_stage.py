@@ -1,7 +1,7 @@
-"""The chain: candidates from many sources, their features, and the ranker that puts them in order.
+"""Two-stage recommender: candidates from many sources, their features, and the ranker that puts them in order.
 
-The ranker learns from a lesson; then the sources are fitted again on all listens, and the ranker meets them with what
-it learned.
+The ranker is fitted on a ranking dataset; then the candidate generator is fitted again on all interactions. One path
+serves a user and many: the list of a batch is what each user gets alone.
 
 Shapes: U users, T tracks, B users asked for, k answers each, C candidates.
 """
@@ -19,24 +19,28 @@ from ...errors import LibraryError
 from ..arrays import Answers, Ids, Scores, top_k
 from ..catalogue import Catalogue
 from ..hybrid.model import Hybrid
+from ..hybrid.online import NOTHING, Listened
 from ..interactions import Interactions
 from ..storage import Arrays, change_model, load_model, prefixed, save_model
-from .candidates import CELLS, USERS_PER_BATCH, Candidates, Sources
-from .dataset import ChainOptions, lesson_of
-from .features import Facts, features
+from .candidates import NO_TRACKS, CandidateGenerator, Candidates
+from .dataset import TwoStageOptions, ranking_dataset
+from .features import HistoryStatistics, features
 from .ranker import Ranker
 
-_USERS_LEVELLED = 1500
+_CALIBRATION_USERS = 1500
 """some turn to many times as much as others: fewer do not stand for all"""
 
 
-class Chain:
+class TwoStageRecommender:
     """Recommends to warm users; to others the hybrid does."""
 
     name = "ranking"
 
-    def __init__(self, sources: Sources, facts: Facts, ranker: Ranker, options: ChainOptions) -> None:
-        self.sources, self.facts, self.ranker, self.options = sources, facts, ranker, options
+    def __init__(
+        self, generator: CandidateGenerator, statistics: HistoryStatistics, ranker: Ranker, options: TwoStageOptions
+    ) -> None:
+        self.generator, self.ranker, self.options = generator, ranker, options
+        self.statistics = statistics.extended(generator.track_count)
         self.recall: dict[str, float] = {}
 
     @classmethod
@@ -47,38 +51,33 @@ class Chain:
         hybrid: Hybrid,
         *,
         albums: NDArray[np.int32] | None = None,
-        options: ChainOptions | None = None,
+        options: TwoStageOptions | None = None,
         seed: int = 0,
     ) -> Self:
         """`hybrid` is fitted on `listens`; DataError where there is too little to learn a ranking from."""
-        options = options or ChainOptions()
-        lesson = lesson_of(listens, catalogue, hybrid, albums=albums, options=options, seed=seed)
-        ranker = Ranker(options.ranker).fit(lesson.table, lesson.labels, lesson.groups, lesson.aside)
-        # A source that was missing in the lesson (too few listeners for segments, say) is one the ranker never met.
-        met = {name: quota for name, quota in options.candidates.quotas.items() if name in lesson.recall}
-        sources = Sources(hybrid, replace(options.candidates, quotas=met)).fit(listens)
-        chain = cls(sources, Facts.of(listens, catalogue, albums), ranker, options)
-        chain.recall = lesson.recall
-        chain.expect(lesson.rate, np.random.default_rng([seed, 8]))
-        return chain
+        options = options or TwoStageOptions()
+        dataset = ranking_dataset(listens, catalogue, hybrid, albums=albums, options=options, seed=seed)
+        ranker = Ranker(options.ranker).fit(dataset.table, dataset.labels, dataset.groups, dataset.held_out)
+        # A source that the dataset lacked (too few listeners for segments, say) is one the ranker was not fitted on.
+        met = {name: quota for name, quota in options.candidates.quotas.items() if name in dataset.recall}
+        generator = CandidateGenerator(hybrid, replace(options.candidates, quotas=met)).fit(listens)
+        recommender = cls(generator, HistoryStatistics.of(listens, catalogue, albums), ranker, options)
+        recommender.recall = dataset.recall
+        recommender.calibrate(dataset.rate, np.random.default_rng([seed, 8]))
+        return recommender
 
-    def expect(self, rate: float, rng: np.random.Generator) -> None:
+    def calibrate(self, rate: float, rng: np.random.Generator) -> None:
         """Lets the ranker claim for all users together what they did in the label period.
 
         The history is longer than the one it learned from, and what it takes for activity may only be that.
         """
-        warm = np.flatnonzero(self.sources.hybrid.history.warm_users).astype(np.int32)
-        users = rng.permutation(warm)[:_USERS_LEVELLED]
+        warm = np.flatnonzero(self.generator.hybrid.history.warm_users).astype(np.int32)
+        users = rng.permutation(warm)[:_CALIBRATION_USERS]
         logits = []
-        for start in range(0, len(users), self._batch):
-            found = self.sources.gather(self.sources.audience(users[start : start + self._batch]))
+        for user in users.tolist():
+            found = self.generator.candidates_of(self.generator.trained_profile(user))
             logits.append(self.rank(found)[found.there])
-        self.ranker.expect(rate, np.concatenate(logits))
-
-    @property
-    def _batch(self) -> int:
-        """users asked for at once"""
-        return max(1, min(USERS_PER_BATCH, CELLS // max(self.sources.track_count, 1)))
+        self.ranker.calibrate(rate, np.concatenate(logits))
 
     def recommend(
         self,
@@ -88,56 +87,69 @@ class Chain:
         allow_seen: bool = False,
         candidates: NDArray[np.bool_] | None = None,
     ) -> Answers:
-        """See `Recommender.recommend`; the score of a candidate that is new to the user is a probability (`Ranker`).
-
-        A user without listens gets the hybrid's answer, with its scores. Behind the candidates come the hybrid's
-        further tracks, with scores that go on falling and say no more than the order.
-        """
+        """`recommend_one` for each of B rows of the training, -1 for a stranger. Shape: -> ([B, k], [B, k])"""
         rows = np.asarray(user_rows, np.int32)
-        hybrid = self.sources.hybrid
         ids, scores = np.full((len(rows), k), -1, np.int32), np.full((len(rows), k), -np.inf, np.float32)
-        warm = np.flatnonzero(rows >= 0)
-        warm = warm[hybrid.history.warm_users[rows[warm]]]
-        for start in range(0, len(warm), self._batch):
-            asked = warm[start : start + self._batch]
-            found = self.sources.gather(
-                self.sources.audience(rows[asked]), allow_seen=allow_seen, candidates=candidates
-            )
-            order, ranked = top_k(self.rank(found), k)
-            ids[asked] = np.where(order >= 0, np.take_along_axis(found.ids, np.maximum(order, 0), axis=1), -1)
-            scores[asked] = worth(ranked)
-        scores[ids < 0] = -np.inf
-        short = np.flatnonzero(ids[:, -1] < 0) if k else np.zeros(0, np.intp)
-        further, values = hybrid.recommend(rows[short], k, allow_seen=allow_seen, candidates=candidates)
-        for row, others, theirs in zip(short, further, values, strict=True):
-            if ids[row, 0] < 0:
-                ids[row], scores[row] = others, theirs
-            else:
-                follow(ids[row], scores[row], others)
+        for place, row in enumerate(rows.tolist()):
+            listened = self.generator.taste.history(row) if row >= 0 else NOTHING
+            found, values = self.recommend_one(listened, k, user_row=row, allow_seen=allow_seen, candidates=candidates)
+            ids[place, : len(found)], scores[place, : len(found)] = found, values
         return ids, scores
+
+    def recommend_one(
+        self,
+        listened: Listened,
+        k: int,
+        *,
+        user_row: int = -1,
+        newest: Ids = NO_TRACKS,
+        allow_seen: bool = False,
+        candidates: NDArray[np.bool_] | None = None,
+    ) -> Answers:
+        """Up to k tracks and their scores, best first; the popular ones for a cold user, with the hybrid's scores.
+
+        `user_row` and `newest` as in `CandidateGenerator.profile`; `candidates` [T] says which tracks may be answers.
+        The score of a track that is new to the user is a probability (`Ranker`). Behind the candidates come the
+        hybrid's further tracks, with scores that go on falling and mean no more than the order.
+        """
+        taste = self.generator.taste
+        if listened.is_cold:
+            return taste.candidates(listened, k, allow_seen=allow_seen, there=candidates)
+        user = self.generator.profile(listened, user_row=user_row, newest=newest)
+        found = self.generator.candidates_of(user, allow_seen=allow_seen, candidates=candidates)
+        order, logits = top_k(self.rank(found)[0], k)
+        ids, scores = found.ids[0][order], sigmoid(logits)
+        if len(ids) == k:
+            return ids, scores
+        further, values = taste.candidates(listened, k, allow_seen=allow_seen, there=candidates)
+        if not len(ids):
+            return further, values
+        further = further[~np.isin(further, ids)][: k - len(ids)]
+        falling = scores[-1] / (2 + np.arange(len(further), dtype=np.float32))
+        return np.concatenate([ids, further]), np.concatenate([scores, falling])
 
     def rank(self, found: Candidates) -> NDArray[np.float32]:
         """[B, C] the ranker's scores, -inf where there is no candidate."""
-        table = features(self.sources, self.facts.extended(self.sources.track_count), found)
+        table = features(self.generator, self.statistics, found)
         cells = np.full(found.ids.shape, -np.inf, np.float32)
         cells[found.there] = self.ranker.scores(table)
         return cells
 
-    def following(self, hybrid: Hybrid) -> Self:
+    def append_tracks(self, hybrid: Hybrid) -> Self:
         """This chain over the tracks that `hybrid` knows, some of which may be newer than the training."""
-        sources = self.sources.following(hybrid)
-        if sources is self.sources:
+        generator = self.generator.append_tracks(hybrid)
+        if generator is self.generator:
             return self
-        chain = type(self)(sources, self.facts, self.ranker, self.options)
-        chain.recall = self.recall
-        return chain
+        recommender = type(self)(generator, self.statistics, self.ranker, self.options)
+        recommender.recall = self.recall
+        return recommender
 
     def save(self, folder: Path) -> None:
-        arrays = {f"sources_{name}": array for name, array in self.sources.save_arrays().items()}
-        arrays |= {f"facts_{name}": array for name, array in self.facts.arrays().items()}
+        arrays = {f"sources_{name}": array for name, array in self.generator.save_arrays().items()}
+        arrays |= {f"facts_{name}": array for name, array in self.statistics.arrays().items()}
         about = {
-            "sources": self.sources.facts(),
-            "genres": list(self.facts.genre_names),
+            "sources": self.generator.facts(),
+            "genres": list(self.statistics.genre_names),
             "recall": self.recall,
         }
         save_model(folder, self.name, arrays, facts=about)
@@ -148,15 +160,15 @@ class Chain:
         arrays, header = load_model(folder, cls.name)
         about: dict[str, Any] = header["facts"]
         try:
-            sources = Sources.from_arrays(prefixed(arrays, "sources_"), about["sources"], hybrid)
-            facts = Facts.from_arrays(prefixed(arrays, "facts_"), about["genres"])
+            generator = CandidateGenerator.from_arrays(prefixed(arrays, "sources_"), about["sources"], hybrid)
+            statistics = HistoryStatistics.from_arrays(prefixed(arrays, "facts_"), about["genres"])
         except (KeyError, TypeError) as error:
             raise LibraryError(f"{folder / cls.name}.json: saved by another program ({error}); train again") from None
         ranker = Ranker.load(folder)
-        options = ChainOptions(candidates=sources.options, ranker=ranker.options)
-        chain = cls(sources, facts, ranker, options)
-        chain.recall = about["recall"]
-        return chain.following(hybrid)
+        options = TwoStageOptions(candidates=generator.options, ranker=ranker.options)
+        recommender = cls(generator, statistics, ranker, options)
+        recommender.recall = about["recall"]
+        return recommender.append_tracks(hybrid)
 
     @classmethod
     def forget_users(cls, folder: Path, user_rows: NDArray[np.intp]) -> None:
@@ -170,14 +182,6 @@ class Chain:
         change_model(folder, cls.name, without)
 
 
-def worth(ranked: Scores) -> Scores:
+def sigmoid(ranked: Scores) -> Scores:
     """What the ranker says as probabilities."""
     return np.asarray(1 / (1 + np.exp(-ranked)), np.float32)
-
-
-def follow(ids: Ids, scores: Scores, further: Ids) -> None:
-    """Fills a row's free places with tracks that are not in it."""
-    count = int((ids >= 0).sum())
-    rest = further[(further >= 0) & ~np.isin(further, ids)][: len(ids) - count]
-    ids[count : count + len(rest)] = rest
-    scores[count : count + len(rest)] = scores[count - 1] / (2 + np.arange(len(rest)))

@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 
 from ...errors import LibraryError
-from ...models.ranking.two_stage import Chain
+from ...models.ranking.two_stage import TwoStageRecommender
 from ...models.recommenders.als import ALS
 from ..library.files import FOLDER, hashes_of, replacing
 from ..library.store import MANIFEST, Library
@@ -120,8 +120,8 @@ def _leave_version(version: Path, gone: Collection[str]) -> None:
     leaving = users.is_in(list(gone)).fill_null(False)
     rows = np.flatnonzero(leaving.to_numpy())
     ALS.forget_users(version, rows)
-    if (version / f"{Chain.name}.json").exists():
-        Chain.forget_users(version, rows)
+    if (version / f"{TwoStageRecommender.name}.json").exists():
+        TwoStageRecommender.forget_users(version, rows)
     for table in (version / FOLDER).glob("*.parquet"):
         frame = pl.scan_parquet(table, glob=False)
         if "user_id" in frame.collect_schema():

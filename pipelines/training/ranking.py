@@ -1,4 +1,4 @@
-"""Ranking a library: the chain fitted on its listens, and what is said about it."""
+"""Ranking a library: the two-stage recommender fitted on its listens, and the importance of its features."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ...errors import DataError
 from ...models.catalogue import COLLECTIVE_ARTISTS, Catalogue
 from ...models.hybrid.model import Hybrid
 from ...models.interactions import Interactions
-from ...models.ranking.dataset import ChainOptions
-from ...models.ranking.two_stage import Chain
+from ...models.ranking.dataset import TwoStageOptions
+from ...models.ranking.two_stage import TwoStageRecommender
 from ..library.files import FOLDER, replacing
 
 
@@ -24,17 +24,17 @@ def fit_ranking(
     hybrid: Hybrid,
     tracks: pl.DataFrame,
     *,
-    options: ChainOptions | None = None,
+    options: TwoStageOptions | None = None,
     seed: int = 0,
-) -> Chain:
-    """The chain on top of `hybrid`, which was fitted on the same listens; `tracks` are the library's.
+) -> TwoStageRecommender:
+    """The two-stage recommender on top of `hybrid`, which was fitted on the same listens; `tracks` are the library's.
 
     DataError where there is too little to learn a ranking from.
     """
     listeners = int((np.diff(listens.matrix.indptr) > 1).sum())
     if listeners < 20:
         raise DataError(f"ranker: {listeners} users with two tracks or more; 20 are needed")
-    return Chain.fit(listens, catalogue, hybrid, albums=album_counts(tracks), options=options, seed=seed)
+    return TwoStageRecommender.fit(listens, catalogue, hybrid, albums=album_counts(tracks), options=options, seed=seed)
 
 
 def album_counts(tracks: pl.DataFrame) -> NDArray[np.int32] | None:
@@ -50,11 +50,11 @@ def album_counts(tracks: pl.DataFrame) -> NDArray[np.int32] | None:
     return np.array([max((len(albums[artist]) for artist in artists), default=0) for artists, _ in pairs], np.int32)
 
 
-def write_importance(chain: Chain, version: Path) -> None:
+def write_importance(recommender: TwoStageRecommender, version: Path) -> None:
     """What the ranker looks at: `artefacts/feature_importance.parquet` and a picture of it."""
     folder = version / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    importance = chain.ranker.importance
+    importance = recommender.ranker.importance
     table = pl.DataFrame({"feature": list(importance), "importance": list(importance.values())})
     with replacing(folder / "feature_importance.parquet") as part:
         table.write_parquet(part)

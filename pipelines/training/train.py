@@ -28,9 +28,9 @@ from ...models.catalogue import Catalogue
 from ...models.hybrid.index import HybridIndex
 from ...models.hybrid.model import Hybrid
 from ...models.interactions import Interactions
-from ...models.ranking.dataset import ChainOptions
+from ...models.ranking.dataset import TwoStageOptions
 from ...models.ranking.diversity import RerankingOptions
-from ...models.ranking.two_stage import Chain
+from ...models.ranking.two_stage import TwoStageRecommender
 from ...models.recommenders.als import ALSOptions
 from ..interactions.cleaning import CleaningOptions, CleaningStep, clean
 from ..interactions.live_events import events_mark
@@ -57,7 +57,7 @@ class TrainingOptions:
     seed: int = 0
     cleaning: CleaningOptions = field(default_factory=CleaningOptions)
     als: ALSOptions = field(default_factory=ALSOptions)
-    ranking: ChainOptions = field(default_factory=ChainOptions)
+    ranking: TwoStageOptions = field(default_factory=TwoStageOptions)
     reranking: RerankingOptions = field(default_factory=RerankingOptions)
     """of every list that `recommend` and the artefacts give, unless it is asked for otherwise"""
     artefacts: ArtefactOptions = field(default_factory=ArtefactOptions)
@@ -209,8 +209,8 @@ class _Training:
         if note := mixed_clocks(self.library):
             tell(note)
         trained = self._hybrid(version)
-        ranker, chain = self._ranking(version, trained, tell)
-        self._artefacts(version, trained, chain)
+        ranker, recommender = self._ranking(version, trained, tell)
+        self._artefacts(version, trained, recommender)
         hybrid = trained.hybrid
         return TrainingSummary(
             version.name,
@@ -225,7 +225,7 @@ class _Training:
             0.0,
             tuple(self.steps),
             ranker,
-            chain.recall if chain else {},
+            recommender.recall if recommender else {},
             self.log,
         )
 
@@ -258,7 +258,7 @@ class _Training:
             count(len(listens))
         return trained
 
-    def _ranking(self, version: Path, trained: Trained, tell: Tell) -> tuple[str, Chain | None]:
+    def _ranking(self, version: Path, trained: Trained, tell: Tell) -> tuple[str, TwoStageRecommender | None]:
         name, current = "ranking", self.stages.current
         if self.unchanged[name] and current is not None:
             self.stages.take_over(name, version)
@@ -266,7 +266,7 @@ class _Training:
             return self.summary_of_current().ranker, trained.ranking
         with self.stages.running(name, self.keys[name], version) as count:
             try:
-                chain = fit_ranking(
+                recommender = fit_ranking(
                     self.listens,
                     self.catalogue,
                     trained.hybrid,
@@ -277,21 +277,21 @@ class _Training:
             except DataError as error:
                 tell(f"no ranker, so recommendations come from the hybrid ({error})")
                 return str(error), None
-            for source, why in chain.sources.failed.items():
+            for source, why in recommender.generator.failed.items():
                 tell(f"{source}: left out of the candidates; {why}")
-            chain.save(version)
-            write_importance(chain, version)
+            recommender.save(version)
+            write_importance(recommender, version)
             count(len(self.listens))
-        return chain.options.ranker.objective, chain
+        return recommender.options.ranker.objective, recommender
 
-    def _artefacts(self, version: Path, trained: Trained, chain: Chain | None) -> None:
+    def _artefacts(self, version: Path, trained: Trained, recommender: TwoStageRecommender | None) -> None:
         name = "artefacts"
         if self.unchanged[name]:
             self.stages.take_over(name, version)
             self.taken.append(name)
             return
         with self.stages.running(name, self.keys[name], version) as count:
-            trained = trained.with_ranking(chain, self.options.reranking)
+            trained = trained.with_ranking(recommender, self.options.reranking)
             count(write_artefacts(version, self.library, trained, self.listens, self.options.artefacts))
 
 

@@ -27,7 +27,7 @@ from ...models.catalogue import Catalogue
 from ...models.hybrid.index import HybridIndex
 from ...models.hybrid.model import Hybrid
 from ...models.ranking.diversity import RerankingOptions
-from ...models.ranking.two_stage import Chain
+from ...models.ranking.two_stage import TwoStageRecommender
 from ..library.store import Library, Mark
 
 FORMAT = 1
@@ -66,7 +66,7 @@ class Trained:
         """[T] whether the library still has the track"""
         self._row_of_track = {track_id: row for row, track_id in enumerate(self.track_ids)}
         self._version: Path | None = None
-        self._chain: Chain | None = None
+        self._recommender: TwoStageRecommender | None = None
 
     @classmethod
     def load(cls, library: Library, version: Path | None = None) -> Trained:
@@ -106,23 +106,23 @@ class Trained:
         (version / "training.json").write_text(json.dumps(self.about, indent=1) + "\n")
 
     @property
-    def ranking(self) -> Chain | None:
+    def ranking(self) -> TwoStageRecommender | None:
         """The ranker and its sources over all tracks there are now, loaded when first asked for; None without."""
-        if self._chain is None and self._version is not None and (self._version / "ranking.json").exists():
-            self._chain = Chain.load(self._version, self.hybrid)
-        if self._chain is not None:
-            self._chain = self._chain.following(self.hybrid)
-        return self._chain
+        if self._recommender is None and self._version is not None and (self._version / "ranking.json").exists():
+            self._recommender = TwoStageRecommender.load(self._version, self.hybrid)
+        if self._recommender is not None:
+            self._recommender = self._recommender.append_tracks(self.hybrid)
+        return self._recommender
 
     @property
     def reranking(self) -> RerankingOptions:
         """How lists are made unless it is asked for otherwise."""
         return RerankingOptions(**self.about.get("reranking", {}))
 
-    def with_ranking(self, chain: Chain | None, reranking: RerankingOptions) -> Trained:
+    def with_ranking(self, recommender: TwoStageRecommender | None, reranking: RerankingOptions) -> Trained:
         """The same with this ranker, or none."""
         other = copy(self)
-        other._version, other._chain = None, chain
+        other._version, other._recommender = None, recommender
         other.about = self.about | {"reranking": asdict(reranking)}
         return other
 

@@ -19,7 +19,7 @@ import numpy as np
 from ...models.arrays import Ids, Scores, top_k
 from ...models.confidence import ConfidenceOptions, Signals, States
 from ...models.hybrid.online import NOTHING, Listened
-from ...models.ranking.live_two_stage import NOBODY
+from ...models.ranking.candidates import NO_TRACKS
 from ..errors import Problem
 from ..events.client import ListenerEvents, Unreachable
 from ..events.store import RecentEvents, StoredEvent
@@ -69,7 +69,7 @@ class _Known:
     listened: Listened
     user_row: int = -1
     """of the training; -1 where it never met them or may not remember them"""
-    newest: Ids = field(default_factory=lambda: NOBODY)
+    newest: Ids = field(default_factory=lambda: NO_TRACKS)
     """what they liked since, the newest first"""
 
 

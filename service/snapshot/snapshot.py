@@ -21,8 +21,9 @@ from ...models.catalogue import Catalogue
 from ...models.hybrid.index import HybridIndex
 from ...models.hybrid.online import Listened, LiveTaste
 from ...models.hybrid.quick_index import QuickIndex
+from ...models.ranking.candidates import NO_TRACKS
 from ...models.ranking.diversity import relist
-from ...models.ranking.live_two_stage import NOBODY, LiveChain
+from ...models.ranking.two_stage import TwoStageRecommender
 from ...pipelines.library.store import Library, Mark
 from ...pipelines.search.recommend import RERANKED
 from ...pipelines.versions.model_version import Trained, part_of
@@ -47,7 +48,7 @@ class Snapshot:
     mark: Mark
     trained: Trained | None = None
     taste: LiveTaste | None = None
-    ranking: LiveChain | None = None
+    ranking: TwoStageRecommender | None = None
     """the second stage; None where the version or this machine has none"""
     ranker: str | None = None
     """what the second stage learned to be, or why there is none"""
@@ -70,11 +71,10 @@ class Snapshot:
         trained_at = int((version / "training.json").stat().st_mtime)
         trained = Trained.load(library, version)
         shelf.append(trained.track_ids, facts)
-        quick, taste = QuickIndex.of(trained.index), LiveTaste(trained.hybrid)
+        quick, ranking = QuickIndex.of(trained.index), trained.ranking
+        taste = LiveTaste(trained.hybrid) if ranking is None else ranking.generator.taste
         # The quick index holds the vectors.
         trained.index = HybridIndex(quick.factors, quick.sound_width)
-        chain = trained.ranking
-        ranking = None if chain is None else LiveChain(chain, taste)
         ranker = trained.about.get("ranker")
         sound = trained.about["sound"]
         there = trained.there
@@ -123,9 +123,9 @@ class Snapshot:
             taste, sound = self.trained.halves(tracks)
             trained = copy(self.trained)
             trained.hybrid = trained.hybrid.with_tracks(tracks)
-            quick, live = self.quick.plus(taste, sound), self.taste.following(trained.hybrid)
-            chain = None if self.ranking is None else trained.ranking
-            ranking = None if chain is None or self.ranking is None else self.ranking.following(chain, live)
+            quick = self.quick.plus(taste, sound)
+            ranking = None if self.ranking is None else trained.ranking
+            live = self.taste.following(trained.hybrid) if ranking is None else ranking.generator.taste
             longer = replace(self, there=there, quick=quick, trained=trained, taste=live, ranking=ranking)
         # Nothing can fail any more: the shelf is as long as its newest snapshot.
         self.shelf.append(tracks.track_ids, facts)
@@ -153,14 +153,14 @@ class Snapshot:
         k: int,
         *,
         user_row: int = -1,
-        newest: Ids = NOBODY,
+        newest: Ids = NO_TRACKS,
         allow_seen: bool = False,
         quickly: bool = False,
     ) -> Answers:
         """The best k of a trained version, ranked where there is a ranker; the popular ones for a cold listener.
 
-        `user_row` and `newest` as in `LiveChain.recommend`; `quickly` leaves the order to the hybrid, at a quarter of
-        the cost. Shape: -> ([<= k], [<= k])
+        `user_row` and `newest` as in `TwoStageRecommender.recommend_one`; `quickly` leaves the order to the hybrid, at
+        a quarter of the cost. Shape: -> ([<= k], [<= k])
         """
         trained, taste = self.trained, self.taste
         if trained is None or taste is None:
@@ -169,8 +169,8 @@ class Snapshot:
         if self.ranking is None or quickly:
             answers = taste.candidates(listened, count, allow_seen=allow_seen, there=self.there)
         else:
-            answers = self.ranking.recommend(
-                listened, count, user_row=user_row, newest=newest, allow_seen=allow_seen, there=self.there
+            answers = self.ranking.recommend_one(
+                listened, count, user_row=user_row, newest=newest, allow_seen=allow_seen, candidates=self.there
             )
         if not trained.reranking.changes:
             return answers

@@ -15,19 +15,25 @@ from crossfade.models.evaluation.bootstrap import intervals
 from crossfade.models.evaluation.splits import by_time, by_user
 from crossfade.models.hybrid import model as hybrid_module
 from crossfade.models.hybrid.model import Hybrid
-from crossfade.models.hybrid.online import NOTHING, LiveTaste
+from crossfade.models.hybrid.online import NOTHING
 from crossfade.models.hybrid.options import Choices
 from crossfade.models.hybrid.prior import PriorOptions
 from crossfade.models.interactions import Clock, Interactions, to_find
-from crossfade.models.ranking import dataset as lesson
-from crossfade.models.ranking.candidates import CandidateOptions, Sources, last_tracks
-from crossfade.models.ranking.dataset import ASIDE, ChainOptions, learn, lesson_of
+from crossfade.models.ranking import dataset as dataset_module
+from crossfade.models.ranking.candidates import CandidateGenerator, CandidateOptions, Candidates, last_tracks
+from crossfade.models.ranking.dataset import HELD_OUT_EVERY, TwoStageOptions, labelled_candidates, ranking_dataset
 from crossfade.models.ranking.diversity import RerankingOptions, relist, rerank
-from crossfade.models.ranking.features import NO_GENRE, Facts, FeatureTable, features
-from crossfade.models.ranking.live_two_stage import LiveChain
-from crossfade.models.ranking.oblivious_trees import ObliviousTrees
-from crossfade.models.ranking.ranker import GENRE, Linear, Ranker, RankerOptions, base_rates, forbid_telltales
-from crossfade.models.ranking.two_stage import Chain, worth
+from crossfade.models.ranking.features import NO_GENRE, FeatureTable, HistoryStatistics, features, joined
+from crossfade.models.ranking.ranker import (
+    GENRE,
+    Linear,
+    ObliviousTrees,
+    Ranker,
+    RankerOptions,
+    base_rates,
+    check_no_leaking_feature,
+)
+from crossfade.models.ranking.two_stage import TwoStageRecommender, sigmoid
 from crossfade.models.recommenders.als import ALSOptions
 from crossfade.models.recommenders.item_knn import ItemKNN
 from crossfade.pipelines.simulation.tracks import DAY_SECONDS
@@ -37,11 +43,11 @@ from crossfade.pipelines.versions.model_version import part_of
 WORLD = World(WorldOptions(users=120, tracks=150, artists=30, listens_per_user=40, seed=5))
 LISTENS, CATALOGUE = WORLD.listens(), WORLD.catalogue()
 SPLIT = by_time(LISTENS)
-OPTIONS = ChainOptions(
+OPTIONS = TwoStageOptions(
     candidates=CandidateOptions(most=60),
     ranker=RankerOptions(iterations=15, threads=1, least_positives=20),
 )
-SOURCES_FIT = Sources.fit
+GENERATOR_FIT = CandidateGenerator.fit
 NOBODY_ASIDE = np.zeros(LISTENS.user_count, bool)
 
 
@@ -55,55 +61,57 @@ def hybrid() -> Hybrid:
 
 
 @pytest.fixture(scope="module")
-def chain(hybrid: Hybrid) -> Chain:
-    return Chain.fit(SPLIT.train, CATALOGUE, hybrid, options=OPTIONS)
+def recommender(hybrid: Hybrid) -> TwoStageRecommender:
+    return TwoStageRecommender.fit(SPLIT.train, CATALOGUE, hybrid, options=OPTIONS)
 
 
 @pytest.fixture(scope="module")
-def sources(hybrid: Hybrid) -> Sources:
-    return Sources(hybrid, OPTIONS.candidates).fit(SPLIT.train)
+def generator(hybrid: Hybrid) -> CandidateGenerator:
+    return CandidateGenerator(hybrid, OPTIONS.candidates).fit(SPLIT.train)
 
 
 def warm(hybrid: Hybrid, count: int = 20) -> np.ndarray:
     return np.flatnonzero(hybrid.history.warm_users)[:count].astype(np.int32)
 
 
+def each(generator: CandidateGenerator, users: np.ndarray, **options: object) -> list[Candidates]:
+    """The candidates of some users, one by one."""
+    return [generator.candidates_of(generator.trained_profile(user), **options) for user in users.tolist()]
+
+
 # -- candidates ------------------------------------------------------------------------------------------------------
 
 
-def test_candidates_are_new_different_and_few(hybrid: Hybrid, sources: Sources) -> None:
+def test_candidates_are_new_different_and_few(hybrid: Hybrid, generator: CandidateGenerator) -> None:
     rows = warm(hybrid)
-    found = sources.gather(sources.audience(rows))
-    assert found.ids.shape[1] <= 60
-    for user, ids in zip(rows, found.ids, strict=True):
-        mine = ids[ids >= 0]
-        assert len(np.unique(mine)) == len(mine)
+    for user, found in zip(rows, each(generator, rows), strict=True):
+        mine = found.ids[found.there]
+        assert len(np.unique(mine)) == len(mine) <= 60
         assert not np.isin(mine, hybrid.history.heard[user].indices).any()
-    votes = sum(flags.astype(int) for flags in found.nominated.values())
-    assert (votes[found.there] > 0).all()
-    assert (votes[~found.there] == 0).all()
+        votes = sum(flags.astype(int) for flags in found.nominated.values())
+        assert (votes[found.there] > 0).all()
 
 
-def test_candidates_keep_to_the_tracks_allowed(hybrid: Hybrid, sources: Sources) -> None:
+def test_candidates_keep_to_the_tracks_allowed(hybrid: Hybrid, generator: CandidateGenerator) -> None:
     allowed = np.zeros(len(CATALOGUE), bool)
     allowed[::3] = True
-    ids = sources.gather(sources.audience(warm(hybrid)), candidates=allowed).ids
-    assert allowed[ids[ids >= 0]].all()
-    assert (sources.gather(sources.audience(warm(hybrid)), candidates=np.zeros_like(allowed)).ids == -1).all()
+    for found in each(generator, warm(hybrid), candidates=allowed):
+        assert allowed[found.ids].all()
+    assert not any(found.there.any() for found in each(generator, warm(hybrid), candidates=np.zeros_like(allowed)))
 
 
-def test_seen_tracks_come_back_when_allowed(hybrid: Hybrid, sources: Sources) -> None:
+def test_seen_tracks_come_back_when_allowed(hybrid: Hybrid, generator: CandidateGenerator) -> None:
     rows = warm(hybrid)
-    found = sources.gather(sources.audience(rows), allow_seen=True)
-    heard = hybrid.history.heard[rows].toarray() != 0
-    assert np.take_along_axis(heard, np.maximum(found.ids, 0), axis=1)[found.there].any()
+    candidates = each(generator, rows, allow_seen=True)
+    pairs = zip(rows, candidates, strict=True)
+    assert any(np.isin(found.ids, hybrid.history.heard[user].indices).any() for user, found in pairs)
 
 
-def test_the_sound_source_finds_what_nobody_has_played(hybrid: Hybrid, sources: Sources) -> None:
-    scores = sources.scores(sources.audience(warm(hybrid)))["sound"]
-    there = np.isfinite(scores).any(axis=0)
-    assert there.any()
-    assert (hybrid.listeners[there] == 0).all()
+def test_the_sound_source_finds_what_nobody_has_played(hybrid: Hybrid, generator: CandidateGenerator) -> None:
+    everything = np.ones(len(CATALOGUE), bool)
+    for user in warm(hybrid).tolist():
+        nominated = generator.sources(generator.trained_profile(user))["sound"].best(len(CATALOGUE), everything)
+        assert len(nominated) and (hybrid.listeners[nominated] == 0).all()
 
 
 def test_last_tracks_are_the_newest_different_ones() -> None:
@@ -121,20 +129,20 @@ def test_a_source_that_fails_is_left_out(hybrid: Hybrid, monkeypatch: pytest.Mon
         raise DataError("item-KNN: no memory for it")
 
     monkeypatch.setattr(ItemKNN, "fit", fail)
-    chain = Chain.fit(SPLIT.train, CATALOGUE, hybrid, options=OPTIONS)
-    assert chain.sources.failed == dict.fromkeys(("items", "last"), "item-KNN: no memory for it")
-    assert (chain.recommend(warm(hybrid), 5)[0] >= 0).all()
+    recommender = TwoStageRecommender.fit(SPLIT.train, CATALOGUE, hybrid, options=OPTIONS)
+    assert recommender.generator.failed == dict.fromkeys(("items", "last"), "item-KNN: no memory for it")
+    assert (recommender.recommend(warm(hybrid), 5)[0] >= 0).all()
 
 
 # -- features --------------------------------------------------------------------------------------------------------
 
 
-def test_features_know_nothing_of_the_label_period(hybrid: Hybrid, sources: Sources) -> None:
+def test_features_know_nothing_of_the_label_period(hybrid: Hybrid, generator: CandidateGenerator) -> None:
     """Whatever comes later, the same history has the same features."""
-    found = sources.gather(sources.audience(warm(hybrid)))
-    table = features(sources, Facts.of(SPLIT.train, CATALOGUE), found)
+    statistics = HistoryStatistics.of(SPLIT.train, CATALOGUE)
+    table = joined([features(generator, statistics, found) for found in each(generator, warm(hybrid))])
     later = replace(SPLIT.test, track_rows=np.roll(SPLIT.test.track_rows, 7))
-    joined = Interactions(
+    both = Interactions(
         np.concatenate([SPLIT.train.user_rows, later.user_rows]),
         np.concatenate([SPLIT.train.track_rows, later.track_rows]),
         np.concatenate([SPLIT.train.weights, later.weights]),
@@ -143,17 +151,18 @@ def test_features_know_nothing_of_the_label_period(hybrid: Hybrid, sources: Sour
         np.concatenate([SPLIT.train.times, later.times]),
         Clock.TIME,
     )
-    again = joined.take(joined.times < SPLIT.test.times.min())
-    other = Sources(fitted(again), OPTIONS.candidates).fit(again)
-    same = features(other, Facts.of(again, CATALOGUE), other.gather(other.audience(warm(hybrid))))
+    again = both.take(both.times < SPLIT.test.times.min())
+    other = CandidateGenerator(fitted(again), OPTIONS.candidates).fit(again)
+    statistics = HistoryStatistics.of(again, CATALOGUE)
+    same = joined([features(other, statistics, found) for found in each(other, warm(hybrid))])
     np.testing.assert_array_equal(table.numbers, same.numbers)
     assert {"genre_share", "tracks_per_month", "released_days", "artist_count", "trend"} <= set(table.names)
 
 
-def test_leanings_are_distances_from_what_is_liked(hybrid: Hybrid, sources: Sources) -> None:
-    facts, row = Facts.of(SPLIT.train, CATALOGUE), warm(hybrid, 1)
-    found = sources.gather(sources.audience(row))
-    table = features(sources, facts, found)
+def test_leanings_are_distances_from_what_is_liked(hybrid: Hybrid, generator: CandidateGenerator) -> None:
+    statistics, row = HistoryStatistics.of(SPLIT.train, CATALOGUE), warm(hybrid, 1)
+    (found,) = each(generator, row)
+    table = features(generator, statistics, found)
     liked = hybrid.history.liked[row].indices
     years = np.maximum(SPLIT.train.times.max() - CATALOGUE.released_at, 0) / DAY_SECONDS / 365
     logs = np.log1p(SPLIT.train.listeners)
@@ -178,12 +187,16 @@ def test_what_was_skipped_is_no_label(hybrid: Hybrid) -> None:
     nothing = np.zeros(len(tracks), np.float32)
     skips = replace(SPLIT.train, user_rows=rows, track_rows=tracks, weights=nothing, times=times)
     train = SPLIT.train.joined(skips)
-    lessons = []
+    datasets = []
     for history in (SPLIT.train, train):
-        sources = Sources(fitted(history), OPTIONS.candidates).fit(history)
+        generator = CandidateGenerator(fitted(history), OPTIONS.candidates).fit(history)
         split, rng = replace(SPLIT, train=history), np.random.default_rng(0)
-        lessons.append(learn(sources, Facts.of(history, CATALOGUE), split, OPTIONS.ranker, rng, NOBODY_ASIDE))
-    assert users[0] in lessons[0].groups and users[0] not in lessons[1].groups
+        datasets.append(
+            labelled_candidates(
+                generator, HistoryStatistics.of(history, CATALOGUE), split, OPTIONS.ranker, rng, NOBODY_ASIDE
+            )
+        )
+    assert users[0] in datasets[0].groups and users[0] not in datasets[1].groups
 
 
 def last_days(days: int) -> np.ndarray:
@@ -193,18 +206,18 @@ def last_days(days: int) -> np.ndarray:
 @pytest.mark.parametrize("within_user", [False, True])
 def test_a_planted_leak_is_caught(hybrid: Hybrid, within_user: bool) -> None:
     split = by_user(LISTENS) if within_user else SPLIT
-    everything = Facts.of(LISTENS, CATALOGUE)
-    sources = Sources(fitted(LISTENS), OPTIONS.candidates).fit(LISTENS)
+    everything = HistoryStatistics.of(LISTENS, CATALOGUE)
+    generator = CandidateGenerator(fitted(LISTENS), OPTIONS.candidates).fit(LISTENS)
     with pytest.raises(DataError, match="a leak"):
-        learn(sources, everything, split, OPTIONS.ranker, np.random.default_rng(0), NOBODY_ASIDE)
-    honest = Facts.of(split.train, CATALOGUE)
-    honest.forbid(split.test, within_user=within_user)
+        labelled_candidates(generator, everything, split, OPTIONS.ranker, np.random.default_rng(0), NOBODY_ASIDE)
+    honest = HistoryStatistics.of(split.train, CATALOGUE)
+    honest.check_no_leak(split.test, within_user=within_user)
 
 
 def test_a_leak_without_times_is_caught() -> None:
     untimed = replace(LISTENS, times=None, clock=Clock.NONE)
     with pytest.raises(DataError, match="a leak"):
-        Facts.of(untimed, CATALOGUE).forbid(untimed.take(np.arange(50)), within_user=True)
+        HistoryStatistics.of(untimed, CATALOGUE).check_no_leak(untimed.take(np.arange(50)), within_user=True)
 
 
 def test_a_feature_that_tells_the_labels_is_caught(rng: np.random.Generator) -> None:
@@ -212,19 +225,24 @@ def test_a_feature_that_tells_the_labels_is_caught(rng: np.random.Generator) -> 
     numbers = np.stack([rng.random(400), labels + 0.1 * rng.random(400)], axis=1).astype(np.float32)
     table = FeatureTable(numbers, ("noise", "days_until_played"), np.zeros(400, np.int32), (NO_GENRE,))
     with pytest.raises(DataError, match="days_until_played: a leak"):
-        forbid_telltales(table, labels)
+        check_no_leaking_feature(table, labels)
+
+
+def table_of_users(recommender: TwoStageRecommender, users: np.ndarray) -> FeatureTable:
+    generator, statistics = recommender.generator, recommender.statistics
+    return joined([features(generator, statistics, found) for found in each(generator, users)])
 
 
 # -- ranker ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_ranker_learns_saves_and_loads(chain: Chain, hybrid: Hybrid, tmp_path: Path) -> None:
-    table = features(chain.sources, chain.facts, chain.sources.gather(chain.sources.audience(warm(hybrid))))
-    scores = chain.ranker.scores(table)
-    chain.ranker.save(tmp_path)
+def test_the_ranker_learns_saves_and_loads(recommender: TwoStageRecommender, hybrid: Hybrid, tmp_path: Path) -> None:
+    table = table_of_users(recommender, warm(hybrid))
+    scores = recommender.ranker.scores(table)
+    recommender.ranker.save(tmp_path)
     np.testing.assert_array_equal(Ranker.load(tmp_path).scores(table), scores)
-    assert sum(chain.ranker.importance.values()) == pytest.approx(100)
-    assert GENRE in chain.ranker.importance
+    assert sum(recommender.ranker.importance.values()) == pytest.approx(100)
+    assert GENRE in recommender.ranker.importance
     (tmp_path / "ranker.safetensors").write_bytes(b"not a model")
     with pytest.raises(LibraryError, match=r"ranker\.safetensors: damaged"):
         Ranker.load(tmp_path)
@@ -262,29 +280,29 @@ def test_what_hardly_varied_says_nothing_when_it_changes(rng: np.random.Generato
     assert np.abs(linear.scores(numbers * np.float32([1e9, 1]))).max() < 50
 
 
-def test_a_genre_that_was_unseen_in_training(chain: Chain, hybrid: Hybrid) -> None:
-    table = features(chain.sources, chain.facts, chain.sources.gather(chain.sources.audience(warm(hybrid))))
+def test_a_genre_that_was_unseen_in_training(recommender: TwoStageRecommender, hybrid: Hybrid) -> None:
+    table = table_of_users(recommender, warm(hybrid))
     strange = FeatureTable(table.numbers, table.names, np.zeros_like(table.genres), ("polka revival",))
-    assert np.isfinite(chain.ranker.scores(strange)).all()
+    assert np.isfinite(recommender.ranker.scores(strange)).all()
     with pytest.raises(DataError, match="trained on other features"):
-        chain.ranker.scores(FeatureTable(table.numbers[:, 1:], table.names[1:], table.genres, table.genre_names))
+        recommender.ranker.scores(FeatureTable(table.numbers[:, 1:], table.names[1:], table.genres, table.genre_names))
 
 
 def test_yetirank_orders_too(hybrid: Hybrid) -> None:
-    lesson = lesson_of(SPLIT.train, CATALOGUE, hybrid, options=OPTIONS)
+    dataset = ranking_dataset(SPLIT.train, CATALOGUE, hybrid, options=OPTIONS)
     ranker = Ranker(replace(OPTIONS.ranker, objective="yetirank")).fit(
-        lesson.table, lesson.labels, lesson.groups, lesson.aside
+        dataset.table, dataset.labels, dataset.groups, dataset.held_out
     )
-    scores = ranker.scores(lesson.table)
-    assert scores[lesson.labels].mean() > scores[~lesson.labels].mean()
+    scores = ranker.scores(dataset.table)
+    assert scores[dataset.labels].mean() > scores[~dataset.labels].mean()
     with pytest.raises(DataError, match="objective: lambdarank"):
         RankerOptions(objective="lambdarank")
 
 
 def test_the_history_teaches_too(hybrid: Hybrid, monkeypatch: pytest.MonkeyPatch) -> None:
-    both = lesson_of(SPLIT.train, CATALOGUE, hybrid, options=OPTIONS)
-    monkeypatch.setattr(lesson, "LABEL_PERIODS", 1)
-    newest = lesson_of(SPLIT.train, CATALOGUE, hybrid, options=OPTIONS)
+    both = ranking_dataset(SPLIT.train, CATALOGUE, hybrid, options=OPTIONS)
+    monkeypatch.setattr(dataset_module, "LABEL_PERIODS", 1)
+    newest = ranking_dataset(SPLIT.train, CATALOGUE, hybrid, options=OPTIONS)
     count = len(newest.labels)
     np.testing.assert_array_equal(both.table.numbers[:count], newest.table.numbers)
     assert both.recall == newest.recall and both.labels[count:].any()
@@ -294,10 +312,10 @@ def test_the_history_teaches_too(hybrid: Hybrid, monkeypatch: pytest.MonkeyPatch
 def test_too_little_to_learn_from(hybrid: Hybrid) -> None:
     demanding = replace(OPTIONS, ranker=replace(OPTIONS.ranker, least_positives=10**6))
     with pytest.raises(DataError, match="1000000 are needed"):
-        Chain.fit(SPLIT.train, CATALOGUE, hybrid, options=demanding)
+        TwoStageRecommender.fit(SPLIT.train, CATALOGUE, hybrid, options=demanding)
     silent = replace(LISTENS, weights=np.where(LISTENS.times >= SPLIT.test.times.min(), 0, LISTENS.weights))
     with pytest.raises(DataError, match="label period"):
-        lesson_of(silent, CATALOGUE, hybrid, options=OPTIONS)
+        ranking_dataset(silent, CATALOGUE, hybrid, options=OPTIONS)
 
 
 def planted(rng: np.random.Generator, users: int) -> tuple[FeatureTable, np.ndarray, np.ndarray]:
@@ -312,15 +330,15 @@ def planted(rng: np.random.Generator, users: int) -> tuple[FeatureTable, np.ndar
 def test_what_the_ranker_claims_is_true(objective: str, rng: np.random.Generator) -> None:
     """Learned from ten negatives of users with positives, it claims the rate of all candidates of all users."""
     table, truth, groups = planted(rng, 4200)
-    labels, aside = rng.random(len(truth)) < truth, groups % 7 == 0
-    kept = np.isin(groups, groups[labels]) & (labels | (rng.random(len(labels)) < 1 / 6)) | aside
+    labels, held_out = rng.random(len(truth)) < truth, groups % 7 == 0
+    kept = np.isin(groups, groups[labels]) & (labels | (rng.random(len(labels)) < 1 / 6)) | held_out
     options = RankerOptions(objective=objective, iterations=30, threads=1)
-    ranker = Ranker(options).fit(table.take(kept), labels[kept], groups[kept], aside[kept])
+    ranker = Ranker(options).fit(table.take(kept), labels[kept], groups[kept], held_out[kept])
     asked, its_truth, _ = planted(rng, 4200)
-    claimed = worth(ranker.scores(asked))
-    assert labels[kept & ~aside].mean() > 2.5 * truth.mean()
+    claimed = sigmoid(ranker.scores(asked))
+    assert labels[kept & ~held_out].mean() > 2.5 * truth.mean()
     # Known to as much as the 600 users kept aside say.
-    by_user = (labels - truth)[aside].reshape(-1, 60).mean(axis=1), truth.reshape(-1, 60).mean(axis=1)
+    by_user = (labels - truth)[held_out].reshape(-1, 60).mean(axis=1), truth.reshape(-1, 60).mean(axis=1)
     error = 1.96 * np.sqrt((by_user[0].var() + by_user[1].var()) / 600)
     assert claimed.mean() == pytest.approx(its_truth.mean(), abs=error)
     assert error < 0.1 * its_truth.mean()
@@ -330,12 +348,14 @@ def test_what_the_ranker_claims_is_true(objective: str, rng: np.random.Generator
 
 def test_users_kept_aside_teach_nothing(hybrid: Hybrid, rng: np.random.Generator) -> None:
     """Whatever they turned to, the weighted sum and the first tree are the same: only the scale may differ."""
-    lesson = lesson_of(SPLIT.train, CATALOGUE, hybrid, options=OPTIONS)
-    other = np.where(lesson.aside, lesson.table.numbers[:, 0] > np.median(lesson.table.numbers[:, 0]), lesson.labels)
+    dataset = ranking_dataset(SPLIT.train, CATALOGUE, hybrid, options=OPTIONS)
+    other = np.where(
+        dataset.held_out, dataset.table.numbers[:, 0] > np.median(dataset.table.numbers[:, 0]), dataset.labels
+    )
     one = replace(OPTIONS.ranker, iterations=1)
     first, second = (
-        Ranker(one).fit(lesson.table, labels, lesson.groups, lesson.aside).scores(lesson.table)
-        for labels in (lesson.labels, other)
+        Ranker(one).fit(dataset.table, labels, dataset.groups, dataset.held_out).scores(dataset.table)
+        for labels in (dataset.labels, other)
     )
     assert not np.array_equal(first, second)
     np.testing.assert_allclose(np.corrcoef(first, second)[0, 1], 1, atol=1e-9)
@@ -343,24 +363,26 @@ def test_users_kept_aside_teach_nothing(hybrid: Hybrid, rng: np.random.Generator
 
 def test_users_kept_aside_are_as_all_users_are(hybrid: Hybrid, monkeypatch: pytest.MonkeyPatch) -> None:
     """One in seven, of the newest label period, with all candidates, also those who turned to none."""
-    both = lesson_of(SPLIT.train, CATALOGUE, hybrid, options=OPTIONS)
-    monkeypatch.setattr(lesson, "LABEL_PERIODS", 1)
-    newest = lesson_of(SPLIT.train, CATALOGUE, hybrid, options=OPTIONS)
-    users, sizes = np.unique(newest.groups[newest.aside], return_counts=True)
-    assert len(users) >= SPLIT.train.user_count // ASIDE - 2 and (sizes == OPTIONS.candidates.most).all()
+    both = ranking_dataset(SPLIT.train, CATALOGUE, hybrid, options=OPTIONS)
+    monkeypatch.setattr(dataset_module, "LABEL_PERIODS", 1)
+    newest = ranking_dataset(SPLIT.train, CATALOGUE, hybrid, options=OPTIONS)
+    users, sizes = np.unique(newest.groups[newest.held_out], return_counts=True)
+    assert len(users) >= SPLIT.train.user_count // HELD_OUT_EVERY - 2 and (sizes == OPTIONS.candidates.most).all()
     turned = np.bincount(newest.groups, newest.labels)
-    assert (turned[users] == 0).any() and (turned[np.unique(newest.groups[~newest.aside])] > 0).all()
+    assert (turned[users] == 0).any() and (turned[np.unique(newest.groups[~newest.held_out])] > 0).all()
     older = both.groups[len(newest.groups) :] - newest.groups.max() - 1
-    assert len(older) and not np.isin(older, users).any() and not both.aside[len(newest.groups) :].any()
+    assert len(older) and not np.isin(older, users).any() and not both.held_out[len(newest.groups) :].any()
 
 
-def test_the_rate_of_all_users_is_that_of_all_candidates(hybrid: Hybrid, sources: Sources) -> None:
+def test_the_rate_of_all_users_is_that_of_all_candidates(hybrid: Hybrid, generator: CandidateGenerator) -> None:
     """Users who turned to nothing are in it, though they teach nothing: with nearly all aside, it is seen."""
-    aside = np.arange(LISTENS.user_count) % 10 != 1
-    facts, rng = Facts.of(SPLIT.train, CATALOGUE), np.random.default_rng(0)
-    found = learn(sources, facts, SPLIT, OPTIONS.ranker, rng, aside)
-    assert found.rate == pytest.approx(found.labels[found.aside].mean(), rel=0.1)
-    assert learn(sources, facts, SPLIT, OPTIONS.ranker, rng, NOBODY_ASIDE).rate == pytest.approx(found.rate)
+    held_out = np.arange(LISTENS.user_count) % 10 != 1
+    statistics, rng = HistoryStatistics.of(SPLIT.train, CATALOGUE), np.random.default_rng(0)
+    found = labelled_candidates(generator, statistics, SPLIT, OPTIONS.ranker, rng, held_out)
+    assert found.rate == pytest.approx(found.labels[found.held_out].mean(), rel=0.1)
+    assert labelled_candidates(generator, statistics, SPLIT, OPTIONS.ranker, rng, NOBODY_ASIDE).rate == pytest.approx(
+        found.rate
+    )
 
 
 def test_lessons_choose_by_what_precedes_their_label_period(hybrid: Hybrid, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -372,25 +394,25 @@ def test_lessons_choose_by_what_precedes_their_label_period(hybrid: Hybrid, monk
         asked.append(listens)
         return Choices(affinity=0.01 * len(asked)), {}
 
-    def fit(sources: Sources, listens: Interactions) -> Sources:
-        made.append(sources.hybrid.choices)
-        return SOURCES_FIT(sources, listens)
+    def fit(generator: CandidateGenerator, listens: Interactions) -> CandidateGenerator:
+        made.append(generator.hybrid.choices)
+        return GENERATOR_FIT(generator, listens)
 
     monkeypatch.setattr(hybrid_module, "choose", recorded)
-    monkeypatch.setattr(Sources, "fit", fit)
-    lesson_of(SPLIT.train, CATALOGUE, hybrid, options=OPTIONS)
+    monkeypatch.setattr(CandidateGenerator, "fit", fit)
+    ranking_dataset(SPLIT.train, CATALOGUE, hybrid, options=OPTIONS)
     newest = by_time(SPLIT.train)
     assert [len(listens) for listens in asked] == [len(newest.train), len(by_time(newest.train).train)]
     assert all(listens.times.max() < newest.test.times.min() for listens in asked)
     assert [choices.affinity for choices in made] == [0.01, 0.02]
 
 
-def test_a_history_that_chose_no_sound_teaches_all_the_same(hybrid: Hybrid, sources: Sources) -> None:
+def test_a_history_that_chose_no_sound_teaches_all_the_same(hybrid: Hybrid, generator: CandidateGenerator) -> None:
     """Which sources there are depends on the history; which features there are does not."""
     deaf = Hybrid(CATALOGUE, als=hybrid.als.options, choices=Choices(prior=PriorOptions(sound="none")))
-    other = Sources(deaf.fit(SPLIT.train), OPTIONS.candidates).fit(SPLIT.train)
-    facts, rows = Facts.of(SPLIT.train, CATALOGUE), warm(hybrid)
-    tables = [features(each, facts, each.gather(each.audience(rows))) for each in (sources, other)]
+    other = CandidateGenerator(deaf.fit(SPLIT.train), OPTIONS.candidates).fit(SPLIT.train)
+    statistics, rows = HistoryStatistics.of(SPLIT.train, CATALOGUE), warm(hybrid)
+    tables = [features(one, statistics, each(one, rows)[0]) for one in (generator, other)]
     assert tables[0].names == tables[1].names
     unknown = tables[1].numbers[:, tables[1].names.index("sound_score")]
     assert np.isnan(unknown).all()
@@ -399,9 +421,9 @@ def test_a_history_that_chose_no_sound_teaches_all_the_same(hybrid: Hybrid, sour
 # -- the chain -------------------------------------------------------------------------------------------------------
 
 
-def test_the_chain_recommends_what_is_new(chain: Chain, hybrid: Hybrid) -> None:
+def test_the_chain_recommends_what_is_new(recommender: TwoStageRecommender, hybrid: Hybrid) -> None:
     rows = warm(hybrid)
-    ids, scores = chain.recommend(rows, 10)
+    ids, scores = recommender.recommend(rows, 10)
     heard = hybrid.history.heard[rows].toarray() != 0
     assert (ids >= 0).all()
     assert not np.take_along_axis(heard, ids, axis=1).any()
@@ -409,41 +431,48 @@ def test_the_chain_recommends_what_is_new(chain: Chain, hybrid: Hybrid) -> None:
     assert ((scores > 0) & (scores < 1)).all()
 
 
-def test_behind_the_candidates_come_the_others(chain: Chain, hybrid: Hybrid) -> None:
+def test_behind_the_candidates_come_the_others(recommender: TwoStageRecommender, hybrid: Hybrid) -> None:
     rows = warm(hybrid, 3)
-    ids, scores = chain.recommend(rows, len(CATALOGUE), allow_seen=True)
+    ids, scores = recommender.recommend(rows, len(CATALOGUE), allow_seen=True)
     for mine, values in zip(ids, scores, strict=True):
         mine = mine[mine >= 0]
         assert sorted(mine) == np.flatnonzero(hybrid.known).tolist()
         assert (np.diff(values[: len(mine)]) <= 0).all()
 
 
-def test_strangers_get_the_hybrids_answer(chain: Chain, hybrid: Hybrid) -> None:
-    np.testing.assert_array_equal(chain.recommend(np.array([-1]), 5)[0], hybrid.recommend(np.array([-1]), 5)[0])
+def test_strangers_get_the_hybrids_answer(recommender: TwoStageRecommender, hybrid: Hybrid) -> None:
+    np.testing.assert_array_equal(recommender.recommend(np.array([-1]), 5)[0], hybrid.recommend(np.array([-1]), 5)[0])
 
 
-def test_a_user_without_candidates_gets_nothing(chain: Chain, hybrid: Hybrid) -> None:
+def test_a_user_without_candidates_gets_nothing(recommender: TwoStageRecommender, hybrid: Hybrid) -> None:
     nothing = np.zeros(len(CATALOGUE), bool)
-    ids, scores = chain.recommend(warm(hybrid), 5, candidates=nothing)
+    ids, scores = recommender.recommend(warm(hybrid), 5, candidates=nothing)
     assert (ids == -1).all()
     assert (scores == -np.inf).all()
 
 
-def test_the_chain_saves_and_loads(chain: Chain, hybrid: Hybrid, tmp_path: Path) -> None:
-    chain.save(tmp_path)
-    loaded = Chain.load(tmp_path, hybrid)
+def test_the_chain_saves_and_loads(recommender: TwoStageRecommender, hybrid: Hybrid, tmp_path: Path) -> None:
+    recommender.save(tmp_path)
+    loaded = TwoStageRecommender.load(tmp_path, hybrid)
     rows = warm(hybrid)
-    for one, two in zip(chain.recommend(rows, 20), loaded.recommend(rows, 20), strict=True):
+    for one, two in zip(recommender.recommend(rows, 20), loaded.recommend(rows, 20), strict=True):
         np.testing.assert_array_equal(one, two)
-    assert loaded.recall == chain.recall
+    assert loaded.recall == recommender.recall
     assert not any(file.suffix in (".pkl", ".pickle", ".npy") for file in tmp_path.iterdir())
 
 
-def test_one_user_at_a_time_is_the_same(chain: Chain, hybrid: Hybrid) -> None:
-    rows = warm(hybrid, 5)
-    ids, _ = chain.recommend(rows, 10)
-    for row, mine in zip(rows, ids, strict=True):
-        np.testing.assert_array_equal(chain.recommend(np.array([row]), 10)[0][0], mine)
+def test_one_of_many_is_as_alone(recommender: TwoStageRecommender, hybrid: Hybrid) -> None:
+    rows, allowed = np.array([*warm(hybrid, 8), -1]), np.arange(len(CATALOGUE)) % 7 != 0
+    for allow_seen in (False, True):
+        ids, scores = recommender.recommend(rows, 10, allow_seen=allow_seen, candidates=allowed)
+        for row, mine, values in zip(rows.tolist(), ids, scores, strict=True):
+            listened = NOTHING if row < 0 else recommender.generator.taste.history(row)
+            found, its = recommender.recommend_one(
+                listened, 10, user_row=row, allow_seen=allow_seen, candidates=allowed
+            )
+            assert allowed[found].all()
+            np.testing.assert_array_equal(found, mine[mine >= 0])
+            np.testing.assert_array_equal(its, values[mine >= 0])
 
 
 def test_the_chain_claims_what_comes() -> None:
@@ -452,50 +481,35 @@ def test_the_chain_claims_what_comes() -> None:
     split, catalogue = by_time(world.listens()), world.catalogue()
     hybrid = Hybrid(catalogue, als=ALSOptions(factors=16, threads=1), choices=Choices()).fit(split.train)
     options = replace(OPTIONS, ranker=replace(OPTIONS.ranker, iterations=60))
-    chain = Chain.fit(split.train, catalogue, hybrid, options=options)
+    recommender = TwoStageRecommender.fit(split.train, catalogue, hybrid, options=options)
     rows = np.flatnonzero(hybrid.history.warm_users).astype(np.int32)
-    found = chain.sources.gather(chain.sources.audience(rows))
-    came = np.take_along_axis((by_time(split.test).train.matrix > 0)[rows].toarray(), found.ids, axis=1)
-    by_user = np.stack([worth(chain.rank(found)).mean(axis=1), came.mean(axis=1)], axis=1)
+    came = (by_time(split.test).train.matrix > 0).toarray()
+    candidates = each(recommender.generator, rows)
+    claimed = [sigmoid(recommender.rank(found)).mean() for found in candidates]
+    true = [came[row, found.ids].mean() for row, found in zip(rows, candidates, strict=True)]
+    by_user = np.stack([claimed, true], axis=1)
     claimed, true = intervals(by_user, np.random.default_rng(0))
     # The rate that it was told, that of the label period, is as uncertain.
     assert abs(claimed.value - true.value) < np.sqrt(2) * min(true.high - true.value, true.value - true.low)
 
 
-def test_candidates_hold_most_of_what_comes(chain: Chain) -> None:
-    assert chain.recall["all"] > 0.5
-    assert chain.recall["all"] >= max(chain.recall.values())
+def test_candidates_hold_most_of_what_comes(recommender: TwoStageRecommender) -> None:
+    assert recommender.recall["all"] > 0.5
+    assert recommender.recall["all"] >= max(recommender.recall.values())
 
 
-# -- live ------------------------------------------------------------------------------------------------------------
+# -- one user -----------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def live(chain: Chain, hybrid: Hybrid) -> LiveChain:
-    return LiveChain(chain, LiveTaste(hybrid))
-
-
-def test_live_is_what_the_batch_says(chain: Chain, hybrid: Hybrid, live: LiveChain) -> None:
-    rows = warm(hybrid, 60)
-    allowed = np.arange(len(CATALOGUE)) % 7 != 0
-    same = []  # Equal up to rounding, which may swap two tracks or move one over a border of the trees.
-    for allow_seen in (False, True):
-        ids, scores = chain.recommend(rows, 10, allow_seen=allow_seen, candidates=allowed)
-        for row, mine, values in zip(rows, ids, scores, strict=True):
-            listened = live.taste.history(int(row))
-            found, its = live.recommend(listened, 10, user_row=int(row), allow_seen=allow_seen, there=allowed)
-            assert allowed[found].all()
-            same.append(np.array_equal(found, mine[mine >= 0]) and np.allclose(its, values[mine >= 0], rtol=1e-3))
-    assert np.mean(same) > 0.95
-
-
-def test_codes_nominate_the_same_candidates(chain: Chain, hybrid: Hybrid, live: LiveChain) -> None:
-    coded = LiveChain(chain, LiveTaste(hybrid, exact_rows=10), exact_rows=10)
+def test_codes_nominate_the_same_candidates(recommender: TwoStageRecommender, hybrid: Hybrid) -> None:
+    exact = recommender.generator
+    generator = CandidateGenerator.from_arrays(exact.save_arrays(), exact.facts(), hybrid, exact_rows=10)
+    coded = TwoStageRecommender(generator, recommender.statistics, recommender.ranker, recommender.options)
     shares = []
     for row in warm(hybrid):
-        listened = live.taste.history(int(row))
-        expected, _ = live.recommend(listened, 10, user_row=int(row))
-        found, _ = coded.recommend(listened, 10, user_row=int(row))
+        listened = recommender.generator.taste.history(int(row))
+        expected, _ = recommender.recommend_one(listened, 10, user_row=int(row))
+        found, _ = coded.recommend_one(listened, 10, user_row=int(row))
         shares.append(len(set(expected) & set(found)) / len(expected))
     assert np.mean(shares) > 0.95
 
@@ -504,49 +518,52 @@ def plays(count: int) -> tuple[States, np.ndarray]:
     return States(plays=np.ones(count, np.float32)), np.zeros(count, np.int64)
 
 
-def test_news_and_strangers_are_ranked_too(chain: Chain, hybrid: Hybrid, live: LiveChain) -> None:
+def test_news_and_strangers_are_ranked_too(recommender: TwoStageRecommender, hybrid: Hybrid) -> None:
     row = int(warm(hybrid)[0])
-    history = live.taste.history(row)
-    before, _ = live.recommend(history, 10, user_row=row)
+    history = recommender.generator.taste.history(row)
+    before, _ = recommender.recommend_one(history, 10, user_row=row)
     news = before[:3]
     listened = history.plus(news, *plays(3))
-    after, scores = live.recommend(listened, 10, user_row=row, newest=news)
+    after, scores = recommender.recommend_one(listened, 10, user_row=row, newest=news)
     assert not np.isin(after, news).any() and len(after) == 10
     assert (np.diff(scores) <= 0).all() and ((scores > 0) & (scores < 1)).all()
     stranger = NOTHING.plus(news, *plays(3))
-    ids, _ = live.recommend(stranger, 10, newest=news)
+    ids, _ = recommender.recommend_one(stranger, 10, newest=news)
     assert len(ids) == 10 and not np.isin(ids, news).any()
-    everything, falling = live.recommend(stranger, len(CATALOGUE), newest=news)
+    everything, falling = recommender.recommend_one(stranger, len(CATALOGUE), newest=news)
     assert sorted([*everything, *news]) == np.flatnonzero(hybrid.known).tolist()
     assert (np.diff(falling) <= 0).all()
-    popular, _ = live.recommend(NOTHING, 5)
+    popular, _ = recommender.recommend_one(NOTHING, 5)
     np.testing.assert_array_equal(popular, hybrid.recommend(np.array([-1]), 5)[0][0])
     nowhere = np.zeros(len(CATALOGUE), bool)
-    assert not len(live.recommend(history, 5, user_row=row, there=nowhere)[0])
+    assert not len(recommender.recommend_one(history, 5, user_row=row, candidates=nowhere)[0])
 
 
-def test_what_is_disliked_since_is_none_of_the_last_tracks(chain: Chain, hybrid: Hybrid, live: LiveChain) -> None:
+def test_what_is_disliked_since_is_none_of_the_last_tracks(recommender: TwoStageRecommender, hybrid: Hybrid) -> None:
     row = int(warm(hybrid)[0])
-    history = live.taste.history(row)
-    before = live.candidates(history, user_row=row).audience.last[0]
+    history = recommender.generator.taste.history(row)
+    before = recommender.generator.profile(history, user_row=row).last[0]
     dislike = States(plays=np.zeros(1, np.float32), liked=np.full(1, -1, np.float32))
     since = history.plus(before[:1], dislike, np.zeros(1, np.int64))
-    after = live.candidates(since, user_row=row, newest=before[:1]).audience.last[0]
+    after = recommender.generator.profile(since, user_row=row, newest=before[:1]).last[0]
     assert before[0] >= 0 and before[0] not in after and before[1] == after[0]
 
 
-def test_a_track_that_came_later_is_a_live_candidate(chain: Chain, hybrid: Hybrid) -> None:
+def test_a_track_that_came_later_is_a_live_candidate(recommender: TwoStageRecommender, hybrid: Hybrid) -> None:
     later = hybrid.with_tracks(part_of(CATALOGUE, np.arange(4)))
-    longer = chain.following(later)
-    assert np.shares_memory(longer.sources.likeness.data, chain.sources.likeness.data)
-    live = LiveChain(longer, LiveTaste(later))
+    longer = recommender.append_tracks(later)
+    assert np.shares_memory(longer.generator.likeness.data, recommender.generator.likeness.data)
     row = int(warm(hybrid)[0])
     new = np.zeros(len(later.taste), bool)
     new[-4:] = True
-    ids, _ = live.recommend(live.taste.history(row), 10, user_row=row, there=new)
+    ids, _ = longer.recommend_one(longer.generator.taste.history(row), 10, user_row=row, candidates=new)
     assert sorted(ids) == np.flatnonzero(new).tolist()
     heard = NOTHING.plus(np.flatnonzero(new).astype(np.int32), *plays(4))
-    assert len(live.recommend(heard, 10)[0]) == 10
+    assert len(longer.recommend_one(heard, 10)[0]) == 10
+    grown = longer.generator
+    made = CandidateGenerator.from_arrays(grown.save_arrays(), grown.facts(), later)
+    for one, two in zip(each(grown, warm(hybrid)), each(made, warm(hybrid)), strict=True):
+        np.testing.assert_array_equal(one.ids, two.ids)
 
 
 # -- re-ranking ------------------------------------------------------------------------------------------------------
@@ -586,9 +603,9 @@ def test_discoveries_get_their_share(rng: np.random.Generator) -> None:
     assert fresh[places[:5]].sum() == 1
 
 
-def test_lists_are_made_of_the_chains_answers(chain: Chain, hybrid: Hybrid) -> None:
+def test_lists_are_made_of_the_chains_answers(recommender: TwoStageRecommender, hybrid: Hybrid) -> None:
     rows = warm(hybrid, 4)
-    answers = chain.recommend(rows, 50)
+    answers = recommender.recommend(rows, 50)
     ids, scores = relist(hybrid, answers, 10, RerankingOptions(per_artist=1, diversity=0.3))
     for mine in ids:
         artists = np.concatenate([hybrid.artists[row].indices for row in mine[mine >= 0]])
