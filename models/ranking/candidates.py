@@ -17,6 +17,8 @@ track (hybrid, als, sound) are scanned for nominees (see `hybrid.inner_product_s
 
 Shapes: U users, T tracks, C candidates, F factors, L last tracks of a
 user, S segments, E features of the sound.
+
+Over 400 lines, since sources are told apart only by what they know: apart from one another they would say little.
 """
 
 from __future__ import annotations
