@@ -15,8 +15,8 @@ No source takes a pass over all tracks for each user. Those with scores of few t
 for these; those with the same scores for everybody (popular, segment) are sorted once; those with a score of every
 track (hybrid, als, sound) are scanned for nominees (see `hybrid.inner_product_scan`), which are then scored exactly.
 
-Shapes: U users, T tracks, C candidates, F factors, L last tracks of a
-user, S segments, E features of the sound.
+Shapes: U users, T tracks, C candidates, F factors, L last tracks of a user, S segments, E features of
+the sound.
 
 Over 400 lines, since sources are told apart only by what they know: apart from one another they would say little.
 """

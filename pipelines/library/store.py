@@ -33,6 +33,7 @@ from ...errors import DataError, LibraryError, UsageError
 from ...models.catalogue import Catalogue
 from ...models.genres.vocabulary import BUILT_IN, GENRES, Vocabulary
 from .artist_credits import Credits
+from .files import replacing
 from .scan import readable
 
 if TYPE_CHECKING:
@@ -661,10 +662,10 @@ class Library:
         known = self.places()
         both = list(dict.fromkeys([*known, *places]))
         if both != known:
-            new = self.folder / f"{_PLACES}.new"
             # Paths are bytes: latin-1 has a character for each.
-            new.write_text(json.dumps([os.fsencode(place).decode("latin-1") for place in both], indent=1) + "\n")
-            new.replace(self.folder / _PLACES)
+            names = [os.fsencode(place).decode("latin-1") for place in both]
+            with replacing(self.folder / _PLACES) as part:
+                part.write_text(json.dumps(names, indent=1) + "\n")
 
     def versions(self) -> list[Path]:
         """The trained versions that are whole: the current one, then the others, the newest first."""
