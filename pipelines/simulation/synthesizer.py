@@ -10,21 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import instruments
-from .composition import Composer, Note
+from .composition import INSTRUMENTS, Composer, Note, Sound
 from .instruments import SAMPLE_RATE, Samples, fast_length, hertz
-from .styles import Sound
 
-LEVELS = {
-    "drums": 0.9,
-    "bass": 0.55,
-    "pluck": 0.6,
-    "keys": 0.55,
-    "strings": 0.6,
-    "pad": 0.5,
-    "lead": 0.45,
-    "power": 0.6,
-    "voice": 0.5,
-}
+LEVELS = dict(zip(INSTRUMENTS, (0.9, 0.55, 0.6, 0.55, 0.6, 0.5, 0.45, 0.6, 0.5), strict=True))
 """root mean square of each stem at full gain, before mastering"""
 
 
