@@ -157,7 +157,6 @@ def _write_m4a(path: Path, samples: Samples) -> None:
 def write_tags(path: Path, track: DemoTrack) -> None:
     """Artist, title, album, genre and year, as a tagger would leave them."""
     import mutagen
-    from mutagen.easyid3 import EasyID3
     from mutagen.id3 import TALB, TCON, TDRC, TIT2, TPE1
     from mutagen.wave import WAVE
 
@@ -174,11 +173,6 @@ def write_tags(path: Path, track: DemoTrack) -> None:
         for frame, value in zip((TIT2, TPE1, TALB, TCON, TDRC), values.values(), strict=True):
             file.tags.add(frame(encoding=3, text=[value]))  # type: ignore[no-untyped-call]
         file.save()
-        return
-    if path.suffix == ".mp3":
-        file = EasyID3()  # type: ignore[no-untyped-call]
-        file.update(values)
-        file.save(path)
         return
     file = mutagen.File(path, easy=True)
     if file.tags is None:
