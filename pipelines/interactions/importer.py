@@ -14,7 +14,7 @@ import polars as pl
 
 from ...errors import DataError, UsageError
 from ..library.store import Library
-from .columns import naming
+from .columns import reading
 from .matching import Matches, match
 from .readers import delimited as delimited_log
 from .readers import lastfm as lastfm_log
@@ -91,7 +91,7 @@ def import_log(library: Library, path: Path, options: ImportOptions) -> ImportSu
     source = options.source or source_name(path, options.format)
     with writing(library, source) as (part, scratch):
         log = _read(path, scratch, options)
-        with naming(path):
+        with reading(path):
             tracks = _tracks(log)
         matches = None
         if options.match:
@@ -110,14 +110,14 @@ def import_log(library: Library, path: Path, options: ImportOptions) -> ImportSu
         library.add_tracks(heard)
         vectors = _add_vectors(library, log, pl.concat([tracks.select("track_id"), heard]).unique())
         if options.format == "yandex":
-            with naming(path):
+            with reading(path):
                 yandex_log.write_tables(path, options.out or library.folder / "yandex")
         figures = log_figures(listens)
     return ImportSummary(source, figures, len(tracks), vectors, len(unknown), dropped, notes, matches)
 
 
 def _read(path: Path, scratch: Path, options: ImportOptions) -> SourceLog:
-    with naming(path):
+    with reading(path):
         if options.format == "csv":
             return delimited_log.read(path, scratch, options.columns)
         return READERS[options.format](path, scratch)
@@ -154,7 +154,7 @@ def _known(library: Library, log: SourceLog, tracks: pl.DataFrame) -> pl.DataFra
     )
     parts = [tracks.select("track_id"), pl.DataFrame({"track_id": [row[0] for row in there]}, {"track_id": pl.String})]
     if log.vectors is not None:
-        with naming(log.path):
+        with reading(log.path):
             parts.append(log.vectors.table.select("track_id").collect(engine="streaming"))
     return pl.concat(parts).drop_nulls().unique()
 

@@ -35,7 +35,7 @@ from ...errors import DataError
 from ...models.confidence import ConfidenceOptions, Signals, States
 from ...models.interactions import Clock, Interactions
 from ..library.store import Library
-from .columns import UNREADABLE_TIME, naming
+from .columns import UNREADABLE_TIME, reading
 
 SCHEMA = pl.Schema(
     {
@@ -138,7 +138,7 @@ def read_listens(library: Library) -> pl.LazyFrame:
             f"{library.folder}: no listens yet; crossfade listens PATH --format FORMAT --library {library.folder}"
         )
     for part in parts:
-        with naming(part):
+        with reading(part):
             pl.read_parquet_schema(part)
     return pl.scan_parquet(parts, glob=False)
 
@@ -186,7 +186,7 @@ def sink(log: SourceLog, part: Path, *, known: pl.DataFrame | None = None) -> di
         rows = rows.join(known.lazy().select("track_id", known=True), on="track_id", how="left")
         problem = problem.when(pl.col("known").is_null()).then(pl.lit("unknown track"))
     rows = rows.with_columns(problem.alias("problem"))
-    with naming(log.path):
+    with reading(log.path):
         # A source that knows when most things happened is no use for the rest: one gap would leave the log no clock.
         timed = (
             rows.filter(pl.col("problem").is_null()).select(pl.col("time").count()).collect(engine="streaming").item()
