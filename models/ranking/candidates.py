@@ -37,7 +37,7 @@ from ..arrays import Ids, Scores, l2_normalize, row_entries, top_k
 from ..hybrid.inner_product_scan import EXACT_ROWS, Rows, Scan
 from ..hybrid.model import Hybrid
 from ..hybrid.online import Listened, LiveTaste, Wish
-from ..interactions import Interactions, liked
+from ..interactions import Interactions
 from ..recommenders.base import RECENT_SECONDS, popularity
 from ..recommenders.item_knn import ItemKNN, ItemKNNOptions
 from ..storage import Arrays
@@ -81,62 +81,45 @@ class CandidateOptions:
 
 @dataclass(frozen=True, eq=False)
 class UserProfile:
-    """One user as candidates and features need them; arrays have a first axis of 1, as lists of many users have B."""
+    """One user as candidates and features need them."""
 
-    user_rows: Ids
-    """[1] row of the training, -1 for somebody it never met"""
-    heard: csr_matrix
-    """[1, T] confidences; negative ones are dislikes"""
-    vectors: Scores
-    """[1, F] taste, folded in from `heard`"""
+    user_row: int
+    """of the training, -1 for a user who is not in it"""
+    listened: Listened
     last: Ids
-    """[1, L] the last different tracks they liked, the newest first, -1 where there are fewer"""
+    """[up to L] the last different tracks they liked, the newest first"""
     wish: Wish
-    """what the hybrid's scores of the one user are computed from"""
-
-    def __len__(self) -> int:
-        return len(self.user_rows)
+    """the user's part of the hybrid's scores"""
 
     @cached_property
-    def liked(self) -> csr_matrix:
-        """[1, T] the positive confidences only."""
-        return liked(self.heard)
+    def liked(self) -> Ids:
+        """The tracks with positive confidence."""
+        return self.listened.track_rows[self.listened.weights > 0]
 
-    @cached_property
-    def newest(self) -> csr_matrix:
-        """[1, T] the last tracks, the newest with weight 1 and older ones with less."""
-        from scipy.sparse import csr_matrix
+    @property
+    def last_weights(self) -> Scores:
+        """The newest of the last tracks has weight 1, older ones less."""
+        return np.float32(_LAST_DECAY) ** np.arange(len(self.last), dtype=np.float32)
 
-        there = self.last >= 0
-        weights = np.float32(_LAST_DECAY) ** np.nonzero(there)[1].astype(np.float32)
-        ends = np.concatenate([[0], np.cumsum(there.sum(axis=1))])
-        return csr_matrix((weights, self.last[there], ends), shape=self.heard.shape)
-
-    def mean_directions(self, vectors: Scores) -> Scores:
-        """[T, D] -> [1, D] the mean direction of what the user liked; zeros for nobody."""
-        rows = self.liked.indices
-        return np.asarray(l2_normalize(vectors[rows]).sum(axis=0, keepdims=True) / max(len(rows), 1))
+    def mean_direction(self, vectors: Scores) -> Scores:
+        """[T, D] -> [D] the mean direction of the liked tracks' vectors; zeros if there are none."""
+        return np.asarray(l2_normalize(vectors[self.liked]).sum(axis=0) / max(len(self.liked), 1))
 
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """C candidates of one user, the likeliest first, and what each source says of them; B is 1."""
+    """C candidates of one user, the likeliest first, and their scores by each source."""
 
     profile: UserProfile
     ids: Ids
-    """[B, C] track rows, -1 where there are fewer"""
+    """[C] track rows"""
     scores: dict[str, Scores]
-    """source -> [B, C]; -inf where it has nothing to say"""
+    """source -> [C]; -inf where it has none"""
     nominated: dict[str, NDArray[np.bool_]]
-    """source -> [B, C] whether the track is within its quota"""
+    """source -> [C] whether the track is within its quota"""
 
     def __len__(self) -> int:
         return len(self.ids)
-
-    @property
-    def there(self) -> NDArray[np.bool_]:
-        """[B, C]"""
-        return self.ids >= 0
 
 
 class CandidateGenerator:
@@ -183,21 +166,14 @@ class CandidateGenerator:
     def profile(self, listened: Listened, *, user_row: int = -1, newest: Ids = NO_TRACKS) -> UserProfile:
         """One user who likes something.
 
-        `user_row` of the training, -1 for a user it never met; `newest` are the tracks they liked since then, the
+        `user_row` of the training, -1 for a user who is not in it; `newest` are the tracks they liked since then, the
         newest first; both are part of `listened`, too.
         """
-        from scipy.sparse import csr_matrix
-
         before = self.last[user_row] if user_row >= 0 else NO_TRACKS
-        recent = np.concatenate([newest, before[before >= 0]])
-        recent = recent[np.isin(recent, listened.track_rows[listened.weights > 0])]
-        recent = recent[np.sort(np.unique(recent, return_index=True)[1])]
-        last = np.full((1, self.options.last_tracks), -1, np.int32)
-        last[0, : len(recent)] = recent[: last.shape[1]]
-        wish = self.taste.wish(listened)
-        ends = np.array([0, len(listened.track_rows)])
-        heard = csr_matrix((listened.weights, listened.track_rows, ends), shape=(1, self.track_count))
-        return UserProfile(np.array([user_row], np.int32), heard, wish.vector[None], last, wish)
+        last = np.concatenate([newest, before[before >= 0]])
+        last = last[np.isin(last, listened.track_rows[listened.weights > 0])]
+        last = last[np.sort(np.unique(last, return_index=True)[1])][: self.options.last_tracks]
+        return UserProfile(user_row, listened, last, self.taste.wish(listened))
 
     def trained_profile(self, user_row: int) -> UserProfile:
         """A warm user of the training."""
@@ -207,10 +183,10 @@ class CandidateGenerator:
         self, user: UserProfile, *, allow_seen: bool = False, candidates: NDArray[np.bool_] | None = None
     ) -> Candidates:
         """The candidates of one user; `candidates` [T] limits the tracks that may be any."""
-        options, heard = self.options, user.heard.indices
+        options = self.options
         allowed = np.ones(self.track_count, bool) if candidates is None else candidates.copy()
         if not allow_seen:
-            allowed[heard] = False
+            allowed[user.listened.track_rows] = False
         sources = self.sources(user)
         lists = {
             name: source.best(quota, allowed) for name, source in sources.items() if (quota := options.quotas[name])
@@ -218,30 +194,24 @@ class CandidateGenerator:
         listed = np.concatenate([*lists.values(), np.zeros(0, np.intp)])
         heights = [-np.arange(len(rows)) / options.quotas[name] for name, rows in lists.items()]
         rows, place = np.unique(listed, return_inverse=True)
-        standing = np.full(len(rows), -np.inf)
-        np.maximum.at(standing, place, np.concatenate([*heights, np.zeros(0)]))
-        standing -= rows * (_STEP / self.track_count)
-        chosen, _ = top_k(standing, options.most)
-        ids = rows[chosen]
+        best_height = np.full(len(rows), -np.inf)
+        np.maximum.at(best_height, place, np.concatenate([*heights, np.zeros(0)]))
+        best_height -= rows * (_STEP / self.track_count)
+        ids = rows[top_k(best_height, options.most)[0]]
         ascending = np.argsort(ids)
-        scores, nominated, begin = {}, {}, 0
+        scores = {}
         for name, source in sources.items():
-            values = np.empty(len(ids), np.float32)
-            values[ascending] = source.scores(ids[ascending])
-            scores[name] = values[None]
-            if name in lists:
-                flags = np.zeros(len(rows), bool)
-                end = begin + len(lists[name])
-                flags[place[begin:end]] = True
-                nominated[name], begin = flags[chosen][None], end
-        return Candidates(user, ids.astype(np.int32)[None], scores, nominated)
+            scores[name] = np.empty(len(ids), np.float32)
+            scores[name][ascending] = source.scores(ids[ascending])
+        nominated = {name: np.isin(ids, rows) for name, rows in lists.items()}
+        return Candidates(user, ids.astype(np.int32), scores, nominated)
 
     def sources(self, user: UserProfile) -> dict[str, Source]:
-        """What each source that has a quota says of the tracks for one user."""
+        """The sources that have a quota, for one user."""
         index, taste, wish = self._index, self.taste, user.wish
         factors, count = self.hybrid.als.track_factors, self.track_count
         # Seen tracks may not be answers, and rank high.
-        more = user.heard.nnz
+        more = len(user.listened.track_rows)
 
         def scanned(nominees: Callable[[int], Rows], scores: Callable[[Rows], Scores]) -> Source:
             def best(count: int, allowed: Mask) -> Rows:
@@ -262,8 +232,9 @@ class CandidateGenerator:
             ),
         }
         if self.likeness is not None:
-            sources["items"] = _near(user.liked, self.likeness)
-            sources["last"] = _near(user.newest, self.likeness)
+            liked_weights = user.listened.weights[user.listened.weights > 0]
+            sources["items"] = _similar(user.liked, liked_weights, self.likeness)
+            sources["last"] = _similar(user.last, user.last_weights, self.likeness)
         familiar = np.zeros(count, np.float32)
         familiar[wish.familiar] = np.log1p(wish.shared) + self.fame[wish.familiar]
         sources["artist"] = _listed(wish.familiar, familiar)
@@ -273,7 +244,7 @@ class CandidateGenerator:
         sources["recent-popular"] = _ordered(index.recent, self.recent_popularity)
         sources["popular"] = _ordered(index.popular, self.popularity)
         if self.hybrid.sound.shape[1]:
-            profile = user.mean_directions(self.hybrid.sound)[0]
+            profile = user.mean_direction(self.hybrid.sound)
             fresh, sound = self.discoveries
 
             sources["sound"] = scanned(
@@ -478,11 +449,11 @@ def _listed(tracks: Rows, everywhere: Scores) -> Source:
     return Source(best, scores)
 
 
-def _near(weights: csr_matrix, likeness: csr_matrix) -> Source:
-    """From what is like the tracks of one listener: `weights` [1, T] @ `likeness` [T, T], added up in that order."""
-    places, owners = row_entries(likeness, weights.indices)
-    everywhere = np.zeros(likeness.shape[1], np.float32)
-    np.add.at(everywhere, likeness.indices[places], weights.data[owners] * likeness.data[places])
+def _similar(tracks: Ids, weights: Scores, similarity: csr_matrix) -> Source:
+    """By similarity [T, T] to tracks [n] of one user: the sum of `weights` [n] times their rows, in that order."""
+    places, owners = row_entries(similarity, tracks)
+    everywhere = np.zeros(similarity.shape[1], np.float32)
+    np.add.at(everywhere, similarity.indices[places], weights[owners] * similarity.data[places])
     # numpy finds what is true much faster than what is not 0.
     return _listed(np.flatnonzero(everywhere != 0), everywhere)
 

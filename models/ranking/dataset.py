@@ -105,10 +105,10 @@ def _of_label_period(
     dataset = labelled_candidates(
         generator, HistoryStatistics.of(split.train, catalogue, albums), split, options.ranker, rng, held_out
     )
-    found = int(dataset.labels.sum())
-    if found < options.ranker.least_positives:
+    count = int(dataset.labels.sum())
+    if count < options.ranker.least_positives:
         needed = options.ranker.least_positives
-        raise DataError(f"ranker: {found} listens of the label period are among the candidates; {needed} are needed")
+        raise DataError(f"ranker: {count} listens of the label period are among the candidates; {needed} are needed")
     return dataset
 
 
@@ -133,7 +133,7 @@ def labelled_candidates(
     rng: np.random.Generator,
     held_out: NDArray[np.bool_],
 ) -> RankingDataset:
-    """Candidates of the history with labels of the label period; `aside` [U] the users kept aside.
+    """Candidates of the history with labels of the label period; `held_out` [U] the users kept aside.
 
     Some of these with all candidates; some of the others who turned to any of their candidates, with some negatives.
     """
@@ -150,24 +150,20 @@ def labelled_candidates(
     reached: dict[str, int] = {}
     offered = 0
     for user in users.tolist():
-        rows = np.array([user], np.int32)
-        found = generator.candidates_of(generator.trained_profile(user))
-        wanted = np.take_along_axis(truth[rows].toarray() > 0, np.maximum(found.ids, 0), axis=1) & found.there
-        for name, flags in found.nominated.items():
-            reached[name] = reached.get(name, 0) + int((wanted & flags).sum())
-        reached["all"] = reached.get("all", 0) + int(wanted.sum())
-        offered += int(found.there[turned[rows]].sum())
-        # A user's negatives: those with the smallest of random numbers.
-        lots = np.where(wanted | ~found.there, np.inf, rng.random(wanted.shape))
-        most = min(options.negatives, lots.shape[1] - 1)
-        cut = np.partition(lots, most, axis=1)[:, [most]]
-        kept = wanted | (lots < cut)
-        kept &= wanted.any(axis=1, keepdims=True)
-        kept |= found.there & held_out[rows, None]
-        here = kept[found.there]
-        tables.append(features(generator, statistics, found).take(here))
-        labels.append(wanted[found.there][here])
-        groups.append(np.repeat(rows, found.there.sum(axis=1))[here])
+        candidates = generator.candidates_of(generator.trained_profile(user))
+        turned_to = np.isin(candidates.ids, truth.indices[truth.indptr[user] : truth.indptr[user + 1]])
+        for name, flags in candidates.nominated.items():
+            reached[name] = reached.get(name, 0) + int((turned_to & flags).sum())
+        reached["all"] = reached.get("all", 0) + int(turned_to.sum())
+        offered += len(candidates) if turned[user] else 0
+        # Negatives: a sample without replacement, as those with the smallest of random numbers.
+        lots = np.where(turned_to, np.inf, rng.random(len(candidates)))
+        kept = np.full(len(candidates), held_out[user])
+        if turned_to.any():
+            kept |= turned_to | (lots < np.sort(lots)[min(options.negatives, len(candidates) - 1)])
+        tables.append(features(generator, statistics, candidates).take(kept))
+        labels.append(turned_to[kept])
+        groups.append(np.full(int(kept.sum()), user))
     total = max(int(truth[users].nnz), 1)
     recall = {name: count / total for name, count in sorted(reached.items(), key=lambda pair: -pair[1])}
     owners = np.concatenate(groups).astype(np.intp)

@@ -76,7 +76,7 @@ class TwoStageRecommender:
         logits = []
         for user in users.tolist():
             found = self.generator.candidates_of(self.generator.trained_profile(user))
-            logits.append(self.rank(found)[found.there])
+            logits.append(self.rank(found))
         self.ranker.calibrate(rate, np.concatenate(logits))
 
     def recommend(
@@ -117,8 +117,8 @@ class TwoStageRecommender:
             return taste.candidates(listened, k, allow_seen=allow_seen, there=candidates)
         user = self.generator.profile(listened, user_row=user_row, newest=newest)
         found = self.generator.candidates_of(user, allow_seen=allow_seen, candidates=candidates)
-        order, logits = top_k(self.rank(found)[0], k)
-        ids, scores = found.ids[0][order], sigmoid(logits)
+        order, logits = top_k(self.rank(found), k)
+        ids, scores = found.ids[order], sigmoid(logits)
         if len(ids) == k:
             return ids, scores
         further, values = taste.candidates(listened, k, allow_seen=allow_seen, there=candidates)
@@ -128,12 +128,9 @@ class TwoStageRecommender:
         falling = scores[-1] / (2 + np.arange(len(further), dtype=np.float32))
         return np.concatenate([ids, further]), np.concatenate([scores, falling])
 
-    def rank(self, found: Candidates) -> NDArray[np.float32]:
-        """[B, C] the ranker's scores, -inf where there is no candidate."""
-        table = features(self.generator, self.statistics, found)
-        cells = np.full(found.ids.shape, -np.inf, np.float32)
-        cells[found.there] = self.ranker.scores(table)
-        return cells
+    def rank(self, candidates: Candidates) -> NDArray[np.float32]:
+        """[C] the ranker's scores."""
+        return self.ranker.scores(features(self.generator, self.statistics, candidates))
 
     def append_tracks(self, hybrid: Hybrid) -> Self:
         """This chain over the tracks that `hybrid` knows, some of which may be newer than the training."""
