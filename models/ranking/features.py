@@ -186,20 +186,18 @@ class HistoryStatistics:
         return HistoryStatistics(self.users, tracks, np.append(self.genre_of, unknown), self.genre_names)
 
     @cached_property
-    def log_listeners(self) -> Floats:
-        """[T]"""
-        return np.log1p(self.tracks["listeners"])
-
-    @cached_property
-    def age_years(self) -> Floats:
-        """[T] NaN where the date is not known"""
-        return np.asarray(self.tracks["released_days"] / 365, np.float32)
+    def moments(self) -> Floats:
+        """[T, 4] the logarithm of a track's listeners, its age in years, the age's square, and 1 where it is known."""
+        age = self.tracks["released_days"] / 365
+        known = np.isfinite(age)
+        age = np.where(known, age, 0)
+        return np.stack([np.log1p(self.tracks["listeners"]), age, age**2, known], axis=1).astype(np.float32)
 
     @cached_property
     def genre_score_mean(self) -> Floats:
         """[G] the mean logarithm of listeners of the genre's tracks."""
         counts = np.maximum(np.bincount(self.genre_of, minlength=len(self.genre_names)), 1)
-        totals = np.bincount(self.genre_of, self.log_listeners, minlength=len(self.genre_names))
+        totals = np.bincount(self.genre_of, self.moments[:, 0], minlength=len(self.genre_names))
         return np.asarray(totals / counts, np.float32)
 
 
@@ -210,7 +208,8 @@ def features(generator: CandidateGenerator, statistics: HistoryStatistics, candi
     columns |= _genre_features(statistics, user, tracks)
     columns |= _artist_features(generator, user, tracks)
     for name, vectors in (("taste", generator.hybrid.taste), ("sound", generator.hybrid.sound)):
-        columns |= {f"{name}_{kind}": cosines for kind, cosines in _similarities(vectors, user, tracks).items()}
+        cosines = _similarities(vectors, user, tracks, generator.options.last_tracks)
+        columns |= {f"{name}_{kind}": column for kind, column in cosines.items()}
     columns |= _popularity_and_age_features(statistics, user, tracks)
     columns |= {name: column[tracks] for name, column in statistics.tracks.items()}
     columns |= {name: np.full(len(tracks), value) for name, value in statistics.of_user(user).items()}
@@ -324,16 +323,13 @@ def _genre_features(statistics: HistoryStatistics, user: UserProfile, tracks: Id
 
 def _popularity_and_age_features(statistics: HistoryStatistics, user: UserProfile, tracks: Ids) -> Columns:
     """How far a track is from what the user likes in the logarithm of its listeners and in age."""
-    ages = statistics.age_years[user.liked]
-    ages = ages[np.isfinite(ages)]
-    count = len(ages) or np.nan
-    mean = ages.sum() / count
-    spread = np.sqrt(np.maximum((ages**2).sum() / count - mean**2, 0))
-    log_listeners = statistics.log_listeners[user.liked].sum() / max(len(user.liked), 1)
+    sums, mine = statistics.moments[user.liked].sum(axis=0), statistics.moments[tracks]
+    dated = sums[3] or np.nan
+    mean_age = sums[1] / dated
     return {
-        "fame_gap": statistics.log_listeners[tracks] - log_listeners,
-        "age_gap": np.abs(statistics.age_years[tracks] - mean),
-        "age_spread": np.full(len(tracks), spread),
+        "fame_gap": mine[:, 0] - np.float64(sums[0]) / max(len(user.liked), 1),
+        "age_gap": np.abs(np.where(mine[:, 3] > 0, mine[:, 1], np.nan) - mean_age),
+        "age_spread": np.full(len(tracks), np.sqrt(np.maximum(sums[2] / dated - np.square(mean_age), 0))),
     }
 
 
@@ -355,15 +351,16 @@ def _artist_features(generator: CandidateGenerator, user: UserProfile, tracks: I
     return {"artist_count": count, "artist_share": count / max(len(user.liked), 1), "artist_lately": lately}
 
 
-def _similarities(vectors: Floats, user: UserProfile, tracks: Ids) -> Columns:
-    """Cosines [C] of the candidates with the user's last tracks, and with the mean of all liked ones."""
-    candidates = vectors[tracks]
+def _similarities(vectors: Floats, user: UserProfile, tracks: Ids, most: int) -> Columns:
+    """Cosines [C] with the user's last tracks, `most` of them if there are so many, and with the mean liked one."""
+    candidates, count = vectors[tracks], len(user.last)
+    others = np.zeros((most + 1, vectors.shape[1]), np.float32)
+    others[:count], others[-1] = l2_normalize(vectors[user.last]), user.mean_direction(vectors)
     lengths = np.sqrt(np.einsum("cd,cd->c", candidates, candidates))[:, None]
-    against = np.vstack([l2_normalize(vectors[user.last]), user.mean_direction(vectors)])
-    cosines = (candidates @ against.T) / np.where(lengths > 0, lengths, 1)
-    last = cosines[:, :-1] if len(user.last) else np.full((len(tracks), 1), np.nan, np.float32)
+    cosines = (candidates @ others.T) / np.where(lengths > 0, lengths, 1)
+    last = cosines[:, :count] if count else np.full((len(tracks), 1), np.nan)
     return {
-        "last_mean": last.mean(axis=1),
+        "last_mean": cosines[:, :-1].sum(axis=1) / (count or np.nan),
         "last_best": last.max(axis=1),
         "newest": last[:, 0],
         "profile": cosines[:, -1],
