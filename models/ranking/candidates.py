@@ -2,23 +2,21 @@
 
     als, hybrid    taste vectors, without and with the content prior
     items, last    item-KNN from all of the user's tracks, and from the last of them
-    artist         other tracks by the artists that the user listens to
+    artist         other tracks by the artists of what the user likes
     segment        popular among users of like taste (k-means of taste vectors)
     popular, recent-popular
-    sound          tracks that nobody has played, by their likeness to what the user plays: for discovery
+    sound          tracks that nobody has played, by the similarity of their sound to what the user likes
 
-Each source may nominate as many tracks as its quota says; where the union is too long, the ones that stand highest in
-any source's list stay. Everything is learned from one history; what comes after it is what the ranker learns to
-predict.
+Each source may nominate up to its quota of tracks; where the union is too long, the tracks with the best place in any
+source's list, relative to its quota, stay. Everything is fitted on one history, the listens before the label period.
 
 No source takes a pass over all tracks for each user. Those with scores of few tracks (items, last, artist) are computed
 for these; those with the same scores for everybody (popular, segment) are sorted once; those with a score of every
 track (hybrid, als, sound) are scanned for nominees (see `hybrid.inner_product_scan`), which are then scored exactly.
 
-Shapes: U users, T tracks, C candidates, F factors, L last tracks of a user, S segments, E features of
-the sound.
+Shapes: U users, T tracks, C candidates, F factors, L last tracks of a user, S segments, D dimensions of an embedding.
 
-Over 400 lines, since sources are told apart only by what they know: apart from one another they would say little.
+Over 400 lines: nine small sources that share one index of tracks and one way to be merged.
 """
 
 from __future__ import annotations
@@ -72,7 +70,7 @@ class CandidateOptions:
     most: int = 300
     """candidates of a user"""
     quotas: dict[str, int] = field(default_factory=QUOTAS.copy)
-    """how many each source may nominate; a source that is not named is not asked"""
+    """how many each source may nominate; a source that is not named is left out"""
     last_tracks: int = 10
     segments: int = 12
     neighbours: int = 300
@@ -130,18 +128,18 @@ class CandidateGenerator:
     def __init__(
         self, hybrid: Hybrid, options: CandidateOptions | None = None, *, exact_rows: int = EXACT_ROWS
     ) -> None:
-        """`hybrid` is fitted on the same listens that `fit` is given; more than `exact_rows` vectors are coded."""
+        """`hybrid` is fitted on the listens of `fit`; more than `exact_rows` vectors are scanned by codes."""
         self._exact_rows = exact_rows
         self.hybrid = hybrid
         self.options = options or CandidateOptions()
         self.failed: dict[str, str] = {}
-        """source -> why it is not there"""
+        """source -> why it could not be fitted"""
 
     def fit(self, listens: Interactions) -> Self:
         options = self.options
-        self.likeness: csr_matrix | None = None
+        self.item_similarity: csr_matrix | None = None
         try:
-            self.likeness = ItemKNN(ItemKNNOptions(neighbours=options.neighbours)).fit(listens).likeness
+            self.item_similarity = ItemKNN(ItemKNNOptions(neighbours=options.neighbours)).fit(listens).likeness
         except CrossfadeError as error:
             self.failed |= {"items": str(error), "last": str(error)}
         self.last = last_tracks(listens, options.last_tracks)
@@ -210,7 +208,7 @@ class CandidateGenerator:
         """The sources that have a quota, for one user."""
         index, taste, wish = self._index, self.taste, user.wish
         factors, count = self.hybrid.als.track_factors, self.track_count
-        # Seen tracks may not be answers, and rank high.
+        # Seen tracks rank high, and may not be allowed.
         more = len(user.listened.track_rows)
 
         def scanned(nominees: Callable[[int], Rows], scores: Callable[[Rows], Scores]) -> Source:
@@ -231,12 +229,12 @@ class CandidateGenerator:
                 lambda rows: _products(factors, index.factors_at[rows], wish.vector),
             ),
         }
-        if self.likeness is not None:
+        if self.item_similarity is not None:
             liked_weights = user.listened.weights[user.listened.weights > 0]
-            sources["items"] = _similar(user.liked, liked_weights, self.likeness)
-            sources["last"] = _similar(user.last, user.last_weights, self.likeness)
+            sources["items"] = _similar(user.liked, liked_weights, self.item_similarity)
+            sources["last"] = _similar(user.last, user.last_weights, self.item_similarity)
         familiar = np.zeros(count, np.float32)
-        familiar[wish.familiar] = np.log1p(wish.shared) + self.fame[wish.familiar]
+        familiar[wish.familiar] = np.log1p(wish.shared) + self.popularity_bonus[wish.familiar]
         sources["artist"] = _listed(wish.familiar, familiar)
         if len(index.segments):
             segment = int((self.segment_centres @ wish.vector).argmax())
@@ -254,7 +252,7 @@ class CandidateGenerator:
         return {name: source for name, source in sources.items() if name in self.options.quotas}
 
     def append_tracks(self, hybrid: Hybrid) -> CandidateGenerator:
-        """These sources with the tracks that `hybrid` knows beyond theirs, as ones that nobody has played."""
+        """With the further tracks of `hybrid`, as ones that nobody has played."""
         from scipy.sparse import csr_matrix
 
         count = len(hybrid.taste)
@@ -262,13 +260,13 @@ class CandidateGenerator:
         if hybrid is self.hybrid and not more:
             return self
         longer = copy(self)
-        for name in ("discoveries", "fame", "taste", "_index"):
+        for name in ("discoveries", "popularity_bonus", "taste", "_index"):
             longer.__dict__.pop(name, None)
         longer.hybrid = hybrid
-        if self.likeness is not None:
-            near = self.likeness
+        if self.item_similarity is not None:
+            near = self.item_similarity
             ends = np.pad(near.indptr, (0, more), mode="edge")
-            longer.likeness = csr_matrix((near.data, near.indices, ends), shape=(count, count))
+            longer.item_similarity = csr_matrix((near.data, near.indices, ends), shape=(count, count))
         nobody = np.full(more, -np.inf, np.float32)
         longer.recent_popularity = np.concatenate([self.recent_popularity, nobody])
         longer.popularity = np.concatenate([self.popularity, nobody])
@@ -287,11 +285,11 @@ class CandidateGenerator:
             "segment_centres": self.segment_centres,
             "segment_scores": self.segment_scores,
         }
-        if self.likeness is not None:
+        if self.item_similarity is not None:
             arrays |= {
-                "near_indptr": self.likeness.indptr.astype(np.int64),
-                "near_tracks": self.likeness.indices.astype(np.int32),
-                "near_scores": self.likeness.data.astype(np.float32),
+                "near_indptr": self.item_similarity.indptr.astype(np.int64),
+                "near_tracks": self.item_similarity.indices.astype(np.int32),
+                "near_scores": self.item_similarity.data.astype(np.float32),
             }
         return arrays
 
@@ -308,11 +306,11 @@ class CandidateGenerator:
         generator.failed = dict(facts["failed"])
         for name in ("last", "recent_popularity", "popularity", "segment_centres", "segment_scores"):
             setattr(generator, name, arrays[name])
-        generator.likeness = None
+        generator.item_similarity = None
         if "near_indptr" in arrays:
             count = len(arrays["near_indptr"]) - 1
             parts = (arrays["near_scores"], arrays["near_tracks"], arrays["near_indptr"])
-            generator.likeness = csr_matrix(parts, shape=(count, count))
+            generator.item_similarity = csr_matrix(parts, shape=(count, count))
         return generator
 
     @cached_property
@@ -324,25 +322,25 @@ class CandidateGenerator:
         return rows, l2_normalize(hybrid.sound[rows])
 
     @cached_property
-    def fame(self) -> Scores:
-        """[T] what a track's popularity adds among the tracks of equally familiar artists."""
+    def popularity_bonus(self) -> Scores:
+        """[T] added to the score of source `artist`: orders the tracks of equally familiar artists by popularity."""
         listeners = np.where(np.isfinite(self.popularity), self.popularity, 0)
         return np.asarray(0.5 * np.log1p(listeners / max(listeners.max(), 1) * 100), np.float32)
 
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """What one source says of the tracks for one user."""
+    """One source's ranking of the tracks for one user."""
 
     best: Callable[[int, Mask], Rows]
-    """a number n, and whether a row may be any [T] -> its n best rows, best first, equal ones in order of row"""
+    """(n, mask of the rows allowed [T]) -> the n best of these rows, best first, equal ones in order of row"""
     scores: Callable[[Rows], Scores]
     """rows in ascending order -> their scores; -inf where it has none"""
 
 
 @dataclass(frozen=True, eq=False)
 class _Index:
-    """What does not depend on the user, prepared once: vectors to scan and tracks in order."""
+    """Whatever is the same for all users: vectors to scan and tracks in order."""
 
     warm: Rows
     """the tracks with ALS factors and listeners"""
@@ -350,9 +348,9 @@ class _Index:
     sound: Scan
     """of the discoveries"""
     factors_at: Rows
-    """[T] the row of ALS factors, -1 for a track without"""
+    """[T] the row of ALS factors, -1 for a track without them"""
     sound_at: Rows
-    """[T] the place among the discoveries, -1 for a track that is none"""
+    """[T] the place among the discoveries, -1 for other tracks"""
     popular: Ids
     recent: Ids
     segments: list[Ids]
@@ -392,7 +390,7 @@ def _places(generator: CandidateGenerator, warm: Rows) -> tuple[Rows, Rows]:
 def last_tracks(listens: Interactions, count: int) -> Ids:
     """[U, L] the last different tracks that each user liked, the newest first, -1 where there are fewer.
 
-    A log without time or order says nothing of it: all -1.
+    All -1 where the log has neither time nor order.
     """
     last = np.full((listens.user_count, count), -1, np.int32)
     liked = listens.take(listens.likes)
@@ -411,7 +409,7 @@ def last_tracks(listens: Interactions, count: int) -> Ids:
 
 
 def _segments(hybrid: Hybrid, count: int) -> tuple[Scores, Scores]:
-    """[S, F] centres, and [S, T] its listeners of each track for a listener of the same fame elsewhere."""
+    """([S, F] centres of k-means, [S, T] each segment's share of likes of a track over its damped share of all)."""
     import faiss
 
     history = hybrid.history
@@ -428,14 +426,14 @@ def _segments(hybrid: Hybrid, count: int) -> tuple[Scores, Scores]:
     users = np.repeat(np.arange(len(warm)), np.diff(liked.indptr))
     np.add.at(scores, (segment_of[users], liked.indices), 1)
     sizes = np.bincount(segment_of, minlength=count)[:, None]
-    everywhere = scores.sum(axis=0) / len(warm)
-    # As a share, and damped: ten of one segment's listeners say more than one of one.
-    scores = np.where(scores > 0, (scores / sizes) / np.sqrt(everywhere + 0.01), -np.inf)
+    overall = scores.sum(axis=0) / len(warm)
+    # Damped, so that a track with one listener does not come first in that listener's segment.
+    scores = np.where(scores > 0, (scores / sizes) / np.sqrt(overall + 0.01), -np.inf)
     return np.asarray(means.centroids, np.float32), scores.astype(np.float32)
 
 
 def _listed(tracks: Rows, everywhere: Scores) -> Source:
-    """From the few tracks that it has something to say of; `everywhere` [T] is 0 for the others."""
+    """From the few `tracks` that have a score; `everywhere` [T] has the scores, 0 for the other tracks."""
 
     def best(count: int, allowed: Mask) -> Rows:
         kept = tracks[allowed[tracks]]

@@ -552,7 +552,7 @@ def test_what_is_disliked_since_is_none_of_the_last_tracks(recommender: TwoStage
 def test_a_track_that_came_later_is_a_live_candidate(recommender: TwoStageRecommender, hybrid: Hybrid) -> None:
     later = hybrid.with_tracks(part_of(CATALOGUE, np.arange(4)))
     longer = recommender.append_tracks(later)
-    assert np.shares_memory(longer.generator.likeness.data, recommender.generator.likeness.data)
+    assert np.shares_memory(longer.generator.item_similarity.data, recommender.generator.item_similarity.data)
     row = int(warm(hybrid)[0])
     new = np.zeros(len(later.taste), bool)
     new[-4:] = True
