@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,13 +89,15 @@ class Interactions:
 
     def take(self, which: NDArray[np.bool_] | NDArray[np.intp]) -> Interactions:
         """The listens chosen by a mask or by positions, over the same users and tracks."""
-        columns = {name: column[which] for name in _COLUMNS if (column := getattr(self, name)) is not None}
+        columns: dict[str, Any] = {
+            name: column[which] for name in _COLUMNS if (column := getattr(self, name)) is not None
+        }
         return replace(self, **columns, states=None if self.states is None else self.states.take(which))
 
     def joined(self, others: Interactions) -> Interactions:
         """These listens and others of the same log behind them."""
         pairs = {name: (getattr(self, name), getattr(others, name)) for name in _COLUMNS}
-        columns = {
+        columns: dict[str, Any] = {
             name: None if any(part is None for part in pair) else np.concatenate(pair) for name, pair in pairs.items()
         }
         states = None

@@ -58,6 +58,8 @@ QUOTAS = {
 
 NO_TRACKS: Ids = np.zeros(0, np.int32)
 Mask = NDArray[np.bool_]
+_ARRAYS = ("last", "recent_popularity", "popularity", "segment_centres", "segment_scores")
+"""attributes that are saved as they are"""
 _NOMINEES_PER_CANDIDATE = 4
 _CHUNK = 128
 _LAST_DECAY = 0.85
@@ -278,13 +280,7 @@ class CandidateGenerator:
         return longer
 
     def save_arrays(self) -> Arrays:
-        arrays: Arrays = {
-            "last": self.last,
-            "recent_popularity": self.recent_popularity,
-            "popularity": self.popularity,
-            "segment_centres": self.segment_centres,
-            "segment_scores": self.segment_scores,
-        }
+        arrays: Arrays = {name: getattr(self, name) for name in _ARRAYS}
         if self.item_similarity is not None:
             arrays |= {
                 "near_indptr": self.item_similarity.indptr.astype(np.int64),
@@ -304,7 +300,7 @@ class CandidateGenerator:
 
         generator = cls(hybrid, CandidateOptions(**facts["options"]), exact_rows=exact_rows)
         generator.failed = dict(facts["failed"])
-        for name in ("last", "recent_popularity", "popularity", "segment_centres", "segment_scores"):
+        for name in _ARRAYS:
             setattr(generator, name, arrays[name])
         generator.item_similarity = None
         if "near_indptr" in arrays:
