@@ -197,13 +197,18 @@ class CandidateGenerator:
         best_height = np.full(len(rows), -np.inf)
         np.maximum.at(best_height, place, np.concatenate([*heights, np.zeros(0)]))
         best_height -= rows * (_STEP / self.track_count)
-        ids = rows[top_k(best_height, options.most)[0]]
+        chosen, _ = top_k(best_height, options.most)
+        ids = rows[chosen]
         ascending = np.argsort(ids)
         scores = {}
         for name, source in sources.items():
             scores[name] = np.empty(len(ids), np.float32)
             scores[name][ascending] = source.scores(ids[ascending])
-        nominated = {name: np.isin(ids, rows) for name, rows in lists.items()}
+        nominated, ends = {}, np.cumsum([len(rows) for rows in lists.values()])
+        for name, places in zip(lists, np.split(place, ends), strict=False):
+            flags = np.zeros(len(rows), bool)
+            flags[places] = True
+            nominated[name] = flags[chosen]
         return Candidates(user, ids.astype(np.int32), scores, nominated)
 
     def sources(self, user: UserProfile) -> dict[str, Source]:

@@ -326,9 +326,10 @@ def _popularity_and_age_features(statistics: HistoryStatistics, user: UserProfil
     sums, mine = statistics.moments[user.liked].sum(axis=0), statistics.moments[tracks]
     dated = sums[3] or np.nan
     mean_age = sums[1] / dated
+    ages = np.where(mine[:, 3] > 0, mine[:, 1], np.nan)
     return {
         "fame_gap": mine[:, 0] - np.float64(sums[0]) / max(len(user.liked), 1),
-        "age_gap": np.abs(np.where(mine[:, 3] > 0, mine[:, 1], np.nan) - mean_age),
+        "age_gap": np.asarray(np.abs(ages - mean_age)),
         "age_spread": np.full(len(tracks), np.sqrt(np.maximum(sums[2] / dated - np.square(mean_age), 0))),
     }
 
