@@ -328,7 +328,7 @@ def _popularity_and_age_features(statistics: HistoryStatistics, user: UserProfil
     mean_age = sums[1] / dated
     ages = np.where(mine[:, 3] > 0, mine[:, 1], np.nan)
     return {
-        "fame_gap": mine[:, 0] - np.float64(sums[0]) / max(len(user.liked), 1),
+        "fame_gap": np.asarray(mine[:, 0] - np.float64(sums[0]) / max(len(user.liked), 1)),
         "age_gap": np.asarray(np.abs(ages - mean_age)),
         "age_spread": np.full(len(tracks), np.sqrt(np.maximum(sums[2] / dated - np.square(mean_age), 0))),
     }

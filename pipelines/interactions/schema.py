@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -49,18 +49,6 @@ SCHEMA = pl.Schema(
         "organic": pl.Boolean(),
     }
 )
-
-TRACK_SCHEMA = pl.Schema(
-    {
-        "track_id": pl.String(),
-        "title": pl.String(),
-        "artists": pl.List(pl.String()),
-        "album": pl.String(),
-        "genres": pl.List(pl.String()),
-        "released_at": pl.Int64(),
-    }
-)
-"""The columns of a table of tracks; a reader leaves out those that its source does not have."""
 
 _DTYPES: dict[str, type[np.integer[Any]]] = {
     "user_row": np.int32,
@@ -108,12 +96,10 @@ class SourceLog:
     listens: pl.LazyFrame
     """columns of SCHEMA, any but the ids may be missing; NaN marks a value that is not what it should be"""
     tracks: pl.LazyFrame | None = None
-    """columns of TRACK_SCHEMA"""
+    """track_id, and as far as the source has them title, artists, album, genres and released_at (seconds)"""
     vectors: SourceVectors | None = None
     notes: tuple[str, ...] = ()
     """for a person: what was taken for what"""
-    dropped: dict[str, int] = field(default_factory=dict)
-    """reason -> rows that the reader itself left out"""
 
 
 def conform(frame: pl.LazyFrame) -> pl.LazyFrame:
@@ -158,7 +144,7 @@ def mixed_clocks(library: Library) -> str | None:
     named = "; ".join(f"{', '.join(sources[clock])} with {kind}" for clock, kind in kinds.items() if clock in sources)
     return (
         f"listens: sources of different kinds ({named}), so the log as a whole has no common clock: nothing counts "
-        "as recent, and splits are not by time; a library for each keeps its own"
+        "as recent, and splits are not by time; a library for each source keeps its clock"
     )
 
 
@@ -174,9 +160,9 @@ def writing(library: Library, source: str) -> Iterator[tuple[Path, Path]]:
 
 
 def sink(log: SourceLog, part: Path, *, known: pl.DataFrame | None = None) -> dict[str, int]:
-    """Writes the log's good rows into a Parquet file; gives the reasons of the others and their counts.
+    """Writes the log's good rows into a Parquet file; returns reason -> number of the other rows.
 
-    With `known`, a table of track ids, rows of other tracks are no good either.
+    With `known`, a table of track ids, rows of other tracks are left out, too.
     """
     rows = conform(log.listens)
     problems = _PROBLEMS
@@ -190,10 +176,8 @@ def sink(log: SourceLog, part: Path, *, known: pl.DataFrame | None = None) -> di
             problems = {**problems, "no time": pl.col("time").is_null()}
         problem = pl.coalesce(*(pl.when(is_bad).then(pl.lit(reason)) for reason, is_bad in problems.items()))
         rows = rows.with_columns(problem=problem)
-        counts = dict(rows.group_by("problem").len().collect(engine="streaming").sort("problem").iter_rows())
-        kept = counts.pop(None, 0)
-        dropped = {reason: log.dropped.get(reason, 0) + counts.get(reason, 0) for reason in {**log.dropped, **counts}}
-        if not kept:
+        dropped = dict(rows.group_by("problem").len().collect(engine="streaming").sort("problem").iter_rows())
+        if not dropped.pop(None, 0):
             why = ", ".join(f"{reason}: {count:,}" for reason, count in dropped.items())
             raise DataError(f"{log.path}: no listens in it{f'; dropped ({why})' if why else ''}")
         rows.filter(pl.col("problem").is_null()).select(SCHEMA.names()).sink_parquet(part)
