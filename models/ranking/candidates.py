@@ -294,17 +294,17 @@ class CandidateGenerator:
             }
         return arrays
 
-    def facts(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, Any]:
         return {"options": asdict(self.options), "failed": self.failed}
 
     @classmethod
     def from_arrays(
-        cls, arrays: Arrays, facts: dict[str, Any], hybrid: Hybrid, *, exact_rows: int = EXACT_ROWS
+        cls, arrays: Arrays, metadata: dict[str, Any], hybrid: Hybrid, *, exact_rows: int = EXACT_ROWS
     ) -> Self:
         from scipy.sparse import csr_matrix
 
-        generator = cls(hybrid, CandidateOptions(**facts["options"]), exact_rows=exact_rows)
-        generator.failed = dict(facts["failed"])
+        generator = cls(hybrid, CandidateOptions(**metadata["options"]), exact_rows=exact_rows)
+        generator.failed = dict(metadata["failed"])
         for name in _ARRAYS:
             setattr(generator, name, arrays[name])
         generator.item_similarity = None

@@ -262,7 +262,7 @@ class Ranker:
         return dict(sorted(named, key=lambda pair: -pair[1]))
 
     def save(self, folder: Path) -> None:
-        facts = {
+        metadata = {
             "features": list(self.names),
             "genres": list(self.genres),
             "bias": self._trees.bias,
@@ -271,17 +271,17 @@ class Ranker:
         }
         arrays = {f"trees_{name}": array for name, array in self._trees.arrays().items()}
         arrays |= {f"linear_{name}": array for name, array in vars(self._linear).items()}
-        save_model(folder, self.name, arrays, self.options, facts)
+        save_model(folder, self.name, arrays, self.options, metadata)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         arrays, header = load_model(folder, cls.name)
         ranker = cls(load_options(RankerOptions, header))
         try:
-            facts = header["facts"]
-            ranker.names, ranker.genres = tuple(facts["features"]), tuple(facts["genres"])
-            ranker._importance, ranker.curve = facts["importance"], facts["curve"]
-            ranker._trees = ObliviousTrees(**prefixed(arrays, "trees_"), bias=facts["bias"])
+            metadata = header["facts"]
+            ranker.names, ranker.genres = tuple(metadata["features"]), tuple(metadata["genres"])
+            ranker._importance, ranker.curve = metadata["importance"], metadata["curve"]
+            ranker._trees = ObliviousTrees(**prefixed(arrays, "trees_"), bias=metadata["bias"])
             ranker._linear = Linear(**prefixed(arrays, "linear_"))
         except (KeyError, TypeError) as error:
             raise LibraryError(f"{folder / cls.name}.json: saved by another program ({error}); train again") from None

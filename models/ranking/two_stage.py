@@ -144,27 +144,27 @@ class TwoStageRecommender:
     def save(self, folder: Path) -> None:
         arrays = {f"sources_{name}": array for name, array in self.generator.save_arrays().items()}
         arrays |= {f"facts_{name}": array for name, array in self.statistics.arrays().items()}
-        about = {
-            "sources": self.generator.facts(),
+        metadata = {
+            "sources": self.generator.metadata(),
             "genres": list(self.statistics.genre_names),
             "recall": self.recall,
         }
-        save_model(folder, self.name, arrays, facts=about)
+        save_model(folder, self.name, arrays, facts=metadata)
         self.ranker.save(folder)
 
     @classmethod
     def load(cls, folder: Path, hybrid: Hybrid) -> Self:
         arrays, header = load_model(folder, cls.name)
-        about: dict[str, Any] = header["facts"]
+        metadata: dict[str, Any] = header["facts"]
         try:
-            generator = CandidateGenerator.from_arrays(prefixed(arrays, "sources_"), about["sources"], hybrid)
-            statistics = HistoryStatistics.from_arrays(prefixed(arrays, "facts_"), about["genres"])
+            generator = CandidateGenerator.from_arrays(prefixed(arrays, "sources_"), metadata["sources"], hybrid)
+            statistics = HistoryStatistics.from_arrays(prefixed(arrays, "facts_"), metadata["genres"])
         except (KeyError, TypeError) as error:
             raise LibraryError(f"{folder / cls.name}.json: saved by another program ({error}); train again") from None
         ranker = Ranker.load(folder)
         options = TwoStageOptions(candidates=generator.options, ranker=ranker.options)
         recommender = cls(generator, statistics, ranker, options)
-        recommender.recall = about["recall"]
+        recommender.recall = metadata["recall"]
         return recommender.append_tracks(hybrid)
 
     @classmethod

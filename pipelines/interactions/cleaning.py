@@ -42,9 +42,9 @@ class CleaningOptions:
             raise UsageError(f"users sample: {self.users_sample:g}; it has to be above 0 and at most 1")
 
     @classmethod
-    def from_facts(cls, facts: dict[str, Any]) -> Self:
+    def from_dict(cls, values: dict[str, Any]) -> Self:
         """Back from `dataclasses.asdict`."""
-        return cls(**{**facts, "confidence": ConfidenceOptions(**facts["confidence"])})
+        return cls(**{**values, "confidence": ConfidenceOptions(**values["confidence"])})
 
 
 @dataclass(frozen=True)

@@ -503,7 +503,7 @@ def test_candidates_hold_most_of_what_comes(recommender: TwoStageRecommender) ->
 
 def test_codes_nominate_the_same_candidates(recommender: TwoStageRecommender, hybrid: Hybrid) -> None:
     exact = recommender.generator
-    generator = CandidateGenerator.from_arrays(exact.save_arrays(), exact.facts(), hybrid, exact_rows=10)
+    generator = CandidateGenerator.from_arrays(exact.save_arrays(), exact.metadata(), hybrid, exact_rows=10)
     coded = TwoStageRecommender(generator, recommender.statistics, recommender.ranker, recommender.options)
     shares = []
     for row in warm(hybrid):
@@ -561,7 +561,7 @@ def test_a_track_that_came_later_is_a_live_candidate(recommender: TwoStageRecomm
     heard = NOTHING.plus(np.flatnonzero(new).astype(np.int32), *plays(4))
     assert len(longer.recommend_one(heard, 10)[0]) == 10
     grown = longer.generator
-    made = CandidateGenerator.from_arrays(grown.save_arrays(), grown.facts(), later)
+    made = CandidateGenerator.from_arrays(grown.save_arrays(), grown.metadata(), later)
     for one, two in zip(each(grown, warm(hybrid)), each(made, warm(hybrid)), strict=True):
         np.testing.assert_array_equal(one.ids, two.ids)
 
