@@ -311,7 +311,7 @@ def _source_features(candidates: Candidates) -> Columns:
             ranks[known[np.argsort(-scores[known], kind="stable")]] = np.arange(1, len(known) + 1)
             highest = np.abs(scores[known]).max(initial=0)
             columns[f"{key}_rank"], columns[f"{key}_share"] = ranks, scores / (highest if highest > 0 else 1)
-    return columns | {"sources": np.sum(list(candidates.nominated.values()), axis=0, dtype=np.float32)}
+    return columns | {"sources": np.asarray(np.sum(list(candidates.nominated.values()), axis=0, dtype=np.float32))}
 
 
 def _genre_features(statistics: HistoryStatistics, user: UserProfile, tracks: Ids) -> Columns:
