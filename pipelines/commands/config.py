@@ -14,6 +14,7 @@ prints all of it. The command line wins over the file.
 
 from __future__ import annotations
 
+import json
 import tomllib
 import types
 import typing
@@ -110,14 +111,7 @@ def _lines(options: DataclassInstance, prefix: str) -> list[str]:
 
 
 def _toml(value: Any) -> str:
-    match value:
-        case bool():
-            return str(value).lower()
-        case str():
-            return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
-        case dict():
-            return "{ " + ", ".join(f"{name} = {_toml(item)}" for name, item in value.items()) + " }"
-        case list() | tuple():
-            return "[" + ", ".join(map(_toml, value)) + "]"
-        case _:
-            return str(value)
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{name} = {_toml(item)}" for name, item in value.items()) + " }"
+    # Strings, numbers, truth values and lists are written alike in TOML and JSON.
+    return json.dumps(value, ensure_ascii=False)

@@ -23,7 +23,7 @@ def demo(
     Example: crossfade demo --with song.mp3
     """
     from ..simulation.demo_catalogue import CatalogueOptions
-    from .demo_tour import DemoOptions, tour
+    from .demo_tour import tour
 
     for recording in recordings:
         if not recording.is_file():
@@ -34,4 +34,4 @@ def demo(
     catalogue = CatalogueOptions(
         seed=seed, artists_per_style=artists, shortest_seconds=shortest, longest_seconds=longest
     )
-    tour(library, DemoOptions(catalogue=catalogue, recordings=recordings), console)
+    tour(library, catalogue, recordings, console)

@@ -16,7 +16,7 @@ def classified(fields: Mapping[str, Any], width: int) -> str:
     """A file: its path and length, genres with bars, then moods, tempo, key and loudness."""
     minutes, seconds = divmod(round(fields["duration_seconds"]), 60)
     length = f"{minutes}:{seconds:02}" if fields["confident"] else f"{minutes}:{seconds:02}, not confident"
-    genres = [(f"{one['genre']}", one["probability"]) for one in fields["genres"][:GENRES]]
+    genres = [(one["genre"], one["probability"]) for one in fields["genres"][:GENRES]]
     named = min(max(cell_len(name) for name, _ in genres), width // 3)
     full = min(BAR_CELLS, width - named - 11)
     lines = [f"{shortened(_text(fields['path']), width - len(length) - 2)}  {length}"]
@@ -30,7 +30,7 @@ def classified(fields: Mapping[str, Any], width: int) -> str:
         "loudness": fields["loudness_lufs"] is not None and f"{fields['loudness_lufs']:.1f} LUFS",
     }
     listed = "; ".join(f"{name} {_text(value)}" for name, value in facts.items() if value)
-    return "\n".join([*lines, *_wrapped(listed, width, "  ")])
+    return "\n".join([*lines, *_wrapped(listed, width, 2, "  ")])
 
 
 def track_line(fields: Mapping[str, Any], width: int, names: Mapping[str, str] | None = None) -> str:
@@ -41,45 +41,52 @@ def track_line(fields: Mapping[str, Any], width: int, names: Mapping[str, str] |
     names = names or {}
     named = " – ".join(fields[part] for part in ("artist", "title") if fields.get(part))
     track = named or names.get(fields["track_id"]) or fields["track_id"]
-    line = f"{fields['score']:6.3f}  "
-    room = width - len(line)
-    if reason := fields.get("because"):
-        reason = f"  because of {names.get(reason) or reason}"
-        # The reason takes what the track leaves, at least half.
-        reason = shortened(reason, max(room - cell_len(track), room // 2))
-    return line + shortened(track, room - cell_len(reason or "")) + (reason or "")
+    score = f"{fields['score']:6.3f}  "
+    room = width - len(score)
+    if not fields.get("because"):
+        return score + shortened(track, room)
+    link = "  because of "
+    reason = names.get(fields["because"]) or fields["because"]
+    # The reason has what the track leaves of the line, but at least half.
+    reason = shortened(reason, max(room - cell_len(track), room // 2) - len(link))
+    return score + shortened(track, room - len(link) - cell_len(reason)) + link + reason
 
 
 def table(rows: Sequence[Mapping[str, Any]], width: int) -> str:
-    """One record as lines of name and value; several as a table, in parts below each other where it is too wide."""
-    names = list(dict.fromkeys(name for row in rows for name in row))
+    """One record as lines of name and value; several as a table.
+
+    Where it is too wide, further columns follow below, beside the names (the first columns of text) once more.
+    """
+    columns = list(dict.fromkeys(name for row in rows for name in row))
     if len(rows) == 1:
-        named = max(map(cell_len, names))
-        lines = [
-            line
-            for name in names
-            for line in _wrapped(_text(rows[0][name]) or "–", width, " " * (named + 2), _padded(name, named + 2))
-        ]
-        return "\n".join(lines)
-    cells = {name: [shortened(_text(row.get(name)), width * 2 // 5) for row in rows] for name in names}
-    numeric = {name for name in names if all(isinstance(row.get(name), int | float | None) for row in rows)}
-    widths = {name: max(map(cell_len, (name, *cells[name]))) for name in names}
-    first, rest = names[0], names[1:]
-    parts: list[list[str]] = [[first]]
-    for name in rest:
-        if sum(widths[one] + 2 for one in parts[-1]) + widths[name] > width:
-            parts.append([first])
-        parts[-1].append(name)
-    lines = []
+        start = max(map(cell_len, columns)) + 2
+        values = ((name, rows[0][name]) for name in columns)
+        return "\n".join(
+            line for name, value in values for line in _wrapped(_text(value) or "–", width, start, _padded(name, start))
+        )
+    cells = {name: [name, *(shortened(_text(row.get(name)), width * 2 // 5) for row in rows)] for name in columns}
+    numeric = {name for name in columns if all(isinstance(row.get(name), int | float | None) for row in rows)}
+    widths = {name: max(map(cell_len, cells[name])) for name in columns}
+
+    def fits(names: Sequence[str]) -> bool:
+        return sum(widths[name] + 2 for name in names) - 2 <= width
+
+    count = 1
+    while count < len(columns) - 1 and columns[count] not in numeric:
+        if not all(fits([*columns[: count + 1], other]) for other in columns[count + 1 :]):
+            break
+        count += 1
+    parts = [columns[: count + 1]]
+    for name in columns[count + 1 :]:
+        if fits([*parts[-1], name]):
+            parts[-1].append(name)
+        else:
+            parts.append([*columns[:count], name])
+    drawn = []
     for part in parts:
-        for row in (
-            {name: name for name in part},
-            *({name: cells[name][at] for name in part} for at in range(len(rows))),
-        ):
-            padded = (_padded(row[name], widths[name], right=name in numeric) for name in part)
-            lines.append("  ".join(padded).rstrip())
-        lines.append("")
-    return "\n".join(lines[:-1])
+        padded = ([_padded(cell, widths[name], right=name in numeric) for cell in cells[name]] for name in part)
+        drawn.append("\n".join("  ".join(line).rstrip() for line in zip(*padded, strict=True)))
+    return "\n\n".join(drawn)
 
 
 def shortened(text: str, width: int) -> str:
@@ -98,11 +105,17 @@ def shortened(text: str, width: int) -> str:
     return short
 
 
-def _wrapped(text: str, width: int, indent: str, start: str | None = None) -> list[str]:
-    words = " ".join(shortened(word, width - len(indent)) for word in text.split())
-    start = indent if start is None else start
+def _wrapped(text: str, width: int, indent: int, start: str) -> list[str]:
+    """Lines of whole words after `start`; a path is shortened to one line."""
+    room = width - indent
+    text = shortened(text, room) if text.startswith("/") else " ".join(shortened(word, room) for word in text.split())
     return textwrap.wrap(
-        words, width, initial_indent=start, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+        text,
+        width,
+        initial_indent=start,
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -90,16 +90,10 @@ class TestOptions:
     epochs: Count | None = None
     """most epochs of a network"""
 
-    def folds_options(self) -> FoldOptions:
+    def fold_options(self) -> FoldOptions:
         from ..genres.compare import FoldOptions
 
-        return FoldOptions(
-            folds=self.folds,
-            repeats=self.repeats,
-            seed=self.seed,
-            calibration=self.calibration,
-            error_rate=self.error_rate,
-        )
+        return FoldOptions(**{name: value for name, value in asdict(self).items() if name != "epochs"})
 
 
 LABEL_OPTIONS, TEST_OPTIONS = LabelOptions(), TestOptions()
@@ -128,7 +122,7 @@ def genres_train(
     from ..genres.plots import draw_confusion
     from ..genres.train import train
 
-    options = test_options.folds_options()
+    options = test_options.fold_options()
     checkpoints = out.with_name(f".{out.name}.checkpoints")
     name = f"{model}:{encoder}" if encoder else model
     method = method_named(name, NetworkOptions(test_options.epochs, checkpoints))
@@ -213,7 +207,7 @@ def genres_compare(
     labels: Labels,
     /,
     *,
-    models: Annotated[Names, option("of these, fine-tuned, and probe:ENCODER")] = COMPARED,
+    models: Annotated[Names, option(f"of {','.join(COMPARED)} (all of these), fine-tuned, probe:ENCODER")] = COMPARED,
     label_options: LabelOptions = LABEL_OPTIONS,
     test_options: TestOptions = TEST_OPTIONS,
     console: Screen,
@@ -228,7 +222,7 @@ def genres_compare(
     from ..genres.methods import method_named
     from ..genres.network_methods import NetworkOptions
 
-    options = test_options.folds_options()
+    options = test_options.fold_options()
     # The same comparison, once interrupted, carries on with its networks, too.
     asked = [str(labels.absolute()), models, test_options.epochs, str(options)]
     key = hashlib.sha256(json.dumps(asked).encode(errors="surrogateescape")).hexdigest()[:16]

@@ -1,12 +1,16 @@
-"""The commands that hear and search: classify, embed, failures, similar, find, vectors, export."""
+"""The commands of audio: classify, embed, failures, similar, find, tag, vectors, export."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
+from ...errors import AudioError, UsageError
 from .options import Count, Flag, GenreModelFolder, Length, LibraryFolder, Paths, Screen, SoundName, Windows, option
+
+if TYPE_CHECKING:
+    from ..genres.tag_writer import Change
 
 
 def classify(
@@ -17,7 +21,6 @@ def classify(
     Example: crossfade classify song.mp3
     """
     from ...audio.decoding import quiet_decoders
-    from ...errors import AudioError
     from ...models.genres.model import GenreModel
     from ..audio_analysis.analyzer import Ear
     from ..library.scan import readable
@@ -55,7 +58,6 @@ def embed(
 
     Example: crossfade embed ~/Music --library L
     """
-    from ...errors import UsageError
     from ..embedding.extract import EmbedOptions
     from ..embedding.extract import embed as embed_places
     from ..library.store import Library
@@ -186,3 +188,53 @@ def export(*, library: LibraryFolder, out: Annotated[Path, option("folder for th
 
     with Library.open(library) as opened:
         console.record(**export_tables(opened, out))
+
+
+def tag(
+    places: Paths = (),
+    /,
+    *,
+    genre_model: GenreModelFolder = None,
+    write: Annotated[Flag, option("do it")] = False,
+    undo: Annotated[Flag, option("put back what the files said before")] = False,
+    journal: Annotated[Path | None, option("where changes are noted, for --undo")] = None,
+    console: Screen,
+) -> int:
+    """Genres into the files' own tags; only shown, unless --write.
+
+    Example: crossfade tag ~/Music --write
+    """
+    from ...models.genres.model import PARENT_SEPARATOR
+    from ..genres.tag_writer import Change, Journal, default_journal, files_of, namer, read_genre
+
+    log = Journal(journal or default_journal())
+    failed, count = 0, 0
+    if undo:
+        for change, reason in log.undo(places):
+            failed += bool(reason)
+            console.record(**_fields(change), written=not reason, **({"reason": reason} if reason else {}))
+        return int(failed > 0)
+    if not places:
+        raise UsageError("tag: name files or folders")
+    name = namer(genre_model)
+    for path in files_of(places):
+        try:
+            genre = name(path)
+            before = read_genre(path)
+            change = Change(path, before, tuple(genre.split(PARENT_SEPARATOR)) if genre else before)
+            if change and write:
+                log.apply(change)
+        except AudioError as error:
+            failed += 1
+            console.message(f"crossfade: {path}: {error.reason}")
+            continue
+        count += bool(change)
+        extra = {} if genre else {"reason": "not confident"}
+        console.record(**_fields(change), written=bool(change) and write, **extra)
+    if count:
+        console.message(f"{count} written; take it back with --undo" if write else "shown only: --write")
+    return int(failed > 0)
+
+
+def _fields(change: Change) -> dict[str, Any]:
+    return {"path": str(change.path), "before": list(change.before), "after": list(change.after)}

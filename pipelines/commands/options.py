@@ -18,9 +18,7 @@ def comma_separated(kind: type[str] | type[int]) -> Parameter:
     def parts(hint: Any, tokens: Sequence[Token]) -> tuple[Any, ...]:
         return tuple(kind(part.strip()) for part in tokens[0].value.split(",") if part.strip())
 
-    return Parameter(
-        converter=parts, n_tokens=1, accepts_keys=False, show_default=lambda value: ",".join(map(str, value))
-    )
+    return Parameter(converter=parts, n_tokens=1, show_default=False)
 
 
 def option(help: str, name: str | None = None) -> Parameter:

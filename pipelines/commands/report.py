@@ -25,7 +25,7 @@ def report(
 ) -> None:
     """One HTML page about a library, its listeners and its models.
 
-    Example: crossfade report --library L --out report --from 2024-01-01 --to 2024-01-31
+    Example: crossfade report --library L --out report
     """
     from ..interactions.statistics import Period
     from ..library.store import Library

@@ -169,8 +169,8 @@ def test_what_cannot_be_heard_is_left_out_and_named(collection, run, tmp_path, c
     ("words", "message"),
     [
         (["--model", "magic"], "--model magic: not one of probe"),
-        (["--folds", "1"], "--folds 1: at least 2"),
-        (["--error-rate", "2"], "--error-rate 2.0: between 0 and 1"),
+        (["--folds", "1"], '"1" for --folds. Must be >= 2'),
+        (["--error-rate", "2"], '"2.0" for --error-rate. Must be < 1'),
     ],
 )
 def test_wrong_usage(collection, run, tmp_path, words, message):
