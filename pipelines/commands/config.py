@@ -40,7 +40,7 @@ def read_configuration(file: Path, defaults: Options) -> Options:
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"{file}: not TOML ({error})") from None
     try:
-        return _with(defaults, values, "")
+        return replaced(defaults, values)
     except (DataError, UsageError) as error:
         raise UsageError(f"{file}: {error}") from None
 
@@ -50,23 +50,14 @@ def show_configuration(options: DataclassInstance) -> str:
     return "\n".join(_lines(options, "")).strip() + "\n"
 
 
-def replaced(options: Options, values: Mapping[str, Any]) -> Options:
-    """`options` with other values by path, such as `cleaning.core`."""
-    tree: dict[str, Any] = {}
-    for path, value in values.items():
-        *tables, name = path.split(".")
-        inner = tree
-        for table in tables:
-            inner = inner.setdefault(table, {})
-        inner[name] = value
-    return _with(options, tree, "")
-
-
-def _with(options: Options, values: dict[str, Any], prefix: str) -> Options:
+def replaced(options: Options, values: Mapping[str, Any], prefix: str = "") -> Options:
+    """`options` with other values, tables of them in mappings; None keeps what there is."""
     known = {option.name for option in fields(options)}
     hints = typing.get_type_hints(type(options))
     changes: dict[str, Any] = {}
     for name, value in values.items():
+        if value is None:
+            continue
         path = f"{prefix}{name}"
         if name not in known:
             raise UsageError(f"{path}: no such option; there are {', '.join(sorted(known))}")
@@ -74,7 +65,7 @@ def _with(options: Options, values: dict[str, Any], prefix: str) -> Options:
         if is_dataclass(before) and not isinstance(before, type):
             if not isinstance(value, dict):
                 raise UsageError(f"{path}: {value!r}; it is a table, [{path}]")
-            changes[name] = _with(before, value, f"{path}.")
+            changes[name] = replaced(before, value, f"{path}.")
         else:
             changes[name] = _checked(value, hints[name], path)
     return replace(options, **changes)

@@ -133,8 +133,11 @@ def _text(value: Any) -> str:
         case float():
             return f"{value:.3g}" if abs(value) < 100 else f"{value:,.0f}"
         case list() | tuple():
-            return ", ".join(_text(item) for item in value[:3])
+            # Of records in a list, such as tracks with scores, the values are enough.
+            return ", ".join(
+                " ".join(map(_text, item.values())) if isinstance(item, dict) else _text(item) for item in value[:3]
+            )
         case dict():
-            return " ".join(_text(item) for item in value.values())
+            return ", ".join(f"{name} {_text(item)}" for name, item in value.items())
         case _:
             return " ".join(str(value).encode("utf-8", "backslashreplace").decode().split())

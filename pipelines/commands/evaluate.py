@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from ...errors import LibraryError
-from .options import Flag, LibraryFolder, Names, Numbers, Screen, Seed, SoundName, option
+from .options import Flag, LibraryFolder, Names, Numbers, Screen, Seed, SoundName, open_library, option
 
 if TYPE_CHECKING:
     from ..evaluation.evaluate import Row
@@ -57,7 +57,6 @@ def evaluate(
     from ..evaluation.evaluate import evaluate as evaluate_models
     from ..interactions.cleaning import clean
     from ..interactions.schema import listed_ids, mixed_clocks, read_listens, to_listens
-    from ..library.store import Library
 
     given = {name: value for name, value in (("models", models), ("trials", trials)) if value is not None}
     options = EvaluationOptions(
@@ -69,7 +68,7 @@ def evaluate(
         growth=growth,
         **given,  # type: ignore[arg-type]
     )
-    with Library.open(library) as opened:
+    with open_library(library) as opened:
         cleaning = _cleaning(opened, console)
         log, _ = clean(read_listens(opened), cleaning)
         if note := mixed_clocks(opened):

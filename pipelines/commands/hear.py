@@ -7,7 +7,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from ...errors import AudioError, UsageError
-from .options import Count, Flag, GenreModelFolder, Length, LibraryFolder, Paths, Screen, SoundName, Windows, option
+from .options import (
+    Count,
+    Flag,
+    GenreModelFolder,
+    Length,
+    LibraryFolder,
+    Paths,
+    Screen,
+    SoundName,
+    Windows,
+    open_library,
+    option,
+)
 
 if TYPE_CHECKING:
     from ..genres.tag_writer import Change
@@ -60,7 +72,6 @@ def embed(
     """
     from ..embedding.extract import EmbedOptions
     from ..embedding.extract import embed as embed_places
-    from ..library.store import Library
 
     kind, _, name = (id_from or "tag:any").partition(":")
     if kind != "tag" or not name:
@@ -73,7 +84,7 @@ def embed(
         workers=workers,
         genre_model=genre_model,
     )
-    with Library.open(library, create=True) as opened, console.bar("hearing") as tick:
+    with open_library(library, create=True) as opened, console.bar("hearing") as tick:
         try:
             summary = embed_places(opened, places, options, tick)
         except KeyboardInterrupt:
@@ -95,9 +106,7 @@ def failures(*, library: LibraryFolder, console: Screen) -> None:
     """
     import os
 
-    from ..library.store import Library
-
-    with Library.open(library) as opened:
+    with open_library(library) as opened:
         for path, reason in opened.query("SELECT path, reason FROM failures ORDER BY path"):
             console.record(path=os.fsdecode(path), reason=reason)
 
@@ -118,11 +127,10 @@ def similar(
 
     Example: crossfade similar new-song.flac --library L -k 10
     """
-    from ..library.store import Library
     from ..search import similar as search
     from .display import track_line
 
-    with Library.open(library) as opened:
+    with open_library(library) as opened:
         neighbours = search.similar(opened, search.ask(opened, query, sound=sound), blend=blend, sound=sound)
         found = list(search.capped(neighbours, k, per_artist))
         for neighbour in found:
@@ -144,12 +152,11 @@ def find(
 
     Example: crossfade find "a slow acoustic ballad with a female voice" --library L
     """
-    from ..library.store import Library
     from ..search.text import find as find_tracks
     from ..search.text import hear_library
     from .display import track_line
 
-    with Library.open(library) as opened:
+    with open_library(library) as opened:
         if encoder:
             with console.bar("hearing") as tick:
                 failed = hear_library(opened, encoder, tick)
@@ -172,9 +179,8 @@ def vectors(
     Example: crossfade vectors vectors.parquet --name mert --library L
     """
     from ..library.import_export import import_vectors
-    from ..library.store import Library
 
-    with Library.open(library, create=True) as opened:
+    with open_library(library, create=True) as opened:
         console.record(name=name, **asdict(import_vectors(opened, path, name)))
 
 
@@ -184,9 +190,8 @@ def export(*, library: LibraryFolder, out: Annotated[Path, option("folder for th
     Example: crossfade export --library L --out tables
     """
     from ..library.import_export import export as export_tables
-    from ..library.store import Library
 
-    with Library.open(library) as opened:
+    with open_library(library) as opened:
         console.record(**export_tables(opened, out))
 
 

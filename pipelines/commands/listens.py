@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from .options import Flag, LibraryFolder, Screen, option
+from .options import Flag, LibraryFolder, Screen, open_library, option
 
 _COLUMNS = """csv: OURS=THEIRS,… says which column is user_id, track_id, time, position, plays, played_ratio,
 played_percent, rating, liked, organic, title, artist, album, genre; those not named are recognised"""
@@ -30,7 +30,6 @@ def listens(
     """
     from ...errors import UsageError
     from ..interactions.importer import ImportOptions, import_log
-    from ..library.store import Library
 
     pairs = {}
     for pair in filter(str.strip, columns.split(",")):
@@ -41,7 +40,7 @@ def listens(
     options = ImportOptions(
         format=format, columns=pairs, match=match is not None, known_only=known_only, source=source, out=out
     )
-    with Library.open(library, create=True) as opened:
+    with open_library(library, create=True) as opened:
         summary = import_log(opened, path, options)
     for note in summary.notes:
         console.message(note)

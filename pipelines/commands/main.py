@@ -80,7 +80,7 @@ def application(command: str | None = None) -> App:
                 function = f"{module}_{name}" if is_family else name
                 needed = command in (None, module, *names.split())
                 parent.command(
-                    getattr(import_module(path), function) if needed else f"{path}:{function}",  # type: ignore[arg-type]
+                    getattr(import_module(path), function) if needed else f"{path}:{function}",
                     name=name,
                     group=() if is_family else group,
                 )

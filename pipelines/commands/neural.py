@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from ...errors import UsageError
-from .options import Count, Flag, Length, LibraryFolder, Screen, Seed, SoundName, option
+from .options import Count, Flag, Length, LibraryFolder, Screen, Seed, SoundName, open_library, option
 
-NAMES = ("mf", "vae", "dae", "sasrec", "two-tower")
+Model = Literal["mf", "vae", "dae", "sasrec", "two-tower"]
+NAMES = get_args(Model)
 
 
 def neural_train(
-    model: Literal["mf", "vae", "dae", "sasrec", "two-tower"],
+    model: Model,
     /,
     *,
     library: LibraryFolder,
@@ -28,10 +29,9 @@ def neural_train(
 
     Example: crossfade neural train sasrec --library L --out model
     """
-    from ..library.store import Library
     from ..training.neural import learn
 
-    with Library.open(library) as opened:
+    with open_library(library) as opened:
         summary = learn(
             opened,
             model,

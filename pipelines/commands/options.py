@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter, Token
 from cyclopts.validators import Number
 
 from .console import Console
+
+if TYPE_CHECKING:
+    from ..library.store import Library
 
 
 def comma_separated(kind: type[str] | type[int]) -> Parameter:
@@ -19,6 +22,13 @@ def comma_separated(kind: type[str] | type[int]) -> Parameter:
         return tuple(kind(part.strip()) for part in tokens[0].value.split(",") if part.strip())
 
     return Parameter(converter=parts, n_tokens=1, show_default=False)
+
+
+def open_library(folder: Path, *, create: bool = False) -> Library:
+    """The library of a command; imported here, so that help comes without it."""
+    from ..library.store import Library
+
+    return Library.open(folder, create=create)
 
 
 def option(help: str, name: str | None = None) -> Parameter:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from ...errors import CrossfadeError, UsageError
-from .options import Flag, LibraryFolder, Screen, option
+from .options import Flag, LibraryFolder, Screen, open_library, option
 
 Url = Annotated[str | None, option("s3://bucket/prefix, file:///folder or any of fsspec; s3://$S3_BUCKET_NAME without")]
 
@@ -72,11 +72,10 @@ def publish_where_set(folder: Path, console: Screen) -> int:
 
 
 def _publish_to(folder: Path, url: str, settings: dict[str, str], console: Screen) -> None:
-    from ..library.store import Library
     from ..versions import publish as versions
     from ..versions.remote_storage import Destination
 
-    with Library.open(folder) as library:
+    with open_library(folder) as library:
         version = library.current_version().name
         for done in versions.publish(library, Destination(url, settings)):
             console.record(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from ...errors import UsageError
-from .options import Count, GenreModelFolder, LibraryFolder, Screen, option
+from .options import Count, GenreModelFolder, LibraryFolder, Screen, open_library, option
 
 
 def report(
@@ -28,7 +28,6 @@ def report(
     Example: crossfade report --library L --out report
     """
     from ..interactions.statistics import Period
-    from ..library.store import Library
     from ..report.page import ReportOptions, write_report
 
     if evaluation is not None and not evaluation.is_file():
@@ -36,6 +35,6 @@ def report(
     options = ReportOptions(
         period=Period.of_days(first_day, last_day), top=top, evaluation=evaluation, genre_model=genre_model
     )
-    with Library.open(library) as opened, console.bar("report") as tick:
+    with open_library(library) as opened, console.bar("report") as tick:
         written = write_report(opened, out, options, progress=lambda what, done, total: tick(done, total, what))
     console.record(**written.record())

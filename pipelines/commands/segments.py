@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from ...errors import UsageError
-from .options import Count, Length, LibraryFolder, Screen, Seed, SoundName, option
+from .options import Count, Length, LibraryFolder, Screen, Seed, SoundName, open_library, option
 
 
 def segments(
@@ -32,14 +32,13 @@ def segments(
 
     from ...models.analysis.segments import SegmentOptions, Segments
     from ..analysis.segments import segment_listeners, segment_tracks
-    from ..library.store import Library
 
     if bottleneck is not None and of == "tracks":
         raise UsageError("--bottleneck: tells listeners apart, not tracks")
     if newcomer not in (None, "any") and not newcomer.isdecimal():
         raise UsageError(f"--newcomer {newcomer}: has to be the number of a segment, or any")
     model = Segments(SegmentOptions(method=method, count=count, seed=seed))
-    with Library.open(library) as opened:
+    with open_library(library) as opened:
         if of == "tracks":
             found = segment_tracks(opened, model, sound=sound)
         else:
@@ -81,10 +80,9 @@ def autoencoder(
     Example: crossfade autoencoder --library L --out strange
     """
     from ..analysis.event_autoencoder import learn
-    from ..library.store import Library
 
     given = {"ids": ids, "noise": noise, "epochs": epochs, "seed": seed}
-    with Library.open(library) as opened:
+    with open_library(library) as opened:
         summary = learn(
             opened,
             out,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from ...errors import AudioError, LibraryError, UsageError
-from .options import Flag, Length, LibraryFolder, Screen, SoundName, Words, option
+from .options import Flag, Length, LibraryFolder, Screen, SoundName, Words, open_library, option
 
 if TYPE_CHECKING:
     import polars as pl
@@ -50,33 +50,23 @@ def train(
     import threadpoolctl  # noqa: F401
 
     from ..interactions.live_events import DATABASE_VARIABLE, take_events
-    from ..library.store import Library
     from ..training.train import TrainingOptions
     from ..training.train import train as train_version
     from .config import read_configuration, replaced, show_configuration
     from .publish import publish_where_set
 
     options = TrainingOptions() if config is None else read_configuration(config, TrainingOptions())
-    given = {
-        "sound": sound,
-        "seed": seed,
-        "keep_versions": keep,
-        "cleaning.seed": seed,
-        "cleaning.users_sample": users_sample,
-        "cleaning.min_track_listens": min_track_listens,
-        "cleaning.core": core,
-        "cleaning.confidence.half_life_days": half_life,
-        "artefacts.since": first_day,
-        "artefacts.until": _day_after(last_day, console),
-        "artefacts.top": top,
-    }
-    options = replaced(options, {name: value for name, value in given.items() if value is not None})
+    cleaning = {"seed": seed, "users_sample": users_sample, "min_track_listens": min_track_listens, "core": core}
+    artefacts = {"since": first_day, "until": _day_after(last_day, console), "top": top}
+    confidence = {"half_life_days": half_life}
+    given = {"cleaning": cleaning | {"confidence": confidence}, "artefacts": artefacts}
+    options = replaced(options, given | {"sound": sound, "seed": seed, "keep_versions": keep})
     if show_config:
         console.write(show_configuration(options))
         return 0
     if library is None:
         raise UsageError("train: say which library, by --library L")
-    with Library.open(library) as opened:
+    with open_library(library) as opened:
         taken = take_events(opened, os.environ.get(DATABASE_VARIABLE))
         if taken["events"]:
             console.message(f"{taken['events']:,} events of the service are listens, too")
@@ -118,27 +108,23 @@ def recommend(
 
     Example: crossfade recommend USER_ID --library L -k 10
     """
-    from dataclasses import replace
-
-    from ..library.store import Library
     from ..search import recommend as search
     from ..versions.model_version import Trained
+    from .config import replaced
 
     names = [*user_ids, *(search.users_in(users) if users else [])]
     if bool(names) == bool(like) and not users:
         raise UsageError("recommend: say for whom, by USER_ID, --users FILE or --like FILE_OR_TRACK_ID")
     if like and names:
         raise UsageError("recommend: --like is for somebody unknown; leave out the user ids")
-    with Library.open(library) as opened:
+    with open_library(library) as opened:
         trained = Trained.load(opened)
         if like:
             liked = [_liked(opened, trained, query) for query in like]
             frames = iter([search.recommend_liked(trained, liked, k, allow_seen=allow_seen)])
         else:
             given = {"diversity": diversity, "per_artist": per_artist, "discovery": discovery}
-            reranking = replace(
-                trained.reranking, **{name: value for name, value in given.items() if value is not None}
-            )
+            reranking = replaced(trained.reranking, given)
             frames = search.recommend(trained, names, k, allow_seen=allow_seen, reranking=reranking)
             frames = _naming_who_gets_none(frames, names, console)
         if out:
@@ -194,9 +180,8 @@ def explain(track_id: str, /, *, library: LibraryFolder, k: Length = 5, console:
 
     Example: crossfade explain TRACK_ID --library L
     """
-    from ..library.store import Library
     from ..search.explain import explain as explain_track
     from ..versions.model_version import Trained
 
-    with Library.open(library) as opened:
+    with open_library(library) as opened:
         console.record(**explain_track(Trained.load(opened), track_id, k))
