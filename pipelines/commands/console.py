@@ -39,7 +39,7 @@ class Console:
         elif view is None:
             self._rows.append(fields)
         else:
-            self.write(view(fields, shutil.get_terminal_size().columns) + "\n")
+            self._show(view(fields, shutil.get_terminal_size().columns))
 
     def write(self, text: str) -> None:
         """Text as it is on stdout, for what is neither records nor messages."""
@@ -89,8 +89,12 @@ class Console:
         if self._rows:
             from .display import table
 
-            self.write(table(self._rows, shutil.get_terminal_size().columns) + "\n")
+            self._show(table(self._rows, shutil.get_terminal_size().columns))
             self._rows.clear()
+
+    def _show(self, text: str) -> None:
+        encoding = self._out.encoding or "utf-8"
+        self.write(text.encode(encoding, "replace").decode(encoding) + "\n")
 
 
 def _encodes(text: str, encoding: str) -> bool:

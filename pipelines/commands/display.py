@@ -40,13 +40,13 @@ def track_line(fields: Mapping[str, Any], width: int, names: Mapping[str, str] |
     """
     names = names or {}
     named = " – ".join(fields[part] for part in ("artist", "title") if fields.get(part))
-    track = named or names.get(fields["track_id"]) or fields["track_id"]
+    track = _text(named or names.get(fields["track_id"]) or fields["track_id"])
     score = f"{fields['score']:6.3f}  "
     room = width - len(score)
     if not fields.get("because"):
         return score + shortened(track, room)
     link = "  because of "
-    reason = names.get(fields["because"]) or fields["because"]
+    reason = _text(names.get(fields["because"]) or fields["because"])
     # The reason has what the track leaves of the line, but at least half.
     reason = shortened(reason, max(room - cell_len(track), room // 2) - len(link))
     return score + shortened(track, room - len(link) - cell_len(reason)) + link + reason
@@ -93,6 +93,8 @@ def shortened(text: str, width: int) -> str:
     """The text in at most `width` cells: folders or words are left out of its middle, of a long word its letters."""
     if cell_len(text) <= width:
         return text
+    if width < 3:
+        return "…"
     mark = "/" if "/" in text else " "
     first, *rest = text.split(mark)
     for start in range(1, len(rest)):

@@ -163,6 +163,20 @@ def test_a_track_is_one_line_with_its_reason() -> None:
     assert cell_len(line) <= WIDTH and "because of" in line and "\n" not in line
 
 
+def test_a_terminal_without_these_letters_shows_others() -> None:
+    class Ascii(io.TextIOWrapper):
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Ascii(io.BytesIO(), encoding="ascii")
+    console = Console(as_json=False, out=terminal)
+    console.record(display.track_line, track_id="b\udcff", score=0.5, artist="é", title="…")
+    console.record(path="b\udcff")
+    console.close()
+    terminal.seek(0)
+    assert terminal.read() == " 0.500  ? ? ?\npath  b\\udcff\n"
+
+
 @pytest.mark.parametrize("width", range(4, 60, 7))
 def test_texts_are_shortened_in_their_middle(width: int) -> None:
     for text in ("/a/folder of music/another/song.mp3", "many words of a title", "Ω" * 70, "名" * 50, "short"):
