@@ -27,13 +27,14 @@ class Console:
         self._out = out if out is not None else sys.stdout
         self._err = err if err is not None else sys.stderr
         self.as_json = as_json or not self._out.isatty()
+        self._encoding: str = getattr(self._out, "encoding", None) or "utf-8"
         self._rows: list[Fields] = []
 
     def record(self, view: View | None = None, /, **fields: Any) -> None:
         """One line of the answer; on a terminal by its view, else it waits for `close`, which draws a table."""
         if self.as_json:
             text = json.dumps(fields, ensure_ascii=False, allow_nan=False)
-            if not text.isascii() and not _encodes(text, str(getattr(self._out, "encoding", None) or "utf-8")):
+            if not text.isascii() and not _encodes(text, self._encoding):
                 text = json.dumps(fields, allow_nan=False)
             self.write(text + "\n")
         elif view is None:
@@ -93,8 +94,7 @@ class Console:
             self._rows.clear()
 
     def _show(self, text: str) -> None:
-        encoding = self._out.encoding or "utf-8"
-        self.write(text.encode(encoding, "replace").decode(encoding) + "\n")
+        self.write(text.encode(self._encoding, "replace").decode(self._encoding) + "\n")
 
 
 def _encodes(text: str, encoding: str) -> bool:

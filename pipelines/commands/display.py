@@ -65,7 +65,9 @@ def table(rows: Sequence[Mapping[str, Any]], width: int) -> str:
             line for name, value in values for line in _wrapped(_text(value) or "–", width, start, _padded(name, start))
         )
     cells = {name: [name, *(shortened(_text(row.get(name)), width * 2 // 5) for row in rows)] for name in columns}
-    numeric = {name for name in columns if all(isinstance(row.get(name), int | float | None) for row in rows)}
+    numeric = {
+        name for name in columns if not any(isinstance(row.get(name), str | bool | list | tuple | dict) for row in rows)
+    }
     widths = {name: max(map(cell_len, cells[name])) for name in columns}
 
     def fits(names: Sequence[str]) -> bool:
@@ -95,12 +97,12 @@ def shortened(text: str, width: int) -> str:
         return text
     if width < 3:
         return "…"
-    mark = "/" if "/" in text else " "
-    first, *rest = text.split(mark)
-    for start in range(1, len(rest)):
-        short = mark.join((first, "…", *rest[start:]))
-        if cell_len(short) <= width:
-            return short
+    for mark in "/ ":
+        first, *rest = text.split(mark)
+        for start in range(1, len(rest)):
+            short = mark.join((first, "…", *rest[start:]))
+            if cell_len(short) <= width:
+                return short
     kept = width - 1
     while cell_len(short := f"{text[: kept // 3]}…{text[kept // 3 - kept :]}") > width and kept > 1:
         kept -= 1

@@ -87,7 +87,9 @@ def evaluate(
         for table in (_table(rows), _cost_table(rows), _rating_table(rows)):
             for summary in table:
                 console.record(**summary)
-            console.close()
+            if table:
+                console.close()
+                console.write("\n")
 
 
 def _cleaning(library: Library, console: Screen) -> CleaningOptions:
