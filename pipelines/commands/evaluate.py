@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 _MODELS = "of als, content, hybrid (these three), bpr, mf, vae, dae, sasrec, two-tower; the baselines always"
 CUT_OFFS = (5, 10, 20, 100)
 Split = Literal["auto", "time", "user", "random"]
-_SHOWN = (("recall", 20), ("ndcg", 10), ("map", 10), ("hit_rate", 10), ("catalogue_coverage", 20), ("novelty", 20))
-"""what fits on a terminal"""
+_SHOWN = {"recall": 20, "ndcg": 10, "map": 10, "hit_rate": 10, "catalogue_coverage": 20, "novelty": 20}
+"""metric -> length of lists; what fits on a terminal"""
 
 _COSTS = {
     "fit_seconds": ("fit, s", 1),
@@ -84,7 +84,7 @@ def evaluate(
     if out is not None:
         out.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     if not console.as_json:
-        for table in (_table(rows), _cost_table(rows), _rating_table(rows)):
+        for table in _tables(rows):
             for summary in table:
                 console.record(**summary)
             if table:
@@ -110,51 +110,36 @@ def _cleaning(library: Library, console: Screen) -> CleaningOptions:
     return options
 
 
-def _table(rows: Sequence[Row]) -> list[Row]:
-    """One line per slice and model, with half-widths of the intervals."""
+def _tables(rows: Sequence[Row]) -> tuple[list[Row], ...]:
+    """Of quality, one line per slice and model with half-widths of the intervals; of costs; of predicted ratings."""
     from ...models.evaluation.metrics import nearest_k
 
-    lines: dict[tuple[str, str], Row] = {}
+    quality: dict[tuple[str, str], Row] = {}
+    costs: dict[str, Row] = {}
+    ratings: dict[str, Row] = {}
     ks = {row["k"] for row in rows if row["k"] is not None}
-    shown = [(metric, nearest_k(ks, wanted)) for metric, wanted in _SHOWN]
+    shown = {metric: nearest_k(ks, k) for metric, k in _SHOWN.items()}
     for row in rows:
-        if row["k"] is None:
-            continue
-        name = f"{row['slice']} (within-user)" if row["within_user"] else row["slice"]
-        line = lines.setdefault((name, row["model"]), {"slice": name, "model": row["model"], "users": row["users"]})
-        if (row["metric"], row["k"]) in shown:
-            line[f"{row['metric']}@{row['k']}"] = _with_margin(row)
-        if row["metric"] == "ndcg_gain" and row["k"] == dict(shown)["ndcg"]:
-            first, second = (row["model"], row["against"]) if row["better"] else (row["against"], row["model"])
-            if row["better"] or row["worse"]:
-                winner = lines.setdefault((name, first), {"slice": name, "model": first, "users": row["users"]})
-                winner["better than"] = [*winner.get("better than", []), second]
-    for line in lines.values():
-        line["better than"] = ", ".join(line.get("better than", []))
-    return list(lines.values())
-
-
-def _cost_table(rows: Sequence[Row]) -> list[Row]:
-    """One line per model."""
-    lines: dict[str, Row] = {}
-    for row in rows:
-        if row["slice"] == "cost" and row["metric"] in _COSTS:
-            head, unit = _COSTS[row["metric"]]
+        metric, model, users = row["metric"], row["model"], row.get("users")
+        if row["k"] is not None:
+            name = f"{row['slice']} (within-user)" if row["within_user"] else row["slice"]
+            line = quality.setdefault((name, model), {"slice": name, "model": model, "users": users})
+            if row["k"] == shown.get(metric):
+                line[f"{metric}@{row['k']}"] = _with_margin(row)
+            if metric == "ndcg_gain" and row["k"] == shown["ndcg"] and (row["better"] or row["worse"]):
+                winner, loser = (model, row["against"]) if row["better"] else (row["against"], model)
+                line = quality.setdefault((name, winner), {"slice": name, "model": winner, "users": users})
+                line["better than"] = ", ".join(filter(None, [line.get("better than"), loser]))
+        elif row["slice"] == "cost" and metric in _COSTS:
+            head, unit = _COSTS[metric]
             value = ", ".join(row["needs"]) if "needs" in row else row["value"] / unit
-            lines.setdefault(row["model"], {"model": row["model"]})[head] = value
-    return list(lines.values())
-
-
-def _rating_table(rows: Sequence[Row]) -> list[Row]:
-    """One line per model that predicts ratings."""
-    lines: dict[str, Row] = {}
-    for row in rows:
-        if row["slice"] == "ratings":
-            line = lines.setdefault(row["model"], {"model of ratings": row["model"], "users": row["users"]})
-            line[row["metric"]] = _with_margin(row)
+            costs.setdefault(model, {"model": model})[head] = value
+        elif row["slice"] == "ratings":
+            line = ratings.setdefault(model, {"model of ratings": model, "users": users})
+            line[metric] = _with_margin(row)
             if "better" in row:
                 line["against bias"] = "better" if row["better"] else "worse" if row["worse"] else "no difference shown"
-    return list(lines.values())
+    return list(quality.values()), list(costs.values()), list(ratings.values())
 
 
 def _with_margin(row: Row) -> str:

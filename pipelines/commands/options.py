@@ -19,7 +19,11 @@ def comma_separated(kind: type[str] | type[int]) -> Parameter:
     """One argument `A,B,…` becomes a tuple."""
 
     def parts(hint: Any, tokens: Sequence[Token]) -> tuple[Any, ...]:
-        return tuple(kind(part.strip()) for part in tokens[0].value.split(",") if part.strip())
+        text = tokens[-1].value
+        try:
+            return tuple(kind(part.strip()) for part in text.split(",") if part.strip())
+        except ValueError:
+            raise ValueError(f"{text}: has to be whole numbers, such as 10 or 5,10,20") from None
 
     return Parameter(converter=parts, n_tokens=1, show_default=False)
 
@@ -50,4 +54,3 @@ Seed = Annotated[int, option("of all that is random")]
 GenreModelFolder = Annotated[Path | None, option("a genre model of yours (crossfade genres train)")]
 Windows = Annotated[Literal["default", "all"], option("nine windows of 3 s spread over the track, or all of it")]
 Paths = Annotated[tuple[Path, ...], Parameter(consume_multiple=True, show_default=False)]
-Repeated = Annotated[tuple[Path, ...], Parameter(show_default=False)]

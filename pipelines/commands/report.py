@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from ...errors import UsageError
+from cyclopts.types import ExistingFile
+
 from .options import Count, GenreModelFolder, LibraryFolder, Screen, open_library, option
 
 
@@ -16,10 +17,7 @@ def report(
     first_day: Annotated[str | None, option("first day of the period, such as 2024-01-31", "--from")] = None,
     last_day: Annotated[str | None, option("its last day, included", "--to")] = None,
     top: Annotated[Count, option("tracks to list inside each genre")] = 10,
-    evaluation: Annotated[
-        Path | None,
-        option("what `crossfade evaluate --out FILE` wrote (default L/evaluation.jsonl, where it is there)"),
-    ] = None,
+    evaluation: Annotated[ExistingFile | None, option("written by evaluate --out (L/evaluation.jsonl)")] = None,
     genre_model: GenreModelFolder = None,
     console: Screen,
 ) -> None:
@@ -30,8 +28,6 @@ def report(
     from ..interactions.statistics import Period
     from ..report.page import ReportOptions, write_report
 
-    if evaluation is not None and not evaluation.is_file():
-        raise UsageError(f"--evaluation {evaluation}: no such file")
     options = ReportOptions(
         period=Period.of_days(first_day, last_day), top=top, evaluation=evaluation, genre_model=genre_model
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from datetime import date, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -50,14 +49,20 @@ def train(
     import threadpoolctl  # noqa: F401
 
     from ..interactions.live_events import DATABASE_VARIABLE, take_events
+    from ..interactions.statistics import Period, day_of
     from ..training.train import TrainingOptions
     from ..training.train import train as train_version
     from .config import read_configuration, replaced, show_configuration
     from .publish import publish_where_set
 
     options = TrainingOptions() if config is None else read_configuration(config, TrainingOptions())
+    until = None
+    if last_day:
+        # The key in TOML is the day before which plays count; --to includes its day, as everywhere.
+        until = str(day_of(Period.of_days(None, last_day).end or 0))
+        console.message(f"train: --to {last_day} includes that day now, as it does in crossfade report")
     cleaning = {"seed": seed, "users_sample": users_sample, "min_track_listens": min_track_listens, "core": core}
-    artefacts = {"since": first_day, "until": _day_after(last_day, console), "top": top}
+    artefacts = {"since": first_day, "until": until, "top": top}
     confidence = {"half_life_days": half_life}
     given = {"cleaning": cleaning | {"confidence": confidence}, "artefacts": artefacts}
     options = replaced(options, given | {"sound": sound, "seed": seed, "keep_versions": keep})
@@ -75,18 +80,6 @@ def train(
     # On a terminal the answer waits for this; an upload may take long.
     console.close()
     return 0 if no_publish else publish_where_set(library, console)
-
-
-def _day_after(last_day: str | None, console: Screen) -> str | None:
-    """`--to` includes its day, as everywhere; the option in TOML, `until`, does not."""
-    if last_day is None:
-        return None
-    try:
-        day = date.fromisoformat(last_day)
-    except ValueError:
-        raise UsageError(f"--to {last_day}: not a day such as 2024-03-31") from None
-    console.message(f"train: --to {last_day} includes that day now, as it does in crossfade report")
-    return str(day + timedelta(days=1))
 
 
 def recommend(

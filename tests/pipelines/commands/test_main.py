@@ -58,7 +58,7 @@ def test_help_is_grouped(capsys: pytest.CaptureFixture[str]) -> None:
         (["similar", "a", "--library", "L", "--per-artits", "1"], "Did you mean --per-artist?"),
         (["similar", "a", "--library", "L", "-k", "0"], 'crossfade: similar: Invalid value "0" for -k. Must be >= 1'),
         (["train", "--to", "soon"], "crossfade: --to soon: not a day such as 2024-03-31"),
-        (["evaluate", "--library", "L", "-k", "5,x"], "crossfade: evaluate: Invalid value for -k"),
+        (["evaluate", "--library", "L", "-k", "5,x"], "5,x: has to be whole numbers"),
     ],
 )
 def test_wrong_usage_is_one_line(words: list[str], text: str, capsys: pytest.CaptureFixture[str]) -> None:
