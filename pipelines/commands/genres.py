@@ -183,8 +183,10 @@ def genres_evaluate(
     if genre_model is None:
         if labels is None:
             raise UsageError("genres evaluate: say which model, by --genre-model M")
-        console.message("crossfade: genres evaluate M is now genres evaluate --genre-model M; the old form goes next")
-        genre_model, labels = labels, other_labels
+        console.message("crossfade: genres evaluate M is now called genres evaluate --genre-model M")
+        genre_model, labels, other_labels = labels, other_labels, None
+    if other_labels is not None:
+        raise UsageError(f"genres evaluate: {other_labels}: one LABELS is all that it takes")
     model = GenreModel.load(genre_model)
     head = {"model": model.card.name, "family": model.card.family}
     if labels is None:

@@ -64,7 +64,7 @@ def application(command: str | None = None) -> App:
         name="crossfade",
         help="Hears a music library and learns its listeners.",
         version=_version,
-        default_parameter=Parameter(negative=()),
+        default_parameter=Parameter(negative=(), allow_repeating=True),
         help_format="plaintext",
         help_epilogue="Answers are JSON lines when piped, or with --json.",
     )

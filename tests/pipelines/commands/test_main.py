@@ -88,6 +88,12 @@ def test_old_spellings_work_and_name_the_new_one(
     assert re.match(r"crossfade: (M: not a genre model|L: no library)", error)
 
 
+def test_an_option_given_twice_has_its_last_value() -> None:
+    words = ["similar", "a", "--library", "L", "-k", "1", "-k", "2"]
+    _, bound, _ = application().parse_args(words, print_error=False, exit_on_error=False)
+    assert bound.arguments["k"] == 2
+
+
 def test_the_last_day_is_included_by_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("implicit")
     assert main(["train", "--show-config", "--from", "2024-02-01", "--to", "2024-02-28"]) == 0
