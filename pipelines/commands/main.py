@@ -84,7 +84,8 @@ def application(command: str | None = None) -> App:
                     name=name,
                     group=() if is_family else group,
                 )
-    root.register_install_completion_command()
+    if command is None:
+        root.register_install_completion_command()
     return root
 
 
