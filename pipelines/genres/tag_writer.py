@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import AudioError, DataError
+from ...models.storage import replacing
 from .dataset import AUDIO_SUFFIXES
 
 
@@ -215,7 +216,6 @@ class Journal:
         if not changes:
             self.path.unlink()
             return
-        new = self.path.with_name(self.path.name + ".new")
         entries = ({"path": os.fspath(one.path), "before": one.before, "after": one.after} for one in changes)
-        new.write_text("".join(json.dumps(entry) + "\n" for entry in entries), encoding="ascii")
-        new.replace(self.path)
+        with replacing(self.path) as part:
+            part.write_text("".join(json.dumps(entry) + "\n" for entry in entries), encoding="ascii")

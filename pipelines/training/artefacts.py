@@ -28,7 +28,8 @@ from ...models.arrays import top_k
 from ...models.interactions import Clock, Interactions
 from ...models.ranking.features import USER_STATISTICS, user_statistics
 from ...models.recommenders.base import popularity
-from ..library.files import FOLDER, hashes_of, replacing
+from ...models.storage import replacing
+from ..library.folder import ARTEFACTS, describe_files
 from ..library.store import Library
 from ..search.recommend import personal
 from ..versions.model_version import Trained
@@ -71,7 +72,7 @@ def write_artefacts(
     version: Path, library: Library, trained: Trained, listens: Interactions, options: ArtefactOptions
 ) -> int:
     """Writes all of them into `version`/artefacts; gives the number of rows."""
-    folder = version / FOLDER
+    folder = version / ARTEFACTS
     folder.mkdir(parents=True, exist_ok=True)
     tracks = library.tracks()
     rows = 0
@@ -89,7 +90,7 @@ def write_artefacts(
 
 def write_manifest(version: Path, about: Mapping[str, Any]) -> None:
     """Written last: it names what the version holds, with hashes."""
-    folder = version / FOLDER
+    folder = version / ARTEFACTS
     models = {name: file for name, file in MODELS.items() if (version / file).exists()}
     files = sorted(
         str(file.relative_to(version))
@@ -100,7 +101,7 @@ def write_manifest(version: Path, about: Mapping[str, Any]) -> None:
         "format_version": FORMAT,
         "version": version.name,
         "models": models,
-        "files": hashes_of(version, files),
+        "files": describe_files(version, files),
         "about": about,
     }
     with replacing(folder / "manifest.json") as part:

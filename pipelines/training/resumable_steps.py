@@ -7,7 +7,6 @@ own key is the same. What was run, and what was not, is appended to `execution_l
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import resource
@@ -21,11 +20,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ...errors import LibraryError
 from ...models.catalogue import Catalogue
-from ..library.files import key_of
+from ...models.storage import content_hash, hash_of_values
 
 KEYS = "stages.json"
 LOG = "execution_log.txt"
@@ -33,11 +30,8 @@ LOG = "execution_log.txt"
 
 def key_of_catalogue(catalogue: Catalogue) -> str:
     arrays = [catalogue.sound, catalogue.genre_probabilities, catalogue.released_at]
-    digests = [
-        None if array is None else hashlib.blake2b(np.ascontiguousarray(array).tobytes(), digest_size=16).hexdigest()
-        for array in arrays
-    ]
-    return key_of(catalogue.track_ids, catalogue.artists, catalogue.genres, digests)
+    digests = [None if array is None else content_hash(array.tobytes()) for array in arrays]
+    return hash_of_values(catalogue.track_ids, catalogue.artists, catalogue.genres, digests)
 
 
 @dataclass

@@ -122,8 +122,7 @@ class Follower:
 
 
 def _marks(library: Library) -> Marks:
-    pointer = library.models / "current"
-    return pointer.read_text().strip() if pointer.exists() else None, library.change_counter()
+    return library.current_name, library.change_counter()
 
 
 def _stamp(folder: Path) -> Stamp | None:

@@ -60,8 +60,8 @@ class Snapshot:
         """The current version, or what the sounds alone give where there is none. LibraryError for a damaged one."""
         mark = mark or library.change_counter()
         shelf, facts = Shelf(), facts_of(library)
-        if not (library.models / "current").exists():
-            sound = next(iter(library.vector_names()), None)
+        if library.current_name is None:
+            sound = library.vector_name()
             catalogue = library.catalogue(sound)
             shelf.append(catalogue.track_ids, facts)
             quick = QuickIndex(np.zeros((0, catalogue.sound.shape[1]), np.float32), 0)
