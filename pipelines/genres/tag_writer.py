@@ -15,6 +15,7 @@ from typing import Any
 
 from ...errors import AudioError, DataError
 from ...models.storage import replacing
+from ..library.scan import walk
 from .dataset import AUDIO_SUFFIXES
 
 
@@ -27,7 +28,7 @@ def files_of(places: Sequence[Path]) -> Iterator[Path]:
     """Files as they are named, and the audio files of folders in order of name."""
     for place in places:
         if place.is_dir():
-            yield from (path for path in sorted(place.rglob("*")) if path.suffix.lower() in AUDIO_SUFFIXES)
+            yield from (place / name for path, name in walk([place]) if path.suffix.lower() in AUDIO_SUFFIXES)
         else:
             yield place
 

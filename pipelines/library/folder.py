@@ -24,6 +24,11 @@ KEPT_VERSIONS = 3
 """how many trained versions stay, that in use included"""
 
 
+def files_in(version: Path) -> list[str]:
+    """Names of all files of a version, relative to it, in order."""
+    return sorted(str(file.relative_to(version)) for file in version.rglob("*") if file.is_file())
+
+
 def describe_files(version: Path, names: Iterable[str]) -> dict[str, dict[str, Any]]:
     """name -> bytes and hash of a version's files, as its manifest has them."""
     return {name: {"bytes": (version / name).stat().st_size, "hash": content_hash(version / name)} for name in names}

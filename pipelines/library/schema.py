@@ -180,7 +180,7 @@ def _connect(folder: Path, *, create: bool) -> sqlite3.Connection:
 
 
 def _is_empty(db: sqlite3.Connection) -> bool:
-    return db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
+    return db.execute("SELECT 1 FROM sqlite_master").fetchone() is None
 
 
 def _format(db: sqlite3.Connection) -> int:

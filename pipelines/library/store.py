@@ -328,9 +328,8 @@ class Library(Tracks, LibraryFolder):
         named = [(json.loads(row[1]), row[4]) for row in rows]
         known = ([name] for name in artists)
         credits = Credits(chain(known, (names for names, _ in named)), (title for _, title in named))
-        probabilities, genre_names = np.zeros((0, 0), np.float32), ()
+        probabilities = np.zeros((0, 0), np.float32)
         if chosen == "encoder":
-            genre_names = self.vocabulary().genres
             probabilities = self._blobs(
                 f"SELECT CASE WHEN vocabulary = {CURRENT_VOCABULARY} THEN heard.genres END {_WITH_ANALYSIS} {where} "
                 "ORDER BY track_row",
@@ -343,7 +342,7 @@ class Library(Tracks, LibraryFolder):
             tuple(tuple(json.loads(row[2])) for row in rows),
             probabilities,
             np.array([unknown if row[3] is None else row[3] for row in rows], np.int64),
-            genre_names,
+            self.vocabulary().genres if chosen == "encoder" else (),
         )
 
     def titles(self, after: ChangeCounter | None = None) -> list[tuple[str, str | None, tuple[str, ...], bool]]:

@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 _DESCRIPTION = ("title", "artists", "album", "genres", "released_at")
 _LISTS = ("artists", "genres")
-_COLUMNS = {
-    "track_id": pl.String,
-    "path": pl.String,
-    "title": pl.String,
-    "artists": pl.List(pl.String),
-    "album": pl.String,
-    "genres": pl.List(pl.String),
-    "released_at": pl.Int64,
-    "duration_seconds": pl.Float64,
-    "content_hash": pl.String,
+_COLUMNS: dict[str, pl.DataType] = {
+    "track_id": pl.String(),
+    "path": pl.String(),
+    "title": pl.String(),
+    "artists": pl.List(pl.String()),
+    "album": pl.String(),
+    "genres": pl.List(pl.String()),
+    "released_at": pl.Int64(),
+    "duration_seconds": pl.Float64(),
+    "content_hash": pl.String(),
 }
 CURRENT_VOCABULARY = "(SELECT value FROM about WHERE key = 'vocabulary')"
 """SQL: the one that names the library's genres now"""

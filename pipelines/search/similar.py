@@ -77,8 +77,8 @@ def query_for(library: Library, wanted: str, *, vectors: str | None = None) -> Q
             _only_encoder(library, name)
             with quiet_decoders():
                 found = library.analyzer().analyze(path)
-            vector, genres, names = found.embedding, found.genres, found.vocabulary.genres
-            return Query(vector, genres, names, None, digest, vector, found.duration_seconds)
+            names, seconds = found.vocabulary.genres, found.duration_seconds
+            return Query(found.embedding, found.genres, names, None, digest, found.embedding, seconds)
         track_id = copies[0]
     track = library.tracks(track_id).row(0, named=True)
     vector, embedding = library.vector(track_id, name), library.vector(track_id, "encoder")
@@ -125,7 +125,7 @@ def similar(
             # Not `facts`' path: what is not UTF-8 is escaped there, and would not name the file any more.
             path = library.path_of(track_id)
             artist = ", ".join(track["artists"]) or None
-            yield Neighbour(track_id, path and str(path), artist, track["title"], round(score, 6))
+            yield Neighbour(track_id, None if path is None else str(path), artist, track["title"], round(score, 6))
 
 
 Ranked = Iterator[tuple[str, float]]

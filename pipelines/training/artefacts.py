@@ -29,10 +29,11 @@ from ...models.interactions import Clock, Interactions
 from ...models.ranking.features import USER_STATISTICS, user_statistics
 from ...models.recommenders.base import popularity
 from ...models.storage import replacing
-from ..library.folder import ARTEFACTS, describe_files
+from ..library.folder import ARTEFACTS, MANIFEST, describe_files, files_in
 from ..library.store import Library
 from ..search.recommend import personal
 from ..versions.model_version import Trained
+from .resumable_steps import KEYS
 
 FORMAT = 1
 USERS_PER_BATCH = 2048
@@ -90,13 +91,8 @@ def write_artefacts(
 
 def write_manifest(version: Path, about: Mapping[str, Any]) -> None:
     """Written last: it names what the version holds, with hashes."""
-    folder = version / ARTEFACTS
     models = {name: file for name, file in MODELS.items() if (version / file).exists()}
-    files = sorted(
-        str(file.relative_to(version))
-        for file in version.rglob("*")
-        if file.is_file() and file.name not in ("manifest.json", "stages.json")
-    )
+    files = [name for name in files_in(version) if name not in (MANIFEST, KEYS)]
     manifest = {
         "format_version": FORMAT,
         "version": version.name,
@@ -104,7 +100,7 @@ def write_manifest(version: Path, about: Mapping[str, Any]) -> None:
         "files": describe_files(version, files),
         "about": about,
     }
-    with replacing(folder / "manifest.json") as part:
+    with replacing(version / MANIFEST) as part:
         part.write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
 
 

@@ -23,6 +23,7 @@ from typing import Any
 from ...errors import LibraryError
 from ...models.catalogue import Catalogue
 from ...models.storage import content_hash, hash_of_values
+from ..library.folder import files_in
 
 KEYS = "stages.json"
 LOG = "execution_log.txt"
@@ -72,7 +73,7 @@ class Stages:
     @contextmanager
     def running(self, name: str, key: str, version: Path) -> Iterator[Callable[[int], None]]:
         """The block runs the stage: what it writes into `version` is the stage's. Yields a counter of rows."""
-        already = set(_files(version))
+        already = set(files_in(version))
         started, rows = time.monotonic(), [0]
 
         def count(number: int) -> None:
@@ -84,7 +85,7 @@ class Stages:
             self.log(name, f"failed: {type(error).__name__}", time.monotonic() - started, rows[0])
             raise
         # What was measured is written anew for every version.
-        files = sorted(set(_files(version)) - already - {"training.json"})
+        files = sorted(set(files_in(version)) - already - {"training.json"})
         self.keys[name] = {"key": key, "files": files, "rows": rows[0]}
         self.log(name, "run", time.monotonic() - started, rows[0])
 
@@ -108,10 +109,6 @@ class Stages:
             # A version of before there were stages, or a damaged file: run everything.
             return {}
         return found
-
-
-def _files(folder: Path) -> list[str]:
-    return [str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()]
 
 
 def _peak_megabytes() -> float:

@@ -25,7 +25,7 @@ from ...errors import LibraryError, UsageError
 from ...models.storage import content_hash, move_durably, replacing
 from ..interactions.live_events import forgotten_in
 from ..interactions.user_deletion import forget_while_rewriting
-from ..library.folder import ARTEFACTS
+from ..library.folder import ARTEFACTS, files_in
 from ..library.store import Library
 from .remote_storage import Destination, PublishError
 
@@ -53,7 +53,7 @@ def publish(library: Library, place: Destination) -> list[Published]:
     with TemporaryDirectory(prefix=".publishing-", dir=library.folder) as scratch:
         snapshot = Path(scratch) / "library.db"
         _backup(library.folder / "library.db", snapshot)
-        sources = {f"models/{version.name}/{name}": version / name for name in _files(version)}
+        sources = {f"models/{version.name}/{name}": version / name for name in files_in(version)}
         sources |= {f"listens/{part.name}": part for part in sorted(library.listens_folder.glob("*.parquet"))}
         sources["library.db"] = snapshot
         entries: dict[str, dict[str, Any]] = {}
@@ -177,10 +177,6 @@ def _folder_of(path: str) -> str:
     if path.endswith(".png"):
         return "pictures"
     return "recommendations" if f"/{ARTEFACTS}/" in path else "model"
-
-
-def _files(version: Path) -> list[str]:
-    return sorted(str(file.relative_to(version)) for file in version.rglob("*") if file.is_file())
 
 
 def _backup(source: Path, target: Path) -> None:
