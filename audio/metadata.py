@@ -1,10 +1,11 @@
-"""What a file says about itself: title, artists, album, genres and date from its tags."""
+"""What a file says about itself: title, artists, album, genres and date in its tags, its kind in its first bytes."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 
@@ -69,3 +70,40 @@ def released_at(date: str | None) -> int | None:
         except ValueError:
             continue
     return None
+
+
+_DAMAGED = {
+    b"fLaC": "FLAC",
+    b"OggS": "Ogg",
+    b"RIFF": "WAV",
+    b"FORM": "AIFF",
+    b"caff": "CAF",
+    b"DSD ": "DSF",
+    b"FRM8": "DSDIFF",
+    b"MAC ": "Monkey's Audio",
+    b"wvpk": "WavPack",
+    b"tBaK": "TAK",
+    b"TTA": "True Audio",
+    b"MP+": "Musepack",
+    b"MPCK": "Musepack",
+    b"\x30\x26\xb2\x75": "WMA",
+    b"\x1a\x45\xdf\xa3": "Matroska",
+    b"\xff\xfb": "MP3",
+    b"\xff\xf3": "MP3",
+}
+_OTHERS = {
+    b"MThd": "MIDI, which holds notes and no sound",
+    b"OFR ": "OptimFROG, which only its own program decodes",
+} | dict.fromkeys((b"ID3", b"APETAGEX", b"TAG"), "tags with no sound after them, or damaged sound")
+_REASONS = {start: f"damaged or cut short ({kind})" for start, kind in _DAMAGED.items()} | _OTHERS
+"""by how a file begins"""
+
+
+def undecodable_reason(path: str | os.PathLike[str]) -> str:
+    """Why nothing of a file could be decoded, for a person: what decoders say of it tells nothing."""
+    with Path(path).open("rb") as file:
+        head = file.read(12)
+    if head[4:8] in (b"ftyp", b"moov"):
+        return "damaged or cut short (MP4)"
+    found = (reason for start, reason in _REASONS.items() if head.startswith(start))
+    return next(found, "not audio, or damaged where it begins")

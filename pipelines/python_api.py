@@ -8,9 +8,8 @@ from __future__ import annotations
 import os
 import typing
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -43,7 +42,7 @@ class Genre:
 
 @dataclass(frozen=True, eq=False)
 class Classification:
-    """What is heard in one file; None where it cannot be told."""
+    """The analysis of one file; None where something is unclear."""
 
     path: Path
     duration_seconds: float
@@ -77,18 +76,8 @@ def classify(
     )
     with quiet_decoders():
         found = analyzer.analyze(file)
-    described = found.description
-    return Classification(
-        file,
-        found.duration_seconds,
-        [Genre(one["genre"], one["probability"]) for one in found.ranked_genres()],
-        described.confident,
-        described.moods,
-        described.tempo_bpm,
-        described.key,
-        described.loudness_lufs,
-        found.embedding,
-    )
+    genres = [Genre(one["genre"], one["probability"]) for one in found.ranked_genres()]
+    return Classification(file, found.duration_seconds, genres, embedding=found.embedding, **asdict(found.description))
 
 
 class Library:
@@ -105,9 +94,7 @@ class Library:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -159,7 +146,7 @@ def recommender(name: str, **options: Any) -> FrameRecommender:
     from ..models.recommenders.registry import entry
 
     kind = entry(name).load()
-    _options(_options_type(kind), name, options)
+    _options(_options_parameter(kind)[1], name, options)
     return FrameRecommender(name, options)
 
 
@@ -216,7 +203,8 @@ class FrameRecommender:
             Clock.NONE if times is None else Clock.TIME,
         )
         kind = chosen.load()
-        given = {_options_parameter(kind): _options(_options_type(kind), self.name, self.options)}
+        parameter, options_type = _options_parameter(kind)
+        given = {parameter: _options(options_type, self.name, self.options)}
         if chosen.by_content:
             given["catalogue"] = _catalogue(described, self._items)
         make: Any = kind
@@ -250,19 +238,17 @@ class FrameRecommender:
         return table.to_pandas() if self._as_pandas else table
 
 
-def _options_parameter(kind: type) -> str:
+def _options_parameter(kind: type) -> tuple[str, type]:
+    """Name and dataclass of the parameter by which a recommender takes its options: `options: XOptions | None`."""
     from ..models.catalogue import Catalogue
 
     hints = typing.get_type_hints(kind.__init__)  # type: ignore[misc]
-    for parameter, hint in hints.items():
-        if any(is_dataclass(one) and one is not Catalogue for one in typing.get_args(hint)):
-            return parameter
-    raise TypeError(f"{kind.__name__}: no parameter for its options")
-
-
-def _options_type(kind: type) -> type:
-    hint = typing.get_type_hints(kind.__init__)[_options_parameter(kind)]  # type: ignore[misc]
-    return next(one for one in typing.get_args(hint) if isinstance(one, type) and is_dataclass(one))
+    return next(
+        (name, one)
+        for name, hint in hints.items()
+        for one in typing.get_args(hint)
+        if isinstance(one, type) and is_dataclass(one) and one is not Catalogue
+    )
 
 
 def _options(kind: Any, name: str, given: dict[str, Any]) -> Any:

@@ -1,4 +1,4 @@
-"""Exchange: precomputed vectors in, everything the library knows of sound out, as Parquet."""
+"""Import of precomputed vectors, and export of tracks, vectors and genres, as Parquet."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from ...errors import DataError
+from ...models.storage import replacing
 from .store import Library
 
 
@@ -91,14 +92,13 @@ def export(library: Library, folder: Path) -> dict[str, int]:
     tracks = library.tracks()
     tables = {"tracks": tracks}
     for name in library.vector_names():
-        catalogue = library.catalogue(name)
-        vectors = pl.Series("vector", list(catalogue.sound), dtype=pl.List(pl.Float32))
-        known = pl.DataFrame({"track_id": tracks["track_id"], "vector": vectors}).filter(pl.Series(catalogue.has_sound))
+        vectors = library.vectors(name)
+        column = pl.Series("vector", list(vectors), dtype=pl.List(pl.Float32))
+        known = tracks.select("track_id", column).filter(pl.Series(vectors.any(axis=1)))
         tables["embeddings" if name == "encoder" else f"vectors_{_file_name(name)}"] = known
         if name == "encoder":
             tables["genres"] = library.genre_table()
     for name, table in tables.items():
-        new = folder / f"{name}.parquet.new"
-        table.write_parquet(new)
-        new.replace(folder / f"{name}.parquet")
+        with replacing(folder / f"{name}.parquet") as part:
+            table.write_parquet(part)
     return {name: len(table) for name, table in tables.items()}

@@ -239,8 +239,12 @@ class Library(Tracks, LibraryFolder):
             raise UsageError(f"{name}: no such vectors in {self.folder}; there are: {', '.join(names) or 'none'}")
         return name or next(iter(names), None)
 
+    def vectors(self, name: str | None) -> NDArray[np.float32]:
+        """[T, D] a set's vectors as they are compared; zeros where a track has none, D = 0 where no track has one."""
+        return self._vectors(name)
+
     def vector(self, track_id: str, name: str | None) -> NDArray[np.float32] | None:
-        """[D] one track's vector of a set, as `catalogue` has it; None where it has none."""
+        """[D] one track's of these; None where it has none."""
         found = self._vectors(name, "WHERE track_id = ?", (track_id,))
         return found[0] if found.any() else None
 
@@ -252,8 +256,7 @@ class Library(Tracks, LibraryFolder):
         )
         return dict(self._query(sql, (name,)))
 
-    def _vectors(self, name: str | None, where: str, parameters: Sequence[Any]) -> NDArray[np.float32]:
-        """[T, D] as they are compared; zeros where a track has none, D = 0 where no track has one."""
+    def _vectors(self, name: str | None, where: str = "", parameters: Sequence[Any] = ()) -> NDArray[np.float32]:
         if name == "encoder":
             return self._blobs(f"SELECT embedding {_WITH_ANALYSIS} {where} ORDER BY track_row", parameters)
         vectors = self._blobs(

@@ -1,15 +1,15 @@
 """Similar tracks: the nearest of a library to one of its tracks, or to any audio file.
 
-By sound alone in a library that was only heard, by taste alone in one that only has listens, by any blend of the two
+By sound alone in a library that was only embedded, by taste alone in one that only has listens, by any blend of the two
 where there are both.
 
-Shapes: T tracks, F factors of taste, D dimensions, G genres.
+Shapes: D dimensions, G genres.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,12 +33,12 @@ _SAME_SECONDS = 0.1
 
 @dataclass(frozen=True, eq=False)
 class Query:
-    """What is asked for, and how to know it among the answers."""
+    """The track or file whose neighbours are searched, and how to know it among them."""
 
     vector: Floats
     """[D] of the sound that is searched; [0] of a track without"""
     genres: Floats | None = None
-    """[G] probabilities heard with the vector"""
+    """[G] probabilities of a file that is no track of the library"""
     genre_names: tuple[str, ...] = ()
     """[G]"""
     track_id: str | None = None
@@ -74,7 +74,7 @@ def query_for(library: Library, wanted: str, *, vectors: str | None = None) -> Q
         digest = content_hash(path)
         copies = library.tracks_with(digest) if name == "encoder" else []
         if not copies:
-            _only_encoder(library, name)
+            _check_is_of_encoder(library, name)
             with quiet_decoders():
                 found = library.analyzer().analyze(path)
             names, seconds = found.vocabulary.genres, found.duration_seconds
@@ -87,14 +87,15 @@ def query_for(library: Library, wanted: str, *, vectors: str | None = None) -> Q
     return Query(nothing if vector is None else vector, None, (), track_id, digest, embedding, seconds)
 
 
-def _only_encoder(library: Library, sound: str | None) -> None:
-    if sound is None:
+def _check_is_of_encoder(library: Library, vectors: str | None) -> None:
+    """Raises where the vectors that are searched are not such as an audio file is given here."""
+    if vectors is None:
         raise LibraryError(
             f"{library.folder}: nothing in it was heard, so no file is like it; run crossfade embed FOLDER"
         )
     expected = AudioAnalyzer().encoder.name
-    if sound != "encoder":
-        raise UsageError(f"{library.folder}: searches imported vectors ({sound}), which an audio file does not have")
+    if vectors != "encoder":
+        raise UsageError(f"{library.folder}: searches imported vectors ({vectors}), which an audio file does not have")
     if (there := library.about("encoder")) != expected:
         raise LibraryError(f"{library.folder}: embedded with {there}, this program hears with {expected}")
 
@@ -140,47 +141,37 @@ def _by_sound(library: Library, query: Query, name: str | None) -> Ranked:
         )
     if not len(query.vector):
         raise LibraryError(f"{query.track_id}: has no sound in {library.folder}, so nothing is like it")
-    catalogue = library.catalogue(name)
-    cosines = l2_normalize(catalogue.sound) @ l2_normalize(query.vector)
-    rows, scores = top_k(np.where(catalogue.has_sound, cosines, -np.inf), len(catalogue))
-    return ((catalogue.track_ids[row], float(score)) for row, score in zip(rows, scores, strict=True))
+    vectors, track_ids = library.vectors(name), library.track_ids()
+    cosines = l2_normalize(vectors) @ l2_normalize(query.vector)
+    rows, scores = top_k(np.where(vectors.any(axis=1), cosines, -np.inf), len(track_ids))
+    return ((track_ids[row], float(score)) for row, score in zip(rows, scores, strict=True))
 
 
 def _by_blend(library: Library, query: Query, blend: float | None) -> Ranked:
     from ..versions.model_version import Trained
 
     trained = Trained.load(library)
-    known = query.track_id is not None and trained.knows(query.track_id)
-    if known and query.track_id is not None:
-        vector = trained.index.vectors(np.array([trained.row(query.track_id)]))[0]
+    known = query.track_id if query.track_id is not None and trained.knows(query.track_id) else None
+    if known is not None:
+        vector = trained.index.vectors(np.array([trained.row(known)]))[0]
         taste, sound = vector[: trained.index.factors].any(), vector[trained.index.factors :].any()
         if not taste and not sound:
-            raise LibraryError(f"{query.track_id}: neither taste nor sound of it is known, so nothing is like it")
+            raise LibraryError(f"{known}: neither taste nor sound of it is known, so nothing is like it")
         if blend == 0 and not sound and trained.index.sound_width:
-            raise UsageError(f"blend: 0; {query.track_id} has no sound: only 1 (taste) can be asked")
+            raise UsageError(f"blend: 0; {known} has no sound: only 1 (taste) can be asked")
         if blend == 1 and not taste:
-            raise UsageError(f"blend: 1; {query.track_id} has no taste: only 0 (sound) can be asked")
+            raise UsageError(f"blend: 1; {known} has no taste: only 0 (sound) can be asked")
     if blend is not None and blend < 1 and not trained.index.sound_width:
         raise UsageError(f"blend: {blend:g}; {library.folder} was trained without sound: only 1 (taste) can be asked")
-    wanted = query.track_id if known and query.track_id is not None else query.vector
-    genres = None if known else query.genres
+    wanted, genres = (query.vector, query.genres) if known is None else (known, None)
     share = 0.5 if blend is None else blend
-
-    def search(k: int) -> list[tuple[str, float]]:
-        answers = trained.similar(wanted, k, blend=share, genres=genres, genre_names=query.genre_names)
-        return [(found.track_id, found.score) for found in answers]
-
-    return _growing(search)
-
-
-def _growing(search: Callable[[int], list[tuple[str, float]]]) -> Ranked:
-    """Most people ask for a few; more are searched for only as these are used up."""
     given, k = 0, 64
     while True:
-        found = search(k)
-        yield from found[given:]
+        found = trained.similar(wanted, k, blend=share, genres=genres, genre_names=query.genre_names)
+        yield from ((one.track_id, one.score) for one in found[given:])
         if len(found) < k:
             return
+        # Most callers take a few; more are searched for only as these are used up.
         given, k = len(found), k * 8
 
 
