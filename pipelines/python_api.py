@@ -17,6 +17,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ..errors import DataError, UsageError
+from .interactions.columns import UNREADABLE_TIME, need, number, seconds
 from .library.store import Library as LibraryFolder
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ class FrameRecommender:
     """A recommender that takes and gives data frames.
 
     Interactions have a row for each event: user_id, item_id, and where known weight (above 0 liked, below 0 disliked,
-    0 skipped; 1 without the column) and time (a date-time, or seconds since 1970).
+    0 skipped; 1 without the column) and time (a date-time, a date as text, or seconds since 1970).
     """
 
     def __init__(self, name: str, options: dict[str, Any]) -> None:
@@ -191,12 +192,11 @@ class FrameRecommender:
         self._users = frame["user_id"].unique(maintain_order=True)
         self._items = pl.concat([described["item_id"], frame["item_id"]]).unique(maintain_order=True)
         self._as_pandas = not isinstance(interactions, pl.DataFrame)
-        weights = _numbers(frame, "weight") if "weight" in frame.columns else np.ones(len(frame), np.float32)
-        times = _seconds(frame) if "time" in frame.columns else None
+        times = _times(frame)
         events = Interactions(
             _rows(frame["user_id"], self._users),
             _rows(frame["item_id"], self._items),
-            weights,
+            _weights(frame),
             len(self._users),
             len(self._items),
             times,
@@ -260,9 +260,8 @@ def _options(kind: Any, name: str, given: dict[str, Any]) -> Any:
 
 def _polars(frame: Any, name: str, needed: tuple[str, ...]) -> pl.DataFrame:
     table = frame if isinstance(frame, pl.DataFrame) else pl.from_pandas(frame)
+    need(table.lazy(), Path(name), needed)
     for column in needed:
-        if column not in table.columns:
-            raise DataError(f"{name}: no column {column}; there are {', '.join(table.columns) or 'none'}")
         if nulls := table[column].null_count():
             raise DataError(f"{name}: {nulls} rows without {column}; drop them first")
     if not len(table):
@@ -270,22 +269,23 @@ def _polars(frame: Any, name: str, needed: tuple[str, ...]) -> pl.DataFrame:
     return table
 
 
-def _numbers(frame: pl.DataFrame, column: str) -> NDArray[np.float32]:
-    if not frame[column].dtype.is_numeric():
-        raise DataError(f"interactions: {column}: {frame[column].dtype}; it has to be numbers")
-    numbers = frame[column].cast(pl.Float32).fill_null(float("nan")).to_numpy()
-    if not np.isfinite(numbers).all():
-        raise DataError(f"interactions: {column}: {int((~np.isfinite(numbers)).sum())} rows are not numbers")
-    return numbers
+def _weights(interactions: pl.DataFrame) -> NDArray[np.float32]:
+    if "weight" not in interactions.columns:
+        return np.ones(len(interactions), np.float32)
+    column = number(interactions.lazy(), "interactions", "weight").cast(pl.Float32).fill_null(float("nan"))
+    weights = interactions.select(column).to_series().to_numpy()
+    if not np.isfinite(weights).all():
+        raise DataError(f"interactions: weight: {int((~np.isfinite(weights)).sum())} rows are not numbers")
+    return weights
 
 
-def _seconds(frame: pl.DataFrame) -> NDArray[np.int64]:
-    column = frame["time"]
-    if column.null_count():
-        raise DataError(f"interactions: {column.null_count()} rows without time; drop them, or the column")
-    if not (column.dtype.is_integer() or column.dtype in (pl.Date, pl.Datetime)):
-        raise DataError(f"interactions: time: {column.dtype}; it has to be dates or whole seconds since 1970")
-    return (column.cast(pl.Int64) if column.dtype.is_integer() else column.dt.epoch("s")).to_numpy()
+def _times(interactions: pl.DataFrame) -> NDArray[np.int64] | None:
+    if "time" not in interactions.columns:
+        return None
+    times = interactions.select(seconds(interactions.lazy(), "interactions", "time")).to_series()
+    if wrong := times.null_count() + int((times == UNREADABLE_TIME).sum()):
+        raise DataError(f"interactions: {wrong} rows without a time that can be read; drop them, or the column")
+    return times.to_numpy()
 
 
 def _rows(ids: pl.Series, known: pl.Series) -> NDArray[np.int32]:
