@@ -26,7 +26,7 @@ _ID3 = {"TIT2": "title", "TPE1": "artist", "TALB": "album", "TCON": "genre", "TD
 
 
 def read_tags(path: str | os.PathLike[str]) -> Tags:
-    """The tags of a file of any kind that mutagen knows; no tags where they are missing or broken."""
+    """The tags of a file of any kind that mutagen reads; no tags where they are missing or broken."""
     fields = read_fields(path)
 
     def first(name: str) -> str | None:
@@ -44,7 +44,7 @@ def read_fields(path: str | os.PathLike[str]) -> dict[str, tuple[str, ...]]:
         file: Any = mutagen.File(os.fspath(path), easy=True)
         items = list(file.tags.items()) if file is not None and file.tags is not None else []
     except (mutagen.MutagenError, OSError, ValueError, KeyError, IndexError, EOFError):
-        # Broken tags never keep a file from being heard.
+        # A file with broken tags is analysed all the same.
         return {}
     found: dict[str, tuple[str, ...]] = {}
     for name, value in items:
@@ -100,7 +100,7 @@ _REASONS = {start: f"damaged or cut short ({kind})" for start, kind in _DAMAGED.
 
 
 def undecodable_reason(path: str | os.PathLike[str]) -> str:
-    """Why nothing of a file could be decoded, for a person: what decoders say of it tells nothing."""
+    """Why nothing of a file could be decoded, in plain words, which the errors of decoders are not."""
     with Path(path).open("rb") as file:
         head = file.read(12)
     if head[4:8] in (b"ftyp", b"moov"):

@@ -120,7 +120,7 @@ class Library:
         return self._library.tracks()
 
     def similar(
-        self, wanted: Place, k: int = 10, *, blend: float | None = None, per_artist: int | None = None
+        self, track_or_file: Place, k: int = 10, *, blend: float | None = None, per_artist: int | None = None
     ) -> list[Neighbour]:
         """The k nearest tracks to a track_id of the library, or to any audio file.
 
@@ -128,7 +128,8 @@ class Library:
         """
         from .search.similar import limit_per_artist, query_for, similar
 
-        query = query_for(self._library, str(Path(wanted).expanduser() if isinstance(wanted, os.PathLike) else wanted))
+        is_path = isinstance(track_or_file, os.PathLike)
+        query = query_for(self._library, str(Path(track_or_file).expanduser() if is_path else track_or_file))
         return list(limit_per_artist(similar(self._library, query, blend=blend), k, per_artist))
 
     def recommend(self, users: Iterable[str], k: int = 10, *, allow_seen: bool = False) -> pl.DataFrame:

@@ -39,7 +39,7 @@ def import_vectors(library: Library, path: Path, name: str) -> Imported:
     if track_ids.null_count():
         raise DataError(f"{path}: {track_ids.null_count()} rows without track_id")
     if repeated := track_ids.filter(track_ids.is_duplicated()).unique().to_list():
-        raise DataError(f"{path}: track_id {repeated[0]} is there more than once")
+        raise DataError(f"{path}: track_id {repeated[0]} occurs more than once")
     lists = [column for column, kind in frame.schema.items() if isinstance(kind, pl.List | pl.Array)]
     numbers = [column for column, kind in frame.schema.items() if kind.is_numeric() and column != "track_id"]
     if len(lists) == 1:
@@ -59,7 +59,7 @@ def import_vectors(library: Library, path: Path, name: str) -> Imported:
 
 
 def _stacked(path: Path, column: pl.Series) -> np.ndarray:
-    """[n, D], NaN where there is nothing."""
+    """[n, D], NaN where a row has no vector."""
     try:
         lists = column.drop_nulls().cast(pl.List(pl.Float32))
     except pl.exceptions.PolarsError:
@@ -74,7 +74,7 @@ def _stacked(path: Path, column: pl.Series) -> np.ndarray:
 
 
 def _file_name(name: str) -> str:
-    """What no file may be called is written %XX, as in URLs.
+    """Characters that file names may not have are written %XX, as in URLs.
 
     >>> _file_name("hub:laion/clap")
     'hub%3Alaion%2Fclap'

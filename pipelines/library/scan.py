@@ -26,7 +26,7 @@ class ScannedFile:
     """absolute"""
     track_id: str
     tags: Tags | None = None
-    """what a manifest says; None means what the file's own tags say"""
+    """those of the manifest; None means the file's own"""
     refusal: str | None = None
     """why it can't be a track, where that is known without opening it"""
     named: bool = False
@@ -129,14 +129,14 @@ def _renamed(
     return renames
 
 
-def _free(wanted: str, path: Path, owner: dict[str, Path | None]) -> str:
-    """`wanted`, with folder names in front until no other existing file has it."""
+def _free(name: str, path: Path, owner: dict[str, Path | None]) -> str:
+    """`name`, with folder names in front until no other existing file has it."""
     folders = list(path.parents)
     for depth in range(len(folders)):
-        other = owner.get(wanted)
-        if wanted not in owner or other == path or (other is not None and not other.exists()):
-            return wanted
-        wanted = readable(f"{folders[len(Path(wanted).parts) - 1].name or depth}/{wanted}")
+        other = owner.get(name)
+        if name not in owner or other == path or (other is not None and not other.exists()):
+            return name
+        name = readable(f"{folders[len(Path(name).parts) - 1].name or depth}/{name}")
     return readable(path)
 
 
@@ -189,5 +189,5 @@ def readable(path: str | bytes | Path) -> str:
 
 
 def tags_of(file: ScannedFile) -> Tags:
-    """The manifest's word, else the file's own tags."""
+    """The manifest's, else the file's own."""
     return file.tags if file.tags is not None else read_tags(file.path)

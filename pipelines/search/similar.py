@@ -60,14 +60,14 @@ class Neighbour:
     """cosine, or the blend of two, -1 … 1"""
 
 
-def query_for(library: Library, wanted: str, *, vectors: str | None = None) -> Query:
+def query_for(library: Library, track_or_file: str, *, vectors: str | None = None) -> Query:
     """A track_id of the library, else an audio file, which need not be in it. The track_id wins.
 
     `vectors` names the set that is searched. Raises UsageError where it is neither, AudioError where the file can't be
     decoded.
     """
     name = library.vector_name(vectors)
-    track_id, path = readable(wanted), Path(wanted)
+    track_id, path = readable(track_or_file), Path(track_or_file)
     if not library.has_track(track_id):
         if not path.is_file():
             raise UsageError(f"{track_id}: neither a track_id of {library.folder} nor an audio file")
@@ -91,13 +91,13 @@ def _check_is_of_encoder(library: Library, vectors: str | None) -> None:
     """Raises where the vectors that are searched are not such as an audio file is given here."""
     if vectors is None:
         raise LibraryError(
-            f"{library.folder}: nothing in it was heard, so no file is like it; run crossfade embed FOLDER"
+            f"{library.folder}: nothing in it is embedded, so no file can be compared; run crossfade embed FOLDER"
         )
     expected = AudioAnalyzer().encoder.name
     if vectors != "encoder":
         raise UsageError(f"{library.folder}: searches imported vectors ({vectors}), which an audio file does not have")
-    if (there := library.about("encoder")) != expected:
-        raise LibraryError(f"{library.folder}: embedded with {there}, this program hears with {expected}")
+    if (found := library.about("encoder")) != expected:
+        raise LibraryError(f"{library.folder}: embedded with {found}, this program embeds with {expected}")
 
 
 def similar(
@@ -114,16 +114,16 @@ def similar(
     if vectors is None and library.current_name is not None:
         ranked = _by_blend(library, query, blend)
     elif blend:
-        why = f"{vectors} is sound alone" if vectors else f"{library.folder} is not trained, so it knows no taste"
+        why = f"{vectors} is sound alone" if vectors else f"{library.folder} is not trained, so it has no taste"
         raise UsageError(f"blend: {blend:g}; {why}: leave it out" + ("" if vectors else ", or run crossfade train"))
     else:
         ranked = _by_sound(library, query, library.vector_name(vectors))
-    facts = library.tracks()
-    row_of = {track_id: row for row, track_id in enumerate(facts["track_id"])}
+    tracks = library.tracks()
+    row_of = {track_id: row for row, track_id in enumerate(tracks["track_id"])}
     for track_id, score in ranked:
-        track = facts.row(row_of[track_id], named=True)
+        track = tracks.row(row_of[track_id], named=True)
         if not _same(library, query, track):
-            # Not `facts`' path: what is not UTF-8 is escaped there, and would not name the file any more.
+            # Not the path of `tracks`: what is not UTF-8 is escaped there, and would not name the file any more.
             path = library.path_of(track_id)
             artist = ", ".join(track["artists"]) or None
             yield Neighbour(track_id, None if path is None else str(path), artist, track["title"], round(score, 6))
@@ -136,11 +136,11 @@ Ranked = Iterator[tuple[str, float]]
 def _by_sound(library: Library, query: Query, name: str | None) -> Ranked:
     if name is None:
         raise LibraryError(
-            f"{library.folder}: nothing in it was heard and it is not trained yet; run crossfade embed FOLDER, or "
+            f"{library.folder}: nothing in it is embedded and it is not trained yet; run crossfade embed FOLDER, or "
             f"crossfade train --library {library.folder}"
         )
     if not len(query.vector):
-        raise LibraryError(f"{query.track_id}: has no sound in {library.folder}, so nothing is like it")
+        raise LibraryError(f"{query.track_id}: has no sound in {library.folder}, so nothing can be compared")
     vectors, track_ids = library.vectors(name), library.track_ids()
     cosines = l2_normalize(vectors) @ l2_normalize(query.vector)
     rows, scores = top_k(np.where(vectors.any(axis=1), cosines, -np.inf), len(track_ids))
@@ -156,18 +156,18 @@ def _by_blend(library: Library, query: Query, blend: float | None) -> Ranked:
         vector = trained.index.vectors(np.array([trained.row(known)]))[0]
         taste, sound = vector[: trained.index.factors].any(), vector[trained.index.factors :].any()
         if not taste and not sound:
-            raise LibraryError(f"{known}: neither taste nor sound of it is known, so nothing is like it")
+            raise LibraryError(f"{known}: neither taste nor sound of it is known, so nothing can be compared")
         if blend == 0 and not sound and trained.index.sound_width:
             raise UsageError(f"blend: 0; {known} has no sound: only 1 (taste) can be asked")
         if blend == 1 and not taste:
             raise UsageError(f"blend: 1; {known} has no taste: only 0 (sound) can be asked")
     if blend is not None and blend < 1 and not trained.index.sound_width:
         raise UsageError(f"blend: {blend:g}; {library.folder} was trained without sound: only 1 (taste) can be asked")
-    wanted, genres = (query.vector, query.genres) if known is None else (known, None)
+    target, genres = (query.vector, query.genres) if known is None else (known, None)
     share = 0.5 if blend is None else blend
     given, k = 0, 64
     while True:
-        found = trained.similar(wanted, k, blend=share, genres=genres, genre_names=query.genre_names)
+        found = trained.similar(target, k, blend=share, genres=genres, genre_names=query.genre_names)
         yield from ((one.track_id, one.score) for one in found[given:])
         if len(found) < k:
             return

@@ -64,7 +64,7 @@ def find(library: Library, text: str, k: int, *, encoder: str | None = None) -> 
     name = f"{PREFIX}{encoder}" if encoder else next(iter(sets), None)
     if name is None or name not in sets:
         raise LibraryError(
-            f"{library.folder}: not heard by a model that knows text; name one with --encoder "
+            f"{library.folder}: not embedded by a model of text and sound; name one with --encoder "
             "(laion/clap-htsat-unfused, or its folder)"
         )
     model = HubEncoder.open(name.removeprefix(PREFIX))
