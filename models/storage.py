@@ -55,6 +55,12 @@ def replacing(file: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
+def write_json(file: Path, value: Any) -> None:
+    """Replaces a JSON file, whole or not at all."""
+    with replacing(file) as part:
+        part.write_text(json.dumps(value, indent=1) + "\n")
+
+
 def move_durably(source: Path, target: Path) -> None:
     """Moves a file within a file system over another one, in one step; it is on the disk when this returns."""
     _flush(source)

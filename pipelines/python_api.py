@@ -273,7 +273,7 @@ def _polars(frame: Any, name: str, needed: tuple[str, ...]) -> pl.DataFrame:
 def _weights(interactions: pl.DataFrame) -> NDArray[np.float32]:
     if "weight" not in interactions.columns:
         return np.ones(len(interactions), np.float32)
-    column = number(interactions.lazy(), "interactions", "weight").cast(pl.Float32).fill_null(float("nan"))
+    column = number(interactions.lazy(), Path("interactions"), "weight").cast(pl.Float32).fill_null(float("nan"))
     weights = interactions.select(column).to_series().to_numpy()
     if not np.isfinite(weights).all():
         raise DataError(f"interactions: weight: {int((~np.isfinite(weights)).sum())} rows are not numbers")
@@ -283,7 +283,7 @@ def _weights(interactions: pl.DataFrame) -> NDArray[np.float32]:
 def _times(interactions: pl.DataFrame) -> NDArray[np.int64] | None:
     if "time" not in interactions.columns:
         return None
-    times = interactions.select(seconds(interactions.lazy(), "interactions", "time")).to_series()
+    times = interactions.select(seconds(interactions.lazy(), Path("interactions"), "time")).to_series()
     if wrong := times.null_count() + int((times == UNREADABLE_TIME).sum()):
         raise DataError(f"interactions: {wrong} rows without a time that can be read; drop them, or the column")
     return times.to_numpy()

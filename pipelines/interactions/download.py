@@ -24,7 +24,7 @@ from urllib.parse import unquote, urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from ...errors import DataError, UsageError
-from ...models.storage import content_hash, move_durably
+from ...models.storage import content_hash, move_durably, write_json
 
 Progress = Callable[[int, int | None], None]
 """called with (bytes so far, bytes in all or None)"""
@@ -121,7 +121,7 @@ def fetch_file(url: str, out: Path, *, sha256: str | None = None, progress: Prog
     move_durably(part, path)
     _state(part).unlink(missing_ok=True)
     fetched = Fetched(url, str(path), size, digest, "resumed" if resumed else "fetched")
-    (out / f"{name}.fetched.json").write_text(json.dumps({"url": url, "bytes": size, "sha256": digest}) + "\n")
+    write_json(out / f"{name}.fetched.json", {"url": url, "bytes": size, "sha256": digest})
     return fetched
 
 
@@ -175,7 +175,7 @@ class _Answer:
             size = int(found["content-length"])
         strong = found.get("etag", "W/").startswith('"')
         validator = found["etag"] if strong else found.get("last-modified")
-        _state(part).write_text(json.dumps({"url": url, "validator": validator}) + "\n")
+        write_json(_state(part), {"url": url, "validator": validator})
         return cls(body, start, size, _announced({**redirects.headers, **found}))
 
 

@@ -18,7 +18,7 @@ import polars as pl
 from ...errors import LibraryError
 from ...models.ranking.two_stage import TwoStageRecommender
 from ...models.recommenders.als import ALS
-from ...models.storage import content_hash, replacing
+from ...models.storage import content_hash, replacing, write_json
 from ..library.folder import ARTEFACTS, MANIFEST, describe_files
 from ..library.store import Library
 from .schema import parts_of
@@ -132,5 +132,4 @@ def _leave_version(version: Path, gone: Collection[str]) -> None:
     file = version / MANIFEST
     manifest = json.loads(file.read_text())
     manifest["files"] = describe_files(version, manifest["files"])
-    with replacing(file) as part:
-        part.write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
+    write_json(file, manifest)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import LibraryError
-from ...models.storage import content_hash, replacing
+from ...models.storage import content_hash, replacing, write_json
 
 _PLACES = "places.json"
 ARTEFACTS = "artefacts"
@@ -76,8 +76,7 @@ class LibraryFolder:
         if both != known:
             # Paths are bytes: latin-1 has a character for each.
             names = [os.fsencode(place).decode("latin-1") for place in both]
-            with replacing(self.folder / _PLACES) as part:
-                part.write_text(json.dumps(names, indent=1) + "\n")
+            write_json(self.folder / _PLACES, names)
 
     @property
     def current_name(self) -> str | None:

@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -347,13 +348,13 @@ class Library(Tracks, LibraryFolder):
             self.vocabulary().genres if chosen == "encoder" else (),
         )
 
-    def titles(self, after: ChangeCounter | None = None) -> list[tuple[str, str | None, tuple[str, ...], bool]]:
+    def titles(self, after: ChangeCounter | None = None) -> Iterator[tuple[str, str | None, tuple[str, ...], bool]]:
         """(track_id, title, artists, has a file) of all tracks, or of those that changed since."""
         where, parameters = _changed_after(after)
         rows = self._query(f"SELECT track_id, title, artists, path NOTNULL FROM tracks {where}", parameters)
         # Many tracks have the same artists.
-        artists = {text: tuple(json.loads(text)) for text in {row[2] for row in rows}}
-        return [(track_id, title, artists[text], bool(has_file)) for track_id, title, text, has_file in rows]
+        artists = cache(lambda text: tuple(json.loads(text)))
+        return ((track_id, title, artists(text), bool(has_file)) for track_id, title, text, has_file in rows)
 
 
 def _changed_after(after: ChangeCounter | None) -> tuple[str, tuple[int, ...]]:

@@ -19,7 +19,7 @@ from typing import Any
 import polars as pl
 
 from ...errors import DataError, MissingExtra
-from ...models.storage import replacing
+from ...models.storage import replacing, write_json
 from ..charts.interactive import Chart, Exhibit, Gallery, Gap, Section, Table, plotly_figure
 from ..charts.static import draw
 from ..interactions.statistics import Period, Progress, day_of, share_of_top
@@ -253,7 +253,7 @@ def _forget_others(out: Path, files: Sequence[str]) -> None:
     for name in set(before) - set(files):
         if re.fullmatch(r"(numbers|pictures)/\w+\.(parquet|png)", name):
             (out / name).unlink(missing_ok=True)
-    listing.write_text(json.dumps(sorted(files), indent=1) + "\n")
+    write_json(listing, sorted(files))
 
 
 def _rendered(section: Section) -> dict[str, Any]:

@@ -12,7 +12,6 @@ They are in `artefacts/` of a version's folder. Each file appears when it is who
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -28,7 +27,7 @@ from ...models.arrays import top_k
 from ...models.interactions import Clock, Interactions
 from ...models.ranking.features import USER_STATISTICS, user_statistics
 from ...models.recommenders.base import popularity
-from ...models.storage import replacing
+from ...models.storage import replacing, write_json
 from ..library.folder import ARTEFACTS, MANIFEST, describe_files, files_in
 from ..library.store import Library
 from ..search.recommend import personal
@@ -100,8 +99,7 @@ def write_manifest(version: Path, about: Mapping[str, Any]) -> None:
         "files": describe_files(version, files),
         "about": about,
     }
-    with replacing(version / MANIFEST) as part:
-        part.write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
+    write_json(version / MANIFEST, manifest)
 
 
 def top_popular(tracks: pl.DataFrame, listens: Interactions, options: ArtefactOptions) -> pl.DataFrame:

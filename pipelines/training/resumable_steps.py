@@ -22,7 +22,7 @@ from typing import Any
 
 from ...errors import LibraryError
 from ...models.catalogue import Catalogue
-from ...models.storage import content_hash, hash_of_values
+from ...models.storage import content_hash, hash_of_values, write_json
 from ..library.folder import files_in
 
 KEYS = "stages.json"
@@ -90,7 +90,7 @@ class Stages:
         self.log(name, "run", time.monotonic() - started, rows[0])
 
     def save(self, version: Path) -> None:
-        (version / KEYS).write_text(json.dumps(self.keys, indent=1) + "\n")
+        write_json(version / KEYS, self.keys)
 
     def log(self, name: str, state: str, seconds: float, rows: int) -> None:
         """One line: when, which stage, how it went, seconds, rows, and the most memory so far."""

@@ -32,7 +32,7 @@ from ...models.ranking.dataset import TwoStageOptions
 from ...models.ranking.diversity import RerankingOptions
 from ...models.ranking.two_stage import TwoStageRecommender
 from ...models.recommenders.als import ALSOptions
-from ...models.storage import content_hash, hash_of_values, replacing
+from ...models.storage import content_hash, hash_of_values, write_json
 from ..interactions.cleaning import CleaningOptions, CleaningStep, clean
 from ..interactions.live_events import events_mark
 from ..interactions.schema import listed_ids, mixed_clocks, parts_of, read_listens, to_listens
@@ -136,8 +136,7 @@ def train(
     try:
         summary = _timed(job.run(version, tell), started, tuple(job.taken))
         about = job.about | {**summary.record(), "version": version.name}
-        with replacing(version / "training.json") as part:
-            part.write_text(json.dumps(about, indent=1) + "\n")
+        write_json(version / "training.json", about)
         write_manifest(version, {"listens": summary.listens, "users": summary.users, "tracks": summary.tracks})
         job.stages.save(version)
     except BaseException:

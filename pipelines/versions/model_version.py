@@ -28,6 +28,7 @@ from ...models.hybrid.index import HybridIndex
 from ...models.hybrid.model import Hybrid
 from ...models.ranking.diversity import RerankingOptions
 from ...models.ranking.two_stage import TwoStageRecommender
+from ...models.storage import write_json
 from ..library.store import ChangeCounter, Library
 
 FORMAT = 1
@@ -103,7 +104,7 @@ class Trained:
             version / "tracks.parquet"
         )
         pl.DataFrame({"user_id": self.user_ids}, schema={"user_id": pl.String}).write_parquet(version / "users.parquet")
-        (version / "training.json").write_text(json.dumps(self.about, indent=1) + "\n")
+        write_json(version / "training.json", self.about)
 
     @property
     def ranking(self) -> TwoStageRecommender | None:
