@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
 import shutil
-import sqlite3
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,10 +13,11 @@ from typing import Annotated
 
 from fastapi import File, UploadFile
 
-from ..audio.metadata import Tags, read_tags
-from ..pipelines.audio_analysis.analyzer import Ear, Heard
-from ..pipelines.library.files import content_hash
+from ..audio.metadata import read_tags
+from ..models.storage import content_hash, move_durably
+from ..pipelines.audio_analysis.analyzer import AudioAnalyzer, TrackAnalysis
 from ..pipelines.library.store import Library
+from ..pipelines.library.tracks import StoredFile
 from .errors import Problem
 
 AudioFile = Annotated[UploadFile, File(description="an audio file of any common format")]
@@ -39,7 +37,7 @@ def on_disk(upload: UploadFile) -> Iterator[Path]:
 
 
 def add_track(
-    folder: Path, path: Path, heard: Heard, *, track_id: str | None, title: str | None, artists: list[str]
+    folder: Path, path: Path, heard: TrackAnalysis, *, track_id: str | None, title: str | None, artists: list[str]
 ) -> tuple[str, bool]:
     """Puts a heard file into the library; gives its track_id, and whether it is new.
 
@@ -48,38 +46,22 @@ def add_track(
     """
     digest = content_hash(path)
     with Library.open(folder) as library:
-        library.claim_encoder(Ear().encoder.name)
+        library.claim_encoder(AudioAnalyzer().encoder.name)
         name = track_id or f"uploads/{digest}{path.suffix.lower()}"
         kept = library.folder.absolute() / "uploads" / f"{digest}{path.suffix.lower()}"
         kept.parent.mkdir(exist_ok=True)
         tags = read_tags(path)
-        said = replace(tags, title=title or tags.title, artists=tuple(artists) or tags.artists)
+        tags = replace(tags, title=title or tags.title, artists=tuple(artists) or tags.artists)
         with tempfile.TemporaryDirectory(prefix=".new-", dir=kept.parent) as scratch:
             new = Path(shutil.copyfile(path, Path(scratch) / kept.name))
             # Looked for and entered under one lock: the same file may be uploaded twice at once.
-            with library.transaction() as db:
-                known = db.execute("SELECT track_id FROM tracks WHERE content_hash = ? ORDER BY track_row", (digest,))
-                if there := known.fetchone():
-                    return str(there[0]), False
-                if db.execute("SELECT 1 FROM tracks WHERE track_id = ?", (name,)).fetchone():
+            with library.transaction():
+                if known := library.tracks_with(digest):
+                    return known[0], False
+                if library.has_track(name):
                     raise Problem(409, f"{name}: the library has another track of this track_id")
-                new.replace(kept)
-                _enter(library, db, name, kept, digest, heard, said)
+                move_durably(new, kept)
+                library.add_analysis(digest, heard)
+                library.set_file(name, StoredFile.of(kept), digest)
+                library.describe_track(name, tags)
     return name, True
-
-
-def _enter(
-    library: Library, db: sqlite3.Connection, track_id: str, path: Path, digest: str, heard: Heard, tags: Tags
-) -> None:
-    """The track's row, its tags and what was heard of it; inside a transaction."""
-    status = path.stat()
-    artists, genres = (json.dumps(names, ensure_ascii=False) for names in (tags.artists, tags.genres))
-    library.add_heard(digest, heard)
-    db.execute(
-        "INSERT INTO tracks (track_id, path, size, mtime_ns, content_hash, title, artists, album, genres) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            *(track_id, os.fsencode(path), status.st_size, status.st_mtime_ns, digest),
-            *(tags.title, artists, tags.album, genres),
-        ),
-    )

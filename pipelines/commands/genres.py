@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from dataclasses import asdict, dataclass
@@ -218,8 +217,8 @@ def genres_compare(
 
     Example: crossfade genres compare labels.csv --models probe,svm
     """
-    import hashlib
 
+    from ...models.storage import hash_of_values
     from ..genres.compare import compare
     from ..genres.methods import method_named
     from ..genres.network_methods import NetworkOptions
@@ -227,7 +226,7 @@ def genres_compare(
     options = test_options.fold_options()
     # The same comparison, once interrupted, carries on with its networks, too.
     asked = [str(labels.absolute()), models, test_options.epochs, str(options)]
-    key = hashlib.sha256(json.dumps(asked).encode(errors="surrogateescape")).hexdigest()[:16]
+    key = hash_of_values(asked)[:16]
     checkpoints = label_options.features().folder.with_name("trainings") / key
     methods = [method_named(name, NetworkOptions(test_options.epochs, checkpoints)) for name in models]
     if not methods:

@@ -34,16 +34,17 @@ def classify(
     """
     from ...audio.decoding import quiet_decoders
     from ...models.genres.model import GenreModel
-    from ..audio_analysis.analyzer import Ear
+    from ..audio_analysis.analyzer import AudioAnalyzer
     from ..library.scan import readable
     from .display import classified
 
-    ear = Ear(every=windows == "all", model=GenreModel.load(genre_model) if genre_model else None)
+    model = GenreModel.load(genre_model) if genre_model else None
+    analyzer = AudioAnalyzer(all_windows=windows == "all", model=model)
     failed = False
     for file in files:
         try:
             with quiet_decoders():
-                heard = ear.hear(file)
+                heard = analyzer.analyze(file)
         except AudioError as error:
             failed = True
             console.message(f"crossfade: {readable(file)}: {error.reason}")
@@ -79,7 +80,7 @@ def embed(
     options = EmbedOptions(
         manifest=manifest,
         id_field=id_from and name.lower(),
-        every=windows == "all",
+        all_windows=windows == "all",
         retry=retry,
         workers=workers,
         genre_model=genre_model,
@@ -88,7 +89,7 @@ def embed(
         try:
             summary = embed_places(opened, places, options, tick)
         except KeyboardInterrupt:
-            console.message("crossfade: interrupted; what was heard is kept, the same command carries on")
+            console.message("crossfade: interrupted; what was embedded is kept, the same command carries on")
             return 130
     if summary.failed:
         console.message(f"{summary.failed} could not be heard: crossfade failures --library {library}")
@@ -107,8 +108,8 @@ def failures(*, library: LibraryFolder, console: Screen) -> None:
     import os
 
     with open_library(library) as opened:
-        for path, reason in opened.query("SELECT path, reason FROM failures ORDER BY path"):
-            console.record(path=os.fsdecode(path), reason=reason)
+        for file, reason in opened.failures().items():
+            console.record(path=os.fsdecode(file.path), reason=reason)
 
 
 def similar(
@@ -131,12 +132,13 @@ def similar(
     from .display import track_line
 
     with open_library(library) as opened:
-        neighbours = search.similar(opened, search.ask(opened, query, sound=sound), blend=blend, sound=sound)
-        found = list(search.capped(neighbours, k, per_artist))
+        asked = search.query_for(opened, query, vectors=sound)
+        neighbours = search.similar(opened, asked, blend=blend, vectors=sound)
+        found = list(search.limit_per_artist(neighbours, k, per_artist))
         for neighbour in found:
             console.record(track_line, **asdict(neighbour))
         if m3u:
-            search.write_m3u(m3u, found, dict(opened.query("SELECT track_id, path FROM tracks WHERE path NOTNULL")))
+            search.write_m3u(m3u, found, opened.paths())
 
 
 def find(
@@ -144,7 +146,7 @@ def find(
     /,
     *,
     library: LibraryFolder,
-    encoder: Annotated[str | None, option("a CLAP model by name or folder; hears what it has not heard")] = None,
+    encoder: Annotated[str | None, option("a CLAP model by name or folder; embeds what is new to it")] = None,
     k: Length = 10,
     console: Screen,
 ) -> None:
@@ -152,14 +154,14 @@ def find(
 
     Example: crossfade find "a slow acoustic ballad with a female voice" --library L
     """
+    from ..search.text import embed_library
     from ..search.text import find as find_tracks
-    from ..search.text import hear_library
     from .display import track_line
 
     with open_library(library) as opened:
         if encoder:
             with console.bar("hearing") as tick:
-                failed = hear_library(opened, encoder, tick)
+                failed = embed_library(opened, encoder, tick)
             for track_id, reason in failed.items():
                 console.message(f"left out: {track_id}: {reason}")
         for answer in find_tracks(opened, text, k, encoder=encoder):

@@ -162,7 +162,7 @@ def _liked(library: Library, trained: Trained, query: str) -> str | LikedSound:
             f"{query}: the version was trained without embeddings of audio, so a file says nothing to it"
         )
     try:
-        heard = library.analyzer().hear(query)
+        heard = library.analyzer().analyze(query)
     except AudioError as error:
         raise AudioError(f"{query}: {error.reason}") from None
     return LikedSound(query, heard.embedding, genres=heard.genres, genre_names=heard.vocabulary.genres)

@@ -11,7 +11,6 @@ Hashes come from the caller or from the server: `Repr-Digest` (RFC 9530), the `X
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import re
 import zipfile
@@ -25,6 +24,7 @@ from urllib.parse import unquote, urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from ...errors import DataError, UsageError
+from ...models.storage import content_hash, move_durably, write_json
 
 Progress = Callable[[int, int | None], None]
 """called with (bytes so far, bytes in all or None)"""
@@ -98,7 +98,7 @@ def fetch_file(url: str, out: Path, *, sha256: str | None = None, progress: Prog
     expected = {"sha256": sha256.lower()} if sha256 else {}
     earlier = _read_json(receipt)
     if path.is_file() and earlier.get("url") == url and path.stat().st_size == earlier.get("bytes"):
-        digest = _hash(path, "sha256")
+        digest = content_hash(path, "sha256")
         if digest == earlier.get("sha256") == expected.get("sha256", digest):
             return Fetched(url, str(path), path.stat().st_size, digest, "unchanged")
     resumed = part.exists()
@@ -118,14 +118,14 @@ def fetch_file(url: str, out: Path, *, sha256: str | None = None, progress: Prog
         if size <= before:
             raise DataError(f"{url}: {size:,} of {response.size:,} bytes came; run the same again to carry on")
     for algorithm, right in (expected or response.hashes).items():
-        if (digest := _hash(part, algorithm)) != right:
+        if (digest := content_hash(part, algorithm)) != right:
             part.unlink()
             state.unlink(missing_ok=True)
             raise DataError(f"{url}: its {algorithm} is {digest}, it should be {right}; damaged on the way, try again")
-    fetched = Fetched(url, str(path), size, _hash(part, "sha256"), "resumed" if resumed else "fetched")
-    part.replace(path)
+    fetched = Fetched(url, str(path), size, content_hash(part, "sha256"), "resumed" if resumed else "fetched")
+    move_durably(part, path)
     state.unlink(missing_ok=True)
-    receipt.write_text(json.dumps({"url": url, "bytes": size, "sha256": fetched.sha256}) + "\n")
+    write_json(receipt, {"url": url, "bytes": size, "sha256": fetched.sha256})
     return fetched
 
 
@@ -180,7 +180,7 @@ class _Response:
             start, size = length, match[2]
         strong = headers.get("etag", "W/").startswith('"')
         validator = headers["etag"] if strong else headers.get("last-modified")
-        state.write_text(json.dumps({"url": url, "validator": validator}) + "\n")
+        write_json(state, {"url": url, "validator": validator})
         hashes = _announced_hashes({**redirects.headers, **headers})
         return cls(body, start, int(size) if size.isdecimal() else None, hashes)
 
@@ -209,11 +209,6 @@ def _announced_hashes(headers: Mapping[str, str]) -> dict[str, str]:
     if "x-amz-request-id" in headers and (match := re.fullmatch('"([0-9a-f]{32})"', headers.get("etag", ""))):
         hashes["md5"] = match[1]
     return hashes
-
-
-def _hash(path: Path, algorithm: str) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, algorithm).hexdigest()
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import Any
 import polars as pl
 
 from ...errors import DataError, MissingExtra
-from ..library.files import replacing
+from ...models.storage import replacing, write_json
 from ..library.store import Library
 from .schema import SourceLog, parts_of, sink
 from .user_deletion import forget_while_rewriting
@@ -59,7 +59,7 @@ def take_events(library: Library, database: str | None = None) -> dict[str, int]
         (newest,) = db.execute("SELECT coalesce(max(sequence), 0) FROM events").fetchone()
         db.commit()
         count = _write(library, db, newest)
-        (library.listens_folder / _MARK).write_text(json.dumps({"mark": f"{store}:{newest}"}) + "\n")
+        write_json(library.listens_folder / _MARK, {"mark": f"{store}:{newest}"})
         return {"events": count, "deleted": forget_while_rewriting(library, forgotten)}
 
 

@@ -19,14 +19,14 @@ BESIDE_MUSIC = frozenset(
 
 
 @dataclass(frozen=True)
-class Candidate:
+class ScannedFile:
     """A file that may be a track."""
 
     path: Path
     """absolute"""
     track_id: str
     tags: Tags | None = None
-    """what a manifest says; None means what the file's own tags say"""
+    """those of the manifest; None means the file's own"""
     refusal: str | None = None
     """why it can't be a track, where that is known without opening it"""
     named: bool = False
@@ -34,7 +34,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Entry:
+class ManifestEntry:
     """A line of a manifest."""
 
     path: Path
@@ -49,9 +49,9 @@ def walk(places: Iterable[Path]) -> Iterator[tuple[Path, str]]:
         if not place.exists():
             raise UsageError(f"{os.fsencode(place).decode('utf-8', 'backslashreplace')}: no such file or folder")
         if not place.is_dir():
-            yield _absolute(place), place.name
+            yield absolute(place), place.name
             continue
-        root = _absolute(place)
+        root = absolute(place)
         for folder, folders, names in os.walk(root):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             for name in sorted(names):
@@ -60,14 +60,14 @@ def walk(places: Iterable[Path]) -> Iterator[tuple[Path, str]]:
                     yield path, str(path.relative_to(root))
 
 
-def candidates(
+def scan(
     places: Sequence[Path],
     taken: dict[str, Path | None],
     *,
     manifest: Path | None = None,
     id_field: str | None = None,
     fixed: Collection[str] = (),
-) -> Iterator[Candidate]:
+) -> Iterator[ScannedFile]:
     """Every file with the track it is.
 
     `taken` maps the library's track_ids to the paths they stand for. `id_field` names the tag that holds the id; files
@@ -81,43 +81,41 @@ def candidates(
         del owner[track_id]
     seen: set[Path] = set()
 
-    def candidate(path: Path, relative: str) -> Candidate:
+    def scanned(path: Path, relative: str) -> ScannedFile:
         seen.add(path)
-        before = known.get(path)
-        if entry := listed.get(path):
-            if before in fixed and before != entry.track_id:
-                why = f"cannot become {entry.track_id}: listens know it as {before} ({manifest}, line {entry.line})"
-                return Candidate(path, entry.track_id, entry.tags, why)
-            other = owner.setdefault(entry.track_id, path)
-            if other is None:
-                owner[entry.track_id] = path
-            elif other != path:
-                why = f"track_id {entry.track_id} is already {readable(other)} ({manifest}, line {entry.line})"
-                return Candidate(path, entry.track_id, entry.tags, why)
-            return Candidate(path, entry.track_id, entry.tags, named=True)
-        named = read_fields(path).get(id_field, ())[:1] if id_field else ()
-        track_id = named[0] if named else before or _free(readable(relative), path, owner)
-        if before in fixed and before != track_id:
-            why = f"cannot become {track_id}: listens know it as {before} (tag {id_field})"
-            return Candidate(path, track_id, None, why)
+        before, entry = known.get(path), listed.get(path)
+        tags: Tags | None = None
+        if entry:
+            track_id, tags, named, source = entry.track_id, entry.tags, True, f"{manifest}, line {entry.line}"
+        else:
+            tag = next(iter(read_fields(path).get(id_field, ())), None) if id_field else None
+            track_id = tag or before or _free(readable(relative), path, owner)
+            named, source = tag is not None, f"tag {id_field}"
         other = owner.get(track_id)
-        if other is not None and other != path and other.exists():
-            return Candidate(path, track_id, None, f"track_id {track_id} is already {readable(other)} (tag {id_field})")
-        owner[track_id] = path
-        return Candidate(path, track_id, named=bool(named))
+        if before in fixed and before != track_id:
+            why = f"cannot become {track_id}: listens know it as {before} ({source})"
+        elif other is not None and other != path and (entry or other.exists()):
+            why = f"track_id {track_id} is already {readable(other)} ({source})"
+        else:
+            owner[track_id] = path
+            return ScannedFile(path, track_id, tags, named=named)
+        return ScannedFile(path, track_id, tags, why)
 
     for path, relative in walk(places):
         if path not in seen:
-            yield candidate(path, relative)
+            yield scanned(path, relative)
     for path, entry in listed.items():
-        if path not in seen:
-            missing = None if path.exists() else f"no such file ({manifest}, line {entry.line})"
-            found = candidate(path, path.name)
-            yield found if missing is None else Candidate(path, found.track_id, entry.tags, missing)
+        if path not in seen and path.exists():
+            yield scanned(path, path.name)
+        elif path not in seen:
+            yield ScannedFile(path, entry.track_id, entry.tags, f"no such file ({manifest}, line {entry.line})")
 
 
 def _renamed(
-    listed: Mapping[Path, Entry], known: Mapping[Path, str], owner: Mapping[str, Path | None], fixed: Collection[str]
+    listed: Mapping[Path, ManifestEntry],
+    known: Mapping[Path, str],
+    owner: Mapping[str, Path | None],
+    fixed: Collection[str],
 ) -> dict[str, str]:
     """The library's track_ids that a manifest replaces, and by what: only by ids that are free, or are made so."""
     renames: dict[str, str] = {}
@@ -131,18 +129,18 @@ def _renamed(
     return renames
 
 
-def _free(wanted: str, path: Path, owner: dict[str, Path | None]) -> str:
-    """`wanted`, with folder names in front until no other existing file has it."""
+def _free(name: str, path: Path, owner: dict[str, Path | None]) -> str:
+    """`name`, with folder names in front until no other existing file has it."""
     folders = list(path.parents)
     for depth in range(len(folders)):
-        other = owner.get(wanted)
-        if wanted not in owner or other == path or (other is not None and not other.exists()):
-            return wanted
-        wanted = readable(f"{folders[len(Path(wanted).parts) - 1].name or depth}/{wanted}")
+        other = owner.get(name)
+        if name not in owner or other == path or (other is not None and not other.exists()):
+            return name
+        name = readable(f"{folders[len(Path(name).parts) - 1].name or depth}/{name}")
     return readable(path)
 
 
-def read_manifest(file: Path, places: Sequence[Path]) -> list[Entry]:
+def read_manifest(file: Path, places: Sequence[Path]) -> list[ManifestEntry]:
     """A CSV with the columns path, track_id, and any of title, artist, album, genre, released_at.
 
     Paths are absolute, or relative to the manifest or to an embedded folder. Several artists or genres are separated
@@ -158,7 +156,7 @@ def read_manifest(file: Path, places: Sequence[Path]) -> list[Entry]:
             rows = list(reader)
     except OSError as error:
         raise DataError(f"{file}: {error.strerror}") from error
-    roots = [_absolute(file).parent, *map(_absolute, places)]
+    roots = [absolute(file).parent, *map(absolute, places)]
     entries = []
     for number, row in enumerate(rows, start=2):
         if not row["path"] or not row["track_id"]:
@@ -172,7 +170,7 @@ def read_manifest(file: Path, places: Sequence[Path]) -> list[Entry]:
             _split(row.get("genre")),
             released_at(row.get("released_at")),
         )
-        entries.append(Entry(Path(os.path.normpath(path)), row["track_id"], tags, number))
+        entries.append(ManifestEntry(Path(os.path.normpath(path)), row["track_id"], tags, number))
     return entries
 
 
@@ -180,7 +178,7 @@ def _split(names: str | None) -> tuple[str, ...]:
     return tuple(name.strip() for name in (names or "").split(";") if name.strip())
 
 
-def _absolute(path: Path) -> Path:
+def absolute(path: Path) -> Path:
     """Without `..`, but with links as they are: a library of links stays one of links."""
     return Path(os.path.abspath(path))  # noqa: PTH100
 
@@ -190,6 +188,6 @@ def readable(path: str | bytes | Path) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
-def tags_of(candidate: Candidate) -> Tags:
-    """The manifest's word, else the file's own tags."""
-    return candidate.tags if candidate.tags is not None else read_tags(candidate.path)
+def tags_of(file: ScannedFile) -> Tags:
+    """The manifest's, else the file's own."""
+    return file.tags if file.tags is not None else read_tags(file.path)

@@ -14,6 +14,7 @@ from ...errors import UsageError
 from ...models.arrays import Answers, Ids, Scores
 from ...models.catalogue import Catalogue
 from ...models.ranking.diversity import RerankingOptions, relist
+from ...models.storage import replacing
 from ..versions.model_version import Trained
 
 USERS_PER_BATCH = 4096
@@ -137,12 +138,8 @@ def write_parquet(frames: Iterator[pl.DataFrame], file: Path) -> int:
             yield frame
 
     file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(file.name + ".part")
-    try:
+    with replacing(file) as part:
         register_io_source(counted, schema=SCHEMA).sink_parquet(part)
-        part.replace(file)
-    finally:
-        part.unlink(missing_ok=True)
     return count
 
 

@@ -1,16 +1,15 @@
 """Similar tracks: the nearest of a library to one of its tracks, or to any audio file.
 
-By sound alone in a library that was only heard, by taste alone in one that only has listens, by any blend of the two
+By sound alone in a library that was only embedded, by taste alone in one that only has listens, by any blend of the two
 where there are both.
 
-Shapes: T tracks, F factors of taste, D dimensions, G genres.
+Shapes: D dimensions, G genres.
 """
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +21,8 @@ from ...errors import LibraryError, UsageError
 from ...models.arrays import l2_normalize, top_k
 from ...models.catalogue import COLLECTIVE_ARTISTS
 from ...models.encoders.base import Floats
-from ..audio_analysis.analyzer import Ear
-from ..library.files import content_hash
+from ...models.storage import content_hash, replacing
+from ..audio_analysis.analyzer import AudioAnalyzer
 from ..library.scan import readable
 from ..library.store import Library
 
@@ -34,12 +33,12 @@ _SAME_SECONDS = 0.1
 
 @dataclass(frozen=True, eq=False)
 class Query:
-    """What is asked for, and how to know it among the answers."""
+    """The track or file whose neighbours are searched, and how to know it among them."""
 
     vector: Floats
     """[D] of the sound that is searched; [0] of a track without"""
     genres: Floats | None = None
-    """[G] probabilities heard with the vector"""
+    """[G] probabilities of a file that is no track of the library"""
     genre_names: tuple[str, ...] = ()
     """[G]"""
     track_id: str | None = None
@@ -61,95 +60,73 @@ class Neighbour:
     """cosine, or the blend of two, -1 … 1"""
 
 
-def ask(library: Library, wanted: str, *, sound: str | None = None) -> Query:
+def query_for(library: Library, track_or_file: str, *, vectors: str | None = None) -> Query:
     """A track_id of the library, else an audio file, which need not be in it. The track_id wins.
 
-    Raises UsageError where it is neither, AudioError where the file can't be heard.
+    `vectors` names the set that is searched. Raises UsageError where it is neither, AudioError where the file can't be
+    decoded.
     """
-    path = Path(wanted)
-    where, parameter = "track_id = ?", readable(wanted)
-    sql = (
-        "SELECT track_id, content_hash, duration_seconds, embedding, vector FROM tracks LEFT JOIN heard "
-        "USING (content_hash) LEFT JOIN vectors ON vectors.track_row = tracks.track_row AND name = ? WHERE "
-    )
-    imported = _sound_name(library, sound)
-    rows = library.query(sql + where, (imported, parameter))
-    if not rows and path.is_file():
+    name = library.vector_name(vectors)
+    track_id, path = readable(track_or_file), Path(track_or_file)
+    if not library.has_track(track_id):
+        if not path.is_file():
+            raise UsageError(f"{track_id}: neither a track_id of {library.folder} nor an audio file")
         digest = content_hash(path)
-        rows = library.query(sql + "content_hash = ? LIMIT 1", (imported, digest)) if imported == "encoder" else []
-        if not rows:
-            _only_encoder(library, imported)
+        copies = library.tracks_with(digest) if name == "encoder" else []
+        if not copies:
+            _check_is_of_encoder(library, name)
             with quiet_decoders():
-                heard = library.analyzer().hear(path)
-            return Query(
-                heard.embedding,
-                heard.genres,
-                heard.vocabulary.genres,
-                None,
-                digest,
-                heard.embedding,
-                heard.duration_seconds,
-            )
-    if not rows:
-        raise UsageError(f"{parameter}: neither a track_id of {library.folder} nor an audio file")
-    track_id, digest, seconds, *blobs = rows[0]
-    embedding, vector = (None if blob is None else np.frombuffer(blob, np.float32) for blob in blobs)
-    if imported == "encoder":
-        vector = embedding
-    elif imported is not None and vector is not None:
-        vector = library.scaled(imported, vector[None])[0]
+                found = library.analyzer().analyze(path)
+            names, seconds = found.vocabulary.genres, found.duration_seconds
+            return Query(found.embedding, found.genres, names, None, digest, found.embedding, seconds)
+        track_id = copies[0]
+    track = library.tracks(track_id).row(0, named=True)
+    vector, embedding = library.vector(track_id, name), library.vector(track_id, "encoder")
     nothing = np.zeros(0, np.float32)
+    digest, seconds = track["content_hash"], track["duration_seconds"]
     return Query(nothing if vector is None else vector, None, (), track_id, digest, embedding, seconds)
 
 
-def _sound_name(library: Library, sound: str | None) -> str | None:
-    """None where nothing has sound."""
-    names = library.sounds()
-    if sound is not None and sound not in names:
-        raise UsageError(f"{sound}: no such vectors in {library.folder}; there are: {', '.join(names) or 'none'}")
-    return sound or next(iter(names), None)
-
-
-def _only_encoder(library: Library, sound: str | None) -> None:
-    if sound is None:
+def _check_is_of_encoder(library: Library, vectors: str | None) -> None:
+    """Raises where the vectors that are searched are not such as an audio file is given here."""
+    if vectors is None:
         raise LibraryError(
-            f"{library.folder}: nothing in it was heard, so no file is like it; run crossfade embed FOLDER"
+            f"{library.folder}: nothing in it is embedded, so no file can be compared; run crossfade embed FOLDER"
         )
-    expected = Ear().encoder.name
-    if sound != "encoder":
-        raise UsageError(f"{library.folder}: searches imported vectors ({sound}), which an audio file does not have")
-    if (there := library.about("encoder")) != expected:
-        raise LibraryError(f"{library.folder}: embedded with {there}, this program hears with {expected}")
+    expected = AudioAnalyzer().encoder.name
+    if vectors != "encoder":
+        raise UsageError(f"{library.folder}: searches imported vectors ({vectors}), which an audio file does not have")
+    if (found := library.about("encoder")) != expected:
+        raise LibraryError(f"{library.folder}: embedded with {found}, this program embeds with {expected}")
 
 
 def similar(
-    library: Library, query: Query, *, blend: float | None = None, sound: str | None = None
+    library: Library, query: Query, *, blend: float | None = None, vectors: str | None = None
 ) -> Iterator[Neighbour]:
     """All tracks of the library, nearest first; the same audio as the query left out.
 
     `blend` says how much taste (1) counts against sound (0); None is half and half where the library has both, and the
-    one it has where not. `sound` names the vectors to go by alone. Raises UsageError outside 0 … 1, and where `blend`
+    one it has where not. `vectors` names a set to go by alone. Raises UsageError outside 0 … 1, and where `blend`
     asks for a half that is not there: of the library, or (at 0 and 1) of the track.
     """
     if blend is not None and not 0 <= blend <= 1:
         raise UsageError(f"blend: {blend:g}; it has to be from 0 (sound) to 1 (taste)")
-    if sound is None and (library.models / "current").exists():
+    if vectors is None and library.current_name is not None:
         ranked = _by_blend(library, query, blend)
     elif blend:
-        why = f"{sound} is sound alone" if sound else f"{library.folder} is not trained, so it knows no taste"
-        raise UsageError(f"blend: {blend:g}; {why}: leave it out" + ("" if sound else ", or run crossfade train"))
+        why = f"{vectors} is sound alone" if vectors else f"{library.folder} is not trained, so it has no taste"
+        raise UsageError(f"blend: {blend:g}; {why}: leave it out" + ("" if vectors else ", or run crossfade train"))
     else:
-        ranked = _by_sound(library, query, _sound_name(library, sound))
-    facts = library.tracks()
-    row_of = {track_id: row for row, track_id in enumerate(facts["track_id"])}
+        ranked = _by_sound(library, query, library.vector_name(vectors))
+    tracks = library.tracks()
+    row_of = {track_id: row for row, track_id in enumerate(tracks["track_id"])}
     for track_id, score in ranked:
-        track = facts.row(row_of[track_id], named=True)
+        track = tracks.row(row_of[track_id], named=True)
         if not _same(library, query, track):
+            # Not the path of `tracks`: what is not UTF-8 is escaped there, and would not name the file any more.
+            path = library.path_of(track_id)
             artist = ", ".join(track["artists"]) or None
-            [(path,)] = library.query("SELECT path FROM tracks WHERE track_id = ?", (track_id,))
-            # From its bytes: `facts` escapes what is not UTF-8, and that would not name the file any more.
-            found = None if path is None else os.fsdecode(path)
-            yield Neighbour(track_id, found, artist, track["title"], round(score, 6))
+            yield Neighbour(track_id, None if path is None else str(path), artist, track["title"], round(score, 6))
 
 
 Ranked = Iterator[tuple[str, float]]
@@ -159,52 +136,42 @@ Ranked = Iterator[tuple[str, float]]
 def _by_sound(library: Library, query: Query, name: str | None) -> Ranked:
     if name is None:
         raise LibraryError(
-            f"{library.folder}: nothing in it was heard and it is not trained yet; run crossfade embed FOLDER, or "
+            f"{library.folder}: nothing in it is embedded and it is not trained yet; run crossfade embed FOLDER, or "
             f"crossfade train --library {library.folder}"
         )
     if not len(query.vector):
-        raise LibraryError(f"{query.track_id}: has no sound in {library.folder}, so nothing is like it")
-    catalogue = library.catalogue(name)
-    cosines = l2_normalize(catalogue.sound) @ l2_normalize(query.vector[None])[0]
-    rows, scores = top_k(np.where(catalogue.has_sound, cosines, -np.inf), len(catalogue))
-    return ((catalogue.track_ids[row], float(score)) for row, score in zip(rows, scores, strict=True))
+        raise LibraryError(f"{query.track_id}: has no sound in {library.folder}, so nothing can be compared")
+    vectors, track_ids = library.vectors(name), library.track_ids()
+    cosines = l2_normalize(vectors) @ l2_normalize(query.vector)
+    rows, scores = top_k(np.where(vectors.any(axis=1), cosines, -np.inf), len(track_ids))
+    return ((track_ids[row], float(score)) for row, score in zip(rows, scores, strict=True))
 
 
 def _by_blend(library: Library, query: Query, blend: float | None) -> Ranked:
     from ..versions.model_version import Trained
 
     trained = Trained.load(library)
-    known = query.track_id is not None and trained.knows(query.track_id)
-    if known and query.track_id is not None:
-        vector = trained.index.vectors(np.array([trained.row(query.track_id)]))[0]
+    known = query.track_id if query.track_id is not None and trained.knows(query.track_id) else None
+    if known is not None:
+        vector = trained.index.vectors(np.array([trained.row(known)]))[0]
         taste, sound = vector[: trained.index.factors].any(), vector[trained.index.factors :].any()
         if not taste and not sound:
-            raise LibraryError(f"{query.track_id}: neither taste nor sound of it is known, so nothing is like it")
+            raise LibraryError(f"{known}: neither taste nor sound of it is known, so nothing can be compared")
         if blend == 0 and not sound and trained.index.sound_width:
-            raise UsageError(f"blend: 0; {query.track_id} has no sound: only 1 (taste) can be asked")
+            raise UsageError(f"blend: 0; {known} has no sound: only 1 (taste) can be asked")
         if blend == 1 and not taste:
-            raise UsageError(f"blend: 1; {query.track_id} has no taste: only 0 (sound) can be asked")
+            raise UsageError(f"blend: 1; {known} has no taste: only 0 (sound) can be asked")
     if blend is not None and blend < 1 and not trained.index.sound_width:
         raise UsageError(f"blend: {blend:g}; {library.folder} was trained without sound: only 1 (taste) can be asked")
-    wanted = query.track_id if known and query.track_id is not None else query.vector
-    genres = None if known else query.genres
+    target, genres = (query.vector, query.genres) if known is None else (known, None)
     share = 0.5 if blend is None else blend
-
-    def search(k: int) -> list[tuple[str, float]]:
-        answers = trained.similar(wanted, k, blend=share, genres=genres, genre_names=query.genre_names)
-        return [(found.track_id, found.score) for found in answers]
-
-    return _growing(search)
-
-
-def _growing(search: Callable[[int], list[tuple[str, float]]]) -> Ranked:
-    """Most people ask for a few; more are searched for only as these are used up."""
     given, k = 0, 64
     while True:
-        found = search(k)
-        yield from found[given:]
+        found = trained.similar(target, k, blend=share, genres=genres, genre_names=query.genre_names)
+        yield from ((one.track_id, one.score) for one in found[given:])
         if len(found) < k:
             return
+        # Most callers take a few; more are searched for only as these are used up.
         given, k = len(found), k * 8
 
 
@@ -218,13 +185,13 @@ def _same(library: Library, query: Query, track: dict[str, Any]) -> bool:
         return True
     if abs(track["duration_seconds"] - query.duration_seconds) > _SAME_SECONDS:
         return False
-    blob = library.query("SELECT embedding FROM heard WHERE content_hash = ?", (track["content_hash"],))[0][0]
-    there = np.frombuffer(blob, np.float32)
-    cosine = there @ query.embedding / (np.linalg.norm(there) * np.linalg.norm(query.embedding))
-    return bool(cosine > _SAME_COSINE)
+    embedding = library.vector(track["track_id"], "encoder")
+    if embedding is None:
+        return False
+    return bool(l2_normalize(embedding) @ l2_normalize(query.embedding) > _SAME_COSINE)
 
 
-def capped(neighbours: Iterator[Neighbour], k: int, per_artist: int | None = None) -> Iterator[Neighbour]:
+def limit_per_artist(neighbours: Iterator[Neighbour], k: int, per_artist: int | None = None) -> Iterator[Neighbour]:
     """The first k, with at most `per_artist` of one artist; tracks of nobody in particular are not counted."""
     given: Counter[str] = Counter()
     for neighbour in neighbours:
@@ -247,6 +214,5 @@ def write_m3u(file: Path, neighbours: list[Neighbour], paths: dict[str, bytes]) 
         if path is not None and b"\n" not in path:
             named = " - ".join(part for part in (neighbour.artist, neighbour.title) if part) or neighbour.track_id
             lines += [f"#EXTINF:-1,{' '.join(named.split())}".encode("utf-8", "backslashreplace"), path]
-    new = file.with_name(file.name + ".new")
-    new.write_bytes(b"\n".join(lines) + b"\n")
-    new.replace(file)
+    with replacing(file) as part:
+        part.write_bytes(b"\n".join(lines) + b"\n")

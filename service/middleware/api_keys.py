@@ -5,7 +5,6 @@ A key is 256 random bits, so that a plain hash of it cannot be guessed back.
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import json
 import os
@@ -16,6 +15,7 @@ from pathlib import Path
 from starlette.datastructures import Headers
 
 from ...errors import LibraryError, UsageError
+from ...models.storage import content_hash, replacing
 
 FILE_NAME = "keys.json"
 
@@ -40,10 +40,8 @@ class Keys:
 
     def save(self, library: Path) -> None:
         file = library / FILE_NAME
-        new = file.with_name(FILE_NAME + ".new")
-        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
+        with replacing(file) as part, os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT, 0o600), "w") as out:
             json.dump({"keys": self.hashes}, out, indent=1)
-        new.replace(file)
 
     def with_new(self, name: str) -> tuple[Keys, str]:
         """These and one more, and the key itself, which is not kept."""
@@ -92,4 +90,4 @@ def key_in(headers: Headers) -> str | None:
 
 
 def _hash(key: str) -> str:
-    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
+    return content_hash(key.encode("utf-8", "surrogateescape"), "sha256")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import count
 from typing import NamedTuple
 
-from ...pipelines.library.store import Library, Mark, changed
+from ...pipelines.library.store import ChangeCounter, Library
 
 
 class Facts(NamedTuple):
@@ -60,17 +59,6 @@ def _text(track_id: str, told: Facts) -> str:
     return f"{track_id} {told.title or ''} {' '.join(told.artists)}".casefold()
 
 
-def facts_of(library: Library, *, after: Mark | None = None) -> dict[str, Facts]:
-    """track_id -> facts of the library's tracks, or of those that changed after a mark."""
-    which, parameters = changed(after)
-    rows: Iterable[tuple[str, str | None, str, bool]] = library.query(
-        f"SELECT track_id, title, artists, path NOTNULL FROM tracks {which}", parameters
-    )
-    # Many tracks have the same artists.
-    names: dict[str, tuple[str, ...]] = {}
-    facts = {}
-    for track_id, title, artists, has_file in rows:
-        if artists not in names:
-            names[artists] = tuple(json.loads(artists))
-        facts[track_id] = Facts(title, names[artists], bool(has_file))
-    return facts
+def facts_of(library: Library, *, after: ChangeCounter | None = None) -> dict[str, Facts]:
+    """track_id -> facts of the library's tracks, or of those that changed since."""
+    return {track_id: Facts(title, artists, has_file) for track_id, title, artists, has_file in library.titles(after)}

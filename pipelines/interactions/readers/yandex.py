@@ -21,7 +21,7 @@ from pathlib import Path
 import polars as pl
 
 from ....errors import DataError
-from ...library.files import replacing
+from ....models.storage import replacing
 from ..columns import Table, find, reading
 from ..schema import SourceLog
 

@@ -24,13 +24,13 @@ from crossfade.models.genres.classifiers import HeadClassifier, Part, Recipe
 from crossfade.models.genres.heads import Normalisation, fit_head
 from crossfade.models.genres.model import Card, GenreModel
 from crossfade.models.genres.vocabulary import GENRES
-from crossfade.pipelines.audio_analysis.analyzer import Ear, Heard
+from crossfade.pipelines.audio_analysis.analyzer import AudioAnalyzer, TrackAnalysis
 from crossfade.pipelines.embedding.extract import BATCH_TRACKS, EmbedOptions, EmbedSummary, embed
 from crossfade.pipelines.embedding.process_pool import WorkerDied, in_workers
 from crossfade.pipelines.interactions.schema import conform
 from crossfade.pipelines.library.import_export import export
 from crossfade.pipelines.library.store import Library
-from crossfade.pipelines.search.similar import ask
+from crossfade.pipelines.search.similar import query_for
 
 RATE = 16_000
 VECTOR_TOLERANCE = 1e-5
@@ -49,14 +49,13 @@ def run(library: Path, *places: Path, **options: Any) -> EmbedSummary:
 
 def paths(library: Path) -> dict[str, str | None]:
     with Library.open(library) as opened:
-        rows = opened.query("SELECT track_id, path FROM tracks")
-    return {track_id: path and Path(os.fsdecode(path)).name for track_id, path in rows}
+        files = {track_id: opened.path_of(track_id) for track_id in opened.track_ids()}
+    return {track_id: path and path.name for track_id, path in files.items()}
 
 
 def failures(library: Path) -> dict[str, str]:
     with Library.open(library) as opened:
-        rows = opened.query("SELECT path, reason FROM failures")
-    return {Path(os.fsdecode(path)).name: reason for path, reason in rows}
+        return {Path(os.fsdecode(file.path)).name: reason for file, reason in opened.failures().items()}
 
 
 def counts(summary: EmbedSummary) -> tuple[int, int, int]:
@@ -99,7 +98,7 @@ def test_the_same_audio_twice_is_two_tracks_with_one_embedding(music: Path, lib:
     shutil.copy(music / "a/one.wav", music / "copy.wav")
     assert counts(run(lib, music)) == (4, 0, 0)
     with Library.open(lib) as opened:
-        assert opened.query("SELECT count(*) FROM heard") == [(3,)]
+        assert opened._query("SELECT count(*) FROM heard") == [(3,)]
         catalogue = opened.catalogue()
     by_id = dict(zip(catalogue.track_ids, catalogue.sound, strict=True))
     np.testing.assert_array_equal(by_id["copy.wav"], by_id["a/one.wav"])
@@ -130,7 +129,7 @@ def test_odd_names_are_kept_as_bytes(tmp_path: Path, lib: Path) -> None:
     assert counts(run(lib, folder)) == (3, 0, 0)
     assert counts(run(lib, folder)) == (0, 3, 0)
     with Library.open(lib) as opened:
-        stored = {path for (path,) in opened.query("SELECT path FROM tracks")}
+        stored = set(opened.paths().values())
         assert opened.tracks()["track_id"].to_list() == [
             r"new" + "\n" + "line.wav",
             r"not \xff utf8.wav",
@@ -282,8 +281,8 @@ def test_what_a_genre_model_can_name_from_stored_embeddings_is_not_decoded_again
         assert found[track_id] == pytest.approx(named, abs=VECTOR_TOLERANCE)
     with Library.open(lib) as opened, Library.open(lib.with_name("anew")) as anew:
         said = "SELECT content_hash, description FROM heard WHERE content_hash IN (SELECT content_hash FROM tracks)"
-        descriptions = {digest: json.loads(text) for digest, text in opened.query(said)}
-        for digest, text in anew.query(said):
+        descriptions = {digest: json.loads(text) for digest, text in opened._query(said)}
+        for digest, text in anew._query(said):
             assert descriptions[digest] == json.loads(text)
 
 
@@ -291,10 +290,10 @@ def test_a_library_hears_other_files_as_it_heard_its_own(music: Path, lib: Path,
     """One analyzer for all: the library's genre model names what is asked about, and a missing one is one line."""
     run(lib, music, genre_model=genre_model)
     with Library.open(lib) as opened:
-        heard = opened.analyzer().hear(music / "a/one.wav")
+        heard = opened.analyzer().analyze(music / "a/one.wav")
         assert heard.vocabulary == opened.vocabulary()
         assert dict(zip(heard.vocabulary.genres, heard.genres.tolist(), strict=True)) == opened.genres_of("a/one.wav")
-        query = ask(opened, str(song(music / "other.wav", 8)))
+        query = query_for(opened, str(song(music / "other.wav", 8)))
         assert query.genre_names == ("loud", "quiet")
         shutil.rmtree(genre_model)
         with pytest.raises(LibraryError, match=r"its genre model is gone .* --genre-model M"):
@@ -378,12 +377,15 @@ def _without_memory() -> AudioError:
 @pytest.mark.parametrize(
     ("fault", "line"),
     [
-        (MemoryError(), "one.wav: no memory left to hear it; what was heard is kept"),
-        (_without_memory(), "one.wav: no memory left to hear it; what was heard is kept"),
-        (OSError(errno.EIO, "Input/output error"), "one.wav: Input/output error; what was heard is kept"),
-        (OSError(errno.ENOSPC, "No space left on device"), "one.wav: No space left on device; what was heard is kept"),
-        (LibraryError("clap: cannot be loaded"), "one.wav: not heard: clap: cannot be loaded"),
-        (ImportError("No module named 'torch'"), "one.wav: not heard: No module named 'torch'"),
+        (MemoryError(), "one.wav: no memory left to analyse it; what was embedded is kept"),
+        (_without_memory(), "one.wav: no memory left to analyse it; what was embedded is kept"),
+        (OSError(errno.EIO, "Input/output error"), "one.wav: Input/output error; what was embedded is kept"),
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            "one.wav: No space left on device; what was embedded is kept",
+        ),
+        (LibraryError("clap: cannot be loaded"), "one.wav: not analysed: clap: cannot be loaded"),
+        (ImportError("No module named 'torch'"), "one.wav: not analysed: No module named 'torch'"),
     ],
 )
 def test_faults_of_the_program_or_of_the_disk_stop_the_run(
@@ -415,15 +417,15 @@ def _in_this_process(monkeypatch: pytest.MonkeyPatch, faults: dict[str, Exceptio
         prepare(*options)
         return ((item, work(item)) for item in items)
 
-    def hear(ear: Ear, path: Path) -> Heard:
+    def hear(analyzer: AudioAnalyzer, path: Path) -> TrackAnalysis:
         for name, fault in faults.items():
             if str(path).endswith(name):
                 raise fault
-        return whole(ear, path)
+        return whole(analyzer, path)
 
-    whole = Ear.hear
+    whole = AudioAnalyzer.analyze
     monkeypatch.setattr("crossfade.pipelines.embedding.extract.in_workers", work_here)
-    monkeypatch.setattr(Ear, "hear", hear)
+    monkeypatch.setattr(AudioAnalyzer, "analyze", hear)
 
 
 def _refuse(why: str) -> None:
@@ -455,12 +457,12 @@ def test_a_crash_is_blamed_on_the_culprit_alone() -> None:
 
 def snapshot(lib: Path) -> tuple[set[tuple[Any, ...]], dict[str, np.ndarray]]:
     with Library.open(lib) as opened:
-        rows = set(opened.query("SELECT content_hash, path FROM tracks")) | set(
-            opened.query("SELECT path, reason FROM failures")
+        rows = set(opened._query("SELECT content_hash, path FROM tracks")) | set(
+            opened._query("SELECT path, reason FROM failures")
         )
         vectors = {
             digest: np.frombuffer(blob, np.float32)
-            for digest, blob in opened.query("SELECT content_hash, embedding FROM heard")
+            for digest, blob in opened._query("SELECT content_hash, embedding FROM heard")
         }
     return rows, vectors
 
@@ -515,6 +517,6 @@ def test_ctrl_c_keeps_what_was_heard_and_says_how_to_go_on(tmp_path: Path) -> No
 def _tracks(lib: Path) -> int:
     try:
         with Library.open(lib) as opened:
-            return int(opened.query("SELECT count(*) FROM tracks")[0][0])
+            return int(opened._query("SELECT count(*) FROM tracks")[0][0])
     except LibraryError:
         return 0

@@ -16,6 +16,7 @@ from small_training import OPTIONS
 
 from crossfade.errors import DataError, UsageError
 from crossfade.models.ranking.diversity import RerankingOptions
+from crossfade.models.storage import content_hash
 from crossfade.pipelines.commands.config import read_configuration, show_configuration
 from crossfade.pipelines.commands.main import main
 from crossfade.pipelines.interactions.schema import SourceLog, sink, writing
@@ -319,7 +320,7 @@ def test_a_manifest_cannot_write_outside_of_the_library(library: Library, tmp_pa
     manifest = json.loads(file.read_text())
     manifest["files"][f"models/{manifest['version']}/../../../evil"] = next(iter(manifest["files"].values()))
     file.write_text(json.dumps(manifest))
-    pointer = {"format_version": 1, "version": manifest["version"], "hash": publishing._hash(file.read_bytes())}
+    pointer = {"format_version": 1, "version": manifest["version"], "hash": content_hash(file.read_bytes())}
     (tmp_path / "shelf" / "current.json").write_text(json.dumps(pointer))
     with pytest.raises(PublishError, match="no file of a library"):
         pull(place(tmp_path), tmp_path / "elsewhere")
@@ -329,7 +330,7 @@ def test_a_library_of_its_own_is_left_alone(library: Library, tmp_path: Path) ->
     publish(library, place(tmp_path))
     with Library.open(tmp_path / "mine", create=True) as mine:
         mine.add_tracks(pl.DataFrame({"track_id": ["mine"]}))
-        before = mine.mark()
+        before = mine.change_counter()
     with pytest.raises(UsageError, match="a library of its own"):
         pull(place(tmp_path), tmp_path / "mine")
     with sqlite3.connect(tmp_path / "mine" / "library.db") as db:
@@ -339,11 +340,11 @@ def test_a_library_of_its_own_is_left_alone(library: Library, tmp_path: Path) ->
     with Library.open(tmp_path / "mine") as mine:
         assert "mine" not in mine.track_ids()
         # Whoever followed its tracks has to read them all.
-        assert not mine.mark().follows(before)
-        before = mine.mark()
+        assert not mine.change_counter().follows(before)
+        before = mine.change_counter()
     pull(place(tmp_path), tmp_path / "mine")
     with Library.open(tmp_path / "mine") as mine:
-        assert not mine.mark().follows(before)
+        assert not mine.change_counter().follows(before)
 
 
 def test_where_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
