@@ -174,11 +174,13 @@ class HybridIndex:
                 groups = [(weight, self._has_taste if weight else self._has_sound)]
             asked = np.flatnonzero((weights == weight) & (by_taste | by_sound))
             found = [
-                self._nearest(np.hstack([share * taste[asked], (1 - share) * sound[asked]]), k, mask & allowed)
-                for share, mask in groups
+                self._nearest(np.hstack([share * taste[asked], (1 - share) * sound[asked]]), k, mask)
+                for share, group in groups
+                if (mask := group & allowed).any()
             ]
-            rows, values = (np.hstack([part[place] for part in found]) for place in (0, 1))
-            ids[asked], scores[asked] = top_k(values, k, rows=rows)
+            if found:
+                rows, values = (np.hstack([part[place] for part in found]) for place in (0, 1))
+                ids[asked], scores[asked] = found[0] if len(found) == 1 else top_k(values, k, rows=rows)
         return ids, scores
 
     def similar(self, track_rows: Rows | int, k: int, *, blend: float = 0.5, candidates: Mask | None = None) -> Answers:
@@ -212,14 +214,13 @@ class HybridIndex:
                 return np.asarray(queries[start:stop] @ self.vectors.T)
 
             return rank(products, len(queries), k, len(self), candidates=mask)
-        rows: Rows = np.flatnonzero(mask)
         ids, scores = np.full((len(queries), k), -1, np.int32), np.full((len(queries), k), -np.inf, np.float32)
         # The scan does not take the mask: as many more as it hides.
-        longer = min(int(max(_SHORTLIST, 4 * k) * len(self) / max(count, 1)), len(self))
+        longer = min(int(max(_SHORTLIST, 4 * k) * len(self) / count), len(self))
+        few = np.flatnonzero(mask) if count <= self.exact_rows else None
         for place, query in enumerate(queries):
-            if count > self.exact_rows:
-                rows = self._scan.shortlist(query, longer)
-                rows = np.sort(rows[mask[rows]])
+            rows = self._scan.shortlist(query, longer) if few is None else few
+            rows = np.sort(rows[mask[rows]])
             found, values = top_k(self.vectors[rows] @ query, k, rows=rows)
             ids[place, : len(found)], scores[place, : len(found)] = found, values
         return ids, scores

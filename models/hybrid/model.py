@@ -119,7 +119,7 @@ class Hybrid(Scoring):
             shared = artist_counts(likes, self.artists, self._tracks_of)
             users = np.repeat(np.arange(len(cells)), np.diff(shared.indptr))
             cells[users, shared.indices] += self._artist_affinity[shared.indices] * shared.data
-        cells[:, ~self.known] = -np.inf
+        cells[:, np.flatnonzero(~self.known)] = -np.inf
         return cells
 
     def fold_in(self, heard: csr_matrix) -> Scores:
