@@ -210,19 +210,13 @@ class Hybrid(Scoring):
         adds = (terms[largest, np.arange(len(track_rows))] > 0) & (track_rows >= 0)
         return np.where(adds, likes[largest], -1).astype(np.int32)
 
-    def place(self, catalogue: Catalogue) -> tuple[Scores, Mask]:
-        """[n, F] predicted taste of tracks without listens, and [n] whether there was anything to predict it from."""
-        artists = self.prior.artist_rows(catalogue.artists)
-        sound, genres = self._sound_of(catalogue)
-        return self.prior.predict(sound, artists, genres), self.prior.can_predict(np.any(sound != 0, axis=1), artists)
-
     def append_tracks(self, catalogue: Catalogue) -> Hybrid:
         """This model with n tracks behind its own, as cold ones; nothing is trained. This model stays as it is."""
         from scipy.sparse import csr_matrix, vstack
 
         if not len(catalogue):
             return self
-        taste, known = self.place(catalogue)
+        taste, known = self.prior.predict(catalogue)
         start, more = len(self.taste), len(catalogue)
         longer = copy(self)
         longer._forget(*_DERIVED)
@@ -255,7 +249,7 @@ class Hybrid(Scoring):
 
         A track with listeners keeps the taste learned from them; one without is placed anew.
         """
-        taste, known = self.place(catalogue)
+        taste, known = self.prior.predict(catalogue)
         cold = self.listeners[track_rows] == 0
         other = copy(self)
         other._forget(*_DERIVED, "folding")
@@ -354,11 +348,4 @@ class Hybrid(Scoring):
 
     def _profile_features(self, catalogue: Catalogue) -> Scores:
         """[n, E]"""
-        return self.prior.near_features_of(*self._sound_of(catalogue))[:, : self.sound.shape[1]]
-
-    def _sound_of(self, catalogue: Catalogue) -> tuple[Scores, Scores | None]:
-        """Sound and genre probabilities as the prior takes them."""
-        sound, width = catalogue.sound, self.prior.sound_width
-        if width and not catalogue.has_sound.any():
-            sound = np.zeros((len(catalogue), width), np.float32)
-        return sound, catalogue.genre_probabilities if len(catalogue.genre_probabilities) else None
+        return self.prior.near_features_of(catalogue)[:, : self.sound.shape[1]]

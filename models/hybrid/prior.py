@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import UsageError
-from ..catalogue import Catalogue
+from ..catalogue import Catalogue, artist_matrix
 from ..storage import Arrays
 from .sound_features import Mask, Matrix, SoundMap
 
@@ -83,9 +83,7 @@ class CatalogueSound:
     @classmethod
     def of(cls, catalogue: Catalogue, warm: Mask, options: PriorOptions) -> Self:
         """By a map that is fitted on the warm tracks [T]."""
-        sound, genres = catalogue.sound, catalogue.genre_probabilities
-        if len(genres) != len(catalogue):
-            genres = np.zeros((len(catalogue), 0), np.float32)
+        sound, genres = catalogue.sound, _genres(catalogue)
         map = SoundMap.fit(sound[warm], genres[warm])
         columns, has_sound = map.columns(sound, genres)
         training = columns[warm & has_sound]
@@ -182,16 +180,17 @@ class ContentPrior:
         prior.options = replace(self.options, shrinkage=shrinkage, attention=attention)
         return prior
 
-    def predict(self, sound: Matrix, artists: csr_matrix, genres: Matrix | None = None) -> Matrix:
-        """[B, F] for tracks with `sound` [B, D] (zeros: none) and `artists` [B, A] of `artist_names`."""
-        columns, has_sound = self.map.columns(sound, genres)
+    def predict(self, catalogue: Catalogue) -> tuple[Matrix, Mask]:
+        """[B, F] of other tracks than those it was fitted on, and [B] whether there was anything to predict it from."""
+        columns, has_sound = self.map.columns(catalogue.sound, _genres(catalogue))
+        artists = self.artist_rows(catalogue.artists)
         features = self.map.features(columns)[:, : len(self.weights)] * has_sound[:, None]
         by_sound = np.asarray(self.mean + features @ self.weights, np.float32)
-        return by_sound + self._by_artist(artists, columns, has_sound)
+        return by_sound + self._by_artist(artists, columns, has_sound), self.can_predict(has_sound, artists)
 
-    def near_features_of(self, sound: Matrix, genres: Matrix | None = None) -> Matrix:
+    def near_features_of(self, catalogue: Catalogue) -> Matrix:
         """[B, N] the same of other tracks: zeros for one without sound, no columns where the map has no kernel."""
-        columns, has_sound = self.map.columns(sound, genres)
+        columns, has_sound = self.map.columns(catalogue.sound, _genres(catalogue))
         return self.map.features(columns)[:, : self.map.near] * has_sound[:, None]
 
     def can_predict(self, has_sound: Mask, artists: csr_matrix) -> Mask:
@@ -201,15 +200,8 @@ class ContentPrior:
         return np.asarray((has_sound & by_sound) | (shared & by_artist))
 
     def artist_rows(self, artists: Sequence[tuple[str, ...]]) -> csr_matrix:
-        """[B, A] for names; artists without warm tracks are left out."""
-        from scipy.sparse import csr_matrix
-
-        row_of = self._row_of_artist
-        known = [[row_of[name] for name in dict.fromkeys(names) if name in row_of] for names in artists]
-        ends = np.cumsum([0, *map(len, known)])
-        columns = np.array([row for rows in known for row in rows], np.int32)
-        shape = (len(artists), len(self.artist_names))
-        return csr_matrix((np.ones(len(columns), np.float32), columns, ends), shape=shape)
+        """[B, A] of `artist_names`; artists without warm tracks are left out."""
+        return artist_matrix(artists, self._row_of_artist)
 
     def arrays(self) -> Arrays:
         """For `save_model`, with `facts`."""
@@ -224,7 +216,7 @@ class ContentPrior:
         }
 
     def facts(self) -> dict[str, Any]:
-        return {"sound_width": self.sound_width, "rate": self.map.rate, "artist_names": list(self.artist_names)}
+        return {"sound_width": self.map.sound_width, "rate": self.map.rate, "artist_names": list(self.artist_names)}
 
     @classmethod
     def from_arrays(cls, arrays: Arrays, facts: dict[str, Any], options: PriorOptions) -> Self:
@@ -236,11 +228,6 @@ class ContentPrior:
         prior.artist_names = tuple(facts["artist_names"])
         prior.artists = incidence_matrix("artists", arrays, len(prior.artist_names))
         return prior
-
-    @property
-    def sound_width(self) -> int:
-        """D that `predict` takes; 0 where no warm track has sound."""
-        return self.map.sound_width
 
     @cached_property
     def _row_of_artist(self) -> dict[str, int]:
@@ -317,3 +304,8 @@ def _distances(a: Matrix, a_rows: Rows, b: Matrix, b_rows: Rows) -> Matrix:
         part = slice(start, start + step)
         found[part] = np.abs(a[a_rows[part]] - b[b_rows[part]]).mean(axis=1)
     return found
+
+
+def _genres(catalogue: Catalogue) -> Matrix:
+    found = catalogue.genre_probabilities
+    return found if len(found) == len(catalogue) else np.zeros((len(catalogue), 0), np.float32)

@@ -200,10 +200,7 @@ class Trained:
         if isinstance(wanted, str):
             ids, scores = self.index.similar(self.row(wanted), k, blend=blend, candidates=self.there)
         else:
-            probabilities = np.zeros((0, 0), np.float32) if genres is None else genres[None]
-            asked = Catalogue(
-                ("",), (tuple(artists),), np.atleast_2d(wanted), (), probabilities, genre_names=genre_names
-            )
+            asked = Catalogue.of_one("", wanted, artists, genres, genre_names)
             taste, sound = self.halves(asked)
             ids, scores = self.index.search(taste[0], sound[0], k, blend=blend, candidates=self.there)
         return [Found(self.track_ids[row], round(float(score), 6)) for row, score in zip(ids, scores, strict=True)]
@@ -211,7 +208,7 @@ class Trained:
     def halves(self, tracks: Catalogue) -> tuple[Vectors, Vectors]:
         """What the index holds of tracks without listeners: [n, F] predicted taste and [n, D] sound."""
         tracks = self.fitting(tracks)
-        taste, known = self.hybrid.place(tracks)
+        taste, known = self.hybrid.prior.predict(tracks)
         return np.where(known[:, None], taste, 0), tracks.sound
 
     def fitting(self, tracks: Catalogue) -> Catalogue:

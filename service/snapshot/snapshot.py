@@ -187,9 +187,7 @@ class Snapshot:
         """The nearest of a sound [D] that is not in the library; its taste is what is predicted of it."""
         if self.sound != "encoder" or self.index.sound_width != len(embedding):
             raise LibraryError("library: does not hold embeddings of audio, so a file cannot be compared with it")
-        probabilities = np.zeros((0, 0), np.float32) if genres is None else genres[None]
-        sounds = np.asarray(embedding, np.float32)[None]
-        asked = Catalogue(("",), ((),), sounds, (), probabilities, genre_names=genre_names)
+        asked = Catalogue.of_one("", embedding, (), genres, genre_names)
         if self.trained is None:
             taste, sound = np.zeros((1, 0), np.float32), asked.sound
         else:

@@ -19,7 +19,7 @@ from crossfade.pipelines.commands.main import main
 from crossfade.pipelines.interactions.schema import SourceLog, sink, writing
 from crossfade.pipelines.library.store import Library
 from crossfade.pipelines.search.explain import explain
-from crossfade.pipelines.search.recommend import SCHEMA, LikedSound, recommend, recommend_liked, write_parquet
+from crossfade.pipelines.search.recommend import SCHEMA, recommend, recommend_liked, write_parquet
 from crossfade.pipelines.training.train import TrainingOptions, train
 from crossfade.pipelines.versions.model_version import Trained
 
@@ -109,7 +109,7 @@ def test_more_than_the_catalogue_holds(trained: Trained) -> None:
 
 def test_somebody_who_likes_a_cold_track_and_a_file(trained: Trained) -> None:
     cold = int(WORLD.new[0])
-    file = LikedSound("song.ogg", WORLD.catalogue.sound[int(WORLD.new[1])])
+    file = Catalogue.of_one("song.ogg", WORLD.catalogue.sound[int(WORLD.new[1])])
     both = recommend_liked(trained, [f"t{cold}", file], 5)
     assert len(both) == 5
     assert f"t{cold}" not in both["track_id"]
