@@ -101,16 +101,16 @@ class HybridIndex:
 
     name = "index"
 
-    def __init__(self, taste: Scores, sound: Scores, *, exact_rows: int = EXACT_ROWS) -> None:
-        """[T, F] and [T, D], zeros for a missing half; F or D may be 0."""
-        self._take(np.hstack([l2_normalize(taste), l2_normalize(sound)]), taste.shape[1], exact_rows)
-
-    def _take(self, vectors: Scores, factors: int, exact_rows: int) -> None:
-        self.vectors = vectors
-        """[T, F + D] each half of length 1 or 0"""
-        self.factors, self.exact_rows = factors, exact_rows
+    def __init__(self, vectors: Scores, factors: int, *, exact_rows: int = EXACT_ROWS) -> None:
+        self.vectors, self.factors, self.exact_rows = vectors, factors, exact_rows
+        """[T, F + D] each half of length 1 or 0; F; the number of tracks up to which all are compared"""
         self._has_taste, self._has_sound = self._halves_of(vectors)
         self._growing, self._scan = GrowingRows(vectors), CompressedScan(vectors, exact_rows=exact_rows)
+
+    @classmethod
+    def of(cls, taste: Scores, sound: Scores, *, exact_rows: int = EXACT_ROWS) -> Self:
+        """From [T, F] and [T, D], zeros for a missing half; F or D may be 0."""
+        return cls(np.hstack([l2_normalize(taste), l2_normalize(sound)]), taste.shape[1], exact_rows=exact_rows)
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -136,10 +136,9 @@ class HybridIndex:
 
     def replace_tracks(self, track_rows: Rows, taste: Scores, sound: Scores) -> HybridIndex:
         """With other halves, [n, F] and [n, D], for some tracks."""
-        vectors, other = self.vectors.copy(), copy(self)
+        vectors = self.vectors.copy()
         vectors[track_rows] = np.hstack(self._normalized(taste, sound))
-        other._take(vectors, self.factors, self.exact_rows)
-        return other
+        return HybridIndex(vectors, self.factors, exact_rows=self.exact_rows)
 
     def sound_differs(self, track_rows: Rows, sound: Scores) -> Mask:
         """[n] whether `sound` [n, D] is not that of these rows; no columns or zeros stand for a missing half."""
@@ -201,9 +200,7 @@ class HybridIndex:
         if "vectors" not in arrays:
             width = facts["factors"] + facts["sound_width"]
             arrays["vectors"] = _vectors_of_faiss(folder, len(arrays["has_taste"]), width)
-        index = cls.__new__(cls)
-        index._take(arrays["vectors"], facts["factors"], EXACT_ROWS)
-        return index
+        return cls(arrays["vectors"], facts["factors"])
 
     def _nearest(self, queries: Scores, k: int, mask: Mask) -> Answers:
         """The k tracks of the mask with the largest products with each of `queries` [B, F + D]."""

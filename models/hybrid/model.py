@@ -34,7 +34,7 @@ from ..recommenders.als import ALS, ALSOptions, FoldIn
 from ..recommenders.base import Scoring, nearest_neighbours
 from ..storage import load_model, prefixed, save_model
 from .index import EXACT_ROWS, CompressedScan, Mask, Rows
-from .online import UserHistory, UserQuery
+from .online import NO_HISTORY, UserHistory, UserQuery
 from .options import PROFILE_FEATURES, HybridOptions, artist_counts, artist_rarity, sound_profiles
 from .prior import ContentPrior, incidence_arrays, incidence_matrix
 from .tuning import tuned_options
@@ -83,7 +83,7 @@ class Hybrid(Scoring):
             )
         else:
             self.options = self._given
-        self._forget(*_DERIVED, "_inverse", "_by_popularity", "folding")
+        self._forget(*_DERIVED, "_inverse", "folding")
         self._growing = {}
         self.als.fit(listens)
         self.history = self.als.history
@@ -136,7 +136,12 @@ class Hybrid(Scoring):
 
     def user_history(self, user_row: int) -> UserHistory:
         """Of a user of the training; nobody's for a row of -1."""
-        return UserHistory.of(self.history, user_row)
+        if user_row < 0:
+            return NO_HISTORY
+        heard, states = self.history.heard, self.history.states
+        part = slice(heard.indptr[user_row], heard.indptr[user_row + 1])
+        states = None if states is None else states.take(part)
+        return UserHistory(heard.indices[part].astype(np.int32), heard.data[part], states, self.history.moment)
 
     def query(self, history: UserHistory) -> UserQuery:
         """What the scores of one user are computed from."""
@@ -178,8 +183,8 @@ class Hybrid(Scoring):
         What `recommend` gives, exactly where all tracks are compared. Shape: -> ([at most count], [at most count])
         """
         if history.is_cold:
-            rows: Rows = self._by_popularity
-            scores = self.history.popularity[rows]
+            scores = self.history.popularity
+            rows: Rows = np.arange(len(scores))
         else:
             query = self.query(history)
             rows = self.shortlist(query, count + len(history.track_rows))
@@ -187,10 +192,8 @@ class Hybrid(Scoring):
         kept = np.ones(len(rows), bool) if mask is None else mask[rows]
         if not allow_seen:
             kept &= ~np.isin(rows, history.track_rows)
-        rows, scores = rows[kept], scores[kept]
-        if history.is_cold:
-            return rows[:count].astype(np.int32), scores[:count]
-        return top_k(scores, count, rows=rows)
+        places, scores = top_k(scores[kept], count)
+        return rows[kept][places].astype(np.int32), scores
 
     def because(self, history: UserHistory, track_rows: Ids) -> Ids:
         """[k] the liked track that adds most to the score of each of `track_rows` [k]; -1 where none adds to it.
@@ -325,10 +328,6 @@ class Hybrid(Scoring):
     @cached_property
     def _scan(self) -> CompressedScan:
         return CompressedScan(self.score_vectors[self._known_rows], exact_rows=self.exact_rows)
-
-    @cached_property
-    def _by_popularity(self) -> Ids:
-        return top_k(self.history.popularity, len(self.history.popularity))[0]
 
     @cached_property
     def _inverse(self) -> Scores:

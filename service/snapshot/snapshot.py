@@ -62,7 +62,7 @@ class Snapshot:
             sound = next(iter(library.sounds()), None)
             catalogue = library.catalogue(sound)
             shelf.append(catalogue.track_ids, facts)
-            index = HybridIndex(np.zeros((len(catalogue), 0), np.float32), catalogue.sound)
+            index = HybridIndex.of(np.zeros((len(catalogue), 0), np.float32), catalogue.sound)
             return cls(None, shelf, np.ones(len(catalogue), bool), index, sound, mark)
         version = library.current_version()
         trained_at = int((version / "training.json").stat().st_mtime)
