@@ -122,7 +122,7 @@ def _frame(
     lists, places = np.nonzero(ids >= 0)
     return pl.DataFrame(
         {
-            "user_id": [users[row] for row in lists],
+            "user_id": [users[row] for row in lists.tolist()],
             "track_id": [track_ids[row] for row in ids[lists, places]],
             "score": scores[lists, places],
             "because": [track_ids[row] if row >= 0 else None for row in reasons[lists, places]],
