@@ -156,10 +156,10 @@ def _personal(trained: Trained, k: int, *, by_als: bool = False) -> Iterator[pl.
 
 def _similar(trained: Trained, k: int) -> Iterator[pl.DataFrame]:
     tracks = pl.Series(trained.track_ids, dtype=pl.String)
-    rows = np.arange(len(tracks), dtype=np.int32)
+    rows, index = np.arange(len(tracks), dtype=np.int32), trained.index.compressed()
     for start in range(0, max(len(rows), 1), USERS_PER_BATCH):
         asked = rows[start : start + USERS_PER_BATCH]
-        ids, scores = trained.index.similar(asked, k, candidates=trained.there)
+        ids, scores = index.similar(asked, k, candidates=trained.there)
         yield _pairs("item_id", tracks.gather(asked), "similar_item_id", tracks, ids, scores)
 
 

@@ -62,13 +62,13 @@ class Snapshot:
             sound = next(iter(library.sounds()), None)
             catalogue = library.catalogue(sound)
             shelf.append(catalogue.track_ids, facts)
-            index = HybridIndex.of(np.zeros((len(catalogue), 0), np.float32), catalogue.sound)
+            index = HybridIndex.of(np.zeros((len(catalogue), 0), np.float32), catalogue.sound).compressed()
             return cls(None, shelf, np.ones(len(catalogue), bool), index, sound, mark)
         version = library.current_version()
         trained_at = int((version / "training.json").stat().st_mtime)
         trained = Trained.load(library, version)
         shelf.append(trained.track_ids, facts)
-        index, ranking, ranker = trained.index, trained.ranking, trained.about.get("ranker")
+        index, ranking, ranker = trained.index.compressed(), trained.ranking, trained.about.get("ranker")
         sound = trained.about["sound"]
         there = trained.there
         made = cls(version.name, shelf, there, index, sound, mark, trained, ranking, ranker, trained_at)
