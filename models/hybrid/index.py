@@ -7,10 +7,10 @@ missing on either side is left out and the score divided by what is left of the 
 compared by its taste. Tracks that lack a half are searched apart, since their products with a blended query are not
 their scores. All tracks are compared; in a `compressed` index of more than `EXACT_ROWS` tracks, those of a shortlist.
 
-Why the shortlist is written here and faiss's own indexes don't serve (100,000 x 328, a mask over a fifth of the rows, a
-query on one core): `IndexFlatIP` with a selector takes 4.3 ms; `IndexRefineFlat(IndexPQFastScan)` refuses a mask and
-holds every vector a second time; `IndexIVFFlat` with a selector takes .2 to .7 ms, as the shortlist does (.5 ms, recall
-1.00), but is built in 8 s rather than .8 s and copies all vectors for every snapshot to which a track is added.
+Why the shortlist is written here and faiss's own indexes don't serve (100,000 x 328, a mask that hides a fifth of the
+rows, a query on one core): `IndexFlatIP` with a selector takes 4.3 ms; `IndexRefineFlat(IndexPQFastScan)` refuses a
+mask and holds every vector a second time; `IndexIVFFlat` with a selector takes .2 to .7 ms, as the shortlist does (.5
+ms, recall 1.00), but is built in 8 s rather than .8 s and copies all vectors for every snapshot with a track more.
 
 Shapes: T tracks, B queries, F factors of taste, D dimensions of sound, k answers each; N rows, n new ones.
 """
