@@ -31,7 +31,7 @@ def add_commands(add_command: AddCommand) -> None:
 
 def _demo(arguments: argparse.Namespace, console: Console) -> None:
     from ...errors import UsageError
-    from ..simulation.demo_catalogue import CatalogueOptions
+    from ..simulation.demo import CatalogueOptions
     from .demo_tour import DemoOptions, tour
 
     for recording in arguments.recordings:

@@ -22,9 +22,8 @@ from numpy.typing import NDArray
 from ...errors import CrossfadeError, MissingExtra
 from ...models.arrays import top_k
 from ..library.store import Library
-from ..simulation.demo_catalogue import CatalogueOptions, DemoTrack, plan, write_catalogue
-from ..simulation.demo_listeners import demo_world, unheard_tracks
-from ..simulation.styles import STYLES
+from ..simulation.composition import STYLES
+from ..simulation.demo import CatalogueOptions, DemoTrack, demo_world, plan, unheard_tracks, write_catalogue
 from .console import Console
 
 NEIGHBOURS = 5

@@ -113,7 +113,7 @@ def _cleaning(library: Library, console: Console) -> CleaningOptions:
         return CleaningOptions()
     file = version / "training.json"
     try:
-        options = CleaningOptions.from_facts(json.loads(file.read_text())["cleaning"])
+        options = CleaningOptions.from_dict(json.loads(file.read_text())["cleaning"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise LibraryError(f"{file}: missing or damaged ({error}); train again") from None
     if options != CleaningOptions():

@@ -16,9 +16,8 @@ from crossfade.pipelines.commands import demo_tour as demo
 from crossfade.pipelines.commands.demo_tour import same_style_shares
 from crossfade.pipelines.commands.main import main
 from crossfade.pipelines.library.store import Library
-from crossfade.pipelines.simulation.demo_catalogue import CatalogueOptions, plan
-from crossfade.pipelines.simulation.demo_listeners import demo_world, unheard_tracks
-from crossfade.pipelines.simulation.styles import STYLES
+from crossfade.pipelines.simulation.composition import STYLES
+from crossfade.pipelines.simulation.demo import CatalogueOptions, demo_world, plan, unheard_tracks
 
 SHORT = ("--seconds", "4", "--artists", "1")
 
