@@ -274,7 +274,7 @@ class Hybrid(Scoring):
             **incidence_arrays("track_artists", self.artists),
             **{f"prior_{name}": array for name, array in self.prior.arrays().items()},
         }
-        facts = {"choices": self.options.record(), "prior": self.prior.facts(), "figures": self.figures}
+        facts = {"choices": self.options.record(), "prior": self.prior.metadata(), "figures": self.figures}
         save_model(folder, self.name, arrays, facts=facts)
 
     @classmethod

@@ -219,21 +219,21 @@ class ContentPrior:
         return artist_matrix(artists, self._row_of_artist)
 
     def arrays(self) -> Arrays:
-        """For `save_model`, with `facts`."""
+        """For `save_model`, with `metadata`."""
         own = {name: getattr(self, attribute) for name, attribute in _SAVED.items()}
         return own | incidence_arrays("artists", self.artists) | self.map.arrays()
 
-    def facts(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, Any]:
         return {"sound_width": self.map.sound_width, "rate": self.map.rate, "artist_names": list(self.artist_names)}
 
     @classmethod
-    def from_arrays(cls, arrays: Arrays, facts: dict[str, Any], options: PriorOptions) -> Self:
-        """What `arrays` and `facts` gave; predicts, but no longer has `of_catalogue`."""
+    def from_arrays(cls, arrays: Arrays, metadata: dict[str, Any], options: PriorOptions) -> Self:
+        """What `arrays` and `metadata` gave; predicts, but no longer has `of_catalogue`."""
         prior = cls(options)
-        prior.map = SoundMap.from_arrays(arrays, facts["sound_width"], facts["rate"])
+        prior.map = SoundMap.from_arrays(arrays, metadata["sound_width"], metadata["rate"])
         for name, attribute in _SAVED.items():
             setattr(prior, attribute, arrays[name])
-        prior.artist_names = tuple(facts["artist_names"])
+        prior.artist_names = tuple(metadata["artist_names"])
         prior.artists = incidence_matrix("artists", arrays, len(prior.artist_names))
         return prior
 
