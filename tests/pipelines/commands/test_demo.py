@@ -49,7 +49,11 @@ def test_without_the_train_extra_the_tour_hears_and_says_how_to_get_the_rest(
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
-    [(["--with", "nothing.mp3"], "no such file"), (["--artists", "0"], "at least one"), (["--seed", "-1"], "below 0")],
+    [
+        (["--with", "nothing.mp3"], "does not exist"),
+        (["--artists", "0"], "at least one"),
+        (["--seed", "-1"], "Must be >= 0"),
+    ],
 )
 def test_wrong_arguments_are_said_in_a_line(
     wrong: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
