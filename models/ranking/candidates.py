@@ -12,7 +12,7 @@ source's list, relative to its quota, stay. Everything is fitted on one history,
 
 No source takes a pass over all tracks for each user. Those with scores of few tracks (items, last, artist) are computed
 for these; those with the same scores for everybody (popular, segment) are sorted once; those with a score of every
-track (hybrid, als, sound) are scanned for nominees (see `hybrid.inner_product_scan`), which are then scored exactly.
+track (hybrid, als, sound) are scanned for nominees (`CompressedScan` of `hybrid.index`), which are then scored exactly.
 
 Shapes: U users, T tracks, C candidates, F factors, L last tracks of a user, S segments, D dimensions of an embedding.
 
@@ -32,9 +32,9 @@ from numpy.typing import NDArray
 
 from ...errors import CrossfadeError
 from ..arrays import Ids, Scores, l2_normalize, row_entries, top_k
-from ..hybrid.inner_product_scan import EXACT_ROWS, Rows, Scan
+from ..hybrid.index import CompressedScan, Rows
 from ..hybrid.model import Hybrid
-from ..hybrid.online import Listened, LiveTaste, Wish
+from ..hybrid.online import UserHistory, UserQuery
 from ..interactions import Interactions
 from ..recommenders.base import RECENT_SECONDS, popularity
 from ..recommenders.item_knn import ItemKNN, ItemKNNOptions
@@ -85,16 +85,16 @@ class UserProfile:
 
     user_row: int
     """of the training, -1 for a user who is not in it"""
-    listened: Listened
+    history: UserHistory
     last: Ids
     """[up to L] the last different tracks they liked, the newest first"""
-    wish: Wish
+    query: UserQuery
     """the user's part of the hybrid's scores"""
 
     @cached_property
     def liked(self) -> Ids:
         """The tracks with positive confidence."""
-        return self.listened.track_rows[self.listened.weights > 0]
+        return self.history.track_rows[self.history.liked]
 
     @property
     def last_weights(self) -> Scores:
@@ -127,11 +127,8 @@ class CandidateGenerator:
 
     name = "sources"
 
-    def __init__(
-        self, hybrid: Hybrid, options: CandidateOptions | None = None, *, exact_rows: int = EXACT_ROWS
-    ) -> None:
-        """`hybrid` is fitted on the listens of `fit`; more than `exact_rows` vectors are scanned by codes."""
-        self._exact_rows = exact_rows
+    def __init__(self, hybrid: Hybrid, options: CandidateOptions | None = None) -> None:
+        """`hybrid` is fitted on the listens of `fit`."""
         self.hybrid = hybrid
         self.options = options or CandidateOptions()
         self.failed: dict[str, str] = {}
@@ -155,29 +152,24 @@ class CandidateGenerator:
         return len(self.popularity)
 
     @cached_property
-    def taste(self) -> LiveTaste:
-        """The hybrid's scores, one user at a time."""
-        return LiveTaste(self.hybrid, exact_rows=self._exact_rows)
-
-    @cached_property
     def _index(self) -> _Index:
-        return _Index.of(self, self._exact_rows)
+        return _Index.of(self)
 
-    def profile(self, listened: Listened, *, user_row: int = -1, newest: Ids = NO_TRACKS) -> UserProfile:
+    def profile(self, history: UserHistory, *, user_row: int = -1, newest: Ids = NO_TRACKS) -> UserProfile:
         """One user who likes something.
 
         `user_row` of the training, -1 for a user who is not in it; `newest` are the tracks they liked since then, the
-        newest first; both are part of `listened`, too.
+        newest first; both are part of `history`, too.
         """
         before = self.last[user_row] if user_row >= 0 else NO_TRACKS
         last = np.concatenate([newest, before[before >= 0]])
-        last = last[np.isin(last, listened.track_rows[listened.weights > 0])]
+        last = last[np.isin(last, history.track_rows[history.liked])]
         last = last[np.sort(np.unique(last, return_index=True)[1])][: self.options.last_tracks]
-        return UserProfile(user_row, listened, last, self.taste.wish(listened))
+        return UserProfile(user_row, history, last, self.hybrid.query(history))
 
     def trained_profile(self, user_row: int) -> UserProfile:
         """A warm user of the training."""
-        return self.profile(self.taste.history(user_row), user_row=user_row)
+        return self.profile(self.hybrid.user_history(user_row), user_row=user_row)
 
     def candidates_of(
         self, user: UserProfile, *, allow_seen: bool = False, candidates: NDArray[np.bool_] | None = None
@@ -186,7 +178,7 @@ class CandidateGenerator:
         options = self.options
         allowed = np.ones(self.track_count, bool) if candidates is None else candidates.copy()
         if not allow_seen:
-            allowed[user.listened.track_rows] = False
+            allowed[user.history.track_rows] = False
         sources = self.sources(user)
         lists = {
             name: source.best(quota, allowed) for name, source in sources.items() if (quota := options.quotas[name])
@@ -213,10 +205,10 @@ class CandidateGenerator:
 
     def sources(self, user: UserProfile) -> dict[str, Source]:
         """The sources that have a quota, for one user."""
-        index, taste, wish = self._index, self.taste, user.wish
+        index, hybrid, query = self._index, self.hybrid, user.query
         factors, count = self.hybrid.als.track_factors, self.track_count
         # Seen tracks rank high, and may not be allowed.
-        more = len(user.listened.track_rows)
+        more = len(user.history.track_rows)
 
         def scanned(nominees: Callable[[int], Rows], scores: Callable[[Rows], Scores]) -> Source:
             def best(count: int, allowed: Mask) -> Rows:
@@ -227,24 +219,25 @@ class CandidateGenerator:
             return Source(best, scores)
 
         def by_taste(rows: Rows) -> Scores:
-            return np.where(self.hybrid.known[rows], taste.scores(wish, rows), -np.inf).astype(np.float32)
+            return np.where(self.hybrid.known[rows], hybrid.scores_of(query, rows), -np.inf).astype(np.float32)
 
         sources = {
-            "hybrid": scanned(lambda count: taste.nominees(wish, count), by_taste),
+            "hybrid": scanned(lambda count: hybrid.shortlist(query, count), by_taste),
             "als": scanned(
-                lambda count: index.warm[index.als.nominees(wish.vector, _NOMINEES_PER_CANDIDATE * count)],
-                lambda rows: _products(factors, index.factors_at[rows], wish.vector),
+                lambda count: index.warm[index.als.shortlist(query.taste, _NOMINEES_PER_CANDIDATE * count)],
+                lambda rows: _products(factors, index.factors_at[rows], query.taste),
             ),
         }
         if self.item_similarity is not None:
-            liked_weights = user.listened.weights[user.listened.weights > 0]
+            liked_weights = user.history.weights[user.history.liked]
             sources["items"] = _similar(user.liked, liked_weights, self.item_similarity)
             sources["last"] = _similar(user.last, user.last_weights, self.item_similarity)
         familiar = np.zeros(count, np.float32)
-        familiar[wish.familiar] = np.log1p(wish.shared) + self.popularity_bonus[wish.familiar]
-        sources["artist"] = _listed(wish.familiar, familiar)
+        tracks = query.familiar_tracks
+        familiar[tracks] = np.log1p(query.familiar_counts) + self.popularity_bonus[tracks]
+        sources["artist"] = _listed(tracks, familiar)
         if len(index.segments):
-            segment = int((self.segment_centres @ wish.vector).argmax())
+            segment = int((self.segment_centres @ query.taste).argmax())
             sources["segment"] = _ordered(index.segments[segment], self.segment_scores[segment])
         sources["recent-popular"] = _ordered(index.recent, self.recent_popularity)
         sources["popular"] = _ordered(index.popular, self.popularity)
@@ -253,7 +246,7 @@ class CandidateGenerator:
             fresh, sound = self.discoveries
 
             sources["sound"] = scanned(
-                lambda count: fresh[index.sound.nominees(profile, _NOMINEES_PER_CANDIDATE * count)],
+                lambda count: fresh[index.sound.shortlist(profile, _NOMINEES_PER_CANDIDATE * count)],
                 lambda rows: _products(sound, index.sound_at[rows], profile),
             )
         return {name: source for name, source in sources.items() if name in self.options.quotas}
@@ -267,7 +260,7 @@ class CandidateGenerator:
         if hybrid is self.hybrid and not more:
             return self
         longer = copy(self)
-        for name in ("discoveries", "popularity_bonus", "taste", "_index"):
+        for name in ("discoveries", "popularity_bonus", "_index"):
             longer.__dict__.pop(name, None)
         longer.hybrid = hybrid
         if self.item_similarity is not None:
@@ -278,8 +271,6 @@ class CandidateGenerator:
         longer.recent_popularity = np.concatenate([self.recent_popularity, nobody])
         longer.popularity = np.concatenate([self.popularity, nobody])
         longer.segment_scores = np.pad(self.segment_scores, ((0, 0), (0, more)), constant_values=-np.inf)
-        if more and "taste" in self.__dict__:
-            longer.__dict__["taste"] = self.taste.following(hybrid)
         if more and "_index" in self.__dict__:
             longer.__dict__["_index"] = self._index.append_tracks(self, longer)
         return longer
@@ -298,12 +289,10 @@ class CandidateGenerator:
         return {"options": asdict(self.options), "failed": self.failed}
 
     @classmethod
-    def from_arrays(
-        cls, arrays: Arrays, metadata: dict[str, Any], hybrid: Hybrid, *, exact_rows: int = EXACT_ROWS
-    ) -> Self:
+    def from_arrays(cls, arrays: Arrays, metadata: dict[str, Any], hybrid: Hybrid) -> Self:
         from scipy.sparse import csr_matrix
 
-        generator = cls(hybrid, CandidateOptions(**metadata["options"]), exact_rows=exact_rows)
+        generator = cls(hybrid, CandidateOptions(**metadata["options"]))
         generator.failed = dict(metadata["failed"])
         for name in _ARRAYS:
             setattr(generator, name, arrays[name])
@@ -345,8 +334,8 @@ class _Index:
 
     warm: Rows
     """the tracks with ALS factors and listeners"""
-    als: Scan
-    sound: Scan
+    als: CompressedScan
+    sound: CompressedScan
     """of the discoveries"""
     factors_at: Rows
     """[T] the row of ALS factors, -1 for a track without them"""
@@ -357,14 +346,14 @@ class _Index:
     segments: list[Ids]
 
     @classmethod
-    def of(cls, generator: CandidateGenerator, exact_rows: int) -> Self:
+    def of(cls, generator: CandidateGenerator) -> Self:
         hybrid, count = generator.hybrid, generator.track_count
         warm = np.flatnonzero(hybrid.listeners > 0)
         warm = warm[warm < len(hybrid.als.track_factors)]
         return cls(
             warm,
-            Scan(hybrid.als.track_factors[warm], exact_rows=exact_rows),
-            Scan(generator.discoveries[1], exact_rows=exact_rows),
+            CompressedScan(hybrid.als.track_factors[warm], exact_rows=hybrid.exact_rows),
+            CompressedScan(generator.discoveries[1], exact_rows=hybrid.exact_rows),
             *_places(generator, warm),
             top_k(generator.popularity, count)[0],
             top_k(generator.recent_popularity, count)[0],
@@ -374,7 +363,7 @@ class _Index:
     def append_tracks(self, generator: CandidateGenerator, longer: CandidateGenerator) -> _Index:
         """With the cold tracks that `longer` has behind those of `generator`; no list of popular tracks has them."""
         vectors = longer.discoveries[1]
-        sound = self.sound.plus(vectors[len(generator.discoveries[1]) :], lambda: vectors)
+        sound = self.sound.append_rows(vectors[len(generator.discoveries[1]) :], lambda: vectors)
         factors_at, sound_at = _places(longer, self.warm)
         return replace(self, sound=sound, factors_at=factors_at, sound_at=sound_at)
 

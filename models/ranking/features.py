@@ -148,7 +148,7 @@ class HistoryStatistics:
 
     def of_user(self, user: UserProfile) -> dict[str, float]:
         """name in USER_STATISTICS -> value. Listens after the training count as tracks; a new user has no months."""
-        rows = user.listened.track_rows
+        rows = user.history.track_rows
         if user.user_row >= 0:
             values = {name: column[user.user_row] for name, column in self.users.items()}
         else:
@@ -214,7 +214,7 @@ def features(generator: CandidateGenerator, statistics: HistoryStatistics, candi
     columns |= {name: column[tracks] for name, column in statistics.tracks.items()}
     columns |= {name: np.full(len(tracks), value) for name, value in statistics.of_user(user).items()}
     columns["popularity_ratio"] = np.log1p(columns["listeners"]) - np.log1p(columns["user_mean_listeners"])
-    columns["crossfade"] = generator.hybrid.choices.crossfade.weights(generator.hybrid.listeners[tracks])
+    columns["crossfade"] = generator.hybrid.options.crossfade.weights(generator.hybrid.listeners[tracks])
     numbers = np.empty((len(tracks), len(columns)), np.float32)
     for place, column in enumerate(columns.values()):
         numbers[:, place] = column

@@ -16,8 +16,8 @@ from .options import Flag, Length, LibraryFolder, Screen, SoundName, Words, open
 if TYPE_CHECKING:
     import polars as pl
 
+    from ...models.catalogue import Catalogue
     from ..library.store import Library
-    from ..search.recommend import LikedSound
     from ..versions.model_version import Trained
 
 
@@ -149,9 +149,9 @@ def _naming_who_gets_none(frames: Iterator[pl.DataFrame], users: list[str], cons
         console.message(f"{user}: nothing to recommend; what there is was heard before (--allow-seen gives that, too)")
 
 
-def _liked(library: Library, trained: Trained, query: str) -> str | LikedSound:
+def _liked(library: Library, trained: Trained, query: str) -> str | Catalogue:
     """A track_id, else an audio file; a file that cannot be heard (silent, broken) is an error that names it."""
-    from ..search.recommend import LikedSound
+    from ...models.catalogue import Catalogue
 
     if trained.knows(query):
         return query
@@ -165,7 +165,7 @@ def _liked(library: Library, trained: Trained, query: str) -> str | LikedSound:
         heard = library.analyzer().analyze(query)
     except AudioError as error:
         raise AudioError(f"{query}: {error.reason}") from None
-    return LikedSound(query, heard.embedding, genres=heard.genres, genre_names=heard.vocabulary.genres)
+    return Catalogue.of_one(query, heard.embedding, (), heard.genres, heard.vocabulary.genres)
 
 
 def explain(track_id: str, /, *, library: LibraryFolder, k: Length = 5, console: Screen) -> None:

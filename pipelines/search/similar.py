@@ -153,7 +153,7 @@ def _by_blend(library: Library, query: Query, blend: float | None) -> Ranked:
     trained = Trained.load(library)
     known = query.track_id if query.track_id is not None and trained.knows(query.track_id) else None
     if known is not None:
-        vector = trained.index.vectors(np.array([trained.row(known)]))[0]
+        vector = trained.index.vectors[trained.row(known)]
         taste, sound = vector[: trained.index.factors].any(), vector[trained.index.factors :].any()
         if not taste and not sound:
             raise LibraryError(f"{known}: neither taste nor sound of it is known, so nothing can be compared")

@@ -30,7 +30,7 @@ from ...models.recommenders.base import popularity
 from ...models.storage import replacing, write_json
 from ..library.folder import ARTEFACTS, MANIFEST, describe_files, files_in
 from ..library.store import Library
-from ..search.recommend import personal
+from ..search.recommend import personal, write_parquet
 from ..versions.model_version import Trained
 from .resumable_steps import KEYS
 
@@ -39,7 +39,7 @@ USERS_PER_BATCH = 2048
 MODELS = {
     "als": "als.safetensors",
     "hybrid": "hybrid.safetensors",
-    "index": "index.faiss",
+    "index": "index.safetensors",
     "ranking": "ranking.safetensors",
     "ranker": "ranker.safetensors",
     "user_ids": "users.parquet",
@@ -84,7 +84,7 @@ def write_artefacts(
         ("similar", _similar(trained, options.per_track)),
         ("user_features", iter([_user_features(trained.user_ids, listens)])),
     ):
-        rows += _write(folder / f"{name}.parquet", frames)
+        rows += write_parquet(frames, folder / f"{name}.parquet")
     return rows
 
 
@@ -134,24 +134,6 @@ def top_popular(tracks: pl.DataFrame, listens: Interactions, options: ArtefactOp
     )
 
 
-def _write(file: Path, frames: Iterator[pl.DataFrame]) -> int:
-    import pyarrow.parquet as pq
-
-    count = 0
-    with replacing(file) as part:
-        writer = None
-        try:
-            for frame in frames:
-                table = frame.to_arrow()
-                writer = writer or pq.ParquetWriter(part, table.schema, compression="zstd")
-                writer.write_table(table)
-                count += len(frame)
-        finally:
-            if writer is not None:
-                writer.close()
-    return count
-
-
 def _personal(trained: Trained, k: int, *, by_als: bool = False) -> Iterator[pl.DataFrame]:
     hybrid = trained.hybrid
     warm = np.flatnonzero(hybrid.history.warm_users).astype(np.int32)
@@ -169,10 +151,10 @@ def _personal(trained: Trained, k: int, *, by_als: bool = False) -> Iterator[pl.
 
 def _similar(trained: Trained, k: int) -> Iterator[pl.DataFrame]:
     tracks = pl.Series(trained.track_ids, dtype=pl.String)
-    rows = np.arange(len(tracks), dtype=np.int32)
+    rows, index = np.arange(len(tracks), dtype=np.int32), trained.index.compressed()
     for start in range(0, max(len(rows), 1), USERS_PER_BATCH):
         asked = rows[start : start + USERS_PER_BATCH]
-        ids, scores = trained.index.similar(asked, k, candidates=trained.there)
+        ids, scores = index.similar(asked, k, candidates=trained.there)
         yield _pairs("item_id", tracks.gather(asked), "similar_item_id", tracks, ids, scores)
 
 

@@ -100,7 +100,7 @@ def test_after_a_training_an_event_counts_once(folder: Path, capsys: pytest.Capt
         store = service.own_events.store
         snapshot = service.follower.snapshot
         row = snapshot.trained.user_rows["u1"]
-        known, other = snapshot.taste.history(row).track_rows[:2].tolist()
+        known, other = snapshot.trained.hybrid.user_history(row).track_rows[:2].tolist()
         plays = [("u1", 3), ("u1", 3), ("fresh", 4), ("u1", known), ("u1", known), ("u1", known), ("u1", other)]
         store.add([event(n, *what) for n, what in enumerate(plays)])
         # In one second: the later one counts.
@@ -109,8 +109,8 @@ def test_after_a_training_an_event_counts_once(folder: Path, capsys: pytest.Capt
         def weights(user: str) -> dict[int, float]:
             snapshot = service.follower.snapshot
             recent = store.recent(user, 100, after=_trained_on(snapshot, user))
-            listened = _folded(snapshot, _history(snapshot, user, recent), recent.events).listened
-            return dict(zip(listened.track_rows.tolist(), listened.weights.tolist(), strict=True))
+            history = _folded(snapshot, _history(snapshot, user, recent), recent.events).history
+            return dict(zip(history.track_rows.tolist(), history.weights.tolist(), strict=True))
 
         before = {user: weights(user) for user in ("u1", "u2", "fresh")}
         found = [before["u1"][row] for row in (3, known, other)]

@@ -19,7 +19,7 @@ from crossfade.pipelines.commands.main import main
 from crossfade.pipelines.interactions.schema import SourceLog, sink, writing
 from crossfade.pipelines.library.store import Library
 from crossfade.pipelines.search.explain import explain
-from crossfade.pipelines.search.recommend import SCHEMA, LikedSound, recommend, recommend_liked, write_parquet
+from crossfade.pipelines.search.recommend import SCHEMA, recommend, recommend_liked, write_parquet
 from crossfade.pipelines.training.train import TrainingOptions, train
 from crossfade.pipelines.versions.model_version import Trained
 
@@ -109,7 +109,7 @@ def test_more_than_the_catalogue_holds(trained: Trained) -> None:
 
 def test_somebody_who_likes_a_cold_track_and_a_file(trained: Trained) -> None:
     cold = int(WORLD.new[0])
-    file = LikedSound("song.ogg", WORLD.catalogue.sound[int(WORLD.new[1])])
+    file = Catalogue.of_one("song.ogg", WORLD.catalogue.sound[int(WORLD.new[1])])
     both = recommend_liked(trained, [f"t{cold}", file], 5)
     assert len(both) == 5
     assert f"t{cold}" not in both["track_id"]
@@ -285,13 +285,11 @@ def test_a_version_hears_what_sounds_otherwise_since(folder: Path, tmp_path: Pat
         after = Trained.load(library)
     width = before.index.factors
     swapped, rows = np.array([cold, warm]), np.array([warm, cold])
-    np.testing.assert_allclose(
-        after.index.vectors(rows)[:, width:], before.index.vectors(swapped)[:, width:], atol=1e-6
-    )
+    np.testing.assert_allclose(after.index.vectors[rows, width:], before.index.vectors[swapped, width:], atol=1e-6)
     np.testing.assert_array_equal(after.hybrid.taste[warm], before.hybrid.taste[warm])
     assert not np.allclose(after.hybrid.taste[cold], before.hybrid.taste[cold])
     others = np.setdiff1d(np.arange(len(before.track_ids)), rows)
-    np.testing.assert_allclose(after.index.vectors(others), before.index.vectors(others), atol=1e-6)
+    np.testing.assert_allclose(after.index.vectors[others], before.index.vectors[others], atol=1e-6)
 
 
 def test_recommendations_are_written_as_they_come(tmp_path: Path) -> None:
