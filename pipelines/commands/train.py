@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..library.store import Library
     from ..search.recommend import LikedSound
     from ..training.train import TrainingOptions
-    from ..versions.model_version import Trained
+    from ..versions.model_version import ModelVersion
 
 
 def add_commands(add_command: AddCommand) -> None:
@@ -133,7 +133,7 @@ def _recommend(arguments: argparse.Namespace, console: Console) -> None:
     from ...errors import UsageError
     from ..library.store import Library
     from ..search.recommend import recommend, recommend_liked, users_in, write_parquet
-    from ..versions.model_version import Trained
+    from ..versions.model_version import ModelVersion
 
     users = [*arguments.users, *(users_in(arguments.users_file) if arguments.users_file else [])]
     if bool(users) == bool(arguments.like) and not arguments.users_file:
@@ -141,7 +141,7 @@ def _recommend(arguments: argparse.Namespace, console: Console) -> None:
     if arguments.like and users:
         raise UsageError("recommend: --like is for somebody unknown; leave out the user ids")
     with Library.open(arguments.library) as library:
-        trained = Trained.load(library)
+        trained = ModelVersion.load(library)
         if arguments.like:
             liked = [_liked(library, trained, wanted) for wanted in arguments.like]
             frames = iter([recommend_liked(trained, liked, arguments.k, allow_seen=arguments.allow_seen)])
@@ -170,7 +170,7 @@ def _telling_who_gets_none(
         console.message(f"{user}: nothing to recommend; what there is was heard before (--allow-seen gives that, too)")
 
 
-def _liked(library: Library, trained: Trained, wanted: str) -> str | LikedSound:
+def _liked(library: Library, trained: ModelVersion, wanted: str) -> str | LikedSound:
     """A track_id, else an audio file; a file that cannot be heard (silent, broken) is an error that names it."""
     from ...errors import AudioError, LibraryError, UsageError
     from ..search.recommend import LikedSound
@@ -179,7 +179,7 @@ def _liked(library: Library, trained: Trained, wanted: str) -> str | LikedSound:
         return wanted
     if not Path(wanted).is_file():
         raise UsageError(f"{wanted}: neither a track_id of the library nor an audio file")
-    if trained.about["sound"] != "encoder":
+    if trained.metadata["sound"] != "encoder":
         raise LibraryError(
             f"{wanted}: the version was trained without embeddings of audio, so a file says nothing to it"
         )
@@ -193,7 +193,7 @@ def _liked(library: Library, trained: Trained, wanted: str) -> str | LikedSound:
 def _explain(arguments: argparse.Namespace, console: Console) -> None:
     from ..library.store import Library
     from ..search.explain import explain
-    from ..versions.model_version import Trained
+    from ..versions.model_version import ModelVersion
 
     with Library.open(arguments.library) as library:
-        console.record(**explain(Trained.load(library), arguments.track_id, arguments.k))
+        console.record(**explain(ModelVersion.load(library), arguments.track_id, arguments.k))

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from ..versions.model_version import Trained
+from ..versions.model_version import ModelVersion
 
 
-def explain(trained: Trained, track_id: str, k: int = 5) -> dict[str, Any]:
+def explain(trained: ModelVersion, track_id: str, k: int = 5) -> dict[str, Any]:
     """For the command line: n, w, what the prior knows, the nearest by sound and by taste, and why in words."""
     row = trained.row(track_id)
     hybrid = trained.hybrid

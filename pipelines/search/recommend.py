@@ -14,7 +14,7 @@ from ...errors import UsageError
 from ...models.arrays import Answers, Ids, Scores
 from ...models.catalogue import Catalogue
 from ...models.ranking.diversity import RerankingOptions, relist
-from ..versions.model_version import Trained
+from ..versions.model_version import ModelVersion
 
 USERS_PER_BATCH = 4096
 RERANKED = 300
@@ -38,7 +38,7 @@ class LikedSound:
 
 
 def recommend(
-    trained: Trained,
+    trained: ModelVersion,
     user_ids: Sequence[str],
     k: int,
     *,
@@ -52,7 +52,7 @@ def recommend(
     if k < 1:
         raise UsageError(f"k: {k}; it has to be at least 1")
     hybrid = trained.hybrid
-    k = min(k, int(trained.there.sum()))
+    k = min(k, int(trained.in_library.sum()))
     for start in range(0, len(user_ids), USERS_PER_BATCH):
         names = user_ids[start : start + USERS_PER_BATCH]
         rows = np.array([trained.user_rows.get(name, -1) for name in names], np.int32)
@@ -64,20 +64,20 @@ def recommend(
 
 
 def personal(
-    trained: Trained, rows: Ids, k: int, *, allow_seen: bool = False, reranking: RerankingOptions | None = None
+    trained: ModelVersion, rows: Ids, k: int, *, allow_seen: bool = False, reranking: RerankingOptions | None = None
 ) -> Answers:
     """The k tracks for each row of users (-1 for a stranger), ranked, and re-ranked where that is asked for."""
     model = trained.ranking or trained.hybrid
     reranking = reranking or trained.reranking
     if not reranking.changes:
-        return model.recommend(rows, k, allow_seen=allow_seen, candidates=trained.there)
+        return model.recommend(rows, k, allow_seen=allow_seen, candidates=trained.in_library)
     longer = min(max(k, RERANKED), len(trained.track_ids))
-    answers = model.recommend(rows, longer, allow_seen=allow_seen, candidates=trained.there)
+    answers = model.recommend(rows, longer, allow_seen=allow_seen, candidates=trained.in_library)
     return relist(trained.hybrid, answers, k, reranking)
 
 
 def recommend_liked(
-    trained: Trained, liked: Sequence[str | LikedSound], k: int, *, allow_seen: bool = False
+    trained: ModelVersion, liked: Sequence[str | LikedSound], k: int, *, allow_seen: bool = False
 ) -> pl.DataFrame:
     """To somebody who likes these tracks (by track_id) and files; a frame of SCHEMA with no user_id."""
     from scipy.sparse import csr_matrix
@@ -89,7 +89,7 @@ def recommend_liked(
     files = [like for like in liked if isinstance(like, LikedSound)]
     rows = [trained.row(like) for like in liked if isinstance(like, str)]
     count = len(trained.track_ids)
-    hybrid, names, there = trained.hybrid, trained.track_ids, trained.there
+    hybrid, names, there = trained.hybrid, trained.track_ids, trained.in_library
     if files:
         genres = np.zeros((0, 0), np.float32)
         if all(len(file.genres) for file in files):

@@ -171,9 +171,9 @@ def _by_sound(library: Library, query: Query, name: str | None) -> Ranked:
 
 
 def _by_blend(library: Library, query: Query, blend: float | None) -> Ranked:
-    from ..versions.model_version import Trained
+    from ..versions.model_version import ModelVersion
 
-    trained = Trained.load(library)
+    trained = ModelVersion.load(library)
     known = query.track_id is not None and trained.knows(query.track_id)
     if known and query.track_id is not None:
         vector = trained.index.vectors(np.array([trained.row(query.track_id)]))[0]

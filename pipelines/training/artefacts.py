@@ -31,7 +31,7 @@ from ...models.recommenders.base import popularity
 from ..library.files import FOLDER, hashes_of, replacing
 from ..library.store import Library
 from ..search.recommend import personal
-from ..versions.model_version import Trained
+from ..versions.model_version import ModelVersion
 
 FORMAT = 1
 USERS_PER_BATCH = 2048
@@ -68,7 +68,7 @@ class ArtefactOptions:
 
 
 def write_artefacts(
-    version: Path, library: Library, trained: Trained, listens: Interactions, options: ArtefactOptions
+    version: Path, library: Library, trained: ModelVersion, listens: Interactions, options: ArtefactOptions
 ) -> int:
     """Writes all of them into `version`/artefacts; gives the number of rows."""
     folder = version / FOLDER
@@ -157,7 +157,7 @@ def _write(file: Path, frames: Iterator[pl.DataFrame]) -> int:
     return count
 
 
-def _personal(trained: Trained, k: int, *, by_als: bool = False) -> Iterator[pl.DataFrame]:
+def _personal(trained: ModelVersion, k: int, *, by_als: bool = False) -> Iterator[pl.DataFrame]:
     hybrid = trained.hybrid
     warm = np.flatnonzero(hybrid.history.warm_users).astype(np.int32)
     users = pl.Series(trained.user_ids, dtype=pl.String)
@@ -166,18 +166,18 @@ def _personal(trained: Trained, k: int, *, by_als: bool = False) -> Iterator[pl.
     for start in range(0, max(len(warm), 1), USERS_PER_BATCH):
         rows = warm[start : start + USERS_PER_BATCH]
         if by_als:
-            ids, scores = hybrid.als.recommend(rows, k, candidates=trained.there)
+            ids, scores = hybrid.als.recommend(rows, k, candidates=trained.in_library)
         else:
             ids, scores = personal(trained, rows, k)
         yield _pairs("user_id", users.gather(rows), "item_id", tracks, ids, scores)
 
 
-def _similar(trained: Trained, k: int) -> Iterator[pl.DataFrame]:
+def _similar(trained: ModelVersion, k: int) -> Iterator[pl.DataFrame]:
     tracks = pl.Series(trained.track_ids, dtype=pl.String)
     rows = np.arange(len(tracks), dtype=np.int32)
     for start in range(0, max(len(rows), 1), USERS_PER_BATCH):
         asked = rows[start : start + USERS_PER_BATCH]
-        ids, scores = trained.index.similar(asked, k, candidates=trained.there)
+        ids, scores = trained.index.similar(asked, k, candidates=trained.in_library)
         yield _pairs("item_id", tracks.gather(asked), "similar_item_id", tracks, ids, scores)
 
 

@@ -43,7 +43,7 @@ class Found:
     """-1 … 1"""
 
 
-class Trained:
+class ModelVersion:
     """Answers from one version; `add` and `forget` follow the library without training."""
 
     def __init__(
@@ -52,7 +52,7 @@ class Trained:
         index: HybridIndex,
         track_ids: Sequence[str],
         user_ids: Sequence[str | None],
-        about: dict[str, Any],
+        metadata: dict[str, Any],
     ) -> None:
         self.hybrid = hybrid
         self.index = index
@@ -60,16 +60,16 @@ class Trained:
         """[T] external ids of rows"""
         self.user_ids = list(user_ids)
         """[U] null where somebody's data were deleted"""
-        self.about = about
+        self.metadata = metadata
         """training.json"""
-        self.there: NDArray[np.bool_] = np.ones(len(self.track_ids), bool)
+        self.in_library: NDArray[np.bool_] = np.ones(len(self.track_ids), bool)
         """[T] whether the library still has the track"""
         self._row_of_track = {track_id: row for row, track_id in enumerate(self.track_ids)}
         self._version: Path | None = None
         self._recommender: TwoStageRecommender | None = None
 
     @classmethod
-    def load(cls, library: Library, version: Path | None = None) -> Trained:
+    def load(cls, library: Library, version: Path | None = None) -> ModelVersion:
         """The library's current version, with the tracks there are now; LibraryError where they don't fit."""
         version = version or library.current_version()
         file = version / "training.json"
@@ -103,7 +103,7 @@ class Trained:
             version / "tracks.parquet"
         )
         pl.DataFrame({"user_id": self.user_ids}, schema={"user_id": pl.String}).write_parquet(version / "users.parquet")
-        (version / "training.json").write_text(json.dumps(self.about, indent=1) + "\n")
+        (version / "training.json").write_text(json.dumps(self.metadata, indent=1) + "\n")
 
     @property
     def ranking(self) -> TwoStageRecommender | None:
@@ -117,13 +117,13 @@ class Trained:
     @property
     def reranking(self) -> RerankingOptions:
         """How lists are made unless it is asked for otherwise."""
-        return RerankingOptions(**self.about.get("reranking", {}))
+        return RerankingOptions(**self.metadata.get("reranking", {}))
 
-    def with_ranking(self, recommender: TwoStageRecommender | None, reranking: RerankingOptions) -> Trained:
+    def with_ranking(self, recommender: TwoStageRecommender | None, reranking: RerankingOptions) -> ModelVersion:
         """The same with this ranker, or none."""
         other = copy(self)
         other._version, other._recommender = None, recommender
-        other.about = self.about | {"reranking": asdict(reranking)}
+        other.metadata = self.metadata | {"reranking": asdict(reranking)}
         return other
 
     @cached_property
@@ -133,21 +133,21 @@ class Trained:
     def follow(self, library: Library) -> None:
         """Takes in what was added to the library or sounds otherwise now, and leaves out what was removed."""
         now = set(library.track_ids())
-        self.there = np.array([track_id in now for track_id in self.track_ids], bool)
-        mark = self.about.get("changes")
+        self.in_library = np.array([track_id in now for track_id in self.track_ids], bool)
+        mark = self.metadata.get("changes")
         after = Mark(**mark) if mark else None
         if after is not None and not library.mark().follows(after):
             after = None
         artists = self.hybrid.prior.artist_names if after else ()
-        changed = library.catalogue(self.about["sound"], after=after, artists=artists)
+        changed = library.catalogue(self.metadata["sound"], after=after, artists=artists)
         rows = np.array([self._row_of_track.get(track_id, -1) for track_id in changed.track_ids], np.int32)
         known = np.flatnonzero(rows >= 0)
         before, sound = self.index.vectors(rows[known])[:, self.index.factors :], self.fitting(changed).sound[known]
         other = known[(np.abs(before - l2_normalize(sound)) > 1e-6).any(axis=1)]
         if len(other):
-            self._sounds_otherwise(rows[other], self.fitting(part_of(changed, other)))
+            self._sounds_otherwise(rows[other], self.fitting(changed.take(other)))
         if len(known) < len(changed):
-            self.add(part_of(changed, np.flatnonzero(rows < 0)))
+            self.add(changed.take(np.flatnonzero(rows < 0)))
 
     def _sounds_otherwise(self, rows: Ids, tracks: Catalogue) -> None:
         self.hybrid = self.hybrid.with_sounds(rows, tracks)
@@ -166,13 +166,13 @@ class Trained:
         rows = self.index.add(taste, tracks.sound)
         self.track_ids += tracks.track_ids
         self._row_of_track |= {track_id: start + n for n, track_id in enumerate(tracks.track_ids)}
-        self.there = np.concatenate([self.there, np.ones(len(tracks), bool)])
+        self.in_library = np.concatenate([self.in_library, np.ones(len(tracks), bool)])
         return rows
 
     def forget(self, track_ids: Sequence[str]) -> None:
         """These tracks are no answers any more."""
         for track_id in track_ids:
-            self.there[self.row(track_id)] = False
+            self.in_library[self.row(track_id)] = False
 
     def row(self, track_id: str) -> int:
         try:
@@ -199,14 +199,14 @@ class Trained:
         listened to gets its taste from the content prior.
         """
         if isinstance(wanted, str):
-            ids, scores = self.index.similar(np.array([self.row(wanted)]), k, blend=blend, candidates=self.there)
+            ids, scores = self.index.similar(np.array([self.row(wanted)]), k, blend=blend, candidates=self.in_library)
         else:
             probabilities = np.zeros((0, 0), np.float32) if genres is None else genres[None]
             asked = Catalogue(
                 ("",), (tuple(artists),), np.atleast_2d(wanted), (), probabilities, genre_names=genre_names
             )
             taste, sound = self.halves(asked)
-            ids, scores = self.index.search(taste, sound, k, blend=blend, candidates=self.there)
+            ids, scores = self.index.search(taste, sound, k, blend=blend, candidates=self.in_library)
         pairs = zip(ids[0], scores[0], strict=True)
         return [Found(self.track_ids[row], round(float(score), 6)) for row, score in pairs if row >= 0]
 
@@ -222,7 +222,7 @@ class Trained:
         Without genre probabilities where those are of other genres than the version was trained on; with sound of the
         index's width, zeros where none of them was heard.
         """
-        if tracks.genre_names and self.about.get("genres") not in (None, list(tracks.genre_names)):
+        if tracks.genre_names and self.metadata.get("genres") not in (None, list(tracks.genre_names)):
             tracks = replace(tracks, genre_probabilities=np.zeros((0, 0), np.float32), genre_names=())
         width = self.index.sound_width
         if tracks.sound.shape[1] == width:
@@ -232,16 +232,3 @@ class Trained:
                 f"sound: {tracks.sound.shape[1]} dimensions, but the version was trained on {width}; train again"
             )
         return replace(tracks, sound=np.zeros((len(tracks), width), np.float32))
-
-
-def part_of(catalogue: Catalogue, rows: NDArray[np.intp]) -> Catalogue:
-    """Some rows of a catalogue."""
-    return Catalogue(
-        tuple(catalogue.track_ids[row] for row in rows),
-        tuple(catalogue.artists[row] for row in rows),
-        catalogue.sound[rows],
-        tuple(catalogue.genres[row] for row in rows) if catalogue.genres else (),
-        catalogue.genre_probabilities[rows] if len(catalogue.genre_probabilities) else catalogue.genre_probabilities,
-        None if catalogue.released_at is None else catalogue.released_at[rows],
-        catalogue.genre_names,
-    )

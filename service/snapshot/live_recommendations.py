@@ -209,7 +209,7 @@ def _trained_on(snapshot: Snapshot, user_id: str) -> str | None:
     """The mark of the events that are in the listener's history already."""
     if snapshot.trained is None or user_id not in snapshot.trained.user_rows:
         return None
-    found: str | None = snapshot.trained.about.get("events")
+    found: str | None = snapshot.trained.metadata.get("events")
     return found
 
 
@@ -237,4 +237,4 @@ def _confidence(snapshot: Snapshot) -> ConfidenceOptions:
     """What the version was trained with."""
     if snapshot.trained is None:
         return ConfidenceOptions()
-    return ConfidenceOptions(**snapshot.trained.about.get("cleaning", {}).get("confidence", {}))
+    return ConfidenceOptions(**snapshot.trained.metadata.get("cleaning", {}).get("confidence", {}))

@@ -26,7 +26,7 @@ from ...models.ranking.diversity import relist
 from ...models.ranking.two_stage import TwoStageRecommender
 from ...pipelines.library.store import Library, Mark
 from ...pipelines.search.recommend import RERANKED
-from ...pipelines.versions.model_version import Trained, part_of
+from ...pipelines.versions.model_version import ModelVersion
 from .track_rows import Facts, Shelf, facts_of
 
 Mask = NDArray[np.bool_]
@@ -46,7 +46,7 @@ class Snapshot:
     sound: str | None
     """name of the sound vectors"""
     mark: Mark
-    trained: Trained | None = None
+    trained: ModelVersion | None = None
     taste: LiveTaste | None = None
     ranking: TwoStageRecommender | None = None
     """the second stage; None where the version or this machine has none"""
@@ -69,15 +69,15 @@ class Snapshot:
             return cls(None, shelf, np.ones(len(catalogue), bool), quick, sound, mark)
         version = library.current_version()
         trained_at = int((version / "training.json").stat().st_mtime)
-        trained = Trained.load(library, version)
+        trained = ModelVersion.load(library, version)
         shelf.append(trained.track_ids, facts)
         quick, ranking = QuickIndex.of(trained.index), trained.ranking
         taste = LiveTaste(trained.hybrid) if ranking is None else ranking.generator.taste
         # The quick index holds the vectors.
         trained.index = HybridIndex(quick.factors, quick.sound_width)
-        ranker = trained.about.get("ranker")
-        sound = trained.about["sound"]
-        there = trained.there
+        ranker = trained.metadata.get("ranker")
+        sound = trained.metadata["sound"]
+        there = trained.in_library
         made = cls(version.name, shelf, there, quick, sound, mark, trained, taste, ranking, ranker, trained_at)
         made._warm()
         return made
@@ -107,7 +107,7 @@ class Snapshot:
         there[[row for name in library.removed(self.mark) if (row := self.known_row(name)) is not None]] = False
         there[rows[known]] = True
         self.shelf.tell(facts)
-        return replace(self, there=there, mark=mark)._with(part_of(catalogue, np.flatnonzero(~known)), facts)
+        return replace(self, there=there, mark=mark)._with(catalogue.take(np.flatnonzero(~known)), facts)
 
     def _with(self, tracks: Catalogue, facts: dict[str, Facts]) -> Snapshot:
         """With n tracks behind those that are there."""

@@ -18,7 +18,6 @@ from crossfade.models.hybrid.options import Choices
 from crossfade.models.hybrid.quick_index import QuickIndex
 from crossfade.models.interactions import Interactions
 from crossfade.models.recommenders.als import ALSOptions, FoldIn
-from crossfade.pipelines.versions.model_version import part_of
 
 WORLD = planted(users=120, artists=40, each=6)
 
@@ -39,7 +38,7 @@ def test_what_is_evaluated_is_what_is_recommended_and_what_the_service_answers(r
     """Batch = live: one fold-in against the same factors, dislikes counted and skips seen, for all who ask."""
     choices = Choices(affinity=0.2, profile=0.5)
     hybrid = Hybrid(WORLD.catalogue, als=ALSOptions(factors=16, regularization=5.0), choices=choices).fit(mixed(rng))
-    newer = replace(part_of(WORLD.catalogue, np.arange(3)), track_ids=("new 0", "new 1", "new 2"))
+    newer = replace(WORLD.catalogue.take(np.arange(3)), track_ids=("new 0", "new 1", "new 2"))
     for model in (hybrid, hybrid.with_tracks(newer)):
         taste, users = LiveTaste(model), np.arange(0, 120, 7, dtype=np.int32)
         heard = model.history.heard[users]
@@ -74,7 +73,7 @@ def test_the_als_of_a_longer_hybrid_answers_as_before(hybrid: Hybrid) -> None:
     """A hybrid with tracks added keeps an ALS that can be asked: it knows nothing of them and recommends none."""
     users = np.arange(0, 120, 7, dtype=np.int32)
     before = hybrid.als.recommend(users, 20)
-    newer = replace(part_of(WORLD.catalogue, np.arange(2)), track_ids=("new 0", "new 1"))
+    newer = replace(WORLD.catalogue.take(np.arange(2)), track_ids=("new 0", "new 1"))
     longer = hybrid.with_tracks(newer).with_tracks(replace(newer, track_ids=("new 2", "new 3"))).als
     for one, other in zip(before, longer.recommend(users, 20), strict=True):
         np.testing.assert_array_equal(one, other)
@@ -158,7 +157,7 @@ def test_what_is_appended_is_found_as_if_it_had_been_there(hybrid: Hybrid, exact
     short = LiveTaste(hybrid, exact_rows=exact_rows)
     known = [row for row in range(0, 240, 6) if hybrid.known[row]]
     rows = np.array(known, np.intp)
-    newer = replace(part_of(WORLD.catalogue, rows), track_ids=tuple(f"new {row}" for row in known))
+    newer = replace(WORLD.catalogue.take(rows), track_ids=tuple(f"new {row}" for row in known))
     longer = hybrid.with_tracks(newer)
     grown, made = short.following(longer), LiveTaste(longer, exact_rows=exact_rows)
     listened = short.history(3)

@@ -24,7 +24,7 @@ from crossfade.pipelines.library.store import MANIFEST, Library
 from crossfade.pipelines.simulation.world import World, WorldOptions
 from crossfade.pipelines.training import train as training
 from crossfade.pipelines.training.train import TrainingOptions, train
-from crossfade.pipelines.versions.model_version import Trained
+from crossfade.pipelines.versions.model_version import ModelVersion
 from crossfade.pipelines.versions.publish import publish, pull
 from crossfade.pipelines.versions.remote_storage import Destination
 from crossfade.service.events.store import EventStore, StoredEvent
@@ -99,12 +99,12 @@ def test_a_deleted_listener_is_nowhere_in_the_folder(folder: Path) -> None:
 def test_versions_without_a_listener_are_whole(folder: Path) -> None:
     """Others' rows, lists and histories are as before; the deleted one's are empty; hashes of the manifest are true."""
     with Library.open(folder) as library:
-        before = Trained.load(library)
+        before = ModelVersion.load(library)
         chain = before.ranking
         row = before.user_rows[named(7)]
         rest = np.delete(np.arange(len(before.user_ids)), row)
         assert forget(library, {user_hash(named(7)): EVER}) > 0
-        after = Trained.load(library)
+        after = ModelVersion.load(library)
         assert after.user_ids[row] is None and named(7) not in after.user_rows
         assert [after.user_ids[other] for other in rest] == [before.user_ids[other] for other in rest]
         als = after.hybrid.als
@@ -123,7 +123,7 @@ def test_versions_without_a_listener_are_whole(folder: Path) -> None:
 def test_no_array_of_a_version_has_a_row_for_each_user_but_those_that_are_emptied(folder: Path) -> None:
     """A model that keeps something of every user has to say how to forget one."""
     with Library.open(folder) as library:
-        version, users = library.current_version(), len(Trained.load(library).user_ids)
+        version, users = library.current_version(), len(ModelVersion.load(library).user_ids)
     found = {
         f"{file.stem}.{name}"
         for file in version.glob("*.safetensors")
@@ -175,7 +175,7 @@ def test_who_is_deleted_while_a_version_is_trained_is_not_in_it(folder: Path, mo
     with Library.open(folder) as library:
         train(library, OPTIONS, force=True)
         assert places_of(folder, named(7)) == []
-        assert named(8) in Trained.load(library).user_rows
+        assert named(8) in ModelVersion.load(library).user_rows
 
 
 def test_a_listener_who_came_back_stays_in_later_versions(folder: Path) -> None:
@@ -199,7 +199,7 @@ def test_a_listener_who_came_back_stays_in_later_versions(folder: Path) -> None:
         later = version.rename(version.with_name("29991231T000000Z-000000"))
         library.publish_version(later)
         take_events(library)
-        assert user in Trained.load(library).user_rows
+        assert user in ModelVersion.load(library).user_rows
         assert len([name for name in places_of(folder, user) if name.startswith("models/")]) > 0
         assert all(later.name in name for name in places_of(folder, user) if name.startswith("models/"))
 
