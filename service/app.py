@@ -5,21 +5,17 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-from typing import Any
 
 from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from ..pipelines.library.store import Library
-from .errors import SCHEMA, install
+from .errors import install
 from .events.client import ListenerEvents, OwnEvents, RemoteEvents
 from .events.store import EventStore
 from .metrics import Metrics
 from .middleware.request_checks import Gate
-from .parameters import BodyAsQuery
-from .roles import Role, ServeOptions
 from .routes.events import event_routes
 from .routes.health import health_routes
 from .routes.listeners import listener_routes
@@ -27,6 +23,7 @@ from .routes.page import page_routes
 from .routes.recommendations import recommendation_routes
 from .routes.similar import similar_routes
 from .routes.tracks import track_routes
+from .settings import Role, ServeOptions
 from .snapshot.follower import Follower
 from .snapshot.live_recommendations import Adviser
 from .upload_analysis import Ears
@@ -59,7 +56,7 @@ class Service:
                 allow_methods=["GET", "POST", "DELETE"],
                 allow_headers=["Authorization", "X-API-Key", "Content-Type"],
             )
-        self.app = Gate(BodyAsQuery(self.app), options, self.metrics)
+        self.app = Gate(self.app, options, self.metrics)
 
     def _api(self) -> FastAPI:
         role = self.options.role
@@ -84,7 +81,6 @@ class Service:
         api.include_router(health_routes(role, follower, self._store if self.own_events else None, self.metrics))
         if role is Role.ALL:
             api.include_router(page_routes())
-        api.openapi = lambda: _document(api)  # type: ignore[method-assign]
         return api
 
     @asynccontextmanager
@@ -113,12 +109,3 @@ class Service:
             return True
         with Library.open(self.options.library) as library:
             return bool(library.query("SELECT 1 FROM tracks WHERE track_id = ?", (track_id,)))
-
-
-def _document(api: FastAPI) -> dict[str, Any]:
-    """The OpenAPI document, with the shape of problems."""
-    if not api.openapi_schema:
-        document = get_openapi(title=api.title, version=api.version, description=api.description, routes=api.routes)
-        document.setdefault("components", {}).setdefault("schemas", {})["Problem"] = SCHEMA
-        api.openapi_schema = document
-    return api.openapi_schema

@@ -57,8 +57,8 @@ def _serve(arguments: argparse.Namespace, console: Console) -> int | None:
     except ModuleNotFoundError:
         raise MissingExtra("serve", "serve") from None
     from ..pipelines.interactions.live_events import DATABASE_VARIABLE
-    from .roles import EVENTS_URL_VARIABLE, KEY_VARIABLE, Role, ServeOptions
     from .server import serve
+    from .settings import EVENTS_URL_VARIABLE, KEY_VARIABLE, Role, ServeOptions
 
     options = ServeOptions(
         library=arguments.library,

@@ -16,8 +16,7 @@ from ..pipelines.commands.console import Console
 from .app import Service
 from .logging import start_logging
 from .middleware.api_keys import Keys
-from .middleware.head_timeout import PunctualProtocol
-from .roles import Role, ServeOptions
+from .settings import Role, ServeOptions
 
 GRACE_SECONDS = 15
 
@@ -48,7 +47,6 @@ def serve(options: ServeOptions, console: Console) -> int:
         "timeout_keep_alive": 15,
         "timeout_graceful_shutdown": GRACE_SECONDS,
         "ws": "none",
-        "http": PunctualProtocol,
     }
     _Server(uvicorn.Config(service.app, **config)).run(sockets=[listening])
     return 0

@@ -11,7 +11,7 @@ import httpx
 from sqlalchemy.exc import SQLAlchemyError
 
 from ..errors import Problem
-from ..roles import ROLE_HEADER, ServeOptions
+from ..settings import ROLE_HEADER, ServeOptions
 from .store import EventStore, RecentEvents, StoredEvent
 
 REMOTE_SECONDS = 0.25

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..errors import Problem, from_exception
 from ..metrics import Metrics
-from ..roles import LOOPBACK, ROLE_HEADER, ServeOptions
+from ..settings import LOOPBACK, ROLE_HEADER, ServeOptions
 from .api_keys import KeyFile, key_in
 from .rate_limit import RateLimit, Uploads, limited_body
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..errors import Problem, documented
 from ..events.store import EventStore, StoredEvent
 from ..metrics import Metrics
-from ..parameters import MOST_ANSWERS, Id, K, TrackId, UserId, Whole
+from ..parameters import MAX_K, Id, K, QueryOrBodyRoute, TrackId, UserId, WholeNumber
 from ..schemas import Result, TrackIds
 
 Known = Callable[[str], bool]
@@ -38,10 +38,10 @@ class Event(BaseModel):
     track_id: Id
     event_id: Id | None = None
     """made here where it is left out; then nothing guards against repeats"""
-    time: Annotated[Whole, Field(ge=0, le=_LATEST, description="seconds since 1970")] | None = None
+    time: Annotated[WholeNumber, Field(ge=0, le=_LATEST, description="seconds since 1970")] | None = None
     """now where it is left out"""
     played_ratio: Annotated[float, Field(ge=0, le=1000, description="share of the track")] | None = None
-    liked: Annotated[Whole, Field(ge=-1, le=1, description="1 liked, -1 disliked, 0 took it back")] | None = None
+    liked: Annotated[WholeNumber, Field(ge=-1, le=1, description="1 liked, -1 disliked, 0 took it back")] | None = None
 
     def stored(self, now: int) -> StoredEvent:
         return StoredEvent(
@@ -88,7 +88,7 @@ class Deleted(BaseModel):
 
 
 def event_routes(store: Callable[[], EventStore], known: Known, metrics: Metrics) -> APIRouter:
-    routes = APIRouter(tags=["events"])
+    routes = APIRouter(route_class=QueryOrBodyRoute, tags=["events"])
 
     def check(track_ids: list[str]) -> None:
         for track_id in dict.fromkeys(track_ids):
@@ -127,7 +127,7 @@ def event_routes(store: Callable[[], EventStore], known: Known, metrics: Metrics
     @routes.get("/v1/events", responses=documented())
     def list_events(
         user_id: UserId,
-        k: K = MOST_ANSWERS,
+        k: K = MAX_K,
         after: Annotated[str | None, Query(max_length=100, description="a mark of a trained version")] = None,
     ) -> Listed:
         """The listener's newest events; with `after`, those that the version has not been trained on."""

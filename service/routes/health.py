@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from ..errors import Problem, documented
 from ..events.store import EventStore
 from ..metrics import CONTENT_TYPE, Metrics
-from ..roles import Role
+from ..settings import Role
 from ..snapshot.follower import Follower
 
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ..errors import documented
 from ..metrics import Metrics
-from ..parameters import MOST_ANSWERS, Id, K, UserId, Whole
+from ..parameters import MAX_K, Id, K, QueryOrBodyRoute, UserId, WholeNumber
 from ..schemas import PersonalTracks, Recommendations, personal
 from ..snapshot.live_recommendations import Advice, Adviser
 
@@ -22,11 +22,11 @@ class Session(BaseModel):
     )
 
     track_ids: Annotated[list[Id], Field(min_length=1, max_length=200)]
-    k: Annotated[Whole, Field(ge=1, le=MOST_ANSWERS)] = 10
+    k: Annotated[WholeNumber, Field(ge=1, le=MAX_K)] = 10
 
 
 def recommendation_routes(adviser: Adviser, metrics: Metrics) -> APIRouter:
-    routes = APIRouter(tags=["recommendations"])
+    routes = APIRouter(route_class=QueryOrBodyRoute, tags=["recommendations"])
     problems = documented()
 
     def told(advice: Advice, response: Response) -> Advice:

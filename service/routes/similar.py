@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from ...pipelines.audio_analysis.analyzer import Heard
 from ..errors import Problem, documented
-from ..parameters import MOST_ANSWERS, Blend, K, TrackId
+from ..parameters import MAX_K, Blend, K, QueryOrBodyRoute, TrackId
 from ..schemas import ScoredTracks, SimilarTracks, scored
 from ..snapshot.follower import Follower
 from ..snapshot.snapshot import Snapshot
@@ -41,7 +41,7 @@ class SimilarToFile(ScoredTracks):
 
 
 def similar_routes(follower: Follower, ears: Ears) -> APIRouter:
-    routes = APIRouter(tags=["similar"])
+    routes = APIRouter(route_class=QueryOrBodyRoute, tags=["similar"])
 
     def nearest(track_id: str, k: int, blend: float) -> ScoredTracks:
         snapshot = follower.snapshot
@@ -70,7 +70,7 @@ def similar_routes(follower: Follower, ears: Ears) -> APIRouter:
     @routes.post("/v1/similar_tracks", responses=documented(400, 413, 415))
     def similar_to_file(
         file: AudioFile,
-        k: Annotated[int, Form(ge=1, le=MOST_ANSWERS)] = 10,
+        k: Annotated[int, Form(ge=1, le=MAX_K)] = 10,
         blend: Annotated[float, Form(ge=0, le=1)] = 0.5,
     ) -> SimilarToFile:
         """The tracks nearest to an uploaded file, which is not kept."""

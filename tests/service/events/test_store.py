@@ -13,7 +13,7 @@ from serving import serving
 
 from crossfade.errors import UsageError
 from crossfade.service.events.store import EventStore, RecentEvents, StoredEvent
-from crossfade.service.roles import Role
+from crossfade.service.settings import Role
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])

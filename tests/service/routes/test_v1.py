@@ -26,9 +26,9 @@ from crossfade.pipelines.library.store import Library
 from crossfade.service import uploads
 from crossfade.service.app import Service
 from crossfade.service.errors import Problem
-from crossfade.service.roles import Role
 from crossfade.service.routes import listeners
 from crossfade.service.routes.listeners import MOST_DELETIONS, MOST_EXPORTS
+from crossfade.service.settings import Role
 from crossfade.service.snapshot.live_recommendations import BUSY, PLACES, Adviser
 from crossfade.service.uploads import add_track
 

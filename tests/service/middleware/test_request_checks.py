@@ -9,7 +9,6 @@ from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 from serving import serving
 
 from crossfade.errors import LibraryError, UsageError
@@ -18,9 +17,8 @@ from crossfade.pipelines.library.store import Library
 from crossfade.service.errors import Problem
 from crossfade.service.events.client import RemoteEvents, Unreachable
 from crossfade.service.middleware.api_keys import FILE_NAME, Keys
-from crossfade.service.middleware.head_timeout import PunctualProtocol
 from crossfade.service.middleware.rate_limit import RateLimit, limited_body
-from crossfade.service.roles import ROLE_HEADER, Role, ServeOptions
+from crossfade.service.settings import ROLE_HEADER, Role, ServeOptions
 
 ASK = "/get_events?user_id=u"
 
@@ -236,36 +234,6 @@ def test_a_body_that_does_not_come_ends_the_wait() -> None:
     with pytest.raises(Problem) as caught:
         asyncio.run(ask())
     assert caught.value.status == 408
-
-
-@pytest.mark.parametrize(
-    ("sent", "status"),
-    [(b"", 408), (b"GET / HTTP/1.1\r\nX-Slow: ", 408), (b"\0\1nothing\r\n\r\n", 400), (b"GET / HTTP/1.1\r\n\r\n", 404)],
-)
-def test_a_head_that_is_late_or_none_ends_the_connection(sent: bytes, status: int) -> None:
-    class Impatient(PunctualProtocol):
-        head_seconds = 0.2
-
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        await send({"type": "http.response.start", "status": 404, "headers": [(b"connection", b"close")]})
-        await send({"type": "http.response.body"})
-
-    async def ask() -> bytes:
-        config = uvicorn.Config(app, log_config=None, lifespan="off")
-        config.load()
-        loop = asyncio.get_running_loop()
-        state = uvicorn.server.ServerState()
-        server = await loop.create_server(lambda: Impatient(config, state, {}, loop), "127.0.0.1", 0)
-        async with server:
-            reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
-            writer.write(sent)
-            answer = await asyncio.wait_for(reader.read(), 30)
-            writer.close()
-        return answer
-
-    answer = asyncio.run(ask())
-    assert answer.startswith(f"HTTP/1.1 {status} ".encode())
-    assert (b"application/problem+json" in answer) == (status != 404)
 
 
 def test_answers_carry_the_request_s_id_and_unknown_addresses_are_problems(folder: Path) -> None:
