@@ -1,4 +1,4 @@
-"""The application: the roles of one process behind one gate."""
+"""The application: the roles of one process behind the same checks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .errors import install
 from .events.client import ListenerEvents, OwnEvents, RemoteEvents
 from .events.store import EventStore
 from .metrics import Metrics
-from .middleware.request_checks import Gate
+from .middleware.request_checks import RequestChecks
 from .routes.events import event_routes
 from .routes.health import health_routes
 from .routes.listeners import listener_routes
@@ -56,7 +56,7 @@ class Service:
                 allow_methods=["GET", "POST", "DELETE"],
                 allow_headers=["Authorization", "X-API-Key", "Content-Type"],
             )
-        self.app = Gate(self.app, options, self.metrics)
+        self.app = RequestChecks(self.app, options, self.metrics)
 
     def _api(self) -> FastAPI:
         role = self.options.role

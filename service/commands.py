@@ -83,18 +83,15 @@ def _keys(arguments: argparse.Namespace, console: Console) -> None:
     from ..pipelines.library.store import Library
 
     try:
-        from .middleware.api_keys import Keys
+        from .middleware.api_keys import ApiKeyStore
     except ModuleNotFoundError:
         raise MissingExtra("keys", "serve") from None
     Library.open(arguments.library).close()
-    keys = Keys.load(arguments.library)
+    keys = ApiKeyStore(arguments.library)
     if arguments.new:
-        keys, key = keys.with_new(arguments.new)
-        keys.save(arguments.library)
-        console.record(name=arguments.new, key=key)
+        console.record(name=arguments.new, key=keys.add(arguments.new))
     if arguments.revoke:
-        keys = keys.without(arguments.revoke)
-        keys.save(arguments.library)
+        keys.revoke(arguments.revoke)
     if not arguments.new:
-        for name in keys.hashes:
+        for name in keys.hashes():
             console.record(name=name)

@@ -15,7 +15,7 @@ from ..errors import UsageError
 from ..pipelines.commands.console import Console
 from .app import Service
 from .logging import start_logging
-from .middleware.api_keys import Keys
+from .middleware.api_keys import ApiKeyStore
 from .settings import Role, ServeOptions
 
 GRACE_SECONDS = 15
@@ -23,7 +23,7 @@ GRACE_SECONDS = 15
 
 def serve(options: ServeOptions, console: Console) -> int:
     """Until SIGINT or SIGTERM. Raises UsageError for an address that it must not or cannot have."""
-    if (options.require_key or not options.is_loopback) and not Keys.load(options.library).hashes:
+    if (options.require_key or not options.is_loopback) and not ApiKeyStore(options.library).hashes():
         raise UsageError(
             f"{options.host}: others could reach it, so it needs an API key; "
             f"crossfade keys --new NAME --library {options.library}"

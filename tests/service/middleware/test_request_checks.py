@@ -1,4 +1,4 @@
-"""The gate: keys, origins, rates and bodies, on every path alike."""
+"""What every request is checked for: keys, origins, rates and bodies, on every path alike."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from crossfade.pipelines.commands.main import main
 from crossfade.pipelines.library.store import Library
 from crossfade.service.errors import Problem
 from crossfade.service.events.client import RemoteEvents, Unreachable
-from crossfade.service.middleware.api_keys import FILE_NAME, Keys
-from crossfade.service.middleware.rate_limit import RateLimit, limited_body
+from crossfade.service.middleware.api_keys import FILE_NAME, ApiKeyStore
+from crossfade.service.middleware.rate_limit import RateLimiter, limited_body
 from crossfade.service.settings import ROLE_HEADER, Role, ServeOptions
 
 ASK = "/get_events?user_id=u"
@@ -60,10 +60,10 @@ def test_keys_are_listed_by_name_and_revoked(folder: Path, capsys: pytest.Captur
     assert main(["keys", "--library", str(folder), "--new", "me"]) == 2
     assert main(["keys", "--library", str(folder), "--revoke", "me"]) == 0
     assert [json.loads(line)["name"] for line in capsys.readouterr().out.splitlines()] == ["other"]
-    assert Keys.load(folder).name_of(key) is None
+    assert ApiKeyStore(folder).name_of(key) is None
     (folder / FILE_NAME).write_text("[]")
     with pytest.raises(LibraryError, match="keys"):
-        Keys.load(folder)
+        ApiKeyStore(folder).hashes()
 
 
 def test_a_running_service_knows_keys_that_come_and_go(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -109,7 +109,7 @@ def test_other_addresses_are_refused_without_a_key(folder: Path, capsys: pytest.
 def test_an_address_or_database_that_makes_no_sense_is_said_in_a_line(
     folder: Path, capsys: pytest.CaptureFixture[str], wrong: list[str]
 ) -> None:
-    Keys({"a": "b"}).save(folder)
+    ApiKeyStore(folder).add("a")
     assert main(["serve", "--library", str(folder), *wrong]) == 2
     err = capsys.readouterr().err
     assert err.startswith("crossfade: ") and err.count("\n") == 1
@@ -138,7 +138,7 @@ def test_a_client_that_asks_too_often_is_told_when_to_come_again(folder: Path) -
 
 
 def test_a_bucket_fills_again_and_belongs_to_one_client() -> None:
-    limit = RateLimit(2.0)
+    limit = RateLimiter(2.0)
     for _ in range(4):
         limit.take("a", now=0.0)
     with pytest.raises(Problem):
