@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 
 from ..pipelines.library.store import Library
 from .errors import install
-from .events.client import ListenerEvents, OwnEvents, RemoteEvents
+from .events.client import EventSource, RemoteEvents
 from .events.store import EventStore
 from .metrics import Metrics
 from .middleware.request_checks import RequestChecks
@@ -43,10 +43,13 @@ class Service:
         role = options.role
         self.follower = Follower(options.library, every_seconds=options.follow_seconds)
         self.ears = Ears(self.metrics, options.library)
-        self.own_events = OwnEvents(options) if role.has(Role.EVENTS) else None
-        self.listener_events: ListenerEvents | None = None
-        if role.has(Role.RECOMMEND):
-            self.listener_events = self.own_events or RemoteEvents(options)
+        self.event_store: EventStore | None = None
+        self.event_source: EventSource | None = None
+        if role.has(Role.EVENTS):
+            within = options.library if options.database is None else None
+            self.event_store = self.event_source = EventStore(options.database_url, library=within)
+        elif role is Role.RECOMMEND:
+            self.event_source = RemoteEvents(options)
         self.api = self._api()
         self.app: ASGIApp = self.api
         if options.allowed_origins:
@@ -69,16 +72,16 @@ class Service:
             redoc_url=None,
         )
         install(api)
-        if self.listener_events is not None:
-            api.include_router(recommendation_routes(Adviser(self.follower, self.listener_events), self.metrics))
+        if role.has(Role.RECOMMEND) and self.event_source is not None:
+            api.include_router(recommendation_routes(Adviser(self.follower, self.event_source), self.metrics))
         if role.has(Role.SIMILAR):
             api.include_router(similar_routes(self.follower, self.ears))
             api.include_router(track_routes(self.follower, self.ears))
-        if self.own_events is not None:
-            api.include_router(event_routes(self._store, self._knows, self.metrics))
-            api.include_router(listener_routes(self._store, self.options.library))
+        if self.event_store is not None:
+            api.include_router(event_routes(self.event_store, self._knows, self.metrics))
+            api.include_router(listener_routes(self.event_store, self.options.library))
         follower = self.follower if role is not Role.EVENTS else None
-        api.include_router(health_routes(role, follower, self._store if self.own_events else None, self.metrics))
+        api.include_router(health_routes(role, follower, self.event_store, self.metrics))
         if role is Role.ALL:
             api.include_router(page_routes())
         return api
@@ -92,13 +95,8 @@ class Service:
         finally:
             self.follower.stop()
             self.ears.close()
-            for events in {id(one): one for one in (self.own_events, self.listener_events) if one}.values():
-                events.close()
-
-    def _store(self) -> EventStore:
-        if self.own_events is None:
-            raise RuntimeError(f"{self.options.role}: has no event store")
-        return self.own_events.store
+            if self.event_source is not None:
+                self.event_source.close()
 
     def _knows(self, track_id: str) -> bool:
         """Whether the library has the track; an event is accepted unchecked where the library can't be read now."""

@@ -87,7 +87,7 @@ class Deleted(BaseModel):
     deleted: int
 
 
-def event_routes(store: Callable[[], EventStore], known: Known, metrics: Metrics) -> APIRouter:
+def event_routes(store: EventStore, known: Known, metrics: Metrics) -> APIRouter:
     routes = APIRouter(route_class=QueryOrBodyRoute, tags=["events"])
 
     def check(track_ids: list[str]) -> None:
@@ -99,14 +99,14 @@ def event_routes(store: Callable[[], EventStore], known: Known, metrics: Metrics
     def add_event(user_id: UserId, track_id: TrackId) -> Result:
         """The user has listened to the track. Parameters may also come as a JSON body."""
         check([track_id])
-        store().add([Event(user_id=user_id, track_id=track_id).stored(int(time.time()))])
+        store.add([Event(user_id=user_id, track_id=track_id).stored(int(time.time()))])
         metrics.events.labels("accepted").inc()
         return Result(result="ok")
 
     @routes.post("/get_events", responses=documented())
     def get_events(user_id: UserId, k: K = 10) -> TrackIds:
         """The user's newest tracks. Parameters may also come as a JSON body."""
-        return TrackIds(events=[one.track_id for one in store().recent(user_id, k).events])
+        return TrackIds(events=[one.track_id for one in store.recent(user_id, k).events])
 
     @routes.post("/v1/events", responses=documented(400, 404))
     def add_events(batch: Batch) -> Received:
@@ -114,7 +114,7 @@ def event_routes(store: Callable[[], EventStore], known: Known, metrics: Metrics
         now = int(time.time())
         check([one.track_id for one in batch.events])
         events = [one.stored(now) for one in batch.events]
-        receipt = store().add(events)
+        receipt = store.add(events)
         metrics.events.labels("accepted").inc(receipt.accepted)
         metrics.events.labels("duplicate").inc(receipt.duplicates)
         return Received(
@@ -131,12 +131,12 @@ def event_routes(store: Callable[[], EventStore], known: Known, metrics: Metrics
         after: Annotated[str | None, Query(max_length=100, description="a mark of a trained version")] = None,
     ) -> Listed:
         """The listener's newest events; with `after`, those that the version has not been trained on."""
-        recent = store().recent(user_id, k, after=after)
+        recent = store.recent(user_id, k, after=after)
         return Listed(events=[ListedEvent(**vars(one)) for one in recent.events], forgotten_at=recent.forgotten_at)
 
     @routes.delete("/v1/events", responses=documented())
     def delete_events(user_id: UserId, event_id: Annotated[list[Id], Query(min_length=1, max_length=200)]) -> Deleted:
         """Deletes these events of the listener."""
-        return Deleted(deleted=store().remove(user_id, event_id))
+        return Deleted(deleted=store.remove(user_id, event_id))
 
     return routes

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 from sqlalchemy.exc import SQLAlchemyError
@@ -29,9 +27,7 @@ class Ready(BaseModel):
     notes: list[str] = Field(default=[], description="what is amiss although there are answers")
 
 
-def health_routes(
-    role: Role, follower: Follower | None, store: Callable[[], EventStore] | None, metrics: Metrics
-) -> APIRouter:
+def health_routes(role: Role, follower: Follower | None, store: EventStore | None, metrics: Metrics) -> APIRouter:
     routes = APIRouter(tags=["health"])
 
     @routes.get("/health/live")
@@ -53,9 +49,8 @@ def health_routes(
                 answer.notes.append("library: not trained yet; run crossfade train")
         if store is not None:
             try:
-                opened = store()
-                opened.is_up()
-                answer.events = opened.kind
+                store.ping()
+                answer.events = store.kind
             except SQLAlchemyError as error:
                 raise Problem(503, f"events: the store does not answer ({type(error).__name__})") from None
         return answer

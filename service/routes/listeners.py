@@ -7,7 +7,7 @@ who finds no place is told when to come again. What is taken away goes into a fi
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -57,7 +57,7 @@ class Forgotten(BaseModel):
     note: str
 
 
-def listener_routes(store: Callable[[], EventStore], folder: Path) -> APIRouter:
+def listener_routes(store: EventStore, folder: Path) -> APIRouter:
     routes = APIRouter(tags=["listeners"])
     exports, deletions = BoundedSemaphore(MOST_EXPORTS), BoundedSemaphore(MOST_DELETIONS)
     one_at_a_time = ThreadPoolExecutor(1, "deletions")
@@ -67,7 +67,7 @@ def listener_routes(store: Callable[[], EventStore], folder: Path) -> APIRouter:
         """A listener's own data; empty lists for somebody unknown."""
         _take(exports, f"exports: {MOST_EXPORTS} are being made already")
         try:
-            return _from_a_file(_document(store(), folder, user_id))
+            return _from_a_file(_document(store, folder, user_id))
         finally:
             exports.release()
 
@@ -95,7 +95,7 @@ def listener_routes(store: Callable[[], EventStore], folder: Path) -> APIRouter:
         _take(deletions, f"deletions: {MOST_DELETIONS} are waiting already")
         try:
             # From here on the listener is remembered as deleted: should this process end, the next training goes on.
-            events = store().forget(user_id)
+            events = store.forget(user_id)
             future = one_at_a_time.submit(write_log_anew)
         except BaseException:
             deletions.release()

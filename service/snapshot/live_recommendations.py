@@ -15,13 +15,15 @@ from threading import BoundedSemaphore, Lock
 from typing import NamedTuple
 
 import numpy as np
+from sqlalchemy.exc import SQLAlchemyError
 
+from ...errors import LibraryError
 from ...models.arrays import Ids, Scores, top_k
 from ...models.confidence import ConfidenceOptions, Signals, States
 from ...models.hybrid.online import NOTHING, Listened
 from ...models.ranking.candidates import NO_TRACKS
 from ..errors import Problem
-from ..events.client import ListenerEvents, Unreachable
+from ..events.client import EventSource, Unreachable
 from ..events.store import RecentEvents, StoredEvent
 from .follower import Follower
 from .snapshot import Snapshot
@@ -80,7 +82,7 @@ BUSY = Note("ranking", "many ask at once: the hybrid's order, not the ranker's")
 class Adviser:
     """Thread-safe."""
 
-    def __init__(self, follower: Follower, events: ListenerEvents) -> None:
+    def __init__(self, follower: Follower, events: EventSource) -> None:
         self._follower = follower
         self._events = events
         # Requests that rank beside each other pass the interpreter's lock to and fro, and all of them are late.
@@ -141,8 +143,9 @@ class Adviser:
     def _recent(self, user_id: str, k: int, *, after: str | None = None) -> tuple[RecentEvents, list[Note]]:
         try:
             return self._events.recent(user_id, k, after=after), []
-        except Unreachable as error:
-            return NO_EVENTS, [Note("events", f"{error}: what was listened to since the training is left out")]
+        except (Unreachable, SQLAlchemyError, LibraryError) as error:
+            what = error if isinstance(error, Unreachable) else f"events: the store fails ({type(error).__name__})"
+            return NO_EVENTS, [Note("events", f"{what}: what was listened to since the training is left out")]
 
     def _best(self, snapshot: Snapshot, known: _Known, k: int, allow_seen: bool, notes: Iterable[Note]) -> Advice:
         listened, taste = known.listened, snapshot.taste

@@ -97,7 +97,7 @@ def test_after_a_training_an_event_counts_once(folder: Path, capsys: pytest.Capt
     assert main(train) == 0
     with serving(folder) as client:
         service = client.service  # type: ignore[attr-defined]
-        store = service.own_events.store
+        store = service.event_store
         snapshot = service.follower.snapshot
         row = snapshot.trained.user_rows["u1"]
         known, other = snapshot.taste.history(row).track_rows[:2].tolist()

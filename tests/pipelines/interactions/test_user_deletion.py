@@ -78,7 +78,7 @@ def test_a_deleted_listener_is_nowhere_in_the_folder(folder: Path) -> None:
     """The log, the tables, every trained version, the event store and its write-ahead log."""
     gone, tracks = named(7), [f"t{number}" for number in range(40)]
     with serving(folder) as client:
-        store = client.service.own_events.store  # type: ignore[attr-defined]
+        store = client.service.event_store  # type: ignore[attr-defined]
         rows = [
             StoredEvent(event_id=f"e{user}-{track}", user_id=user, track_id=track, time=1_700_000_000)
             for track in tracks

@@ -107,7 +107,7 @@ def test_a_second_opening_finds_what_the_first_wrote(store: EventStore, url: str
 @pytest.mark.parametrize("wrong", ["mysql://localhost/x", "nonsense", "sqlite://", ""])
 def test_a_database_that_cannot_be_used_is_said_without_its_password(wrong: str) -> None:
     with pytest.raises(UsageError, match="event store"):
-        EventStore.check_url(wrong)
+        EventStore(wrong)
 
 
 @pytest.fixture

@@ -272,7 +272,7 @@ def test_what_nobody_foresaw_is_a_problem_without_details(
         raise ZeroDivisionError("private")
 
     with serving(folder, Role.EVENTS) as client:
-        store = client.service.own_events.store  # type: ignore[attr-defined]
+        store = client.service.event_store  # type: ignore[attr-defined]
         monkeypatch.setattr(store, "recent", broken)
         answer = client.post(ASK)
     assert is_problem(answer, 500) and "private" not in answer.text

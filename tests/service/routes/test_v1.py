@@ -493,7 +493,7 @@ def test_who_finds_no_place_to_be_ranked_is_answered_without_and_told(
         service = service_of(client)
         ranker: Any = "one that nobody may ask"
         monkeypatch.setattr(service.follower, "_snapshot", replace(service.follower.snapshot, ranking=ranker))
-        adviser = Adviser(service.follower, service.listener_events)
+        adviser = Adviser(service.follower, service.event_source)
         for _ in range(PLACES):
             assert adviser._places.acquire(blocking=False)
         busy, cold = adviser.live("u1", 5), adviser.live("nobody", 5)
