@@ -77,14 +77,14 @@ def runs(count: int) -> list[range]:
     return [range(first, first + RUN_WINDOWS) for first in firsts]
 
 
-def excerpts(recording: Recording, grid: Grid, *, every: bool = False) -> Iterator[Excerpt]:
-    """The parts of a recording to hear: the chosen runs, or with `every` all windows.
+def excerpts(recording: Recording, grid: Grid, *, all_windows: bool = False) -> Iterator[Excerpt]:
+    """The parts of a recording to hear: the chosen runs, or with `all_windows` all windows.
 
     Where all that was chosen is silent, or missing since the file is shorter than its header says, every window is
     tried. A recording shorter than a window is repeated to fill one. Raises AudioError `too short` or `silent`.
     """
     chosen = runs(grid.count(round(recording.duration_seconds * recording.sample_rate)))
-    if len(chosen) > 1 and not every:
+    if len(chosen) > 1 and not all_windows:
         heard = False
         for run in chosen:
             start = run.start * grid.hop_samples - grid.margin

@@ -69,12 +69,14 @@ def classify(
     """
     from ..audio.decoding import quiet_decoders
     from ..models.genres.model import GenreModel
-    from .audio_analysis.analyzer import Ear
+    from .audio_analysis.analyzer import AudioAnalyzer
 
     file = Path(path).expanduser()
-    analyzer = Ear(every=windows == "all", model=None if model is None else GenreModel.load(Path(model)))
+    analyzer = AudioAnalyzer(
+        all_windows=windows == "all", model=None if model is None else GenreModel.load(Path(model))
+    )
     with quiet_decoders():
-        found = analyzer.hear(file)
+        found = analyzer.analyze(file)
     described = found.description
     return Classification(
         file,
@@ -136,10 +138,10 @@ class Library:
 
         `blend` is how much taste (1) counts against sound (0); `per_artist` the most of one artist.
         """
-        from .search.similar import ask, capped, similar
+        from .search.similar import limit_per_artist, query_for, similar
 
-        query = ask(self._library, str(Path(wanted).expanduser() if isinstance(wanted, os.PathLike) else wanted))
-        return list(capped(similar(self._library, query, blend=blend), k, per_artist))
+        query = query_for(self._library, str(Path(wanted).expanduser() if isinstance(wanted, os.PathLike) else wanted))
+        return list(limit_per_artist(similar(self._library, query, blend=blend), k, per_artist))
 
     def recommend(self, users: Iterable[str], k: int = 10, *, allow_seen: bool = False) -> pl.DataFrame:
         """By the trained version: user_id, rank, track_id, score and the listened track each is because of."""

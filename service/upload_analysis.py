@@ -9,7 +9,7 @@ from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
 from pathlib import Path
 
 from ..errors import AudioError, CrossfadeError, ResourceError
-from ..pipelines.audio_analysis.analyzer import Ear, Heard
+from ..pipelines.audio_analysis.analyzer import AudioAnalyzer, TrackAnalysis
 from ..pipelines.embedding.process_pool import stop_pool, wait_until_ready, worker_pool
 from ..pipelines.library.store import Library
 from .metrics import Metrics
@@ -31,7 +31,7 @@ class Ears:
         with self._turn:
             self._started().submit(_ready)
 
-    def hear(self, path: Path) -> Heard:
+    def hear(self, path: Path) -> TrackAnalysis:
         """AudioError for what cannot be heard. The gate bounds how many can wait."""
         self._metrics.hearing.inc()
         try:
@@ -69,7 +69,7 @@ class Ears:
         self._started().submit(_ready)
 
 
-_ear: Ear | None = None
+_ear: AudioAnalyzer | None = None
 """what the process keeps from file to file"""
 
 
@@ -77,14 +77,14 @@ def _prepare() -> None:
     global _ear
     # A tenth of a second of listening waits for nobody, but recommendations must not wait for it.
     os.nice(5)
-    _ear = Ear(threads=1).load()
+    _ear = AudioAnalyzer(threads=1).load()
 
 
 def _ready() -> None:
     """Done when the process is prepared."""
 
 
-def _hear(path: Path, folder: Path) -> Heard:
+def _hear(path: Path, folder: Path) -> TrackAnalysis:
     global _ear
     if _ear is None:
         raise RuntimeError("the process was not prepared")
@@ -93,7 +93,7 @@ def _hear(path: Path, folder: Path) -> Heard:
             with Library.open(folder) as library:
                 if library.vocabulary() != _ear.vocabulary:
                     _ear = library.analyzer(threads=1)
-        return _ear.hear(path)
+        return _ear.analyze(path)
     except CrossfadeError:
         raise
     except Exception as error:

@@ -17,7 +17,7 @@ from typing import Annotated
 from fastapi import File, UploadFile
 
 from ..audio.metadata import Tags, read_tags
-from ..pipelines.audio_analysis.analyzer import Ear, Heard
+from ..pipelines.audio_analysis.analyzer import AudioAnalyzer, TrackAnalysis
 from ..pipelines.library.files import content_hash
 from ..pipelines.library.store import Library
 from .errors import Problem
@@ -39,7 +39,7 @@ def on_disk(upload: UploadFile) -> Iterator[Path]:
 
 
 def add_track(
-    folder: Path, path: Path, heard: Heard, *, track_id: str | None, title: str | None, artists: list[str]
+    folder: Path, path: Path, heard: TrackAnalysis, *, track_id: str | None, title: str | None, artists: list[str]
 ) -> tuple[str, bool]:
     """Puts a heard file into the library; gives its track_id, and whether it is new.
 
@@ -48,7 +48,7 @@ def add_track(
     """
     digest = content_hash(path)
     with Library.open(folder) as library:
-        library.claim_encoder(Ear().encoder.name)
+        library.claim_encoder(AudioAnalyzer().encoder.name)
         name = track_id or f"uploads/{digest}{path.suffix.lower()}"
         kept = library.folder.absolute() / "uploads" / f"{digest}{path.suffix.lower()}"
         kept.parent.mkdir(exist_ok=True)
@@ -69,12 +69,12 @@ def add_track(
 
 
 def _enter(
-    library: Library, db: sqlite3.Connection, track_id: str, path: Path, digest: str, heard: Heard, tags: Tags
+    library: Library, db: sqlite3.Connection, track_id: str, path: Path, digest: str, heard: TrackAnalysis, tags: Tags
 ) -> None:
     """The track's row, its tags and what was heard of it; inside a transaction."""
     status = path.stat()
     artists, genres = (json.dumps(names, ensure_ascii=False) for names in (tags.artists, tags.genres))
-    library.add_heard(digest, heard)
+    library.add_analysis(digest, heard)
     db.execute(
         "INSERT INTO tracks (track_id, path, size, mtime_ns, content_hash, title, artists, album, genres) "
         "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",

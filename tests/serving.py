@@ -13,7 +13,7 @@ import soundfile
 from fastapi.testclient import TestClient
 
 from crossfade.models.genres.vocabulary import GENRES
-from crossfade.pipelines.audio_analysis.analyzer import Description, Ear, Heard
+from crossfade.pipelines.audio_analysis.analyzer import AudioAnalyzer, Description, TrackAnalysis
 from crossfade.pipelines.interactions.schema import SourceLog, sink, writing
 from crossfade.pipelines.library.store import Library
 from crossfade.pipelines.training.train import train
@@ -50,7 +50,7 @@ def fill(folder: Path) -> None:
                 }
             )
         )
-        encoder = Ear().encoder
+        encoder = AudioAnalyzer().encoder
         centres = rng.normal(size=(2, 200))
         (folder / "music").mkdir()
         first = audio(folder / "music" / "first.wav")
@@ -61,7 +61,7 @@ def fill(folder: Path) -> None:
                 sound = (centres[row * 2 // TRACKS] + rng.normal(size=200)).astype(np.float32)
                 genres = np.full(len(GENRES), 1 / len(GENRES), np.float32)
                 description = Description(True, ["calm"], 120.0, "C major", None)
-                library.add_heard(f"hash{row}", Heard(6.0, sound, genres, description))
+                library.add_analysis(f"hash{row}", TrackAnalysis(6.0, sound, genres, description))
                 db.execute("UPDATE tracks SET content_hash = ? WHERE track_id = ?", (f"hash{row}", name))
             db.execute("UPDATE tracks SET path = ? WHERE track_id = ?", (str(first).encode(), ids[0]))
 

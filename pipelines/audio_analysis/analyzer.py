@@ -37,7 +37,7 @@ class Description:
 
 
 @dataclass(frozen=True, eq=False)
-class Heard:
+class TrackAnalysis:
     """A track as it was heard."""
 
     duration_seconds: float
@@ -67,12 +67,12 @@ class Heard:
 
 
 @dataclass(frozen=True)
-class Ear:
+class AudioAnalyzer:
     """Hears files with the default encoder."""
 
     threads: int | None = None
     """cores for one file; None for all"""
-    every: bool = False
+    all_windows: bool = False
     """hear all windows"""
     model: GenreModel | None = None
     """what names the genres; None is the vocabulary of `models.genres.vocabulary`"""
@@ -103,7 +103,7 @@ class Ear:
                 sample_rate(source)
         return self
 
-    def hear(self, path: str | os.PathLike[str]) -> Heard:
+    def analyze(self, path: str | os.PathLike[str]) -> TrackAnalysis:
         """Raises AudioError, whose reason is what `crossfade failures` prints."""
         encoder = self.encoder
         mel = encoder.log_mel
@@ -112,7 +112,7 @@ class Ear:
         pulses, pitches = np.zeros(1), np.zeros(12)
         with Recording(path, encoder.sample_rate, metered=True) as recording:
             grid = Grid(encoder.window_samples, encoder.hop_samples)
-            for excerpt in excerpts(recording, grid, every=self.every):
+            for excerpt in excerpts(recording, grid, all_windows=self.all_windows):
                 log_mel = mel(excerpt.windows)
                 found, tags = encoder.from_log_mel(log_mel)
                 embeddings.append(found)
@@ -137,12 +137,14 @@ class Ear:
             None if loudness is None else round(loudness, 1),
         )
         windows = np.concatenate(embeddings)
-        heard = Heard(duration_seconds, windows.mean(axis=0), naming.probabilities, description)
+        heard = TrackAnalysis(duration_seconds, windows.mean(axis=0), naming.probabilities, description)
         if self.model is None:
             return heard
         return self._renamed(self.model, heard, path, np.hstack([windows, np.concatenate(logits)]))
 
-    def _renamed(self, model: GenreModel, heard: Heard, path: str | os.PathLike[str], windows: Floats) -> Heard:
+    def _renamed(
+        self, model: GenreModel, heard: TrackAnalysis, path: str | os.PathLike[str], windows: Floats
+    ) -> TrackAnalysis:
         """With the genres of a trained model, which may want to hear the file in its own way."""
         from .feature_sources import hear
 

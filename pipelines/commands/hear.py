@@ -73,16 +73,16 @@ def _classify(arguments: argparse.Namespace, console: Console) -> int:
     from ...audio.decoding import quiet_decoders
     from ...errors import AudioError
     from ...models.genres.model import GenreModel
-    from ..audio_analysis.analyzer import Ear
+    from ..audio_analysis.analyzer import AudioAnalyzer
     from ..library.scan import readable
 
     model = GenreModel.load(arguments.model) if arguments.model else None
-    ear = Ear(every=arguments.windows == "all", model=model)
+    analyzer = AudioAnalyzer(all_windows=arguments.windows == "all", model=model)
     failed = False
     for file in arguments.files:
         try:
             with quiet_decoders():
-                heard = ear.hear(file)
+                heard = analyzer.analyze(file)
         except AudioError as error:
             failed = True
             console.message(f"crossfade: {readable(file)}: {error.reason}")
@@ -98,7 +98,7 @@ def _embed(arguments: argparse.Namespace, console: Console) -> int:
     options = EmbedOptions(
         manifest=arguments.manifest,
         id_field=arguments.id_from,
-        every=arguments.windows == "all",
+        all_windows=arguments.windows == "all",
         retry=arguments.retry,
         workers=arguments.workers,
         genre_model=arguments.genre_model,
@@ -133,12 +133,12 @@ def _failures(arguments: argparse.Namespace, console: Console) -> None:
 
 def _similar(arguments: argparse.Namespace, console: Console) -> None:
     from ..library.store import Library
-    from ..search.similar import ask, capped, similar, write_m3u
+    from ..search.similar import limit_per_artist, query_for, similar, write_m3u
 
     with Library.open(arguments.library) as library:
-        query = ask(library, arguments.wanted, sound=arguments.sound)
+        query = query_for(library, arguments.wanted, sound=arguments.sound)
         neighbours = similar(library, query, blend=arguments.blend, sound=arguments.sound)
-        found = list(capped(neighbours, arguments.k, arguments.per_artist))
+        found = list(limit_per_artist(neighbours, arguments.k, arguments.per_artist))
         for neighbour in found:
             console.record(**asdict(neighbour))
         if arguments.m3u:

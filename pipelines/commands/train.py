@@ -184,7 +184,7 @@ def _liked(library: Library, trained: ModelVersion, wanted: str) -> str | LikedS
             f"{wanted}: the version was trained without embeddings of audio, so a file says nothing to it"
         )
     try:
-        heard = library.analyzer().hear(wanted)
+        heard = library.analyzer().analyze(wanted)
     except AudioError as error:
         raise AudioError(f"{wanted}: {error.reason}") from None
     return LikedSound(wanted, heard.embedding, genres=heard.genres, genre_names=heard.vocabulary.genres)

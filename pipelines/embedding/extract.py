@@ -17,9 +17,9 @@ from pathlib import Path
 from ...audio.decoding import BrokenOff
 from ...errors import MACHINE_FAULTS, AudioError, CrossfadeError, DataError, LibraryError, ResourceError
 from ...models.genres.model import GenreModel
-from ..audio_analysis.analyzer import Ear, Heard
+from ..audio_analysis.analyzer import AudioAnalyzer, TrackAnalysis
 from ..library.files import content_hash
-from ..library.scan import Candidate, candidates, readable, tags_of
+from ..library.scan import ScannedFile, readable, scan, tags_of
 from ..library.store import Library
 from .process_pool import in_workers
 
@@ -35,7 +35,7 @@ class EmbedOptions:
     """CSV with path, track_id and what else is known"""
     id_field: str | None = None
     """name of the tag that holds the track_id; None means the path relative to the embedded folder"""
-    every: bool = False
+    all_windows: bool = False
     """hear all windows"""
     retry: bool = False
     """try again what failed before and has not changed"""
@@ -60,7 +60,7 @@ class EmbedSummary:
 
 @dataclass(frozen=True)
 class _Job:
-    candidate: Candidate
+    file: ScannedFile
     size: int
     mtime_ns: int
 
@@ -70,7 +70,7 @@ class _Outcome:
     """Of one job: a content hash, with what was heard where that was not known yet; or a reason."""
 
     content_hash: str | None = None
-    heard: Heard | None = None
+    heard: TrackAnalysis | None = None
     reason: str | None = None
 
 
@@ -81,14 +81,14 @@ Progress = Callable[[int, int], None]
 def embed(library: Library, places: Sequence[Path], options: EmbedOptions, progress: Progress) -> EmbedSummary:
     """Embeds files and folders into a library. KeyboardInterrupt stops it cleanly, with all that is done committed."""
     started = time.monotonic()
-    analyzer = Ear(model=GenreModel.load(options.genre_model)) if options.genre_model else library.analyzer()
+    analyzer = AudioAnalyzer(model=GenreModel.load(options.genre_model)) if options.genre_model else library.analyzer()
     library.claim_encoder(analyzer.encoder.name)
     paths = {
         track_id: None if path is None else Path(os.fsdecode(path))
         for track_id, path in library.query("SELECT track_id, path FROM tracks")
     }
     fixed = _listened(library) if paths and (options.manifest or options.id_field) else frozenset()
-    found = list(candidates(places, paths, manifest=options.manifest, id_field=options.id_field, fixed=fixed))
+    found = list(scan(places, paths, manifest=options.manifest, id_field=options.id_field, fixed=fixed))
     library.add_places(_places(places, found))
     library.use_vocabulary(analyzer)
     ledger = _Ledger(library)
@@ -101,7 +101,7 @@ def embed(library: Library, places: Sequence[Path], options: EmbedOptions, progr
             jobs,
             count=max(1, min(options.workers or os.cpu_count() or 1, len(jobs))),
             prepare=_prepare,
-            options=(library.folder, options.every),
+            options=(library.folder, options.all_windows),
         )
         for done, (job, outcome) in enumerate(work if jobs else (), start=len(found) - len(jobs) + 1):
             ledger.enter(job, outcome if isinstance(outcome, _Outcome) else _Outcome(reason="crashed the decoder"))
@@ -112,7 +112,7 @@ def embed(library: Library, places: Sequence[Path], options: EmbedOptions, progr
     return EmbedSummary(ledger.embedded, ledger.unchanged, ledger.failed, seconds, ledger.renamed)
 
 
-def _places(places: Sequence[Path], found: Sequence[Candidate]) -> list[Path]:
+def _places(places: Sequence[Path], found: Sequence[ScannedFile]) -> list[Path]:
     """What was asked for, and the folders of what a manifest names elsewhere."""
     asked = [Path(os.path.abspath(place)) for place in places]  # noqa: PTH100
     elsewhere = (one.path for one in found if not any(one.path.is_relative_to(place) for place in asked))
@@ -130,30 +130,30 @@ def _listened(library: Library) -> frozenset[str]:
     return frozenset(listens.select("track_id").unique().collect(engine="streaming")["track_id"])
 
 
-def _changed(found: Sequence[Candidate], ledger: _Ledger, *, retry: bool) -> Iterator[_Job]:
+def _changed(found: Sequence[ScannedFile], ledger: _Ledger, *, retry: bool) -> Iterator[_Job]:
     """The files that have to be looked into; failures that are known to remain are entered at once."""
-    tracks = ledger.library.heard_files()
+    tracks = ledger.library.analyzed_files()
     failures = {row[0]: row[1:] for row in ledger.library.query("SELECT path, size, mtime_ns FROM failures")}
-    for candidate in found:
-        key = os.fsencode(candidate.path)
+    for file in found:
+        key = os.fsencode(file.path)
         try:
-            status = candidate.path.stat()
+            status = file.path.stat()
         except OSError as error:
-            _stop_for(error, candidate.path)
-            reason = candidate.refusal or f"not readable: {error.strerror}"
-            ledger.enter(_Job(candidate, 0, 0), _Outcome(reason=reason))
+            _stop_for(error, file.path)
+            reason = file.refusal or f"not readable: {error.strerror}"
+            ledger.enter(_Job(file, 0, 0), _Outcome(reason=reason))
             continue
         stamp = (status.st_size, status.st_mtime_ns)
-        job = _Job(candidate, *stamp)
-        if candidate.refusal:
-            ledger.enter(job, _Outcome(reason=candidate.refusal))
+        job = _Job(file, *stamp)
+        if file.refusal:
+            ledger.enter(job, _Outcome(reason=file.refusal))
         elif tracks.get(key) == stamp:
             ledger.unchanged += 1
             if key in failures:
                 # What an earlier manifest said of it could not be done; it is there all the same.
                 ledger.forgive(key)
-            if candidate.tags is not None:
-                ledger.describe(candidate)
+            if file.tags is not None:
+                ledger.describe(file)
         elif failures.get(key) == stamp and not retry:
             ledger.failed += 1
         else:
@@ -187,7 +187,7 @@ class _Ledger:
                 else:
                     self._enter_failure(db, job, outcome.reason)
 
-    def rename(self, known: dict[Path, str], found: Sequence[Candidate]) -> None:
+    def rename(self, known: dict[Path, str], found: Sequence[ScannedFile]) -> None:
         """Tracks whose manifest or tag now says another id than the library has take it."""
         renames = {
             known[one.path]: one.track_id
@@ -204,14 +204,14 @@ class _Ledger:
         with self.library.transaction() as db:
             db.execute("DELETE FROM failures WHERE path = ?", (path,))
 
-    def describe(self, candidate: Candidate) -> None:
+    def describe(self, file: ScannedFile) -> None:
         """What a manifest says now of a track that is unchanged."""
         with self.library.transaction() as db:
-            _describe(db, candidate.track_id, candidate)
+            _describe(db, file.track_id, file)
 
     def _enter_failure(self, db: sqlite3.Connection, job: _Job, reason: str) -> None:
         self.failed += 1
-        path = os.fsencode(job.candidate.path)
+        path = os.fsencode(job.file.path)
         db.execute("INSERT OR REPLACE INTO failures VALUES (?, ?, ?, ?)", (path, job.size, job.mtime_ns, reason))
         # What is there under this path is no longer what the library heard.
         db.execute(
@@ -220,14 +220,14 @@ class _Ledger:
         )
 
     def _enter_track(self, db: sqlite3.Connection, job: _Job, outcome: _Outcome) -> None:
-        path = os.fsencode(job.candidate.path)
+        path = os.fsencode(job.file.path)
         db.execute("DELETE FROM failures WHERE path = ?", (path,))
         if outcome.content_hash is not None and outcome.heard is not None:
-            self.library.add_heard(outcome.content_hash, outcome.heard)
+            self.library.add_analysis(outcome.content_hash, outcome.heard)
         before = db.execute("SELECT track_id, content_hash FROM tracks WHERE path = ?", (path,)).fetchone()
-        wanted = job.candidate.track_id
+        wanted = job.file.track_id
         track_id = before[0] if before else self._moved(db, outcome.content_hash) or wanted
-        if job.candidate.named and track_id != wanted:
+        if job.file.named and track_id != wanted:
             self.library.rename_tracks({track_id: wanted})
             self.renamed += 1
             track_id = wanted
@@ -241,7 +241,7 @@ class _Ledger:
             "mtime_ns = excluded.mtime_ns, content_hash = excluded.content_hash",
             (track_id, path, job.size, job.mtime_ns, outcome.content_hash),
         )
-        _describe(db, track_id, job.candidate)
+        _describe(db, track_id, job.file)
 
     @staticmethod
     def _moved(db: sqlite3.Connection, content_hash: str | None) -> str | None:
@@ -252,9 +252,9 @@ class _Ledger:
         return None
 
 
-def _describe(db: sqlite3.Connection, track_id: str, candidate: Candidate) -> None:
+def _describe(db: sqlite3.Connection, track_id: str, file: ScannedFile) -> None:
     """Title, artists and so on; what the file does not say stays as it was."""
-    tags = tags_of(candidate)
+    tags = tags_of(file)
     lists = [json.dumps(names, ensure_ascii=False) if names else None for names in (tags.artists, tags.genres)]
     db.execute(
         "UPDATE tracks SET title = coalesce(?, title), artists = coalesce(?, artists), album = coalesce(?, album), "
@@ -275,14 +275,14 @@ def _stop_for(error: Exception, path: Path) -> None:
         raise LibraryError(f"{readable(path)}: not heard: {' '.join(str(error).split())}")
 
 
-_worker: tuple[Library, Ear] | None = None
+_worker: tuple[Library, AudioAnalyzer] | None = None
 """what a worker process keeps from job to job"""
 
 
-def _prepare(folder: Path, every: bool) -> None:
+def _prepare(folder: Path, all_windows: bool) -> None:
     global _worker
     library = Library.open(folder)
-    _worker = library, library.analyzer(threads=1, every=every).load()
+    _worker = library, library.analyzer(threads=1, all_windows=all_windows).load()
 
 
 def _work(job: _Job) -> _Outcome:
@@ -290,14 +290,14 @@ def _work(job: _Job) -> _Outcome:
     if _worker is None:
         raise RuntimeError("the worker was not prepared")
     library, analyzer = _worker
-    path = job.candidate.path
+    path = job.file.path
     try:
         if not path.is_file():
             raise AudioError("not a regular file")
         digest = content_hash(path)
-        if library.has_heard(digest):
+        if library.has_analysis(digest):
             return _Outcome(digest)
-        return _Outcome(digest, analyzer.hear(path))
+        return _Outcome(digest, analyzer.analyze(path))
     except AudioError as error:
         if not isinstance(error, BrokenOff) and isinstance(error.__cause__, MemoryError):
             _stop_for(error.__cause__, path)

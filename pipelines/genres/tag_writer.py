@@ -34,12 +34,12 @@ def files_of(places: Sequence[Path]) -> Iterator[Path]:
 def namer(model_folder: Path | None) -> Callable[[Path], str | None]:
     """A function from a file to its genre, None where the answer is not confident. It raises AudioError."""
     if model_folder is None:
-        from ..audio_analysis.analyzer import Ear
+        from ..audio_analysis.analyzer import AudioAnalyzer
 
-        ear = Ear()
+        analyzer = AudioAnalyzer()
 
         def built_in(path: Path) -> str | None:
-            heard = ear.hear(path)
+            heard = analyzer.analyze(path)
             return str(heard.ranked_genres()[0]["genre"]) if heard.description.confident else None
 
         return built_in

@@ -90,7 +90,7 @@ def export(library: Library, folder: Path) -> dict[str, int]:
     folder.mkdir(parents=True, exist_ok=True)
     tracks = library.tracks()
     tables = {"tracks": tracks}
-    for name in library.sounds():
+    for name in library.vector_names():
         catalogue = library.catalogue(name)
         vectors = pl.Series("vector", list(catalogue.sound), dtype=pl.List(pl.Float32))
         known = pl.DataFrame({"track_id": tracks["track_id"], "vector": vectors}).filter(pl.Series(catalogue.has_sound))

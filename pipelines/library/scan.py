@@ -19,7 +19,7 @@ BESIDE_MUSIC = frozenset(
 
 
 @dataclass(frozen=True)
-class Candidate:
+class ScannedFile:
     """A file that may be a track."""
 
     path: Path
@@ -34,7 +34,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Entry:
+class ManifestEntry:
     """A line of a manifest."""
 
     path: Path
@@ -60,14 +60,14 @@ def walk(places: Iterable[Path]) -> Iterator[tuple[Path, str]]:
                     yield path, str(path.relative_to(root))
 
 
-def candidates(
+def scan(
     places: Sequence[Path],
     taken: dict[str, Path | None],
     *,
     manifest: Path | None = None,
     id_field: str | None = None,
     fixed: Collection[str] = (),
-) -> Iterator[Candidate]:
+) -> Iterator[ScannedFile]:
     """Every file with the track it is.
 
     `taken` maps the library's track_ids to the paths they stand for. `id_field` names the tag that holds the id; files
@@ -81,43 +81,48 @@ def candidates(
         del owner[track_id]
     seen: set[Path] = set()
 
-    def candidate(path: Path, relative: str) -> Candidate:
+    def scanned(path: Path, relative: str) -> ScannedFile:
         seen.add(path)
         before = known.get(path)
         if entry := listed.get(path):
             if before in fixed and before != entry.track_id:
                 why = f"cannot become {entry.track_id}: listens know it as {before} ({manifest}, line {entry.line})"
-                return Candidate(path, entry.track_id, entry.tags, why)
+                return ScannedFile(path, entry.track_id, entry.tags, why)
             other = owner.setdefault(entry.track_id, path)
             if other is None:
                 owner[entry.track_id] = path
             elif other != path:
                 why = f"track_id {entry.track_id} is already {readable(other)} ({manifest}, line {entry.line})"
-                return Candidate(path, entry.track_id, entry.tags, why)
-            return Candidate(path, entry.track_id, entry.tags, named=True)
+                return ScannedFile(path, entry.track_id, entry.tags, why)
+            return ScannedFile(path, entry.track_id, entry.tags, named=True)
         named = read_fields(path).get(id_field, ())[:1] if id_field else ()
         track_id = named[0] if named else before or _free(readable(relative), path, owner)
         if before in fixed and before != track_id:
             why = f"cannot become {track_id}: listens know it as {before} (tag {id_field})"
-            return Candidate(path, track_id, None, why)
+            return ScannedFile(path, track_id, None, why)
         other = owner.get(track_id)
         if other is not None and other != path and other.exists():
-            return Candidate(path, track_id, None, f"track_id {track_id} is already {readable(other)} (tag {id_field})")
+            return ScannedFile(
+                path, track_id, None, f"track_id {track_id} is already {readable(other)} (tag {id_field})"
+            )
         owner[track_id] = path
-        return Candidate(path, track_id, named=bool(named))
+        return ScannedFile(path, track_id, named=bool(named))
 
     for path, relative in walk(places):
         if path not in seen:
-            yield candidate(path, relative)
+            yield scanned(path, relative)
     for path, entry in listed.items():
         if path not in seen:
             missing = None if path.exists() else f"no such file ({manifest}, line {entry.line})"
-            found = candidate(path, path.name)
-            yield found if missing is None else Candidate(path, found.track_id, entry.tags, missing)
+            found = scanned(path, path.name)
+            yield found if missing is None else ScannedFile(path, found.track_id, entry.tags, missing)
 
 
 def _renamed(
-    listed: Mapping[Path, Entry], known: Mapping[Path, str], owner: Mapping[str, Path | None], fixed: Collection[str]
+    listed: Mapping[Path, ManifestEntry],
+    known: Mapping[Path, str],
+    owner: Mapping[str, Path | None],
+    fixed: Collection[str],
 ) -> dict[str, str]:
     """The library's track_ids that a manifest replaces, and by what: only by ids that are free, or are made so."""
     renames: dict[str, str] = {}
@@ -142,7 +147,7 @@ def _free(wanted: str, path: Path, owner: dict[str, Path | None]) -> str:
     return readable(path)
 
 
-def read_manifest(file: Path, places: Sequence[Path]) -> list[Entry]:
+def read_manifest(file: Path, places: Sequence[Path]) -> list[ManifestEntry]:
     """A CSV with the columns path, track_id, and any of title, artist, album, genre, released_at.
 
     Paths are absolute, or relative to the manifest or to an embedded folder. Several artists or genres are separated
@@ -172,7 +177,7 @@ def read_manifest(file: Path, places: Sequence[Path]) -> list[Entry]:
             _split(row.get("genre")),
             released_at(row.get("released_at")),
         )
-        entries.append(Entry(Path(os.path.normpath(path)), row["track_id"], tags, number))
+        entries.append(ManifestEntry(Path(os.path.normpath(path)), row["track_id"], tags, number))
     return entries
 
 
@@ -190,6 +195,6 @@ def readable(path: str | bytes | Path) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
-def tags_of(candidate: Candidate) -> Tags:
+def tags_of(file: ScannedFile) -> Tags:
     """The manifest's word, else the file's own tags."""
-    return candidate.tags if candidate.tags is not None else read_tags(candidate.path)
+    return file.tags if file.tags is not None else read_tags(file.path)

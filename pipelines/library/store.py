@@ -37,7 +37,7 @@ from .files import replacing
 from .scan import readable
 
 if TYPE_CHECKING:
-    from ..audio_analysis.analyzer import Ear, Heard
+    from ..audio_analysis.analyzer import AudioAnalyzer, TrackAnalysis
 
 _VOCABULARIES = """
 CREATE TABLE vocabularies (
@@ -129,14 +129,14 @@ KEPT_VERSIONS = 3
 
 
 @dataclass(frozen=True)
-class Mark:
+class ChangeCounter:
     """How far the changes of a library's tracks have been read."""
 
     history: str
     """a name of its own: where it is another one, nothing is known of what changed"""
     revision: int
 
-    def follows(self, other: Mark) -> bool:
+    def follows(self, other: ChangeCounter) -> bool:
         """Whether the changes after `other` are all that lies between the two."""
         return self.history == other.history and self.revision >= other.revision
 
@@ -387,21 +387,21 @@ class Library:
         genres, model_hash, path = found[0]
         return Vocabulary(tuple(json.loads(genres)), model_hash, None if path is None else Path(os.fsdecode(path)))
 
-    def analyzer(self, *, threads: int | None = None, every: bool = False) -> Ear:
+    def analyzer(self, *, threads: int | None = None, all_windows: bool = False) -> AudioAnalyzer:
         """What hears a file as this library's tracks were heard, its genre model included."""
         from ...models.genres.model import GenreModel
-        from ..audio_analysis.analyzer import Ear
+        from ..audio_analysis.analyzer import AudioAnalyzer
 
         path = self.vocabulary().model
         try:
-            return Ear(threads, every, None if path is None else GenreModel.load(path))
+            return AudioAnalyzer(threads, all_windows, None if path is None else GenreModel.load(path))
         except LibraryError as error:
             raise LibraryError(
                 f"{self.folder}: its genre model is gone ({error}); "
                 f"name one: crossfade embed FOLDER --library {self.folder} --genre-model M"
             ) from error
 
-    def use_vocabulary(self, analyzer: Ear) -> None:
+    def use_vocabulary(self, analyzer: AudioAnalyzer) -> None:
         """From now on these are the library's genres.
 
         Tracks keep the ones they have, with their names, until they are heard again; where a genre model needs no more
@@ -427,7 +427,7 @@ class Library:
                     (genres, key, json.dumps(description, ensure_ascii=False), content_hash),
                 )
 
-    def add_heard(self, content_hash: str, heard: Heard) -> None:
+    def add_analysis(self, content_hash: str, heard: TrackAnalysis) -> None:
         """Keeps what was heard of a content; of one that is known, the genres and the description. In a transaction.
 
         LibraryError where the vectors are not as wide as they have to be.
@@ -447,12 +447,12 @@ class Library:
             (content_hash, heard.duration_seconds, embedding.tobytes(), genres.tobytes(), description, key),
         )
 
-    def has_heard(self, content_hash: str) -> bool:
+    def has_analysis(self, content_hash: str) -> bool:
         """Whether a content was heard, and its genres are named by the library's vocabulary of now."""
         return bool(self.query(f"SELECT 1 FROM heard WHERE content_hash = ? AND {_NAMED}", (content_hash,)))
 
-    def heard_files(self) -> dict[bytes, tuple[int, int]]:
-        """Path -> (size, mtime_ns) of the files for which `has_heard` is true."""
+    def analyzed_files(self) -> dict[bytes, tuple[int, int]]:
+        """Path -> (size, mtime_ns) of the files for which `has_analysis` is true."""
         rows = self.query(f"SELECT path, size, mtime_ns FROM tracks JOIN heard USING (content_hash) WHERE {_NAMED}")
         return {path: (size, mtime_ns) for path, size, mtime_ns in rows if path is not None}
 
@@ -516,7 +516,7 @@ class Library:
         ]
         return pl.DataFrame(lines, schema=schema, orient="row")
 
-    def sounds(self) -> list[str]:
+    def vector_names(self) -> list[str]:
         """Names of the sound vectors there are: `encoder` for embeddings of audio, and those of imported vectors."""
         # DISTINCT would read every vector; this asks the index for the next name.
         imported = [
@@ -530,30 +530,30 @@ class Library:
         heard = self.query("SELECT 1 FROM heard LIMIT 1")
         return ["encoder", *imported] if heard else imported
 
-    def mark(self) -> Mark:
+    def change_counter(self) -> ChangeCounter:
         """How far the changes of tracks have come; reading it costs nothing."""
         revision = self.query("SELECT coalesce(max(revision), 0) FROM changes")[0][0]
-        return Mark(self.about("history") or "", revision)
+        return ChangeCounter(self.about("history") or "", revision)
 
     def begin_history(self) -> None:
         """Other tracks took the place of those that were here: what was read of these is no help to follow them."""
         with self.transaction() as db:
             db.execute("UPDATE about SET value = lower(hex(randomblob(16))) WHERE key = 'history'")
 
-    def removed(self, after: Mark) -> list[str]:
+    def removed(self, after: ChangeCounter) -> list[str]:
         """External ids of tracks that changed after a mark and are gone."""
         sql = "SELECT track_id FROM changes LEFT JOIN tracks USING (track_id) WHERE revision > ? AND track_row ISNULL"
         return [row[0] for row in self.query(sql, (after.revision,))]
 
     def catalogue(
-        self, sound: str | None = None, *, after: Mark | None = None, artists: Iterable[str] = ()
+        self, sound: str | None = None, *, after: ChangeCounter | None = None, artists: Iterable[str] = ()
     ) -> Catalogue:
         """All tracks as arrays; `sound` names the vectors, None means embeddings, else the only imported ones.
 
         Artists are all that are credited, those of the title included (see `credits`); `tracks` has them as they came.
         `after` gives only the tracks that changed since; `artists` are then those of the others.
         """
-        names = self.sounds()
+        names = self.vector_names()
         if sound is None and "encoder" not in names and len(names) > 1:
             raise UsageError(f"{self.folder}: several sets of vectors, say which: {', '.join(names)}")
         if sound is not None and sound not in names:
@@ -577,7 +577,7 @@ class Library:
             self.vocabulary().genres if chosen == "encoder" else (),
         )
 
-    def _sound(self, name: str | None, after: Mark | None) -> NDArray[np.float32]:
+    def _sound(self, name: str | None, after: ChangeCounter | None) -> NDArray[np.float32]:
         which, parameters = changed(after)
         if name == "encoder":
             return self._blobs(
@@ -612,7 +612,7 @@ class Library:
         means, deviations = np.array(json.loads(stored))
         return np.asarray((vectors - means) / deviations, np.float32)
 
-    def _genre_probabilities(self, after: Mark | None) -> NDArray[np.float32]:
+    def _genre_probabilities(self, after: ChangeCounter | None) -> NDArray[np.float32]:
         which, parameters = changed(after)
         return self._blobs(
             f"SELECT CASE WHEN {_NAMED} THEN heard.genres END FROM tracks LEFT JOIN heard USING (content_hash) {which} "
@@ -713,7 +713,7 @@ def _said(value: Any) -> Any:
     return None if isinstance(value, str) and not value.strip() else value
 
 
-def changed(after: Mark | None) -> tuple[str, tuple[int, ...]]:
+def changed(after: ChangeCounter | None) -> tuple[str, tuple[int, ...]]:
     """SQL that leaves only the tracks that changed after a mark, and its parameters; for None it leaves all."""
     if after is None:
         return "", ()

@@ -82,7 +82,7 @@ class Subject:
     @cached_property
     def genre_probabilities(self) -> tuple[np.ndarray[tuple[int, ...], np.dtype[np.float32]], list[str]]:
         """([T, G], the names of the G genres), empty where nothing was heard."""
-        if "encoder" not in self.library.sounds():
+        if "encoder" not in self.library.vector_names():
             return np.zeros((0, 0), np.float32), []
         catalogue = self.library.catalogue("encoder")
         return catalogue.genre_probabilities, list(catalogue.genre_names)

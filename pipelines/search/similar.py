@@ -22,7 +22,7 @@ from ...errors import LibraryError, UsageError
 from ...models.arrays import l2_normalize, top_k
 from ...models.catalogue import COLLECTIVE_ARTISTS
 from ...models.encoders.base import Floats
-from ..audio_analysis.analyzer import Ear
+from ..audio_analysis.analyzer import AudioAnalyzer
 from ..library.files import content_hash
 from ..library.scan import readable
 from ..library.store import Library
@@ -61,7 +61,7 @@ class Neighbour:
     """cosine, or the blend of two, -1 … 1"""
 
 
-def ask(library: Library, wanted: str, *, sound: str | None = None) -> Query:
+def query_for(library: Library, wanted: str, *, sound: str | None = None) -> Query:
     """A track_id of the library, else an audio file, which need not be in it. The track_id wins.
 
     Raises UsageError where it is neither, AudioError where the file can't be heard.
@@ -80,7 +80,7 @@ def ask(library: Library, wanted: str, *, sound: str | None = None) -> Query:
         if not rows:
             _only_encoder(library, imported)
             with quiet_decoders():
-                heard = library.analyzer().hear(path)
+                heard = library.analyzer().analyze(path)
             return Query(
                 heard.embedding,
                 heard.genres,
@@ -104,7 +104,7 @@ def ask(library: Library, wanted: str, *, sound: str | None = None) -> Query:
 
 def _sound_name(library: Library, sound: str | None) -> str | None:
     """None where nothing has sound."""
-    names = library.sounds()
+    names = library.vector_names()
     if sound is not None and sound not in names:
         raise UsageError(f"{sound}: no such vectors in {library.folder}; there are: {', '.join(names) or 'none'}")
     return sound or next(iter(names), None)
@@ -115,7 +115,7 @@ def _only_encoder(library: Library, sound: str | None) -> None:
         raise LibraryError(
             f"{library.folder}: nothing in it was heard, so no file is like it; run crossfade embed FOLDER"
         )
-    expected = Ear().encoder.name
+    expected = AudioAnalyzer().encoder.name
     if sound != "encoder":
         raise UsageError(f"{library.folder}: searches imported vectors ({sound}), which an audio file does not have")
     if (there := library.about("encoder")) != expected:
@@ -224,7 +224,7 @@ def _same(library: Library, query: Query, track: dict[str, Any]) -> bool:
     return bool(cosine > _SAME_COSINE)
 
 
-def capped(neighbours: Iterator[Neighbour], k: int, per_artist: int | None = None) -> Iterator[Neighbour]:
+def limit_per_artist(neighbours: Iterator[Neighbour], k: int, per_artist: int | None = None) -> Iterator[Neighbour]:
     """The first k, with at most `per_artist` of one artist; tracks of nobody in particular are not counted."""
     given: Counter[str] = Counter()
     for neighbour in neighbours:

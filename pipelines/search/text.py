@@ -75,7 +75,7 @@ def find(library: Library, text: str, k: int, *, encoder: str | None = None) -> 
     """The k tracks nearest to a description, best first."""
     if not text.strip():
         raise UsageError("find: the text is empty")
-    heard = [name for name in library.sounds() if name.startswith(PREFIX)]
+    heard = [name for name in library.vector_names() if name.startswith(PREFIX)]
     name = f"{PREFIX}{encoder}" if encoder else next(iter(heard), None)
     if name is None or name not in heard:
         raise LibraryError(

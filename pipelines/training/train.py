@@ -154,7 +154,7 @@ class _Training:
     def __init__(self, library: Library, options: TrainingOptions, force: bool) -> None:
         self.library, self.options = library, options
         # Before the tracks are read: what changes meanwhile is looked at again when the version is loaded.
-        mark = library.mark()
+        mark = library.change_counter()
         try:
             current = library.current_version()
         except LibraryError:
@@ -196,7 +196,7 @@ class _Training:
 
     @cached_property
     def sound(self) -> str | None:
-        return self.options.sound or next(iter(self.library.sounds()), None)
+        return self.options.sound or next(iter(self.library.vector_names()), None)
 
     def summary_of_current(self) -> TrainingSummary:
         version = self.library.current_version()

@@ -28,7 +28,7 @@ from ...models.hybrid.index import HybridIndex
 from ...models.hybrid.model import Hybrid
 from ...models.ranking.diversity import RerankingOptions
 from ...models.ranking.two_stage import TwoStageRecommender
-from ..library.store import Library, Mark
+from ..library.store import ChangeCounter, Library
 
 FORMAT = 1
 Vectors = NDArray[np.float32]
@@ -88,7 +88,7 @@ class ModelVersion:
                 f"{library.folder}: trained on {about['encoder']}, but embedded with {library.about('encoder')}; "
                 "run crossfade train again"
             )
-        if sound is not None and sound not in library.sounds():
+        if sound is not None and sound not in library.vector_names():
             raise LibraryError(f"{library.folder}: trained on the vectors {sound}, which are gone; train again")
         hybrid, index = Hybrid.load(version), HybridIndex.load(version)
         trained = cls(hybrid, index, tracks["track_id"].to_list(), users["user_id"].to_list(), about)
@@ -135,8 +135,8 @@ class ModelVersion:
         now = set(library.track_ids())
         self.in_library = np.array([track_id in now for track_id in self.track_ids], bool)
         mark = self.metadata.get("changes")
-        after = Mark(**mark) if mark else None
-        if after is not None and not library.mark().follows(after):
+        after = ChangeCounter(**mark) if mark else None
+        if after is not None and not library.change_counter().follows(after):
             after = None
         artists = self.hybrid.prior.artist_names if after else ()
         changed = library.catalogue(self.metadata["sound"], after=after, artists=artists)

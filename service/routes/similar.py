@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Form
 from pydantic import BaseModel, Field
 
-from ...pipelines.audio_analysis.analyzer import Heard
+from ...pipelines.audio_analysis.analyzer import TrackAnalysis
 from ..errors import Problem, documented
 from ..parameters import MAX_K, Blend, K, QueryOrBodyRoute, TrackId
 from ..schemas import ScoredTracks, SimilarTracks, scored
@@ -92,7 +92,7 @@ def similar_routes(follower: Follower, ears: Ears) -> APIRouter:
     return routes
 
 
-def classified(heard: Heard) -> Classified:
+def classified(heard: TrackAnalysis) -> Classified:
     return Classified.model_validate(heard.record())
 
 

@@ -13,13 +13,13 @@ import time
 from pathlib import Path
 
 from ...errors import CrossfadeError
-from ...pipelines.library.store import Library, Mark
+from ...pipelines.library.store import ChangeCounter, Library
 from ..errors import Problem, without_folders
 from .snapshot import Snapshot
 
 _LOG = logging.getLogger("crossfade.service")
 
-Marks = tuple[str | None, Mark]
+Marks = tuple[str | None, ChangeCounter]
 """the current version and the tracks: what a snapshot depends on"""
 Stamp = tuple[tuple[int, int, int], ...]
 """of the files that any change of these goes through"""
@@ -123,7 +123,7 @@ class Follower:
 
 def _marks(library: Library) -> Marks:
     pointer = library.models / "current"
-    return pointer.read_text().strip() if pointer.exists() else None, library.mark()
+    return pointer.read_text().strip() if pointer.exists() else None, library.change_counter()
 
 
 def _stamp(folder: Path) -> Stamp | None:

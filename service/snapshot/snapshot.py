@@ -24,7 +24,7 @@ from ...models.hybrid.quick_index import QuickIndex
 from ...models.ranking.candidates import NO_TRACKS
 from ...models.ranking.diversity import relist
 from ...models.ranking.two_stage import TwoStageRecommender
-from ...pipelines.library.store import Library, Mark
+from ...pipelines.library.store import ChangeCounter, Library
 from ...pipelines.search.recommend import RERANKED
 from ...pipelines.versions.model_version import ModelVersion
 from .track_rows import Facts, Shelf, facts_of
@@ -45,7 +45,7 @@ class Snapshot:
     quick: QuickIndex
     sound: str | None
     """name of the sound vectors"""
-    mark: Mark
+    mark: ChangeCounter
     trained: ModelVersion | None = None
     taste: LiveTaste | None = None
     ranking: TwoStageRecommender | None = None
@@ -56,12 +56,12 @@ class Snapshot:
     """seconds since 1970"""
 
     @classmethod
-    def load(cls, library: Library, mark: Mark | None = None) -> Self:
+    def load(cls, library: Library, mark: ChangeCounter | None = None) -> Self:
         """The current version, or what the sounds alone give where there is none. LibraryError for a damaged one."""
-        mark = mark or library.mark()
+        mark = mark or library.change_counter()
         shelf, facts = Shelf(), facts_of(library)
         if not (library.models / "current").exists():
-            sound = next(iter(library.sounds()), None)
+            sound = next(iter(library.vector_names()), None)
             catalogue = library.catalogue(sound)
             shelf.append(catalogue.track_ids, facts)
             quick = QuickIndex(np.zeros((0, catalogue.sound.shape[1]), np.float32), 0)
@@ -89,7 +89,7 @@ class Snapshot:
                 self.recommend(self.taste.history(user), 10, user_row=user)
             self.similar(0, 10)
 
-    def following(self, library: Library, mark: Mark) -> Snapshot:
+    def following(self, library: Library, mark: ChangeCounter) -> Snapshot:
         """The same version over the tracks that the library has now."""
         if (self.trained is None and self.sound is None) or not mark.follows(self.mark):
             return Snapshot.load(library, mark)

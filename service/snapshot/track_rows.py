@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
 from typing import NamedTuple
 
-from ...pipelines.library.store import Library, Mark, changed
+from ...pipelines.library.store import ChangeCounter, Library, changed
 
 
 class Facts(NamedTuple):
@@ -60,7 +60,7 @@ def _text(track_id: str, told: Facts) -> str:
     return f"{track_id} {told.title or ''} {' '.join(told.artists)}".casefold()
 
 
-def facts_of(library: Library, *, after: Mark | None = None) -> dict[str, Facts]:
+def facts_of(library: Library, *, after: ChangeCounter | None = None) -> dict[str, Facts]:
     """track_id -> facts of the library's tracks, or of those that changed after a mark."""
     which, parameters = changed(after)
     rows: Iterable[tuple[str, str | None, str, bool]] = library.query(

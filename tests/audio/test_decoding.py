@@ -41,9 +41,9 @@ def write_av(path: Path, samples: np.ndarray, rate: int, codec: str) -> Path:
     return path
 
 
-def heard(path: Path, *, every: bool = False) -> np.ndarray:
+def heard(path: Path, *, all_windows: bool = False) -> np.ndarray:
     with Recording(path, RATE) as recording:
-        return np.concatenate([excerpt.windows for excerpt in excerpts(recording, GRID, every=every)])
+        return np.concatenate([excerpt.windows for excerpt in excerpts(recording, GRID, all_windows=all_windows)])
 
 
 def reason(path: Path) -> str:
@@ -58,8 +58,8 @@ def test_what_soundfile_cannot_open_ffmpeg_does(
 ) -> None:
     samples = music_like(8, 48_000, rng)
     path = write_av(tmp_path / f"a.{suffix}", samples, 48_000, codec)
-    expected = heard(write(tmp_path / "a.wav", samples, 48_000), every=True)
-    found = heard(path, every=True)
+    expected = heard(write(tmp_path / "a.wav", samples, 48_000), all_windows=True)
+    found = heard(path, all_windows=True)
     assert len(found) == len(expected)
     spectra = [np.abs(np.fft.rfft(windows)) for windows in (found, expected)]
     assert np.corrcoef(spectra[0].ravel(), spectra[1].ravel())[0, 1] > LOSSY_CORRELATION
@@ -88,7 +88,7 @@ def test_seeking_in_ffmpeg_is_exact(tmp_path: Path, rng: np.random.Generator) ->
 
 def test_chosen_windows_are_among_all_windows(tmp_path: Path, rng: np.random.Generator) -> None:
     path = write(tmp_path / "a.flac", noise(70, 22_050, rng), 22_050)
-    every, chosen = heard(path, every=True), heard(path)
+    every, chosen = heard(path, all_windows=True), heard(path)
     numbers = [number for run in runs(len(every)) for number in run]
     assert len(chosen) == len(numbers) == 9
     np.testing.assert_allclose(chosen, every[numbers], atol=SEEK_TOLERANCE)

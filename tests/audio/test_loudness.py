@@ -13,7 +13,7 @@ from sounds import music_like, noise, tone
 from crossfade.audio.decoding import Recording
 from crossfade.audio.loudness import Meter, channel_weights, integrated_lufs
 from crossfade.audio.windows import Grid, excerpts, runs
-from crossfade.pipelines.audio_analysis.analyzer import Ear
+from crossfade.pipelines.audio_analysis.analyzer import AudioAnalyzer
 
 RATE = 44_100
 GRID = Grid(window_samples=48_128, hop_samples=47_872)
@@ -37,9 +37,9 @@ def heard_part(samples: np.ndarray, rate: int = RATE) -> np.ndarray:
     return np.concatenate([samples[round(start * rate) : round((start + length) * rate)] for start in starts])
 
 
-def metered(path: Path, *, every: bool = False) -> float | None:
+def metered(path: Path, *, all_windows: bool = False) -> float | None:
     with Recording(path, GRID_RATE, metered=True) as recording:
-        return integrated_lufs([part.clip.step_powers for part in excerpts(recording, GRID, every=every)])
+        return integrated_lufs([part.clip.step_powers for part in excerpts(recording, GRID, all_windows=all_windows)])
 
 
 def write(path: Path, samples: np.ndarray, rate: int = RATE, **options: str) -> Path:
@@ -54,17 +54,17 @@ def wide(seconds: float, channels: int, rng: np.random.Generator, rate: int = RA
     return made * np.where(np.arange(count) < count // 2, 1.0, 0.5)[:, None].astype(np.float32)
 
 
-@pytest.mark.parametrize("every", [False, True])
+@pytest.mark.parametrize("all_windows", [False, True])
 @pytest.mark.parametrize("channels", [1, 2])
 @pytest.mark.parametrize("seconds", [0.4, 0.7, 2.9, 8.1, 20, 28, 40, 75])
 def test_loudness_is_the_same_at_any_length(
-    tmp_path: Path, rng: np.random.Generator, seconds: float, channels: int, every: bool
+    tmp_path: Path, rng: np.random.Generator, seconds: float, channels: int, all_windows: bool
 ) -> None:
     """Up to nine windows the power of the channels was lost, which made stereo noise 3 LU too quiet."""
     samples = wide(seconds, channels, rng)
     path = write(tmp_path / "a.flac", samples)
-    expected = reference(samples if every else heard_part(samples))
-    assert metered(path, every=every) == pytest.approx(expected, abs=TOLERANCE)
+    expected = reference(samples if all_windows else heard_part(samples))
+    assert metered(path, all_windows=all_windows) == pytest.approx(expected, abs=TOLERANCE)
 
 
 def test_twice_as_much_of_the_same_noise_is_as_loud(tmp_path: Path, rng: np.random.Generator) -> None:
@@ -79,7 +79,7 @@ def test_all_windows_means_the_loud_part_too(tmp_path: Path, rng: np.random.Gene
     loud, quiet = music_like(40, RATE, rng), 1e-3 * tone(622.3, 22, RATE)
     samples = np.concatenate([loud, quiet])
     path = write(tmp_path / "a.wav", samples, subtype="FLOAT")
-    description = Ear(1, every=True).hear(path).description
+    description = AudioAnalyzer(1, all_windows=True).analyze(path).description
     assert description.loudness_lufs == pytest.approx(reference(samples), abs=TOLERANCE)
     assert description.key == "C major"
 
@@ -145,5 +145,5 @@ def test_channels_whose_places_are_not_known_count_the_same(tmp_path: Path, rng:
 def test_real_recordings(shared: Path) -> None:
     for path in sorted((shared / "open_audio").glob("*.ogg")):
         samples, rate = soundfile.read(path)
-        assert metered(path, every=True) == pytest.approx(reference(samples, rate), abs=TOLERANCE), path.name
+        assert metered(path, all_windows=True) == pytest.approx(reference(samples, rate), abs=TOLERANCE), path.name
         assert metered(path) == pytest.approx(reference(heard_part(samples, rate), rate), abs=TOLERANCE), path.name

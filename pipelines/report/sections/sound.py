@@ -34,7 +34,7 @@ SAME_COSINE = 0.995
 def sound_section(subject: Subject) -> Section:
     lead = "How the library sounds: what lies near what, what is typical, what stands out, and what is there twice."
     exhibits: list[Exhibit] = []
-    names = subject.library.sounds()
+    names = subject.library.vector_names()
     if not names:
         exhibits.append(Gap("Sound", "no audio was heard and no vectors were imported", "crossfade embed FOLDER"))
     else:

@@ -37,7 +37,7 @@ def golden(shared: Path) -> dict[str, np.ndarray]:
 def windows_of(path: Path) -> np.ndarray:
     encoder = MusiCNN()
     with Recording(path, encoder.sample_rate) as recording:
-        found = list(excerpts(recording, Grid(encoder.window_samples, encoder.hop_samples), every=True))
+        found = list(excerpts(recording, Grid(encoder.window_samples, encoder.hop_samples), all_windows=True))
     return np.concatenate([excerpt.windows for excerpt in found])
 
 

@@ -14,7 +14,7 @@ from crossfade.audio.music_detection import texture
 from crossfade.audio.tempo import pulse, tempo_bpm
 from crossfade.models.encoders.musicnn import Corpus, MusiCNN
 from crossfade.models.genres.vocabulary import GENRES, Tagging, moods, name
-from crossfade.pipelines.audio_analysis.analyzer import Ear, Heard
+from crossfade.pipelines.audio_analysis.analyzer import AudioAnalyzer, TrackAnalysis
 
 RATE = 16_000
 ENCODER = MusiCNN()
@@ -93,9 +93,9 @@ def test_key_of_a_cadence_follows_transposition(rng: np.random.Generator) -> Non
 
 
 @pytest.fixture(scope="module")
-def gtzan(shared: Path) -> dict[str, Heard]:
-    ear = Ear()
-    return {path.stem: ear.hear(path) for path in sorted((shared / "gtzan_mini").glob("*/*.flac"))}
+def gtzan(shared: Path) -> dict[str, TrackAnalysis]:
+    analyzer = AudioAnalyzer()
+    return {path.stem: analyzer.analyze(path) for path in sorted((shared / "gtzan_mini").glob("*/*.flac"))}
 
 
 NAMES = {"disco": {"dance", "funk"}, "hiphop": {"hip-hop"}, "reggae": set()}
@@ -108,7 +108,7 @@ def right(clip: str, genre: str) -> bool:
 
 
 @pytest.mark.slow
-def test_real_clips_are_named(gtzan: dict[str, Heard]) -> None:
+def test_real_clips_are_named(gtzan: dict[str, TrackAnalysis]) -> None:
     nameable = {clip: heard for clip, heard in gtzan.items() if not clip.startswith("reggae")}
     first = {clip: heard.ranked_genres()[0]["genre"] for clip, heard in nameable.items()}
     assert np.mean([right(clip, genre) for clip, genre in first.items()]) >= 0.65
@@ -118,7 +118,7 @@ def test_real_clips_are_named(gtzan: dict[str, Heard]) -> None:
 
 
 @pytest.mark.slow
-def test_confident_names_are_better(gtzan: dict[str, Heard]) -> None:
+def test_confident_names_are_better(gtzan: dict[str, TrackAnalysis]) -> None:
     correct = np.array([right(clip, heard.ranked_genres()[0]["genre"]) for clip, heard in gtzan.items()])
     confident = np.array([heard.description.confident for heard in gtzan.values()])
     assert confident.mean() >= 0.6
@@ -126,7 +126,7 @@ def test_confident_names_are_better(gtzan: dict[str, Heard]) -> None:
 
 
 @pytest.mark.slow
-def test_same_genre_among_the_nearest(gtzan: dict[str, Heard]) -> None:
+def test_same_genre_among_the_nearest(gtzan: dict[str, TrackAnalysis]) -> None:
     vectors = np.stack([heard.embedding for heard in gtzan.values()])
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     labels = np.array([clip.split(".")[0] for clip in gtzan])
@@ -137,9 +137,9 @@ def test_same_genre_among_the_nearest(gtzan: dict[str, Heard]) -> None:
 
 @pytest.mark.slow
 def test_open_recordings(shared: Path) -> None:
-    ear, every = Ear(), Ear(every=True)
+    analyzer, every = AudioAnalyzer(), AudioAnalyzer(all_windows=True)
     for path in sorted((shared / "open_audio").glob("*.ogg")):
-        heard = ear.hear(path)
+        heard = analyzer.analyze(path)
         first = heard.ranked_genres()[0]["genre"]
         if "Vibe_Ace" in path.name:
             assert first == "jazz"
@@ -148,6 +148,6 @@ def test_open_recordings(shared: Path) -> None:
         if path.name.startswith(("198-209", "456440", "glacier")):
             assert not heard.description.confident
         if heard.duration_seconds > 40:
-            whole = every.hear(path).embedding
+            whole = every.analyze(path).embedding
             cosine = heard.embedding @ whole / np.linalg.norm(heard.embedding) / np.linalg.norm(whole)
             assert cosine >= 0.95

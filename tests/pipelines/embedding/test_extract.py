@@ -24,13 +24,13 @@ from crossfade.models.genres.classifiers import HeadClassifier, Part, Recipe
 from crossfade.models.genres.heads import Normalisation, fit_head
 from crossfade.models.genres.model import Card, GenreModel
 from crossfade.models.genres.vocabulary import GENRES
-from crossfade.pipelines.audio_analysis.analyzer import Ear, Heard
+from crossfade.pipelines.audio_analysis.analyzer import AudioAnalyzer, TrackAnalysis
 from crossfade.pipelines.embedding.extract import BATCH_TRACKS, EmbedOptions, EmbedSummary, embed
 from crossfade.pipelines.embedding.process_pool import WorkerDied, in_workers
 from crossfade.pipelines.interactions.schema import conform
 from crossfade.pipelines.library.import_export import export
 from crossfade.pipelines.library.store import Library
-from crossfade.pipelines.search.similar import ask
+from crossfade.pipelines.search.similar import query_for
 
 RATE = 16_000
 VECTOR_TOLERANCE = 1e-5
@@ -291,10 +291,10 @@ def test_a_library_hears_other_files_as_it_heard_its_own(music: Path, lib: Path,
     """One analyzer for all: the library's genre model names what is asked about, and a missing one is one line."""
     run(lib, music, genre_model=genre_model)
     with Library.open(lib) as opened:
-        heard = opened.analyzer().hear(music / "a/one.wav")
+        heard = opened.analyzer().analyze(music / "a/one.wav")
         assert heard.vocabulary == opened.vocabulary()
         assert dict(zip(heard.vocabulary.genres, heard.genres.tolist(), strict=True)) == opened.genres_of("a/one.wav")
-        query = ask(opened, str(song(music / "other.wav", 8)))
+        query = query_for(opened, str(song(music / "other.wav", 8)))
         assert query.genre_names == ("loud", "quiet")
         shutil.rmtree(genre_model)
         with pytest.raises(LibraryError, match=r"its genre model is gone .* --genre-model M"):
@@ -415,15 +415,15 @@ def _in_this_process(monkeypatch: pytest.MonkeyPatch, faults: dict[str, Exceptio
         prepare(*options)
         return ((item, work(item)) for item in items)
 
-    def hear(ear: Ear, path: Path) -> Heard:
+    def hear(analyzer: AudioAnalyzer, path: Path) -> TrackAnalysis:
         for name, fault in faults.items():
             if str(path).endswith(name):
                 raise fault
-        return whole(ear, path)
+        return whole(analyzer, path)
 
-    whole = Ear.hear
+    whole = AudioAnalyzer.analyze
     monkeypatch.setattr("crossfade.pipelines.embedding.extract.in_workers", work_here)
-    monkeypatch.setattr(Ear, "hear", hear)
+    monkeypatch.setattr(AudioAnalyzer, "analyze", hear)
 
 
 def _refuse(why: str) -> None:

@@ -1,4 +1,4 @@
-"""The changes of a library: every write of a track moves the mark, and what changed after a mark can be asked for."""
+"""The changes of a library: every write of a track moves the change counter, and what changed after it can be asked for."""
 
 from __future__ import annotations
 
@@ -58,13 +58,13 @@ def title(library: Library) -> None:
         (sql("UPDATE tracks SET track_id = 'c' WHERE track_id = 'a'"), ["c"], ["a"]),
     ],
 )
-def test_every_write_moves_the_mark(
+def test_every_write_moves_the_change_counter(
     library: Library, write: Callable[[Library], None], changed: list[str], removed: list[str]
 ) -> None:
     """A count and a highest row see neither a new title nor a new embedding; a change counter does."""
-    before = library.mark()
+    before = library.change_counter()
     write(library)
-    after = library.mark()
+    after = library.change_counter()
     assert after != before and after.follows(before) and not before.follows(after)
     assert list(library.catalogue("encoder", after=before).track_ids) == changed
     assert library.removed(before) == removed
@@ -74,14 +74,14 @@ def test_every_write_moves_the_mark(
 def test_what_is_said_again_is_no_change(library: Library) -> None:
     """A log that is imported again names all its tracks again: nothing has to be read for that."""
     title(library)
-    before = library.mark()
+    before = library.change_counter()
     title(library)
     library.add_tracks(pl.DataFrame({"track_id": ["b"]}))
-    assert library.mark() == before
+    assert library.change_counter() == before
 
 
 def test_a_track_that_comes_back_in_another_s_row_is_a_change_of_both(library: Library) -> None:
-    before = library.mark()
+    before = library.change_counter()
     library.remove_tracks(["b"])
     library.add_tracks(pl.DataFrame({"track_id": ["c"]}))
     assert library.catalogue("encoder", after=before).track_ids == ("c",) and library.removed(before) == ["b"]
@@ -95,19 +95,19 @@ def test_a_library_of_format_1_learns_to_count(tmp_path: Path) -> None:
         old.executescript((ROOT / "tests" / "formats" / "library_1.sql").read_text())
     old.close()
     with Library.open(tmp_path) as opened, Library.open(tmp_path) as again:
-        assert opened.mark() == again.mark()
-        before = opened.mark()
+        assert opened.change_counter() == again.change_counter()
+        before = opened.change_counter()
         again.add_tracks(pl.DataFrame({"track_id": ["by_model"], "title": ["A"]}))
-        assert opened.mark().revision > before.revision
+        assert opened.change_counter().revision > before.revision
         assert opened.catalogue("encoder", after=before).track_ids == ("by_model",)
 
 
-def test_marks_of_another_history_say_nothing(library: Library, tmp_path: Path) -> None:
+def test_counters_of_another_history_cannot_be_compared(library: Library, tmp_path: Path) -> None:
     """A copy that went its own way (a pull, a backup that was put back) has the same numbers for other changes."""
     library.close()
     shutil.copytree(library.folder, tmp_path / "copy")
     with Library.open(tmp_path / "copy") as copy, Library.open(library.folder) as original:
-        before = original.mark()
+        before = original.change_counter()
         copy.begin_history()
         title(copy)
-        assert not copy.mark().follows(before)
+        assert not copy.change_counter().follows(before)

@@ -12,7 +12,7 @@ from conftest import ROOT
 
 from crossfade.errors import DataError, LibraryError, UsageError
 from crossfade.models.genres.vocabulary import GENRES, Vocabulary
-from crossfade.pipelines.audio_analysis.analyzer import Description, Heard
+from crossfade.pipelines.audio_analysis.analyzer import Description, TrackAnalysis
 from crossfade.pipelines.library.store import FORMAT, Library
 
 
@@ -125,7 +125,7 @@ def test_a_library_of_format_1_opens_and_each_track_keeps_its_own_genres(tmp_pat
             assert catalogue.genre_names == ("loud", "quiet")
             assert catalogue.genre_probabilities.tolist() == [[0.75, 0.25], [0, 0], [0, 0], [0, 0]]
             assert catalogue.sound.tolist() == [[1, 2], [2, 2], [3, 2], [0, 0]]
-            assert library.heard_files() == {b"/m/a.wav": (10, 20)}
+            assert library.analyzed_files() == {b"/m/a.wav": (10, 20)}
             assert library.query("SELECT reason FROM failures") == [("not audio",)]
 
 
@@ -141,17 +141,17 @@ def test_a_migration_that_breaks_leaves_the_older_library(tmp_path: Path, monkey
     assert list(old.iterdump()) == before
 
 
-def heard(genres: list[float], vocabulary: Vocabulary, width: int = 3) -> Heard:
+def heard(genres: list[float], vocabulary: Vocabulary, width: int = 3) -> TrackAnalysis:
     said = Description(True, [], None, None, None)
-    return Heard(1.0, np.ones(width, np.float32), np.array(genres, np.float32), said, vocabulary)
+    return TrackAnalysis(1.0, np.ones(width, np.float32), np.array(genres, np.float32), said, vocabulary)
 
 
 def test_genre_vectors_belong_to_a_vocabulary_and_are_as_wide_as_it(library: Library) -> None:
     """Class names are stored with the vectors; the width is checked where they are written."""
     two, three = Vocabulary(("a", "b"), "1"), Vocabulary(("b", "c", "d"), "2")
     with library.transaction() as db:
-        library.add_heard("x", heard([0.25, 0.75], two))
-        library.add_heard("y", heard([0.5, 0.25, 0.25], three))
+        library.add_analysis("x", heard([0.25, 0.75], two))
+        library.add_analysis("y", heard([0.5, 0.25, 0.25], three))
         db.execute("INSERT INTO tracks (track_id, content_hash) VALUES ('x', 'x'), ('y', 'y')")
     assert library.vocabulary() == two
     assert library.genres_of("y") == {"b": 0.5, "c": 0.25, "d": 0.25}
@@ -159,7 +159,7 @@ def test_genre_vectors_belong_to_a_vocabulary_and_are_as_wide_as_it(library: Lib
     assert library.genre_table().rows() == [("x", 0.25, 0.75, None, None), ("y", None, 0.5, 0.25, 0.25)]
     for wrong in (heard([1.0], two), heard([0.5, 0.5], two, width=4)):
         with pytest.raises(LibraryError), library.transaction():
-            library.add_heard("z", wrong)
+            library.add_analysis("z", wrong)
     assert library.query("SELECT count(*) FROM heard") == [(2,)]
 
 

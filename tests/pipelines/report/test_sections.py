@@ -13,7 +13,7 @@ import soundfile
 from polars.testing import assert_frame_equal
 
 from crossfade.models.genres.vocabulary import Vocabulary
-from crossfade.pipelines.audio_analysis.analyzer import Description, Heard
+from crossfade.pipelines.audio_analysis.analyzer import Description, TrackAnalysis
 from crossfade.pipelines.commands.main import main
 from crossfade.pipelines.interactions.schema import conform
 from crossfade.pipelines.library.store import Library
@@ -70,7 +70,7 @@ def library(world: World, heard: pl.DataFrame, tmp_path_factory: pytest.TempPath
             description = Description(True, [], row["tempo_bpm"], None, row["loudness_lufs"])
             embedding, probabilities = (np.array(row[name], np.float32) for name in ("embedding", "probabilities"))
             genres = Vocabulary(tuple(names), "of this test")
-            opened.add_heard(f"{number}", Heard(180.0, embedding, probabilities, description, genres))
+            opened.add_analysis(f"{number}", TrackAnalysis(180.0, embedding, probabilities, description, genres))
             db.execute(
                 "UPDATE tracks SET content_hash = ?, path = ? WHERE track_id = ?",
                 (f"{number}", os.fsencode(file), row["track_id"]),

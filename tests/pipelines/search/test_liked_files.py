@@ -14,7 +14,7 @@ import soundfile
 from sounds import music_like, noise, tone
 
 from crossfade.models.genres.model import GenreModel
-from crossfade.pipelines.audio_analysis.analyzer import Ear
+from crossfade.pipelines.audio_analysis.analyzer import AudioAnalyzer
 from crossfade.pipelines.commands.main import main
 from crossfade.pipelines.library.store import Library
 from crossfade.pipelines.versions.model_version import ModelVersion
@@ -108,7 +108,7 @@ def test_genres_of_another_vocabulary_say_nothing_to_a_trained_version(
         assert trained.fitting(one) is one
         renamed = replace(one, genre_names=tuple(f"other {name}" for name in one.genre_names))
         assert trained.fitting(renamed).genre_probabilities.size == 0
-        opened.use_vocabulary(Ear(model=GenreModel.load(genre_model)))
+        opened.use_vocabulary(AudioAnalyzer(model=GenreModel.load(genre_model)))
     stranger = write(tmp_path / "stranger.wav", 104)
     for command in (["similar", stranger, "--blend", ".5"], ["recommend", "--like", stranger]):
         status, found, said = run(capsys, *command, "-k", 3, "--library", folder)

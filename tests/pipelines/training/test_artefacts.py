@@ -329,7 +329,7 @@ def test_a_library_of_its_own_is_left_alone(library: Library, tmp_path: Path) ->
     publish(library, place(tmp_path))
     with Library.open(tmp_path / "mine", create=True) as mine:
         mine.add_tracks(pl.DataFrame({"track_id": ["mine"]}))
-        before = mine.mark()
+        before = mine.change_counter()
     with pytest.raises(UsageError, match="a library of its own"):
         pull(place(tmp_path), tmp_path / "mine")
     with sqlite3.connect(tmp_path / "mine" / "library.db") as db:
@@ -339,11 +339,11 @@ def test_a_library_of_its_own_is_left_alone(library: Library, tmp_path: Path) ->
     with Library.open(tmp_path / "mine") as mine:
         assert "mine" not in mine.track_ids()
         # Whoever followed its tracks has to read them all.
-        assert not mine.mark().follows(before)
-        before = mine.mark()
+        assert not mine.change_counter().follows(before)
+        before = mine.change_counter()
     pull(place(tmp_path), tmp_path / "mine")
     with Library.open(tmp_path / "mine") as mine:
-        assert not mine.mark().follows(before)
+        assert not mine.change_counter().follows(before)
 
 
 def test_where_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

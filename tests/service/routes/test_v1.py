@@ -20,7 +20,7 @@ from serving import TRACKS, audio, camp, fill, library, listen, serving, track, 
 
 from crossfade.errors import LibraryError
 from crossfade.models.genres.model import GenreModel
-from crossfade.pipelines.audio_analysis.analyzer import Ear
+from crossfade.pipelines.audio_analysis.analyzer import AudioAnalyzer
 from crossfade.pipelines.interactions.schema import read_listens
 from crossfade.pipelines.library.store import Library
 from crossfade.service import uploads
@@ -243,7 +243,7 @@ def test_an_upload_to_a_library_with_its_own_genre_model_is_named_by_it(
 ) -> None:
     """An upload's genres are those of the library, under their own names; training and reloading go on."""
     with Library.open(folder) as opened:
-        opened.use_vocabulary(Ear(model=GenreModel.load(genre_model)))
+        opened.use_vocabulary(AudioAnalyzer(model=GenreModel.load(genre_model)))
     file = audio(tmp_path / "new.wav", hertz=330)
     heard = upload(client, "/v1/tracks", file, track_id="new").json()["heard"]
     assert {one["genre"] for one in heard["genres"]} == {"loud", "quiet"}
