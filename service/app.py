@@ -26,7 +26,7 @@ from .routes.tracks import track_routes
 from .settings import Role, ServeOptions
 from .snapshot.follower import Follower
 from .snapshot.live_recommendations import Adviser
-from .upload_analysis import Ears
+from .upload_analyzer import UploadAnalyzer
 
 DESCRIPTION = (
     "Recommendations, similar tracks and live events of a Crossfade library. Errors are problem+json; `notes` says "
@@ -42,7 +42,7 @@ class Service:
         self.metrics = Metrics()
         role = options.role
         self.follower = Follower(options.library, every_seconds=options.follow_seconds)
-        self.ears = Ears(self.metrics, options.library)
+        self.upload_analyzer = UploadAnalyzer(self.metrics, options.library)
         self.event_store: EventStore | None = None
         self.event_source: EventSource | None = None
         if role.has(Role.EVENTS):
@@ -75,8 +75,8 @@ class Service:
         if role.has(Role.RECOMMEND) and self.event_source is not None:
             api.include_router(recommendation_routes(Adviser(self.follower, self.event_source), self.metrics))
         if role.has(Role.SIMILAR):
-            api.include_router(similar_routes(self.follower, self.ears))
-            api.include_router(track_routes(self.follower, self.ears))
+            api.include_router(similar_routes(self.follower, self.upload_analyzer))
+            api.include_router(track_routes(self.follower, self.upload_analyzer))
         if self.event_store is not None:
             api.include_router(event_routes(self.event_store, self._knows, self.metrics))
             api.include_router(listener_routes(self.event_store, self.options.library))
@@ -94,7 +94,7 @@ class Service:
             yield
         finally:
             self.follower.stop()
-            self.ears.close()
+            self.upload_analyzer.close()
             if self.event_source is not None:
                 self.event_source.close()
 

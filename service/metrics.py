@@ -31,7 +31,9 @@ class Metrics:
         self.tracks = Gauge("crossfade_tracks", "Tracks that can be found", registry=self.registry)
         self.swaps = Gauge("crossfade_snapshots", "Snapshots taken into use", registry=self.registry)
         self.trained_at = Gauge("crossfade_trained_at_seconds", "When the version was trained", registry=self.registry)
-        self.hearing = Gauge("crossfade_uploads_waiting", "Uploads heard or waiting for it", registry=self.registry)
+        self.waiting_uploads = Gauge(
+            "crossfade_uploads_waiting", "Uploads heard or waiting for it", registry=self.registry
+        )
 
     def text(self) -> bytes:
         return generate_latest(self.registry)

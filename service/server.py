@@ -36,7 +36,7 @@ def serve(options: ServeOptions, console: Console) -> int:
     if not (options.library / "library.db").exists():
         console.message(f"crossfade: {options.library}: no library there yet; answers 503 until there is one")
     if options.role.has(Role.SIMILAR):
-        service.ears.warm()
+        service.upload_analyzer.start()
     console.record(role=str(options.role), url=f"http://{host}:{port}", pid=os.getpid())
     console.close()
     config: dict[str, Any] = {

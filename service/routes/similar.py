@@ -13,7 +13,7 @@ from ..parameters import MAX_K, Blend, K, QueryOrBodyRoute, TrackId
 from ..schemas import ScoredTracks, SimilarTracks, scored
 from ..snapshot.follower import Follower
 from ..snapshot.snapshot import Snapshot
-from ..upload_analysis import Ears
+from ..upload_analyzer import UploadAnalyzer
 from ..uploads import AudioFile, on_disk
 
 _NOWHERE = "neither heard nor listened to, so nothing is like it"
@@ -40,7 +40,7 @@ class SimilarToFile(ScoredTracks):
     heard: Classified
 
 
-def similar_routes(follower: Follower, ears: Ears) -> APIRouter:
+def similar_routes(follower: Follower, analyzer: UploadAnalyzer) -> APIRouter:
     routes = APIRouter(route_class=QueryOrBodyRoute, tags=["similar"])
 
     def nearest(track_id: str, k: int, blend: float) -> ScoredTracks:
@@ -76,7 +76,7 @@ def similar_routes(follower: Follower, ears: Ears) -> APIRouter:
         """The tracks nearest to an uploaded file, which is not kept."""
         snapshot = follower.snapshot
         with on_disk(file) as path:
-            heard = ears.hear(path)
+            heard = analyzer.analyze(path)
         ids, scores = snapshot.similar_to(
             heard.embedding, k, blend=blend, genres=heard.genres, genre_names=heard.vocabulary.genres
         )
@@ -87,7 +87,7 @@ def similar_routes(follower: Follower, ears: Ears) -> APIRouter:
     def classify(file: AudioFile) -> Classified:
         """Genres, moods, tempo, key and loudness of an uploaded file, which is not kept."""
         with on_disk(file) as path:
-            return classified(ears.hear(path))
+            return classified(analyzer.analyze(path))
 
     return routes
 

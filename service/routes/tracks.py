@@ -19,7 +19,7 @@ from ..errors import Problem, documented
 from ..parameters import Id, K
 from ..snapshot.follower import Follower
 from ..snapshot.snapshot import Snapshot
-from ..upload_analysis import Ears
+from ..upload_analyzer import UploadAnalyzer
 from ..uploads import AudioFile, add_track, on_disk
 from .similar import Classified, Genre, classified
 
@@ -64,7 +64,7 @@ _SQL = (
 )
 
 
-def track_routes(follower: Follower, ears: Ears) -> APIRouter:
+def track_routes(follower: Follower, analyzer: UploadAnalyzer) -> APIRouter:
     routes = APIRouter(tags=["tracks"])
 
     @routes.get("/v1/tracks", responses=documented())
@@ -87,7 +87,7 @@ def track_routes(follower: Follower, ears: Ears) -> APIRouter:
         """Adds an uploaded file to the library: it can be found and recommended when this answers."""
         _ = follower.snapshot
         with on_disk(file) as path:
-            heard = ears.hear(path)
+            heard = analyzer.analyze(path)
             name, new = add_track(
                 follower.folder, path, heard, track_id=track_id, title=title, artists=[artist] if artist else []
             )

@@ -210,7 +210,7 @@ def test_the_same_file_uploaded_twice_at_once_is_one_track(
 ) -> None:
     """One is told 201, the other 200; under one track_id with other audio, 409; never a database's error."""
     files = [audio(tmp_path / f"{hertz}.wav", hertz=hertz) for hertz in (347, 523, 611)]
-    heard = {path: service_of(client).ears.hear(path) for path in files}
+    heard = {path: service_of(client).upload_analyzer.analyze(path) for path in files}
     hash_of = uploads.content_hash
 
     def at_once(paths: list[Path], track_id: str | None) -> list[int]:
@@ -266,7 +266,7 @@ def test_a_process_that_cannot_start_is_not_the_fault_of_the_upload(
 ) -> None:
     """What hears uploads does not start: 503 with the reason, and not "crashed the decoder"."""
     with monkeypatch.context() as patched:
-        patched.setattr("crossfade.service.upload_analysis._prepare", cannot_start)
+        patched.setattr("crossfade.service.upload_analyzer._prepare", cannot_start)
         answer = upload(client, "/v1/classify", audio(tmp_path / "new.wav"))
     assert (answer.status_code, answer.json()["detail"]) == (503, "worker process: cannot start: no model")
     assert upload(client, "/v1/classify", tmp_path / "new.wav").status_code == 200
