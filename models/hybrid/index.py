@@ -1,16 +1,24 @@
-"""The hybrid index: nearest tracks by taste, by sound, or by any blend of the two, from one faiss index.
+"""The hybrid index: nearest tracks by taste, by sound, or by any blend of the two.
 
     score(q, t) = blend * cos(taste of q, taste of t) + (1 - blend) * cos(sound of q, sound of t)
 
 A track is the concatenation of both halves, each of length 1; the blend weighs the halves of the query. A half that is
 missing on either side is left out and the score divided by what is left of the weights: a track without sound is
-judged by its taste. Up to `EXACT_TRACKS` tracks every one is compared; beyond, faiss visits the nearest of many cells.
+compared by its taste. Tracks that lack a half are searched apart, since their products with a blended query are not
+their scores. Up to `EXACT_ROWS` tracks all are compared; beyond, a shortlist from compressed vectors.
 
-Shapes: T tracks, B queries, F factors of taste, D dimensions of sound, k answers each.
+Why the shortlist is written here and faiss's own indexes don't serve (100,000 x 328, a mask over a fifth of the rows, a
+query on one core): `IndexFlatIP` with a selector takes 4.3 ms; `IndexRefineFlat(IndexPQFastScan)` refuses a mask and
+holds every vector a second time; `IndexIVFFlat` with a selector takes .2 to .7 ms, as the shortlist does (.5 ms, recall
+1.00), but is built in 8 s rather than .8 s and copies all vectors for every snapshot to which a track is added.
+
+Shapes: T tracks, B queries, F factors of taste, D dimensions of sound, k answers each; N rows, n new ones.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from copy import copy
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,183 +26,227 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DataError, LibraryError, UsageError
-from ..arrays import Answers, Ids, Scores, l2_normalize, top_k
+from ..arrays import Answers, GrowingRows, Scores, l2_normalize, top_k
+from ..recommenders.base import rank
 from ..storage import load_model, save_model
 
 Mask = NDArray[np.bool_]
+Rows = NDArray[np.integer]
 
-EXACT_TRACKS = 200_000
+EXACT_ROWS = 20_000
+_SHORTLIST = 1000
+_SAMPLE = 4096
+_ITERATIONS = 8
+_ROWS_PER_BATCH = 1 << 14
+_SAME = 1e-6
+
+
+class CompressedScan:
+    """The rows of a large matrix with the largest inner products with a query, approximately.
+
+    4-bit product quantization of pairs of columns (André et al. 2017, "Accelerated Nearest Neighbor Search with Quick
+    ADC"; faiss's fast scan): a sixteenth of the bytes of float32. Whoever asks computes the products of the shortlist
+    exactly. In a matrix of at most `exact_rows` the shortlist is every row. Never changes: threads may share it.
+    """
+
+    def __init__(self, vectors: Scores, *, exact_rows: int = EXACT_ROWS, seed: int = 0) -> None:
+        self.count, width = vectors.shape
+        self._exact_rows, self._seed = exact_rows, seed
+        self._codes: Any = None
+        self._padding = width % 2
+        if self.count > exact_rows and width:
+            import faiss
+
+            columns = width + self._padding
+            sample = np.sort(np.random.default_rng(seed).permutation(self.count)[:_SAMPLE])
+            self._codes = faiss.IndexPQFastScan(columns, columns // 2, 4, faiss.METRIC_INNER_PRODUCT)
+            self._codes.pq.cp.niter = _ITERATIONS
+            self._codes.pq.cp.seed = seed
+            self._codes.train(self._padded(vectors[sample]))
+            self._add(vectors)
+
+    def append_rows(self, more: Scores, whole: Callable[[], Scores]) -> CompressedScan:
+        """With rows [n, D] behind these, in the same code; this one stays as it is.
+
+        `whole` gives all N + n rows; it is called when there are enough of them for the first time.
+        """
+        longer = copy(self)
+        longer.count += len(more)
+        if self._codes is not None:
+            import faiss
+
+            longer._codes = faiss.clone_index(self._codes)
+            longer._add(more)
+        elif longer.count > self._exact_rows:
+            return CompressedScan(whole(), exact_rows=self._exact_rows, seed=self._seed)
+        return longer
+
+    def shortlist(self, query: Scores, count: int) -> Rows:
+        """About `count` rows, in any order, that hold nearly all with the largest products with `query` [D]."""
+        if self._codes is None or count >= self.count:
+            return np.arange(self.count)
+        _, found = self._codes.search(self._padded(query[None]), count)
+        return np.asarray(found[0][found[0] >= 0], np.intp)
+
+    def _add(self, vectors: Scores) -> None:
+        for start in range(0, len(vectors), _ROWS_PER_BATCH):
+            self._codes.add(self._padded(vectors[start : start + _ROWS_PER_BATCH]))
+
+    def _padded(self, vectors: Scores) -> Scores:
+        return np.ascontiguousarray(np.pad(vectors, ((0, 0), (0, self._padding))), np.float32)
 
 
 class HybridIndex:
-    """Grows by `add`; rows are numbered in the order in which they came."""
+    """Never changes: one with more or other tracks is a new one that shares the vectors with this."""
 
     name = "index"
 
-    def __init__(self, factors: int, sound_width: int, *, exact_tracks: int = EXACT_TRACKS) -> None:
-        """Empty; `factors` or `sound_width` may be 0."""
-        self.factors, self.sound_width = factors, sound_width
-        self.exact_tracks = exact_tracks
-        self._index: Any = None
-        self._has_taste = np.zeros(0, bool)
-        self._has_sound = np.zeros(0, bool)
+    def __init__(self, taste: Scores, sound: Scores, *, exact_rows: int = EXACT_ROWS) -> None:
+        """[T, F] and [T, D], zeros for a missing half; F or D may be 0."""
+        self._take(np.hstack([l2_normalize(taste), l2_normalize(sound)]), taste.shape[1], exact_rows)
+
+    def _take(self, vectors: Scores, factors: int, exact_rows: int) -> None:
+        self.vectors = vectors
+        """[T, F + D] each half of length 1 or 0"""
+        self.factors, self.exact_rows = factors, exact_rows
+        self._has_taste, self._has_sound = self._halves_of(vectors)
+        self._growing, self._scan = GrowingRows(vectors), CompressedScan(vectors, exact_rows=exact_rows)
 
     def __len__(self) -> int:
-        return len(self._has_taste)
+        return len(self.vectors)
 
     def __repr__(self) -> str:
-        kind = "empty" if self._index is None else type(self._index).__name__
-        return f"HybridIndex({len(self):,} tracks, {self.factors} + {self.sound_width}, {kind})"
+        return f"HybridIndex({len(self):,} tracks, {self.factors} + {self.sound_width})"
 
-    def add(self, taste: Scores, sound: Scores) -> Ids:
-        """Makes tracks searchable at once: [n, F] and [n, D], zeros for a missing half. Gives their rows [n].
+    @property
+    def sound_width(self) -> int:
+        """D"""
+        return int(self.vectors.shape[1]) - self.factors
 
-        The first call decides how the index searches, by the number of its tracks.
-        """
-        import faiss
+    def append_tracks(self, taste: Scores, sound: Scores) -> HybridIndex:
+        """With n tracks behind these: [n, F] and [n, D], zeros for a missing half."""
+        more = np.hstack(self._normalized(taste, sound))
+        longer = copy(self)
+        longer._growing, longer.vectors = self._growing.plus(len(self), more)
+        has_taste, has_sound = self._halves_of(more)
+        longer._has_taste = np.concatenate([self._has_taste, has_taste])
+        longer._has_sound = np.concatenate([self._has_sound, has_sound])
+        longer._scan = self._scan.append_rows(more, lambda: longer.vectors)
+        return longer
 
-        taste, sound = self._halves(taste, sound)
-        vectors = np.hstack([taste, sound])
-        if self._index is None:
-            count, width = vectors.shape
-            if count <= self.exact_tracks:
-                self._index = faiss.IndexFlatIP(width)
-            else:
-                cells = int(4 * np.sqrt(count))
-                self._index = faiss.IndexIVFFlat(faiss.IndexFlatIP(width), width, cells, faiss.METRIC_INNER_PRODUCT)
-                self._index.nprobe = max(8, cells // 4)
-                sample = np.random.default_rng(0).permutation(count)[: 64 * cells]
-                self._index.train(vectors[np.sort(sample)])
-        start = len(self)
-        self._index.add(vectors)
-        self._has_taste = np.concatenate([self._has_taste, np.any(taste != 0, axis=1)])
-        self._has_sound = np.concatenate([self._has_sound, np.any(sound != 0, axis=1)])
-        return np.arange(start, len(self), dtype=np.int32)
+    def replace_tracks(self, track_rows: Rows, taste: Scores, sound: Scores) -> HybridIndex:
+        """With other halves, [n, F] and [n, D], for some tracks."""
+        vectors, other = self.vectors.copy(), copy(self)
+        vectors[track_rows] = np.hstack(self._normalized(taste, sound))
+        other._take(vectors, self.factors, self.exact_rows)
+        return other
+
+    def sound_differs(self, track_rows: Rows, sound: Scores) -> Mask:
+        """[n] whether `sound` [n, D] is not that of these rows; no columns or zeros stand for a missing half."""
+        if sound.shape[1] not in (0, self.sound_width):
+            return np.ones(len(track_rows), bool)
+        held = self.vectors[track_rows, self.factors :]
+        return np.asarray((np.abs(held - (l2_normalize(sound) if sound.shape[1] else 0)) > _SAME).any(axis=1))
 
     def search(
         self, taste: Scores, sound: Scores, k: int, *, blend: float = 0.5, candidates: Mask | None = None
     ) -> Answers:
-        """The k nearest of each query, [B, F] and [B, D] with zeros for a missing half; `candidates` [T] limits them.
+        """The k tracks nearest to each of B queries [B, F] and [B, D], of those that `candidates` [T] allows.
 
-        Raises UsageError for a blend outside 0 … 1. Shape: -> ([B, k], [B, k])
+        A query that lacks the half it is weighed by is compared by the other; one that lacks both has no answers.
+        One query [F] and [D] is answered by ([at most k], [at most k]).
         """
         if not 0 <= blend <= 1:
             raise UsageError(f"blend: {blend:g}; it has to be from 0 (sound) to 1 (taste)")
-        taste, sound = self._halves(taste, sound)
-        ids, scores = np.full((len(taste), k), -1, np.int32), np.full((len(taste), k), -np.inf, np.float32)
-        if not len(self) or not k:
-            return ids, scores
+        if taste.ndim == 1:
+            ids, scores = self.search(taste[None], sound[None], k, blend=blend, candidates=candidates)
+            return ids[0][ids[0] >= 0], scores[0][ids[0] >= 0]
+        taste, sound = self._normalized(taste, sound)
         allowed = np.ones(len(self), bool) if candidates is None else candidates
-        by_taste, by_sound = np.any(taste != 0, axis=1) & (blend > 0), np.any(sound != 0, axis=1) & (blend < 1)
-        # A query asked by one half that it does not have is asked by the other.
-        by_taste |= np.any(taste != 0, axis=1) & ~by_sound
-        by_sound |= np.any(sound != 0, axis=1) & ~by_taste
-        for has_taste, has_sound in ((True, True), (True, False), (False, True)):
-            asked = np.flatnonzero((by_taste == has_taste) & (by_sound == has_sound))
-            if len(asked):
-                weight = (blend if has_sound else 1.0) if has_taste else 0.0
-                ids[asked], scores[asked] = self._search(taste[asked], sound[asked], k, weight, allowed)
+        by_taste, by_sound = np.any(taste != 0, axis=1), np.any(sound != 0, axis=1)
+        weights = np.where(by_taste & by_sound, blend, by_taste).astype(np.float32)
+        both = self._has_taste & self._has_sound
+        ids, scores = np.full((len(taste), k), -1, np.int32), np.full((len(taste), k), -np.inf, np.float32)
+        for weight in np.unique(weights[by_taste | by_sound]):
+            lone_taste, lone_sound = self._has_taste & ~both, self._has_sound & ~both
+            groups = [(weight, both), (np.float32(1), lone_taste), (np.float32(0), lone_sound)]
+            if weight in (0, 1):
+                groups = [(weight, self._has_taste if weight else self._has_sound)]
+            asked = np.flatnonzero((weights == weight) & (by_taste | by_sound))
+            found = [
+                self._nearest(np.hstack([share * taste[asked], (1 - share) * sound[asked]]), k, mask & allowed)
+                for share, mask in groups
+            ]
+            rows, values = (np.hstack([part[place] for part in found]) for place in (0, 1))
+            ids[asked], scores[asked] = top_k(values, k, rows=rows)
         return ids, scores
 
-    def similar(self, track_rows: Ids, k: int, *, blend: float = 0.5, candidates: Mask | None = None) -> Answers:
-        """The k tracks nearest to each of B tracks of the index, the track itself left out."""
-        vectors = self.vectors(track_rows)
-        found, scores = self.search(
-            vectors[:, : self.factors], vectors[:, self.factors :], k + 1, blend=blend, candidates=candidates
+    def similar(self, track_rows: Rows | int, k: int, *, blend: float = 0.5, candidates: Mask | None = None) -> Answers:
+        """The k tracks nearest to each of B tracks of the index, or to one, the track itself left out."""
+        vectors = self.vectors[track_rows]
+        ids, scores = self.search(
+            vectors[..., : self.factors], vectors[..., self.factors :], k + 1, blend=blend, candidates=candidates
         )
-        return top_k(np.where(found == np.asarray(track_rows)[:, None], -np.inf, scores), k, rows=found)
-
-    def vectors(self, track_rows: Ids) -> Scores:
-        """[B, F + D] both halves of tracks in the index."""
-        if self._index is None:
-            return np.zeros((len(track_rows), self.factors + self.sound_width), np.float32)
-        if hasattr(self._index, "make_direct_map"):
-            self._index.make_direct_map()
-        rows = np.asarray(track_rows, np.int64)
-        return np.asarray(self._index.reconstruct_batch(rows), np.float32)
-
-    def with_rows(self, track_rows: Ids, taste: Scores, sound: Scores) -> HybridIndex:
-        """An index where some tracks have other halves, [n, F] and [n, D]; this one stays as it is."""
-        vectors = self.vectors(np.arange(len(self), dtype=np.int32))
-        vectors[track_rows] = np.hstack(self._halves(taste, sound))
-        other = HybridIndex(self.factors, self.sound_width, exact_tracks=self.exact_tracks)
-        other.add(vectors[:, : self.factors], vectors[:, self.factors :])
-        return other
+        return top_k(np.where(ids == np.asarray(track_rows)[..., None], -np.inf, scores), k, rows=ids)
 
     def save(self, folder: Path) -> None:
-        """faiss's own format, with which halves there are beside it."""
-        import faiss
-
-        arrays = {"has_taste": self._has_taste, "has_sound": self._has_sound}
-        facts = {"factors": self.factors, "sound_width": self.sound_width, "exact_tracks": self.exact_tracks}
-        save_model(folder, self.name, arrays, facts=facts)
-        if self._index is not None:
-            faiss.write_index(self._index, str(folder / "index.faiss"))
+        save_model(folder, self.name, {"vectors": self.vectors}, facts={"factors": self.factors})
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        import faiss
-
         arrays, header = load_model(folder, cls.name)
-        index = cls(**header["facts"])
-        index._has_taste, index._has_sound = arrays["has_taste"], arrays["has_sound"]
-        file = folder / "index.faiss"
-        if len(index):
-            try:
-                index._index = faiss.read_index(str(file))
-            except RuntimeError:
-                raise LibraryError(f"{file}: missing or damaged; train again") from None
-            if index._index.ntotal != len(index):
-                raise LibraryError(f"{file}: {index._index.ntotal} tracks instead of {len(index)}; train again")
+        facts = header["facts"]
+        if "vectors" not in arrays:
+            width = facts["factors"] + facts["sound_width"]
+            arrays["vectors"] = _vectors_of_faiss(folder, len(arrays["has_taste"]), width)
+        index = cls.__new__(cls)
+        index._take(arrays["vectors"], facts["factors"], EXACT_ROWS)
         return index
 
-    def _search(self, taste: Scores, sound: Scores, k: int, blend: float, allowed: Mask) -> Answers:
-        """Queries that all have the halves that `blend` asks for."""
-        groups: list[tuple[float, Mask]] = []
-        both = self._has_taste & self._has_sound
-        if blend == 1:
-            groups.append((1.0, self._has_taste))
-        elif blend == 0:
-            groups.append((0.0, self._has_sound))
-        else:
-            groups += [(blend, both), (1.0, self._has_taste & ~both), (0.0, self._has_sound & ~both)]
-        found: list[Answers] = [
-            self._faiss(np.hstack([np.float32(weight) * taste, np.float32(1 - weight) * sound]), k, mask & allowed)
-            for weight, mask in groups
-            if (mask & allowed).any()
-        ]
-        if not found:
-            return np.full((len(taste), k), -1, np.int32), np.full((len(taste), k), -np.inf, np.float32)
-        ids = np.hstack([part[0] for part in found])
-        scores = np.hstack([part[1] for part in found])
-        return top_k(scores, k, rows=ids)
+    def _nearest(self, queries: Scores, k: int, mask: Mask) -> Answers:
+        """The k tracks of the mask with the largest products with each of `queries` [B, F + D]."""
+        count = int(np.count_nonzero(mask))
+        if len(self) <= self.exact_rows:
 
-    def _faiss(self, queries: Scores, k: int, mask: Mask) -> Answers:
-        import faiss
+            def products(start: int, stop: int) -> Scores:
+                return np.asarray(queries[start:stop] @ self.vectors.T)
 
-        selector = None
-        if not mask.all():
-            bits = np.packbits(mask, bitorder="little")
-            selector = faiss.IDSelectorBitmap(len(mask), faiss.swig_ptr(bits))
-        parameters: Any = faiss.SearchParametersIVF() if hasattr(self._index, "nprobe") else faiss.SearchParameters()
-        if hasattr(self._index, "nprobe"):
-            parameters.nprobe = self._index.nprobe
-        parameters.sel = selector
+            return rank(products, len(queries), k, len(self), candidates=mask)
+        rows: Rows = np.flatnonzero(mask)
         ids, scores = np.full((len(queries), k), -1, np.int32), np.full((len(queries), k), -np.inf, np.float32)
-        asked, width = np.arange(len(queries)), k + 1
-        while len(asked):
-            width = min(width, len(self))
-            values, rows = self._index.search(np.ascontiguousarray(queries[asked]), width, params=parameters)
-            ids[asked], scores[asked] = top_k(np.where(rows >= 0, values, -np.inf), k, rows=rows)
-            # While the last one found is as good as the last answer, others may be, too, and faiss gives any of them.
-            tied = (rows[:, -1] >= 0) & (values[:, -1] == scores[asked, -1])
-            asked, width = asked[tied] if width < len(self) else asked[:0], 8 * width
+        # The scan does not take the mask: as many more as it hides.
+        longer = min(int(max(_SHORTLIST, 4 * k) * len(self) / max(count, 1)), len(self))
+        for place, query in enumerate(queries):
+            if count > self.exact_rows:
+                rows = self._scan.shortlist(query, longer)
+                rows = np.sort(rows[mask[rows]])
+            found, values = top_k(self.vectors[rows] @ query, k, rows=rows)
+            ids[place, : len(found)], scores[place, : len(found)] = found, values
         return ids, scores
 
-    def _halves(self, taste: Scores, sound: Scores) -> tuple[Scores, Scores]:
+    def _halves_of(self, vectors: Scores) -> tuple[Mask, Mask]:
+        return np.any(vectors[:, : self.factors] != 0, axis=1), np.any(vectors[:, self.factors :] != 0, axis=1)
+
+    def _normalized(self, taste: Scores, sound: Scores) -> tuple[Scores, Scores]:
         if taste.shape[1] != self.factors or sound.shape[1] != self.sound_width:
             raise DataError(
                 f"index: halves of {taste.shape[1]} and {sound.shape[1]}, but it was built for {self.factors} and "
                 f"{self.sound_width}; train again"
             )
         return l2_normalize(taste), l2_normalize(sound)
+
+
+def _vectors_of_faiss(folder: Path, count: int, width: int) -> Scores:
+    """[T, F + D] of a version that kept them in faiss's own format."""
+    import faiss
+
+    if not count:
+        return np.zeros((0, width), np.float32)
+    file = folder / "index.faiss"
+    try:
+        index = faiss.read_index(str(file))
+    except RuntimeError:
+        raise LibraryError(f"{file}: missing or damaged; train again") from None
+    if hasattr(index, "make_direct_map"):
+        index.make_direct_map()
+    return np.asarray(index.reconstruct_n(0, index.ntotal), np.float32)

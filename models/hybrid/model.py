@@ -5,53 +5,50 @@
 x is the user's taste vector, folded in from their listens against all tracks' crossfaded taste, c(u, t) the number of
 tracks by t's artists that u listened to, r(t) how rare a listen to these artists is, s(u, t) the mean likeness of t's
 sound to what u listened to. Both terms are corrections of the prior and leave with it as listeners come. How all of it
-is weighed is chosen on validation (`hybrid.tuning`).
+is weighed is chosen on validation (`hybrid.tuning`). What does not depend on the user is multiplied out once:
 
-Shapes: U users, T tracks, F factors, A artists, E features of the sound profile, B asked for, k answers each.
+    score(u, t) = [x(u), s(u)] · vector(t) + affinity(t) * log(1 + c(u, t))
+    vector(t)   = gain(t) * [taste(t), profile * (1 - w(t)) * sound(t)]
+
+`scores` has them for many users and all tracks, `candidates` for one user and a shortlist, at every request.
+
+Shapes: U users, T tracks, F factors, A artists, E features of the sound profile, B asked for, k answers each, n new
+tracks.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from copy import copy
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...errors import DataError, LibraryError
-from ..arrays import Answers, GrowingRows, Ids, Scores
+from ..arrays import Answers, GrowingRows, Ids, Scores, row_entries, top_k
 from ..catalogue import Catalogue
 from ..interactions import Interactions, liked
 from ..recommenders.als import ALS, ALSOptions, FoldIn
 from ..recommenders.base import Scoring, nearest_neighbours
 from ..storage import load_model, prefixed, save_model
-from .options import PROFILE_FEATURES, Choices, artist_counts, rarity, sound_profiles
-from .prior import ContentPrior
-from .tuning import choose
+from .index import EXACT_ROWS, CompressedScan, Mask, Rows
+from .online import UserHistory, UserQuery
+from .options import PROFILE_FEATURES, HybridOptions, artist_counts, artist_rarity, sound_profiles
+from .prior import ContentPrior, incidence_arrays, incidence_matrix
+from .tuning import tuned_options
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-
-@dataclass(frozen=True, eq=False)
-class _Fixed:
-    """The parts of all scores that do not depend on the listener."""
-
-    affinity: Scores
-    """[T]"""
-    profile: Scores
-    """[T]"""
-    gains: Scores
-    """[T]"""
-    unknown: NDArray[np.intp]
-    tracks_of: csr_matrix
-    """[A, T]"""
+_SHORTLIST_PER_CANDIDATE = 4
+_DERIVED = ("_artist_affinity", "_tracks_of", "score_vectors", "_known_rows", "_scan")
+"""made from the others when first asked for; other tracks have others"""
 
 
 class Hybrid(Scoring):
-    """Recommends warm and cold tracks in one list, also to strangers known by tracks that may be cold themselves."""
+    """Recommends warm and cold tracks in one list, also to users known by tracks that may be cold themselves."""
 
     name = "hybrid"
 
@@ -60,18 +57,20 @@ class Hybrid(Scoring):
         catalogue: Catalogue | None = None,
         *,
         als: ALSOptions | None = None,
-        choices: Choices | None = None,
+        options: HybridOptions | None = None,
         seed: int = 0,
+        exact_rows: int = EXACT_ROWS,
     ) -> None:
-        """`choices` None: they are made on a validation part of the listens, at the cost of a second ALS fit."""
-        self._catalogue = catalogue
-        self._fixed_parts: _Fixed | None = None
-        self._rows: dict[str, GrowingRows] = {}
+        """`options` None: they are chosen on a validation part of the listens, at the cost of a second ALS fit.
+
+        Of more than `exact_rows` tracks, one user's candidates are a shortlist (`CompressedScan`).
+        """
+        self._catalogue, self._given = catalogue, options
+        self._growing: dict[str, GrowingRows] = {}
         self.als = ALS(als)
-        self.seed = seed
-        self._given = choices
+        self.seed, self.exact_rows = seed, exact_rows
         self.figures: dict[str, float] = {}
-        """what was measured on validation; empty where the choices were given or there was too little to measure"""
+        """what was measured on validation; empty where options were given or there was too little to measure"""
 
     def fit(self, listens: Interactions) -> Self:
         catalogue = self._catalogue
@@ -79,69 +78,49 @@ class Hybrid(Scoring):
             known = "no catalogue" if catalogue is None else f"a catalogue of {len(catalogue)}"
             raise DataError(f"hybrid: {known} for listens on {listens.track_count} tracks")
         if self._given is None:
-            self.choices, self.figures = choose(listens, catalogue, self.als.options, np.random.default_rng(self.seed))
+            self.options, self.figures = tuned_options(
+                listens, catalogue, self.als.options, np.random.default_rng(self.seed)
+            )
         else:
-            self.choices = self._given
+            self.options = self._given
+        self._forget(*_DERIVED, "_inverse", "_by_popularity", "folding")
+        self._growing = {}
         self.als.fit(listens)
         self.history = self.als.history
-        self._fixed_parts, self._rows = None, {}
-        for name in ("_speech", "folding"):
-            self.__dict__.pop(name, None)
         self.listeners = listens.listeners
-        warm = self.als.history.warm_tracks
-        self.prior = ContentPrior(self.choices.prior).fit(self.als.track_factors, warm, catalogue)
+        warm = self.history.warm_tracks
+        self.prior = ContentPrior(self.options.prior).fit(self.als.track_factors, warm, catalogue)
         self.artists: csr_matrix = catalogue.artist_matrix
         """[T, A]"""
-        self.taste: Scores = self.choices.crossfade.taste(
+        self.taste: Scores = self.options.crossfade.taste(
             self.als.track_factors, self.prior.of_catalogue, self.listeners
         )
-        """[T, F] crossfaded taste vectors, raw"""
+        """[T, F] crossfaded taste vectors, without gains"""
         self.sound: Scores = self.prior.near_features[:, :PROFILE_FEATURES]
         """[T, E]"""
-        self.known: NDArray[np.bool_] = warm | self.prior.knows(catalogue.has_sound, self.artists)
+        self.known: Mask = warm | self.prior.can_predict(catalogue.has_sound, self.artists)
         """[T] whether there is anything to place the track by; the others are never recommended"""
         return self
 
     @property
     def weights(self) -> Scores:
         """[T] w of the crossfade."""
-        return self.choices.crossfade.weights(self.listeners)
+        return self.options.crossfade.weights(self.listeners)
 
     def scores_from(self, heard: csr_matrix) -> Scores:
         return self.scores(self.fold_in(heard), liked(heard))
 
     def scores(self, user_vectors: Scores, likes: csr_matrix) -> Scores:
         """[B, F] taste vectors and [B, T] positive confidences -> [B, T] scores."""
-        cells = np.asarray(user_vectors @ self.taste.T, np.float32)
-        fixed = self._fixed
-        if self.choices.affinity:
-            shared = artist_counts(likes, self.artists, fixed.tracks_of)
+        if self._profile_sound.shape[1]:
+            user_vectors = np.hstack([user_vectors, sound_profiles(likes, self.sound)])
+        cells = np.asarray(user_vectors @ self.score_vectors.T, np.float32)
+        if self.options.affinity:
+            shared = artist_counts(likes, self.artists, self._tracks_of)
             users = np.repeat(np.arange(len(cells)), np.diff(shared.indptr))
-            cells[users, shared.indices] += fixed.affinity[shared.indices] * shared.data
-        if self.choices.profile and self.sound.shape[1]:
-            cells += fixed.profile * (sound_profiles(likes, self.sound) @ self.sound.T)
-        cells *= fixed.gains
-        cells[:, fixed.unknown] = -np.inf
+            cells[users, shared.indices] += self._artist_affinity[shared.indices] * shared.data
+        cells[:, ~self.known] = -np.inf
         return cells
-
-    @property
-    def rarity(self) -> Scores:
-        """[T] what a count of the track's artists weighs: the less, the more listens they have."""
-        return rarity(self.artists, self.listeners, self.choices.rarity)
-
-    @property
-    def _fixed(self) -> _Fixed:
-        """What of the scores does not depend on the listener, made when it is first asked for."""
-        if self._fixed_parts is None:
-            left = 1 - self.weights
-            self._fixed_parts = _Fixed(
-                self.choices.affinity * left * self.rarity,
-                self.choices.profile * left,
-                self.choices.crossfade.gains(self.listeners),
-                np.flatnonzero(~self.known),
-                self.artists.T.tocsr(),
-            )
-        return self._fixed_parts
 
     def fold_in(self, heard: csr_matrix) -> Scores:
         """[B, F] taste vectors of users known by their listens `heard` [B, T]."""
@@ -155,121 +134,136 @@ class Hybrid(Scoring):
         """By the cosine of crossfaded taste; `hybrid.index` blends it with sound."""
         return nearest_neighbours(np.where(self.known[:, None], self.taste, 0), track_rows, k)
 
-    def because(self, user_rows: Ids, track_rows: Ids) -> Ids:
-        """The listened track that speaks loudest for each of `track_rows` [B, k], cold ones too; -1 where none does."""
-        return self.because_of(self.history.liked[np.asarray(user_rows)], track_rows)
+    def user_history(self, user_row: int) -> UserHistory:
+        """Of a user of the training; nobody's for a row of -1."""
+        return UserHistory.of(self.history, user_row)
 
-    def because_of(self, likes: csr_matrix, track_rows: Ids) -> Ids:
-        """The same for users known by their positive confidences [B, T]."""
-        likes = self.als.confidences(likes)
-        answers = np.full(track_rows.shape, -1, np.int32)
-        lengths = np.diff(likes.indptr)
-        # Users of like activity together, so that little of the padded blocks is padding.
-        order = np.argsort(lengths, kind="stable")
-        order = order[lengths[order] > 0]
-        while len(order):
-            longest = lengths[order[: 1 << 10]].max()
-            batch, order = np.split(order, [max(1, min(1 << 10, (1 << 23) // int(longest * self.taste.shape[1])))])
-            slots = np.arange(lengths[batch].max())
-            there = slots < lengths[batch, None]
-            cells = np.where(there, likes.indptr[batch, None] + slots, 0)
-            tracks = likes.indices[cells]
-            asked = track_rows[batch]
-            towards = self.taste[asked] @ self._speech
-            terms = (self.taste[tracks] @ np.swapaxes(towards, 1, 2)) * likes.data[cells][:, :, None]
-            # A track does not speak for itself, where seen tracks are recommended again.
-            terms[~there[:, :, None] | (tracks[:, :, None] == asked[:, None, :])] = -np.inf
-            loudest = terms.argmax(axis=1)
-            spoken = np.take_along_axis(terms, loudest[:, None, :], axis=1)[:, 0] > 0
-            answers[batch] = np.where(spoken & (asked >= 0), np.take_along_axis(tracks, loudest, axis=1), -1)
-        return answers
+    def query(self, history: UserHistory) -> UserQuery:
+        """What the scores of one user are computed from."""
+        likes = history.track_rows[history.liked]
+        taste = self.folding.one(history.track_rows, history.weights)
+        vector = np.concatenate([taste, self._profile_sound[likes].sum(axis=0) / np.float32(max(len(likes), 1))])
+        credits, _ = row_entries(self.artists, likes)
+        artists, counts = np.unique(self.artists.indices[credits], return_counts=True)
+        entries, owners = row_entries(self._tracks_of, artists)
+        tracks, places = np.unique(self._tracks_of.indices[entries], return_inverse=True)
+        shared = np.bincount(places, counts[owners], minlength=len(tracks))
+        return UserQuery(taste, vector, tracks.astype(np.intp), shared.astype(np.float32))
 
-    def because_of_one(self, likes: Ids, weights: Scores, track_rows: Ids) -> Ids:
-        """The same for one user, from the liked tracks [L] and their confidences [L]. Shape: [k] -> [k]"""
-        spoken = self.taste[likes] @ (self.taste[track_rows] @ self._speech).T
-        spoken *= self.als.confidences_of_one(likes, weights)[:, None]
-        spoken[likes[:, None] == track_rows] = -np.inf
-        loudest = spoken.argmax(axis=0)
-        heard = (spoken[loudest, np.arange(len(track_rows))] > 0) & (track_rows >= 0)
-        return np.where(heard, likes[loudest], -1).astype(np.int32)
+    def shortlist(self, query: UserQuery, count: int) -> Rows:
+        """Known tracks in order of row, nearly certainly with the `count` best among them."""
+        rows = self._known_rows[self._scan.shortlist(query.vector, _SHORTLIST_PER_CANDIDATE * count)]
+        if not self.options.affinity:
+            return np.sort(rows)
+        return np.union1d(rows, query.familiar_tracks[self.known[query.familiar_tracks]])
 
-    @cached_property
-    def _speech(self) -> Scores:
-        """[F, F] W: y_i' W y_j is how much a listen to track j raises the score of track i.
+    def scores_of(self, query: UserQuery, track_rows: Rows) -> Scores:
+        """[n] one user's scores of some tracks, which are in order of row."""
+        vectors = self.score_vectors
+        # Of most tracks, copying their vectors takes longer than the products with all.
+        most = 2 * len(track_rows) > len(vectors)
+        found: Scores = (vectors @ query.vector)[track_rows] if most else vectors[track_rows] @ query.vector
+        if self.options.affinity and len(track_rows):
+            places = np.minimum(np.searchsorted(track_rows, query.familiar_tracks), len(track_rows) - 1)
+            among = track_rows[places] == query.familiar_tracks
+            familiar = query.familiar_tracks[among]
+            found[places[among]] += self._artist_affinity[familiar] * np.log1p(query.familiar_counts[among])
+        return found
 
-        ALS's own W has a term for each user, and costs a solve for each; that of a user without listens serves all.
+    def candidates(
+        self, history: UserHistory, count: int, *, allow_seen: bool = False, mask: Mask | None = None
+    ) -> Answers:
+        """One user's best tracks of those that `mask` [T] allows; the popular ones for a cold user.
+
+        What `recommend` gives, exactly where all tracks are compared. Shape: -> ([at most count], [at most count])
         """
-        factors = self.als.track_factors.astype(np.float64)
-        normal = factors.T @ factors + self.als.options.regularization * np.eye(factors.shape[1])
-        return np.asarray(np.linalg.inv(normal), np.float32)
+        if history.is_cold:
+            rows: Rows = self._by_popularity
+            scores = self.history.popularity[rows]
+        else:
+            query = self.query(history)
+            rows = self.shortlist(query, count + len(history.track_rows))
+            scores = self.scores_of(query, rows)
+        kept = np.ones(len(rows), bool) if mask is None else mask[rows]
+        if not allow_seen:
+            kept &= ~np.isin(rows, history.track_rows)
+        rows, scores = rows[kept], scores[kept]
+        if history.is_cold:
+            return rows[:count].astype(np.int32), scores[:count]
+        return top_k(scores, count, rows=rows)
 
-    def place(self, catalogue: Catalogue) -> tuple[Scores, NDArray[np.bool_]]:
+    def because(self, history: UserHistory, track_rows: Ids) -> Ids:
+        """[k] the liked track that adds most to the score of each of `track_rows` [k]; -1 where none adds to it.
+
+        The score of track i is the sum over the liked tracks j of c_j * y_i' W y_j, after section 5 of Hu, Koren &
+        Volinsky 2008, where W is the inverse of the user's normal matrix; here it is that of a user without listens,
+        which serves all.
+        """
+        likes, track_rows = history.track_rows[history.liked], np.asarray(track_rows)
+        if not len(likes) or not len(track_rows):
+            return np.full(len(track_rows), -1, np.int32)
+        terms = self.taste[likes] @ (self.taste[track_rows] @ self._inverse).T
+        terms *= self.als.confidences_of_one(likes, history.weights[history.liked])[:, None]
+        # A track is no reason for itself, where seen tracks are recommended again.
+        terms[likes[:, None] == track_rows] = -np.inf
+        largest = terms.argmax(axis=0)
+        adds = (terms[largest, np.arange(len(track_rows))] > 0) & (track_rows >= 0)
+        return np.where(adds, likes[largest], -1).astype(np.int32)
+
+    def place(self, catalogue: Catalogue) -> tuple[Scores, Mask]:
         """[n, F] predicted taste of tracks without listens, and [n] whether there was anything to predict it from."""
         artists = self.prior.artist_rows(catalogue.artists)
         sound, genres = self._sound_of(catalogue)
-        return self.prior.predict(sound, artists, genres), self.prior.knows(np.any(sound != 0, axis=1), artists)
+        return self.prior.predict(sound, artists, genres), self.prior.can_predict(np.any(sound != 0, axis=1), artists)
 
-    def with_tracks(self, catalogue: Catalogue) -> Hybrid:
-        """This model with more tracks behind its own, as cold ones; nothing is trained. This model stays as it is."""
-        from copy import copy
-
+    def append_tracks(self, catalogue: Catalogue) -> Hybrid:
+        """This model with n tracks behind its own, as cold ones; nothing is trained. This model stays as it is."""
         from scipy.sparse import csr_matrix, vstack
 
         if not len(catalogue):
             return self
         taste, known = self.place(catalogue)
-        sound, genres = self._sound_of(catalogue)
+        start, more = len(self.taste), len(catalogue)
         longer = copy(self)
+        longer._forget(*_DERIVED)
+        longer._growing = {}
         longer.als = copy(self.als)
         for name in ("_cold", "_folding"):
             longer.als.__dict__.pop(name, None)
-        count = len(self.taste) + len(catalogue)
         heard = self.history.heard
-        heard = csr_matrix((heard.data, heard.indices, heard.indptr), shape=(heard.shape[0], count))
-        nobody = np.full(len(catalogue), -np.inf, np.float32)
-        popularity = np.concatenate([self.history.popularity, nobody])
+        heard = csr_matrix((heard.data, heard.indices, heard.indptr), shape=(heard.shape[0], start + more))
+        popularity = np.concatenate([self.history.popularity, np.full(more, -np.inf, np.float32)])
         longer.history = longer.als.history = replace(self.history, heard=heard, popularity=popularity)
-        none = np.zeros(len(catalogue), np.int64)
-        longer.als.track_listeners = np.concatenate([self.als.track_listeners, none.astype(np.float32)])
-        longer.listeners = np.concatenate([self.listeners, none])
-        features = self.prior.near_features_of(sound, genres)[:, : self.sound.shape[1]]
-        longer._rows, longer._fixed_parts = {}, None
+        longer.als.track_listeners = np.concatenate([self.als.track_listeners, np.zeros(more, np.float32)])
+        longer.listeners = np.concatenate([self.listeners, np.zeros(more, np.int64)])
+        longer.known = np.concatenate([self.known, known])
+        longer.artists = vstack([self.artists, self.prior.artist_rows(catalogue.artists)]).tocsr()
         longer.taste = self._grown(longer, "taste", self.taste, taste)
         longer.folding = self.folding.following(longer.als, longer.taste)
         longer.als.track_factors = self._grown(longer, "factors", self.als.track_factors, np.zeros_like(taste))
-        longer.sound = self._grown(longer, "sound", self.sound, features)
-        longer.known = np.concatenate([self.known, known])
-        longer.artists = vstack([self.artists, self.prior.artist_rows(catalogue.artists)]).tocsr()
+        longer.sound = self._grown(longer, "sound", self.sound, self._profile_features(catalogue))
+        if "score_vectors" in self.__dict__:
+            made = longer._score_vectors_of(slice(start, None))
+            longer.score_vectors = self._grown(longer, "score_vectors", self.score_vectors, made)
+            if "_scan" in self.__dict__:
+                longer._known_rows = np.concatenate([self._known_rows, start + np.flatnonzero(known)])
+                longer._scan = self._scan.append_rows(made[known], lambda: longer.score_vectors[longer._known_rows])
         return longer
 
-    def with_sounds(self, track_rows: Ids, catalogue: Catalogue) -> Hybrid:
-        """This model where some of its tracks [n] sound otherwise; nothing is trained. This model stays as it is.
+    def replace_sound(self, track_rows: Ids, catalogue: Catalogue) -> Hybrid:
+        """This model where some of its tracks [n] have other sound; nothing is trained. This model stays as it is.
 
-        A track with listeners keeps the taste they taught; one without is placed anew.
+        A track with listeners keeps the taste learned from them; one without is placed anew.
         """
-        from copy import copy
-
         taste, known = self.place(catalogue)
-        sound, genres = self._sound_of(catalogue)
         cold = self.listeners[track_rows] == 0
         other = copy(self)
-        other._rows, other._fixed_parts = {}, None
+        other._forget(*_DERIVED, "folding")
+        other._growing = {}
         other.taste, other.sound, other.known = self.taste.copy(), self.sound.copy(), self.known.copy()
         other.taste[track_rows[cold]], other.known[track_rows[cold]] = taste[cold], known[cold]
-        other.sound[track_rows] = self.prior.near_features_of(sound, genres)[:, : self.sound.shape[1]]
+        other.sound[track_rows] = self._profile_features(catalogue)
         return other
-
-    def _grown(self, longer: Hybrid, name: str, rows: Scores, more: Scores) -> Scores:
-        """`rows` with `more` behind them for another model, copied only when their room is used up."""
-        longer._rows[name], view = self._rows.get(name, GrowingRows(rows)).plus(len(rows), more)
-        return view
-
-    def _sound_of(self, catalogue: Catalogue) -> tuple[Scores, Scores | None]:
-        """Sound and genre probabilities as the prior takes them."""
-        sound, width = catalogue.sound, self.prior.sound_width
-        if width and not catalogue.has_sound.any():
-            sound = np.zeros((len(catalogue), width), np.float32)
-        return sound, catalogue.genre_probabilities if len(catalogue.genre_probabilities) else None
 
     def save(self, folder: Path) -> None:
         self.als.save(folder)
@@ -278,33 +272,93 @@ class Hybrid(Scoring):
             "listeners": self.listeners,
             "sound": self.sound,
             "known": self.known,
-            "track_artists_indptr": self.artists.indptr.astype(np.int64),
-            "track_artists_indices": self.artists.indices.astype(np.int32),
+            **incidence_arrays("track_artists", self.artists),
             **{f"prior_{name}": array for name, array in self.prior.arrays().items()},
         }
-        facts = {"choices": asdict(self.choices), "prior": self.prior.facts(), "figures": self.figures}
+        facts = {"choices": self.options.record(), "prior": self.prior.facts(), "figures": self.figures}
         save_model(folder, self.name, arrays, facts=facts)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        from scipy.sparse import csr_matrix
-
         arrays, header = load_model(folder, cls.name)
         facts = header["facts"]
         try:
-            choices = Choices.from_facts(facts["choices"])
-        except TypeError as error:
+            options = HybridOptions.from_record(facts["choices"])
+        except (KeyError, TypeError) as error:
             raise LibraryError(
                 f"{folder / 'hybrid.json'}: unknown choices ({error}); saved by a newer program?"
             ) from None
-        model = cls(choices=choices)
-        model.choices, model.figures = choices, facts["figures"]
+        model = cls(options=options)
+        model.options, model.figures = options, facts["figures"]
         model.als = ALS.load(folder)
         model.history = model.als.history
         model.taste, model.listeners = arrays["taste"], arrays["listeners"]
         model.sound, model.known = arrays["sound"], arrays["known"]
-        model.prior = ContentPrior.from_arrays(prefixed(arrays, "prior_"), facts["prior"], choices.prior)
-        indices = arrays["track_artists_indices"]
-        parts = (np.ones(len(indices), np.float32), indices, arrays["track_artists_indptr"])
-        model.artists = csr_matrix(parts, shape=(len(model.taste), len(model.prior.artist_names)))
+        model.prior = ContentPrior.from_arrays(prefixed(arrays, "prior_"), facts["prior"], options.prior)
+        model.artists = incidence_matrix("track_artists", arrays, len(model.prior.artist_names))
         return model
+
+    @cached_property
+    def score_vectors(self) -> Scores:
+        """[T, F + E] vector(t); without the sound where the profile counts nothing."""
+        return self._score_vectors_of(slice(None))
+
+    def _score_vectors_of(self, part: slice) -> Scores:
+        listeners, crossfade = self.listeners[part, None], self.options.crossfade
+        sound = self.options.profile * (1 - crossfade.weights(listeners)) * self._profile_sound[part]
+        return np.asarray(crossfade.gains(listeners) * np.hstack([self.taste[part], sound]), np.float32)
+
+    @property
+    def _profile_sound(self) -> Scores:
+        return self.sound if self.options.profile else self.sound[:, :0]
+
+    @cached_property
+    def _artist_affinity(self) -> Scores:
+        """[T] affinity(t)"""
+        rarity = artist_rarity(self.artists, self.listeners, self.options.rarity)
+        gains = self.options.crossfade.gains(self.listeners)
+        return np.asarray(self.options.affinity * gains * (1 - self.weights) * rarity, np.float32)
+
+    @cached_property
+    def _tracks_of(self) -> csr_matrix:
+        """[A, T]"""
+        return self.artists.T.tocsr()
+
+    @cached_property
+    def _known_rows(self) -> Rows:
+        return np.flatnonzero(self.known)
+
+    @cached_property
+    def _scan(self) -> CompressedScan:
+        return CompressedScan(self.score_vectors[self._known_rows], exact_rows=self.exact_rows)
+
+    @cached_property
+    def _by_popularity(self) -> Ids:
+        return top_k(self.history.popularity, len(self.history.popularity))[0]
+
+    @cached_property
+    def _inverse(self) -> Scores:
+        """[F, F] of the normal matrix of a user without listens."""
+        factors = self.als.track_factors.astype(np.float64)
+        normal = factors.T @ factors + self.als.options.regularization * np.eye(factors.shape[1])
+        return np.asarray(np.linalg.inv(normal), np.float32)
+
+    def _forget(self, *names: str) -> None:
+        for name in names:
+            self.__dict__.pop(name, None)
+
+    def _grown(self, longer: Hybrid, name: str, rows: Scores, more: Scores) -> Scores:
+        """`rows` with `more` behind them for another model, copied only when their room is used up."""
+        longer._growing[name], view = self._growing.get(name, GrowingRows(rows)).plus(len(rows), more)
+        return view
+
+    def _profile_features(self, catalogue: Catalogue) -> Scores:
+        """[n, E]"""
+        return self.prior.near_features_of(*self._sound_of(catalogue))[:, : self.sound.shape[1]]
+
+    def _sound_of(self, catalogue: Catalogue) -> tuple[Scores, Scores | None]:
+        """Sound and genre probabilities as the prior takes them."""
+        sound, width = catalogue.sound, self.prior.sound_width
+        if width and not catalogue.has_sound.any():
+            sound = np.zeros((len(catalogue), width), np.float32)
+        return sound, catalogue.genre_probabilities if len(catalogue.genre_probabilities) else None

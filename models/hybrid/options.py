@@ -1,30 +1,68 @@
-"""The hybrid's choices: how it weighs what it knows of a track and of a listener.
+"""The hybrid's options: the crossfade, and the terms by which it corrects the prior.
 
-`hybrid.tuning` makes them on a validation part of the listens; what the terms of a score are is said in `hybrid`.
+    taste = w * ALS + (1 - w) * prior        w = n / (n + tau)        gain = cold_gain ** (1/2) ** n
 
-Shapes: B users, T tracks, A artists.
+n is the number of the track's listeners; after tau of them both count the same. A track without listeners is the prior,
+one with many is ALS. Predicted vectors are shorter than learned ones and the listens of a new track all lie ahead, so
+the scores of tracks without listeners are multiplied by `cold_gain`, with which they get their share of the lists of a
+validation period. Every listener halves its logarithm; it does not change the order of tracks of equal n.
+
+`hybrid.tuning` chooses all of them on a validation part of the listens.
+
+Shapes: B users, T tracks, A artists, F factors, E features of the sound profile.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .blend import Crossfade
+from ...errors import UsageError
 from .prior import PriorOptions
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
+Matrix = NDArray[np.float32]
+
 PROFILE_FEATURES = 64
-"""of a track's sound, in the mean that stands for a listener"""
+"""of a track's sound, in the mean over a user's tracks"""
+
+
+@dataclass(frozen=True)
+class Crossfade:
+    tau: float = 8.0
+    """listeners after which the prior and ALS count the same; above 0"""
+    cold_gain: float = 1.0
+    """what the scores of a track without listeners are multiplied by; above 0"""
+
+    def __post_init__(self) -> None:
+        if not self.tau > 0 or not self.cold_gain > 0:
+            raise UsageError(f"crossfade: tau {self.tau} and the cold gain {self.cold_gain} have to be above 0")
+
+    def weights(self, listeners: NDArray[np.integer]) -> Matrix:
+        """[T] w in 0 … 1.
+
+        >>> Crossfade(tau=2.0).weights(np.array([0, 2, 6]))
+        array([0.  , 0.5 , 0.75], dtype=float32)
+        """
+        return np.asarray(listeners / (listeners + self.tau), np.float32)
+
+    def taste(self, als: Matrix, prior: Matrix, listeners: NDArray[np.integer]) -> Matrix:
+        """[T, F]"""
+        w = self.weights(listeners)[:, None]
+        return np.asarray(w * als + (1 - w) * prior, np.float32)
+
+    def gains(self, listeners: NDArray[np.integer]) -> Matrix:
+        """[T] what scores are multiplied by."""
+        return np.asarray(self.cold_gain ** np.exp2(-np.minimum(listeners, 100).astype(np.float64)), np.float32)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choices:
+class HybridOptions:
     prior: PriorOptions = field(default_factory=PriorOptions)
     crossfade: Crossfade = field(default_factory=Crossfade)
     affinity: float = 0.1
@@ -34,11 +72,15 @@ class Choices:
     profile: float = 0.0
     """what the mean likeness (0 … 1) to the sound of the user's tracks adds"""
 
+    def record(self) -> dict[str, Any]:
+        """As training.json and the command line have them, where the cold gain is `level`."""
+        crossfade = {"tau": self.crossfade.tau, "level": self.crossfade.cold_gain}
+        return asdict(self) | {"crossfade": crossfade}
+
     @classmethod
-    def from_facts(cls, facts: dict[str, Any]) -> Self:
-        """Back from `dataclasses.asdict`."""
-        prior, crossfade = PriorOptions(**facts["prior"]), Crossfade(**facts["crossfade"])
-        return cls(**{**facts, "prior": prior, "crossfade": crossfade})
+    def from_record(cls, record: dict[str, Any]) -> Self:
+        crossfade = Crossfade(record["crossfade"]["tau"], record["crossfade"]["level"])
+        return cls(**{**record, "prior": PriorOptions(**record["prior"]), "crossfade": crossfade})
 
 
 def artist_counts(liked: csr_matrix, artists: csr_matrix, tracks_of: csr_matrix | None = None) -> csr_matrix:
@@ -46,27 +88,29 @@ def artist_counts(liked: csr_matrix, artists: csr_matrix, tracks_of: csr_matrix 
 
     Shapes: liked [B, T], artists [T, A], tracks_of [A, T] (its transpose, where it is at hand).
     """
-    once = liked.copy()
-    once.data = np.ones_like(once.data)
-    shared = ((once @ artists) @ (artists.T if tracks_of is None else tracks_of)).tocsr()
+    shared = ((_ones(liked) @ artists) @ (artists.T if tracks_of is None else tracks_of)).tocsr()
     shared.data = np.log1p(shared.data)
     return shared
 
 
-def rarity(artists: csr_matrix, listeners: NDArray[np.integer], power: float) -> NDArray[np.float32]:
-    """[T] (listens of the track's artists / their mean) ** -power: who hears a rare artist chose to.
+def artist_rarity(artists: csr_matrix, listeners: NDArray[np.integer], power: float) -> Matrix:
+    """[T] (listens of the track's artists / their mean) ** -power: listening to a rare artist says more of taste.
 
     The mean is over listens, so that the typical count keeps its weight. Shapes: artists [T, A], listeners [T].
     """
     listens = artists.T @ listeners.astype(np.float32)
     mean = (listens * listens).sum() / max(listens.sum(), 1)
-    found = np.maximum(artists @ listens, 1) / max(mean, 1)
-    return np.asarray(found**-power, np.float32)
+    of_track = np.maximum(artists @ listens, 1) / max(mean, 1)
+    return np.asarray(of_track**-power, np.float32)
 
 
-def sound_profiles(liked: csr_matrix, sound: NDArray[np.float32]) -> NDArray[np.float32]:
-    """[B, E] mean features of what each of B users listened to; zeros for nobody."""
+def sound_profiles(liked: csr_matrix, sound: Matrix) -> Matrix:
+    """[B, E] mean features of the tracks that each of B users listened to; zeros for a user without any."""
     counts = np.maximum(np.diff(liked.indptr), 1).astype(np.float32)
-    once = liked.copy()
-    once.data = np.ones_like(once.data)
-    return np.asarray((once @ sound) / counts[:, None], np.float32)
+    return np.asarray((_ones(liked) @ sound) / counts[:, None], np.float32)
+
+
+def _ones(matrix: csr_matrix) -> csr_matrix:
+    ones = matrix.copy()
+    ones.data = np.ones_like(ones.data)
+    return ones

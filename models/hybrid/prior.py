@@ -2,13 +2,22 @@
 
     prior(t) = mean + f(sound of t) + sum_s a(t, s) e(s) / (shrinkage + sum_s a(t, s))
 
-f is a ridge regression on sound features that knows of artist effects (`artist_effects`), e(s) = y(s) - mean - f(s) is
-what the sound of a warm track s does not explain, and s runs over the other warm tracks of t's artists. a(t, s) is the
-number of artists they share, times exp(-attention * distance of their sounds): an artist's quiet songs speak for a
-quiet song. It is the mean of a Gaussian process whose kernel adds sound and artist. Without an artist the sum is empty,
-without sound f is 0, with neither the prior is the mean of all tracks.
+f is a ridge regression on sound features, e(s) = y(s) - mean - f(s) is what the sound of a warm track s does not
+explain, and s runs over the other warm tracks of t's artists. a(t, s) is the number of artists they share, times
+exp(-attention * distance of their sounds). It is the mean of a Gaussian process whose kernel adds sound and artist.
+Without an artist the sum is empty, without sound f is 0, with neither the prior is the mean of all tracks.
 
-Shapes: T tracks of the catalogue, B tracks asked for, F factors, A artists, E sound features.
+The regression has artists as random effects: what sound does not explain of a track's taste is the artist's own share
+and the track's, r = Z b + e, with the variance of b one over `ARTIST_VARIANCE_RATIO` of that of e. Without them it
+would learn the sound of who released most. Rows are whitened (Balestra & Nerlove 1966), and least squares on whitened
+rows are the right ones:
+
+    V^(-1/2) = I - Z diag(theta / n) Z'      theta = 1 - sqrt(ratio / (ratio + n))
+
+This is exact where tracks have one artist each; with several, a track belongs to each of them in part.
+
+Shapes: T tracks of the catalogue, W warm ones, B tracks asked for, F factors, A artists, C columns, E sound features,
+N near ones.
 """
 
 from __future__ import annotations
@@ -25,26 +34,28 @@ from numpy.typing import NDArray
 from ...errors import UsageError
 from ..catalogue import Catalogue
 from ..storage import Arrays
-from .artist_effects import ArtistEffects
-from .sound_features import Matrix, SoundColumns, SoundKernel
+from .sound_features import Mask, Matrix, SoundMap
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
+Rows = NDArray[np.integer]
+
 SOUNDS = ("none", "linear", "kernel")
+ARTIST_VARIANCE_RATIO = 1.0
 _PAIRS_PER_BATCH = 1 << 18
 
 
 @dataclass(frozen=True, kw_only=True)
 class PriorOptions:
-    """How the prior listens; the defaults are what validation mostly chose."""
+    """The defaults are what validation mostly chose."""
 
     sound: str = "kernel"
     """`none`, `linear` or `kernel` (see `sound_features`)"""
     scale: float = 2.0
     """of the kernel: e-folds over the median distance"""
     penalty: float = 4.0
-    """of the ridge; the larger, the less a rare sound is believed"""
+    """of the ridge; the larger, the less rare sounds move a prediction"""
     shrinkage: float | None = 1.0
     """how many tracks of an artist are worth as much as the sound alone; None leaves artists out"""
     attention: float = 0.0
@@ -58,183 +69,178 @@ class PriorOptions:
 
 
 @dataclass(frozen=True, eq=False)
-class Hearing:
-    """The tracks of a catalogue as one prior's sound map hears them; made once, used for many penalties."""
+class CatalogueSound:
+    """The sound of a catalogue's tracks as the regression has it; made once, used for many penalties."""
 
+    map: SoundMap
     columns: Matrix
     """[T, C]"""
-    heard: NDArray[np.bool_]
+    has_sound: Mask
     """[T]"""
     features: Matrix
     """[T, E]"""
-    map: SoundColumns
-    kernel: SoundKernel | None
+
+    @classmethod
+    def of(cls, catalogue: Catalogue, warm: Mask, options: PriorOptions) -> Self:
+        """By a map that is fitted on the warm tracks [T]."""
+        sound, genres = catalogue.sound, catalogue.genre_probabilities
+        if len(genres) != len(catalogue):
+            genres = np.zeros((len(catalogue), 0), np.float32)
+        map = SoundMap.fit(sound[warm], genres[warm])
+        columns, has_sound = map.columns(sound, genres)
+        training = columns[warm & has_sound]
+        if options.sound == "none" or len(training) < 2:
+            return cls(map, columns, has_sound, columns[:, :0])
+        if options.sound == "kernel":
+            rng = np.random.default_rng(options.seed)
+            map = map.with_kernel(training, scale=options.scale, landmarks=options.landmarks, rng=rng)
+        return cls(map, columns, has_sound, map.features(columns) * has_sound[:, None])
 
 
-def hear(catalogue: Catalogue, warm: NDArray[np.bool_], options: PriorOptions) -> Hearing:
-    """Fits the sound map on the warm tracks [T] and applies it to all."""
-    genres = _genres(catalogue)
-    map = SoundColumns.fit(catalogue.sound[warm], genres[warm])
-    columns, heard = map.of(catalogue.sound, genres)
-    kernel = None
-    features = columns
-    taught = columns[warm & heard]
-    if options.sound == "none" or len(taught) < 2:
-        features = np.zeros((len(catalogue), 0), np.float32)
-    elif options.sound == "kernel":
-        kernel = SoundKernel.fit(
-            taught,
-            scale=options.scale,
-            landmarks=options.landmarks,
-            features=options.landmarks,
-            rng=np.random.default_rng(options.seed),
-        )
-        features = kernel.of(columns)
-        features[~heard] = 0
-    return Hearing(columns, heard, features, map, kernel)
+class ArtistEffects:
+    """V of the module's docstring, of W tracks with artists [W, A]."""
+
+    def __init__(self, artists: csr_matrix) -> None:
+        counts = np.diff(artists.indptr)
+        self._membership = artists.astype(np.float32).tocsr()
+        self._membership.data = np.repeat(1 / np.maximum(counts, 1), counts).astype(np.float32)
+        self._tracks = np.asarray(self._membership.sum(axis=0)).ravel()
+        theta = 1 - np.sqrt(ARTIST_VARIANCE_RATIO / (ARTIST_VARIANCE_RATIO + self._tracks))
+        self._shares = (theta / np.maximum(self._tracks, 1e-9)).astype(np.float32)
+
+    def whitened(self, rows: Matrix) -> Matrix:
+        """[W, C] V^(-1/2) rows"""
+        means = self._shares[:, None] * (self._membership.T @ rows)
+        return np.asarray(rows - self._membership @ means, np.float32)
+
+    @property
+    def precisions(self) -> Matrix:
+        """[W] the diagonal of V^-1"""
+        squares = self._membership.multiply(self._membership)
+        weights = self._shares**2 * self._tracks - 2 * self._shares
+        return np.asarray(1 + squares @ weights, np.float32)
 
 
 class ContentPrior:
-    """Predicts taste vectors of tracks that nobody has listened to."""
+    """Predicts taste vectors of tracks without listeners."""
 
     def __init__(self, options: PriorOptions | None = None) -> None:
         self.options = options or PriorOptions()
 
-    def fit(
-        self, vectors: Matrix, warm: NDArray[np.bool_], catalogue: Catalogue, hearing: Hearing | None = None
-    ) -> Self:
+    def fit(self, vectors: Matrix, warm: Mask, catalogue: Catalogue, sound: CatalogueSound | None = None) -> Self:
         """Learns from the taste vectors [T, F] of the warm tracks [T] of the catalogue."""
-        self._hearing = hearing = hearing or hear(catalogue, warm, self.options)
+        sound = sound or CatalogueSound.of(catalogue, warm, self.options)
         rows = np.flatnonzero(warm)
         self.mean: Matrix = vectors[rows].mean(axis=0) if len(rows) else np.zeros(vectors.shape[1], np.float32)
-        taught = rows[hearing.heard[rows]]
-        features = hearing.features[taught]
-        effects = ArtistEffects.of(catalogue.artist_matrix[taught])
+        training = rows[sound.has_sound[rows]]
+        features = sound.features[training]
+        effects = ArtistEffects(catalogue.artist_matrix[training])
         whitened = effects.whitened(features)
         gram = whitened.T @ whitened + self.options.penalty * np.eye(features.shape[1], dtype=np.float32)
         inverse = np.linalg.inv(gram.astype(np.float64)).astype(np.float32)
-        self.weights: Matrix = inverse @ (whitened.T @ effects.whitened(vectors[taught] - self.mean))
-        by_sound = self._by_sound(hearing.features)
+        self.weights: Matrix = inverse @ (whitened.T @ effects.whitened(vectors[training] - self.mean))
+        by_sound = np.asarray(self.mean + sound.features @ self.weights, np.float32)
         self.residuals: Matrix = vectors[rows] - by_sound[rows]
+        self.map = sound.map
         self.artists: csr_matrix = catalogue.artist_matrix[rows]
-        """[W, A] of the warm tracks"""
-        self.columns = hearing.columns[rows]
-        self.heard = hearing.heard[rows]
+        """[W, A]"""
+        self.columns, self.has_sound = sound.columns[rows], sound.has_sound[rows]
         self.artist_names = catalogue.artist_names
-        self.near_features: Matrix = hearing.features[:, : 0 if hearing.kernel is None else hearing.kernel.near]
+        self.near_features: Matrix = sound.features[:, : sound.map.near]
         """[T, N] features of the catalogue whose dot product says how near two sounds are"""
-        self._track_artists = catalogue.artist_matrix
-        self._own = np.full(len(catalogue), -1)
-        self._own[rows] = np.arange(len(rows))
+        self._catalogue_sound, self._track_artists = sound, catalogue.artist_matrix
+        self._warm_row = np.full(len(catalogue), -1)
+        self._warm_row[rows] = np.arange(len(rows))
         # Closed-form leave-one-out: `surprise` is how far a track is from where all others, its artist's too, would
         # have it, `pull` what its own vector does to its prediction by sound.
         twice = effects.whitened(whitened)
         solved = twice @ inverse
         pull = (solved * features).sum(axis=1)
         own = effects.precisions - (solved * twice).sum(axis=1)
-        left = effects.whitened(effects.whitened(vectors[taught] - by_sound[taught]))
+        left = effects.whitened(effects.whitened(vectors[training] - by_sound[training]))
         surprise = left / np.maximum(own, 0.01)[:, None]
-        by_sound[taught] -= pull[:, None] * surprise
-        self._alone = by_sound
+        by_sound[training] -= pull[:, None] * surprise
+        self._by_sound_of_others = by_sound
         return self
 
     @property
     def of_catalogue(self) -> Matrix:
         """[T, F] of every track of the catalogue it was fitted on, as if that track itself had had no listens."""
-        return self.of_tracks(np.arange(len(self._own)))
+        return self.of_tracks(np.arange(len(self._warm_row)))
 
-    def of_tracks(self, rows: NDArray[np.intp]) -> Matrix:
+    def of_tracks(self, rows: Rows) -> Matrix:
         """[B, F] some rows of `of_catalogue`."""
-        hearing = self._hearing
+        sound = self._catalogue_sound
         by_artist = self._by_artist(
-            self._track_artists[rows], hearing.columns[rows], hearing.heard[rows], leave_out=self._own[rows]
+            self._track_artists[rows], sound.columns[rows], sound.has_sound[rows], leave_out=self._warm_row[rows]
         )
-        return np.asarray(self._alone[rows] + by_artist)
+        return np.asarray(self._by_sound_of_others[rows] + by_artist)
 
     def with_artists(self, shrinkage: float | None, attention: float) -> ContentPrior:
-        """The same sound map with another view of artists; nothing is fitted again."""
+        """The same sound map with other weights of artists; nothing is fitted again."""
         prior = copy(self)
         prior.options = replace(self.options, shrinkage=shrinkage, attention=attention)
         return prior
 
     def predict(self, sound: Matrix, artists: csr_matrix, genres: Matrix | None = None) -> Matrix:
-        """[B, F] for tracks with `sound` [B, D] (zeros: never heard) and `artists` [B, A] of `artist_names`."""
-        genres = np.zeros((len(sound), 0), np.float32) if genres is None else genres
-        columns, heard = self._hearing.map.of(sound, genres)
-        kernel = self._hearing.kernel
-        features = columns if kernel is None else kernel.of(columns)
-        features = features[:, : len(self.weights)] * heard[:, None]
-        return self._by_sound(features) + self._by_artist(artists, columns, heard)
+        """[B, F] for tracks with `sound` [B, D] (zeros: none) and `artists` [B, A] of `artist_names`."""
+        columns, has_sound = self.map.columns(sound, genres)
+        features = self.map.features(columns)[:, : len(self.weights)] * has_sound[:, None]
+        by_sound = np.asarray(self.mean + features @ self.weights, np.float32)
+        return by_sound + self._by_artist(artists, columns, has_sound)
 
     def near_features_of(self, sound: Matrix, genres: Matrix | None = None) -> Matrix:
-        """[B, N] the same of other tracks: zeros for one never heard, no columns where the prior has no kernel."""
-        genres = np.zeros((len(sound), 0), np.float32) if genres is None else genres
-        kernel = self._hearing.kernel
-        if kernel is None:
-            return np.zeros((len(sound), 0), np.float32)
-        columns, heard = self._hearing.map.of(sound, genres)
-        return kernel.of(columns)[:, : kernel.near] * heard[:, None]
+        """[B, N] the same of other tracks: zeros for one without sound, no columns where the map has no kernel."""
+        columns, has_sound = self.map.columns(sound, genres)
+        return self.map.features(columns)[:, : self.map.near] * has_sound[:, None]
 
-    def knows(self, heard: NDArray[np.bool_], artists: csr_matrix) -> NDArray[np.bool_]:
-        """[B] whether the prior of such tracks says more than the mean of all."""
+    def can_predict(self, has_sound: Mask, artists: csr_matrix) -> Mask:
+        """[B] whether such tracks are predicted otherwise than by the mean of all."""
         shared = np.asarray(artists @ self.artists.sum(axis=0).T).ravel() > 0
-        return np.asarray((heard & bool(len(self.weights))) | (shared & (self.options.shrinkage is not None)))
+        by_sound, by_artist = bool(len(self.weights)), self.options.shrinkage is not None
+        return np.asarray((has_sound & by_sound) | (shared & by_artist))
 
-    def artist_rows(self, artists: tuple[tuple[str, ...], ...]) -> csr_matrix:
-        """[B, A] for names; an artist without training tracks is nobody."""
+    def artist_rows(self, artists: Sequence[tuple[str, ...]]) -> csr_matrix:
+        """[B, A] for names; artists without warm tracks are left out."""
         from scipy.sparse import csr_matrix
 
         row_of = self._row_of_artist
-        known = ((t, row_of.get(name)) for t, names in enumerate(artists) for name in dict.fromkeys(names))
-        pairs = [(t, row) for t, row in known if row is not None]
-        tracks, rows = np.array(pairs, np.int32).reshape(-1, 2).T
-        ones = np.ones(len(pairs), np.float32)
-        return csr_matrix((ones, (tracks, rows)), shape=(len(artists), len(self.artist_names)))
+        known = [[row_of[name] for name in dict.fromkeys(names) if name in row_of] for names in artists]
+        ends = np.cumsum([0, *map(len, known)])
+        columns = np.array([row for rows in known for row in rows], np.int32)
+        shape = (len(artists), len(self.artist_names))
+        return csr_matrix((np.ones(len(columns), np.float32), columns, ends), shape=shape)
 
     def arrays(self) -> Arrays:
         """For `save_model`, with `facts`."""
-        arrays: Arrays = {
+        return {
             "mean": self.mean,
             "weights": self.weights,
             "residuals": self.residuals,
             "columns": self.columns,
-            "heard": self.heard,
-            "artists_indptr": self.artists.indptr.astype(np.int64),
-            "artists_indices": self.artists.indices.astype(np.int32),
-            **self._hearing.map.arrays(),
+            "heard": self.has_sound,
+            **incidence_arrays("artists", self.artists),
+            **self.map.arrays(),
         }
-        return arrays if self._hearing.kernel is None else arrays | self._hearing.kernel.arrays()
 
     def facts(self) -> dict[str, Any]:
-        kernel = self._hearing.kernel
-        return {
-            "sound_width": self.sound_width,
-            "rate": None if kernel is None else kernel.rate,
-            "artist_names": list(self.artist_names),
-        }
+        return {"sound_width": self.sound_width, "rate": self.map.rate, "artist_names": list(self.artist_names)}
 
     @classmethod
     def from_arrays(cls, arrays: Arrays, facts: dict[str, Any], options: PriorOptions) -> Self:
-        """What `arrays` and `facts` gave; predicts, but no longer knows `of_catalogue`."""
-        from scipy.sparse import csr_matrix
-
+        """What `arrays` and `facts` gave; predicts, but no longer has `of_catalogue`."""
         prior = cls(options)
-        map = SoundColumns.from_arrays(arrays, facts["sound_width"])
-        kernel = None if facts["rate"] is None else SoundKernel.from_arrays(arrays, facts["rate"])
-        nothing = np.zeros((0, 0), np.float32)
-        prior._hearing = Hearing(nothing, np.zeros(0, bool), nothing, map, kernel)
+        prior.map = SoundMap.from_arrays(arrays, facts["sound_width"], facts["rate"])
         prior.mean, prior.weights, prior.residuals = arrays["mean"], arrays["weights"], arrays["residuals"]
-        prior.columns, prior.heard = arrays["columns"], arrays["heard"]
+        prior.columns, prior.has_sound = arrays["columns"], arrays["heard"]
         prior.artist_names = tuple(facts["artist_names"])
-        indices = arrays["artists_indices"]
-        parts = (np.ones(len(indices), np.float32), indices, arrays["artists_indptr"])
-        prior.artists = csr_matrix(parts, shape=(len(prior.residuals), len(prior.artist_names)))
+        prior.artists = incidence_matrix("artists", arrays, len(prior.artist_names))
         return prior
 
     @property
     def sound_width(self) -> int:
-        """D that `predict` wants; 0 where the prior has heard nothing."""
-        return self._hearing.map.sound_width
+        """D that `predict` takes; 0 where no warm track has sound."""
+        return self.map.sound_width
 
     @cached_property
     def _row_of_artist(self) -> dict[str, int]:
@@ -245,15 +251,8 @@ class ContentPrior:
         """[A, W]"""
         return self.artists.T.tocsr()
 
-    def _by_sound(self, features: Matrix) -> Matrix:
-        return np.asarray(self.mean + features @ self.weights, np.float32)
-
     def _by_artist(
-        self,
-        artists: csr_matrix,
-        columns: Matrix,
-        heard: NDArray[np.bool_],
-        leave_out: NDArray[np.intp] | None = None,
+        self, artists: csr_matrix, columns: Matrix, has_sound: Mask, leave_out: Rows | None = None
     ) -> Matrix:
         """[B, F] the shrunk mean of what sound left unexplained; `leave_out` [B] names each track's own warm row."""
         answer = np.zeros((artists.shape[0], len(self.mean)), np.float32)
@@ -271,9 +270,9 @@ class ContentPrior:
             if leave_out is not None:
                 weights[leave_out[asked] == shared.indices] = 0
             if self.options.attention:
-                both = heard[asked] & self.heard[shared.indices]
-                apart = _apart(columns, asked[both], self.columns, shared.indices[both])
-                weights[both] *= np.exp(-self.options.attention * apart)
+                both = has_sound[asked] & self.has_sound[shared.indices]
+                distances = _distances(columns, asked[both], self.columns, shared.indices[both])
+                weights[both] *= np.exp(-self.options.attention * distances)
             shared.data = weights
             total = np.asarray(shared.sum(axis=1)) + self.options.shrinkage
             answer[start:stop] = (shared @ self.residuals) / np.maximum(total, 1e-6)
@@ -281,37 +280,40 @@ class ContentPrior:
         return answer
 
 
-def by_sound_alone(
-    vectors: Matrix,
-    warm: NDArray[np.bool_],
-    catalogue: Catalogue,
-    hearing: Hearing,
-    penalties: Sequence[float],
-    rows: NDArray[np.intp],
+def predictions_by_penalty(
+    vectors: Matrix, warm: Mask, catalogue: Catalogue, sound: CatalogueSound, penalties: Sequence[float], rows: Rows
 ) -> Iterator[Matrix]:
-    """[B, F] of some cold tracks under each of the penalties, for little more than the price of one."""
-    taught = np.flatnonzero(warm & hearing.heard)
+    """[B, F] of some cold tracks by their sound under each of the penalties, from one eigendecomposition."""
+    training = np.flatnonzero(warm & sound.has_sound)
     mean = vectors[warm].mean(axis=0)
-    effects = ArtistEffects.of(catalogue.artist_matrix[taught])
-    features = effects.whitened(hearing.features[taught])
+    effects = ArtistEffects(catalogue.artist_matrix[training])
+    features = effects.whitened(sound.features[training])
     strengths, directions = np.linalg.eigh((features.T @ features).astype(np.float64))
     basis = directions.astype(np.float32)
-    target = basis.T @ (features.T @ effects.whitened(vectors[taught] - mean))
-    asked = hearing.features[rows] @ basis
+    target = basis.T @ (features.T @ effects.whitened(vectors[training] - mean))
+    asked = sound.features[rows] @ basis
     for penalty in penalties:
         yield mean + (asked / (strengths + penalty).astype(np.float32)) @ target
 
 
-def _apart(a: Matrix, a_rows: NDArray[np.intp], b: Matrix, b_rows: NDArray[np.int32]) -> Matrix:
-    """[P] distances of pairs of rows: 1 is typical of two columns that differ by one deviation."""
+def incidence_arrays(name: str, artists: csr_matrix) -> Arrays:
+    """A matrix of zeros and ones for `save_model`."""
+    return {f"{name}_indptr": artists.indptr.astype(np.int64), f"{name}_indices": artists.indices.astype(np.int32)}
+
+
+def incidence_matrix(name: str, arrays: Arrays, width: int) -> csr_matrix:
+    """What `incidence_arrays` gave."""
+    from scipy.sparse import csr_matrix
+
+    ends, indices = arrays[f"{name}_indptr"], arrays[f"{name}_indices"]
+    return csr_matrix((np.ones(len(indices), np.float32), indices, ends), shape=(len(ends) - 1, width))
+
+
+def _distances(a: Matrix, a_rows: Rows, b: Matrix, b_rows: Rows) -> Matrix:
+    """[P] of pairs of rows: 1 is typical of two columns that differ by one deviation."""
     found = np.empty(len(a_rows), np.float32)
     step = max(1, (1 << 24) // max(a.shape[1], 1))
     for start in range(0, len(found), step):
         part = slice(start, start + step)
         found[part] = np.abs(a[a_rows[part]] - b[b_rows[part]]).mean(axis=1)
     return found
-
-
-def _genres(catalogue: Catalogue) -> Matrix:
-    found = catalogue.genre_probabilities
-    return found if len(found) == len(catalogue) else np.zeros((len(catalogue), 0), np.float32)

@@ -1,18 +1,17 @@
-"""Sound features: a track's sound vector, seen from a few hundred other tracks, so that a linear map can bend.
+"""Sound features: a track's sound vector and its likeness to a few hundred others, so that a linear map can bend.
 
 The kernel is k(a, b) = exp(-scale * d(a, b) / m) + a · b / C with m the median distance between landmarks: a near part
 (Laplacian for the few named columns of a feature table, Matérn 1/2 for embeddings, where the Euclidean distance is one
-matrix product), and a linear one that also speaks of sounds far from all that was heard. The features of the near part
-are its Nyström approximation (Williams & Seeger 2000): k(a, b) ≈ features(a) · features(b), the strongest directions
-first. Columns are standardised with constants that are kept, so a track's features never move when another track is
-added.
+matrix product), and a linear one, which does not vanish far from all landmarks. The features of the near part are its
+Nyström approximation (Williams & Seeger 2000): k(a, b) ≈ features(a) · features(b), the strongest directions first.
+Columns are standardised with constants that are kept, so a track's features never move when another track is added.
 
 Shapes: B tracks, D dimensions of sound, G genres, C = D + G columns, M landmarks, N near features, E = N + C features.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -23,14 +22,17 @@ from ..arrays import top_k
 from ..storage import Arrays
 
 Matrix = NDArray[np.float32]
+Mask = NDArray[np.bool_]
 
 _FEW_COLUMNS = 32
 _ROWS_PER_BATCH = 16_384
+_FARTHEST = 10.0
+"""deviations: sound far outside that of the training (another unit, a broken file) is clipped to this"""
 
 
 @dataclass(frozen=True, eq=False)
-class SoundColumns:
-    """What of a track's sound is compared: standardised vectors and, where they are known, genre probabilities."""
+class SoundMap:
+    """From sound and, where they are known, genre probabilities to columns, and from these to features."""
 
     means: Matrix
     """[C]"""
@@ -38,80 +40,67 @@ class SoundColumns:
     """[C] above 0"""
     sound_width: int
     """D"""
+    landmarks: Matrix
+    """[M, C]; none without a kernel"""
+    basis: Matrix
+    """[M, N]"""
+    rate: float | None
+    """of the kernel: its scale over the median distance; None without one: features are the columns"""
 
     @classmethod
     def fit(cls, sound: Matrix, genres: Matrix) -> Self:
-        """The constants of the tracks that were heard; `genres` [B, G] may have no columns."""
-        heard = np.any(sound != 0, axis=1)
-        if not heard.any():
-            return cls(np.zeros(0, np.float32), np.ones(0, np.float32), 0)
+        """The constants of the tracks with sound, without a kernel; `genres` [B, G] may have no columns."""
+        has_sound = np.any(sound != 0, axis=1)
+        nothing = np.zeros((0, 0), np.float32)
+        if not has_sound.any():
+            return cls(np.zeros(0, np.float32), np.ones(0, np.float32), 0, nothing, nothing, None)
         # A track whose genres are unknown has zeros, which are no probabilities.
-        blocks = [sound[heard], genres[heard & np.any(genres != 0, axis=1)]]
+        blocks = [sound[has_sound], genres[has_sound & np.any(genres != 0, axis=1)]]
         blocks = [block if len(block) else np.zeros((1, block.shape[1]), np.float32) for block in blocks]
         deviations = np.concatenate([block.std(axis=0, dtype=np.float64) for block in blocks]).astype(np.float32)
         means = np.concatenate([block.mean(axis=0, dtype=np.float64) for block in blocks]).astype(np.float32)
         deviations[deviations <= 1e-6 * np.maximum(np.abs(means), 1)] = 1
         # A block of many columns would drown the other one: both weigh the same, whatever their widths.
         deviations[sound.shape[1] :] *= np.sqrt(max(genres.shape[1], 1) / sound.shape[1])
-        return cls(means, deviations, sound.shape[1])
+        return cls(means, deviations, sound.shape[1], nothing, nothing, None)
 
-    def of(self, sound: Matrix, genres: Matrix) -> tuple[Matrix, NDArray[np.bool_]]:
-        """[B, C] standardised columns, and [B] whether the track was heard; rows not heard are zeros."""
-        heard = np.any(sound != 0, axis=1)
-        if not heard.any() or not self.sound_width:
-            return np.zeros((len(sound), len(self.means)), np.float32), heard & bool(self.sound_width)
-        if sound.shape[1] != self.sound_width:
-            raise DataError(
-                f"sound: {sound.shape[1]} dimensions, but the prior was trained on {self.sound_width}; train again"
-            )
-        width = len(self.means) - self.sound_width
-        if genres.shape[1] != width:
-            genres = np.zeros((len(sound), width), np.float32)
-        # Without genre probabilities a track stands at the mean of all.
-        genres = np.where(np.any(genres != 0, axis=1, keepdims=True), genres, self.means[self.sound_width :])
-        columns = (np.hstack([sound, genres]) - self.means) / self.deviations
-        # Far outside anything heard in training (another unit, a broken file) is as far as it gets.
-        columns = np.clip(columns, -10, 10)
-        columns[~heard] = 0
-        return columns.astype(np.float32), heard
-
-    def arrays(self) -> Arrays:
-        return {"column_means": self.means, "column_deviations": self.deviations}
-
-    @classmethod
-    def from_arrays(cls, arrays: Arrays, sound_width: int) -> Self:
-        return cls(arrays["column_means"], arrays["column_deviations"], sound_width)
-
-
-@dataclass(frozen=True, eq=False)
-class SoundKernel:
-    """The features of standardised columns [B, C]; deterministic once it is fitted."""
-
-    landmarks: Matrix
-    """[M, C]"""
-    basis: Matrix
-    """[M, N]"""
-    rate: float
-    """scale over the median distance"""
-
-    @classmethod
-    def fit(cls, columns: Matrix, *, scale: float, landmarks: int, features: int, rng: np.random.Generator) -> Self:
-        """From the columns of heard tracks; distinct rows only, since many tables repeat an artist's values."""
+    def with_kernel(self, columns: Matrix, *, scale: float, landmarks: int, rng: np.random.Generator) -> Self:
+        """From the columns of tracks with sound; distinct rows only, since many tables repeat an artist's values."""
         distinct = np.unique(columns, axis=0)
         if len(distinct) > landmarks:
             distinct = distinct[np.sort(rng.choice(len(distinct), landmarks, replace=False))]
         between = distances(distinct, distinct)
         off = between[~np.eye(len(distinct), dtype=bool)]
-        median = float(np.median(off)) if len(off) else 1.0
-        rate = scale / max(median, 1e-6)
+        rate = scale / max(float(np.median(off)) if len(off) else 1.0, 1e-6)
         strengths, directions = np.linalg.eigh(np.exp(-rate * between).astype(np.float64))
-        kept, _ = top_k(strengths, features)
+        kept, _ = top_k(strengths, landmarks)
         kept = kept[strengths[kept] > 1e-4]
-        basis = directions[:, kept] / np.sqrt(strengths[kept])
-        return cls(distinct, basis.astype(np.float32), rate)
+        basis = (directions[:, kept] / np.sqrt(strengths[kept])).astype(np.float32)
+        return replace(self, landmarks=distinct, basis=basis, rate=rate)
 
-    def of(self, columns: Matrix) -> Matrix:
+    def columns(self, sound: Matrix, genres: Matrix | None = None) -> tuple[Matrix, Mask]:
+        """[B, C] standardised columns, and [B] whether the track has sound; rows without are zeros."""
+        has_sound = np.any(sound != 0, axis=1)
+        if not has_sound.any() or not self.sound_width:
+            return np.zeros((len(sound), len(self.means)), np.float32), has_sound & bool(self.sound_width)
+        if sound.shape[1] != self.sound_width:
+            raise DataError(
+                f"sound: {sound.shape[1]} dimensions, but the prior was trained on {self.sound_width}; train again"
+            )
+        width = len(self.means) - self.sound_width
+        if genres is None or genres.shape[1] != width:
+            genres = np.zeros((len(sound), width), np.float32)
+        # Without genre probabilities a track stands at the mean of all.
+        genres = np.where(np.any(genres != 0, axis=1, keepdims=True), genres, self.means[self.sound_width :])
+        columns = (np.hstack([sound, genres]) - self.means) / self.deviations
+        columns = np.clip(columns, -_FARTHEST, _FARTHEST)
+        columns[~has_sound] = 0
+        return columns.astype(np.float32), has_sound
+
+    def features(self, columns: Matrix) -> Matrix:
         """[B, C] -> [B, E], the near ones first"""
+        if self.rate is None:
+            return columns
         found = np.empty((len(columns), self.near + columns.shape[1]), np.float32)
         for start in range(0, len(columns), _ROWS_PER_BATCH):
             part = slice(start, start + _ROWS_PER_BATCH)
@@ -125,11 +114,14 @@ class SoundKernel:
         return int(self.basis.shape[1])
 
     def arrays(self) -> Arrays:
-        return {"landmarks": self.landmarks, "basis": self.basis}
+        """For `save_model`; `sound_width` and `rate` are kept beside them."""
+        arrays = {"column_means": self.means, "column_deviations": self.deviations}
+        return arrays if self.rate is None else arrays | {"landmarks": self.landmarks, "basis": self.basis}
 
     @classmethod
-    def from_arrays(cls, arrays: Arrays, rate: float) -> Self:
-        return cls(arrays["landmarks"], arrays["basis"], rate)
+    def from_arrays(cls, arrays: Arrays, sound_width: int, rate: float | None) -> Self:
+        kernel = [arrays.get(name, np.zeros((0, 0), np.float32)) for name in ("landmarks", "basis")]
+        return cls(arrays["column_means"], arrays["column_deviations"], sound_width, kernel[0], kernel[1], rate)
 
 
 def distances(a: Matrix, b: Matrix) -> Matrix:

@@ -1,33 +1,44 @@
-"""The search for the hybrid's choices, on what `hybrid.validation` keeps from an inner training part.
+"""The choice of the hybrid's options, on tracks and entries that are kept from an inner training part.
 
-One ALS fit serves all choices, made one after the other, each by NDCG of the slice it is about:
+A fifth of the tracks is held out whole, part of it as whole artists, so that tracks of new artists are placed by their
+sound alone; a tenth is thinned to 1, 2, 5 or 10 listeners; of the remaining entries a fifth is held out. One ALS fit
+serves all options, chosen one after the other, each by NDCG of the slice it is about:
 
     sound map                 tracks of new artists       profile   all held-out tracks
     artist terms, affinity    tracks of known artists     tau       thinned tracks
-    level                     all tracks in one list: the share of cold ones
+    cold gain                 all tracks in one list: the share of cold ones
 
-Shapes: B users judged, C candidate tracks, T tracks, F factors.
+Shapes: B users of a slice, C candidate tracks of it, T tracks, U users, F factors.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
-from functools import lru_cache
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from itertools import product
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..arrays import top_k
 from ..catalogue import Catalogue
-from ..interactions import Interactions
-from ..recommenders.als import ALSOptions
-from .blend import Crossfade
-from .options import PROFILE_FEATURES, Choices, artist_counts, rarity, sound_profiles
-from .prior import ContentPrior, Hearing, PriorOptions, by_sound_alone, hear
-from .validation import LEAST_TRACKS, Judges, Matrix, Rows, Validation, hold_out
+from ..evaluation.metrics import hits, ndcg, recall, relevant_counts
+from ..evaluation.splits import known_artists, thinned
+from ..interactions import Interactions, to_find
+from ..recommenders.als import ALS, ALSOptions
+from .options import PROFILE_FEATURES, Crossfade, HybridOptions, artist_counts, artist_rarity, sound_profiles
+from .prior import CatalogueSound, ContentPrior, PriorOptions, predictions_by_penalty
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+Matrix = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+Rows = NDArray[np.intp]
+Values = NDArray[np.float64]
+Option = TypeVar("Option")
 
 _SOUND_MAPS = tuple((PriorOptions(scale=scale), (1.0, 4.0, 16.0, 64.0)) for scale in (1.0, 2.0, 4.0))
 _SHRINKAGES = (None, 0.05, 0.3, 1.0)
@@ -35,218 +46,331 @@ _ATTENTIONS = (0.0, 1.0, 3.0)
 _AFFINITIES = (0.0, 0.1, 0.2, 0.4)
 _RARITIES = (0.0, 0.3, 0.5)
 _PROFILES = (0.0, 0.25, 0.5, 1.0)
-_AIM = 0.75
-"""Of the share, since the final prior knows about twice as many listens, and its vectors are longer for it."""
 _TAUS = (1.0, 2.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 48.0)
+_COLD_SHARE = 0.75
+"""Of the share, since the final prior has about twice as many listens, and its vectors are longer for it."""
 
-Option = TypeVar("Option")
+_THINNED_TO = (1, 2, 5, 10)
+_LEAST_WARM, _LEAST_LISTENS = 30, 500
+_LEAST_TRACKS, _LEAST_USERS = 5, 20
+"""of a slice that is measured"""
+_MOST_USERS = 1500
+_CELLS = 1 << 25
 
 
-def choose(
+@dataclass(frozen=True, eq=False)
+class Validation:
+    """One ALS fit on the inner training part, and the tracks that were kept from it."""
+
+    als: ALS
+    train: Interactions
+    catalogue: Catalogue
+    warm: Mask
+    """[T] with listeners in the inner training part"""
+    new: Rows
+    """cold tracks of new artists, or of none"""
+    known: Rows
+    """cold tracks of known artists"""
+    thin: dict[int, Rows]
+    """listeners -> tracks thinned to as many"""
+    others: Rows
+    """warm tracks that were not thinned"""
+    truth: csr_matrix
+    """[U, T] what was held out"""
+    rng: np.random.Generator
+
+    def slice(self, candidates: Rows) -> Slice:
+        """Users with something to find among the candidates, a sample where there are many."""
+        relevant = np.diff(self.truth[:, candidates].tocsr().indptr) > 0
+        users = np.flatnonzero(relevant & self.als.history.warm_users)
+        most = min(_MOST_USERS, max(100, _CELLS // max(len(candidates), 1)))
+        if len(users) > most:
+            users = np.sort(self.rng.choice(users, most, replace=False))
+        return Slice(self, users, candidates)
+
+
+@dataclass(frozen=True, eq=False)
+class Slice:
+    """B users and C tracks, some of which they are to be recommended."""
+
+    held: Validation
+    users: Rows
+    """[B]"""
+    candidates: Rows
+    """[C]"""
+
+    @property
+    def is_small(self) -> bool:
+        """Whether there is too little to measure."""
+        return len(self.candidates) < _LEAST_TRACKS or len(self.users) < _LEAST_USERS
+
+    @property
+    def factors(self) -> Matrix:
+        """[B, F] of the users"""
+        return np.asarray(self.held.als.user_factors[self.users])
+
+    @property
+    def by_als(self) -> Matrix:
+        """[B, C]"""
+        return np.asarray(self.factors @ self.held.als.track_factors[self.candidates].T)
+
+    @property
+    def seen(self) -> Mask:
+        """[B, C]"""
+        return np.asarray(self.held.train.matrix[self.users][:, self.candidates].toarray() != 0)
+
+    @cached_property
+    def truth(self) -> csr_matrix:
+        """[B, C]"""
+        return self.held.truth[self.users][:, self.candidates].tocsr()
+
+    @cached_property
+    def artist_counts(self) -> Matrix:
+        """[B, C]"""
+        artists = self.held.catalogue.artist_matrix
+        counts = artist_counts(self._liked, artists, artists[self.candidates].T)
+        return np.asarray(counts.toarray())
+
+    def by_artist(self, affinity: float, rarity: float) -> Matrix:
+        """[B, C] what the user's counts of the artists add."""
+        rare = artist_rarity(self.held.catalogue.artist_matrix, self.held.train.listeners, rarity)
+        return (affinity * rare[self.candidates]) * self.artist_counts
+
+    def likeness(self, sound: Matrix) -> Matrix:
+        """[B, C] to the sound [T, E] of the user's tracks."""
+        return np.asarray(sound_profiles(self._liked, sound) @ sound[self.candidates].T)
+
+    def by_prior(self, vectors: Matrix, sound: Matrix, options: HybridOptions) -> Matrix:
+        """[B, C] the scores of the tracks with their listeners left out; `vectors` [T, F] are the prior's."""
+        cells = np.asarray(self.factors @ vectors[self.candidates].T, np.float32)
+        if options.affinity:
+            cells += self.by_artist(options.affinity, options.rarity)
+        if options.profile:
+            cells += options.profile * self.likeness(sound)
+        return cells
+
+    def recall(self, scores: Matrix) -> Values:
+        """[B] recall among the first 20 (a fifth, where C < 100); NaN where there is nothing to find."""
+        return recall(*self._hits(scores))
+
+    def ndcg(self, scores: Matrix) -> Values:
+        """[B] NDCG of the same list: finer than recall where there are few candidates."""
+        return ndcg(*self._hits(scores))
+
+    def _hits(self, scores: Matrix) -> tuple[Mask, NDArray[np.int64], int]:
+        ids, _ = top_k(scores, max(1, min(20, len(self.candidates) // 5)))
+        return hits(ids, self.truth), relevant_counts(self.truth), ids.shape[1]
+
+    @property
+    def _liked(self) -> csr_matrix:
+        return self.held.als.history.liked[self.users]
+
+
+def tuned_options(
     listens: Interactions, catalogue: Catalogue, als: ALSOptions, rng: np.random.Generator
-) -> tuple[Choices, dict[str, float]]:
-    """The choices and what was measured; the defaults and nothing where there is too little to judge by."""
+) -> tuple[HybridOptions, dict[str, float]]:
+    """The options and what was measured; the defaults and nothing where there is too little to measure."""
     from threadpoolctl import threadpool_limits
 
     # Many small products: threads below them cost more than they give.
     with threadpool_limits(limits=1, user_api="blas"):
-        return _choose(listens, catalogue, als, rng)
+        held = hold_out(listens, catalogue, als, rng)
+        if held is None:
+            return HybridOptions(), {}
+        figures: dict[str, float] = {}
+        prior, affinity, rarity = _artist_terms(held, *_sound_map(held, figures), figures)
+        vectors, sound = prior.of_catalogue, prior.near_features[:, :PROFILE_FEATURES]
+        options = HybridOptions(prior=prior.options, affinity=affinity, rarity=rarity)
+        options = replace(options, profile=_profile(held, vectors, sound, options, figures))
+        crossfade = Crossfade(_tau(held, vectors, sound, options, figures))
+        crossfade = replace(crossfade, cold_gain=_cold_gain(held, vectors, sound, options, crossfade, figures))
+        return replace(options, crossfade=crossfade), figures
 
 
-def _choose(
-    listens: Interactions, catalogue: Catalogue, als: ALSOptions, rng: np.random.Generator
-) -> tuple[Choices, dict[str, float]]:
-    held = hold_out(listens, catalogue, als, rng)
-    if held is None:
-        return Choices(), {}
-    figures: dict[str, float] = {}
-    options, hearing = _sound_map(held, figures)
-    prior, affinity, power = _artist_terms(held, options, hearing, figures)
-    vectors = prior.of_catalogue
-    sound = prior.near_features[:, :PROFILE_FEATURES]
-    choices = Choices(prior=prior.options, affinity=affinity, rarity=power)
-    choices = replace(choices, profile=_profile(held, vectors, sound, choices, figures))
-    tau = _tau(held, vectors, sound, choices, figures)
-    choices = replace(choices, crossfade=Crossfade(tau))
-    level = _level(held, vectors, sound, choices, figures)
-    return replace(choices, crossfade=Crossfade(tau, level)), figures
+def hold_out(
+    listens: Interactions, catalogue: Catalogue, options: ALSOptions, rng: np.random.Generator
+) -> Validation | None:
+    """An inner training part, fitted, and what is kept from it; None where there is too little of either."""
+    listeners = listens.listeners
+    warm = np.flatnonzero(listeners > 0)
+    if len(warm) < _LEAST_WARM or len(listens) < _LEAST_LISTENS:
+        return None
+    cold = _cold_tracks(catalogue, warm, rng)
+    room = np.flatnonzero((listeners >= 3) & ~cold)
+    quota = np.full(listens.track_count, -1, np.int64)
+    steps = np.array(_THINNED_TO)
+    for track in rng.permutation(room)[: max(1, len(warm) // 10)]:
+        quota[track] = rng.choice(steps[steps < listeners[track]])
+    quota[cold] = 0
+    parts = thinned(listens, quota, rng)
+    rest = quota[parts.train.track_rows] < 0
+    kept = ~rest | (rng.random(len(parts.train)) >= 0.2)
+    train = parts.train.take(kept)
+    # A pair with repeated listens may be in both parts; what is seen is not to be found again.
+    truth = to_find(parts.test.matrix + parts.train.take(~kept).matrix, train.matrix)
+    if not truth.nnz or not np.any(train.matrix.data > 0):
+        return None
+    als = ALS(options).fit(train)
+    inner = als.history.warm_tracks
+    known = known_artists(catalogue, inner)
+    thin = {n: tracks for n in _THINNED_TO if len(tracks := np.flatnonzero(quota == n)) >= _LEAST_TRACKS}
+    cold_new, cold_known = np.flatnonzero(cold & ~known), np.flatnonzero(cold & known)
+    others = np.flatnonzero(inner & (quota < 0))
+    return Validation(als, train, catalogue, inner, cold_new, cold_known, thin, others, truth, rng)
 
 
-def _sound_map(held: Validation, figures: dict[str, float]) -> tuple[PriorOptions, Hearing]:
-    """Judged by tracks of new artists: for the others an artist's name says what its sound does."""
-    silent = PriorOptions(sound="none")
-    nothing = hear(held.catalogue, held.warm, silent)
-    candidates = held.new[held.catalogue.has_sound[held.new]]
-    judges = held.judges(candidates)
-    if len(candidates) < LEAST_TRACKS or len(judges.rows) < 20:
-        if not held.catalogue.has_sound.any():
-            return silent, nothing
-        return PriorOptions(), hear(held.catalogue, held.warm, PriorOptions())
-    users = held.als.user_factors[judges.rows]
+def _cold_tracks(catalogue: Catalogue, warm: Rows, rng: np.random.Generator) -> Mask:
+    """[T] a twentieth of the warm tracks as whole artists, and three of the others one by one."""
+    goal = max(2, len(warm) // 20)
+    cold = np.zeros(len(catalogue), bool)
+    is_warm = np.zeros(len(catalogue), bool)
+    is_warm[warm] = True
+    tracks_of = catalogue.artist_matrix.T.tocsr()
+    for artist in rng.permutation(tracks_of.shape[0]):
+        if cold.sum() >= goal:
+            break
+        tracks = tracks_of.indices[tracks_of.indptr[artist] : tracks_of.indptr[artist + 1]]
+        tracks = tracks[is_warm[tracks]]
+        # One artist with half of the catalogue would leave nothing to learn from.
+        if len(tracks) <= goal:
+            cold[tracks] = True
+    left = warm[~cold[warm]]
+    cold[rng.permutation(left)[: 3 * goal]] = True
+    return cold
+
+
+def _sound_map(held: Validation, figures: dict[str, float]) -> tuple[PriorOptions, CatalogueSound]:
+    """Measured on tracks of new artists: for the others an artist's name says what its sound does."""
+    without = PriorOptions(sound="none")
+    part = held.slice(held.new[held.catalogue.has_sound[held.new]])
+    if part.is_small:
+        options = PriorOptions() if held.catalogue.has_sound.any() else without
+        return options, CatalogueSound.of(held.catalogue, held.warm, options)
     # Equal predictions rank by row number, which may say something (rows in order of popularity): no track is equal.
-    blank = judges.gains(held.rng.random((len(users), len(candidates)), np.float32), candidates)
-    chosen, hearing, reached = silent, nothing, blank
+    blank = part.ndcg(held.rng.random((len(part.users), len(part.candidates)), np.float32))
+    chosen, chosen_sound, best = without, CatalogueSound.of(held.catalogue, held.warm, without), blank
     for options, penalties in _SOUND_MAPS:
-        heard = hear(held.catalogue, held.warm, options)
-        predicted = by_sound_alone(held.als.track_factors, held.warm, held.catalogue, heard, penalties, candidates)
+        sound = CatalogueSound.of(held.catalogue, held.warm, options)
+        predicted = predictions_by_penalty(
+            held.als.track_factors, held.warm, held.catalogue, sound, penalties, part.candidates
+        )
         for penalty, vectors in zip(penalties, predicted, strict=True):
-            gains = judges.gains(users @ vectors.T, candidates)
-            if np.nanmean(gains) > np.nanmean(reached) and _sure(gains - blank):
-                chosen, hearing, reached = replace(options, penalty=penalty), heard, gains
-    figures["ndcg_new_artist"] = float(np.nanmean(reached))
-    return chosen, hearing
+            measured = part.ndcg(part.factors @ vectors.T)
+            if np.nanmean(measured) > np.nanmean(best) and _is_significant(measured - blank):
+                chosen, chosen_sound, best = replace(options, penalty=penalty), sound, measured
+    figures["ndcg_new_artist"] = float(np.nanmean(best))
+    return chosen, chosen_sound
 
 
 def _artist_terms(
-    held: Validation, options: PriorOptions, hearing: Hearing, figures: dict[str, float]
+    held: Validation, options: PriorOptions, sound: CatalogueSound, figures: dict[str, float]
 ) -> tuple[ContentPrior, float, float]:
     """The prior, the affinity and its rarity; the less an artist's mean is shrunk, the less a count has to add."""
-    prior = ContentPrior(options).fit(held.als.track_factors, held.warm, held.catalogue, hearing)
-    judges = held.judges(held.known)
-    default = Choices().rarity
-    if len(held.known) < LEAST_TRACKS or len(judges.rows) < 20:
-        return prior, 0.0, default
-    users = held.als.user_factors[judges.rows]
-    counts = _counts(held, judges, held.known)
-    rare = {power: rarity(held.catalogue.artist_matrix, held.train.listeners, power)[held.known] for power in _RARITIES}
+    prior = ContentPrior(options).fit(held.als.track_factors, held.warm, held.catalogue, sound)
+    part, rarity, attention = held.slice(held.known), HybridOptions().rarity, 0.0
+    if part.is_small:
+        return prior, 0.0, rarity
 
     @lru_cache(maxsize=1)
-    def cells(shrinkage: float | None, attention: float) -> Matrix:
-        return np.asarray(users @ prior.with_artists(shrinkage, attention).of_tracks(held.known).T)
+    def by_prior(shrinkage: float | None, attention: float) -> Matrix:
+        return np.asarray(part.factors @ prior.with_artists(shrinkage, attention).of_tracks(part.candidates).T)
 
-    def measure(shrinkage: float | None, attention: float, affinity: float, power: float) -> NDArray[np.float64]:
-        known = cells(shrinkage, attention)
-        return judges.gains(known + (affinity * rare[power]) * counts if affinity else known, held.known)
+    def measured(shrinkage: float | None, attention: float, affinity: float, rarity: float) -> Values:
+        cells = by_prior(shrinkage, attention)
+        return part.ndcg(cells + part.by_artist(affinity, rarity) if affinity else cells)
 
     pairs = product(_SHRINKAGES, _AFFINITIES)
     shrinkage, affinity = _best_of(
-        ((pair, measure(pair[0], 0.0, pair[1], default)) for pair in pairs), figures, "known_artist"
+        ((pair, measured(pair[0], 0.0, pair[1], rarity)) for pair in pairs), figures, "known_artist"
     )
-    power = default
     if affinity:
-        powers = ((p, measure(shrinkage, 0.0, affinity, p)) for p in _RARITIES)
-        power = _best_of(powers, figures, "known_artist")
-    attention = 0.0
+        rarity = _best_of(((r, measured(shrinkage, 0.0, affinity, r)) for r in _RARITIES), figures, "known_artist")
     if options.sound != "none" and shrinkage is not None:
-        measured = ((a, measure(shrinkage, a, affinity, power)) for a in _ATTENTIONS)
-        attention = _best_of(measured, figures, "known_artist")
-    return prior.with_artists(shrinkage, attention), affinity, power
+        attentions = ((a, measured(shrinkage, a, affinity, rarity)) for a in _ATTENTIONS)
+        attention = _best_of(attentions, figures, "known_artist")
+    return prior.with_artists(shrinkage, attention), affinity, rarity
 
 
-def _profile(held: Validation, vectors: Matrix, sound: Matrix, choices: Choices, figures: dict[str, float]) -> float:
-    candidates = np.sort(np.concatenate([held.new, held.known]))
-    judges = held.judges(candidates)
-    if not sound.shape[1] or len(candidates) < LEAST_TRACKS or len(judges.rows) < 20:
+def _profile(
+    held: Validation, vectors: Matrix, sound: Matrix, options: HybridOptions, figures: dict[str, float]
+) -> float:
+    part = held.slice(np.sort(np.concatenate([held.new, held.known])))
+    if not sound.shape[1] or part.is_small:
         return 0.0
-    cells = held.als.user_factors[judges.rows] @ vectors[candidates].T
-    likeness = _likeness(held, judges, sound, candidates)
-    unit = float(cells.std(axis=1).mean() / max(likeness.std(axis=1).mean(), 1e-9))
-    cells += _familiarity(held, judges, choices, candidates)
-    measured = ((c * unit, judges.gains(cells + c * unit * likeness, candidates)) for c in _PROFILES)
-    return _best_of(measured, figures, "cold")
+    by_taste, likeness = part.by_prior(vectors, sound, replace(options, affinity=0.0)), part.likeness(sound)
+    unit = float(by_taste.std(axis=1).mean() / max(likeness.std(axis=1).mean(), 1e-9))
+    cells = by_taste + part.by_artist(options.affinity, options.rarity)
+    return _best_of(((p * unit, part.ndcg(cells + p * unit * likeness)) for p in _PROFILES), figures, "cold")
 
 
-def _tau(held: Validation, vectors: Matrix, sound: Matrix, choices: Choices, figures: dict[str, float]) -> float:
-    """By the mean recall over the numbers of listeners."""
+def _tau(held: Validation, vectors: Matrix, sound: Matrix, options: HybridOptions, figures: dict[str, float]) -> float:
+    """By the mean NDCG over the numbers of listeners."""
     totals = np.zeros(len(_TAUS))
     for n, tracks in held.thin.items():
-        judges = held.judges(tracks)
-        if len(judges.rows) < 10:
+        part = held.slice(tracks)
+        if len(part.users) < 10:
             continue
-        users = held.als.user_factors[judges.rows]
-        by_als = users @ held.als.track_factors[tracks].T
-        by_prior = _prior_scores(held, judges, vectors, sound, choices, tracks)
-        seen = held.train.matrix[judges.rows][:, tracks].toarray() != 0
+        by_als, by_prior, seen = part.by_als, part.by_prior(vectors, sound, options), part.seen
         by_als[seen] = by_prior[seen] = -1e9
-        listeners = np.array([n])
         for place, tau in enumerate(_TAUS):
-            w = Crossfade(tau).weights(listeners)
-            totals[place] += np.nanmean(judges.gains(w * by_als + (1 - w) * by_prior, tracks))
-        figures[f"recall_als_{n}_listeners"] = float(np.nanmean(judges.recalls(by_als, tracks)))
-        figures[f"recall_prior_{n}_listeners"] = float(np.nanmean(judges.recalls(by_prior, tracks)))
+            w = Crossfade(tau).weights(np.array([n]))
+            totals[place] += np.nanmean(part.ndcg(w * by_als + (1 - w) * by_prior))
+        figures[f"recall_als_{n}_listeners"] = float(np.nanmean(part.recall(by_als)))
+        figures[f"recall_prior_{n}_listeners"] = float(np.nanmean(part.recall(by_prior)))
     return _TAUS[int(totals.argmax())] if totals.any() else Crossfade().tau
 
 
-def _level(held: Validation, vectors: Matrix, sound: Matrix, choices: Choices, figures: dict[str, float]) -> float:
+def _cold_gain(
+    held: Validation,
+    vectors: Matrix,
+    sound: Matrix,
+    options: HybridOptions,
+    crossfade: Crossfade,
+    figures: dict[str, float],
+) -> float:
     """The gain at which cold tracks get the share of the lists that they have of the held-out listens."""
-    cold = np.concatenate([held.new, held.known])
-    everything = np.concatenate([cold, held.others])
-    judges = held.judges(everything)
-    if len(cold) < LEAST_TRACKS or len(judges.rows) < 20:
+    rows = np.concatenate([held.new, held.known])
+    everything = held.slice(np.concatenate([rows, held.others]))
+    cold, warm = replace(everything, candidates=rows), replace(everything, candidates=held.others)
+    if cold.is_small:
         return 1.0
-    users = held.als.user_factors[judges.rows]
     listeners = held.train.listeners[held.others]
-    w = choices.crossfade.weights(listeners)
-    prior = _prior_scores(held, judges, vectors, sound, choices, held.others)
-    warm_scores = w * (users @ held.als.track_factors[held.others].T) + (1 - w) * prior
-    warm_scores[held.train.matrix[judges.rows][:, held.others].toarray() != 0] = -np.inf
-    cold_scores = _prior_scores(held, judges, vectors, sound, choices, cold)
-    k = max(1, min(20, len(everything) // 5))
+    w, seen = crossfade.weights(listeners), warm.seen
+    by_als = warm.by_als
+    warm_scores = w * by_als + (1 - w) * warm.by_prior(vectors, sound, options)
+    warm_scores[seen] = by_als[seen] = -np.inf
+    k = max(1, min(20, len(everything.candidates) // 5))
     # The gain moves warm tracks little: the first of them are among the first ten times as many without it.
-    rows, warm_best = top_k(warm_scores, 10 * k)
-    listeners = listeners[rows]
-    _, cold_best = top_k(cold_scores, k)
-    wanted = judges.truth[:, cold].nnz / max(judges.truth[:, everything].nnz, 1)
+    places, warm_best = top_k(warm_scores, 10 * k)
+    _, cold_best = top_k(cold.by_prior(vectors, sound, options), k)
+    share_of_listens = cold.truth.nnz / max(everything.truth.nnz, 1)
     low, high = np.log(1 / 16), np.log(16)
     for _ in range(12):
         middle = (low + high) / 2
-        crossfade = replace(choices.crossfade, level=float(np.exp(middle)))
-        gain = crossfade.gains(listeners)
-        ids, _ = top_k(np.hstack([warm_best * gain, cold_best * np.float32(crossfade.level)]), k)
+        crossfade = replace(crossfade, cold_gain=float(np.exp(middle)))
+        gained = warm_best * crossfade.gains(listeners[places])
+        ids, _ = top_k(np.hstack([gained, cold_best * np.float32(crossfade.cold_gain)]), k)
         share = (ids >= warm_best.shape[1]).sum() / max((ids >= 0).sum(), 1)
-        low, high = (middle, high) if share < _AIM * wanted else (low, middle)
-    figures["cold_share_of_listens"] = float(wanted)
-    figures["recall_warm_als"] = float(
-        np.nanmean(judges.recalls(_unseen(users @ held.als.track_factors[held.others].T, warm_scores), held.others))
-    )
-    figures["recall_warm"] = float(np.nanmean(judges.recalls(warm_scores, held.others)))
+        low, high = (middle, high) if share < _COLD_SHARE * share_of_listens else (low, middle)
+    figures["cold_share_of_listens"] = float(share_of_listens)
+    figures["recall_warm_als"] = float(np.nanmean(warm.recall(by_als)))
+    figures["recall_warm"] = float(np.nanmean(warm.recall(warm_scores)))
     return float(np.exp((low + high) / 2))
 
 
-def _prior_scores(
-    held: Validation, judges: Judges, vectors: Matrix, sound: Matrix, choices: Choices, tracks: Rows
-) -> Matrix:
-    """[B, C] what is predicted for the tracks without a look at their listeners."""
-    cells = np.asarray(held.als.user_factors[judges.rows] @ vectors[tracks].T, np.float32)
-    if choices.affinity:
-        cells += _familiarity(held, judges, choices, tracks)
-    if choices.profile:
-        cells += choices.profile * _likeness(held, judges, sound, tracks)
-    return cells
-
-
-def _familiarity(held: Validation, judges: Judges, choices: Choices, tracks: Rows) -> Matrix:
-    """[B, C] what the user's counts of the artists add."""
-    rare = rarity(held.catalogue.artist_matrix, held.train.listeners, choices.rarity)[tracks]
-    return (choices.affinity * rare) * _counts(held, judges, tracks)
-
-
-def _counts(held: Validation, judges: Judges, tracks: Rows) -> Matrix:
-    artists = held.catalogue.artist_matrix
-    return np.asarray(artist_counts(held.als.history.liked[judges.rows], artists, artists[tracks].T).toarray())
-
-
-def _likeness(held: Validation, judges: Judges, sound: Matrix, tracks: Rows) -> Matrix:
-    return np.asarray(sound_profiles(held.als.history.liked[judges.rows], sound) @ sound[tracks].T)
-
-
-def _unseen(scores: Matrix, like: Matrix) -> Matrix:
-    return np.where(np.isfinite(like), scores, -np.inf).astype(np.float32)
-
-
-def _best_of(measured: Iterable[tuple[Option, NDArray[np.float64]]], figures: dict[str, float], name: str) -> Option:
-    """The option with the best mean; the first one unless another is better for sure."""
-    options = [(option, recalls) for option, recalls in measured]
-    first = options[0][1]
-    chosen, reached = options[0]
-    for option, recalls in options[1:]:
-        if np.nanmean(recalls) > np.nanmean(reached) and _sure(recalls - first):
-            chosen, reached = option, recalls
-    figures[f"ndcg_{name}"] = float(np.nanmean(reached))
+def _best_of(measured: Iterable[tuple[Option, Values]], figures: dict[str, float], name: str) -> Option:
+    """The option with the best mean; the first one unless another is significantly better."""
+    options = list(measured)
+    chosen, first = options[0]
+    best = first
+    for option, values in options[1:]:
+        if np.nanmean(values) > np.nanmean(best) and _is_significant(values - first):
+            chosen, best = option, values
+    figures[f"ndcg_{name}"] = float(np.nanmean(best))
     return chosen
 
 
-def _sure(gains: NDArray[np.float64]) -> bool:
-    """Whether paired gains are above 0 by more than two standard errors."""
-    there = gains[~np.isnan(gains)]
-    return len(there) > 1 and there.mean() > 2 * there.std(ddof=1) / np.sqrt(len(there))
+def _is_significant(gains: Values) -> bool:
+    """Whether the mean of paired gains is above 0 by more than two standard errors."""
+    gains = gains[~np.isnan(gains)]
+    return len(gains) > 1 and gains.mean() > 2 * gains.std(ddof=1) / np.sqrt(len(gains))

@@ -13,7 +13,7 @@ predict.
 
 No source takes a pass over all tracks for each user. Those with scores of few tracks (items, last, artist) are computed
 for these; those with the same scores for everybody (popular, segment) are sorted once; those with a score of every
-track (hybrid, als, sound) are scanned for nominees (see `hybrid.inner_product_scan`), which are then scored exactly.
+track (hybrid, als, sound) are scanned for nominees (`CompressedScan` of `hybrid.index`), which are then scored exactly.
 
 Shapes: U users, T tracks, C candidates, F factors, L last tracks of a user, S segments, E features of
 the sound.
@@ -34,9 +34,9 @@ from numpy.typing import NDArray
 
 from ...errors import CrossfadeError
 from ..arrays import Ids, Scores, l2_normalize, row_entries, top_k
-from ..hybrid.inner_product_scan import EXACT_ROWS, Rows, Scan
+from ..hybrid.index import CompressedScan, Rows
 from ..hybrid.model import Hybrid
-from ..hybrid.online import Listened, LiveTaste, Wish
+from ..hybrid.online import UserHistory, UserQuery
 from ..interactions import Interactions, liked
 from ..recommenders.base import RECENT_SECONDS, popularity
 from ..recommenders.item_knn import ItemKNN, ItemKNNOptions
@@ -91,7 +91,7 @@ class UserProfile:
     """[1, F] taste, folded in from `heard`"""
     last: Ids
     """[1, L] the last different tracks they liked, the newest first, -1 where there are fewer"""
-    wish: Wish
+    query: UserQuery
     """what the hybrid's scores of the one user are computed from"""
 
     def __len__(self) -> int:
@@ -144,11 +144,8 @@ class CandidateGenerator:
 
     name = "sources"
 
-    def __init__(
-        self, hybrid: Hybrid, options: CandidateOptions | None = None, *, exact_rows: int = EXACT_ROWS
-    ) -> None:
-        """`hybrid` is fitted on the same listens that `fit` is given; more than `exact_rows` vectors are coded."""
-        self._exact_rows = exact_rows
+    def __init__(self, hybrid: Hybrid, options: CandidateOptions | None = None) -> None:
+        """`hybrid` is fitted on the same listens that `fit` is given."""
         self.hybrid = hybrid
         self.options = options or CandidateOptions()
         self.failed: dict[str, str] = {}
@@ -172,36 +169,31 @@ class CandidateGenerator:
         return len(self.popularity)
 
     @cached_property
-    def taste(self) -> LiveTaste:
-        """The hybrid's scores, one user at a time."""
-        return LiveTaste(self.hybrid, exact_rows=self._exact_rows)
-
-    @cached_property
     def _index(self) -> _Index:
-        return _Index.of(self, self._exact_rows)
+        return _Index.of(self)
 
-    def profile(self, listened: Listened, *, user_row: int = -1, newest: Ids = NO_TRACKS) -> UserProfile:
+    def profile(self, history: UserHistory, *, user_row: int = -1, newest: Ids = NO_TRACKS) -> UserProfile:
         """One user who likes something.
 
         `user_row` of the training, -1 for a user it never met; `newest` are the tracks they liked since then, the
-        newest first; both are part of `listened`, too.
+        newest first; both are part of `history`, too.
         """
         from scipy.sparse import csr_matrix
 
         before = self.last[user_row] if user_row >= 0 else NO_TRACKS
         recent = np.concatenate([newest, before[before >= 0]])
-        recent = recent[np.isin(recent, listened.track_rows[listened.weights > 0])]
+        recent = recent[np.isin(recent, history.track_rows[history.liked])]
         recent = recent[np.sort(np.unique(recent, return_index=True)[1])]
         last = np.full((1, self.options.last_tracks), -1, np.int32)
         last[0, : len(recent)] = recent[: last.shape[1]]
-        wish = self.taste.wish(listened)
-        ends = np.array([0, len(listened.track_rows)])
-        heard = csr_matrix((listened.weights, listened.track_rows, ends), shape=(1, self.track_count))
-        return UserProfile(np.array([user_row], np.int32), heard, wish.vector[None], last, wish)
+        query = self.hybrid.query(history)
+        ends = np.array([0, len(history.track_rows)])
+        heard = csr_matrix((history.weights, history.track_rows, ends), shape=(1, self.track_count))
+        return UserProfile(np.array([user_row], np.int32), heard, query.taste[None], last, query)
 
     def trained_profile(self, user_row: int) -> UserProfile:
         """A warm user of the training."""
-        return self.profile(self.taste.history(user_row), user_row=user_row)
+        return self.profile(self.hybrid.user_history(user_row), user_row=user_row)
 
     def candidates_of(
         self, user: UserProfile, *, allow_seen: bool = False, candidates: NDArray[np.bool_] | None = None
@@ -238,7 +230,7 @@ class CandidateGenerator:
 
     def sources(self, user: UserProfile) -> dict[str, Source]:
         """What each source that has a quota says of the tracks for one user."""
-        index, taste, wish = self._index, self.taste, user.wish
+        index, hybrid, query = self._index, self.hybrid, user.query
         factors, count = self.hybrid.als.track_factors, self.track_count
         # Seen tracks may not be answers, and rank high.
         more = user.heard.nnz
@@ -252,23 +244,23 @@ class CandidateGenerator:
             return Source(best, scores)
 
         def by_taste(rows: Rows) -> Scores:
-            return np.where(self.hybrid.known[rows], taste.scores(wish, rows), -np.inf).astype(np.float32)
+            return np.where(self.hybrid.known[rows], hybrid.scores_of(query, rows), -np.inf).astype(np.float32)
 
         sources = {
-            "hybrid": scanned(lambda count: taste.nominees(wish, count), by_taste),
+            "hybrid": scanned(lambda count: hybrid.shortlist(query, count), by_taste),
             "als": scanned(
-                lambda count: index.warm[index.als.nominees(wish.vector, _NOMINEES_PER_CANDIDATE * count)],
-                lambda rows: _products(factors, index.factors_at[rows], wish.vector),
+                lambda count: index.warm[index.als.shortlist(query.taste, _NOMINEES_PER_CANDIDATE * count)],
+                lambda rows: _products(factors, index.factors_at[rows], query.taste),
             ),
         }
         if self.likeness is not None:
             sources["items"] = _near(user.liked, self.likeness)
             sources["last"] = _near(user.newest, self.likeness)
         familiar = np.zeros(count, np.float32)
-        familiar[wish.familiar] = np.log1p(wish.shared) + self.fame[wish.familiar]
-        sources["artist"] = _listed(wish.familiar, familiar)
+        familiar[query.familiar_tracks] = np.log1p(query.familiar_counts) + self.fame[query.familiar_tracks]
+        sources["artist"] = _listed(query.familiar_tracks, familiar)
         if len(index.segments):
-            segment = int((self.segment_centres @ wish.vector).argmax())
+            segment = int((self.segment_centres @ query.taste).argmax())
             sources["segment"] = _ordered(index.segments[segment], self.segment_scores[segment])
         sources["recent-popular"] = _ordered(index.recent, self.recent_popularity)
         sources["popular"] = _ordered(index.popular, self.popularity)
@@ -277,7 +269,7 @@ class CandidateGenerator:
             fresh, sound = self.discoveries
 
             sources["sound"] = scanned(
-                lambda count: fresh[index.sound.nominees(profile, _NOMINEES_PER_CANDIDATE * count)],
+                lambda count: fresh[index.sound.shortlist(profile, _NOMINEES_PER_CANDIDATE * count)],
                 lambda rows: _products(sound, index.sound_at[rows], profile),
             )
         return {name: source for name, source in sources.items() if name in self.options.quotas}
@@ -291,7 +283,7 @@ class CandidateGenerator:
         if hybrid is self.hybrid and not more:
             return self
         longer = copy(self)
-        for name in ("discoveries", "fame", "taste", "_index"):
+        for name in ("discoveries", "fame", "_index"):
             longer.__dict__.pop(name, None)
         longer.hybrid = hybrid
         if self.likeness is not None:
@@ -302,8 +294,6 @@ class CandidateGenerator:
         longer.recent_popularity = np.concatenate([self.recent_popularity, nobody])
         longer.popularity = np.concatenate([self.popularity, nobody])
         longer.segment_scores = np.pad(self.segment_scores, ((0, 0), (0, more)), constant_values=-np.inf)
-        if more and "taste" in self.__dict__:
-            longer.__dict__["taste"] = self.taste.following(hybrid)
         if more and "_index" in self.__dict__:
             longer.__dict__["_index"] = self._index.append_tracks(self, longer)
         return longer
@@ -328,12 +318,10 @@ class CandidateGenerator:
         return {"options": asdict(self.options), "failed": self.failed}
 
     @classmethod
-    def from_arrays(
-        cls, arrays: Arrays, facts: dict[str, Any], hybrid: Hybrid, *, exact_rows: int = EXACT_ROWS
-    ) -> Self:
+    def from_arrays(cls, arrays: Arrays, facts: dict[str, Any], hybrid: Hybrid) -> Self:
         from scipy.sparse import csr_matrix
 
-        generator = cls(hybrid, CandidateOptions(**facts["options"]), exact_rows=exact_rows)
+        generator = cls(hybrid, CandidateOptions(**facts["options"]))
         generator.failed = dict(facts["failed"])
         for name in ("last", "recent_popularity", "popularity", "segment_centres", "segment_scores"):
             setattr(generator, name, arrays[name])
@@ -375,8 +363,8 @@ class _Index:
 
     warm: Rows
     """the tracks with ALS factors and listeners"""
-    als: Scan
-    sound: Scan
+    als: CompressedScan
+    sound: CompressedScan
     """of the discoveries"""
     factors_at: Rows
     """[T] the row of ALS factors, -1 for a track without"""
@@ -387,14 +375,14 @@ class _Index:
     segments: list[Ids]
 
     @classmethod
-    def of(cls, generator: CandidateGenerator, exact_rows: int) -> Self:
+    def of(cls, generator: CandidateGenerator) -> Self:
         hybrid, count = generator.hybrid, generator.track_count
         warm = np.flatnonzero(hybrid.listeners > 0)
         warm = warm[warm < len(hybrid.als.track_factors)]
         return cls(
             warm,
-            Scan(hybrid.als.track_factors[warm], exact_rows=exact_rows),
-            Scan(generator.discoveries[1], exact_rows=exact_rows),
+            CompressedScan(hybrid.als.track_factors[warm], exact_rows=hybrid.exact_rows),
+            CompressedScan(generator.discoveries[1], exact_rows=hybrid.exact_rows),
             *_places(generator, warm),
             top_k(generator.popularity, count)[0],
             top_k(generator.recent_popularity, count)[0],
@@ -404,7 +392,7 @@ class _Index:
     def append_tracks(self, generator: CandidateGenerator, longer: CandidateGenerator) -> _Index:
         """With the cold tracks that `longer` has behind those of `generator`; no list of popular tracks has them."""
         vectors = longer.discoveries[1]
-        sound = self.sound.plus(vectors[len(generator.discoveries[1]) :], lambda: vectors)
+        sound = self.sound.append_rows(vectors[len(generator.discoveries[1]) :], lambda: vectors)
         factors_at, sound_at = _places(longer, self.warm)
         return replace(self, sound=sound, factors_at=factors_at, sound_at=sound_at)
 

@@ -213,7 +213,7 @@ def features(generator: CandidateGenerator, statistics: HistoryStatistics, candi
     columns |= {name: statistics.tracks[tracks, place] for place, name in enumerate(TRACK_STATISTICS)}
     columns |= dict(zip(USER_STATISTICS, statistics.user_columns(profiles)[users].T, strict=True))
     columns["popularity_ratio"] = np.log1p(columns["listeners"]) - np.log1p(columns["user_mean_listeners"])
-    columns["crossfade"] = generator.hybrid.choices.crossfade.weights(generator.hybrid.listeners[tracks])
+    columns["crossfade"] = generator.hybrid.options.crossfade.weights(generator.hybrid.listeners[tracks])
     numbers = np.empty((len(tracks), len(columns)), np.float32)
     for place, column in enumerate(columns.values()):
         numbers[:, place] = column

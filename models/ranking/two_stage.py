@@ -19,7 +19,7 @@ from ...errors import LibraryError
 from ..arrays import Answers, Ids, Scores, top_k
 from ..catalogue import Catalogue
 from ..hybrid.model import Hybrid
-from ..hybrid.online import NOTHING, Listened
+from ..hybrid.online import UserHistory
 from ..interactions import Interactions
 from ..storage import Arrays, change_model, load_model, prefixed, save_model
 from .candidates import NO_TRACKS, CandidateGenerator, Candidates
@@ -91,14 +91,14 @@ class TwoStageRecommender:
         rows = np.asarray(user_rows, np.int32)
         ids, scores = np.full((len(rows), k), -1, np.int32), np.full((len(rows), k), -np.inf, np.float32)
         for place, row in enumerate(rows.tolist()):
-            listened = self.generator.taste.history(row) if row >= 0 else NOTHING
-            found, values = self.recommend_one(listened, k, user_row=row, allow_seen=allow_seen, candidates=candidates)
+            history = self.generator.hybrid.user_history(row)
+            found, values = self.recommend_one(history, k, user_row=row, allow_seen=allow_seen, candidates=candidates)
             ids[place, : len(found)], scores[place, : len(found)] = found, values
         return ids, scores
 
     def recommend_one(
         self,
-        listened: Listened,
+        history: UserHistory,
         k: int,
         *,
         user_row: int = -1,
@@ -112,16 +112,16 @@ class TwoStageRecommender:
         The score of a track that is new to the user is a probability (`Ranker`). Behind the candidates come the
         hybrid's further tracks, with scores that go on falling and mean no more than the order.
         """
-        taste = self.generator.taste
-        if listened.is_cold:
-            return taste.candidates(listened, k, allow_seen=allow_seen, there=candidates)
-        user = self.generator.profile(listened, user_row=user_row, newest=newest)
+        hybrid = self.generator.hybrid
+        if history.is_cold:
+            return hybrid.candidates(history, k, allow_seen=allow_seen, mask=candidates)
+        user = self.generator.profile(history, user_row=user_row, newest=newest)
         found = self.generator.candidates_of(user, allow_seen=allow_seen, candidates=candidates)
         order, logits = top_k(self.rank(found)[0], k)
         ids, scores = found.ids[0][order], sigmoid(logits)
         if len(ids) == k:
             return ids, scores
-        further, values = taste.candidates(listened, k, allow_seen=allow_seen, there=candidates)
+        further, values = hybrid.candidates(history, k, allow_seen=allow_seen, mask=candidates)
         if not len(ids):
             return further, values
         further = further[~np.isin(further, ids)][: k - len(ids)]

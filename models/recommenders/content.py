@@ -1,12 +1,14 @@
 """Content: recommends what sounds like the tracks a user likes; listeners other than the user play no part.
 
+It is neither the hybrid without listeners nor ALS with other factors: nothing is fitted, and a user is the mean
+direction of the sound they like.
+
 Shapes: U users, T tracks, D dimensions of the sound vector, B users asked for, k answers each.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -44,26 +46,23 @@ class Content(Scoring):
         self._catalogue = catalogue
 
     def fit(self, interactions: Interactions) -> Self:
-        if self._catalogue is None:
-            raise DataError("content: needs the catalogue's sound to be fitted")
-        if len(self._catalogue) != interactions.track_count:
-            raise DataError(
-                f"content: {len(self._catalogue)} tracks, but the listens are of {interactions.track_count}"
-            )
+        catalogue = self._catalogue
+        if catalogue is None or len(catalogue) != interactions.track_count:
+            known = "no catalogue" if catalogue is None else f"a catalogue of {len(catalogue)}"
+            raise DataError(f"content: {known} for listens on {interactions.track_count} tracks")
         self.history = History.of(interactions)
-        self.sound: Scores = l2_normalize(comparable(self._catalogue.sound, self.options.standardize))
-        """[T, D] of length 1, or zeros where a track was never heard"""
-        self.__dict__.pop("_heard", None)
+        self.sound: Scores = l2_normalize(comparable(catalogue.sound, self.options.standardize))
+        """[T, D] of length 1, or zeros for a track without sound"""
         return self
 
     def scores_from(self, heard: csr_matrix) -> Scores:
         cells = np.asarray(l2_normalize(liked(heard) @ self.sound) @ self.sound.T, np.float32)
-        cells[:, ~self._heard] = -np.inf
+        cells[:, ~self._has_sound] = -np.inf
         return cells
 
     def knows(self, likes: csr_matrix) -> NDArray[np.bool_]:
-        """Users none of whose tracks were heard count as cold."""
-        return np.asarray(likes @ self._heard.astype(np.float32) > 0)
+        """Users none of whose tracks have sound count as cold."""
+        return np.asarray(likes @ self._has_sound.astype(np.float32) > 0)
 
     def similar(self, track_rows: Ids, k: int) -> Answers:
         """By the cosine of sound."""
@@ -79,21 +78,19 @@ class Content(Scoring):
         model.sound, model.history = arrays["sound"], History.from_arrays(arrays)
         return model
 
-    @cached_property
-    def _heard(self) -> NDArray[np.bool_]:
+    @property
+    def _has_sound(self) -> NDArray[np.bool_]:
         return np.asarray(np.any(self.sound != 0, axis=1))
 
 
 def comparable(sound: Scores, standardize: bool | None = None) -> Scores:
     """Sound vectors whose cosines mean something; see `ContentOptions.standardize`. Rows of zeros stay."""
-    heard = np.any(sound != 0, axis=1)
-    if not heard.any():
+    has_sound = np.any(sound != 0, axis=1)
+    if standardize is False or not has_sound.any():
         return np.asarray(sound, np.float32)
-    center, spread = sound[heard].mean(axis=0, dtype=np.float64), sound[heard].std(axis=0, dtype=np.float64)
+    center, spread = sound[has_sound].mean(axis=0, dtype=np.float64), sound[has_sound].std(axis=0, dtype=np.float64)
     varied = spread > 1e-6 * spread.max()
-    if standardize is None:
-        standardize = bool(varied.any() and spread.max() > UNEQUAL_SCALES * np.median(spread[varied]))
-    if not standardize:
+    if standardize is None and not (varied.any() and spread.max() > UNEQUAL_SCALES * np.median(spread[varied])):
         return np.asarray(sound, np.float32)
     scaled = (sound - center) / np.where(varied, spread, 1)
-    return np.asarray(np.where(heard[:, None], scaled, 0), np.float32)
+    return np.asarray(np.where(has_sound[:, None], scaled, 0), np.float32)

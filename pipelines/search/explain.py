@@ -4,48 +4,42 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from ..versions.model_version import ModelVersion
 
 
 def explain(trained: ModelVersion, track_id: str, k: int = 5) -> dict[str, Any]:
-    """For the command line: n, w, what the prior knows, the nearest by sound and by taste, and why in words."""
-    row = trained.row(track_id)
-    hybrid = trained.hybrid
-    listeners = int(hybrid.listeners[row])
-    weight = float(hybrid.weights[row])
-    by_artist = int((hybrid.artists[row] @ hybrid.prior.artists.T).nnz)
-    # A warm track is one of its artist's training tracks itself, and does not speak for itself.
-    by_artist -= int(by_artist > 0 and listeners > 0)
-    heard = bool(np.any(trained.index.vectors(np.array([row]))[0, trained.index.factors :]))
-    options = hybrid.choices.prior
-    says = []
-    if heard and options.sound != "none":
-        says.append("its sound")
-    if by_artist and options.shrinkage is not None:
-        says.append(f"{by_artist} other track{'s' if by_artist > 1 else ''} of its artist")
+    """For the command line: n, w, what the prior is made from, the nearest by sound and by taste, and why in words."""
+    row, hybrid = trained.row(track_id), trained.hybrid
+    listeners, weight, crossfade = int(hybrid.listeners[row]), float(hybrid.weights[row]), hybrid.options.crossfade
+    artist_tracks = int((hybrid.artists[row] @ hybrid.prior.artists.T).nnz)
+    # A warm track is one of its artist's training tracks itself.
+    artist_tracks -= int(artist_tracks > 0 and listeners > 0)
+    has_sound = bool(trained.index.vectors[row, trained.index.factors :].any())
+    prior = []
+    if has_sound and hybrid.options.prior.sound != "none":
+        prior.append("its sound")
+    if artist_tracks and hybrid.options.prior.shrinkage is not None:
+        prior.append(f"{artist_tracks} other track{'s' if artist_tracks > 1 else ''} of its artist")
     return {
         "track_id": track_id,
         "listeners": listeners,
-        "tau": hybrid.choices.crossfade.tau,
+        "tau": crossfade.tau,
         "weight": round(weight, 4),
-        "gain": round(float(hybrid.choices.crossfade.gains(hybrid.listeners[row : row + 1])[0]), 4),
-        "artist_tracks": by_artist,
-        "heard": heard,
-        "nearest_by_sound": [vars(found) for found in trained.similar(track_id, k, blend=0)] if heard else [],
+        "gain": round(float(crossfade.gains(hybrid.listeners[row])), 4),
+        "artist_tracks": artist_tracks,
+        "heard": has_sound,
+        "nearest_by_sound": [vars(found) for found in trained.similar(track_id, k, blend=0)] if has_sound else [],
         "nearest_by_taste": [vars(found) for found in trained.similar(track_id, k, blend=1)],
-        "why": _why(listeners, weight, says),
+        "why": _why(listeners, weight, " and ".join(prior)),
     }
 
 
-def _why(listeners: int, weight: float, says: list[str]) -> str:
-    by_content = " and ".join(says)
+def _why(listeners: int, weight: float, prior: str) -> str:
+    if not listeners and not prior:
+        return "nobody has listened to it, and neither its sound nor its artist is known: it cannot be placed"
     if not listeners:
-        if not by_content:
-            return "nobody has listened to it, and neither its sound nor its artist is known: it cannot be placed"
-        return f"nobody has listened to it: it is placed by {by_content}"
+        return f"nobody has listened to it: it is placed by {prior}"
     people = f"{listeners} listener{'s' if listeners > 1 else ''}"
-    if not by_content:
+    if not prior:
         return f"{people} place it, held back by {1 - weight:.0%}: neither its sound nor its artist says more"
-    return f"{people} place it by {weight:.0%}, {by_content} by {1 - weight:.0%}"
+    return f"{people} place it by {weight:.0%}, {prior} by {1 - weight:.0%}"

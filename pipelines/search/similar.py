@@ -176,7 +176,7 @@ def _by_blend(library: Library, query: Query, blend: float | None) -> Ranked:
     trained = ModelVersion.load(library)
     known = query.track_id is not None and trained.knows(query.track_id)
     if known and query.track_id is not None:
-        vector = trained.index.vectors(np.array([trained.row(query.track_id)]))[0]
+        vector = trained.index.vectors[trained.row(query.track_id)]
         taste, sound = vector[: trained.index.factors].any(), vector[trained.index.factors :].any()
         if not taste and not sound:
             raise LibraryError(f"{query.track_id}: neither taste nor sound of it is known, so nothing is like it")

@@ -30,7 +30,7 @@ from ...models.ranking.features import USER_STATISTICS, user_statistics
 from ...models.recommenders.base import popularity
 from ..library.files import FOLDER, hashes_of, replacing
 from ..library.store import Library
-from ..search.recommend import personal
+from ..search.recommend import personal, write_parquet
 from ..versions.model_version import ModelVersion
 
 FORMAT = 1
@@ -38,7 +38,7 @@ USERS_PER_BATCH = 2048
 MODELS = {
     "als": "als.safetensors",
     "hybrid": "hybrid.safetensors",
-    "index": "index.faiss",
+    "index": "index.safetensors",
     "ranking": "ranking.safetensors",
     "ranker": "ranker.safetensors",
     "user_ids": "users.parquet",
@@ -83,7 +83,7 @@ def write_artefacts(
         ("similar", _similar(trained, options.per_track)),
         ("user_features", iter([_user_features(trained.user_ids, listens)])),
     ):
-        rows += _write(folder / f"{name}.parquet", frames)
+        rows += write_parquet(frames, folder / f"{name}.parquet")
     return rows
 
 
@@ -137,24 +137,6 @@ def top_popular(tracks: pl.DataFrame, listens: Interactions, options: ArtefactOp
             "genres": frame["genres"],
         }
     )
-
-
-def _write(file: Path, frames: Iterator[pl.DataFrame]) -> int:
-    import pyarrow.parquet as pq
-
-    count = 0
-    with replacing(file) as part:
-        writer = None
-        try:
-            for frame in frames:
-                table = frame.to_arrow()
-                writer = writer or pq.ParquetWriter(part, table.schema, compression="zstd")
-                writer.write_table(table)
-                count += len(frame)
-        finally:
-            if writer is not None:
-                writer.close()
-    return count
 
 
 def _personal(trained: ModelVersion, k: int, *, by_als: bool = False) -> Iterator[pl.DataFrame]:

@@ -220,7 +220,7 @@ class _Training:
             len(self.catalogue),
             int(self.catalogue.has_sound.sum()),
             self.options.cleaning.users_sample,
-            asdict(hybrid.choices),
+            hybrid.options.record(),
             hybrid.figures,
             0.0,
             tuple(self.steps),
@@ -251,8 +251,7 @@ class _Training:
         with self.stages.running(name, self.keys[name], version) as count:
             catalogue, listens = self.catalogue, self.listens
             hybrid = Hybrid(catalogue, als=self.options.als, seed=self.options.seed).fit(listens)
-            index = HybridIndex(hybrid.taste.shape[1], catalogue.sound.shape[1])
-            index.add(np.where(hybrid.known[:, None], hybrid.taste, 0), catalogue.sound)
+            index = HybridIndex(np.where(hybrid.known[:, None], hybrid.taste, 0), catalogue.sound)
             trained = ModelVersion(hybrid, index, catalogue.track_ids, self.user_ids.to_list(), self.about)
             trained.save(version)
             count(len(listens))

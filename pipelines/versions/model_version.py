@@ -22,7 +22,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ...errors import LibraryError, UsageError
-from ...models.arrays import Ids, l2_normalize
+from ...models.arrays import Ids
 from ...models.catalogue import Catalogue
 from ...models.hybrid.index import HybridIndex
 from ...models.hybrid.model import Hybrid
@@ -142,17 +142,16 @@ class ModelVersion:
         changed = library.catalogue(self.metadata["sound"], after=after, artists=artists)
         rows = np.array([self._row_of_track.get(track_id, -1) for track_id in changed.track_ids], np.int32)
         known = np.flatnonzero(rows >= 0)
-        before, sound = self.index.vectors(rows[known])[:, self.index.factors :], self.fitting(changed).sound[known]
-        other = known[(np.abs(before - l2_normalize(sound)) > 1e-6).any(axis=1)]
+        other = known[self.index.sound_differs(rows[known], self.fitting(changed).sound[known])]
         if len(other):
             self._sounds_otherwise(rows[other], self.fitting(changed.take(other)))
         if len(known) < len(changed):
             self.add(changed.take(np.flatnonzero(rows < 0)))
 
     def _sounds_otherwise(self, rows: Ids, tracks: Catalogue) -> None:
-        self.hybrid = self.hybrid.with_sounds(rows, tracks)
+        self.hybrid = self.hybrid.replace_sound(rows, tracks)
         taste = np.where(self.hybrid.known[rows, None], self.hybrid.taste[rows], 0)
-        self.index = self.index.with_rows(rows, taste, tracks.sound)
+        self.index = self.index.replace_tracks(rows, taste, tracks.sound)
 
     def add(self, tracks: Catalogue) -> Ids:
         """Makes new tracks searchable and recommendable at once; gives their rows. A known track_id is a UsageError."""
@@ -161,13 +160,13 @@ class ModelVersion:
                 raise UsageError(f"{track_id}: in the index already")
         start = len(self.track_ids)
         tracks = self.fitting(tracks)
-        self.hybrid = self.hybrid.with_tracks(tracks)
+        self.hybrid = self.hybrid.append_tracks(tracks)
         taste = np.where(self.hybrid.known[start:, None], self.hybrid.taste[start:], 0)
-        rows = self.index.add(taste, tracks.sound)
+        self.index = self.index.append_tracks(taste, tracks.sound)
         self.track_ids += tracks.track_ids
         self._row_of_track |= {track_id: start + n for n, track_id in enumerate(tracks.track_ids)}
         self.in_library = np.concatenate([self.in_library, np.ones(len(tracks), bool)])
-        return rows
+        return np.arange(start, len(self.track_ids), dtype=np.int32)
 
     def forget(self, track_ids: Sequence[str]) -> None:
         """These tracks are no answers any more."""
@@ -199,16 +198,15 @@ class ModelVersion:
         listened to gets its taste from the content prior.
         """
         if isinstance(wanted, str):
-            ids, scores = self.index.similar(np.array([self.row(wanted)]), k, blend=blend, candidates=self.in_library)
+            ids, scores = self.index.similar(self.row(wanted), k, blend=blend, candidates=self.in_library)
         else:
             probabilities = np.zeros((0, 0), np.float32) if genres is None else genres[None]
             asked = Catalogue(
                 ("",), (tuple(artists),), np.atleast_2d(wanted), (), probabilities, genre_names=genre_names
             )
             taste, sound = self.halves(asked)
-            ids, scores = self.index.search(taste, sound, k, blend=blend, candidates=self.in_library)
-        pairs = zip(ids[0], scores[0], strict=True)
-        return [Found(self.track_ids[row], round(float(score), 6)) for row, score in pairs if row >= 0]
+            ids, scores = self.index.search(taste[0], sound[0], k, blend=blend, candidates=self.in_library)
+        return [Found(self.track_ids[row], round(float(score), 6)) for row, score in zip(ids, scores, strict=True)]
 
     def halves(self, tracks: Catalogue) -> tuple[Vectors, Vectors]:
         """What the index holds of tracks without listeners: [n, F] predicted taste and [n, D] sound."""

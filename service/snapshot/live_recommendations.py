@@ -20,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from ...errors import LibraryError
 from ...models.arrays import Ids, Scores, top_k
 from ...models.confidence import ConfidenceOptions, Signals, States
-from ...models.hybrid.online import NOTHING, Listened
+from ...models.hybrid.online import NO_HISTORY, UserHistory
 from ...models.ranking.candidates import NO_TRACKS
 from ..errors import Problem
 from ..events.client import EventSource, Unreachable
@@ -68,14 +68,14 @@ class Advice:
 class _Known:
     """What a listener is known by."""
 
-    listened: Listened
+    history: UserHistory
     user_row: int = -1
     """of the training; -1 where it never met them or may not remember them"""
     newest: Ids = field(default_factory=lambda: NO_TRACKS)
     """what they liked since, the newest first"""
 
 
-STRANGER = _Known(NOTHING)
+STRANGER = _Known(NO_HISTORY)
 BUSY = Note("ranking", "many ask at once: the hybrid's order, not the ranker's")
 
 
@@ -118,7 +118,7 @@ class Adviser:
         recent, notes = self._recent(user_id, EVENTS_ONLINE)
         snapshot = self._follower.snapshot
         online = self._online(snapshot, user_id, k, recent, notes)
-        if snapshot.taste is None or not recent.events:
+        if snapshot.trained is None or not recent.events:
             return online
         offline = self._offline(snapshot, user_id, k, recent, notes)
         score_of = dict(zip([*offline.rows, *online.rows], [*offline.scores, *online.scores], strict=True))
@@ -134,11 +134,11 @@ class Adviser:
     def _online(self, snapshot: Snapshot, user_id: str, k: int, recent: RecentEvents, notes: Iterable[Note]) -> Advice:
         history = _history(snapshot, user_id, recent)
         session = _folded(snapshot, STRANGER, recent.events)
-        if session.listened.is_cold:
+        if session.history.is_cold:
             return self._best(snapshot, history, k, False, notes)
         # What they knew before is no news, either.
-        listened = session.listened.also_seen(history.listened.track_rows)
-        return self._best(snapshot, replace(session, listened=listened), k, False, notes)
+        seen = session.history.with_seen(history.history.track_rows)
+        return self._best(snapshot, replace(session, history=seen), k, False, notes)
 
     def _recent(self, user_id: str, k: int, *, after: str | None = None) -> tuple[RecentEvents, list[Note]]:
         try:
@@ -148,8 +148,8 @@ class Adviser:
             return NO_EVENTS, [Note("events", f"{what}: what was listened to since the training is left out")]
 
     def _best(self, snapshot: Snapshot, known: _Known, k: int, allow_seen: bool, notes: Iterable[Note]) -> Advice:
-        listened, taste = known.listened, snapshot.taste
-        if taste is None:
+        listened, trained = known.history, snapshot.trained
+        if trained is None:
             return self._by_sound(snapshot, known, k, allow_seen, notes)
         # Who finds no place gets the hybrid's order at once: under load answers stay quick, not best.
         ranks = snapshot.ranking is not None and not listened.is_cold
@@ -166,7 +166,7 @@ class Adviser:
             notes = [*notes, BUSY]
         if listened.is_cold:
             return Advice(snapshot, rows, scores, False, notes=tuple(notes))
-        return Advice(snapshot, rows, scores, True, taste.because(listened, rows), tuple(notes))
+        return Advice(snapshot, rows, scores, True, trained.hybrid.because(listened, rows), tuple(notes))
 
     @staticmethod
     def _by_sound(snapshot: Snapshot, known: _Known, k: int, allow_seen: bool, notes: Iterable[Note]) -> Advice:
@@ -183,7 +183,7 @@ class Adviser:
             louder = scores > best[ids]
             best[ids[louder]], reason[ids[louder]] = scores[louder], row
         if not allow_seen:
-            total[known.listened.track_rows] = 0
+            total[known.history.track_rows] = 0
         rows, _ = top_k(np.where(total > 0, total, -np.inf), k)
         return Advice(snapshot, rows, np.asarray(total[rows] / len(liked)), True, reason[rows], tuple(notes))
 
@@ -201,11 +201,11 @@ def in_turns(online: Sequence[int], offline: Sequence[int]) -> list[int]:
 
 def _history(snapshot: Snapshot, user_id: str, recent: RecentEvents) -> _Known:
     """What the version knows of a listener; nothing where they had it deleted since."""
-    if snapshot.taste is None or snapshot.trained is None:
+    if snapshot.trained is None:
         return STRANGER
     row = snapshot.trained.user_rows.get(user_id)
     forgotten = recent.forgotten_at is not None and recent.forgotten_at >= snapshot.trained_at
-    return STRANGER if row is None or forgotten else _Known(snapshot.taste.history(row), row)
+    return STRANGER if row is None or forgotten else _Known(snapshot.trained.hybrid.user_history(row), row)
 
 
 def _trained_on(snapshot: Snapshot, user_id: str) -> str | None:
@@ -231,7 +231,7 @@ def _folded(snapshot: Snapshot, before: _Known, events: Sequence[StoredEvent]) -
 
     options = _confidence(snapshot)
     said = States.of(Signals(played_ratio=column("played_ratio"), liked=column("liked")), len(rows), options)
-    listened = before.listened.plus(rows, said, times, options)
+    listened = before.history.with_events(rows, said, times, options)
     newest = rows[(said.confidences(options) > 0) & np.isin(rows, listened.track_rows[listened.weights > 0])][::-1]
     return _Known(listened, before.user_row, newest)
 

@@ -19,8 +19,7 @@ from ...errors import LibraryError
 from ...models.arrays import Answers, Ids, Scores
 from ...models.catalogue import Catalogue
 from ...models.hybrid.index import HybridIndex
-from ...models.hybrid.online import Listened, LiveTaste
-from ...models.hybrid.quick_index import QuickIndex
+from ...models.hybrid.online import UserHistory
 from ...models.ranking.candidates import NO_TRACKS
 from ...models.ranking.diversity import relist
 from ...models.ranking.two_stage import TwoStageRecommender
@@ -42,12 +41,11 @@ class Snapshot:
     """the first T rows of it"""
     there: Mask
     """[T] whether the library still has the track"""
-    quick: QuickIndex
+    index: HybridIndex
     sound: str | None
     """name of the sound vectors"""
     mark: ChangeCounter
     trained: ModelVersion | None = None
-    taste: LiveTaste | None = None
     ranking: TwoStageRecommender | None = None
     """the second stage; None where the version or this machine has none"""
     ranker: str | None = None
@@ -64,29 +62,25 @@ class Snapshot:
             sound = next(iter(library.vector_names()), None)
             catalogue = library.catalogue(sound)
             shelf.append(catalogue.track_ids, facts)
-            quick = QuickIndex(np.zeros((0, catalogue.sound.shape[1]), np.float32), 0)
-            quick = quick.plus(np.zeros((len(catalogue), 0), np.float32), catalogue.sound)
-            return cls(None, shelf, np.ones(len(catalogue), bool), quick, sound, mark)
+            index = HybridIndex(np.zeros((len(catalogue), 0), np.float32), catalogue.sound)
+            return cls(None, shelf, np.ones(len(catalogue), bool), index, sound, mark)
         version = library.current_version()
         trained_at = int((version / "training.json").stat().st_mtime)
         trained = ModelVersion.load(library, version)
         shelf.append(trained.track_ids, facts)
-        quick, ranking = QuickIndex.of(trained.index), trained.ranking
-        taste = LiveTaste(trained.hybrid) if ranking is None else ranking.generator.taste
-        # The quick index holds the vectors.
-        trained.index = HybridIndex(quick.factors, quick.sound_width)
-        ranker = trained.metadata.get("ranker")
+        index, ranking, ranker = trained.index, trained.ranking, trained.metadata.get("ranker")
         sound = trained.metadata["sound"]
         there = trained.in_library
-        made = cls(version.name, shelf, there, quick, sound, mark, trained, taste, ranking, ranker, trained_at)
+        made = cls(version.name, shelf, there, index, sound, mark, trained, ranking, ranker, trained_at)
         made._warm()
         return made
 
     def _warm(self) -> None:
         """What the first request would wait for happens now."""
-        if len(self) and self.taste is not None:
-            for user in self.taste.hybrid.history.warm_users.nonzero()[0][:3].tolist():
-                self.recommend(self.taste.history(user), 10, user_row=user)
+        if len(self) and self.trained is not None:
+            hybrid = self.trained.hybrid
+            for user in hybrid.history.warm_users.nonzero()[0][:3].tolist():
+                self.recommend(hybrid.user_history(user), 10, user_row=user)
             self.similar(0, 10)
 
     def following(self, library: Library, mark: ChangeCounter) -> Snapshot:
@@ -98,7 +92,7 @@ class Snapshot:
         catalogue = library.catalogue(self.sound, after=self.mark, artists=artists)
         rows = np.array([-1 if (row := self.known_row(name)) is None else row for name in catalogue.track_ids], np.intp)
         known = rows >= 0
-        same = self.quick.sounds_like(rows[known], catalogue.sound[known])
+        same = not self.index.sound_differs(rows[known], catalogue.sound[known]).any()
         shown = zip(catalogue.track_ids, rows.tolist(), strict=True)
         if not same or any(row >= 0 and self.shelf.facts[row].artists != facts[name].artists for name, row in shown):
             # The models place a track by its sound and its artists.
@@ -114,19 +108,19 @@ class Snapshot:
         if not len(tracks):
             return self
         there = np.concatenate([self.there, np.ones(len(tracks), bool)])
-        if self.trained is None or self.taste is None:
-            width = self.quick.sound_width
-            sound = tracks.sound if tracks.sound.shape[1] else np.zeros((len(tracks), width), np.float32)
-            longer = replace(self, there=there, quick=self.quick.plus(np.zeros((len(tracks), 0), np.float32), sound))
+        if self.trained is None:
+            sound = (
+                tracks.sound if tracks.sound.shape[1] else np.zeros((len(tracks), self.index.sound_width), np.float32)
+            )
+            index = self.index.append_tracks(np.zeros((len(tracks), 0), np.float32), sound)
+            longer = replace(self, there=there, index=index)
         else:
             tracks = self.trained.fitting(tracks)
-            taste, sound = self.trained.halves(tracks)
             trained = copy(self.trained)
-            trained.hybrid = trained.hybrid.with_tracks(tracks)
-            quick = self.quick.plus(taste, sound)
+            trained.hybrid = trained.hybrid.append_tracks(tracks)
+            trained.index = index = self.index.append_tracks(*self.trained.halves(tracks))
             ranking = None if self.ranking is None else trained.ranking
-            live = self.taste.following(trained.hybrid) if ranking is None else ranking.generator.taste
-            longer = replace(self, there=there, quick=quick, trained=trained, taste=live, ranking=ranking)
+            longer = replace(self, there=there, index=index, trained=trained, ranking=ranking)
         # Nothing can fail any more: the shelf is as long as its newest snapshot.
         self.shelf.append(tracks.track_ids, facts)
         return longer
@@ -149,7 +143,7 @@ class Snapshot:
 
     def recommend(
         self,
-        listened: Listened,
+        history: UserHistory,
         k: int,
         *,
         user_row: int = -1,
@@ -162,15 +156,15 @@ class Snapshot:
         `user_row` and `newest` as in `TwoStageRecommender.recommend_one`; `quickly` leaves the order to the hybrid, at
         a quarter of the cost. Shape: -> ([<= k], [<= k])
         """
-        trained, taste = self.trained, self.taste
-        if trained is None or taste is None:
+        trained = self.trained
+        if trained is None:
             raise LibraryError("library: not trained yet; run crossfade train")
         count = max(k, RERANKED) if trained.reranking.changes else k
         if self.ranking is None or quickly:
-            answers = taste.candidates(listened, count, allow_seen=allow_seen, there=self.there)
+            answers = trained.hybrid.candidates(history, count, allow_seen=allow_seen, mask=self.there)
         else:
             answers = self.ranking.recommend_one(
-                listened, count, user_row=user_row, newest=newest, allow_seen=allow_seen, candidates=self.there
+                history, count, user_row=user_row, newest=newest, allow_seen=allow_seen, candidates=self.there
             )
         if not trained.reranking.changes:
             return answers
@@ -179,7 +173,7 @@ class Snapshot:
 
     def similar(self, row: int, k: int, *, blend: float = 0.5) -> Answers:
         """The nearest of one track, without itself; none where it was neither heard nor listened to."""
-        return self.quick.similar(row, k, blend=blend, candidates=self.there)
+        return self.index.similar(row, k, blend=blend, candidates=self.there)
 
     def similar_to(
         self,
@@ -191,7 +185,7 @@ class Snapshot:
         genre_names: tuple[str, ...] = (),
     ) -> Answers:
         """The nearest of a sound [D] that is not in the library; its taste is what is predicted of it."""
-        if self.sound != "encoder" or self.quick.sound_width != len(embedding):
+        if self.sound != "encoder" or self.index.sound_width != len(embedding):
             raise LibraryError("library: does not hold embeddings of audio, so a file cannot be compared with it")
         probabilities = np.zeros((0, 0), np.float32) if genres is None else genres[None]
         sounds = np.asarray(embedding, np.float32)[None]
@@ -200,4 +194,4 @@ class Snapshot:
             taste, sound = np.zeros((1, 0), np.float32), asked.sound
         else:
             taste, sound = self.trained.halves(asked)
-        return self.quick.search(taste[0], sound[0], k, blend=blend, candidates=self.there)
+        return self.index.search(taste[0], sound[0], k, blend=blend, candidates=self.there)

@@ -10,7 +10,6 @@ from conftest import ROOT
 
 from crossfade.models.arrays import top_k
 from crossfade.models.hybrid.index import HybridIndex
-from crossfade.models.hybrid.quick_index import QuickIndex
 
 LISTS, COUNT = 40, 300
 
@@ -62,15 +61,15 @@ def test_a_longer_list_begins_with_the_shorter_one(coarse: np.ndarray) -> None:
 
 @pytest.mark.parametrize("blend", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("queries", [1, 30])
-def test_the_indexes_keep_the_order_too(blend: float, queries: int) -> None:
-    """Duplicates of a track are answers in order of row, whichever of them faiss finds first."""
+@pytest.mark.parametrize("exact_rows", [1000, 10])
+def test_the_index_keeps_the_order_too(blend: float, queries: int, exact_rows: int) -> None:
+    """Duplicates of a track are answers in order of row, also from a shortlist that holds them all."""
     sound = np.zeros((500, 4), np.float32)
     sound[np.arange(500), np.arange(500) % 4] = 1
     taste = np.zeros((500, 2), np.float32)
     taste[np.arange(500), np.arange(500) % 2] = 1
     taste[400:] = 0
-    index = HybridIndex(2, 4)
-    index.add(taste, sound)
+    index = HybridIndex(taste, sound, exact_rows=exact_rows)
     alike = np.arange(0, 500, 4).tolist()
     if blend:
         alike = [row for row in alike if row < 400 or blend < 1]
@@ -80,7 +79,7 @@ def test_the_indexes_keep_the_order_too(blend: float, queries: int) -> None:
     for k in (3, 20, 110):
         found = index.search(taste[asked], sound[asked], k, blend=blend)[0]
         assert found.tolist() == [alike[:k]] * queries
-        assert QuickIndex.of(index).search(taste[0], sound[0], k, blend=blend)[0].tolist() == alike[:k]
+        assert index.search(taste[0], sound[0], k, blend=blend)[0].tolist() == alike[:k]
 
 
 def test_there_is_one_top_k() -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from crossfade.errors import DataError, UsageError
 from crossfade.models.confidence import ConfidenceOptions, Signals, States
-from crossfade.models.hybrid.online import NOTHING, Listened
+from crossfade.models.hybrid.online import NO_HISTORY, UserHistory
 from crossfade.models.interactions import Clock, Interactions
 
 NAN = float("nan")
@@ -143,11 +143,11 @@ def test_news_is_worth_what_the_next_training_makes_of_it(
     """Batch = live: a history with news added has the confidences of a training on both, likes, skips and all."""
     options = ConfidenceOptions(half_life_days=half_life)
     whole, history, news = read(events, options), read(events[:cut], options), read(events[cut:], options)
-    before = NOTHING
+    before = NO_HISTORY
     if len(history):
         known = history.matrix
-        before = Listened(known.indices, known.data, history.pair_states, history.newest)
-    after = before if not len(news) else before.plus(news.track_rows, news.states, news.times, options)
+        before = UserHistory(known.indices, known.data, history.pair_states, history.newest)
+    after = before if not len(news) else before.with_events(news.track_rows, news.states, news.times, options)
     np.testing.assert_array_equal(after.track_rows, whole.matrix.indices)
     np.testing.assert_allclose(after.weights, whole.matrix.data, atol=1e-5)
 
@@ -155,8 +155,8 @@ def test_news_is_worth_what_the_next_training_makes_of_it(
 def test_plays_told_in_two_parts_are_worth_as_much_as_in_one() -> None:
     """Three plays and a later dislike are a dislike; seven plays and seven more are fourteen plays."""
     seven, dislike = log([0], Signals(plays=column(7))), log([0], Signals(liked=column(-1)))
-    history = Listened(seven.matrix.indices, seven.matrix.data, seven.pair_states)
+    history = UserHistory(seven.matrix.indices, seven.matrix.data, seven.pair_states)
     now = np.zeros(1, np.int64)
-    assert history.plus(seven.track_rows, seven.states, now).weights[0] == pytest.approx(np.log2(15))
-    assert history.plus(dislike.track_rows, dislike.states, now).weights[0] == -1
+    assert history.with_events(seven.track_rows, seven.states, now).weights[0] == pytest.approx(np.log2(15))
+    assert history.with_events(dislike.track_rows, dislike.states, now).weights[0] == -1
     assert history.weights[0] == 3

@@ -68,9 +68,9 @@ def _of_version(subject: Subject) -> list[Exhibit]:
 def _crossfade(trained: ModelVersion) -> Chart:
     hybrid = trained.hybrid
     listeners = np.asarray(hybrid.listeners)
-    most = max(20, int(5 * hybrid.choices.crossfade.tau))
+    most = max(20, int(5 * hybrid.options.crossfade.tau))
     n = np.unique(np.geomspace(1, most + 1, 60).round().astype(int) - 1)
-    weights = hybrid.choices.crossfade.weights(n)
+    weights = hybrid.options.crossfade.weights(n)
     frame = pl.DataFrame(
         {
             "n": np.tile(n, 2),
@@ -79,9 +79,9 @@ def _crossfade(trained: ModelVersion) -> Chart:
         }
     )
     cold = int((listeners == 0).sum())
-    few = int(((listeners > 0) & (listeners < hybrid.choices.crossfade.tau)).sum())
+    few = int(((listeners > 0) & (listeners < hybrid.options.crossfade.tau)).sum())
     note = (
-        f"After {hybrid.choices.crossfade.tau:g} listeners both count the same. {cold:,} of {len(listeners):,} tracks "
+        f"After {hybrid.options.crossfade.tau:g} listeners both count the same. {cold:,} of {len(listeners):,} tracks "
         f"have no listeners, {few:,} more are still placed mostly by sound and artist."
     )
     return Chart(

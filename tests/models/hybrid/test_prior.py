@@ -12,10 +12,9 @@ from scipy.sparse import csr_matrix
 
 from crossfade.errors import DataError
 from crossfade.models.catalogue import Catalogue
-from crossfade.models.hybrid.artist_effects import PULL
 from crossfade.models.hybrid.model import Hybrid
-from crossfade.models.hybrid.prior import ContentPrior, PriorOptions
-from crossfade.models.hybrid.sound_features import SoundColumns
+from crossfade.models.hybrid.prior import ARTIST_VARIANCE_RATIO, ContentPrior, PriorOptions
+from crossfade.models.hybrid.sound_features import SoundMap
 from crossfade.models.recommenders.als import ALS, ALSOptions
 from crossfade.models.recommenders.content import Content
 
@@ -54,7 +53,7 @@ def test_leaving_a_track_out_is_fitting_without_it(artist_count: int, rng: np.ra
     columns = fitted.columns.astype(np.float64)
     rest = np.arange(40) != 7
     together = catalogue.artist_matrix[rest] @ catalogue.artist_matrix[rest].T
-    precision = np.linalg.inv(np.eye(39) + together.toarray() / PULL)
+    precision = np.linalg.inv(np.eye(39) + together.toarray() / ARTIST_VARIANCE_RATIO)
     gram = columns[rest].T @ precision @ columns[rest] + 3.0 * np.eye(4)
     expected = columns[7] @ np.linalg.solve(gram, columns[rest].T @ precision @ vectors[rest])
     np.testing.assert_allclose(fitted.of_catalogue[7], expected, atol=1e-4)
@@ -102,7 +101,7 @@ def test_various_artists_is_nobody(rng: np.random.Generator) -> None:
     warm = np.array([True, True, False, True])
     prior = ContentPrior(PriorOptions(sound="none")).fit(vectors, warm, catalogue)
     np.testing.assert_allclose(prior.of_catalogue[2], vectors[warm].mean(axis=0), atol=1e-6)
-    assert not prior.knows(np.zeros(3, bool), prior.artist_rows((("Various Artists",), (), ("stranger",)))).any()
+    assert not prior.can_predict(np.zeros(3, bool), prior.artist_rows((("Various Artists",), (), ("stranger",)))).any()
 
 
 def test_an_artist_with_hundreds_of_tracks_and_several_artists_a_track(rng: np.random.Generator) -> None:
@@ -156,9 +155,9 @@ def test_a_track_whose_genres_are_unknown_stands_at_their_mean(rng: np.random.Ge
     """Tracks that still have the genres of another vocabulary come as zeros, which are no probabilities."""
     sound, genres = (rng.normal(size=(20, width)).astype(np.float32) for width in (5, 3))
     genres[12:] = 0
-    columns = SoundColumns.fit(sound, genres)
-    np.testing.assert_allclose(columns.means[5:], genres[:12].mean(axis=0), rtol=1e-6)
-    found, heard = columns.of(sound, genres)
-    assert heard.all()
+    sound_map = SoundMap.fit(sound, genres)
+    np.testing.assert_allclose(sound_map.means[5:], genres[:12].mean(axis=0), rtol=1e-6)
+    found, has_sound = sound_map.columns(sound, genres)
+    assert has_sound.all()
     np.testing.assert_array_equal(found[12:, 5:], 0)
-    np.testing.assert_array_equal(columns.of(sound, np.zeros((20, 0), np.float32))[0][12:], found[12:])
+    np.testing.assert_array_equal(sound_map.columns(sound)[0][12:], found[12:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,8 +16,8 @@ from crossfade.models.evaluation.bootstrap import intervals
 from crossfade.models.evaluation.splits import by_time, by_user
 from crossfade.models.hybrid import model as hybrid_module
 from crossfade.models.hybrid.model import Hybrid
-from crossfade.models.hybrid.online import NOTHING
-from crossfade.models.hybrid.options import Choices
+from crossfade.models.hybrid.online import NO_HISTORY
+from crossfade.models.hybrid.options import HybridOptions
 from crossfade.models.hybrid.prior import PriorOptions
 from crossfade.models.interactions import Clock, Interactions, to_find
 from crossfade.models.ranking import dataset as dataset_module
@@ -51,7 +52,7 @@ NOBODY_ASIDE = np.zeros(LISTENS.user_count, bool)
 
 
 def fitted(listens: Interactions) -> Hybrid:
-    return Hybrid(CATALOGUE, als=ALSOptions(factors=16, threads=1), choices=Choices()).fit(listens)
+    return Hybrid(CATALOGUE, als=ALSOptions(factors=16, threads=1), options=HybridOptions()).fit(listens)
 
 
 @pytest.fixture(scope="module")
@@ -387,28 +388,28 @@ def test_the_rate_of_all_users_is_that_of_all_candidates(hybrid: Hybrid, generat
 def test_lessons_choose_by_what_precedes_their_label_period(hybrid: Hybrid, monkeypatch: pytest.MonkeyPatch) -> None:
     """The hybrid's choices, too, know nothing of the labels: each history makes its own."""
     asked: list[Interactions] = []
-    made: list[Choices] = []
+    made: list[HybridOptions] = []
 
-    def recorded(listens: Interactions, *others: object) -> tuple[Choices, dict[str, float]]:
+    def recorded(listens: Interactions, *others: object) -> tuple[HybridOptions, dict[str, float]]:
         asked.append(listens)
-        return Choices(affinity=0.01 * len(asked)), {}
+        return HybridOptions(affinity=0.01 * len(asked)), {}
 
     def fit(generator: CandidateGenerator, listens: Interactions) -> CandidateGenerator:
-        made.append(generator.hybrid.choices)
+        made.append(generator.hybrid.options)
         return GENERATOR_FIT(generator, listens)
 
-    monkeypatch.setattr(hybrid_module, "choose", recorded)
+    monkeypatch.setattr(hybrid_module, "tuned_options", recorded)
     monkeypatch.setattr(CandidateGenerator, "fit", fit)
     ranking_dataset(SPLIT.train, CATALOGUE, hybrid, options=OPTIONS)
     newest = by_time(SPLIT.train)
     assert [len(listens) for listens in asked] == [len(newest.train), len(by_time(newest.train).train)]
     assert all(listens.times.max() < newest.test.times.min() for listens in asked)
-    assert [choices.affinity for choices in made] == [0.01, 0.02]
+    assert [options.affinity for options in made] == [0.01, 0.02]
 
 
 def test_a_history_that_chose_no_sound_teaches_all_the_same(hybrid: Hybrid, generator: CandidateGenerator) -> None:
     """Which sources there are depends on the history; which features there are does not."""
-    deaf = Hybrid(CATALOGUE, als=hybrid.als.options, choices=Choices(prior=PriorOptions(sound="none")))
+    deaf = Hybrid(CATALOGUE, als=hybrid.als.options, options=HybridOptions(prior=PriorOptions(sound="none")))
     other = CandidateGenerator(deaf.fit(SPLIT.train), OPTIONS.candidates).fit(SPLIT.train)
     statistics, rows = HistoryStatistics.of(SPLIT.train, CATALOGUE), warm(hybrid)
     tables = [features(one, statistics, each(one, rows)[0]) for one in (generator, other)]
@@ -465,7 +466,7 @@ def test_one_of_many_is_as_alone(recommender: TwoStageRecommender, hybrid: Hybri
     for allow_seen in (False, True):
         ids, scores = recommender.recommend(rows, 10, allow_seen=allow_seen, candidates=allowed)
         for row, mine, values in zip(rows.tolist(), ids, scores, strict=True):
-            listened = NOTHING if row < 0 else recommender.generator.taste.history(row)
+            listened = hybrid.user_history(row)
             found, its = recommender.recommend_one(
                 listened, 10, user_row=row, allow_seen=allow_seen, candidates=allowed
             )
@@ -478,7 +479,7 @@ def test_the_chain_claims_what_comes() -> None:
     """All candidates of all users, in a period as long as the label period was."""
     world = World(WorldOptions(users=600, tracks=300, artists=40, listens_per_user=60, seed=1))
     split, catalogue = by_time(world.listens()), world.catalogue()
-    hybrid = Hybrid(catalogue, als=ALSOptions(factors=16, threads=1), choices=Choices()).fit(split.train)
+    hybrid = Hybrid(catalogue, als=ALSOptions(factors=16, threads=1), options=HybridOptions()).fit(split.train)
     options = replace(OPTIONS, ranker=replace(OPTIONS.ranker, iterations=60))
     recommender = TwoStageRecommender.fit(split.train, catalogue, hybrid, options=options)
     rows = np.flatnonzero(hybrid.history.warm_users).astype(np.int32)
@@ -502,11 +503,14 @@ def test_candidates_hold_most_of_what_comes(recommender: TwoStageRecommender) ->
 
 def test_codes_nominate_the_same_candidates(recommender: TwoStageRecommender, hybrid: Hybrid) -> None:
     exact = recommender.generator
-    generator = CandidateGenerator.from_arrays(exact.save_arrays(), exact.facts(), hybrid, exact_rows=10)
+    compressed = copy(hybrid)
+    compressed.exact_rows = 10
+    compressed._forget("_scan")
+    generator = CandidateGenerator.from_arrays(exact.save_arrays(), exact.facts(), compressed)
     coded = TwoStageRecommender(generator, recommender.statistics, recommender.ranker, recommender.options)
     shares = []
     for row in warm(hybrid):
-        listened = recommender.generator.taste.history(int(row))
+        listened = hybrid.user_history(int(row))
         expected, _ = recommender.recommend_one(listened, 10, user_row=int(row))
         found, _ = coded.recommend_one(listened, 10, user_row=int(row))
         shares.append(len(set(expected) & set(found)) / len(expected))
@@ -519,20 +523,20 @@ def plays(count: int) -> tuple[States, np.ndarray]:
 
 def test_news_and_strangers_are_ranked_too(recommender: TwoStageRecommender, hybrid: Hybrid) -> None:
     row = int(warm(hybrid)[0])
-    history = recommender.generator.taste.history(row)
+    history = hybrid.user_history(row)
     before, _ = recommender.recommend_one(history, 10, user_row=row)
     news = before[:3]
-    listened = history.plus(news, *plays(3))
+    listened = history.with_events(news, *plays(3))
     after, scores = recommender.recommend_one(listened, 10, user_row=row, newest=news)
     assert not np.isin(after, news).any() and len(after) == 10
     assert (np.diff(scores) <= 0).all() and ((scores > 0) & (scores < 1)).all()
-    stranger = NOTHING.plus(news, *plays(3))
+    stranger = NO_HISTORY.with_events(news, *plays(3))
     ids, _ = recommender.recommend_one(stranger, 10, newest=news)
     assert len(ids) == 10 and not np.isin(ids, news).any()
     everything, falling = recommender.recommend_one(stranger, len(CATALOGUE), newest=news)
     assert sorted([*everything, *news]) == np.flatnonzero(hybrid.known).tolist()
     assert (np.diff(falling) <= 0).all()
-    popular, _ = recommender.recommend_one(NOTHING, 5)
+    popular, _ = recommender.recommend_one(NO_HISTORY, 5)
     np.testing.assert_array_equal(popular, hybrid.recommend(np.array([-1]), 5)[0][0])
     nowhere = np.zeros(len(CATALOGUE), bool)
     assert not len(recommender.recommend_one(history, 5, user_row=row, candidates=nowhere)[0])
@@ -540,24 +544,24 @@ def test_news_and_strangers_are_ranked_too(recommender: TwoStageRecommender, hyb
 
 def test_what_is_disliked_since_is_none_of_the_last_tracks(recommender: TwoStageRecommender, hybrid: Hybrid) -> None:
     row = int(warm(hybrid)[0])
-    history = recommender.generator.taste.history(row)
+    history = hybrid.user_history(row)
     before = recommender.generator.profile(history, user_row=row).last[0]
     dislike = States(plays=np.zeros(1, np.float32), liked=np.full(1, -1, np.float32))
-    since = history.plus(before[:1], dislike, np.zeros(1, np.int64))
+    since = history.with_events(before[:1], dislike, np.zeros(1, np.int64))
     after = recommender.generator.profile(since, user_row=row, newest=before[:1]).last[0]
     assert before[0] >= 0 and before[0] not in after and before[1] == after[0]
 
 
 def test_a_track_that_came_later_is_a_live_candidate(recommender: TwoStageRecommender, hybrid: Hybrid) -> None:
-    later = hybrid.with_tracks(CATALOGUE.take(np.arange(4)))
+    later = hybrid.append_tracks(CATALOGUE.take(np.arange(4)))
     longer = recommender.append_tracks(later)
     assert np.shares_memory(longer.generator.likeness.data, recommender.generator.likeness.data)
     row = int(warm(hybrid)[0])
     new = np.zeros(len(later.taste), bool)
     new[-4:] = True
-    ids, _ = longer.recommend_one(longer.generator.taste.history(row), 10, user_row=row, candidates=new)
+    ids, _ = longer.recommend_one(hybrid.user_history(row), 10, user_row=row, candidates=new)
     assert sorted(ids) == np.flatnonzero(new).tolist()
-    heard = NOTHING.plus(np.flatnonzero(new).astype(np.int32), *plays(4))
+    heard = NO_HISTORY.with_events(np.flatnonzero(new).astype(np.int32), *plays(4))
     assert len(longer.recommend_one(heard, 10)[0]) == 10
     grown = longer.generator
     made = CandidateGenerator.from_arrays(grown.save_arrays(), grown.facts(), later)

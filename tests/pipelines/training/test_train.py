@@ -285,13 +285,11 @@ def test_a_version_hears_what_sounds_otherwise_since(folder: Path, tmp_path: Pat
         after = ModelVersion.load(library)
     width = before.index.factors
     swapped, rows = np.array([cold, warm]), np.array([warm, cold])
-    np.testing.assert_allclose(
-        after.index.vectors(rows)[:, width:], before.index.vectors(swapped)[:, width:], atol=1e-6
-    )
+    np.testing.assert_allclose(after.index.vectors[rows, width:], before.index.vectors[swapped, width:], atol=1e-6)
     np.testing.assert_array_equal(after.hybrid.taste[warm], before.hybrid.taste[warm])
     assert not np.allclose(after.hybrid.taste[cold], before.hybrid.taste[cold])
     others = np.setdiff1d(np.arange(len(before.track_ids)), rows)
-    np.testing.assert_allclose(after.index.vectors(others), before.index.vectors(others), atol=1e-6)
+    np.testing.assert_allclose(after.index.vectors[others], before.index.vectors[others], atol=1e-6)
 
 
 def test_recommendations_are_written_as_they_come(tmp_path: Path) -> None:

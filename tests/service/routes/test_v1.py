@@ -474,16 +474,13 @@ def test_the_recommend_role_answers_without_the_events_role_and_says_so(made: Pa
 def test_folding_in_agrees_with_the_trained_model(client: TestClient) -> None:
     """Fast = slow: what is served is what `Hybrid.recommend` says of the same listens."""
     snapshot = service_of(client).follower.snapshot
-    assert snapshot.taste is not None and snapshot.trained is not None
+    assert snapshot.trained is not None
     hybrid = snapshot.trained.hybrid
     heard = hybrid.history.heard[[4]]
     rows, scores = hybrid.recommend_from(heard, 10)
-    mine, its_scores = snapshot.taste.candidates(snapshot.taste.history(4), 10)
+    mine, its_scores = hybrid.candidates(hybrid.user_history(4), 10)
     np.testing.assert_array_equal(mine, rows[0])
     np.testing.assert_allclose(its_scores, scores[0], rtol=1e-4)
-    np.testing.assert_array_equal(
-        snapshot.taste.because(snapshot.taste.history(4), mine), hybrid.because_of(heard.maximum(0).tocsr(), rows)[0]
-    )
 
 
 def test_who_finds_no_place_to_be_ranked_is_answered_without_and_told(
@@ -517,7 +514,7 @@ def test_a_title_and_a_path_that_change_are_taken_up(client: TestClient, folder:
     [first] = client.get("/v1/tracks?query=07.wav").json()["tracks"]
     assert first["title"] == "Quite another"
     assert not client.get("/v1/tracks?query=00.wav").json()["tracks"][0]["has_audio"]
-    assert follower.snapshot.quick is before.quick, "nothing was loaded again for it"
+    assert follower.snapshot.index is before.index, "nothing was loaded again for it"
 
 
 @pytest.mark.parametrize("is_trained", [True, False])

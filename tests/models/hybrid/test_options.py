@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from crossfade.errors import UsageError
-from crossfade.models.hybrid.blend import Crossfade
+from crossfade.models.hybrid.options import Crossfade, HybridOptions
+from crossfade.models.hybrid.prior import PriorOptions
 
 
 @pytest.fixture
@@ -31,12 +32,20 @@ def test_the_weight_rises_with_every_listener() -> None:
     assert weights[3] == 0.5
 
 
-def test_the_gain_starts_at_the_level_and_goes_to_one() -> None:
-    gains = Crossfade(3.0, level=4.0).gains(np.array([0, 1, 2, 1000]))
+def test_the_gain_starts_at_that_of_cold_tracks_and_goes_to_one() -> None:
+    gains = Crossfade(3.0, cold_gain=4.0).gains(np.array([0, 1, 2, 1000]))
     np.testing.assert_allclose(gains, [4, 2, np.sqrt(2), 1], rtol=1e-6)
 
 
-@pytest.mark.parametrize(("tau", "level"), [(0.0, 1.0), (-1.0, 1.0), (1.0, 0.0)])
-def test_nonsense_is_refused(tau: float, level: float) -> None:
+@pytest.mark.parametrize(("tau", "cold_gain"), [(0.0, 1.0), (-1.0, 1.0), (1.0, 0.0)])
+def test_nonsense_is_refused(tau: float, cold_gain: float) -> None:
     with pytest.raises(UsageError, match="above 0"):
-        Crossfade(tau, level)
+        Crossfade(tau, cold_gain)
+
+
+def test_options_come_back_from_their_record() -> None:
+    options = HybridOptions(
+        prior=PriorOptions(sound="none", shrinkage=None), crossfade=Crossfade(3.0, 1.5), profile=0.5
+    )
+    assert options.record()["crossfade"] == {"tau": 3.0, "level": 1.5}
+    assert HybridOptions.from_record(options.record()) == options
