@@ -24,8 +24,8 @@ from .routes.recommendations import recommendation_routes
 from .routes.similar import similar_routes
 from .routes.tracks import track_routes
 from .settings import Role, ServeOptions
-from .snapshot.follower import Follower
-from .snapshot.live_recommendations import Adviser
+from .snapshot.follower import LibraryFollower
+from .snapshot.recommendations import RecommendationService
 from .upload_analyzer import UploadAnalyzer
 
 DESCRIPTION = (
@@ -41,7 +41,7 @@ class Service:
         self.options = options
         self.metrics = Metrics()
         role = options.role
-        self.follower = Follower(options.library, every_seconds=options.follow_seconds)
+        self.follower = LibraryFollower(options.library, every_seconds=options.follow_seconds)
         self.upload_analyzer = UploadAnalyzer(self.metrics, options.library)
         self.event_store: EventStore | None = None
         self.event_source: EventSource | None = None
@@ -73,7 +73,8 @@ class Service:
         )
         install(api)
         if role.has(Role.RECOMMEND) and self.event_source is not None:
-            api.include_router(recommendation_routes(Adviser(self.follower, self.event_source), self.metrics))
+            service = RecommendationService(self.follower, self.event_source)
+            api.include_router(recommendation_routes(service, self.metrics))
         if role.has(Role.SIMILAR):
             api.include_router(similar_routes(self.follower, self.upload_analyzer))
             api.include_router(track_routes(self.follower, self.upload_analyzer))
@@ -101,7 +102,7 @@ class Service:
     def _knows(self, track_id: str) -> bool:
         """Whether the library has the track; an event is accepted unchecked where the library can't be read now."""
         snapshot = self.follower.newest
-        if snapshot is not None and snapshot.row(track_id) is not None:
+        if snapshot is not None and track_id in snapshot.tracks:
             return True
         if not (self.options.library / "library.db").exists():
             return True

@@ -175,7 +175,7 @@ def _liked(library: Library, trained: ModelVersion, wanted: str) -> str | LikedS
     from ...errors import AudioError, LibraryError, UsageError
     from ..search.recommend import LikedSound
 
-    if trained.knows(wanted):
+    if wanted in trained:
         return wanted
     if not Path(wanted).is_file():
         raise UsageError(f"{wanted}: neither a track_id of the library nor an audio file")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from ...errors import UsageError
 from ...models.arrays import Answers, Ids, Scores
 from ...models.catalogue import Catalogue
 from ...models.hybrid.online import UserHistory
+from ...models.ranking.candidates import NO_TRACKS
 from ...models.ranking.diversity import RerankingOptions, relist
 from ..library.files import replacing
 from ..versions.model_version import ModelVersion
@@ -66,13 +67,48 @@ def personal(
     trained: ModelVersion, rows: Ids, k: int, *, allow_seen: bool = False, reranking: RerankingOptions | None = None
 ) -> Answers:
     """The k tracks for each row of users (-1: unknown), ranked, and re-ranked where that is asked for."""
-    model = trained.ranking or trained.hybrid
-    reranking = reranking or trained.reranking
+    model = trained.two_stage or trained.hybrid
+
+    def ask(count: int) -> Answers:
+        return model.recommend(rows, count, allow_seen=allow_seen, candidates=trained.in_library)
+
+    return _reranked(trained, ask, k, reranking or trained.reranking)
+
+
+def recommend_one(
+    trained: ModelVersion,
+    history: UserHistory,
+    k: int,
+    *,
+    user_row: int = -1,
+    newest: Ids = NO_TRACKS,
+    allow_seen: bool = False,
+    ranked: bool = True,
+) -> Answers:
+    """The same for one history, which may be newer than the training; the popular tracks for a cold one.
+
+    `user_row` and `newest` as in `TwoStageRecommender.recommend_one`; `ranked` False leaves the order to the hybrid, at
+    a quarter of the cost. Shape: -> ([at most k], [at most k])
+    """
+    two_stage, mask = trained.two_stage if ranked else None, trained.in_library
+
+    def ask(count: int) -> Answers:
+        if two_stage is None:
+            ids, scores = trained.hybrid.candidates(history, count, allow_seen=allow_seen, mask=mask)
+        else:
+            ids, scores = two_stage.recommend_one(
+                history, count, user_row=user_row, newest=newest, allow_seen=allow_seen, candidates=mask
+            )
+        return ids[None], scores[None]
+
+    (ids,), (scores,) = _reranked(trained, ask, k, trained.reranking)
+    return ids[ids >= 0], scores[ids >= 0]
+
+
+def _reranked(trained: ModelVersion, ask: Callable[[int], Answers], k: int, reranking: RerankingOptions) -> Answers:
     if not reranking.changes:
-        return model.recommend(rows, k, allow_seen=allow_seen, candidates=trained.in_library)
-    longer = min(max(k, RERANKED), len(trained.track_ids))
-    answers = model.recommend(rows, longer, allow_seen=allow_seen, candidates=trained.in_library)
-    return relist(trained.hybrid, answers, k, reranking)
+        return ask(k)
+    return relist(trained.hybrid, ask(min(max(k, RERANKED), len(trained))), k, reranking)
 
 
 def recommend_liked(
@@ -84,7 +120,7 @@ def recommend_liked(
         raise UsageError("like: nothing is liked")
     files = [like for like in liked if isinstance(like, LikedSound)]
     rows = [trained.row(like) for like in liked if isinstance(like, str)]
-    hybrid, names, mask = trained.hybrid, trained.track_ids, trained.in_library
+    hybrid, names, mask = trained.hybrid, trained.track_ids[: len(trained)], trained.in_library
     if files:
         genres = np.zeros((0, 0), np.float32)
         if all(len(file.genres) for file in files):
@@ -97,7 +133,7 @@ def recommend_liked(
             genres,
             genre_names=files[0].genre_names,
         )
-        hybrid = hybrid.append_tracks(trained.fitting(outside))
+        hybrid = hybrid.append_tracks(trained.adapt(outside))
         rows += range(len(names), len(names) + len(files))
         names, mask = [*names, *outside.track_ids], np.concatenate([mask, np.zeros(len(files), bool)])
     history = UserHistory(np.unique(rows).astype(np.int32), np.ones(len(set(rows)), np.float32))

@@ -20,7 +20,7 @@ import numpy as np
 from ...audio.decoding import quiet_decoders
 from ...errors import LibraryError, UsageError
 from ...models.arrays import l2_normalize, top_k
-from ...models.catalogue import COLLECTIVE_ARTISTS
+from ...models.catalogue import COLLECTIVE_ARTISTS, Catalogue
 from ...models.encoders.base import Floats
 from ..audio_analysis.analyzer import AudioAnalyzer
 from ..library.files import content_hash
@@ -174,8 +174,7 @@ def _by_blend(library: Library, query: Query, blend: float | None) -> Ranked:
     from ..versions.model_version import ModelVersion
 
     trained = ModelVersion.load(library)
-    known = query.track_id is not None and trained.knows(query.track_id)
-    if known and query.track_id is not None:
+    if query.track_id is not None:
         vector = trained.index.vectors[trained.row(query.track_id)]
         taste, sound = vector[: trained.index.factors].any(), vector[trained.index.factors :].any()
         if not taste and not sound:
@@ -186,15 +185,24 @@ def _by_blend(library: Library, query: Query, blend: float | None) -> Ranked:
             raise UsageError(f"blend: 1; {query.track_id} has no taste: only 0 (sound) can be asked")
     if blend is not None and blend < 1 and not trained.index.sound_width:
         raise UsageError(f"blend: {blend:g}; {library.folder} was trained without sound: only 1 (taste) can be asked")
-    wanted = query.track_id if known and query.track_id is not None else query.vector
-    genres = None if known else query.genres
     share = 0.5 if blend is None else blend
 
     def search(k: int) -> list[tuple[str, float]]:
-        answers = trained.similar(wanted, k, blend=share, genres=genres, genre_names=query.genre_names)
-        return [(found.track_id, found.score) for found in answers]
+        if query.track_id is not None:
+            ids, scores = trained.similar(query.track_id, k, blend=share)
+        else:
+            ids, scores = trained.similar_to(
+                unknown_track(query.vector, query.genres, query.genre_names), k, blend=share
+            )
+        return [(trained.track_ids[row], round(score, 6)) for row, score in zip(ids, scores.tolist(), strict=True)]
 
     return _growing(search)
+
+
+def unknown_track(vector: Floats, genres: Floats | None, genre_names: tuple[str, ...]) -> Catalogue:
+    """One track that is in no library, by its sound [D] and the probabilities [G] of its genres."""
+    probabilities = np.zeros((0, 0), np.float32) if genres is None else genres[None]
+    return Catalogue(("",), ((),), np.atleast_2d(vector), (), probabilities, genre_names=genre_names)
 
 
 def _growing(search: Callable[[int], list[tuple[str, float]]]) -> Ranked:

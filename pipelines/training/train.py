@@ -262,7 +262,7 @@ class _Training:
         if self.unchanged[name] and current is not None:
             self.stages.take_over(name, version)
             self.taken.append(name)
-            return self.summary_of_current().ranker, trained.ranking
+            return self.summary_of_current().ranker, trained.two_stage
         with self.stages.running(name, self.keys[name], version) as count:
             try:
                 recommender = fit_ranking(

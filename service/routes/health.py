@@ -10,7 +10,7 @@ from ..errors import Problem, documented
 from ..events.store import EventStore
 from ..metrics import CONTENT_TYPE, Metrics
 from ..settings import Role
-from ..snapshot.follower import Follower
+from ..snapshot.follower import LibraryFollower
 
 
 class Alive(BaseModel):
@@ -27,7 +27,9 @@ class Ready(BaseModel):
     notes: list[str] = Field(default=[], description="what is amiss although there are answers")
 
 
-def health_routes(role: Role, follower: Follower | None, store: EventStore | None, metrics: Metrics) -> APIRouter:
+def health_routes(
+    role: Role, follower: LibraryFollower | None, store: EventStore | None, metrics: Metrics
+) -> APIRouter:
     routes = APIRouter(tags=["health"])
 
     @routes.get("/health/live")
@@ -41,8 +43,8 @@ def health_routes(role: Role, follower: Follower | None, store: EventStore | Non
         answer = Ready(status="ready", role=role)
         if follower is not None:
             snapshot = follower.snapshot
-            answer.version, answer.tracks = snapshot.version, int(snapshot.there.sum())
-            answer.ranker = snapshot.ranker
+            answer.version, answer.tracks = snapshot.version, int(snapshot.tracks.in_library.sum())
+            answer.ranker = snapshot.model.metadata.get("ranker") if snapshot.model else None
             if follower.trouble:
                 answer.notes.append(f"{follower.trouble}; answering with what was loaded before")
             if snapshot.version is None:
@@ -63,7 +65,7 @@ def health_routes(role: Role, follower: Follower | None, store: EventStore | Non
     def numbers() -> Response:
         """For Prometheus."""
         if follower is not None and follower.newest is not None:
-            metrics.tracks.set(int(follower.newest.there.sum()))
+            metrics.tracks.set(int(follower.newest.tracks.in_library.sum()))
             metrics.trained_at.set(follower.newest.trained_at)
             metrics.swaps.set(follower.swaps)
         return Response(metrics.text(), media_type=CONTENT_TYPE)

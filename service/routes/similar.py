@@ -7,16 +7,17 @@ from typing import Annotated
 from fastapi import APIRouter, Form
 from pydantic import BaseModel, Field
 
+from ...errors import LibraryError
+from ...models.arrays import Ids, Scores
 from ...pipelines.audio_analysis.analyzer import TrackAnalysis
-from ..errors import Problem, documented
+from ...pipelines.search.similar import unknown_track
+from ..errors import documented
 from ..parameters import MAX_K, Blend, K, QueryOrBodyRoute, TrackId
-from ..schemas import ScoredTracks, SimilarTracks, scored
-from ..snapshot.follower import Follower
+from ..schemas import Scored, ScoredTracks, SimilarTracks, scored
+from ..snapshot.follower import LibraryFollower
 from ..snapshot.snapshot import Snapshot
 from ..upload_analyzer import UploadAnalyzer
 from ..uploads import AudioFile, on_disk
-
-_NOWHERE = "neither heard nor listened to, so nothing is like it"
 
 
 class Genre(BaseModel):
@@ -40,17 +41,15 @@ class SimilarToFile(ScoredTracks):
     heard: Classified
 
 
-def similar_routes(follower: Follower, analyzer: UploadAnalyzer) -> APIRouter:
+def similar_routes(follower: LibraryFollower, analyzer: UploadAnalyzer) -> APIRouter:
     routes = APIRouter(route_class=QueryOrBodyRoute, tags=["similar"])
 
     def nearest(track_id: str, k: int, blend: float) -> ScoredTracks:
         snapshot = follower.snapshot
-        row = snapshot.row(track_id)
-        if row is None:
-            raise Problem(404, f"{track_id}: no such track")
-        ids, scores = snapshot.similar(row, k, blend=blend)
-        notes = [] if len(ids) else [f"{track_id}: {_NOWHERE}"]
-        return _scored_tracks(snapshot, ids.tolist(), scores.tolist(), notes)
+        snapshot.check_track(track_id)
+        rows, scores = snapshot.tracks.similar(track_id, k, blend=blend)
+        notes = [] if len(rows) else [f"{track_id}: neither heard nor listened to, so nothing is like it"]
+        return _scored_tracks(snapshot, rows, scores, notes)
 
     @routes.post("/similar_tracks", responses=documented(404))
     def similar_tracks(track_id: TrackId, k: K = 10) -> SimilarTracks:
@@ -77,10 +76,11 @@ def similar_routes(follower: Follower, analyzer: UploadAnalyzer) -> APIRouter:
         snapshot = follower.snapshot
         with on_disk(file) as path:
             heard = analyzer.analyze(path)
-        ids, scores = snapshot.similar_to(
-            heard.embedding, k, blend=blend, genres=heard.genres, genre_names=heard.vocabulary.genres
-        )
-        found = _scored_tracks(snapshot, ids.tolist(), scores.tolist(), [])
+        if snapshot.tracks.sound != "encoder":
+            raise LibraryError("library: does not hold embeddings of audio, so a file cannot be compared with it")
+        track = unknown_track(heard.embedding, heard.genres, heard.vocabulary.genres)
+        rows, scores = snapshot.tracks.similar_to(track, k, blend=blend)
+        found = _scored_tracks(snapshot, rows, scores, [])
         return SimilarToFile(**vars(found), heard=classified(heard))
 
     @routes.post("/v1/classify", responses=documented(400, 413, 415))
@@ -96,6 +96,7 @@ def classified(heard: TrackAnalysis) -> Classified:
     return Classified.model_validate(heard.record())
 
 
-def _scored_tracks(snapshot: Snapshot, rows: list[int], scores: list[float], notes: list[str]) -> ScoredTracks:
-    tracks = [scored(snapshot, row, score) for row, score in zip(rows, scores, strict=True)]
+def _scored_tracks(snapshot: Snapshot, rows: Ids, scores: Scores, notes: list[str]) -> ScoredTracks:
+    pairs = zip(rows.tolist(), scores.tolist(), strict=True)
+    tracks = [Scored(**scored(snapshot, row, score)) for row, score in pairs]
     return ScoredTracks(tracks=tracks, version=snapshot.version, notes=notes)

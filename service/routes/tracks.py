@@ -17,8 +17,8 @@ from ...pipelines.genres.dataset import AUDIO_SUFFIXES
 from ...pipelines.library.store import Library
 from ..errors import Problem, documented
 from ..parameters import Id, K
-from ..snapshot.follower import Follower
-from ..snapshot.snapshot import Snapshot
+from ..schemas import FoundTrack, FoundTracks, found
+from ..snapshot.follower import LibraryFollower
 from ..upload_analyzer import UploadAnalyzer
 from ..uploads import AudioFile, add_track, on_disk
 from .similar import Classified, Genre, classified
@@ -41,17 +41,6 @@ class Track(BaseModel):
     has_audio: bool
 
 
-class FoundTrack(BaseModel):
-    track_id: str
-    title: str | None
-    artists: list[str]
-    has_audio: bool
-
-
-class FoundTracks(BaseModel):
-    tracks: list[FoundTrack]
-
-
 class AddedTrack(BaseModel):
     track_id: str
     new: bool = Field(description="false: the library has this audio already, under this track_id")
@@ -64,7 +53,7 @@ _SQL = (
 )
 
 
-def track_routes(follower: Follower, analyzer: UploadAnalyzer) -> APIRouter:
+def track_routes(follower: LibraryFollower, analyzer: UploadAnalyzer) -> APIRouter:
     routes = APIRouter(tags=["tracks"])
 
     @routes.get("/v1/tracks", responses=documented())
@@ -73,8 +62,9 @@ def track_routes(follower: Follower, analyzer: UploadAnalyzer) -> APIRouter:
     ) -> FoundTracks:
         """The tracks that have all of the words, in the library's order."""
         snapshot = follower.snapshot
-        there = (row for row in snapshot.shelf.find(query) if row < len(snapshot) and snapshot.there[row])
-        return FoundTracks(tracks=[_found(snapshot, row) for row in islice(there, k)])
+        tracks = snapshot.tracks
+        rows = (row for row in snapshot.table.find(query) if row < len(tracks) and tracks.in_library[row])
+        return FoundTracks(tracks=[FoundTrack(**found(snapshot, row)) for row in islice(rows, k)])
 
     @routes.post("/v1/tracks", status_code=201, responses=documented(400, 409, 413, 415))
     def add(
@@ -180,8 +170,3 @@ def _is_audio(path: Path) -> bool:
 def _audio_type(path: Path) -> str | None:
     kind = mimetypes.guess_type(path.name)[0] or ""
     return kind if kind.startswith("audio/") else None
-
-
-def _found(snapshot: Snapshot, row: int) -> FoundTrack:
-    track_id, facts = snapshot.shelf.track_ids[row], snapshot.shelf.facts[row]
-    return FoundTrack(track_id=track_id, title=facts.title, artists=list(facts.artists), has_audio=facts.has_file)

@@ -18,7 +18,7 @@ from crossfade.pipelines.interactions.live_events import events_mark, take_event
 from crossfade.pipelines.interactions.schema import mixed_clocks, read_listens
 from crossfade.pipelines.library.store import Library
 from crossfade.service.events.store import EventStore, StoredEvent
-from crossfade.service.snapshot.live_recommendations import _folded, _history, _trained_on
+from crossfade.service.snapshot.recommendations import trained_events, trained_listener, with_events
 
 NOW = 1_700_000_000
 
@@ -99,8 +99,8 @@ def test_after_a_training_an_event_counts_once(folder: Path, capsys: pytest.Capt
         service = client.service  # type: ignore[attr-defined]
         store = service.event_store
         snapshot = service.follower.snapshot
-        row = snapshot.trained.user_rows["u1"]
-        known, other = snapshot.taste.history(row).track_rows[:2].tolist()
+        row = snapshot.model.user_rows["u1"]
+        known, other = snapshot.model.hybrid.user_history(row).track_rows[:2].tolist()
         plays = [("u1", 3), ("u1", 3), ("fresh", 4), ("u1", known), ("u1", known), ("u1", known), ("u1", other)]
         store.add([event(n, *what) for n, what in enumerate(plays)])
         # In one second: the later one counts.
@@ -108,8 +108,8 @@ def test_after_a_training_an_event_counts_once(folder: Path, capsys: pytest.Capt
 
         def weights(user: str) -> dict[int, float]:
             snapshot = service.follower.snapshot
-            recent = store.recent(user, 100, after=_trained_on(snapshot, user))
-            listened = _folded(snapshot, _history(snapshot, user, recent), recent.events).listened
+            recent = store.recent(user, 100, after=trained_events(snapshot, user))
+            listened = with_events(snapshot, trained_listener(snapshot, user, recent), recent.events).history
             return dict(zip(listened.track_rows.tolist(), listened.weights.tolist(), strict=True))
 
         before = {user: weights(user) for user in ("u1", "u2", "fresh")}

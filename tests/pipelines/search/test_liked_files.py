@@ -105,9 +105,9 @@ def test_genres_of_another_vocabulary_say_nothing_to_a_trained_version(
     with Library.open(folder) as opened:
         trained = ModelVersion.load(opened)
         one = opened.catalogue().take(np.array([0]))
-        assert trained.fitting(one) is one
+        assert trained.adapt(one) is one
         renamed = replace(one, genre_names=tuple(f"other {name}" for name in one.genre_names))
-        assert trained.fitting(renamed).genre_probabilities.size == 0
+        assert trained.adapt(renamed).genre_probabilities.size == 0
         opened.use_vocabulary(AudioAnalyzer(model=GenreModel.load(genre_model)))
     stranger = write(tmp_path / "stranger.wav", 104)
     for command in (["similar", stranger, "--blend", ".5"], ["recommend", "--like", stranger]):

@@ -139,7 +139,7 @@ def test_too_little_for_a_ranker_is_said_and_recommended_from_the_hybrid(library
     assert "1000000 are needed" in summary.ranker
     assert len(said) == 1
     trained = ModelVersion.load(library)
-    assert trained.ranking is None
+    assert trained.two_stage is None
     assert len(pl.concat(recommend(trained, ["1"], 5))) == 5
     manifest = json.loads((library.current_version() / "artefacts" / "manifest.json").read_text())
     assert "ranker" not in manifest["models"]

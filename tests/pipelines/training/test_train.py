@@ -20,6 +20,7 @@ from crossfade.pipelines.interactions.schema import SourceLog, sink, writing
 from crossfade.pipelines.library.store import Library
 from crossfade.pipelines.search.explain import explain
 from crossfade.pipelines.search.recommend import SCHEMA, LikedSound, recommend, recommend_liked, write_parquet
+from crossfade.pipelines.search.similar import unknown_track
 from crossfade.pipelines.training.train import TrainingOptions, train
 from crossfade.pipelines.versions.model_version import ModelVersion
 
@@ -81,6 +82,11 @@ def test_the_same_seed_trains_the_same_model(folder: Path, tmp_path: Path) -> No
         np.testing.assert_array_equal(ModelVersion.load(first).hybrid.taste, one.hybrid.taste)
 
 
+def similar(trained: ModelVersion, track_id: str, k: int, *, blend: float = 0.0) -> list[str]:
+    rows, _ = trained.similar(track_id, k, blend=blend)
+    return [trained.track_ids[row] for row in rows]
+
+
 def test_every_user_gets_k_new_tracks_each_with_a_reason(trained: ModelVersion) -> None:
     frame = pl.concat(recommend(trained, ["u3", "u1"], 10))
     assert frame["user_id"].to_list() == ["u3"] * 10 + ["u1"] * 10
@@ -121,26 +127,29 @@ def test_somebody_who_likes_a_cold_track_and_a_file(trained: ModelVersion) -> No
 def test_a_new_track_is_found_and_recommended_without_training(trained: ModelVersion) -> None:
     twin = int(np.argmax(WORLD.train.listeners))
     sound, artists = WORLD.catalogue.sound[twin : twin + 1], WORLD.catalogue.artists[twin]
-    trained.add(Catalogue(("brand new",), (artists,), sound))
-    assert "brand new" in [found.track_id for found in trained.similar(f"t{twin}", 3, blend=0)]
-    assert trained.similar("brand new", 1, blend=0)[0].track_id == f"t{twin}"
+    new = Catalogue(("brand new",), (artists,), sound)
+    before, trained = trained, trained.append_tracks(new)
+    assert "brand new" in similar(trained, f"t{twin}", 3) and similar(trained, "brand new", 1) == [f"t{twin}"]
+    other = before.append_tracks(replace(new, track_ids=("another",)))
+    assert similar(other, "another", 1) == [f"t{twin}"]
+    assert "brand new" not in other and "brand new" not in before and len(before) + 1 == len(trained) == len(other)
     frame = pl.concat(recommend(trained, ["u0"], 10_000))
     assert "brand new" in frame["track_id"]
     assert explain(trained, "brand new")["listeners"] == 0
     with pytest.raises(UsageError, match="already"):
-        trained.add(Catalogue(("brand new",), (artists,), sound))
+        trained.append_tracks(new)
 
 
 def test_an_unknown_file_is_placed_by_its_sound(trained: ModelVersion) -> None:
     row = int(WORLD.new[2])
     for blend in (0.0, 0.5, 1.0):
-        found = trained.similar(WORLD.catalogue.sound[row], 5, blend=blend)
+        found, scores = trained.similar_to(unknown_track(WORLD.catalogue.sound[row], None, ()), 5, blend=blend)
         assert len(found) == 5
         if blend == 0:
-            assert found[0].track_id == f"t{row}"
-            assert found[0].score == pytest.approx(1, abs=1e-5)
+            assert trained.track_ids[found[0]] == f"t{row}"
+            assert scores[0] == pytest.approx(1, abs=1e-5)
     with pytest.raises(LibraryError, match="7 dimensions, but the version was trained on 24"):
-        trained.similar(np.ones(7, np.float32), 5)
+        trained.similar_to(unknown_track(np.ones(7, np.float32), None, ()), 5)
     with pytest.raises(UsageError, match="blend"):
         trained.similar("t0", 5, blend=1.5)
 
@@ -149,7 +158,7 @@ def test_a_track_of_which_nothing_is_known_is_explained_and_never_an_answer(trai
     said = explain(trained, NOTHING_KNOWN)
     assert said["nearest_by_sound"] == said["nearest_by_taste"] == []
     assert "cannot be placed" in said["why"]
-    assert trained.similar(NOTHING_KNOWN, 3) == []
+    assert similar(trained, NOTHING_KNOWN, 3) == []
 
 
 def test_explaining_adds_up(trained: ModelVersion) -> None:
@@ -165,12 +174,39 @@ def test_tracks_removed_after_the_training_are_no_answers(tmp_path: Path) -> Non
     with filled(tmp_path) as library:
         train(library)
         popular = f"t{int(np.argmax(WORLD.train.listeners))}"
-        before = ModelVersion.load(library).similar("t0", 1)[0].track_id
+        [before] = similar(ModelVersion.load(library), "t0", 1, blend=0.5)
         library.remove_tracks([popular, before])
         trained = ModelVersion.load(library)
         shown = pl.concat(recommend(trained, ["u0", "stranger"], 10_000, allow_seen=True))
         assert not {popular, before} & set(shown["track_id"])
-        assert before not in [found.track_id for found in trained.similar("t0", 500)]
+        assert before not in similar(trained, "t0", 500, blend=0.5)
+
+
+def test_a_version_that_is_updated_is_the_one_that_is_loaded(folder: Path, tmp_path: Path) -> None:
+    """Live = batch: a service that follows the library has what a program has that opens it now."""
+    place = Path(shutil.copytree(folder, tmp_path / "L"))
+    with Library.open(place) as library:
+        first = ModelVersion.load(library)
+        library.remove_tracks(["t3"])
+        library.add_tracks(pl.DataFrame({"track_id": ["new 1", "new 2"], "artists": [["artist 1"], ["nobody"]]}))
+        library.add_vectors("planted", ["new 1"], WORLD.catalogue.sound[:1])
+        updated = first.updated(library)
+        assert updated is not None
+        library.remove_tracks(["new 2"])
+        library.add_tracks(pl.DataFrame({"track_id": ["t3"]}))
+        library.add_vectors("planted", ["t3"], WORLD.catalogue.sound[3:4])
+        updated, loaded = updated.updated(library), ModelVersion.load(library)
+        assert updated is not None
+        alive = np.flatnonzero(updated.in_library)
+        assert [updated.track_ids[row] for row in alive] == [*loaded.track_ids]
+        assert loaded.in_library.all() and "t3" in updated and "new 2" not in updated and "new 2" not in first
+        np.testing.assert_allclose(updated.index.vectors[alive], loaded.index.vectors, atol=1e-6)
+        np.testing.assert_allclose(updated.hybrid.taste[alive], loaded.hybrid.taste, atol=1e-6)
+        for name in ("t0", "new 1"):
+            assert similar(updated, name, 9, blend=0.5) == similar(loaded, name, 9, blend=0.5)
+        artists = WORLD.catalogue.artists[int(np.argmax(WORLD.train.listeners))]
+        library.add_tracks(pl.DataFrame({"track_id": ["new 1"], "artists": [list(artists)]}))
+        assert updated.updated(library) is None, "a cold track of another artist is placed anew"
 
 
 def test_another_encoder_than_it_was_trained_on(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:

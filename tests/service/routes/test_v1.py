@@ -7,7 +7,6 @@ import shutil
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -23,13 +22,14 @@ from crossfade.models.genres.model import GenreModel
 from crossfade.pipelines.audio_analysis.analyzer import AudioAnalyzer
 from crossfade.pipelines.interactions.schema import read_listens
 from crossfade.pipelines.library.store import Library
+from crossfade.pipelines.versions.model_version import ModelVersion
 from crossfade.service import uploads
 from crossfade.service.app import Service
 from crossfade.service.errors import Problem
 from crossfade.service.routes import listeners
 from crossfade.service.routes.listeners import MOST_DELETIONS, MOST_EXPORTS
 from crossfade.service.settings import Role
-from crossfade.service.snapshot.live_recommendations import BUSY, PLACES, Adviser
+from crossfade.service.snapshot.recommendations import BUSY, RANKING_SLOTS, RecommendationService
 from crossfade.service.uploads import add_track
 
 
@@ -413,8 +413,8 @@ def test_only_what_came_is_read_and_what_went_is_noticed(client: TestClient, fol
 
     first = follower.snapshot
     add("newcomer 1", "newcomer 2")
-    assert found() == {"newcomer 1", "newcomer 2"} and follower.snapshot.shelf is first.shelf
-    assert first.row("newcomer 1") is None and len(first) == TRACKS
+    assert found() == {"newcomer 1", "newcomer 2"} and follower.snapshot.table is first.table
+    assert first.tracks.row_of("newcomer 1") is None and len(first) == TRACKS
     with Library.open(folder) as opened:
         opened.remove_tracks(["newcomer 2"])
         # In the database it gets the row of the one that went.
@@ -474,8 +474,8 @@ def test_the_recommend_role_answers_without_the_events_role_and_says_so(made: Pa
 def test_folding_in_agrees_with_the_trained_model(client: TestClient) -> None:
     """Fast = slow: what is served is what `Hybrid.recommend` says of the same listens."""
     snapshot = service_of(client).follower.snapshot
-    assert snapshot.trained is not None
-    hybrid = snapshot.trained.hybrid
+    assert snapshot.model is not None
+    hybrid = snapshot.model.hybrid
     heard = hybrid.history.heard[[4]]
     rows, scores = hybrid.recommend_from(heard, 10)
     mine, its_scores = hybrid.candidates(hybrid.user_history(4), 10)
@@ -489,11 +489,11 @@ def test_who_finds_no_place_to_be_ranked_is_answered_without_and_told(
     with serving(made) as client:
         service = service_of(client)
         ranker: Any = "one that nobody may ask"
-        monkeypatch.setattr(service.follower, "_snapshot", replace(service.follower.snapshot, ranking=ranker))
-        adviser = Adviser(service.follower, service.event_source)
-        for _ in range(PLACES):
-            assert adviser._places.acquire(blocking=False)
-        busy, cold = adviser.live("u1", 5), adviser.live("nobody", 5)
+        monkeypatch.setattr(ModelVersion, "two_stage", ranker)
+        recommender = RecommendationService(service.follower, service.event_source)
+        for _ in range(RANKING_SLOTS):
+            assert recommender._slots.acquire(blocking=False)
+        busy, cold = recommender.live("u1", 5), recommender.live("nobody", 5)
         assert busy.notes == (BUSY,) and len(busy.rows) == 5
         assert cold.notes == () and not cold.personal
 
@@ -514,7 +514,7 @@ def test_a_title_and_a_path_that_change_are_taken_up(client: TestClient, folder:
     [first] = client.get("/v1/tracks?query=07.wav").json()["tracks"]
     assert first["title"] == "Quite another"
     assert not client.get("/v1/tracks?query=00.wav").json()["tracks"][0]["has_audio"]
-    assert follower.snapshot.index is before.index, "nothing was loaded again for it"
+    assert follower.snapshot.tracks.index is before.tracks.index, "nothing was loaded again for it"
 
 
 @pytest.mark.parametrize("is_trained", [True, False])
