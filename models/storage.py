@@ -1,14 +1,20 @@
-"""How every model is kept: its arrays as safetensors, and beside them a JSON header that says what they are.
+"""Storage: files that are replaced whole, hashes of contents, and models as safetensors beside a JSON header.
 
-A model named `als` in a folder is `als.safetensors` and `als.json`. Nothing else is needed to load it, and nothing in
-it is code.
+A model named `als` in a folder is `als.safetensors` and `als.json`, which says what the arrays are. Nothing else is
+needed to load it, and nothing in it is code.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable, Mapping
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, fields
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -25,6 +31,66 @@ FORMAT_VERSION = 1
 
 Arrays = dict[str, NDArray[Any]]
 Options = TypeVar("Options", bound="DataclassInstance")
+
+
+_LEFTOVER_SECONDS = 24 * 3600
+"""a partial file that nobody has written to for so long is left from a process that was killed"""
+
+
+@contextmanager
+def replacing(file: Path) -> Iterator[Path]:
+    """A path beside `file` to write to. What is there when the block ends well replaces `file`, and is on the disk.
+
+    Readers see the old file or the new one, also after a power failure; where the block fails, the old one stays.
+    """
+    for leftover in file.parent.glob(f"{escape(file.name)}.*.part"):
+        if time.time() - leftover.stat().st_mtime > _LEFTOVER_SECONDS:
+            leftover.unlink(missing_ok=True)
+    # A name of its own, since several threads and processes may replace a file at once.
+    part = file.with_name(f"{file.name}.{os.getpid()}-{threading.get_native_id()}.part")
+    try:
+        yield part
+        move_durably(part, file)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def move_durably(source: Path, target: Path) -> None:
+    """Moves a file within a file system over another one, in one step; it is on the disk when this returns."""
+    _flush(source)
+    source.replace(target)
+    _flush(target.parent)
+
+
+def _flush(path: Path) -> None:
+    """Waits until a file's bytes, or a folder's names, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def content_hash(content: Path | bytes | Iterable[bytes | memoryview], algorithm: str = "blake2b") -> str:
+    """Hexadecimal hash of a file or of bytes: BLAKE2b-128, or another one that a saved format or a server names."""
+    new = (lambda: hashlib.blake2b(digest_size=16)) if algorithm == "blake2b" else (lambda: hashlib.new(algorithm))
+    if isinstance(content, Path):
+        with content.open("rb") as file:
+            return hashlib.file_digest(file, new).hexdigest()
+    digest = new()
+    for chunk in (content,) if isinstance(content, bytes) else content:
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def hash_of_values(*values: Any) -> str:
+    """A hash of JSON-like values; equal values have equal hashes on every machine.
+
+    >>> hash_of_values("als", {"factors": 128}) == hash_of_values("als", {"factors": 128})
+    True
+    """
+    text = json.dumps(values, sort_keys=True, ensure_ascii=False, default=str)
+    return content_hash(text.encode("utf-8", "backslashreplace"))
 
 
 def save_model(
@@ -58,11 +124,9 @@ def _write(
         "facts": facts,
         "arrays": {key: {"shape": list(array.shape), "dtype": str(array.dtype)} for key, array in whole.items()},
     }
-    new_arrays, new_header = folder / f"{name}.safetensors.new", folder / f"{name}.json.new"
-    save_file(whole, new_arrays)
-    new_header.write_text(json.dumps(header, indent=1) + "\n")
-    new_arrays.replace(folder / f"{name}.safetensors")
-    new_header.replace(folder / f"{name}.json")
+    with replacing(folder / f"{name}.json") as new_header, replacing(folder / f"{name}.safetensors") as new_arrays:
+        save_file(whole, new_arrays)
+        new_header.write_text(json.dumps(header, indent=1) + "\n")
 
 
 def load_model(folder: Path, name: str) -> tuple[Arrays, dict[str, Any]]:

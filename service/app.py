@@ -107,4 +107,4 @@ class Service:
         if not (self.options.library / "library.db").exists():
             return True
         with Library.open(self.options.library) as library:
-            return bool(library.query("SELECT 1 FROM tracks WHERE track_id = ?", (track_id,)))
+            return library.has_track(track_id)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
 import shutil
-import sqlite3
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,10 +13,11 @@ from typing import Annotated
 
 from fastapi import File, UploadFile
 
-from ..audio.metadata import Tags, read_tags
+from ..audio.metadata import read_tags
+from ..models.storage import content_hash, move_durably
 from ..pipelines.audio_analysis.analyzer import AudioAnalyzer, TrackAnalysis
-from ..pipelines.library.files import content_hash
 from ..pipelines.library.store import Library
+from ..pipelines.library.tracks import StoredFile
 from .errors import Problem
 
 AudioFile = Annotated[UploadFile, File(description="an audio file of any common format")]
@@ -53,33 +51,17 @@ def add_track(
         kept = library.folder.absolute() / "uploads" / f"{digest}{path.suffix.lower()}"
         kept.parent.mkdir(exist_ok=True)
         tags = read_tags(path)
-        said = replace(tags, title=title or tags.title, artists=tuple(artists) or tags.artists)
+        tags = replace(tags, title=title or tags.title, artists=tuple(artists) or tags.artists)
         with tempfile.TemporaryDirectory(prefix=".new-", dir=kept.parent) as scratch:
             new = Path(shutil.copyfile(path, Path(scratch) / kept.name))
             # Looked for and entered under one lock: the same file may be uploaded twice at once.
-            with library.transaction() as db:
-                known = db.execute("SELECT track_id FROM tracks WHERE content_hash = ? ORDER BY track_row", (digest,))
-                if there := known.fetchone():
-                    return str(there[0]), False
-                if db.execute("SELECT 1 FROM tracks WHERE track_id = ?", (name,)).fetchone():
+            with library.transaction():
+                if known := library.tracks_with(digest):
+                    return known[0], False
+                if library.has_track(name):
                     raise Problem(409, f"{name}: the library has another track of this track_id")
-                new.replace(kept)
-                _enter(library, db, name, kept, digest, heard, said)
+                move_durably(new, kept)
+                library.add_analysis(digest, heard)
+                library.set_file(name, StoredFile.of(kept), digest)
+                library.describe_track(name, tags)
     return name, True
-
-
-def _enter(
-    library: Library, db: sqlite3.Connection, track_id: str, path: Path, digest: str, heard: TrackAnalysis, tags: Tags
-) -> None:
-    """The track's row, its tags and what was heard of it; inside a transaction."""
-    status = path.stat()
-    artists, genres = (json.dumps(names, ensure_ascii=False) for names in (tags.artists, tags.genres))
-    library.add_analysis(digest, heard)
-    db.execute(
-        "INSERT INTO tracks (track_id, path, size, mtime_ns, content_hash, title, artists, album, genres) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            *(track_id, os.fsencode(path), status.st_size, status.st_mtime_ns, digest),
-            *(tags.title, artists, tags.album, genres),
-        ),
-    )

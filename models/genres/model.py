@@ -8,7 +8,6 @@ Shapes: N tracks, C classes.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -23,7 +22,7 @@ from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
 from ...errors import LibraryError, UsageError
-from ..storage import prefixed
+from ..storage import content_hash, prefixed
 from .calibration import Calibration
 from .classical import Arrays
 from .classifiers import Classifier, HeadClassifier, Heard
@@ -122,7 +121,7 @@ class GenreModel:
             **asdict(self.card),
             "classifier": self.classifier.options(),
             "calibration": {"temperature": curve.temperature, "abstain_below": curve.abstain_below},
-            "weights_sha256": hashlib.sha256(weights).hexdigest(),
+            "weights_sha256": content_hash(weights, "sha256"),
         }
         header["card_sha256"] = _card_hash(header)
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -149,7 +148,7 @@ class GenreModel:
             weights = (folder / WEIGHTS).read_bytes()
         except OSError as error:
             raise LibraryError(f"{folder / WEIGHTS}: cannot be read; train the model again") from error
-        if hashlib.sha256(weights).hexdigest() != header["weights_sha256"]:
+        if content_hash(weights, "sha256") != header["weights_sha256"]:
             raise LibraryError(f"{folder / WEIGHTS}: is not the file the model was saved with; train the model again")
         try:
             arrays = load_arrays(weights)
@@ -167,7 +166,7 @@ class GenreModel:
         fields = {name: value for name, value in header.items() if name in known}
         fields["classes"] = tuple(fields["classes"])
         fields["training_content"] = tuple(fields["training_content"])
-        card_hash = hashlib.blake2b((folder / CARD).read_bytes(), digest_size=16).hexdigest()
+        card_hash = content_hash(folder / CARD)
         return cls(Card(**fields), _classifier(parts, options, folder), calibration, folder, card_hash)
 
 
@@ -212,7 +211,7 @@ def read_card(folder: Path) -> dict[str, Any]:
 
 def _card_hash(header: Mapping[str, Any]) -> str:
     content = {name: value for name, value in header.items() if name != "card_sha256"}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return content_hash(json.dumps(content, sort_keys=True).encode(), "sha256")
 
 
 def rolled_up(named: Mapping[str, float], multi_label: bool = False) -> dict[str, float]:

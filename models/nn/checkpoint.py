@@ -5,7 +5,6 @@ Tensors lie in the file as tensors; what holds them (dicts, lists, numbers, text
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import struct
@@ -19,15 +18,20 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
+from ..storage import content_hash, replacing
+
 
 def fingerprint(options: Any, module: torch.nn.Module, data: Iterable[NDArray[Any] | None]) -> str:
     """What a checkpoint belongs to: the options as text, and every number of the network and of the data."""
-    digest = hashlib.blake2b(repr(options).encode(), digest_size=16)
-    for array in itertools.chain(_numbers(module), data):
-        digest.update(b"none" if array is None else f"{array.dtype} {array.shape}".encode())
-        if array is not None:
-            digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
+
+    def chunks() -> Iterator[bytes | memoryview]:
+        yield repr(options).encode()
+        for array in itertools.chain(_numbers(module), data):
+            yield b"none" if array is None else f"{array.dtype} {array.shape}".encode()
+            if array is not None:
+                yield np.ascontiguousarray(array).data
+
+    return content_hash(chunks())
 
 
 def _numbers(module: torch.nn.Module) -> Iterator[NDArray[Any]]:
@@ -41,9 +45,8 @@ def write_checkpoint(path: Path, fingerprint: str, content: dict[str, Any]) -> N
     tensors: dict[str, torch.Tensor] = {}
     form = json.dumps(_pack({"fingerprint": fingerprint, **content}, tensors))
     path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(path.name + ".new")
-    new.write_bytes(save(tensors, {"form": form}))
-    new.replace(path)
+    with replacing(path) as part:
+        part.write_bytes(save(tensors, {"form": form}))
 
 
 def read_checkpoint(path: Path, fingerprint: str) -> dict[str, Any] | None:

@@ -252,7 +252,7 @@ def _charts(
 
 def _genre_of(library: Library) -> dict[str, str]:
     """Track id -> a genre of its own, or the most probable one that was heard; tracks without either are left out."""
-    catalogue = library.catalogue(next(iter(library.vector_names()), None))
+    catalogue = library.catalogue(library.vector_name())
     names, matrix = genre_matrix(library, catalogue)
     if not names:
         return {}

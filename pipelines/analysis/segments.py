@@ -331,8 +331,7 @@ def _sounds(library: Library) -> dict[str, NDArray[np.float64]]:
     ids = library.track_ids()
     row_of = {track_id: row for row, track_id in enumerate(ids)}
     found = {name: np.full(len(ids), np.nan) for name in ("tempo_bpm", "loudness_lufs")}
-    for track_id, text in library.query("SELECT track_id, description FROM tracks JOIN heard USING (content_hash)"):
-        description = json.loads(text)
+    for track_id, description in library.descriptions().items():
         for name, values in found.items():
             if description.get(name) is not None:
                 values[row_of[track_id]] = description[name]

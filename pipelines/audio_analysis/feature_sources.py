@@ -12,9 +12,7 @@ Shapes: W windows.
 
 from __future__ import annotations
 
-import hashlib
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -35,6 +33,7 @@ from ...models.encoders.fine_tuning import INPUT_SOURCE, MEL_SOURCE
 from ...models.encoders.musicnn import Corpus, MusiCNN
 from ...models.encoders.transformers import PREFIX, HubEncoder
 from ...models.genres.model import GenreModel
+from ...models.storage import content_hash, replacing
 
 Floats = NDArray[np.float32]
 
@@ -160,7 +159,7 @@ class FeatureCache:
     folder: Path = field(default_factory=default_cache)
 
     def path(self, content: str, source: str) -> Path:
-        safe = source if source in _VERSIONS else "hub-" + hashlib.sha256(source.encode()).hexdigest()[:16]
+        safe = source if source in _VERSIONS else "hub-" + content_hash(source.encode(), "sha256")[:16]
         return self.folder / f"{safe}.{_VERSIONS.get(source, 1)}" / content[:2] / f"{content}.npy"
 
     def get(self, content: str, source: str) -> NDArray[Any] | None:
@@ -173,9 +172,8 @@ class FeatureCache:
     def put(self, content: str, source: str, windows: NDArray[Any]) -> None:
         path = self.path(content, source)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+        with replacing(path) as part, part.open("wb") as file:
             np.save(file, windows)
-        Path(file.name).replace(path)
 
 
 @dataclass(frozen=True)
@@ -207,8 +205,7 @@ def hear_all(
 
 def _hear_one(row: int, path: Path, sources: tuple[str, ...], cache: FeatureCache) -> Found:
     try:
-        with path.open("rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
+        content = content_hash(path, "sha256")
     except OSError as error:
         if error.errno in MACHINE_FAULTS:
             raise ResourceError(f"{path}: {error.strerror}; what was heard stays in the cache") from None

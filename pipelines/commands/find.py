@@ -22,7 +22,7 @@ def add_commands(add_command: AddCommand) -> None:
 
 def _find(arguments: argparse.Namespace, console: Console) -> None:
     from ..library.store import Library
-    from ..search.text import find, hear_library
+    from ..search.text import embed_library, find
 
     if arguments.k < 1:
         raise UsageError(f"-k {arguments.k}: at least 1")
@@ -30,7 +30,7 @@ def _find(arguments: argparse.Namespace, console: Console) -> None:
         if arguments.encoder:
             with console.progress() as progress:
                 task = progress.add_task("hearing", total=None)
-                failed = hear_library(
+                failed = embed_library(
                     library, arguments.encoder, lambda done, of: progress.update(task, completed=done, total=of)
                 )
             for track_id, reason in failed.items():

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 import shutil
 import time
 from pathlib import Path
@@ -257,6 +255,7 @@ def _record(console: Console, row: dict[str, Any]) -> None:
 
 
 def _compare(arguments: argparse.Namespace, console: Console) -> None:
+    from ...models.storage import hash_of_values
     from ..genres.compare import compare
     from ..genres.methods import method_named
     from ..genres.network_methods import NetworkOptions
@@ -265,7 +264,7 @@ def _compare(arguments: argparse.Namespace, console: Console) -> None:
     options = _fold_options(arguments)
     # The same comparison, once interrupted, carries on with its networks, too.
     asked = [str(arguments.labels.absolute()), arguments.models, arguments.epochs, str(options)]
-    place = hashlib.sha256(json.dumps(asked).encode(errors="surrogateescape")).hexdigest()[:16]
+    place = hash_of_values(asked)[:16]
     checkpoints = _cache(arguments).folder.with_name("trainings") / place
     names = [name.strip() for name in arguments.models.split(",") if name.strip()]
     methods = [method_named(name, NetworkOptions(arguments.epochs, checkpoints)) for name in names]

@@ -127,8 +127,8 @@ def _failures(arguments: argparse.Namespace, console: Console) -> None:
     from ..library.store import Library
 
     with Library.open(arguments.library) as library:
-        for path, reason in library.query("SELECT path, reason FROM failures ORDER BY path"):
-            console.record(path=os.fsdecode(path), reason=reason)
+        for file, reason in library.failures().items():
+            console.record(path=os.fsdecode(file.path), reason=reason)
 
 
 def _similar(arguments: argparse.Namespace, console: Console) -> None:
@@ -136,14 +136,13 @@ def _similar(arguments: argparse.Namespace, console: Console) -> None:
     from ..search.similar import limit_per_artist, query_for, similar, write_m3u
 
     with Library.open(arguments.library) as library:
-        query = query_for(library, arguments.wanted, sound=arguments.sound)
-        neighbours = similar(library, query, blend=arguments.blend, sound=arguments.sound)
+        query = query_for(library, arguments.wanted, vectors=arguments.sound)
+        neighbours = similar(library, query, blend=arguments.blend, vectors=arguments.sound)
         found = list(limit_per_artist(neighbours, arguments.k, arguments.per_artist))
         for neighbour in found:
             console.record(**asdict(neighbour))
         if arguments.m3u:
-            paths = dict(library.query("SELECT track_id, path FROM tracks WHERE path NOTNULL"))
-            write_m3u(arguments.m3u, found, paths)
+            write_m3u(arguments.m3u, found, library.paths())
 
 
 def _vectors(arguments: argparse.Namespace, console: Console) -> None:

@@ -1,4 +1,4 @@
-"""Embedding a collection: every file heard once, resumable, on all cores.
+"""Embedding a collection: every file analysed once, resumable, on all cores.
 
 What is unchanged (size and time, then content) is skipped. Results are committed in batches, a track's row together
 with its vector, so that a killed run is carried on by running it again.
@@ -6,9 +6,7 @@ with its vector, so that a killed run is carried on by running it again.
 
 from __future__ import annotations
 
-import json
 import os
-import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,10 +15,11 @@ from pathlib import Path
 from ...audio.decoding import BrokenOff
 from ...errors import MACHINE_FAULTS, AudioError, CrossfadeError, DataError, LibraryError, ResourceError
 from ...models.genres.model import GenreModel
+from ...models.storage import content_hash
 from ..audio_analysis.analyzer import AudioAnalyzer, TrackAnalysis
-from ..library.files import content_hash
-from ..library.scan import ScannedFile, readable, scan, tags_of
+from ..library.scan import ScannedFile, absolute, readable, scan, tags_of
 from ..library.store import Library
+from ..library.tracks import StoredFile
 from .process_pool import in_workers
 
 BATCH_TRACKS = 32
@@ -36,7 +35,7 @@ class EmbedOptions:
     id_field: str | None = None
     """name of the tag that holds the track_id; None means the path relative to the embedded folder"""
     all_windows: bool = False
-    """hear all windows"""
+    """embed all windows, not nine of them"""
     retry: bool = False
     """try again what failed before and has not changed"""
     workers: int | None = None
@@ -61,16 +60,15 @@ class EmbedSummary:
 @dataclass(frozen=True)
 class _Job:
     file: ScannedFile
-    size: int
-    mtime_ns: int
+    stored: StoredFile
 
 
 @dataclass(frozen=True, eq=False)
 class _Outcome:
-    """Of one job: a content hash, with what was heard where that was not known yet; or a reason."""
+    """Of one job: a content hash, with the analysis where that was not in the library yet; or a reason."""
 
-    content_hash: str | None = None
-    heard: TrackAnalysis | None = None
+    content_hash: str = ""
+    analysis: TrackAnalysis | None = None
     reason: str | None = None
 
 
@@ -81,12 +79,11 @@ Progress = Callable[[int, int], None]
 def embed(library: Library, places: Sequence[Path], options: EmbedOptions, progress: Progress) -> EmbedSummary:
     """Embeds files and folders into a library. KeyboardInterrupt stops it cleanly, with all that is done committed."""
     started = time.monotonic()
-    analyzer = AudioAnalyzer(model=GenreModel.load(options.genre_model)) if options.genre_model else library.analyzer()
+    model = options.genre_model
+    analyzer = AudioAnalyzer(model=GenreModel.load(model)) if model else library.analyzer()
     library.claim_encoder(analyzer.encoder.name)
-    paths = {
-        track_id: None if path is None else Path(os.fsdecode(path))
-        for track_id, path in library.query("SELECT track_id, path FROM tracks")
-    }
+    paths: dict[str, Path | None] = dict.fromkeys(library.track_ids())
+    paths |= {track_id: Path(os.fsdecode(path)) for track_id, path in library.paths().items()}
     fixed = _listened(library) if paths and (options.manifest or options.id_field) else frozenset()
     found = list(scan(places, paths, manifest=options.manifest, id_field=options.id_field, fixed=fixed))
     library.add_places(_places(places, found))
@@ -95,15 +92,11 @@ def embed(library: Library, places: Sequence[Path], options: EmbedOptions, progr
     ledger.rename({path: track_id for track_id, path in paths.items() if path is not None}, found)
     jobs = list(_changed(found, ledger, retry=options.retry))
     progress(len(found) - len(jobs), len(found))
+    count = max(1, min(options.workers or os.cpu_count() or 1, len(jobs)))
+    start = (library.folder, options.all_windows)
     try:
-        work = in_workers(
-            _work,
-            jobs,
-            count=max(1, min(options.workers or os.cpu_count() or 1, len(jobs))),
-            prepare=_prepare,
-            options=(library.folder, options.all_windows),
-        )
-        for done, (job, outcome) in enumerate(work if jobs else (), start=len(found) - len(jobs) + 1):
+        work = in_workers(_work, jobs, count=count, prepare=_prepare, options=start) if jobs else ()
+        for done, (job, outcome) in enumerate(work, start=len(found) - len(jobs) + 1):
             ledger.enter(job, outcome if isinstance(outcome, _Outcome) else _Outcome(reason="crashed the decoder"))
             progress(done, len(found))
     finally:
@@ -114,7 +107,7 @@ def embed(library: Library, places: Sequence[Path], options: EmbedOptions, progr
 
 def _places(places: Sequence[Path], found: Sequence[ScannedFile]) -> list[Path]:
     """What was asked for, and the folders of what a manifest names elsewhere."""
-    asked = [Path(os.path.abspath(place)) for place in places]  # noqa: PTH100
+    asked = [absolute(place) for place in places]
     elsewhere = (one.path for one in found if not any(one.path.is_relative_to(place) for place in asked))
     return [*asked, *dict.fromkeys(path.parent for path in elsewhere)]
 
@@ -132,32 +125,30 @@ def _listened(library: Library) -> frozenset[str]:
 
 def _changed(found: Sequence[ScannedFile], ledger: _Ledger, *, retry: bool) -> Iterator[_Job]:
     """The files that have to be looked into; failures that are known to remain are entered at once."""
-    tracks = ledger.library.analyzed_files()
-    failures = {row[0]: row[1:] for row in ledger.library.query("SELECT path, size, mtime_ns FROM failures")}
+    library = ledger.library
+    analyzed, failures = library.analyzed_files(), library.failures()
+    failed_paths = {stored.path for stored in failures}
     for file in found:
-        key = os.fsencode(file.path)
         try:
-            status = file.path.stat()
+            stored = StoredFile.of(file.path)
         except OSError as error:
             _stop_for(error, file.path)
-            reason = file.refusal or f"not readable: {error.strerror}"
-            ledger.enter(_Job(file, 0, 0), _Outcome(reason=reason))
+            missing = _Job(file, StoredFile(os.fsencode(file.path), 0, 0))
+            ledger.enter(missing, _Outcome(reason=file.refusal or f"not readable: {error.strerror}"))
             continue
-        stamp = (status.st_size, status.st_mtime_ns)
-        job = _Job(file, *stamp)
         if file.refusal:
-            ledger.enter(job, _Outcome(reason=file.refusal))
-        elif tracks.get(key) == stamp:
+            ledger.enter(_Job(file, stored), _Outcome(reason=file.refusal))
+        elif stored in analyzed:
             ledger.unchanged += 1
-            if key in failures:
+            if stored.path in failed_paths:
                 # What an earlier manifest said of it could not be done; it is there all the same.
-                ledger.forgive(key)
+                library.remove_failure(stored.path)
             if file.tags is not None:
-                ledger.describe(file)
-        elif failures.get(key) == stamp and not retry:
+                library.describe_track(file.track_id, file.tags)
+        elif stored in failures and not retry:
             ledger.failed += 1
         else:
-            yield job
+            yield _Job(file, stored)
 
 
 class _Ledger:
@@ -175,17 +166,17 @@ class _Ledger:
             self.commit()
 
     def commit(self) -> None:
-        """Writes what is waiting; an interruption that comes now waits until it is written."""
+        """Writes what is waiting, all of it or nothing."""
         waiting, self._waiting = self._waiting, []
         self._last = time.monotonic()
-        if not waiting:
-            return
-        with self.library.transaction() as db:
-            for job, outcome in waiting:
-                if outcome.reason is None:
-                    self._enter_track(db, job, outcome)
-                else:
-                    self._enter_failure(db, job, outcome.reason)
+        if waiting:
+            with self.library.transaction():
+                for job, outcome in waiting:
+                    if outcome.reason is None:
+                        self._enter_track(job, outcome)
+                    else:
+                        self.failed += 1
+                        self.library.add_failure(job.stored, outcome.reason)
 
     def rename(self, known: dict[Path, str], found: Sequence[ScannedFile]) -> None:
         """Tracks whose manifest or tag now says another id than the library has take it."""
@@ -194,73 +185,32 @@ class _Ledger:
             for one in found
             if one.named and known.get(one.path, one.track_id) != one.track_id
         }
-        if renames:
-            with self.library.transaction():
-                self.library.rename_tracks(renames)
-            self.renamed = len(renames)
+        self.library.rename_tracks(renames)
+        self.renamed = len(renames)
 
-    def forgive(self, path: bytes) -> None:
-        """The file is no failure any more."""
-        with self.library.transaction() as db:
-            db.execute("DELETE FROM failures WHERE path = ?", (path,))
-
-    def describe(self, file: ScannedFile) -> None:
-        """What a manifest says now of a track that is unchanged."""
-        with self.library.transaction() as db:
-            _describe(db, file.track_id, file)
-
-    def _enter_failure(self, db: sqlite3.Connection, job: _Job, reason: str) -> None:
-        self.failed += 1
-        path = os.fsencode(job.file.path)
-        db.execute("INSERT OR REPLACE INTO failures VALUES (?, ?, ?, ?)", (path, job.size, job.mtime_ns, reason))
-        # What is there under this path is no longer what the library heard.
-        db.execute(
-            "UPDATE tracks SET path = NULL WHERE path = ? AND (size, mtime_ns) != (?, ?)",
-            (path, job.size, job.mtime_ns),
-        )
-
-    def _enter_track(self, db: sqlite3.Connection, job: _Job, outcome: _Outcome) -> None:
-        path = os.fsencode(job.file.path)
-        db.execute("DELETE FROM failures WHERE path = ?", (path,))
-        if outcome.content_hash is not None and outcome.heard is not None:
-            self.library.add_analysis(outcome.content_hash, outcome.heard)
-        before = db.execute("SELECT track_id, content_hash FROM tracks WHERE path = ?", (path,)).fetchone()
-        wanted = job.file.track_id
-        track_id = before[0] if before else self._moved(db, outcome.content_hash) or wanted
-        if job.file.named and track_id != wanted:
-            self.library.rename_tracks({track_id: wanted})
+    def _enter_track(self, job: _Job, outcome: _Outcome) -> None:
+        library, digest = self.library, outcome.content_hash
+        if outcome.analysis is not None:
+            library.add_analysis(digest, outcome.analysis)
+        track_id, before = library.track_at(job.stored.path) or (self._moved(digest) or job.file.track_id, None)
+        if job.file.named and track_id != job.file.track_id:
+            library.rename_tracks({track_id: job.file.track_id})
             self.renamed += 1
-            track_id = wanted
-        if before and before[1] == outcome.content_hash and outcome.heard is None:
+            track_id = job.file.track_id
+        if before == digest and outcome.analysis is None:
             self.unchanged += 1
         else:
             self.embedded += 1
-        db.execute(
-            "INSERT INTO tracks (track_id, path, size, mtime_ns, content_hash) VALUES (?, ?, ?, ?, ?) "
-            "ON CONFLICT (track_id) DO UPDATE SET path = excluded.path, size = excluded.size, "
-            "mtime_ns = excluded.mtime_ns, content_hash = excluded.content_hash",
-            (track_id, path, job.size, job.mtime_ns, outcome.content_hash),
-        )
-        _describe(db, track_id, job.file)
+        library.set_file(track_id, job.stored, digest)
+        library.describe_track(track_id, tags_of(job.file))
 
-    @staticmethod
-    def _moved(db: sqlite3.Connection, content_hash: str | None) -> str | None:
+    def _moved(self, digest: str) -> str | None:
         """The track whose file is gone and had this content: it was moved or renamed."""
-        for track_id, path in db.execute("SELECT track_id, path FROM tracks WHERE content_hash = ?", (content_hash,)):
-            if path is None or not Path(os.fsdecode(path)).exists():
-                return str(track_id)
+        for track_id in self.library.tracks_with(digest):
+            path = self.library.path_of(track_id)
+            if path is None or not path.exists():
+                return track_id
         return None
-
-
-def _describe(db: sqlite3.Connection, track_id: str, file: ScannedFile) -> None:
-    """Title, artists and so on; what the file does not say stays as it was."""
-    tags = tags_of(file)
-    lists = [json.dumps(names, ensure_ascii=False) if names else None for names in (tags.artists, tags.genres)]
-    db.execute(
-        "UPDATE tracks SET title = coalesce(?, title), artists = coalesce(?, artists), album = coalesce(?, album), "
-        "genres = coalesce(?, genres), released_at = coalesce(?, released_at) WHERE track_id = ?",
-        (tags.title, lists[0], tags.album, lists[1], tags.released_at, track_id),
-    )
 
 
 def _stop_for(error: Exception, path: Path) -> None:
@@ -286,7 +236,7 @@ def _prepare(folder: Path, all_windows: bool) -> None:
 
 
 def _work(job: _Job) -> _Outcome:
-    """Runs in a worker: hears a file, unless the library has heard the same content before."""
+    """Runs in a worker: analyses a file, unless the library has an analysis of the same content."""
     if _worker is None:
         raise RuntimeError("the worker was not prepared")
     library, analyzer = _worker

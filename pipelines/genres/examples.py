@@ -5,7 +5,6 @@ Shapes: T tracks of the data set, n of them in `rows`, C classes, D features.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -15,6 +14,7 @@ from ...models.genres.calibration import Calibration, fit_calibration
 from ...models.genres.classical import Floats, Targets
 from ...models.genres.classifiers import Classifier, Heard, Recipe
 from ...models.genres.folds import Rows
+from ...models.storage import content_hash
 from ..audio_analysis.feature_sources import FeatureCache, hear_all
 from .dataset import LabelledAudio, checked
 
@@ -67,7 +67,7 @@ class Prepared:
         lines = sorted(
             f"{mark} {'|'.join(names)}" for mark, names in zip(self.content, self.labels.labels, strict=True)
         )
-        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+        return content_hash("\n".join(lines).encode(), "sha256")
 
 
 def prepare(

@@ -17,6 +17,7 @@ from pathlib import Path
 from ...audio.metadata import read_fields
 from ...errors import DataError, UsageError
 from ...models.catalogue import COLLECTIVE_ARTISTS
+from ..library.scan import walk
 from .dataset import AUDIO_SUFFIXES, LabelledAudio, checked
 from .split_files import SPLIT_NAMES, split_by_files
 
@@ -62,10 +63,10 @@ def read_labels(
 def _from_folder(source: Path) -> LabelledAudio:
     genres = sorted(entry for entry in source.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     rows = [
-        (path, genre.name)
+        (genre / name, genre.name)
         for genre in genres
-        for path in sorted(genre.rglob("*"))
-        if path.suffix.lower() in AUDIO_SUFFIXES and not path.name.startswith(".")
+        for path, name in walk([genre])
+        if path.suffix.lower() in AUDIO_SUFFIXES
     ]
     if not rows:
         raise DataError(f"{source}: no audio files in sub-folders; there should be a folder per genre, or give a CSV")

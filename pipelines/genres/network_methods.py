@@ -5,7 +5,6 @@ Part of the training artists are held out for early stopping and calibration.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -19,6 +18,7 @@ from ...models.encoders.transformers import PREFIX
 from ...models.genres.folds import Rows, grouped_folds
 from ...models.genres.networks import SOURCE, Architecture, CnnShape
 from ...models.genres.training import Epoch, TrainingOptions, train_network
+from ...models.storage import hash_of_values
 from .examples import Fitted, Material, Watch
 from .plots import draw_learning
 
@@ -58,8 +58,7 @@ class NetworkMethod:
         tracks = material.heard[self.sources[0]]
         checkpoint = None
         if self.checkpoints:
-            text = f"{self.name} {seed} {rows.tolist()}"
-            checkpoint = self.checkpoints / hashlib.sha256(text.encode()).hexdigest()[:16]
+            checkpoint = self.checkpoints / hash_of_values(self.name, seed, rows.tolist())[:16]
         trained = train_network(
             [tracks[row] for row in rows],
             material.targets[rows],

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import AudioError, DataError
+from ...models.storage import replacing
+from ..library.scan import walk
 from .dataset import AUDIO_SUFFIXES
 
 
@@ -26,7 +28,7 @@ def files_of(places: Sequence[Path]) -> Iterator[Path]:
     """Files as they are named, and the audio files of folders in order of name."""
     for place in places:
         if place.is_dir():
-            yield from (path for path in sorted(place.rglob("*")) if path.suffix.lower() in AUDIO_SUFFIXES)
+            yield from (place / name for path, name in walk([place]) if path.suffix.lower() in AUDIO_SUFFIXES)
         else:
             yield place
 
@@ -215,7 +217,6 @@ class Journal:
         if not changes:
             self.path.unlink()
             return
-        new = self.path.with_name(self.path.name + ".new")
         entries = ({"path": os.fspath(one.path), "before": one.before, "after": one.after} for one in changes)
-        new.write_text("".join(json.dumps(entry) + "\n" for entry in entries), encoding="ascii")
-        new.replace(self.path)
+        with replacing(self.path) as part:
+            part.write_text("".join(json.dumps(entry) + "\n" for entry in entries), encoding="ascii")

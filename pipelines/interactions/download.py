@@ -11,7 +11,6 @@ Hashes come from the caller or from the server: `Repr-Digest` (RFC 9530), the `X
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import re
 import zipfile
@@ -25,6 +24,7 @@ from urllib.parse import unquote, urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from ...errors import DataError, UsageError
+from ...models.storage import content_hash, move_durably
 
 Progress = Callable[[int, int | None], None]
 """called with (bytes so far, bytes in all or None)"""
@@ -97,7 +97,7 @@ def fetch_file(url: str, out: Path, *, sha256: str | None = None, progress: Prog
     expected = sha256.lower() if sha256 else None
     known = _read_json(out / f"{name}.fetched.json")
     if path.is_file() and known.get("url") == url and path.stat().st_size == known.get("bytes"):
-        digest = _hash(path, "sha256")
+        digest = content_hash(path, "sha256")
         if digest == known.get("sha256") and expected in (None, digest):
             return Fetched(url, str(path), path.stat().st_size, digest, "unchanged")
     resumed = part.exists()
@@ -118,7 +118,7 @@ def fetch_file(url: str, out: Path, *, sha256: str | None = None, progress: Prog
         if size <= before:
             raise DataError(f"{url}: {size:,} of {answer.size:,} bytes came; run the same again to carry on")
     digest = _check(url, part, answer, expected)
-    part.replace(path)
+    move_durably(part, path)
     _state(part).unlink(missing_ok=True)
     fetched = Fetched(url, str(path), size, digest, "resumed" if resumed else "fetched")
     (out / f"{name}.fetched.json").write_text(json.dumps({"url": url, "bytes": size, "sha256": digest}) + "\n")
@@ -209,20 +209,15 @@ def _copy(answer: _Answer, file: IO[bytes], progress: Progress | None) -> Except
 
 def _check(url: str, part: Path, answer: _Answer, expected: str | None) -> str:
     """The file's SHA-256; a file with another hash than was asked for or announced is deleted."""
-    digest = _hash(part, "sha256")
+    digest = content_hash(part, "sha256")
     wanted = {"sha256": expected} if expected else answer.hashes
     for algorithm, right in wanted.items():
-        found = digest if algorithm == "sha256" else _hash(part, algorithm)
+        found = digest if algorithm == "sha256" else content_hash(part, algorithm)
         if found != right:
             part.unlink()
             _state(part).unlink(missing_ok=True)
             raise DataError(f"{url}: its {algorithm} is {found}, it should be {right}; damaged on the way, try again")
     return digest
-
-
-def _hash(path: Path, algorithm: str) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, algorithm).hexdigest()
 
 
 def _state(part: Path) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -13,6 +12,7 @@ from typing import Any
 import polars as pl
 
 from ...errors import DataError, UsageError
+from ...models.storage import content_hash
 from ..library.store import Library
 from .columns import naming
 from .matching import Matches, match
@@ -148,11 +148,8 @@ def _renamed(log: SourceLog, pairs: pl.DataFrame) -> SourceLog:
 
 def _known(library: Library, log: SourceLog, tracks: pl.DataFrame) -> pl.DataFrame:
     """Ids of the tracks of which anything is known but that somebody listened to them."""
-    there = library.query(
-        "SELECT track_id FROM tracks WHERE path NOTNULL OR content_hash NOTNULL OR title NOTNULL OR artists != '[]' "
-        "OR album NOTNULL OR genres != '[]' OR track_row IN (SELECT track_row FROM vectors)"
-    )
-    parts = [tracks.select("track_id"), pl.DataFrame({"track_id": [row[0] for row in there]}, {"track_id": pl.String})]
+    described = pl.DataFrame({"track_id": library.described_tracks()}, {"track_id": pl.String})
+    parts = [tracks.select("track_id"), described]
     if log.vectors is not None:
         with naming(log.path):
             parts.append(log.vectors.table.select("track_id").collect(engine="streaming"))
@@ -162,7 +159,7 @@ def _known(library: Library, log: SourceLog, tracks: pl.DataFrame) -> pl.DataFra
 def source_name(path: Path, format: str) -> str:
     """The same for the same path, different for another, and a plain file name."""
     stem = re.sub(r"[^a-z0-9]+", "-", path.resolve().stem.lower()).strip("-")[:40]
-    digest = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:8]
+    digest = content_hash(os.fsencode(path.resolve()), "sha256")[:8]
     return f"{format}-{stem or 'log'}-{digest}"
 
 

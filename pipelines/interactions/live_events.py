@@ -17,7 +17,7 @@ from typing import Any
 import polars as pl
 
 from ...errors import DataError, MissingExtra
-from ..library.files import replacing
+from ...models.storage import replacing
 from ..library.store import Library
 from .schema import SourceLog, parts_of, sink
 from .user_deletion import forget_while_rewriting

@@ -7,7 +7,6 @@ stays until the library is trained again.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
@@ -19,8 +18,9 @@ import polars as pl
 from ...errors import LibraryError
 from ...models.ranking.two_stage import TwoStageRecommender
 from ...models.recommenders.als import ALS
-from ..library.files import FOLDER, hashes_of, replacing
-from ..library.store import MANIFEST, Library
+from ...models.storage import content_hash, replacing
+from ..library.folder import ARTEFACTS, MANIFEST, describe_files
+from ..library.store import Library
 from .schema import parts_of
 
 EVER = 2**62
@@ -29,7 +29,7 @@ EVER = 2**62
 
 def user_hash(user_id: str) -> str:
     """By which the event store remembers somebody whose data are deleted."""
-    return hashlib.sha256(user_id.encode()).hexdigest()
+    return content_hash(user_id.encode(), "sha256")
 
 
 def forget(library: Library, forgotten: Mapping[str, int]) -> int:
@@ -122,7 +122,7 @@ def _leave_version(version: Path, gone: Collection[str]) -> None:
     ALS.forget_users(version, rows)
     if (version / f"{TwoStageRecommender.name}.json").exists():
         TwoStageRecommender.forget_users(version, rows)
-    for table in (version / FOLDER).glob("*.parquet"):
+    for table in (version / ARTEFACTS).glob("*.parquet"):
         frame = pl.scan_parquet(table, glob=False)
         if "user_id" in frame.collect_schema():
             with replacing(table) as part:
@@ -131,6 +131,6 @@ def _leave_version(version: Path, gone: Collection[str]) -> None:
         pl.DataFrame({"user_id": users.set(leaving, None)}).write_parquet(part)
     file = version / MANIFEST
     manifest = json.loads(file.read_text())
-    manifest["files"] = hashes_of(version, manifest["files"])
+    manifest["files"] = describe_files(version, manifest["files"])
     with replacing(file) as part:
         part.write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")

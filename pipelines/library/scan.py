@@ -49,9 +49,9 @@ def walk(places: Iterable[Path]) -> Iterator[tuple[Path, str]]:
         if not place.exists():
             raise UsageError(f"{os.fsencode(place).decode('utf-8', 'backslashreplace')}: no such file or folder")
         if not place.is_dir():
-            yield _absolute(place), place.name
+            yield absolute(place), place.name
             continue
-        root = _absolute(place)
+        root = absolute(place)
         for folder, folders, names in os.walk(root):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             for name in sorted(names):
@@ -163,7 +163,7 @@ def read_manifest(file: Path, places: Sequence[Path]) -> list[ManifestEntry]:
             rows = list(reader)
     except OSError as error:
         raise DataError(f"{file}: {error.strerror}") from error
-    roots = [_absolute(file).parent, *map(_absolute, places)]
+    roots = [absolute(file).parent, *map(absolute, places)]
     entries = []
     for number, row in enumerate(rows, start=2):
         if not row["path"] or not row["track_id"]:
@@ -185,7 +185,7 @@ def _split(names: str | None) -> tuple[str, ...]:
     return tuple(name.strip() for name in (names or "").split(";") if name.strip())
 
 
-def _absolute(path: Path) -> Path:
+def absolute(path: Path) -> Path:
     """Without `..`, but with links as they are: a library of links stays one of links."""
     return Path(os.path.abspath(path))  # noqa: PTH100
 

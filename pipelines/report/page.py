@@ -19,6 +19,7 @@ from typing import Any
 import polars as pl
 
 from ...errors import DataError, MissingExtra
+from ...models.storage import replacing
 from ..charts.interactive import Chart, Exhibit, Gallery, Gap, Section, Table, plotly_figure
 from ..charts.static import draw
 from ..interactions.statistics import Period, Progress, day_of, share_of_top
@@ -100,9 +101,8 @@ def write_report(
         sections=[_rendered(section) for section in sections],
         plotly=_plotly_source(),
     )
-    new = out / "report.html.new"
-    new.write_text(html, encoding="utf-8")
-    new.replace(out / "report.html")
+    with replacing(out / "report.html") as part:
+        part.write_text(html, encoding="utf-8")
     return Written(
         out / "report.html",
         sum(isinstance(exhibit, Chart) for exhibit in exhibits),
@@ -188,7 +188,7 @@ def _capital(text: str) -> str:
 
 def _of_sound(subject: Subject) -> list[str]:
     heard = subject.heard_genres
-    failures = subject.library.query("SELECT count(*) FROM failures")[0][0]
+    failures = len(subject.library.failures())
     says = [f"{failures:,} file{'s' if failures > 1 else ''} could not be read."] if failures else []
     if subject.has_labels and len(heard):
         labels = subject.tracks.select("track_row", label=pl.col("genres").list.first().str.to_lowercase())

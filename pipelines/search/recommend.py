@@ -16,7 +16,7 @@ from ...models.catalogue import Catalogue
 from ...models.hybrid.online import UserHistory
 from ...models.ranking.candidates import NO_TRACKS
 from ...models.ranking.diversity import RerankingOptions, relist
-from ..library.files import replacing
+from ...models.storage import replacing
 from ..versions.model_version import ModelVersion
 
 USERS_PER_BATCH = 4096

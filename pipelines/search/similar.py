@@ -8,7 +8,6 @@ Shapes: T tracks, F factors of taste, D dimensions, G genres.
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,8 +21,8 @@ from ...errors import LibraryError, UsageError
 from ...models.arrays import l2_normalize, top_k
 from ...models.catalogue import COLLECTIVE_ARTISTS, Catalogue
 from ...models.encoders.base import Floats
+from ...models.storage import content_hash, replacing
 from ..audio_analysis.analyzer import AudioAnalyzer
-from ..library.files import content_hash
 from ..library.scan import readable
 from ..library.store import Library
 
@@ -61,53 +60,31 @@ class Neighbour:
     """cosine, or the blend of two, -1 … 1"""
 
 
-def query_for(library: Library, wanted: str, *, sound: str | None = None) -> Query:
+def query_for(library: Library, wanted: str, *, vectors: str | None = None) -> Query:
     """A track_id of the library, else an audio file, which need not be in it. The track_id wins.
 
-    Raises UsageError where it is neither, AudioError where the file can't be heard.
+    `vectors` names the set that is searched. Raises UsageError where it is neither, AudioError where the file can't be
+    decoded.
     """
-    path = Path(wanted)
-    where, parameter = "track_id = ?", readable(wanted)
-    sql = (
-        "SELECT track_id, content_hash, duration_seconds, embedding, vector FROM tracks LEFT JOIN heard "
-        "USING (content_hash) LEFT JOIN vectors ON vectors.track_row = tracks.track_row AND name = ? WHERE "
-    )
-    imported = _sound_name(library, sound)
-    rows = library.query(sql + where, (imported, parameter))
-    if not rows and path.is_file():
+    name = library.vector_name(vectors)
+    track_id, path = readable(wanted), Path(wanted)
+    if not library.has_track(track_id):
+        if not path.is_file():
+            raise UsageError(f"{track_id}: neither a track_id of {library.folder} nor an audio file")
         digest = content_hash(path)
-        rows = library.query(sql + "content_hash = ? LIMIT 1", (imported, digest)) if imported == "encoder" else []
-        if not rows:
-            _only_encoder(library, imported)
+        copies = library.tracks_with(digest) if name == "encoder" else []
+        if not copies:
+            _only_encoder(library, name)
             with quiet_decoders():
-                heard = library.analyzer().analyze(path)
-            return Query(
-                heard.embedding,
-                heard.genres,
-                heard.vocabulary.genres,
-                None,
-                digest,
-                heard.embedding,
-                heard.duration_seconds,
-            )
-    if not rows:
-        raise UsageError(f"{parameter}: neither a track_id of {library.folder} nor an audio file")
-    track_id, digest, seconds, *blobs = rows[0]
-    embedding, vector = (None if blob is None else np.frombuffer(blob, np.float32) for blob in blobs)
-    if imported == "encoder":
-        vector = embedding
-    elif imported is not None and vector is not None:
-        vector = library.scaled(imported, vector[None])[0]
+                found = library.analyzer().analyze(path)
+            names, seconds = found.vocabulary.genres, found.duration_seconds
+            return Query(found.embedding, found.genres, names, None, digest, found.embedding, seconds)
+        track_id = copies[0]
+    track = library.tracks(track_id).row(0, named=True)
+    vector, embedding = library.vector(track_id, name), library.vector(track_id, "encoder")
     nothing = np.zeros(0, np.float32)
+    digest, seconds = track["content_hash"], track["duration_seconds"]
     return Query(nothing if vector is None else vector, None, (), track_id, digest, embedding, seconds)
-
-
-def _sound_name(library: Library, sound: str | None) -> str | None:
-    """None where nothing has sound."""
-    names = library.vector_names()
-    if sound is not None and sound not in names:
-        raise UsageError(f"{sound}: no such vectors in {library.folder}; there are: {', '.join(names) or 'none'}")
-    return sound or next(iter(names), None)
 
 
 def _only_encoder(library: Library, sound: str | None) -> None:
@@ -123,33 +100,32 @@ def _only_encoder(library: Library, sound: str | None) -> None:
 
 
 def similar(
-    library: Library, query: Query, *, blend: float | None = None, sound: str | None = None
+    library: Library, query: Query, *, blend: float | None = None, vectors: str | None = None
 ) -> Iterator[Neighbour]:
     """All tracks of the library, nearest first; the same audio as the query left out.
 
     `blend` says how much taste (1) counts against sound (0); None is half and half where the library has both, and the
-    one it has where not. `sound` names the vectors to go by alone. Raises UsageError outside 0 … 1, and where `blend`
+    one it has where not. `vectors` names a set to go by alone. Raises UsageError outside 0 … 1, and where `blend`
     asks for a half that is not there: of the library, or (at 0 and 1) of the track.
     """
     if blend is not None and not 0 <= blend <= 1:
         raise UsageError(f"blend: {blend:g}; it has to be from 0 (sound) to 1 (taste)")
-    if sound is None and (library.models / "current").exists():
+    if vectors is None and library.current_name is not None:
         ranked = _by_blend(library, query, blend)
     elif blend:
-        why = f"{sound} is sound alone" if sound else f"{library.folder} is not trained, so it knows no taste"
-        raise UsageError(f"blend: {blend:g}; {why}: leave it out" + ("" if sound else ", or run crossfade train"))
+        why = f"{vectors} is sound alone" if vectors else f"{library.folder} is not trained, so it knows no taste"
+        raise UsageError(f"blend: {blend:g}; {why}: leave it out" + ("" if vectors else ", or run crossfade train"))
     else:
-        ranked = _by_sound(library, query, _sound_name(library, sound))
+        ranked = _by_sound(library, query, library.vector_name(vectors))
     facts = library.tracks()
     row_of = {track_id: row for row, track_id in enumerate(facts["track_id"])}
     for track_id, score in ranked:
         track = facts.row(row_of[track_id], named=True)
         if not _same(library, query, track):
+            # Not `facts`' path: what is not UTF-8 is escaped there, and would not name the file any more.
+            path = library.path_of(track_id)
             artist = ", ".join(track["artists"]) or None
-            [(path,)] = library.query("SELECT path FROM tracks WHERE track_id = ?", (track_id,))
-            # From its bytes: `facts` escapes what is not UTF-8, and that would not name the file any more.
-            found = None if path is None else os.fsdecode(path)
-            yield Neighbour(track_id, found, artist, track["title"], round(score, 6))
+            yield Neighbour(track_id, None if path is None else str(path), artist, track["title"], round(score, 6))
 
 
 Ranked = Iterator[tuple[str, float]]
@@ -165,7 +141,7 @@ def _by_sound(library: Library, query: Query, name: str | None) -> Ranked:
     if not len(query.vector):
         raise LibraryError(f"{query.track_id}: has no sound in {library.folder}, so nothing is like it")
     catalogue = library.catalogue(name)
-    cosines = l2_normalize(catalogue.sound) @ l2_normalize(query.vector[None])[0]
+    cosines = l2_normalize(catalogue.sound) @ l2_normalize(query.vector)
     rows, scores = top_k(np.where(catalogue.has_sound, cosines, -np.inf), len(catalogue))
     return ((catalogue.track_ids[row], float(score)) for row, score in zip(rows, scores, strict=True))
 
@@ -226,10 +202,10 @@ def _same(library: Library, query: Query, track: dict[str, Any]) -> bool:
         return True
     if abs(track["duration_seconds"] - query.duration_seconds) > _SAME_SECONDS:
         return False
-    blob = library.query("SELECT embedding FROM heard WHERE content_hash = ?", (track["content_hash"],))[0][0]
-    there = np.frombuffer(blob, np.float32)
-    cosine = there @ query.embedding / (np.linalg.norm(there) * np.linalg.norm(query.embedding))
-    return bool(cosine > _SAME_COSINE)
+    embedding = library.vector(track["track_id"], "encoder")
+    if embedding is None:
+        return False
+    return bool(l2_normalize(embedding) @ l2_normalize(query.embedding) > _SAME_COSINE)
 
 
 def limit_per_artist(neighbours: Iterator[Neighbour], k: int, per_artist: int | None = None) -> Iterator[Neighbour]:
@@ -255,6 +231,5 @@ def write_m3u(file: Path, neighbours: list[Neighbour], paths: dict[str, bytes]) 
         if path is not None and b"\n" not in path:
             named = " - ".join(part for part in (neighbour.artist, neighbour.title) if part) or neighbour.track_id
             lines += [f"#EXTINF:-1,{' '.join(named.split())}".encode("utf-8", "backslashreplace"), path]
-    new = file.with_name(file.name + ".new")
-    new.write_bytes(b"\n".join(lines) + b"\n")
-    new.replace(file)
+    with replacing(file) as part:
+        part.write_bytes(b"\n".join(lines) + b"\n")

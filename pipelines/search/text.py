@@ -1,52 +1,37 @@
 """Finding tracks by a description, through a model that puts sound and text into one space (CLAP).
 
-What the model hears of each track is kept in the library as vectors under the encoder's name.
+The model's embedding of each track is kept in the library as vectors under the encoder's name.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ...errors import AudioError, LibraryError, UsageError
-from ...models.arrays import top_k
+from ...models.arrays import l2_normalize, top_k
 from ...models.encoders.transformers import PREFIX, HubEncoder
 from ..audio_analysis.feature_sources import hear
 from ..library.store import Library
+from .similar import Neighbour
 
 BATCH = 16
 Tick = Callable[[int, int], None]
-"""(tracks heard so far, of how many)"""
+"""(tracks done so far, of how many)"""
 
 
-@dataclass(frozen=True)
-class Found:
-    """One answer."""
-
-    track_id: str
-    path: str | None
-    artist: str | None
-    title: str | None
-    score: float
-    """cosine between text and sound, -1 … 1"""
-
-
-def hear_library(library: Library, name: str, tick: Tick | None = None) -> dict[str, str]:
-    """Hears all tracks with audio that the encoder has not heard; returns track_id -> reason for those it can't hear.
+def embed_library(library: Library, name: str, tick: Tick | None = None) -> dict[str, str]:
+    """Embeds all tracks with audio that have no vector of the encoder; gives track_id -> reason of those that fail.
 
     Committed in batches: an interrupted run carries on where it stopped.
     """
     encoder = HubEncoder.open(name)
     if not encoder.knows_text:
         raise UsageError(f"--encoder {name}: knows no text; a CLAP model does (laion/clap-htsat-unfused)")
-    rows = library.query(
-        "SELECT track_id, path FROM tracks WHERE path NOTNULL AND track_row NOT IN "
-        "(SELECT track_row FROM vectors WHERE name = ?) ORDER BY track_row",
-        (encoder.name,),
-    )
+    missing = library.tracks_without_vector(encoder.name)
     failed: dict[str, str] = {}
     batch: list[tuple[str, np.ndarray]] = []
 
@@ -56,39 +41,38 @@ def hear_library(library: Library, name: str, tick: Tick | None = None) -> dict[
             batch.clear()
 
     try:
-        for done, (track_id, path) in enumerate(rows, 1):
+        for done, (track_id, path) in enumerate(missing.items(), 1):
             try:
-                windows = hear(Path(path.decode("utf-8", "surrogateescape")), encoder.name)
+                windows = hear(Path(os.fsdecode(path)), encoder.name)
                 batch.append((track_id, windows.mean(axis=0)))
             except AudioError as error:
                 failed[track_id] = error.reason
             if len(batch) == BATCH:
                 commit()
             if tick:
-                tick(done, len(rows))
+                tick(done, len(missing))
     finally:
         commit()
     return failed
 
 
-def find(library: Library, text: str, k: int, *, encoder: str | None = None) -> Iterator[Found]:
+def find(library: Library, text: str, k: int, *, encoder: str | None = None) -> Iterator[Neighbour]:
     """The k tracks nearest to a description, best first."""
     if not text.strip():
         raise UsageError("find: the text is empty")
-    heard = [name for name in library.vector_names() if name.startswith(PREFIX)]
-    name = f"{PREFIX}{encoder}" if encoder else next(iter(heard), None)
-    if name is None or name not in heard:
+    sets = [name for name in library.vector_names() if name.startswith(PREFIX)]
+    name = f"{PREFIX}{encoder}" if encoder else next(iter(sets), None)
+    if name is None or name not in sets:
         raise LibraryError(
             f"{library.folder}: not heard by a model that knows text; name one with --encoder "
             "(laion/clap-htsat-unfused, or its folder)"
         )
     model = HubEncoder.open(name.removeprefix(PREFIX))
     catalogue = library.catalogue(name)
-    length = np.linalg.norm(catalogue.sound, axis=1)
-    scores = (catalogue.sound @ model.embed_text([text])[0]) / np.maximum(length, 1e-12)
-    ids, values = top_k(np.where(length > 0, scores, -np.inf).astype(np.float32), k)
+    scores = l2_normalize(catalogue.sound) @ model.embed_text([text])[0]
+    ids, values = top_k(np.where(catalogue.has_sound, scores, -np.inf), k)
     tracks = library.tracks()
     for row, score in zip(ids.tolist(), values.tolist(), strict=True):
         one = tracks.row(row, named=True)
         artist = ", ".join(one["artists"]) or None
-        yield Found(one["track_id"], one["path"], artist, one["title"], round(score, 4))
+        yield Neighbour(one["track_id"], one["path"], artist, one["title"], round(score, 4))

@@ -28,10 +28,12 @@ from ...models.arrays import top_k
 from ...models.interactions import Clock, Interactions
 from ...models.ranking.features import USER_STATISTICS, user_statistics
 from ...models.recommenders.base import popularity
-from ..library.files import FOLDER, hashes_of, replacing
+from ...models.storage import replacing
+from ..library.folder import ARTEFACTS, MANIFEST, describe_files, files_in
 from ..library.store import Library
 from ..search.recommend import personal, write_parquet
 from ..versions.model_version import ModelVersion
+from .resumable_steps import KEYS
 
 FORMAT = 1
 USERS_PER_BATCH = 2048
@@ -71,7 +73,7 @@ def write_artefacts(
     version: Path, library: Library, trained: ModelVersion, listens: Interactions, options: ArtefactOptions
 ) -> int:
     """Writes all of them into `version`/artefacts; gives the number of rows."""
-    folder = version / FOLDER
+    folder = version / ARTEFACTS
     folder.mkdir(parents=True, exist_ok=True)
     tracks = library.tracks()
     rows = 0
@@ -89,21 +91,16 @@ def write_artefacts(
 
 def write_manifest(version: Path, about: Mapping[str, Any]) -> None:
     """Written last: it names what the version holds, with hashes."""
-    folder = version / FOLDER
     models = {name: file for name, file in MODELS.items() if (version / file).exists()}
-    files = sorted(
-        str(file.relative_to(version))
-        for file in version.rglob("*")
-        if file.is_file() and file.name not in ("manifest.json", "stages.json")
-    )
+    files = [name for name in files_in(version) if name not in (MANIFEST, KEYS)]
     manifest = {
         "format_version": FORMAT,
         "version": version.name,
         "models": models,
-        "files": hashes_of(version, files),
+        "files": describe_files(version, files),
         "about": about,
     }
-    with replacing(folder / "manifest.json") as part:
+    with replacing(version / MANIFEST) as part:
         part.write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
 
 

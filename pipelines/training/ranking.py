@@ -15,7 +15,8 @@ from ...models.hybrid.model import Hybrid
 from ...models.interactions import Interactions
 from ...models.ranking.dataset import TwoStageOptions
 from ...models.ranking.two_stage import TwoStageRecommender
-from ..library.files import FOLDER, replacing
+from ...models.storage import replacing
+from ..library.folder import ARTEFACTS
 
 
 def fit_ranking(
@@ -52,7 +53,7 @@ def album_counts(tracks: pl.DataFrame) -> NDArray[np.int32] | None:
 
 def write_importance(recommender: TwoStageRecommender, version: Path) -> None:
     """What the ranker looks at: `artefacts/feature_importance.parquet` and a picture of it."""
-    folder = version / FOLDER
+    folder = version / ARTEFACTS
     folder.mkdir(parents=True, exist_ok=True)
     importance = recommender.ranker.importance
     table = pl.DataFrame({"feature": list(importance), "importance": list(importance.values())})

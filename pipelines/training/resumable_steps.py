@@ -7,7 +7,6 @@ own key is the same. What was run, and what was not, is appended to `execution_l
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import resource
@@ -21,11 +20,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ...errors import LibraryError
 from ...models.catalogue import Catalogue
-from ..library.files import key_of
+from ...models.storage import content_hash, hash_of_values
+from ..library.folder import files_in
 
 KEYS = "stages.json"
 LOG = "execution_log.txt"
@@ -33,11 +31,8 @@ LOG = "execution_log.txt"
 
 def key_of_catalogue(catalogue: Catalogue) -> str:
     arrays = [catalogue.sound, catalogue.genre_probabilities, catalogue.released_at]
-    digests = [
-        None if array is None else hashlib.blake2b(np.ascontiguousarray(array).tobytes(), digest_size=16).hexdigest()
-        for array in arrays
-    ]
-    return key_of(catalogue.track_ids, catalogue.artists, catalogue.genres, digests)
+    digests = [None if array is None else content_hash(array.tobytes()) for array in arrays]
+    return hash_of_values(catalogue.track_ids, catalogue.artists, catalogue.genres, digests)
 
 
 @dataclass
@@ -78,7 +73,7 @@ class Stages:
     @contextmanager
     def running(self, name: str, key: str, version: Path) -> Iterator[Callable[[int], None]]:
         """The block runs the stage: what it writes into `version` is the stage's. Yields a counter of rows."""
-        already = set(_files(version))
+        already = set(files_in(version))
         started, rows = time.monotonic(), [0]
 
         def count(number: int) -> None:
@@ -90,7 +85,7 @@ class Stages:
             self.log(name, f"failed: {type(error).__name__}", time.monotonic() - started, rows[0])
             raise
         # What was measured is written anew for every version.
-        files = sorted(set(_files(version)) - already - {"training.json"})
+        files = sorted(set(files_in(version)) - already - {"training.json"})
         self.keys[name] = {"key": key, "files": files, "rows": rows[0]}
         self.log(name, "run", time.monotonic() - started, rows[0])
 
@@ -114,10 +109,6 @@ class Stages:
             # A version of before there were stages, or a damaged file: run everything.
             return {}
         return found
-
-
-def _files(folder: Path) -> list[str]:
-    return [str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()]
 
 
 def _peak_megabytes() -> float:

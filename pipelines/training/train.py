@@ -32,13 +32,14 @@ from ...models.ranking.dataset import TwoStageOptions
 from ...models.ranking.diversity import RerankingOptions
 from ...models.ranking.two_stage import TwoStageRecommender
 from ...models.recommenders.als import ALSOptions
+from ...models.storage import content_hash, hash_of_values, replacing
 from ..interactions.cleaning import CleaningOptions, CleaningStep, clean
 from ..interactions.live_events import events_mark
 from ..interactions.schema import listed_ids, mixed_clocks, parts_of, read_listens, to_listens
 from ..interactions.summary import log_figures
 from ..interactions.user_deletion import forget_the_missing
-from ..library.files import key_of, key_of_files, replacing
-from ..library.store import KEPT_VERSIONS, Library
+from ..library.folder import KEPT_VERSIONS
+from ..library.store import Library
 from ..versions.model_version import FORMAT, ModelVersion
 from .artefacts import ArtefactOptions, write_artefacts, write_manifest
 from .ranking import fit_ranking, write_importance
@@ -166,12 +167,14 @@ class _Training:
         # How many cores there are makes no difference to the answer.
         ranking["ranker"].pop("threads")
         als = {name: value for name, value in asdict(options.als).items() if name != "threads"}
-        log = key_of_files(parts_of(library))
+        log = hash_of_values([(file.name, content_hash(file)) for file in parts_of(library)])
         base = (FORMAT, log, key_of_catalogue(self.catalogue), self.sound, library.about("encoder"), options.seed)
-        hybrid = key_of(STAGE_VERSIONS["hybrid"], base, cleaning, als)
-        chain = key_of(STAGE_VERSIONS["ranking"], hybrid, ranking, self.tracks["album"].to_list())
+        hybrid = hash_of_values(STAGE_VERSIONS["hybrid"], base, cleaning, als)
+        chain = hash_of_values(STAGE_VERSIONS["ranking"], hybrid, ranking, self.tracks["album"].to_list())
         names = self.tracks["title"].to_list()
-        tables = key_of(STAGE_VERSIONS["artefacts"], chain, asdict(options.artefacts), asdict(options.reranking), names)
+        tables = hash_of_values(
+            STAGE_VERSIONS["artefacts"], chain, asdict(options.artefacts), asdict(options.reranking), names
+        )
         self.keys = {"hybrid": hybrid, "ranking": chain, "artefacts": tables}
         self.unchanged = {name: self.stages.is_unchanged(name, key) for name, key in self.keys.items()}
         self.about: dict[str, Any] = {
@@ -196,7 +199,7 @@ class _Training:
 
     @cached_property
     def sound(self) -> str | None:
-        return self.options.sound or next(iter(self.library.vector_names()), None)
+        return self.library.vector_name(self.options.sound)
 
     def summary_of_current(self) -> TrainingSummary:
         version = self.library.current_version()

@@ -14,7 +14,6 @@ version needs. `current.json` is written last, when everything was read back, so
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import sqlite3
 from dataclasses import dataclass
@@ -23,9 +22,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from ...errors import LibraryError, UsageError
+from ...models.storage import content_hash, move_durably, replacing
 from ..interactions.live_events import forgotten_in
 from ..interactions.user_deletion import forget_while_rewriting
-from ..library.files import FOLDER, replacing
+from ..library.folder import ARTEFACTS, files_in
 from ..library.store import Library
 from .remote_storage import Destination, PublishError
 
@@ -53,13 +53,13 @@ def publish(library: Library, place: Destination) -> list[Published]:
     with TemporaryDirectory(prefix=".publishing-", dir=library.folder) as scratch:
         snapshot = Path(scratch) / "library.db"
         _backup(library.folder / "library.db", snapshot)
-        sources = {f"models/{version.name}/{name}": version / name for name in _files(version)}
+        sources = {f"models/{version.name}/{name}": version / name for name in files_in(version)}
         sources |= {f"listens/{part.name}": part for part in sorted(library.listens_folder.glob("*.parquet"))}
         sources["library.db"] = snapshot
         entries: dict[str, dict[str, Any]] = {}
         counts: dict[str, list[int]] = {}
         for path, file in sources.items():
-            folder, digest, size = _folder_of(path), _digest(file), file.stat().st_size
+            folder, digest, size = _folder_of(path), content_hash(file), file.stat().st_size
             name = f"{folder}/{digest}/{file.name}"
             entries[path] = {"at": name, "bytes": size, "hash": digest}
             count = counts.setdefault(folder, [0, 0, 0])
@@ -74,7 +74,7 @@ def publish(library: Library, place: Destination) -> list[Published]:
     text = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
     name = f"manifests/{version.name}.json"
     place.write(name, text)
-    pointer = {"format_version": FORMAT, "version": version.name, "hash": _hash(text.encode())}
+    pointer = {"format_version": FORMAT, "version": version.name, "hash": content_hash(text.encode())}
     place.write(CURRENT, json.dumps(pointer) + "\n")
     return [Published(folder, *count) for folder, count in counts.items()]
 
@@ -99,11 +99,11 @@ def pull(
             there = folder / path
             count = counts.setdefault(_folder_of(path), [0, 0, 0])
             count[0] += 1
-            if path != "library.db" and there.is_file() and _digest(there) == entry["hash"]:
+            if path != "library.db" and there.is_file() and content_hash(there) == entry["hash"]:
                 continue
             file = Path(scratch) / str(number)
             place.download(entry["at"], file)
-            if _digest(file) != entry["hash"]:
+            if content_hash(file) != entry["hash"]:
                 raise PublishError(f"{place.url}/{entry['at']}: damaged; publish again")
             fetched[path] = file
             count[1] += 1
@@ -128,7 +128,7 @@ def _install(folder: Path, version: str, wanted: dict[str, Any], fetched: dict[s
         if path != "library.db":
             target = folder / path
             target.parent.mkdir(parents=True, exist_ok=True)
-            file.replace(target)
+            move_durably(file, target)
     for part in (folder / "listens").glob("*.parquet"):
         if f"listens/{part.name}" not in wanted:
             part.unlink()
@@ -146,7 +146,7 @@ def _manifest(place: Destination) -> dict[str, Any]:
         found = place.read(name)
         if pointer["format_version"] > FORMAT:
             raise PublishError(f"{place.url}: published by a newer Crossfade; upgrade with pip install -U crossfade")
-        if found is None or _hash(found.encode()) != pointer["hash"]:
+        if found is None or content_hash(found.encode()) != pointer["hash"]:
             raise PublishError(f"{place.url}/{name}: missing or damaged; publish again")
         manifest: dict[str, Any] = json.loads(found)
     except (ValueError, KeyError, TypeError) as error:
@@ -176,11 +176,7 @@ def _folder_of(path: str) -> str:
         return "data"
     if path.endswith(".png"):
         return "pictures"
-    return "recommendations" if f"/{FOLDER}/" in path else "model"
-
-
-def _files(version: Path) -> list[str]:
-    return sorted(str(file.relative_to(version)) for file in version.rglob("*") if file.is_file())
+    return "recommendations" if f"/{ARTEFACTS}/" in path else "model"
 
 
 def _backup(source: Path, target: Path) -> None:
@@ -193,12 +189,3 @@ def _backup(source: Path, target: Path) -> None:
             one.backup(other)
     except sqlite3.Error as error:
         raise LibraryError(f"{target}: {error}") from None
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-
-
-def _hash(data: bytes) -> str:
-    return hashlib.blake2b(data, digest_size=16).hexdigest()

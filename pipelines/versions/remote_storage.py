@@ -6,7 +6,6 @@ S3_BUCKET_NAME, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and S3_ENDPOINT_URL com
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import CrossfadeError, MissingExtra, UsageError
+from ...models.storage import content_hash, replacing
 
 BUCKET = "S3_BUCKET_NAME"
 _NAMES = (BUCKET, "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "S3_ENDPOINT_URL")
@@ -96,8 +96,8 @@ class Destination:
             path = self._path(name)
             if self._is_local:
                 self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
-                self._files.put_file(str(file), path + ".part")
-                self._files.mv(path + ".part", path)
+                with replacing(Path(path)) as part:
+                    self._files.put_file(str(file), str(part))
             else:
                 self._files.put_file(str(file), path)
 
@@ -107,8 +107,8 @@ class Destination:
             path = self._path(name)
             if self._is_local:
                 self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
-                self._files.pipe_file(path + ".part", text.encode())
-                Path(path + ".part").replace(path)
+                with replacing(Path(path)) as part:
+                    part.write_text(text)
             else:
                 self._files.pipe_file(path, text.encode())
 
@@ -127,10 +127,7 @@ class Destination:
     def digest(self, name: str) -> str:
         """The hash of what is there, read back."""
         with self._failing(name), self._files.open(self._path(name), "rb") as opened:
-            total = hashlib.blake2b(digest_size=16)
-            while block := opened.read(_BLOCK):
-                total.update(block)
-            return total.hexdigest()
+            return content_hash(iter(lambda: opened.read(_BLOCK), b""))
 
     def _path(self, name: str) -> str:
         return f"{self._root.rstrip('/')}/{name}"

@@ -45,7 +45,7 @@ class TrackIndex:
     @classmethod
     def of_sound(cls, library: Library) -> TrackIndex:
         """All tracks of a library that need not be trained."""
-        sound, changes = next(iter(library.vector_names()), None), library.change_counter()
+        sound, changes = library.vector_name(), library.change_counter()
         catalogue = library.catalogue(sound)
         index = HybridIndex(np.zeros((len(catalogue), 0), np.float32), catalogue.sound)
         return cls(index, catalogue.track_ids, sound, changes)

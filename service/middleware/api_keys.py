@@ -5,7 +5,6 @@ A key is 256 random bits, so that a plain hash of it cannot be guessed back.
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import json
 import os
@@ -15,7 +14,7 @@ from pathlib import Path
 from starlette.datastructures import Headers
 
 from ...errors import LibraryError, UsageError
-from ...pipelines.library.files import replacing
+from ...models.storage import content_hash, replacing
 
 FILE_NAME = "keys.json"
 
@@ -79,4 +78,4 @@ def key_in(headers: Headers) -> str | None:
 
 
 def _hash(key: str) -> str:
-    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
+    return content_hash(key.encode("utf-8", "surrogateescape"), "sha256")

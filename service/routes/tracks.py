@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import mimetypes
-import os
 from itertools import islice
 from pathlib import Path
 from typing import Annotated
@@ -47,12 +45,6 @@ class AddedTrack(BaseModel):
     heard: Classified
 
 
-_SQL = (
-    "SELECT track_id, title, artists, album, tracks.genres, released_at, duration_seconds, description, path "
-    "FROM tracks LEFT JOIN heard USING (content_hash) WHERE track_id = ?"
-)
-
-
 def track_routes(follower: LibraryFollower, analyzer: UploadAnalyzer) -> APIRouter:
     routes = APIRouter(tags=["tracks"])
 
@@ -91,28 +83,27 @@ def track_routes(follower: LibraryFollower, analyzer: UploadAnalyzer) -> APIRout
     def track(track_id: Id) -> Track:
         """All that is known of a track."""
         with Library.open(follower.folder) as library:
-            rows, genres = library.query(_SQL, (track_id,)), library.genres_of(track_id)
-            if not rows:
+            found = library.tracks(track_id)
+            if not len(found):
                 raise Problem(404, f"{track_id}: no such track")
-            *facts, path = rows[0]
-            file = _audio_file(library, path)
-        name, title, artists, album, labels, released_at, seconds, description = facts
-        said = json.loads(description) if description else {}
+            genres, description = library.genres_of(track_id), library.description_of(track_id)
+            file = _audio_file(library, library.path_of(track_id))
+        known = found.row(0, named=True)
         return Track(
-            track_id=name,
-            title=title,
-            artists=json.loads(artists),
-            album=album,
-            labels=json.loads(labels),
-            released_at=released_at,
-            duration_seconds=seconds,
+            track_id=track_id,
+            title=known["title"],
+            artists=known["artists"],
+            album=known["album"],
+            labels=known["genres"],
+            released_at=known["released_at"],
+            duration_seconds=known["duration_seconds"],
             genres=[
                 Genre(genre=genre, probability=round(probability, 4))
                 for genre, probability in sorted(genres.items(), key=lambda pair: -pair[1])
             ],
-            moods=said.get("moods", []),
-            tempo_bpm=said.get("tempo_bpm"),
-            key=said.get("key"),
+            moods=description.get("moods", []),
+            tempo_bpm=description.get("tempo_bpm"),
+            key=description.get("key"),
             has_audio=file is not None,
         )
 
@@ -130,10 +121,9 @@ def track_routes(follower: LibraryFollower, analyzer: UploadAnalyzer) -> APIRout
         """The track's file as it is on disk; answers range requests."""
         # The id is looked up; it never becomes part of a path.
         with Library.open(follower.folder) as library:
-            rows = library.query("SELECT path FROM tracks WHERE track_id = ?", (track_id,))
-            if not rows:
+            if not library.has_track(track_id):
                 raise Problem(404, f"{track_id}: no such track")
-            path = _audio_file(library, rows[0][0])
+            path = _audio_file(library, library.path_of(track_id))
         if path is None:
             raise Problem(
                 404, f"{track_id}: its audio is not here; crossfade embed FOLDER says again which folders are served"
@@ -143,14 +133,13 @@ def track_routes(follower: LibraryFollower, analyzer: UploadAnalyzer) -> APIRout
     return routes
 
 
-def _audio_file(library: Library, stored: bytes | None) -> Path | None:
+def _audio_file(library: Library, path: Path | None) -> Path | None:
     """The track's file where it may be given away: audio in a folder that was embedded here, and no link out of it.
 
     The database can be somebody else's (`pull`), so what it says of paths is not to be trusted.
     """
-    if stored is None:
+    if path is None:
         return None
-    path = Path(os.fsdecode(stored))
     uploads = (library.folder / "uploads").absolute()
     for place in (uploads, *library.places()):
         try:

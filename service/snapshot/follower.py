@@ -112,8 +112,7 @@ class LibraryFollower:
 
 
 def _state(library: Library) -> State:
-    pointer = library.models / "current"
-    return pointer.read_text().strip() if pointer.exists() else None, library.change_counter()
+    return library.current_name, library.change_counter()
 
 
 def _stamp(folder: Path) -> Stamp | None:

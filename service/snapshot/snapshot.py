@@ -32,7 +32,7 @@ class Snapshot:
     def load(cls, library: Library) -> Self:
         """The current version, or sound alone where there is none. LibraryError for a damaged one."""
         summaries = summaries_of(library)
-        if (library.models / "current").exists():
+        if library.current_name is not None:
             version = library.current_version()
             trained_at = int((version / "training.json").stat().st_mtime)
             made = cls(ModelVersion.load(library, version), TrackTable(), version.name, trained_at)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
-from ...pipelines.library.store import ChangeCounter, Library, changed
+from ...pipelines.library.store import ChangeCounter, Library
 from ...pipelines.versions.track_index import TrackIndex
 
 
@@ -52,15 +51,5 @@ def _text(track_id: str, summary: TrackSummary) -> str:
 
 def summaries_of(library: Library, *, after: ChangeCounter | None = None) -> dict[str, TrackSummary]:
     """track_id -> summary of the library's tracks, or of those that changed since."""
-    which, parameters = changed(after)
-    rows: Iterable[tuple[str, str | None, str, bool]] = library.query(
-        f"SELECT track_id, title, artists, path NOTNULL FROM tracks {which}", parameters
-    )
-    # Many tracks have the same artists.
-    names: dict[str, tuple[str, ...]] = {}
-    summaries = {}
-    for track_id, title, artists, has_file in rows:
-        if artists not in names:
-            names[artists] = tuple(json.loads(artists))
-        summaries[track_id] = TrackSummary(title, names[artists], bool(has_file))
-    return summaries
+    titles = library.titles(after)
+    return {track_id: TrackSummary(title, artists, has_file) for track_id, title, artists, has_file in titles}

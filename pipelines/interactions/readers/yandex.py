@@ -21,6 +21,7 @@ from pathlib import Path
 import polars as pl
 
 from ....errors import DataError
+from ....models.storage import replacing
 from ..columns import find, id_text, naming, need, scan_parquet, seconds, time_note
 from ..schema import SourceLog
 
@@ -111,7 +112,5 @@ def write_tables(folder: Path, out: Path) -> None:
 
 
 def _replace(frame: pl.LazyFrame, file: Path, source: Path) -> None:
-    part = file.with_name(f".{file.name}.part")
-    with naming(source):
+    with replacing(file) as part, naming(source):
         frame.sink_parquet(part)
-    part.replace(file)

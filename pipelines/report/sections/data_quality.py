@@ -30,7 +30,7 @@ def quality_section(subject: Subject) -> Section:
         named = tracks.filter(pl.col("title").is_not_null() & (pl.col("artists").list.len() > 0))
         same = named.select(pl.col("title").str.to_lowercase(), pl.col("artists").list.join("\n").str.to_lowercase())
         add("tracks with title and artist of another", len(same) - same.n_unique(), len(tracks), "several editions?")
-    failures = subject.library.query("SELECT count(*) FROM failures")[0][0]
+    failures = len(subject.library.failures())
     add("files that could not be read", failures, failures + len(tracks), "crossfade failures lists them")
     if log is not None:
         events = log.filled["len"]

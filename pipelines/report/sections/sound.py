@@ -6,7 +6,6 @@ Shapes: T tracks with sound, D dimensions of a sound vector.
 from __future__ import annotations
 
 import io
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from ....errors import AudioError, LibraryError, MissingExtra
 from ....models.analysis.segments import SegmentOptions, Segments
 from ....models.encoders.base import Floats
 from ...charts.interactive import Chart, Exhibit, Gallery, Gap, Section, Table
+from ...library.scan import readable
 from ..context import Subject
 from .genre_trends import typical
 
@@ -169,7 +169,7 @@ def _gallery(subject: Subject, rows: NDArray[np.intp], vectors: Floats) -> list[
     sizes = there.group_by("genre").len().filter(pl.col("len") >= 3).sort("len", "genre", descending=[True, False])
     if not len(sizes):
         return [Gap("Typical and odd tracks", "there are no audio files with genres, or too few of any genre")]
-    paths = dict(subject.library.query("SELECT track_id, path FROM tracks WHERE path NOTNULL"))
+    paths = subject.library.paths()
     picked = []
     for genre in sizes.get_column("genre").head(GALLERY_GENRES):
         members = there.filter(pl.col("genre") == genre).get_column("track_row").to_list()
@@ -277,10 +277,7 @@ def _duplicates(subject: Subject, rows: NDArray[np.intp], vectors: Floats) -> Ex
 
 
 def _descriptions(subject: Subject) -> list[Exhibit]:
-    told = [
-        json.loads(row[0])
-        for row in subject.library.query("SELECT description FROM tracks JOIN heard USING (content_hash)")
-    ]
+    told = list(subject.library.descriptions().values())
     if not told:
         return [Gap("Loudness and tempo", "these vectors were imported; only heard audio has them")]
     return [
@@ -313,12 +310,10 @@ def _histogram(told: list[dict[str, Any]], field: str, title: str, unit: str, wi
 
 
 def _failures(subject: Subject) -> Exhibit:
-    rows = subject.library.query("SELECT path, reason FROM failures ORDER BY path")
-    if not rows:
+    failures = subject.library.failures()
+    if not failures:
         return Gap("Files that could not be read", "every file was read", clear=True)
-    frame = pl.DataFrame(
-        {"file": [path.decode("utf-8", "backslashreplace") for path, _ in rows], "reason": [why for _, why in rows]}
-    )
+    frame = pl.DataFrame({"file": [readable(file.path) for file in failures], "reason": list(failures.values())})
     return Table(
         name="failures", title="Files that could not be read", frame=frame, note=f"{len(frame):,} files.", rows_shown=15
     )

@@ -49,14 +49,13 @@ def run(library: Path, *places: Path, **options: Any) -> EmbedSummary:
 
 def paths(library: Path) -> dict[str, str | None]:
     with Library.open(library) as opened:
-        rows = opened.query("SELECT track_id, path FROM tracks")
-    return {track_id: path and Path(os.fsdecode(path)).name for track_id, path in rows}
+        files = {track_id: opened.path_of(track_id) for track_id in opened.track_ids()}
+    return {track_id: path and path.name for track_id, path in files.items()}
 
 
 def failures(library: Path) -> dict[str, str]:
     with Library.open(library) as opened:
-        rows = opened.query("SELECT path, reason FROM failures")
-    return {Path(os.fsdecode(path)).name: reason for path, reason in rows}
+        return {Path(os.fsdecode(file.path)).name: reason for file, reason in opened.failures().items()}
 
 
 def counts(summary: EmbedSummary) -> tuple[int, int, int]:
@@ -99,7 +98,7 @@ def test_the_same_audio_twice_is_two_tracks_with_one_embedding(music: Path, lib:
     shutil.copy(music / "a/one.wav", music / "copy.wav")
     assert counts(run(lib, music)) == (4, 0, 0)
     with Library.open(lib) as opened:
-        assert opened.query("SELECT count(*) FROM heard") == [(3,)]
+        assert opened._query("SELECT count(*) FROM heard") == [(3,)]
         catalogue = opened.catalogue()
     by_id = dict(zip(catalogue.track_ids, catalogue.sound, strict=True))
     np.testing.assert_array_equal(by_id["copy.wav"], by_id["a/one.wav"])
@@ -130,7 +129,7 @@ def test_odd_names_are_kept_as_bytes(tmp_path: Path, lib: Path) -> None:
     assert counts(run(lib, folder)) == (3, 0, 0)
     assert counts(run(lib, folder)) == (0, 3, 0)
     with Library.open(lib) as opened:
-        stored = {path for (path,) in opened.query("SELECT path FROM tracks")}
+        stored = set(opened.paths().values())
         assert opened.tracks()["track_id"].to_list() == [
             r"new" + "\n" + "line.wav",
             r"not \xff utf8.wav",
@@ -282,8 +281,8 @@ def test_what_a_genre_model_can_name_from_stored_embeddings_is_not_decoded_again
         assert found[track_id] == pytest.approx(named, abs=VECTOR_TOLERANCE)
     with Library.open(lib) as opened, Library.open(lib.with_name("anew")) as anew:
         said = "SELECT content_hash, description FROM heard WHERE content_hash IN (SELECT content_hash FROM tracks)"
-        descriptions = {digest: json.loads(text) for digest, text in opened.query(said)}
-        for digest, text in anew.query(said):
+        descriptions = {digest: json.loads(text) for digest, text in opened._query(said)}
+        for digest, text in anew._query(said):
             assert descriptions[digest] == json.loads(text)
 
 
@@ -455,12 +454,12 @@ def test_a_crash_is_blamed_on_the_culprit_alone() -> None:
 
 def snapshot(lib: Path) -> tuple[set[tuple[Any, ...]], dict[str, np.ndarray]]:
     with Library.open(lib) as opened:
-        rows = set(opened.query("SELECT content_hash, path FROM tracks")) | set(
-            opened.query("SELECT path, reason FROM failures")
+        rows = set(opened._query("SELECT content_hash, path FROM tracks")) | set(
+            opened._query("SELECT path, reason FROM failures")
         )
         vectors = {
             digest: np.frombuffer(blob, np.float32)
-            for digest, blob in opened.query("SELECT content_hash, embedding FROM heard")
+            for digest, blob in opened._query("SELECT content_hash, embedding FROM heard")
         }
     return rows, vectors
 
@@ -515,6 +514,6 @@ def test_ctrl_c_keeps_what_was_heard_and_says_how_to_go_on(tmp_path: Path) -> No
 def _tracks(lib: Path) -> int:
     try:
         with Library.open(lib) as opened:
-            return int(opened.query("SELECT count(*) FROM tracks")[0][0])
+            return int(opened._query("SELECT count(*) FROM tracks")[0][0])
     except LibraryError:
         return 0

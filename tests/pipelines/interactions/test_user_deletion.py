@@ -19,8 +19,8 @@ from crossfade.models.recommenders.base import History
 from crossfade.pipelines.interactions.live_events import take_events
 from crossfade.pipelines.interactions.schema import SourceLog, read_listens, sink, writing
 from crossfade.pipelines.interactions.user_deletion import EVER, forget, user_hash
-from crossfade.pipelines.library.files import hashes_of
-from crossfade.pipelines.library.store import MANIFEST, Library
+from crossfade.pipelines.library.folder import MANIFEST, describe_files
+from crossfade.pipelines.library.store import Library
 from crossfade.pipelines.simulation.world import World, WorldOptions
 from crossfade.pipelines.training import train as training
 from crossfade.pipelines.training.train import TrainingOptions, train
@@ -117,7 +117,7 @@ def test_versions_without_a_listener_are_whole(folder: Path) -> None:
             np.testing.assert_array_equal(one, other)
         for version in library.versions():
             said = json.loads((version / MANIFEST).read_text())["files"]
-            assert len(said) > 10 and hashes_of(version, said) == said
+            assert len(said) > 10 and describe_files(version, said) == said
 
 
 def test_no_array_of_a_version_has_a_row_for_each_user_but_those_that_are_emptied(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""The changes of a library: every write of a track moves the change counter, and what changed after it can be asked for."""
+"""The change counter: every write of a track moves it, and what changed after it can be asked for."""
 
 from __future__ import annotations
 

@@ -13,7 +13,9 @@ from conftest import ROOT
 from crossfade.errors import DataError, LibraryError, UsageError
 from crossfade.models.genres.vocabulary import GENRES, Vocabulary
 from crossfade.pipelines.audio_analysis.analyzer import Description, TrackAnalysis
-from crossfade.pipelines.library.store import FORMAT, Library
+from crossfade.pipelines.library.schema import FORMAT
+from crossfade.pipelines.library.store import Library
+from crossfade.pipelines.library.tracks import StoredFile
 
 
 @pytest.fixture
@@ -83,7 +85,7 @@ def test_features_are_standardised_with_constants_that_stay(library: Library, rn
     np.testing.assert_allclose(first.std(axis=0), 1, atol=1e-5)
     library.add_vectors("features", ["far"], raw[:1] * 100, features=True)
     np.testing.assert_array_equal(library.catalogue().sound[:50], first)
-    np.testing.assert_array_equal(library.scaled("features", raw[:1])[0], first[0])
+    np.testing.assert_array_equal(library.vector("0", "features"), first[0])
 
 
 def test_a_transaction_is_all_or_nothing(library: Library) -> None:
@@ -125,8 +127,8 @@ def test_a_library_of_format_1_opens_and_each_track_keeps_its_own_genres(tmp_pat
             assert catalogue.genre_names == ("loud", "quiet")
             assert catalogue.genre_probabilities.tolist() == [[0.75, 0.25], [0, 0], [0, 0], [0, 0]]
             assert catalogue.sound.tolist() == [[1, 2], [2, 2], [3, 2], [0, 0]]
-            assert library.analyzed_files() == {b"/m/a.wav": (10, 20)}
-            assert library.query("SELECT reason FROM failures") == [("not audio",)]
+            assert library.analyzed_files() == {StoredFile(b"/m/a.wav", 10, 20)}
+            assert list(library.failures().values()) == ["not audio"]
 
 
 def test_a_migration_that_breaks_leaves_the_older_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,8 +136,8 @@ def test_a_migration_that_breaks_leaves_the_older_library(tmp_path: Path, monkey
     old = sqlite3.connect(tmp_path / "library.db")
     old.executescript((ROOT / "tests" / "formats" / "library_1.sql").read_text())
     before = list(old.iterdump())
-    monkeypatch.setattr("crossfade.pipelines.library.store.GENRES", {"no JSON"})
-    monkeypatch.setattr("crossfade.pipelines.library.store.BUILT_IN", None)
+    monkeypatch.setattr("crossfade.pipelines.library.schema.GENRES", {"no JSON"})
+    monkeypatch.setattr("crossfade.pipelines.library.schema.BUILT_IN", None)
     with pytest.raises((AttributeError, TypeError)):
         Library.open(tmp_path)
     assert list(old.iterdump()) == before
@@ -160,7 +162,7 @@ def test_genre_vectors_belong_to_a_vocabulary_and_are_as_wide_as_it(library: Lib
     for wrong in (heard([1.0], two), heard([0.5, 0.5], two, width=4)):
         with pytest.raises(LibraryError), library.transaction():
             library.add_analysis("z", wrong)
-    assert library.query("SELECT count(*) FROM heard") == [(2,)]
+    assert library._query("SELECT count(*) FROM heard") == [(2,)]
 
 
 def test_renamed_tracks_may_take_each_others_ids_and_keep_what_is_known_of_both(library: Library) -> None:
@@ -170,15 +172,15 @@ def test_renamed_tracks_may_take_each_others_ids_and_keep_what_is_known_of_both(
     with library.transaction() as db:
         db.execute("UPDATE tracks SET path = CAST(track_id AS BLOB) WHERE track_id != 'log'")
         library.rename_tracks({"a": "b", "b": "a", "c": "log"})
-    rows = library.query("SELECT track_id, path, title FROM tracks ORDER BY track_id")
+    rows = library._query("SELECT track_id, path, title FROM tracks ORDER BY track_id")
     assert rows == [("a", b"b", "B"), ("b", b"a", "A"), ("log", b"c", "L")]
     assert library.catalogue("v").has_sound.tolist() == [False, False, True]
 
 
 def test_a_full_disk_is_one_line_and_the_library_stays_whole(library: Library) -> None:
     library.add_tracks(pl.DataFrame({"track_id": ["kept"]}))
-    pages = library.query("PRAGMA page_count")[0][0]
-    library.query(f"PRAGMA max_page_count = {pages}")
+    pages = library._query("PRAGMA page_count")[0][0]
+    library._query(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(LibraryError, match=r"library\.db: database or disk is full"):
         library.add_tracks(pl.DataFrame({"track_id": [str(i) * 100 for i in range(1000)]}))
     assert library.track_ids() == ["kept"]
@@ -199,9 +201,9 @@ def test_forgotten_tracks_take_what_was_heard_with_them(library: Library) -> Non
         db.execute("INSERT INTO heard VALUES ('h', 1.0, x'00000000', x'', '{}', NULL)")
         db.execute("INSERT INTO tracks (track_id, content_hash) VALUES ('a', 'h'), ('b', 'h')")
     library.remove_tracks(["a"])
-    assert library.query("SELECT count(*) FROM heard") == [(1,)]
+    assert library._query("SELECT count(*) FROM heard") == [(1,)]
     library.remove_tracks(["b"])
-    assert library.query("SELECT count(*) FROM heard") == [(0,)]
+    assert library._query("SELECT count(*) FROM heard") == [(0,)]
 
 
 def test_a_dead_writer_leaves_the_library_readable(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from small_training import OPTIONS
 
 from crossfade.errors import DataError, UsageError
 from crossfade.models.ranking.diversity import RerankingOptions
+from crossfade.models.storage import content_hash
 from crossfade.pipelines.commands.config import read_configuration, show_configuration
 from crossfade.pipelines.commands.main import main
 from crossfade.pipelines.interactions.schema import SourceLog, sink, writing
@@ -319,7 +320,7 @@ def test_a_manifest_cannot_write_outside_of_the_library(library: Library, tmp_pa
     manifest = json.loads(file.read_text())
     manifest["files"][f"models/{manifest['version']}/../../../evil"] = next(iter(manifest["files"].values()))
     file.write_text(json.dumps(manifest))
-    pointer = {"format_version": 1, "version": manifest["version"], "hash": publishing._hash(file.read_bytes())}
+    pointer = {"format_version": 1, "version": manifest["version"], "hash": content_hash(file.read_bytes())}
     (tmp_path / "shelf" / "current.json").write_text(json.dumps(pointer))
     with pytest.raises(PublishError, match="no file of a library"):
         pull(place(tmp_path), tmp_path / "elsewhere")
