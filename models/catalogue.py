@@ -5,9 +5,10 @@ Shapes: T tracks, A artists, G genres, D dimensions of the sound vector.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +49,19 @@ class Catalogue:
             width = self.genre_probabilities.shape[1]
             raise DataError(f"catalogue: {width} genre probabilities a track, but {len(self.genre_names)} genres")
 
+    @classmethod
+    def of_one(
+        cls,
+        track_id: str,
+        sound: NDArray[np.float32],
+        artists: Sequence[str] = (),
+        genres: NDArray[np.float32] | None = None,
+        genre_names: tuple[str, ...] = (),
+    ) -> Self:
+        """Of one track: its sound [D], and perhaps the probabilities [G] of genres."""
+        probabilities = np.zeros((0, 0), np.float32) if genres is None or not len(genres) else genres[None]
+        return cls((track_id,), (tuple(artists),), np.atleast_2d(sound), (), probabilities, genre_names=genre_names)
+
     def __len__(self) -> int:
         return len(self.track_ids)
 
@@ -81,12 +95,14 @@ class Catalogue:
     @cached_property
     def artist_matrix(self) -> csr_matrix:
         """[T, A] float32: 1 where the artist is one of the track's."""
-        from scipy.sparse import csr_matrix
+        return artist_matrix(self.artists, {name: row for row, name in enumerate(self.artist_names)})
 
-        row_of = {name: row for row, name in enumerate(self.artist_names)}
-        pairs = [
-            (t, row_of[name]) for t, names in enumerate(self.artists) for name in dict.fromkeys(names) if name in row_of
-        ]
-        tracks, artists = np.array(pairs, np.int32).reshape(-1, 2).T
-        ones = np.ones(len(pairs), np.float32)
-        return csr_matrix((ones, (tracks, artists)), shape=(len(self), len(self.artist_names)))
+
+def artist_matrix(artists: Sequence[tuple[str, ...]], row_of: Mapping[str, int]) -> csr_matrix:
+    """[T, A] float32: 1 where the artist is one of the track's; names without a row are left out."""
+    from scipy.sparse import csr_matrix
+
+    rows = [[row_of[name] for name in dict.fromkeys(names) if name in row_of] for names in artists]
+    ends = np.cumsum([0, *map(len, rows)])
+    columns = np.array([row for some in rows for row in some], np.int32)
+    return csr_matrix((np.ones(len(columns), np.float32), columns, ends), shape=(len(artists), len(row_of)))

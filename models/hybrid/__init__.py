@@ -1,1 +1,1 @@
-"""The hybrid: the content prior crossfaded with ALS, its tuning, its index, and live fold-in."""
+"""The hybrid: the content prior crossfaded with ALS, its options and their tuning, its index, online user profiles."""

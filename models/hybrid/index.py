@@ -101,16 +101,16 @@ class HybridIndex:
 
     name = "index"
 
-    def __init__(self, taste: Scores, sound: Scores, *, exact_rows: int = EXACT_ROWS) -> None:
-        """[T, F] and [T, D], zeros for a missing half; F or D may be 0."""
-        self._take(np.hstack([l2_normalize(taste), l2_normalize(sound)]), taste.shape[1], exact_rows)
-
-    def _take(self, vectors: Scores, factors: int, exact_rows: int) -> None:
-        self.vectors = vectors
-        """[T, F + D] each half of length 1 or 0"""
-        self.factors, self.exact_rows = factors, exact_rows
+    def __init__(self, vectors: Scores, factors: int, *, exact_rows: int = EXACT_ROWS) -> None:
+        self.vectors, self.factors, self.exact_rows = vectors, factors, exact_rows
+        """[T, F + D] each half of length 1 or 0; F; the number of tracks up to which all are compared"""
         self._has_taste, self._has_sound = self._halves_of(vectors)
         self._growing, self._scan = GrowingRows(vectors), CompressedScan(vectors, exact_rows=exact_rows)
+
+    @classmethod
+    def of(cls, taste: Scores, sound: Scores, *, exact_rows: int = EXACT_ROWS) -> Self:
+        """From [T, F] and [T, D], zeros for a missing half; F or D may be 0."""
+        return cls(np.hstack([l2_normalize(taste), l2_normalize(sound)]), taste.shape[1], exact_rows=exact_rows)
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -136,10 +136,9 @@ class HybridIndex:
 
     def replace_tracks(self, track_rows: Rows, taste: Scores, sound: Scores) -> HybridIndex:
         """With other halves, [n, F] and [n, D], for some tracks."""
-        vectors, other = self.vectors.copy(), copy(self)
+        vectors = self.vectors.copy()
         vectors[track_rows] = np.hstack(self._normalized(taste, sound))
-        other._take(vectors, self.factors, self.exact_rows)
-        return other
+        return HybridIndex(vectors, self.factors, exact_rows=self.exact_rows)
 
     def sound_differs(self, track_rows: Rows, sound: Scores) -> Mask:
         """[n] whether `sound` [n, D] is not that of these rows; no columns or zeros stand for a missing half."""
@@ -174,11 +173,13 @@ class HybridIndex:
                 groups = [(weight, self._has_taste if weight else self._has_sound)]
             asked = np.flatnonzero((weights == weight) & (by_taste | by_sound))
             found = [
-                self._nearest(np.hstack([share * taste[asked], (1 - share) * sound[asked]]), k, mask & allowed)
-                for share, mask in groups
+                self._nearest(np.hstack([share * taste[asked], (1 - share) * sound[asked]]), k, mask)
+                for share, group in groups
+                if (mask := group & allowed).any()
             ]
-            rows, values = (np.hstack([part[place] for part in found]) for place in (0, 1))
-            ids[asked], scores[asked] = top_k(values, k, rows=rows)
+            if found:
+                rows, values = (np.hstack([part[place] for part in found]) for place in (0, 1))
+                ids[asked], scores[asked] = found[0] if len(found) == 1 else top_k(values, k, rows=rows)
         return ids, scores
 
     def similar(self, track_rows: Rows | int, k: int, *, blend: float = 0.5, candidates: Mask | None = None) -> Answers:
@@ -199,9 +200,7 @@ class HybridIndex:
         if "vectors" not in arrays:
             width = facts["factors"] + facts["sound_width"]
             arrays["vectors"] = _vectors_of_faiss(folder, len(arrays["has_taste"]), width)
-        index = cls.__new__(cls)
-        index._take(arrays["vectors"], facts["factors"], EXACT_ROWS)
-        return index
+        return cls(arrays["vectors"], facts["factors"])
 
     def _nearest(self, queries: Scores, k: int, mask: Mask) -> Answers:
         """The k tracks of the mask with the largest products with each of `queries` [B, F + D]."""
@@ -212,14 +211,13 @@ class HybridIndex:
                 return np.asarray(queries[start:stop] @ self.vectors.T)
 
             return rank(products, len(queries), k, len(self), candidates=mask)
-        rows: Rows = np.flatnonzero(mask)
         ids, scores = np.full((len(queries), k), -1, np.int32), np.full((len(queries), k), -np.inf, np.float32)
         # The scan does not take the mask: as many more as it hides.
-        longer = min(int(max(_SHORTLIST, 4 * k) * len(self) / max(count, 1)), len(self))
+        longer = min(int(max(_SHORTLIST, 4 * k) * len(self) / count), len(self))
+        few = np.flatnonzero(mask) if count <= self.exact_rows else None
         for place, query in enumerate(queries):
-            if count > self.exact_rows:
-                rows = self._scan.shortlist(query, longer)
-                rows = np.sort(rows[mask[rows]])
+            rows = self._scan.shortlist(query, longer) if few is None else few
+            rows = np.sort(rows[mask[rows]])
             found, values = top_k(self.vectors[rows] @ query, k, rows=rows)
             ids[place, : len(found)], scores[place, : len(found)] = found, values
         return ids, scores

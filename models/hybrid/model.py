@@ -34,7 +34,7 @@ from ..recommenders.als import ALS, ALSOptions, FoldIn
 from ..recommenders.base import Scoring, nearest_neighbours
 from ..storage import load_model, prefixed, save_model
 from .index import EXACT_ROWS, CompressedScan, Mask, Rows
-from .online import UserHistory, UserQuery
+from .online import NO_HISTORY, UserHistory, UserQuery
 from .options import PROFILE_FEATURES, HybridOptions, artist_counts, artist_rarity, sound_profiles
 from .prior import ContentPrior, incidence_arrays, incidence_matrix
 from .tuning import tuned_options
@@ -83,7 +83,7 @@ class Hybrid(Scoring):
             )
         else:
             self.options = self._given
-        self._forget(*_DERIVED, "_inverse", "_by_popularity", "folding")
+        self._forget(*_DERIVED, "_inverse", "folding")
         self._growing = {}
         self.als.fit(listens)
         self.history = self.als.history
@@ -119,7 +119,7 @@ class Hybrid(Scoring):
             shared = artist_counts(likes, self.artists, self._tracks_of)
             users = np.repeat(np.arange(len(cells)), np.diff(shared.indptr))
             cells[users, shared.indices] += self._artist_affinity[shared.indices] * shared.data
-        cells[:, ~self.known] = -np.inf
+        cells[:, np.flatnonzero(~self.known)] = -np.inf
         return cells
 
     def fold_in(self, heard: csr_matrix) -> Scores:
@@ -136,7 +136,12 @@ class Hybrid(Scoring):
 
     def user_history(self, user_row: int) -> UserHistory:
         """Of a user of the training; nobody's for a row of -1."""
-        return UserHistory.of(self.history, user_row)
+        if user_row < 0:
+            return NO_HISTORY
+        heard, states = self.history.heard, self.history.states
+        part = slice(heard.indptr[user_row], heard.indptr[user_row + 1])
+        states = None if states is None else states.take(part)
+        return UserHistory(heard.indices[part].astype(np.int32), heard.data[part], states, self.history.moment)
 
     def query(self, history: UserHistory) -> UserQuery:
         """What the scores of one user are computed from."""
@@ -178,8 +183,8 @@ class Hybrid(Scoring):
         What `recommend` gives, exactly where all tracks are compared. Shape: -> ([at most count], [at most count])
         """
         if history.is_cold:
-            rows: Rows = self._by_popularity
-            scores = self.history.popularity[rows]
+            scores = self.history.popularity
+            rows: Rows = np.arange(len(scores))
         else:
             query = self.query(history)
             rows = self.shortlist(query, count + len(history.track_rows))
@@ -187,10 +192,8 @@ class Hybrid(Scoring):
         kept = np.ones(len(rows), bool) if mask is None else mask[rows]
         if not allow_seen:
             kept &= ~np.isin(rows, history.track_rows)
-        rows, scores = rows[kept], scores[kept]
-        if history.is_cold:
-            return rows[:count].astype(np.int32), scores[:count]
-        return top_k(scores, count, rows=rows)
+        places, scores = top_k(scores[kept], count)
+        return rows[kept][places].astype(np.int32), scores
 
     def because(self, history: UserHistory, track_rows: Ids) -> Ids:
         """[k] the liked track that adds most to the score of each of `track_rows` [k]; -1 where none adds to it.
@@ -210,19 +213,13 @@ class Hybrid(Scoring):
         adds = (terms[largest, np.arange(len(track_rows))] > 0) & (track_rows >= 0)
         return np.where(adds, likes[largest], -1).astype(np.int32)
 
-    def place(self, catalogue: Catalogue) -> tuple[Scores, Mask]:
-        """[n, F] predicted taste of tracks without listens, and [n] whether there was anything to predict it from."""
-        artists = self.prior.artist_rows(catalogue.artists)
-        sound, genres = self._sound_of(catalogue)
-        return self.prior.predict(sound, artists, genres), self.prior.can_predict(np.any(sound != 0, axis=1), artists)
-
     def append_tracks(self, catalogue: Catalogue) -> Hybrid:
         """This model with n tracks behind its own, as cold ones; nothing is trained. This model stays as it is."""
         from scipy.sparse import csr_matrix, vstack
 
         if not len(catalogue):
             return self
-        taste, known = self.place(catalogue)
+        taste, known = self.prior.predict(catalogue)
         start, more = len(self.taste), len(catalogue)
         longer = copy(self)
         longer._forget(*_DERIVED)
@@ -255,7 +252,7 @@ class Hybrid(Scoring):
 
         A track with listeners keeps the taste learned from them; one without is placed anew.
         """
-        taste, known = self.place(catalogue)
+        taste, known = self.prior.predict(catalogue)
         cold = self.listeners[track_rows] == 0
         other = copy(self)
         other._forget(*_DERIVED, "folding")
@@ -333,10 +330,6 @@ class Hybrid(Scoring):
         return CompressedScan(self.score_vectors[self._known_rows], exact_rows=self.exact_rows)
 
     @cached_property
-    def _by_popularity(self) -> Ids:
-        return top_k(self.history.popularity, len(self.history.popularity))[0]
-
-    @cached_property
     def _inverse(self) -> Scores:
         """[F, F] of the normal matrix of a user without listens."""
         factors = self.als.track_factors.astype(np.float64)
@@ -354,11 +347,4 @@ class Hybrid(Scoring):
 
     def _profile_features(self, catalogue: Catalogue) -> Scores:
         """[n, E]"""
-        return self.prior.near_features_of(*self._sound_of(catalogue))[:, : self.sound.shape[1]]
-
-    def _sound_of(self, catalogue: Catalogue) -> tuple[Scores, Scores | None]:
-        """Sound and genre probabilities as the prior takes them."""
-        sound, width = catalogue.sound, self.prior.sound_width
-        if width and not catalogue.has_sound.any():
-            sound = np.zeros((len(catalogue), width), np.float32)
-        return sound, catalogue.genre_probabilities if len(catalogue.genre_probabilities) else None
+        return self.prior.near_features_of(catalogue)[:, : self.sound.shape[1]]

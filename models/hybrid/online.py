@@ -6,17 +6,12 @@ Shapes: L tracks of the user, n new events, F factors, E sound features.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..arrays import Ids, Scores
 from ..confidence import ConfidenceOptions, States, fading, merged
-from ..recommenders.base import History
-
-if TYPE_CHECKING:
-    from scipy.sparse import csr_matrix
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,16 +30,6 @@ class UserHistory:
     """[L] what the weights are worked out from; None for weights that came as numbers"""
     moment: int | None = None
     """seconds, when the states were so; None where it is not known"""
-
-    @classmethod
-    def of(cls, history: History, user_row: int) -> Self:
-        """Of a user of the training; nobody's for a row of -1."""
-        if user_row < 0:
-            return cls(np.zeros(0, np.int32), np.zeros(0, np.float32))
-        heard: csr_matrix = history.heard
-        part = slice(heard.indptr[user_row], heard.indptr[user_row + 1])
-        states = None if history.states is None else history.states.take(part)
-        return cls(heard.indices[part].astype(np.int32), heard.data[part], states, history.moment)
 
     @property
     def liked(self) -> NDArray[np.bool_]:

@@ -22,7 +22,7 @@ N near ones.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import UsageError
-from ..catalogue import Catalogue
+from ..catalogue import Catalogue, artist_matrix
 from ..storage import Arrays
 from .sound_features import Mask, Matrix, SoundMap
 
@@ -44,6 +44,8 @@ Rows = NDArray[np.integer]
 SOUNDS = ("none", "linear", "kernel")
 ARTIST_VARIANCE_RATIO = 1.0
 _PAIRS_PER_BATCH = 1 << 18
+_SAVED = {name: name for name in ("mean", "weights", "residuals", "columns")} | {"heard": "has_sound"}
+"""name in a saved model -> attribute"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,9 +85,7 @@ class CatalogueSound:
     @classmethod
     def of(cls, catalogue: Catalogue, warm: Mask, options: PriorOptions) -> Self:
         """By a map that is fitted on the warm tracks [T]."""
-        sound, genres = catalogue.sound, catalogue.genre_probabilities
-        if len(genres) != len(catalogue):
-            genres = np.zeros((len(catalogue), 0), np.float32)
+        sound, genres = catalogue.sound, _genres(catalogue)
         map = SoundMap.fit(sound[warm], genres[warm])
         columns, has_sound = map.columns(sound, genres)
         training = columns[warm & has_sound]
@@ -121,6 +121,26 @@ class ArtistEffects:
         return np.asarray(1 + squares @ weights, np.float32)
 
 
+class SoundRegression:
+    """Ridge regression of taste on sound features with artists as random effects, for any penalty."""
+
+    def __init__(self, vectors: Matrix, warm: Mask, catalogue: Catalogue, sound: CatalogueSound) -> None:
+        self.mean: Matrix = vectors[warm].mean(axis=0) if warm.any() else np.zeros(vectors.shape[1], np.float32)
+        self.training = np.flatnonzero(warm & sound.has_sound)
+        self.effects = ArtistEffects(catalogue.artist_matrix[self.training])
+        self.whitened = self.effects.whitened(sound.features[self.training])
+        self._target = self.whitened.T @ self.effects.whitened(vectors[self.training] - self.mean)
+        self._strengths, self._directions = np.linalg.eigh((self.whitened.T @ self.whitened).astype(np.float64))
+
+    def inverse(self, penalty: float) -> Matrix:
+        """[E, E] of the normal matrix"""
+        return np.asarray((self._directions / (self._strengths + penalty)) @ self._directions.T, np.float32)
+
+    def weights(self, penalty: float) -> Matrix:
+        """[E, F]"""
+        return np.asarray(self.inverse(penalty) @ self._target)
+
+
 class ContentPrior:
     """Predicts taste vectors of tracks without listeners."""
 
@@ -130,22 +150,14 @@ class ContentPrior:
     def fit(self, vectors: Matrix, warm: Mask, catalogue: Catalogue, sound: CatalogueSound | None = None) -> Self:
         """Learns from the taste vectors [T, F] of the warm tracks [T] of the catalogue."""
         sound = sound or CatalogueSound.of(catalogue, warm, self.options)
-        rows = np.flatnonzero(warm)
-        self.mean: Matrix = vectors[rows].mean(axis=0) if len(rows) else np.zeros(vectors.shape[1], np.float32)
-        training = rows[sound.has_sound[rows]]
-        features = sound.features[training]
-        effects = ArtistEffects(catalogue.artist_matrix[training])
-        whitened = effects.whitened(features)
-        gram = whitened.T @ whitened + self.options.penalty * np.eye(features.shape[1], dtype=np.float32)
-        inverse = np.linalg.inv(gram.astype(np.float64)).astype(np.float32)
-        self.weights: Matrix = inverse @ (whitened.T @ effects.whitened(vectors[training] - self.mean))
+        regression, rows = SoundRegression(vectors, warm, catalogue, sound), np.flatnonzero(warm)
+        self.map, self.mean, self.artist_names = sound.map, regression.mean, catalogue.artist_names
+        self.weights = regression.weights(self.options.penalty)
         by_sound = np.asarray(self.mean + sound.features @ self.weights, np.float32)
         self.residuals: Matrix = vectors[rows] - by_sound[rows]
-        self.map = sound.map
         self.artists: csr_matrix = catalogue.artist_matrix[rows]
         """[W, A]"""
         self.columns, self.has_sound = sound.columns[rows], sound.has_sound[rows]
-        self.artist_names = catalogue.artist_names
         self.near_features: Matrix = sound.features[:, : sound.map.near]
         """[T, N] features of the catalogue whose dot product says how near two sounds are"""
         self._catalogue_sound, self._track_artists = sound, catalogue.artist_matrix
@@ -153,9 +165,10 @@ class ContentPrior:
         self._warm_row[rows] = np.arange(len(rows))
         # Closed-form leave-one-out: `surprise` is how far a track is from where all others, its artist's too, would
         # have it, `pull` what its own vector does to its prediction by sound.
-        twice = effects.whitened(whitened)
-        solved = twice @ inverse
-        pull = (solved * features).sum(axis=1)
+        training, effects = regression.training, regression.effects
+        twice = effects.whitened(regression.whitened)
+        solved = twice @ regression.inverse(self.options.penalty)
+        pull = (solved * sound.features[training]).sum(axis=1)
         own = effects.precisions - (solved * twice).sum(axis=1)
         left = effects.whitened(effects.whitened(vectors[training] - by_sound[training]))
         surprise = left / np.maximum(own, 0.01)[:, None]
@@ -182,16 +195,17 @@ class ContentPrior:
         prior.options = replace(self.options, shrinkage=shrinkage, attention=attention)
         return prior
 
-    def predict(self, sound: Matrix, artists: csr_matrix, genres: Matrix | None = None) -> Matrix:
-        """[B, F] for tracks with `sound` [B, D] (zeros: none) and `artists` [B, A] of `artist_names`."""
-        columns, has_sound = self.map.columns(sound, genres)
+    def predict(self, catalogue: Catalogue) -> tuple[Matrix, Mask]:
+        """[B, F] of other tracks than those it was fitted on, and [B] whether there was anything to predict it from."""
+        columns, has_sound = self.map.columns(catalogue.sound, _genres(catalogue))
+        artists = self.artist_rows(catalogue.artists)
         features = self.map.features(columns)[:, : len(self.weights)] * has_sound[:, None]
         by_sound = np.asarray(self.mean + features @ self.weights, np.float32)
-        return by_sound + self._by_artist(artists, columns, has_sound)
+        return by_sound + self._by_artist(artists, columns, has_sound), self.can_predict(has_sound, artists)
 
-    def near_features_of(self, sound: Matrix, genres: Matrix | None = None) -> Matrix:
+    def near_features_of(self, catalogue: Catalogue) -> Matrix:
         """[B, N] the same of other tracks: zeros for one without sound, no columns where the map has no kernel."""
-        columns, has_sound = self.map.columns(sound, genres)
+        columns, has_sound = self.map.columns(catalogue.sound, _genres(catalogue))
         return self.map.features(columns)[:, : self.map.near] * has_sound[:, None]
 
     def can_predict(self, has_sound: Mask, artists: csr_matrix) -> Mask:
@@ -201,46 +215,27 @@ class ContentPrior:
         return np.asarray((has_sound & by_sound) | (shared & by_artist))
 
     def artist_rows(self, artists: Sequence[tuple[str, ...]]) -> csr_matrix:
-        """[B, A] for names; artists without warm tracks are left out."""
-        from scipy.sparse import csr_matrix
-
-        row_of = self._row_of_artist
-        known = [[row_of[name] for name in dict.fromkeys(names) if name in row_of] for names in artists]
-        ends = np.cumsum([0, *map(len, known)])
-        columns = np.array([row for rows in known for row in rows], np.int32)
-        shape = (len(artists), len(self.artist_names))
-        return csr_matrix((np.ones(len(columns), np.float32), columns, ends), shape=shape)
+        """[B, A] of `artist_names`; artists without warm tracks are left out."""
+        return artist_matrix(artists, self._row_of_artist)
 
     def arrays(self) -> Arrays:
         """For `save_model`, with `facts`."""
-        return {
-            "mean": self.mean,
-            "weights": self.weights,
-            "residuals": self.residuals,
-            "columns": self.columns,
-            "heard": self.has_sound,
-            **incidence_arrays("artists", self.artists),
-            **self.map.arrays(),
-        }
+        own = {name: getattr(self, attribute) for name, attribute in _SAVED.items()}
+        return own | incidence_arrays("artists", self.artists) | self.map.arrays()
 
     def facts(self) -> dict[str, Any]:
-        return {"sound_width": self.sound_width, "rate": self.map.rate, "artist_names": list(self.artist_names)}
+        return {"sound_width": self.map.sound_width, "rate": self.map.rate, "artist_names": list(self.artist_names)}
 
     @classmethod
     def from_arrays(cls, arrays: Arrays, facts: dict[str, Any], options: PriorOptions) -> Self:
         """What `arrays` and `facts` gave; predicts, but no longer has `of_catalogue`."""
         prior = cls(options)
         prior.map = SoundMap.from_arrays(arrays, facts["sound_width"], facts["rate"])
-        prior.mean, prior.weights, prior.residuals = arrays["mean"], arrays["weights"], arrays["residuals"]
-        prior.columns, prior.has_sound = arrays["columns"], arrays["heard"]
+        for name, attribute in _SAVED.items():
+            setattr(prior, attribute, arrays[name])
         prior.artist_names = tuple(facts["artist_names"])
         prior.artists = incidence_matrix("artists", arrays, len(prior.artist_names))
         return prior
-
-    @property
-    def sound_width(self) -> int:
-        """D that `predict` takes; 0 where no warm track has sound."""
-        return self.map.sound_width
 
     @cached_property
     def _row_of_artist(self) -> dict[str, int]:
@@ -280,22 +275,6 @@ class ContentPrior:
         return answer
 
 
-def predictions_by_penalty(
-    vectors: Matrix, warm: Mask, catalogue: Catalogue, sound: CatalogueSound, penalties: Sequence[float], rows: Rows
-) -> Iterator[Matrix]:
-    """[B, F] of some cold tracks by their sound under each of the penalties, from one eigendecomposition."""
-    training = np.flatnonzero(warm & sound.has_sound)
-    mean = vectors[warm].mean(axis=0)
-    effects = ArtistEffects(catalogue.artist_matrix[training])
-    features = effects.whitened(sound.features[training])
-    strengths, directions = np.linalg.eigh((features.T @ features).astype(np.float64))
-    basis = directions.astype(np.float32)
-    target = basis.T @ (features.T @ effects.whitened(vectors[training] - mean))
-    asked = sound.features[rows] @ basis
-    for penalty in penalties:
-        yield mean + (asked / (strengths + penalty).astype(np.float32)) @ target
-
-
 def incidence_arrays(name: str, artists: csr_matrix) -> Arrays:
     """A matrix of zeros and ones for `save_model`."""
     return {f"{name}_indptr": artists.indptr.astype(np.int64), f"{name}_indices": artists.indices.astype(np.int32)}
@@ -317,3 +296,8 @@ def _distances(a: Matrix, a_rows: Rows, b: Matrix, b_rows: Rows) -> Matrix:
         part = slice(start, start + step)
         found[part] = np.abs(a[a_rows[part]] - b[b_rows[part]]).mean(axis=1)
     return found
+
+
+def _genres(catalogue: Catalogue) -> Matrix:
+    found = catalogue.genre_probabilities
+    return found if len(found) == len(catalogue) else np.zeros((len(catalogue), 0), np.float32)

@@ -29,7 +29,7 @@ from ..evaluation.splits import known_artists, thinned
 from ..interactions import Interactions, to_find
 from ..recommenders.als import ALS, ALSOptions
 from .options import PROFILE_FEATURES, Crossfade, HybridOptions, artist_counts, artist_rarity, sound_profiles
-from .prior import CatalogueSound, ContentPrior, PriorOptions, predictions_by_penalty
+from .prior import CatalogueSound, ContentPrior, PriorOptions, SoundRegression
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -140,15 +140,6 @@ class Slice:
         """[B, C] to the sound [T, E] of the user's tracks."""
         return np.asarray(sound_profiles(self._liked, sound) @ sound[self.candidates].T)
 
-    def by_prior(self, vectors: Matrix, sound: Matrix, options: HybridOptions) -> Matrix:
-        """[B, C] the scores of the tracks with their listeners left out; `vectors` [T, F] are the prior's."""
-        cells = np.asarray(self.factors @ vectors[self.candidates].T, np.float32)
-        if options.affinity:
-            cells += self.by_artist(options.affinity, options.rarity)
-        if options.profile:
-            cells += options.profile * self.likeness(sound)
-        return cells
-
     def recall(self, scores: Matrix) -> Values:
         """[B] recall among the first 20 (a fifth, where C < 100); NaN where there is nothing to find."""
         return recall(*self._hits(scores))
@@ -177,14 +168,8 @@ def tuned_options(
         held = hold_out(listens, catalogue, als, rng)
         if held is None:
             return HybridOptions(), {}
-        figures: dict[str, float] = {}
-        prior, affinity, rarity = _artist_terms(held, *_sound_map(held, figures), figures)
-        vectors, sound = prior.of_catalogue, prior.near_features[:, :PROFILE_FEATURES]
-        options = HybridOptions(prior=prior.options, affinity=affinity, rarity=rarity)
-        options = replace(options, profile=_profile(held, vectors, sound, options, figures))
-        crossfade = Crossfade(_tau(held, vectors, sound, options, figures))
-        crossfade = replace(crossfade, cold_gain=_cold_gain(held, vectors, sound, options, crossfade, figures))
-        return replace(options, crossfade=crossfade), figures
+        tuning = _Tuning(held)
+        return tuning.options, tuning.figures
 
 
 def hold_out(
@@ -239,135 +224,139 @@ def _cold_tracks(catalogue: Catalogue, warm: Rows, rng: np.random.Generator) -> 
     return cold
 
 
-def _sound_map(held: Validation, figures: dict[str, float]) -> tuple[PriorOptions, CatalogueSound]:
-    """Measured on tracks of new artists: for the others an artist's name says what its sound does."""
-    without = PriorOptions(sound="none")
-    part = held.slice(held.new[held.catalogue.has_sound[held.new]])
-    if part.is_small:
-        options = PriorOptions() if held.catalogue.has_sound.any() else without
-        return options, CatalogueSound.of(held.catalogue, held.warm, options)
-    # Equal predictions rank by row number, which may say something (rows in order of popularity): no track is equal.
-    blank = part.ndcg(held.rng.random((len(part.users), len(part.candidates)), np.float32))
-    chosen, chosen_sound, best = without, CatalogueSound.of(held.catalogue, held.warm, without), blank
-    for options, penalties in _SOUND_MAPS:
-        sound = CatalogueSound.of(held.catalogue, held.warm, options)
-        predicted = predictions_by_penalty(
-            held.als.track_factors, held.warm, held.catalogue, sound, penalties, part.candidates
-        )
-        for penalty, vectors in zip(penalties, predicted, strict=True):
-            measured = part.ndcg(part.factors @ vectors.T)
-            if np.nanmean(measured) > np.nanmean(best) and _is_significant(measured - blank):
-                chosen, chosen_sound, best = replace(options, penalty=penalty), sound, measured
-    figures["ndcg_new_artist"] = float(np.nanmean(best))
-    return chosen, chosen_sound
+class _Tuning:
+    """The options, chosen one after the other, and the figures measured on the way."""
 
+    def __init__(self, held: Validation) -> None:
+        self._held = held
+        self.figures: dict[str, float] = {}
+        prior, affinity, rarity = self._artist_terms(*self._sound_map())
+        self._vectors, self._sound = prior.of_catalogue, prior.near_features[:, :PROFILE_FEATURES]
+        self.options = HybridOptions(prior=prior.options, affinity=affinity, rarity=rarity)
+        self.options = replace(self.options, profile=self._profile())
+        self.options = replace(self.options, crossfade=Crossfade(self._tau()))
+        self.options = replace(self.options, crossfade=self._with_cold_gain())
 
-def _artist_terms(
-    held: Validation, options: PriorOptions, sound: CatalogueSound, figures: dict[str, float]
-) -> tuple[ContentPrior, float, float]:
-    """The prior, the affinity and its rarity; the less an artist's mean is shrunk, the less a count has to add."""
-    prior = ContentPrior(options).fit(held.als.track_factors, held.warm, held.catalogue, sound)
-    part, rarity, attention = held.slice(held.known), HybridOptions().rarity, 0.0
-    if part.is_small:
-        return prior, 0.0, rarity
+    def _sound_map(self) -> tuple[PriorOptions, CatalogueSound]:
+        """Measured on tracks of new artists: for the others an artist's name says what its sound does."""
+        als, warm, catalogue = self._held.als, self._held.warm, self._held.catalogue
+        chosen = PriorOptions(sound="none")
+        part = self._held.slice(self._held.new[catalogue.has_sound[self._held.new]])
+        if part.is_small:
+            chosen = PriorOptions() if catalogue.has_sound.any() else chosen
+            return chosen, CatalogueSound.of(catalogue, warm, chosen)
+        # Equal predictions rank by row number, which may say something (rows in order of popularity): none is equal.
+        blank = part.ndcg(self._held.rng.random((len(part.users), len(part.candidates)), np.float32))
+        chosen_sound, best = CatalogueSound.of(catalogue, warm, chosen), blank
+        for options, penalties in _SOUND_MAPS:
+            sound = CatalogueSound.of(catalogue, warm, options)
+            regression = SoundRegression(als.track_factors, warm, catalogue, sound)
+            for penalty in penalties:
+                vectors = regression.mean + sound.features[part.candidates] @ regression.weights(penalty)
+                measured = part.ndcg(part.factors @ vectors.T)
+                if np.nanmean(measured) > np.nanmean(best) and _is_significant(measured - blank):
+                    chosen, chosen_sound, best = replace(options, penalty=penalty), sound, measured
+        self.figures["ndcg_new_artist"] = float(np.nanmean(best))
+        return chosen, chosen_sound
 
-    @lru_cache(maxsize=1)
-    def by_prior(shrinkage: float | None, attention: float) -> Matrix:
-        return np.asarray(part.factors @ prior.with_artists(shrinkage, attention).of_tracks(part.candidates).T)
+    def _artist_terms(self, options: PriorOptions, sound: CatalogueSound) -> tuple[ContentPrior, float, float]:
+        """The prior, the affinity and its rarity; the less an artist's mean is shrunk, the less a count has to add."""
+        prior = ContentPrior(options).fit(self._held.als.track_factors, self._held.warm, self._held.catalogue, sound)
+        part, rarity, attention = self._held.slice(self._held.known), HybridOptions().rarity, 0.0
+        if part.is_small:
+            return prior, 0.0, rarity
 
-    def measured(shrinkage: float | None, attention: float, affinity: float, rarity: float) -> Values:
-        cells = by_prior(shrinkage, attention)
-        return part.ndcg(cells + part.by_artist(affinity, rarity) if affinity else cells)
+        @lru_cache(maxsize=1)
+        def by_prior(shrinkage: float | None, attention: float) -> Matrix:
+            return np.asarray(part.factors @ prior.with_artists(shrinkage, attention).of_tracks(part.candidates).T)
 
-    pairs = product(_SHRINKAGES, _AFFINITIES)
-    shrinkage, affinity = _best_of(
-        ((pair, measured(pair[0], 0.0, pair[1], rarity)) for pair in pairs), figures, "known_artist"
-    )
-    if affinity:
-        rarity = _best_of(((r, measured(shrinkage, 0.0, affinity, r)) for r in _RARITIES), figures, "known_artist")
-    if options.sound != "none" and shrinkage is not None:
-        attentions = ((a, measured(shrinkage, a, affinity, rarity)) for a in _ATTENTIONS)
-        attention = _best_of(attentions, figures, "known_artist")
-    return prior.with_artists(shrinkage, attention), affinity, rarity
+        def measured(shrinkage: float | None, attention: float, affinity: float, rarity: float) -> Values:
+            cells = by_prior(shrinkage, attention)
+            return part.ndcg(cells + part.by_artist(affinity, rarity) if affinity else cells)
 
+        pairs = ((pair, measured(pair[0], 0.0, pair[1], rarity)) for pair in product(_SHRINKAGES, _AFFINITIES))
+        shrinkage, affinity = self._best_of(pairs, "known_artist")
+        if affinity:
+            rarity = self._best_of(((r, measured(shrinkage, 0.0, affinity, r)) for r in _RARITIES), "known_artist")
+        if options.sound != "none" and shrinkage is not None:
+            attentions = ((a, measured(shrinkage, a, affinity, rarity)) for a in _ATTENTIONS)
+            attention = self._best_of(attentions, "known_artist")
+        return prior.with_artists(shrinkage, attention), affinity, rarity
 
-def _profile(
-    held: Validation, vectors: Matrix, sound: Matrix, options: HybridOptions, figures: dict[str, float]
-) -> float:
-    part = held.slice(np.sort(np.concatenate([held.new, held.known])))
-    if not sound.shape[1] or part.is_small:
-        return 0.0
-    by_taste, likeness = part.by_prior(vectors, sound, replace(options, affinity=0.0)), part.likeness(sound)
-    unit = float(by_taste.std(axis=1).mean() / max(likeness.std(axis=1).mean(), 1e-9))
-    cells = by_taste + part.by_artist(options.affinity, options.rarity)
-    return _best_of(((p * unit, part.ndcg(cells + p * unit * likeness)) for p in _PROFILES), figures, "cold")
+    def _profile(self) -> float:
+        part = self._held.slice(np.sort(np.concatenate([self._held.new, self._held.known])))
+        if not self._sound.shape[1] or part.is_small:
+            return 0.0
+        by_taste, likeness = part.factors @ self._vectors[part.candidates].T, part.likeness(self._sound)
+        unit = float(by_taste.std(axis=1).mean() / max(likeness.std(axis=1).mean(), 1e-9))
+        cells = by_taste + part.by_artist(self.options.affinity, self.options.rarity)
+        return self._best_of(((p * unit, part.ndcg(cells + p * unit * likeness)) for p in _PROFILES), "cold")
 
+    def _tau(self) -> float:
+        """By the mean NDCG over the numbers of listeners."""
+        totals = np.zeros(len(_TAUS))
+        for n, tracks in self._held.thin.items():
+            part = self._held.slice(tracks)
+            if len(part.users) < 10:
+                continue
+            by_als, by_prior, seen = part.by_als, self._by_prior(part), part.seen
+            by_als[seen] = by_prior[seen] = -1e9
+            for place, tau in enumerate(_TAUS):
+                w = Crossfade(tau).weights(np.array([n]))
+                totals[place] += np.nanmean(part.ndcg(w * by_als + (1 - w) * by_prior))
+            self.figures[f"recall_als_{n}_listeners"] = float(np.nanmean(part.recall(by_als)))
+            self.figures[f"recall_prior_{n}_listeners"] = float(np.nanmean(part.recall(by_prior)))
+        return _TAUS[int(totals.argmax())] if totals.any() else Crossfade().tau
 
-def _tau(held: Validation, vectors: Matrix, sound: Matrix, options: HybridOptions, figures: dict[str, float]) -> float:
-    """By the mean NDCG over the numbers of listeners."""
-    totals = np.zeros(len(_TAUS))
-    for n, tracks in held.thin.items():
-        part = held.slice(tracks)
-        if len(part.users) < 10:
-            continue
-        by_als, by_prior, seen = part.by_als, part.by_prior(vectors, sound, options), part.seen
-        by_als[seen] = by_prior[seen] = -1e9
-        for place, tau in enumerate(_TAUS):
-            w = Crossfade(tau).weights(np.array([n]))
-            totals[place] += np.nanmean(part.ndcg(w * by_als + (1 - w) * by_prior))
-        figures[f"recall_als_{n}_listeners"] = float(np.nanmean(part.recall(by_als)))
-        figures[f"recall_prior_{n}_listeners"] = float(np.nanmean(part.recall(by_prior)))
-    return _TAUS[int(totals.argmax())] if totals.any() else Crossfade().tau
+    def _with_cold_gain(self) -> Crossfade:
+        """The gain at which cold tracks get the share of the lists that they have of the held-out listens."""
+        held, crossfade = self._held, self.options.crossfade
+        rows = np.concatenate([held.new, held.known])
+        everything = held.slice(np.concatenate([rows, held.others]))
+        cold, warm = replace(everything, candidates=rows), replace(everything, candidates=held.others)
+        if cold.is_small:
+            return crossfade
+        listeners, by_als, seen = held.train.listeners[held.others], warm.by_als, warm.seen
+        w = crossfade.weights(listeners)
+        warm_scores = w * by_als + (1 - w) * self._by_prior(warm)
+        warm_scores[seen] = by_als[seen] = -np.inf
+        k = max(1, min(20, len(everything.candidates) // 5))
+        # The gain moves warm tracks little: the first of them are among the first ten times as many without it.
+        places, warm_best = top_k(warm_scores, 10 * k)
+        _, cold_best = top_k(self._by_prior(cold), k)
+        share_of_listens = cold.truth.nnz / max(everything.truth.nnz, 1)
+        low, high = np.log(1 / 16), np.log(16)
+        for _ in range(12):
+            middle = (low + high) / 2
+            crossfade = replace(crossfade, cold_gain=float(np.exp(middle)))
+            gained = warm_best * crossfade.gains(listeners[places])
+            ids, _ = top_k(np.hstack([gained, cold_best * np.float32(crossfade.cold_gain)]), k)
+            share = (ids >= warm_best.shape[1]).sum() / max((ids >= 0).sum(), 1)
+            low, high = (middle, high) if share < _COLD_SHARE * share_of_listens else (low, middle)
+        self.figures["cold_share_of_listens"] = float(share_of_listens)
+        self.figures["recall_warm_als"] = float(np.nanmean(warm.recall(by_als)))
+        self.figures["recall_warm"] = float(np.nanmean(warm.recall(warm_scores)))
+        return replace(crossfade, cold_gain=float(np.exp((low + high) / 2)))
 
+    def _by_prior(self, part: Slice) -> Matrix:
+        """[B, C] the scores of the tracks with their listeners left out."""
+        cells = np.asarray(part.factors @ self._vectors[part.candidates].T, np.float32)
+        if self.options.affinity:
+            cells += part.by_artist(self.options.affinity, self.options.rarity)
+        if self.options.profile:
+            cells += self.options.profile * part.likeness(self._sound)
+        return cells
 
-def _cold_gain(
-    held: Validation,
-    vectors: Matrix,
-    sound: Matrix,
-    options: HybridOptions,
-    crossfade: Crossfade,
-    figures: dict[str, float],
-) -> float:
-    """The gain at which cold tracks get the share of the lists that they have of the held-out listens."""
-    rows = np.concatenate([held.new, held.known])
-    everything = held.slice(np.concatenate([rows, held.others]))
-    cold, warm = replace(everything, candidates=rows), replace(everything, candidates=held.others)
-    if cold.is_small:
-        return 1.0
-    listeners = held.train.listeners[held.others]
-    w, seen = crossfade.weights(listeners), warm.seen
-    by_als = warm.by_als
-    warm_scores = w * by_als + (1 - w) * warm.by_prior(vectors, sound, options)
-    warm_scores[seen] = by_als[seen] = -np.inf
-    k = max(1, min(20, len(everything.candidates) // 5))
-    # The gain moves warm tracks little: the first of them are among the first ten times as many without it.
-    places, warm_best = top_k(warm_scores, 10 * k)
-    _, cold_best = top_k(cold.by_prior(vectors, sound, options), k)
-    share_of_listens = cold.truth.nnz / max(everything.truth.nnz, 1)
-    low, high = np.log(1 / 16), np.log(16)
-    for _ in range(12):
-        middle = (low + high) / 2
-        crossfade = replace(crossfade, cold_gain=float(np.exp(middle)))
-        gained = warm_best * crossfade.gains(listeners[places])
-        ids, _ = top_k(np.hstack([gained, cold_best * np.float32(crossfade.cold_gain)]), k)
-        share = (ids >= warm_best.shape[1]).sum() / max((ids >= 0).sum(), 1)
-        low, high = (middle, high) if share < _COLD_SHARE * share_of_listens else (low, middle)
-    figures["cold_share_of_listens"] = float(share_of_listens)
-    figures["recall_warm_als"] = float(np.nanmean(warm.recall(by_als)))
-    figures["recall_warm"] = float(np.nanmean(warm.recall(warm_scores)))
-    return float(np.exp((low + high) / 2))
-
-
-def _best_of(measured: Iterable[tuple[Option, Values]], figures: dict[str, float], name: str) -> Option:
-    """The option with the best mean; the first one unless another is significantly better."""
-    options = list(measured)
-    chosen, first = options[0]
-    best = first
-    for option, values in options[1:]:
-        if np.nanmean(values) > np.nanmean(best) and _is_significant(values - first):
-            chosen, best = option, values
-    figures[f"ndcg_{name}"] = float(np.nanmean(best))
-    return chosen
+    def _best_of(self, measured: Iterable[tuple[Option, Values]], name: str) -> Option:
+        """The option with the best mean; the first one unless another is significantly better."""
+        options = list(measured)
+        chosen, first = options[0]
+        best = first
+        for option, values in options[1:]:
+            if np.nanmean(values) > np.nanmean(best) and _is_significant(values - first):
+                chosen, best = option, values
+        self.figures[f"ndcg_{name}"] = float(np.nanmean(best))
+        return chosen
 
 
 def _is_significant(gains: Values) -> bool:

@@ -120,15 +120,6 @@ class ALS(Scoring):
         """By the cosine of taste vectors."""
         return nearest_neighbours(self.track_factors, track_rows, k)
 
-    def because(self, user_rows: Ids, track_rows: Ids) -> Ids:
-        """The listened track that speaks loudest for each of the recommended `track_rows` [B, k]; -1 where none does.
-
-        The score of track i is the sum over the user's listens j of c_j * y_i' W y_j, with W the inverse of the user's
-        normal matrix (section 5 of the paper); the loudest is the largest term.
-        """
-        liked = self.confidences(self.history.liked[np.asarray(user_rows)])
-        return because(liked, track_rows, self.track_factors, self.options)
-
     def save(self, folder: Path) -> None:
         arrays = {
             "user_factors": self.user_factors,
@@ -164,39 +155,6 @@ class ALS(Scoring):
     @cached_property
     def _folding(self) -> FoldIn:
         return FoldIn(self, self.track_factors)
-
-
-def because(liked: csr_matrix, track_rows: Ids, track_factors: Scores, options: ALSOptions) -> Ids:
-    """See `ALS.because`; `liked` [B, T] are the positive confidences of the users asked for."""
-    answers = np.full(track_rows.shape, -1, np.int32)
-    gram = track_factors.T @ track_factors + options.regularization * np.eye(track_factors.shape[1], dtype=np.float32)
-    lengths = np.diff(liked.indptr)
-    # Users of like activity together, so that little of the padded blocks is padding.
-    order = np.argsort(lengths, kind="stable")
-    order = order[lengths[order] > 0]
-    while len(order):
-        longest = lengths[order[: 1 << 10]].max()
-        batch, order = np.split(order, [max(1, (1 << 24) // int((longest + len(gram)) * len(gram)))])
-        longest = lengths[batch].max()
-        slots = np.arange(longest)
-        there = slots < lengths[batch, None]
-        cells = np.where(there, liked.indptr[batch, None] + slots, 0)
-        tracks = np.where(there, liked.indices[cells], 0)
-        confidences = np.where(there, options.alpha * liked.data[cells], 0).astype(np.float32)
-        factors = track_factors[tracks]  # [b, L, F]
-        extra = np.where(there, confidences - 1, 0)[:, :, None] * factors
-        normal = gram + np.swapaxes(factors, 1, 2) @ extra
-        asked = track_factors[np.maximum(track_rows[batch], 0)]  # [b, k, F]
-        solved = np.linalg.solve(normal, np.swapaxes(asked, 1, 2))  # [b, F, k]
-        terms = np.where(there[:, :, None], (factors @ solved) * confidences[:, :, None], -np.inf)
-        # A track does not speak for itself, where seen tracks are recommended again.
-        terms[tracks[:, :, None] == track_rows[batch][:, None, :]] = -np.inf
-        loudest = terms.argmax(axis=1)
-        found = np.take_along_axis(tracks, loudest, axis=1)
-        spoken = np.isfinite(np.take_along_axis(terms, loudest[:, None, :], axis=1)[:, 0])
-        answers[batch] = np.where(spoken, found, -1)
-    answers[track_rows < 0] = -1
-    return answers
 
 
 def _mean_counts(liked: csr_matrix) -> NDArray[np.float32]:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     import polars as pl
 
+    from ...models.catalogue import Catalogue
     from ..library.store import Library
-    from ..search.recommend import LikedSound
     from ..training.train import TrainingOptions
     from ..versions.model_version import ModelVersion
 
@@ -170,10 +170,10 @@ def _telling_who_gets_none(
         console.message(f"{user}: nothing to recommend; what there is was heard before (--allow-seen gives that, too)")
 
 
-def _liked(library: Library, trained: ModelVersion, wanted: str) -> str | LikedSound:
+def _liked(library: Library, trained: ModelVersion, wanted: str) -> str | Catalogue:
     """A track_id, else an audio file; a file that cannot be heard (silent, broken) is an error that names it."""
     from ...errors import AudioError, LibraryError, UsageError
-    from ..search.recommend import LikedSound
+    from ...models.catalogue import Catalogue
 
     if wanted in trained:
         return wanted
@@ -187,7 +187,7 @@ def _liked(library: Library, trained: ModelVersion, wanted: str) -> str | LikedS
         heard = library.analyzer().analyze(wanted)
     except AudioError as error:
         raise AudioError(f"{wanted}: {error.reason}") from None
-    return LikedSound(wanted, heard.embedding, genres=heard.genres, genre_names=heard.vocabulary.genres)
+    return Catalogue.of_one(wanted, heard.embedding, (), heard.genres, heard.vocabulary.genres)
 
 
 def _explain(arguments: argparse.Namespace, console: Console) -> None:

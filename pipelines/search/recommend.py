@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from ...errors import UsageError
 from ...models.arrays import Answers, Ids, Scores
@@ -23,21 +21,6 @@ USERS_PER_BATCH = 4096
 RERANKED = 300
 """tracks that re-ranking chooses from"""
 SCHEMA = pl.Schema({"user_id": pl.String(), "track_id": pl.String(), "score": pl.Float32(), "because": pl.String()})
-
-
-@dataclass(frozen=True, eq=False)
-class LikedSound:
-    """A liked file that need not be in the library, as it was analysed."""
-
-    name: str
-    """what `because` calls it"""
-    embedding: NDArray[np.float32]
-    """[D]"""
-    artists: tuple[str, ...] = ()
-    genres: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
-    """[G] probabilities, or none"""
-    genre_names: tuple[str, ...] = ()
-    """[G]"""
 
 
 def recommend(
@@ -112,30 +95,24 @@ def _reranked(trained: ModelVersion, ask: Callable[[int], Answers], k: int, rera
 
 
 def recommend_liked(
-    trained: ModelVersion, liked: Sequence[str | LikedSound], k: int, *, allow_seen: bool = False
+    trained: ModelVersion, liked: Sequence[str | Catalogue], k: int, *, allow_seen: bool = False
 ) -> pl.DataFrame:
-    """To somebody who likes these tracks (by track_id) and files; a frame of SCHEMA with no user_id."""
+    """To somebody who likes these tracks: of the library by their ids, and others that need not be in it, by sound.
+
+    A frame of SCHEMA with no user_id.
+    """
     k = min(_checked(k), int(trained.in_library.sum()))
     if not liked:
         raise UsageError("like: nothing is liked")
-    files = [like for like in liked if isinstance(like, LikedSound)]
-    rows = [trained.row(like) for like in liked if isinstance(like, str)]
-    hybrid, names, mask = trained.hybrid, trained.track_ids[: len(trained)], trained.in_library
-    if files:
-        genres = np.zeros((0, 0), np.float32)
-        if all(len(file.genres) for file in files):
-            genres = np.stack([file.genres for file in files])
-        outside = Catalogue(
-            tuple(file.name for file in files),
-            tuple(file.artists for file in files),
-            np.stack([file.embedding for file in files]),
-            (),
-            genres,
-            genre_names=files[0].genre_names,
-        )
-        hybrid = hybrid.append_tracks(trained.adapt(outside))
-        rows += range(len(names), len(names) + len(files))
-        names, mask = [*names, *outside.track_ids], np.concatenate([mask, np.zeros(len(files), bool)])
+    hybrid, names, rows = trained.hybrid, trained.track_ids[: len(trained)], []
+    for like in liked:
+        if isinstance(like, str):
+            rows.append(trained.row(like))
+        else:
+            hybrid = hybrid.append_tracks(trained.adapt(like))
+            rows += range(len(names), len(names) + len(like))
+            names += like.track_ids
+    mask = np.concatenate([trained.in_library, np.zeros(len(names) - len(trained), bool)])
     history = UserHistory(np.unique(rows).astype(np.int32), np.ones(len(set(rows)), np.float32))
     ids, scores = hybrid.candidates(history, k, allow_seen=allow_seen, mask=mask)
     return _frame([None], ids[None], scores[None], hybrid.because(history, ids)[None], names)

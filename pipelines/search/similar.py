@@ -167,18 +167,11 @@ def _by_blend(library: Library, query: Query, blend: float | None) -> Ranked:
         if query.track_id is not None:
             ids, scores = trained.similar(query.track_id, k, blend=share)
         else:
-            ids, scores = trained.similar_to(
-                unknown_track(query.vector, query.genres, query.genre_names), k, blend=share
-            )
+            track = Catalogue.of_one("", query.vector, (), query.genres, query.genre_names)
+            ids, scores = trained.similar_to(track, k, blend=share)
         return [(trained.track_ids[row], round(score, 6)) for row, score in zip(ids, scores.tolist(), strict=True)]
 
     return _growing(search)
-
-
-def unknown_track(vector: Floats, genres: Floats | None, genre_names: tuple[str, ...]) -> Catalogue:
-    """One track that is in no library, by its sound [D] and the probabilities [G] of its genres."""
-    probabilities = np.zeros((0, 0), np.float32) if genres is None else genres[None]
-    return Catalogue(("",), ((),), np.atleast_2d(vector), (), probabilities, genre_names=genre_names)
 
 
 def _growing(search: Callable[[int], list[tuple[str, float]]]) -> Ranked:

@@ -254,7 +254,7 @@ class _Training:
         with self.stages.running(name, self.keys[name], version) as count:
             catalogue, listens = self.catalogue, self.listens
             hybrid = Hybrid(catalogue, als=self.options.als, seed=self.options.seed).fit(listens)
-            index = HybridIndex(np.where(hybrid.known[:, None], hybrid.taste, 0), catalogue.sound)
+            index = HybridIndex.of(np.where(hybrid.known[:, None], hybrid.taste, 0), catalogue.sound)
             trained = ModelVersion(hybrid, index, catalogue.track_ids, self.user_ids.to_list(), self.about)
             trained.save(version)
             count(len(listens))

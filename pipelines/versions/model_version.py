@@ -128,7 +128,7 @@ class ModelVersion(TrackIndex):
 
     def vectors_of(self, tracks: Catalogue) -> tuple[Scores, Scores]:
         tracks = self.adapt(tracks)
-        taste, known = self.hybrid.place(tracks)
+        taste, known = self.hybrid.prior.predict(tracks)
         return np.where(known[:, None], taste, 0), tracks.sound
 
     def adapt(self, tracks: Catalogue) -> Catalogue:

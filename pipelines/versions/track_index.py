@@ -47,7 +47,7 @@ class TrackIndex:
         """All tracks of a library that need not be trained."""
         sound, changes = library.vector_name(), library.change_counter()
         catalogue = library.catalogue(sound)
-        index = HybridIndex(np.zeros((len(catalogue), 0), np.float32), catalogue.sound)
+        index = HybridIndex.of(np.zeros((len(catalogue), 0), np.float32), catalogue.sound)
         return cls(index, catalogue.track_ids, sound, changes)
 
     def __len__(self) -> int:

@@ -9,8 +9,8 @@ from pydantic import BaseModel, Field
 
 from ...errors import LibraryError
 from ...models.arrays import Ids, Scores
+from ...models.catalogue import Catalogue
 from ...pipelines.audio_analysis.analyzer import TrackAnalysis
-from ...pipelines.search.similar import unknown_track
 from ..errors import documented
 from ..parameters import MAX_K, Blend, K, QueryOrBodyRoute, TrackId
 from ..schemas import Scored, ScoredTracks, SimilarTracks, scored
@@ -78,7 +78,7 @@ def similar_routes(follower: LibraryFollower, analyzer: UploadAnalyzer) -> APIRo
             heard = analyzer.analyze(path)
         if snapshot.tracks.sound != "encoder":
             raise LibraryError("library: does not hold embeddings of audio, so a file cannot be compared with it")
-        track = unknown_track(heard.embedding, heard.genres, heard.vocabulary.genres)
+        track = Catalogue.of_one("", heard.embedding, (), heard.genres, heard.vocabulary.genres)
         rows, scores = snapshot.tracks.similar_to(track, k, blend=blend)
         found = _scored_tracks(snapshot, rows, scores, [])
         return SimilarToFile(**vars(found), heard=classified(heard))

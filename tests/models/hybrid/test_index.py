@@ -26,7 +26,7 @@ def halves(rng: np.random.Generator) -> Halves:
 
 
 def built(halves: Halves, **options: int) -> HybridIndex:
-    return HybridIndex(*halves, **options)
+    return HybridIndex.of(*halves, **options)
 
 
 def by_hand(halves: Halves, row: int, blend: float) -> np.ndarray:
@@ -112,7 +112,7 @@ def test_the_shortlist_finds_nearly_what_comparing_all_finds(rng: np.random.Gene
     taste, sound = vectors[:, :FACTORS].copy(), vectors[:, FACTORS:].copy()
     taste[:1500], sound[1200:2500] = 0, 0
     allowed = rng.random(4000) < 0.9
-    exact, compressed = HybridIndex(taste, sound), HybridIndex(taste, sound, exact_rows=500)
+    exact, compressed = HybridIndex.of(taste, sound), HybridIndex.of(taste, sound, exact_rows=500)
     asked = np.arange(0, 4000, 40)
     truth, scores = exact.similar(asked, 10, blend=blend, candidates=allowed)
     found, near = compressed.similar(asked, 10, blend=blend, candidates=allowed)
@@ -159,7 +159,7 @@ def test_an_index_that_faiss_kept_is_loaded(halves: Halves, tmp_path: Path, cell
 
 
 def test_an_empty_index_answers_nothing(tmp_path: Path) -> None:
-    HybridIndex(np.zeros((0, FACTORS), np.float32), np.zeros((0, WIDTH), np.float32)).save(tmp_path)
+    HybridIndex.of(np.zeros((0, FACTORS), np.float32), np.zeros((0, WIDTH), np.float32)).save(tmp_path)
     ids, _ = HybridIndex.load(tmp_path).search(np.ones((2, FACTORS), np.float32), np.ones((2, WIDTH), np.float32), 3)
     assert (ids == -1).all()
 

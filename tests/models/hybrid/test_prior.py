@@ -8,7 +8,6 @@ from functools import cache
 import numpy as np
 import pytest
 from planted import Planted, planted
-from scipy.sparse import csr_matrix
 
 from crossfade.errors import DataError
 from crossfade.models.catalogue import Catalogue
@@ -17,6 +16,7 @@ from crossfade.models.hybrid.prior import ARTIST_VARIANCE_RATIO, ContentPrior, P
 from crossfade.models.hybrid.sound_features import SoundMap
 from crossfade.models.recommenders.als import ALS, ALSOptions
 from crossfade.models.recommenders.content import Content
+from crossfade.pipelines.versions.model_version import part_of
 
 SMALL_ALS = ALSOptions(factors=16, iterations=8)
 
@@ -66,7 +66,7 @@ def test_an_artist_who_releases_more_of_the_same_teaches_little_more() -> None:
 
     def share_of_the_second(artists: tuple[tuple[str, ...], ...]) -> float:
         prior = ContentPrior(PriorOptions(sound="linear")).fit(vectors, np.ones(102, bool), small(artists, sound))
-        first, second = prior.predict(np.ones((1, 1), np.float32), prior.artist_rows(((),)))[0]
+        first, second = prior.predict(Catalogue.of_one("new", np.ones(1, np.float32)))[0][0]
         return float(second / first)
 
     assert share_of_the_second(((),) * 102) < 0.05
@@ -78,8 +78,8 @@ def test_predicting_a_cold_track_is_the_same_inside_and_outside_the_catalogue() 
     als = ALS(SMALL_ALS).fit(world.train)
     prior = ContentPrior(PriorOptions(attention=1.0)).fit(als.track_factors, als.history.warm_tracks, world.catalogue)
     rows = world.known[:5]
-    artists = prior.artist_rows(tuple(world.catalogue.artists[row] for row in rows))
-    outside = prior.predict(world.catalogue.sound[rows], artists)
+    outside, known = prior.predict(part_of(world.catalogue, rows))
+    assert known.all()
     np.testing.assert_allclose(outside, prior.of_catalogue[rows], atol=1e-4)
 
 
@@ -119,7 +119,7 @@ def test_sound_of_another_width_is_refused() -> None:
     als = ALS(SMALL_ALS).fit(world.train)
     prior = ContentPrior().fit(als.track_factors, als.history.warm_tracks, world.catalogue)
     with pytest.raises(DataError, match="7 dimensions, but the prior was trained on 24"):
-        prior.predict(np.ones((1, 7), np.float32), csr_matrix((1, len(prior.artist_names))))
+        prior.predict(Catalogue.of_one("new", np.ones(7, np.float32)))
 
 
 @cache

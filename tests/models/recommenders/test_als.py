@@ -10,7 +10,7 @@ from scipy.sparse import csr_matrix
 
 from crossfade.errors import DataError
 from crossfade.models.interactions import Interactions, to_find
-from crossfade.models.recommenders.als import ALS, ALSOptions, because
+from crossfade.models.recommenders.als import ALS, ALSOptions
 
 PLAIN = ALSOptions(factors=8, regularization=2.0, alpha=5.0, track_discount=0, user_discount=0)
 USERS, TRACKS = 70, 30
@@ -84,34 +84,3 @@ def test_discounts_level_counts(listens: Interactions) -> None:
     liked = listens.matrix.toarray() > 0
     sums = np.where(liked, discounted.toarray(), 0).sum(axis=0)
     np.testing.assert_allclose(sums, sums[0], rtol=1e-5)
-
-
-def test_because_is_implicits_explanation(listens: Interactions) -> None:
-    from implicit.cpu.als import AlternatingLeastSquares
-
-    model = ALS(PLAIN).fit(listens)
-    theirs = AlternatingLeastSquares(factors=8, regularization=2.0, alpha=5.0)
-    theirs.item_factors = model.track_factors
-    users = np.arange(20, dtype=np.int32)
-    ids, _ = model.recommend(users, 4)
-    # implicit explains positive confidences only; so do we.
-    liked = model.history.liked
-    reasons = because(liked[users], ids, model.track_factors, PLAIN)
-    for user in users:
-        for track, reason in zip(ids[user], reasons[user], strict=True):
-            _, loudest, _ = theirs.explain(user, liked, track, N=1)
-            assert reason == loudest[0][0]
-    np.testing.assert_array_equal(model.because(users, ids), reasons)
-
-
-def test_because_is_a_track_the_user_likes_or_nothing(listens: Interactions) -> None:
-    model = ALS(PLAIN).fit(listens.take(listens.user_rows != 3))
-    users = np.arange(10, dtype=np.int32)
-    ids, _ = model.recommend(users, 40)
-    reasons = model.because(users, ids)
-    assert (reasons[ids < 0] == -1).all() and (reasons[3] == -1).all()
-    liked = listens.matrix.toarray() > 0
-    for user in set(users.tolist()) - {3}:
-        assert liked[user, reasons[user][ids[user] >= 0]].all()
-    again, _ = model.recommend(users, 5, allow_seen=True)
-    assert not (model.because(users, again) == again)[again >= 0].any()
