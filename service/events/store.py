@@ -11,7 +11,7 @@ import time
 import uuid
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -118,7 +118,7 @@ class Receipt:
 
     accepted: int
     duplicates: int
-    conflicts: tuple[str, ...] = ()
+    conflicts: list[str] = field(default_factory=list)
     """event ids that are taken by a different event, which stays as it was"""
 
 
@@ -165,7 +165,7 @@ class EventStore:
             found = connection.execute(select(*_COLUMNS).where(_EVENTS.c.event_id.in_(unique))).mappings()
             stored = {row["event_id"]: StoredEvent(**row) for row in found}
         conflicts = (one.event_id for one in events if not one.repeats(stored.get(one.event_id, one)))
-        return Receipt(new, len(events) - new, tuple(dict.fromkeys(conflicts)))
+        return Receipt(new, len(events) - new, list(dict.fromkeys(conflicts)))
 
     def recent(self, user_id: str, k: int, *, after: str | None = None) -> RecentEvents:
         """The k newest events of a listener; `after` leaves out those that a training has used (`live_events`)."""

@@ -44,14 +44,8 @@ class Event(BaseModel):
     liked: Annotated[WholeNumber, Field(ge=-1, le=1, description="1 liked, -1 disliked, 0 took it back")] | None = None
 
     def stored(self, now: int) -> StoredEvent:
-        return StoredEvent(
-            event_id=self.event_id or uuid.uuid4().hex,
-            user_id=self.user_id,
-            track_id=self.track_id,
-            time=now if self.time is None else self.time,
-            played_ratio=self.played_ratio,
-            liked=self.liked,
-        )
+        made = {"event_id": self.event_id or uuid.uuid4().hex, "time": now if self.time is None else self.time}
+        return StoredEvent(**{**vars(self), **made})
 
 
 class Batch(BaseModel):
@@ -117,12 +111,7 @@ def event_routes(store: EventStore, known: Known, metrics: Metrics) -> APIRouter
         receipt = store.add(events)
         metrics.events.labels("accepted").inc(receipt.accepted)
         metrics.events.labels("duplicate").inc(receipt.duplicates)
-        return Received(
-            accepted=receipt.accepted,
-            duplicates=receipt.duplicates,
-            conflicts=list(receipt.conflicts),
-            event_ids=[one.event_id for one in events],
-        )
+        return Received(**vars(receipt), event_ids=[one.event_id for one in events])
 
     @routes.get("/v1/events", responses=documented())
     def list_events(

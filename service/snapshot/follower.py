@@ -21,10 +21,6 @@ _LOG = logging.getLogger("crossfade.service")
 
 State = tuple[str | None, ChangeCounter]
 """name of the current version, and how far the tracks have changed: what a snapshot depends on"""
-Stamp = tuple[tuple[int, int, int], ...]
-"""of the files that any change of these goes through"""
-_CLOCK_TICKS = 2_000_000_000
-"""nanoseconds within which a file system may give two changes the same time (FAT: two seconds)"""
 
 
 class LibraryFollower:
@@ -38,7 +34,6 @@ class LibraryFollower:
         self.swaps = 0
         self._every_seconds = every_seconds
         self._state: State | None = None
-        self._stamp: Stamp | None = None
         self._failed: tuple[State | None, str] | None = None
         self._checking = threading.Lock()
         self._stop = threading.Event()
@@ -64,19 +59,13 @@ class LibraryFollower:
     def check(self) -> None:
         """Takes in what has changed; returns when the newest snapshot is in use."""
         with self._checking:
-            stamp = _stamp(self.folder)
-            if stamp is not None and stamp == self._stamp:
-                return
             state: State | None = None
             try:
                 with Library.open(self.folder) as library:
                     state = _state(library)
                     if state != self._state:
-                        if self._failed is not None and self._failed[0] == state:
-                            # The same half-written version: try again, but no more often than it is worth.
-                            time.sleep(min(self._every_seconds, 1.0))
                         self._take(library, state)
-                self._stamp, self.trouble = stamp, None
+                self.trouble = None
             except (CrossfadeError, OSError, ValueError, KeyError, RuntimeError) as error:
                 self._fail(state, error)
 
@@ -103,7 +92,7 @@ class LibraryFollower:
             self.trouble = without_folders(reason)
         if self._failed != (state, reason):
             _LOG.warning("not loaded", extra={"why": reason, "answering_with": repr(self.newest)})
-        self._stamp, self._failed = None, (state, reason)
+        self._failed = state, reason
 
     def _follow(self) -> None:
         while not self._stop.is_set():
@@ -113,24 +102,3 @@ class LibraryFollower:
 
 def _state(library: Library) -> State:
     return library.current_name, library.change_counter()
-
-
-def _stamp(folder: Path) -> Stamp | None:
-    """Looking at three files costs nothing.
-
-    None where that is not enough: where one cannot be looked at, or was changed so lately that its time may stand for
-    another change after this look.
-    """
-    stamps = []
-    for name in ("library.db", "library.db-wal", "models/current"):
-        try:
-            status = (folder / name).stat()
-        except FileNotFoundError:
-            stamps.append((0, 0, 0))
-        except OSError:
-            return None
-        else:
-            if abs(time.time_ns() - status.st_mtime_ns) < _CLOCK_TICKS:
-                return None
-            stamps.append((status.st_ino, status.st_size, status.st_mtime_ns))
-    return tuple(stamps)
