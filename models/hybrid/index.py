@@ -5,7 +5,7 @@
 A track is the concatenation of both halves, each of length 1; the blend weighs the halves of the query. A half that is
 missing on either side is left out and the score divided by what is left of the weights: a track without sound is
 compared by its taste. Tracks that lack a half are searched apart, since their products with a blended query are not
-their scores. Up to `EXACT_ROWS` tracks all are compared; beyond, a shortlist from compressed vectors.
+their scores. All tracks are compared; in a `compressed` index of more than `EXACT_ROWS` tracks, those of a shortlist.
 
 Why the shortlist is written here and faiss's own indexes don't serve (100,000 x 328, a mask over a fifth of the rows, a
 query on one core): `IndexFlatIP` with a selector takes 4.3 ms; `IndexRefineFlat(IndexPQFastScan)` refuses a mask and
@@ -51,7 +51,7 @@ class CompressedScan:
 
     def __init__(self, vectors: Scores, *, exact_rows: int = EXACT_ROWS, seed: int = 0) -> None:
         self.count, width = vectors.shape
-        self._exact_rows, self._seed = exact_rows, seed
+        self.exact_rows, self._seed = exact_rows, seed
         self._codes: Any = None
         self._padding = width % 2
         if self.count > exact_rows and width:
@@ -77,8 +77,8 @@ class CompressedScan:
 
             longer._codes = faiss.clone_index(self._codes)
             longer._add(more)
-        elif longer.count > self._exact_rows:
-            return CompressedScan(whole(), exact_rows=self._exact_rows, seed=self._seed)
+        elif longer.count > self.exact_rows:
+            return CompressedScan(whole(), exact_rows=self.exact_rows, seed=self._seed)
         return longer
 
     def shortlist(self, query: Scores, count: int) -> Rows:
@@ -101,16 +101,23 @@ class HybridIndex:
 
     name = "index"
 
-    def __init__(self, vectors: Scores, factors: int, *, exact_rows: int = EXACT_ROWS) -> None:
-        self.vectors, self.factors, self.exact_rows = vectors, factors, exact_rows
-        """[T, F + D] each half of length 1 or 0; F; the number of tracks up to which all are compared"""
+    def __init__(self, vectors: Scores, factors: int, scan: CompressedScan | None = None) -> None:
+        self.vectors, self.factors = vectors, factors
+        """[T, F + D] each half of length 1 or 0; F"""
         self._has_taste, self._has_sound = self._halves_of(vectors)
-        self._growing, self._scan = GrowingRows(vectors), CompressedScan(vectors, exact_rows=exact_rows)
+        self._growing, self._scan = GrowingRows(vectors), scan
 
     @classmethod
-    def of(cls, taste: Scores, sound: Scores, *, exact_rows: int = EXACT_ROWS) -> Self:
+    def of(cls, taste: Scores, sound: Scores) -> Self:
         """From [T, F] and [T, D], zeros for a missing half; F or D may be 0."""
-        return cls(np.hstack([l2_normalize(taste), l2_normalize(sound)]), taste.shape[1], exact_rows=exact_rows)
+        return cls(np.hstack([l2_normalize(taste), l2_normalize(sound)]), taste.shape[1])
+
+    def compressed(self, *, exact_rows: int = EXACT_ROWS) -> HybridIndex:
+        """The same for many queries: of more than `exact_rows` tracks it compares a shortlist.
+
+        To prepare it takes as long as some hundred queries without.
+        """
+        return HybridIndex(self.vectors, self.factors, CompressedScan(self.vectors, exact_rows=exact_rows))
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -131,14 +138,15 @@ class HybridIndex:
         has_taste, has_sound = self._halves_of(more)
         longer._has_taste = np.concatenate([self._has_taste, has_taste])
         longer._has_sound = np.concatenate([self._has_sound, has_sound])
-        longer._scan = self._scan.append_rows(more, lambda: longer.vectors)
+        longer._scan = self._scan and self._scan.append_rows(more, lambda: longer.vectors)
         return longer
 
     def replace_tracks(self, track_rows: Rows, taste: Scores, sound: Scores) -> HybridIndex:
         """With other halves, [n, F] and [n, D], for some tracks."""
         vectors = self.vectors.copy()
         vectors[track_rows] = np.hstack(self._normalized(taste, sound))
-        return HybridIndex(vectors, self.factors, exact_rows=self.exact_rows)
+        other = HybridIndex(vectors, self.factors)
+        return other if self._scan is None else other.compressed(exact_rows=self._scan.exact_rows)
 
     def sound_differs(self, track_rows: Rows, sound: Scores) -> Mask:
         """[n] whether `sound` [n, D] is not that of these rows; no columns or zeros stand for a missing half."""
@@ -205,7 +213,7 @@ class HybridIndex:
     def _nearest(self, queries: Scores, k: int, mask: Mask) -> Answers:
         """The k tracks of the mask with the largest products with each of `queries` [B, F + D]."""
         count = int(np.count_nonzero(mask))
-        if len(self) <= self.exact_rows:
+        if self._scan is None or len(self) <= self._scan.exact_rows:
 
             def products(start: int, stop: int) -> Scores:
                 return np.asarray(queries[start:stop] @ self.vectors.T)
@@ -214,7 +222,7 @@ class HybridIndex:
         ids, scores = np.full((len(queries), k), -1, np.int32), np.full((len(queries), k), -np.inf, np.float32)
         # The scan does not take the mask: as many more as it hides.
         longer = min(int(max(_SHORTLIST, 4 * k) * len(self) / count), len(self))
-        few = np.flatnonzero(mask) if count <= self.exact_rows else None
+        few = np.flatnonzero(mask) if count <= self._scan.exact_rows else None
         for place, query in enumerate(queries):
             rows = self._scan.shortlist(query, longer) if few is None else few
             rows = np.sort(rows[mask[rows]])

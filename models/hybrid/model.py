@@ -32,7 +32,7 @@ from ..catalogue import Catalogue
 from ..interactions import Interactions, liked
 from ..recommenders.als import ALS, ALSOptions, FoldIn
 from ..recommenders.base import Scoring, nearest_neighbours
-from ..storage import load_model, prefixed, save_model
+from ..storage import Arrays, load_model, prefixed, save_model
 from .index import EXACT_ROWS, CompressedScan, Mask, Rows
 from .online import NO_HISTORY, UserHistory, UserQuery
 from .options import PROFILE_FEATURES, HybridOptions, artist_counts, artist_rarity, sound_profiles
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 _SHORTLIST_PER_CANDIDATE = 4
 _DERIVED = ("_artist_affinity", "_tracks_of", "score_vectors", "_known_rows", "_scan")
-"""made from the others when first asked for; other tracks have others"""
+"""attributes that are computed from the others at first use, and again for other tracks"""
 
 
 class Hybrid(Scoring):
@@ -99,7 +99,7 @@ class Hybrid(Scoring):
         self.sound: Scores = self.prior.near_features[:, :PROFILE_FEATURES]
         """[T, E]"""
         self.known: Mask = warm | self.prior.can_predict(catalogue.has_sound, self.artists)
-        """[T] whether there is anything to place the track by; the others are never recommended"""
+        """[T] whether the track has listeners or its taste is predicted; others are never recommended"""
         return self
 
     @property
@@ -245,6 +245,8 @@ class Hybrid(Scoring):
             if "_scan" in self.__dict__:
                 longer._known_rows = np.concatenate([self._known_rows, start + np.flatnonzero(known)])
                 longer._scan = self._scan.append_rows(made[known], lambda: longer.score_vectors[longer._known_rows])
+                # Made now, and not by the first request.
+                _ = longer._tracks_of, longer._artist_affinity
         return longer
 
     def replace_sound(self, track_rows: Ids, catalogue: Catalogue) -> Hybrid:
@@ -264,7 +266,7 @@ class Hybrid(Scoring):
 
     def save(self, folder: Path) -> None:
         self.als.save(folder)
-        arrays = {
+        arrays: Arrays = {
             "taste": self.taste,
             "listeners": self.listeners,
             "sound": self.sound,

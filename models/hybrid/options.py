@@ -94,7 +94,7 @@ def artist_counts(liked: csr_matrix, artists: csr_matrix, tracks_of: csr_matrix 
 
 
 def artist_rarity(artists: csr_matrix, listeners: NDArray[np.integer], power: float) -> Matrix:
-    """[T] (listens of the track's artists / their mean) ** -power: listening to a rare artist says more of taste.
+    """[T] (listens of the track's artists / their mean) ** -power: a rare artist is less often played by chance.
 
     The mean is over listens, so that the typical count keeps its weight. Shapes: artists [T, A], listeners [T].
     """

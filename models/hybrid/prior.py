@@ -159,7 +159,7 @@ class ContentPrior:
         """[W, A]"""
         self.columns, self.has_sound = sound.columns[rows], sound.has_sound[rows]
         self.near_features: Matrix = sound.features[:, : sound.map.near]
-        """[T, N] features of the catalogue whose dot product says how near two sounds are"""
+        """[T, N] features of the catalogue whose dot product is the kernel's near part"""
         self._catalogue_sound, self._track_artists = sound, catalogue.artist_matrix
         self._warm_row = np.full(len(catalogue), -1)
         self._warm_row[rows] = np.arange(len(rows))

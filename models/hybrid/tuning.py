@@ -238,7 +238,7 @@ class _Tuning:
         self.options = replace(self.options, crossfade=self._with_cold_gain())
 
     def _sound_map(self) -> tuple[PriorOptions, CatalogueSound]:
-        """Measured on tracks of new artists: for the others an artist's name says what its sound does."""
+        """Measured on tracks of new artists: for the others the artist's other tracks predict what sound does."""
         als, warm, catalogue = self._held.als, self._held.warm, self._held.catalogue
         chosen = PriorOptions(sound="none")
         part = self._held.slice(self._held.new[catalogue.has_sound[self._held.new]])

@@ -101,6 +101,8 @@ def recommend_liked(
 
     A frame of SCHEMA with no user_id.
     """
+    from scipy.sparse import csr_matrix
+
     k = min(_checked(k), int(trained.in_library.sum()))
     if not liked:
         raise UsageError("like: nothing is liked")
@@ -114,8 +116,9 @@ def recommend_liked(
             names += like.track_ids
     mask = np.concatenate([trained.in_library, np.zeros(len(names) - len(trained), bool)])
     history = UserHistory(np.unique(rows).astype(np.int32), np.ones(len(set(rows)), np.float32))
-    ids, scores = hybrid.candidates(history, k, allow_seen=allow_seen, mask=mask)
-    return _frame([None], ids[None], scores[None], hybrid.because(history, ids)[None], names)
+    heard = csr_matrix((history.weights, history.track_rows, [0, len(history.track_rows)]), shape=(1, len(names)))
+    ids, scores = hybrid.recommend_from(heard, k, allow_seen=allow_seen, candidates=mask)
+    return _frame([None], ids, scores, hybrid.because(history, ids[0])[None], names)
 
 
 def users_in(file: Path) -> list[str]:
@@ -158,7 +161,7 @@ def _frame(
     lists, places = np.nonzero(ids >= 0)
     return pl.DataFrame(
         {
-            "user_id": [users[row] for row in lists],
+            "user_id": [users[row] for row in lists.tolist()],
             "track_id": [track_ids[row] for row in ids[lists, places]],
             "score": scores[lists, places],
             "because": [track_ids[row] if row >= 0 else None for row in reasons[lists, places]],

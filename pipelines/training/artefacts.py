@@ -72,10 +72,11 @@ def write_artefacts(
     version: Path, library: Library, trained: ModelVersion, listens: Interactions, options: ArtefactOptions
 ) -> int:
     """Writes all of them into `version`/artefacts; gives the number of rows."""
-    folder, mask = version / ARTEFACTS, trained.in_library
+    folder, mask, index = version / ARTEFACTS, trained.in_library, trained.index.compressed()
     folder.mkdir(parents=True, exist_ok=True)
     users, tracks = (pl.Series(ids, dtype=pl.String) for ids in (trained.user_ids, trained.track_ids))
     warm = np.flatnonzero(trained.hybrid.history.warm_users).astype(np.int32)
+    every_track = np.arange(len(tracks), dtype=np.int32)
     per_user = min(options.per_user, len(tracks))
 
     def by_als(rows: Ids) -> Answers:
@@ -85,15 +86,13 @@ def write_artefacts(
         return personal(trained, rows, per_user)
 
     def similar(rows: Ids) -> Answers:
-        return trained.index.similar(rows, options.per_track, candidates=mask)
+        return index.similar(rows, options.per_track, candidates=mask)
 
     tables: dict[str, Iterator[pl.DataFrame]] = {
         "top_popular": iter([top_popular(library.tracks(), listens, options)]),
         "personal_als": _lists(by_als, warm, users, tracks, ("user_id", "item_id")),
         "recommendations": _lists(by_version, warm, users, tracks, ("user_id", "item_id")),
-        "similar": _lists(
-            similar, np.arange(len(tracks), dtype=np.int32), tracks, tracks, ("item_id", "similar_item_id")
-        ),
+        "similar": _lists(similar, every_track, tracks, tracks, ("item_id", "similar_item_id")),
         "user_features": iter([_user_features(trained.user_ids, listens)]),
     }
     return sum(write_parquet(frames, folder / f"{name}.parquet") for name, frames in tables.items())

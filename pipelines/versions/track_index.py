@@ -50,6 +50,12 @@ class TrackIndex:
         index = HybridIndex.of(np.zeros((len(catalogue), 0), np.float32), catalogue.sound)
         return cls(index, catalogue.track_ids, sound, changes)
 
+    def compressed(self) -> Self:
+        """The same for many questions, one at a time (see `HybridIndex.compressed`)."""
+        other = copy(self)
+        other.index = self.index.compressed()
+        return other
+
     def __len__(self) -> int:
         return len(self.in_library)
 

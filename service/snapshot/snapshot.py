@@ -35,9 +35,9 @@ class Snapshot:
         if library.current_name is not None:
             version = library.current_version()
             trained_at = int((version / "training.json").stat().st_mtime)
-            made = cls(ModelVersion.load(library, version), TrackTable(), version.name, trained_at)
+            made = cls(ModelVersion.load(library, version).compressed(), TrackTable(), version.name, trained_at)
         else:
-            made = cls(TrackIndex.of_sound(library), TrackTable())
+            made = cls(TrackIndex.of_sound(library).compressed(), TrackTable())
         made.table.update(made.tracks, summaries)
         made._warm()
         return made

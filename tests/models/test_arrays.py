@@ -69,7 +69,7 @@ def test_the_index_keeps_the_order_too(blend: float, queries: int, exact_rows: i
     taste = np.zeros((500, 2), np.float32)
     taste[np.arange(500), np.arange(500) % 2] = 1
     taste[400:] = 0
-    index = HybridIndex.of(taste, sound, exact_rows=exact_rows)
+    index = HybridIndex.of(taste, sound).compressed(exact_rows=exact_rows)
     alike = np.arange(0, 500, 4).tolist()
     if blend:
         alike = [row for row in alike if row < 400 or blend < 1]

@@ -26,7 +26,8 @@ def halves(rng: np.random.Generator) -> Halves:
 
 
 def built(halves: Halves, **options: int) -> HybridIndex:
-    return HybridIndex.of(*halves, **options)
+    index = HybridIndex.of(*halves)
+    return index.compressed(**options) if options else index
 
 
 def by_hand(halves: Halves, row: int, blend: float) -> np.ndarray:
@@ -112,7 +113,7 @@ def test_the_shortlist_finds_nearly_what_comparing_all_finds(rng: np.random.Gene
     taste, sound = vectors[:, :FACTORS].copy(), vectors[:, FACTORS:].copy()
     taste[:1500], sound[1200:2500] = 0, 0
     allowed = rng.random(4000) < 0.9
-    exact, compressed = HybridIndex.of(taste, sound), HybridIndex.of(taste, sound, exact_rows=500)
+    exact, compressed = HybridIndex.of(taste, sound), HybridIndex.of(taste, sound).compressed(exact_rows=500)
     asked = np.arange(0, 4000, 40)
     truth, scores = exact.similar(asked, 10, blend=blend, candidates=allowed)
     found, near = compressed.similar(asked, 10, blend=blend, candidates=allowed)
