@@ -7,6 +7,7 @@ ever holds more than a part of a file in memory.
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import sys
@@ -14,7 +15,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 
 from ..errors import AudioError
 from .loudness import Meter, Powers, channel_weights
+from .metadata import undecodable_reason
 
 Floats = NDArray[np.float32]
 
@@ -58,23 +60,6 @@ class Clip:
 
     def __repr__(self) -> str:
         return f"Clip({self.duration_seconds:.2f} s at {self.sample_rate} Hz)"
-
-
-class Source(Protocol):
-    """An open file: frames [n, channels] in order, from wherever `seek` puts it."""
-
-    sample_rate: int
-    channels: int
-    weights: Powers
-    """[channels] what each counts for in loudness"""
-    frame_count: int
-    """as the header tells it; the file may end before or after"""
-
-    def seek(self, frame: int) -> None: ...
-
-    def read(self, frames: int) -> Floats: ...
-
-    def close(self) -> None: ...
 
 
 class Recording:
@@ -149,7 +134,7 @@ class Recording:
                         raise AudioError("samples far beyond full scale")
                     yield frames
                 if not begun and self._source.frame_count:
-                    raise BrokenOff(f"cannot be decoded: {_why(self._path)}")
+                    raise BrokenOff(f"cannot be decoded: {undecodable_reason(self._path)}")
         except BrokenOff:
             if not begun and isinstance(self._source, _SndfileSource):
                 # libsndfile opens some files that only FFmpeg can read.
@@ -165,13 +150,9 @@ class Recording:
 
 def joined(parts: Sequence[Clip], sample_rate: int) -> Clip:
     """One clip of several that follow each other."""
-    if not parts:
-        return Clip(np.zeros(0, np.float32), sample_rate)
-    return Clip(
-        np.concatenate([part.samples for part in parts]),
-        sample_rate,
-        np.concatenate([part.step_powers for part in parts]),
-    )
+    samples = [np.zeros(0, np.float32), *(part.samples for part in parts)]
+    step_powers = [np.zeros(0), *(part.step_powers for part in parts)]
+    return Clip(np.concatenate(samples), sample_rate, np.concatenate(step_powers))
 
 
 @contextmanager
@@ -192,44 +173,6 @@ class BrokenOff(AudioError):
     """The decoder can't go on; what it gave so far is good."""
 
 
-_KINDS = (
-    (b"fLaC", "FLAC"),
-    (b"OggS", "Ogg"),
-    (b"RIFF", "WAV"),
-    (b"FORM", "AIFF"),
-    (b"caff", "CAF"),
-    (b"DSD ", "DSF"),
-    (b"FRM8", "DSDIFF"),
-    (b"MAC ", "Monkey's Audio"),
-    (b"wvpk", "WavPack"),
-    (b"tBaK", "TAK"),
-    (b"TTA", "True Audio"),
-    (b"MP+", "Musepack"),
-    (b"MPCK", "Musepack"),
-    (b"\x30\x26\xb2\x75", "WMA"),
-    (b"\x1a\x45\xdf\xa3", "Matroska"),
-    (b"\xff\xfb", "MP3"),
-    (b"\xff\xf3", "MP3"),
-)
-"""how files of a kind begin"""
-
-
-def _why(path: str | os.PathLike[str]) -> str:
-    """Why nothing of a file could be decoded, by how it begins: what decoders say of it tells a person nothing."""
-    with Path(path).open("rb") as file:
-        head = file.read(12)
-    if head.startswith(b"MThd"):
-        return "MIDI, which holds notes and no sound"
-    if head.startswith(b"OFR "):
-        return "OptimFROG, which only its own program decodes"
-    if head.startswith((b"ID3", b"APETAGEX", b"TAG")):
-        return "tags with no sound after them, or damaged sound"
-    kind = next((kind for magic, kind in _KINDS if head.startswith(magic)), None)
-    if head[4:8] in (b"ftyp", b"moov"):
-        kind = "MP4"
-    return f"damaged or cut short ({kind})" if kind else "not audio, or damaged where it begins"
-
-
 @contextmanager
 def _decoder_errors(path: str | os.PathLike[str]) -> Iterator[None]:
     """What decoders raise, as a reason, with the file that it is about."""
@@ -239,7 +182,7 @@ def _decoder_errors(path: str | os.PathLike[str]) -> Iterator[None]:
         try:
             yield
         except (soundfile.LibsndfileError, av.FFmpegError) as error:
-            raise BrokenOff(f"cannot be decoded: {_why(path)}") from error
+            raise BrokenOff(f"cannot be decoded: {undecodable_reason(path)}") from error
         except MemoryError as error:
             raise AudioError("cannot be decoded: asks for more memory than there is") from error
     except AudioError as error:
@@ -247,21 +190,16 @@ def _decoder_errors(path: str | os.PathLike[str]) -> Iterator[None]:
         raise
 
 
-def _open(path: str | os.PathLike[str]) -> Source:
+def _open(path: str | os.PathLike[str]) -> _SndfileSource | _FFmpegSource:
+    import av
+
     try:
         with Path(path).open("rb") as file:
-            empty = not file.read(1)
-    except IsADirectoryError:
-        raise AudioError("a folder, not a file") from None
-    except FileNotFoundError:
-        raise AudioError("no such file") from None
-    except PermissionError:
-        raise AudioError("not readable: permission denied") from None
+            if not file.read(1):
+                raise AudioError("empty file")
     except OSError as error:
-        raise AudioError(f"not readable: {error.strerror}") from error
-    if empty:
-        raise AudioError("empty file")
-    import av
+        known = {errno.EISDIR: "a folder, not a file", errno.ENOENT: "no such file"}
+        raise AudioError(known.get(error.errno or 0, f"not readable: {error.strerror}")) from error
 
     try:
         source = _SndfileSource(path)
@@ -279,7 +217,10 @@ def _open(path: str | os.PathLike[str]) -> Source:
 
 
 class _SndfileSource:
-    """What libsndfile opens."""
+    """What libsndfile opens: frames [n, channels] in order, from wherever `seek` puts it.
+
+    `frame_count` is what the header tells; the file may end before or after. `weights` [channels] are loudness'.
+    """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._file = soundfile.SoundFile(os.fsencode(path))
@@ -309,7 +250,7 @@ class _SndfileSource:
 
 
 class _FFmpegSource:
-    """What FFmpeg opens: the first audio stream."""
+    """The same of what FFmpeg opens: its first audio stream."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         # As an open file, since PyAV refuses names that are not valid UTF-8.

@@ -1,4 +1,4 @@
-"""Key: the major or minor key whose profile fits best what pitches are heard.
+"""Key: the major or minor key whose profile fits the pitches best.
 
 Krumhansl, "Cognitive Foundations of Musical Pitch" (1990): correlation of a pitch-class profile with probe-tone
 ratings.

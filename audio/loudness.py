@@ -1,6 +1,6 @@
 """Loudness in LUFS: ITU-R BS.1770-4, K-weighted and gated, of all channels at the file's own rate.
 
-What is metered is what was decoded to be heard: the runs of windows, or the whole file with `--windows all`. Stretches
+What is metered is what was decoded for analysis: the runs of windows, or the whole file with `--windows all`. Stretches
 that do not touch are metered on their own; no block of 400 ms reaches over a gap.
 
 Shapes: C channels, n frames, S steps of 100 ms.

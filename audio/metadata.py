@@ -1,10 +1,11 @@
-"""What a file says about itself: title, artists, album, genres and date from its tags."""
+"""What a file says about itself: title, artists, album, genres and date in its tags, its kind in its first bytes."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 
@@ -25,7 +26,7 @@ _ID3 = {"TIT2": "title", "TPE1": "artist", "TALB": "album", "TCON": "genre", "TD
 
 
 def read_tags(path: str | os.PathLike[str]) -> Tags:
-    """The tags of a file of any kind that mutagen knows; no tags where they are missing or broken."""
+    """The tags of a file of any kind that mutagen reads; no tags where they are missing or broken."""
     fields = read_fields(path)
 
     def first(name: str) -> str | None:
@@ -43,7 +44,7 @@ def read_fields(path: str | os.PathLike[str]) -> dict[str, tuple[str, ...]]:
         file: Any = mutagen.File(os.fspath(path), easy=True)
         items = list(file.tags.items()) if file is not None and file.tags is not None else []
     except (mutagen.MutagenError, OSError, ValueError, KeyError, IndexError, EOFError):
-        # Broken tags never keep a file from being heard.
+        # A file with broken tags is analysed all the same.
         return {}
     found: dict[str, tuple[str, ...]] = {}
     for name, value in items:
@@ -69,3 +70,40 @@ def released_at(date: str | None) -> int | None:
         except ValueError:
             continue
     return None
+
+
+_DAMAGED = {
+    b"fLaC": "FLAC",
+    b"OggS": "Ogg",
+    b"RIFF": "WAV",
+    b"FORM": "AIFF",
+    b"caff": "CAF",
+    b"DSD ": "DSF",
+    b"FRM8": "DSDIFF",
+    b"MAC ": "Monkey's Audio",
+    b"wvpk": "WavPack",
+    b"tBaK": "TAK",
+    b"TTA": "True Audio",
+    b"MP+": "Musepack",
+    b"MPCK": "Musepack",
+    b"\x30\x26\xb2\x75": "WMA",
+    b"\x1a\x45\xdf\xa3": "Matroska",
+    b"\xff\xfb": "MP3",
+    b"\xff\xf3": "MP3",
+}
+_OTHERS = {
+    b"MThd": "MIDI, which holds notes and no sound",
+    b"OFR ": "OptimFROG, which only its own program decodes",
+} | dict.fromkeys((b"ID3", b"APETAGEX", b"TAG"), "tags with no sound after them, or damaged sound")
+_REASONS = {start: f"damaged or cut short ({kind})" for start, kind in _DAMAGED.items()} | _OTHERS
+"""by how a file begins"""
+
+
+def undecodable_reason(path: str | os.PathLike[str]) -> str:
+    """Why nothing of a file could be decoded, in plain words, which the errors of decoders are not."""
+    with Path(path).open("rb") as file:
+        head = file.read(12)
+    if head[4:8] in (b"ftyp", b"moov"):
+        return "damaged or cut short (MP4)"
+    found = (reason for start, reason in _REASONS.items() if head.startswith(start))
+    return next(found, "not audio, or damaged where it begins")

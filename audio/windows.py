@@ -1,7 +1,7 @@
-"""Which parts of a track are listened to.
+"""Which parts of a track are analysed.
 
-A track is cut into windows of an encoder's length, numbered from 0; by default three runs of three of them are heard,
-around 1/6, 1/2 and 5/6 of the track. Chosen windows lie on the same grid as all windows, so hearing more only adds.
+A track is cut into windows of an encoder's length, numbered from 0; by default three runs of three of them are taken,
+around 1/6, 1/2 and 5/6 of the track. Chosen windows lie on the same grid as all windows, so taking all only adds.
 
 Shapes: W windows, N samples each.
 """
@@ -25,7 +25,7 @@ SHORTEST_SECONDS = 0.1
 RUN_WINDOWS = 3
 PLACES = (1 / 6, 1 / 2, 5 / 6)
 _LONGEST_RUN = 20
-"""windows heard in one go, which bounds memory however long the track is"""
+"""windows analysed in one go, which bounds memory however long the track is"""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Excerpt:
 
 
 def runs(count: int) -> list[range]:
-    """Numbers of the windows to hear of `count` in the track; all of them where that is not more.
+    """Numbers of the windows to take of `count` in the track; all of them where that is not more.
 
     >>> runs(80)
     [range(12, 15), range(38, 41), range(65, 68)]
@@ -78,53 +78,50 @@ def runs(count: int) -> list[range]:
 
 
 def excerpts(recording: Recording, grid: Grid, *, all_windows: bool = False) -> Iterator[Excerpt]:
-    """The parts of a recording to hear: the chosen runs, or with `all_windows` all windows.
+    """The parts of a recording to analyse: the chosen runs, or all windows.
 
     Where all that was chosen is silent, or missing since the file is shorter than its header says, every window is
     tried. A recording shorter than a window is repeated to fill one. Raises AudioError `too short` or `silent`.
     """
     chosen = runs(grid.count(round(recording.duration_seconds * recording.sample_rate)))
-    if len(chosen) > 1 and not all_windows:
-        heard = False
-        for run in chosen:
-            start = run.start * grid.hop_samples - grid.margin
-            clip = recording.clip(start, (len(run) - 1) * grid.hop_samples + grid.window_samples)
-            for excerpt in _audible(clip, grid.cut(clip.samples)):
-                heard = True
-                yield excerpt
-        if heard:
-            return
-    yield from _everything(recording, grid)
+    found = iter(()) if all_windows or len(chosen) == 1 else _of_runs(recording, grid, chosen)
+    first = next(found, None)
+    if first is None:
+        found = _of_all(recording, grid)
+        first = next(found, None)
+    if first is None:
+        raise AudioError("silent")
+    yield first
+    yield from found
 
 
-def _everything(recording: Recording, grid: Grid) -> Iterator[Excerpt]:
+def _of_runs(recording: Recording, grid: Grid, chosen: list[range]) -> Iterator[Excerpt]:
+    for run in chosen:
+        start = run.start * grid.hop_samples - grid.margin
+        clip = recording.clip(start, (len(run) - 1) * grid.hop_samples + grid.window_samples)
+        yield from _audible(clip, grid.cut(clip.samples))
+
+
+def _of_all(recording: Recording, grid: Grid) -> Iterator[Excerpt]:
     rate = recording.sample_rate
     margin = np.zeros(grid.margin, np.float32)
     waiting = margin
     parts: list[Clip] = []
     total = 0
-    heard = False
     for part in recording.stream():
         total += len(part.samples)
         parts.append(part)
         waiting = np.concatenate([waiting, part.samples])
-        if len(waiting) < _LONGEST_RUN * grid.hop_samples + 2 * grid.margin:
-            continue
-        windows = grid.cut(waiting)
-        for excerpt in _audible(joined(parts, rate), windows):
-            heard = True
-            yield excerpt
-        parts = []
-        waiting = waiting[len(windows) * grid.hop_samples :]
+        if len(waiting) >= _LONGEST_RUN * grid.hop_samples + 2 * grid.margin:
+            windows = grid.cut(waiting)
+            yield from _audible(joined(parts, rate), windows)
+            parts = []
+            waiting = waiting[len(windows) * grid.hop_samples :]
     if total < SHORTEST_SECONDS * rate:
         raise AudioError("too short")
     if grid.count(total) == 0:
         waiting = np.concatenate([margin, np.resize(waiting[grid.margin :], grid.hop_samples)])
-    for excerpt in _audible(joined(parts, rate), grid.cut(np.concatenate([waiting, margin]))):
-        heard = True
-        yield excerpt
-    if not heard:
-        raise AudioError("silent")
+    yield from _audible(joined(parts, rate), grid.cut(np.concatenate([waiting, margin])))
 
 
 def _audible(clip: Clip, windows: Floats) -> Iterator[Excerpt]:

@@ -24,18 +24,18 @@ COLLECTIVE_ARTISTS = frozenset({"", "va", "various", "various artists", "unknown
 
 @dataclass(frozen=True, eq=False)
 class Catalogue:
-    """T tracks with their artists, genres and sound; any of these may be unknown for any track."""
+    """T tracks with their artists, genres and sound vectors; any of these may be unknown for any track."""
 
     track_ids: tuple[str, ...]
     """[T] external ids"""
     artists: tuple[tuple[str, ...], ...]
     """[T] zero or more artist names each"""
     sound: NDArray[np.float32]
-    """[T, D] sound vectors; a row of zeros where the track was never heard (D = 0 where none was)"""
+    """[T, D] sound vectors; a row of zeros where the track has none (D = 0 where no track has)"""
     genres: tuple[tuple[str, ...], ...] = ()
     """[T] the catalogue's own genre labels, or () where it has none at all"""
     genre_probabilities: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
-    """[T, G] what the encoder heard, rows of zeros where unknown; [0, 0] where there is none"""
+    """[T, G] by the genre model, rows of zeros where unknown; [0, 0] where there are none"""
     released_at: NDArray[np.int64] | None = None
     """[T] seconds since 1970; the minimum of int64 where unknown"""
     genre_names: tuple[str, ...] = ()
@@ -66,8 +66,8 @@ class Catalogue:
         return len(self.track_ids)
 
     def __repr__(self) -> str:
-        heard = int(self.has_sound.sum())
-        return f"Catalogue({len(self):,} tracks, {len(self.artist_names):,} artists, {heard:,} heard)"
+        embedded = int(self.has_sound.sum())
+        return f"Catalogue({len(self):,} tracks, {len(self.artist_names):,} artists, {embedded:,} embedded)"
 
     def take(self, rows: NDArray[np.intp]) -> Catalogue:
         """Only some rows of it."""
@@ -83,7 +83,7 @@ class Catalogue:
 
     @cached_property
     def has_sound(self) -> NDArray[np.bool_]:
-        """[T] whether the track was heard."""
+        """[T] whether the track has a sound vector."""
         return np.asarray(np.any(self.sound != 0, axis=1))
 
     @cached_property

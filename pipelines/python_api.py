@@ -8,9 +8,8 @@ from __future__ import annotations
 import os
 import typing
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -18,6 +17,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ..errors import DataError, UsageError
+from .interactions.columns import UNREADABLE_TIME, need, number, seconds
 from .library.store import Library as LibraryFolder
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Genre:
 
 @dataclass(frozen=True, eq=False)
 class Classification:
-    """What is heard in one file; None where it cannot be told."""
+    """The analysis of one file; None where something is unclear."""
 
     path: Path
     duration_seconds: float
@@ -77,18 +77,8 @@ def classify(
     )
     with quiet_decoders():
         found = analyzer.analyze(file)
-    described = found.description
-    return Classification(
-        file,
-        found.duration_seconds,
-        [Genre(one["genre"], one["probability"]) for one in found.ranked_genres()],
-        described.confident,
-        described.moods,
-        described.tempo_bpm,
-        described.key,
-        described.loudness_lufs,
-        found.embedding,
-    )
+    genres = [Genre(one["genre"], one["probability"]) for one in found.ranked_genres()]
+    return Classification(file, found.duration_seconds, genres, embedding=found.embedding, **asdict(found.description))
 
 
 class Library:
@@ -105,9 +95,7 @@ class Library:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -132,7 +120,7 @@ class Library:
         return self._library.tracks()
 
     def similar(
-        self, wanted: Place, k: int = 10, *, blend: float | None = None, per_artist: int | None = None
+        self, track_or_file: Place, k: int = 10, *, blend: float | None = None, per_artist: int | None = None
     ) -> list[Neighbour]:
         """The k nearest tracks to a track_id of the library, or to any audio file.
 
@@ -140,7 +128,8 @@ class Library:
         """
         from .search.similar import limit_per_artist, query_for, similar
 
-        query = query_for(self._library, str(Path(wanted).expanduser() if isinstance(wanted, os.PathLike) else wanted))
+        is_path = isinstance(track_or_file, os.PathLike)
+        query = query_for(self._library, str(Path(track_or_file).expanduser() if is_path else track_or_file))
         return list(limit_per_artist(similar(self._library, query, blend=blend), k, per_artist))
 
     def recommend(self, users: Iterable[str], k: int = 10, *, allow_seen: bool = False) -> pl.DataFrame:
@@ -159,7 +148,7 @@ def recommender(name: str, **options: Any) -> FrameRecommender:
     from ..models.recommenders.registry import entry
 
     kind = entry(name).load()
-    _options(_options_type(kind), name, options)
+    _options(_options_parameter(kind)[1], name, options)
     return FrameRecommender(name, options)
 
 
@@ -167,7 +156,7 @@ class FrameRecommender:
     """A recommender that takes and gives data frames.
 
     Interactions have a row for each event: user_id, item_id, and where known weight (above 0 liked, below 0 disliked,
-    0 skipped; 1 without the column) and time (a date-time, or seconds since 1970).
+    0 skipped; 1 without the column) and time (a date-time, a date as text, or seconds since 1970).
     """
 
     def __init__(self, name: str, options: dict[str, Any]) -> None:
@@ -204,19 +193,19 @@ class FrameRecommender:
         self._users = frame["user_id"].unique(maintain_order=True)
         self._items = pl.concat([described["item_id"], frame["item_id"]]).unique(maintain_order=True)
         self._as_pandas = not isinstance(interactions, pl.DataFrame)
-        weights = _numbers(frame, "weight") if "weight" in frame.columns else np.ones(len(frame), np.float32)
-        times = _seconds(frame) if "time" in frame.columns else None
+        times = _times(frame)
         events = Interactions(
             _rows(frame["user_id"], self._users),
             _rows(frame["item_id"], self._items),
-            weights,
+            _weights(frame),
             len(self._users),
             len(self._items),
             times,
             Clock.NONE if times is None else Clock.TIME,
         )
         kind = chosen.load()
-        given = {_options_parameter(kind): _options(_options_type(kind), self.name, self.options)}
+        parameter, options_type = _options_parameter(kind)
+        given = {parameter: _options(options_type, self.name, self.options)}
         if chosen.by_content:
             given["catalogue"] = _catalogue(described, self._items)
         make: Any = kind
@@ -250,19 +239,17 @@ class FrameRecommender:
         return table.to_pandas() if self._as_pandas else table
 
 
-def _options_parameter(kind: type) -> str:
+def _options_parameter(kind: type) -> tuple[str, type]:
+    """Name and dataclass of the parameter by which a recommender takes its options: `options: XOptions | None`."""
     from ..models.catalogue import Catalogue
 
     hints = typing.get_type_hints(kind.__init__)  # type: ignore[misc]
-    for parameter, hint in hints.items():
-        if any(is_dataclass(one) and one is not Catalogue for one in typing.get_args(hint)):
-            return parameter
-    raise TypeError(f"{kind.__name__}: no parameter for its options")
-
-
-def _options_type(kind: type) -> type:
-    hint = typing.get_type_hints(kind.__init__)[_options_parameter(kind)]  # type: ignore[misc]
-    return next(one for one in typing.get_args(hint) if isinstance(one, type) and is_dataclass(one))
+    return next(
+        (name, one)
+        for name, hint in hints.items()
+        for one in typing.get_args(hint)
+        if isinstance(one, type) and is_dataclass(one) and one is not Catalogue
+    )
 
 
 def _options(kind: Any, name: str, given: dict[str, Any]) -> Any:
@@ -274,9 +261,8 @@ def _options(kind: Any, name: str, given: dict[str, Any]) -> Any:
 
 def _polars(frame: Any, name: str, needed: tuple[str, ...]) -> pl.DataFrame:
     table = frame if isinstance(frame, pl.DataFrame) else pl.from_pandas(frame)
+    need(table.lazy(), Path(name), needed)
     for column in needed:
-        if column not in table.columns:
-            raise DataError(f"{name}: no column {column}; there are {', '.join(table.columns) or 'none'}")
         if nulls := table[column].null_count():
             raise DataError(f"{name}: {nulls} rows without {column}; drop them first")
     if not len(table):
@@ -284,22 +270,23 @@ def _polars(frame: Any, name: str, needed: tuple[str, ...]) -> pl.DataFrame:
     return table
 
 
-def _numbers(frame: pl.DataFrame, column: str) -> NDArray[np.float32]:
-    if not frame[column].dtype.is_numeric():
-        raise DataError(f"interactions: {column}: {frame[column].dtype}; it has to be numbers")
-    numbers = frame[column].cast(pl.Float32).fill_null(float("nan")).to_numpy()
-    if not np.isfinite(numbers).all():
-        raise DataError(f"interactions: {column}: {int((~np.isfinite(numbers)).sum())} rows are not numbers")
-    return numbers
+def _weights(interactions: pl.DataFrame) -> NDArray[np.float32]:
+    if "weight" not in interactions.columns:
+        return np.ones(len(interactions), np.float32)
+    column = number(interactions.lazy(), "interactions", "weight").cast(pl.Float32).fill_null(float("nan"))
+    weights = interactions.select(column).to_series().to_numpy()
+    if not np.isfinite(weights).all():
+        raise DataError(f"interactions: weight: {int((~np.isfinite(weights)).sum())} rows are not numbers")
+    return weights
 
 
-def _seconds(frame: pl.DataFrame) -> NDArray[np.int64]:
-    column = frame["time"]
-    if column.null_count():
-        raise DataError(f"interactions: {column.null_count()} rows without time; drop them, or the column")
-    if not (column.dtype.is_integer() or column.dtype in (pl.Date, pl.Datetime)):
-        raise DataError(f"interactions: time: {column.dtype}; it has to be dates or whole seconds since 1970")
-    return (column.cast(pl.Int64) if column.dtype.is_integer() else column.dt.epoch("s")).to_numpy()
+def _times(interactions: pl.DataFrame) -> NDArray[np.int64] | None:
+    if "time" not in interactions.columns:
+        return None
+    times = interactions.select(seconds(interactions.lazy(), "interactions", "time")).to_series()
+    if wrong := times.null_count() + int((times == UNREADABLE_TIME).sum()):
+        raise DataError(f"interactions: {wrong} rows without a time that can be read; drop them, or the column")
+    return times.to_numpy()
 
 
 def _rows(ids: pl.Series, known: pl.Series) -> NDArray[np.int32]:

@@ -1,4 +1,4 @@
-"""Hearing one file: decode, windows, both taggers, descriptors.
+"""The analysis of one audio file: decoding, windows, both taggers, tempo, key and loudness.
 
 Shapes: W windows, D dimensions of the embedding, K genres.
 """
@@ -6,7 +6,7 @@ Shapes: W windows, D dimensions of the embedding, K genres.
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -27,9 +27,10 @@ from ...models.genres.vocabulary import BUILT_IN, Tagging, Vocabulary, moods, na
 
 @dataclass(frozen=True)
 class Description:
-    """What can be said of a track in words and numbers, besides its genres."""
+    """Moods, tempo, key and loudness of a track; None where unclear."""
 
     confident: bool
+    """whether its first genre is to be believed"""
     moods: list[str]
     tempo_bpm: float | None
     key: str | None
@@ -38,7 +39,7 @@ class Description:
 
 @dataclass(frozen=True, eq=False)
 class TrackAnalysis:
-    """A track as it was heard."""
+    """The analysis of a track."""
 
     duration_seconds: float
     embedding: Floats
@@ -68,18 +69,18 @@ class TrackAnalysis:
 
 @dataclass(frozen=True)
 class AudioAnalyzer:
-    """Hears files with the default encoder."""
+    """Analyses files with the default encoder."""
 
     threads: int | None = None
     """cores for one file; None for all"""
     all_windows: bool = False
-    """hear all windows"""
+    """of the file, not nine of them"""
     model: GenreModel | None = None
     """what names the genres; None is the vocabulary of `models.genres.vocabulary`"""
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """What the genres of its answers are called."""
+        """What the genres of its analyses are called."""
         return BUILT_IN if self.model is None else self.model.vocabulary
 
     @cached_property
@@ -88,13 +89,13 @@ class AudioAnalyzer:
         return MusiCNN(Corpus.MSD, self.threads)
 
     @cached_property
-    def _second(self) -> MusiCNN:
-        """Knows classical, choirs and opera; hears at most three windows."""
+    def _second_tagger(self) -> MusiCNN:
+        """Of classical music, choirs and opera, which the encoder has no tags for; takes at most three windows."""
         return MusiCNN(Corpus.MTT, self.threads)
 
     def load(self) -> Self:
         """Loads its models and libraries now: what cannot be loaded is then not the fault of the first file."""
-        for encoder in (self.encoder, self._second):
+        for encoder in (self.encoder, self._second_tagger):
             encoder.embed(np.zeros((1, encoder.window_samples), np.float32))
         if self.model is not None:
             from .feature_sources import sample_rate
@@ -105,62 +106,53 @@ class AudioAnalyzer:
 
     def analyze(self, path: str | os.PathLike[str]) -> TrackAnalysis:
         """Raises AudioError, whose reason is what `crossfade failures` prints."""
-        encoder = self.encoder
+        encoder, second = self.encoder, self._second_tagger
         mel = encoder.log_mel
         frame_rate = mel.sample_rate / mel.hop_samples
-        embeddings, logits, kept, textures, powers = [], [], [], [], []
+        embeddings, logits, thinned, textures, powers = [], [], [], [], []
         pulses, pitches = np.zeros(1), np.zeros(12)
         with Recording(path, encoder.sample_rate, metered=True) as recording:
             grid = Grid(encoder.window_samples, encoder.hop_samples)
             for excerpt in excerpts(recording, grid, all_windows=self.all_windows):
                 log_mel = mel(excerpt.windows)
-                found, tags = encoder.from_log_mel(log_mel)
-                embeddings.append(found)
+                of_windows, tags = encoder.from_log_mel(log_mel)
+                embeddings.append(of_windows)
                 logits.append(tags)
-                kept.append(_thinned(log_mel))
+                thinned.append(_thinned(log_mel))
                 textures.append(texture(log_mel, mel))
                 powers.append(excerpt.clip.step_powers)
                 pulses = pulses + pulse(log_mel, frame_rate)
                 pitches += chroma(excerpt.clip)
             duration_seconds = recording.duration_seconds
-        second = self._second
         msd = Tagging(encoder.tags, np.concatenate(logits) - encoder.prior)
-        mtt = Tagging(second.tags, second.from_log_mel(_thinned(np.concatenate(kept)))[1] - second.prior)
-        naming = name(msd, mtt)
+        mtt = Tagging(second.tags, second.from_log_mel(_thinned(np.concatenate(thinned)))[1] - second.prior)
+        windows = np.concatenate(embeddings)
+        if self.model is None:
+            naming = name(msd, mtt)
+            genres, confident = naming.probabilities, naming.confident and _mean(textures).musical
+        else:
+            features = self._features(self.model, path, np.hstack([windows, np.concatenate(logits)]))
+            probabilities = self.model.predict(features)[0]
+            # A non-music check is no part of a trained model; abstaining below its threshold is.
+            genres, confident = probabilities.astype(np.float32), self.model.confident(probabilities)
         tempo = tempo_bpm(pulses, frame_rate)
         loudness = integrated_lufs(powers)
         description = Description(
-            naming.confident and _mean(textures).musical,
+            confident,
             moods(msd, mtt),
             None if tempo is None else round(tempo, 1),
             key_name(pitches),
             None if loudness is None else round(loudness, 1),
         )
-        windows = np.concatenate(embeddings)
-        heard = TrackAnalysis(duration_seconds, windows.mean(axis=0), naming.probabilities, description)
-        if self.model is None:
-            return heard
-        return self._renamed(self.model, heard, path, np.hstack([windows, np.concatenate(logits)]))
+        multi_label = self.model is not None and self.model.card.multi_label
+        return TrackAnalysis(duration_seconds, windows.mean(axis=0), genres, description, self.vocabulary, multi_label)
 
-    def _renamed(
-        self, model: GenreModel, heard: TrackAnalysis, path: str | os.PathLike[str], windows: Floats
-    ) -> TrackAnalysis:
-        """With the genres of a trained model, which may want to hear the file in its own way."""
+    def _features(self, model: GenreModel, path: str | os.PathLike[str], windows: Floats) -> dict[str, list[Floats]]:
+        """What a trained model takes of the file; `windows` are those of this analyser's encoder."""
         from .feature_sources import hear
 
-        features = {
-            source: [windows if source == self.encoder.name else hear(Path(path), source)] for source in model.sources
-        }
-        probabilities = model.predict(features)[0]
-        # A non-music check is no part of a trained model; abstaining below its threshold is.
-        description = replace(heard.description, confident=model.confident(probabilities))
-        return replace(
-            heard,
-            genres=probabilities.astype(np.float32),
-            description=description,
-            vocabulary=model.vocabulary,
-            multi_label=model.card.multi_label,
-        )
+        own = self.encoder.name
+        return {source: [windows if source == own else hear(Path(path), source)] for source in model.sources}
 
 
 def _thinned(windows: Floats) -> Floats:

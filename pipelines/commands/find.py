@@ -15,7 +15,7 @@ def add_commands(add_command: AddCommand) -> None:
     find = add_command("find", "tracks that sound like a description, by a model of sound and text (CLAP)")
     find.add_argument("text", help="such as: a slow acoustic ballad with a female voice")
     find.add_argument("--library", type=Path, required=True, metavar="L", help="the library's folder")
-    find.add_argument("--encoder", metavar="NAME", help="a CLAP model by name or folder; hears what it has not heard")
+    find.add_argument("--encoder", metavar="NAME", help="a CLAP model by name or folder; embeds what is new to it")
     find.add_argument("-k", type=int, default=10, help="how many (10)")
     find.set_defaults(run=_find)
 

@@ -110,7 +110,7 @@ def _embed(arguments: argparse.Namespace, console: Console) -> int:
                 library, arguments.places, options, lambda done, total: bar.update(task, completed=done, total=total)
             )
         except KeyboardInterrupt:
-            console.message("crossfade: interrupted; what was heard is kept, the same command carries on")
+            console.message("crossfade: interrupted; what was embedded is kept, the same command carries on")
             return 130
     if summary.failed:
         console.message(f"{summary.failed} could not be heard: crossfade failures --library {arguments.library}")

@@ -106,10 +106,10 @@ def embed(library: Library, places: Sequence[Path], options: EmbedOptions, progr
 
 
 def _places(places: Sequence[Path], found: Sequence[ScannedFile]) -> list[Path]:
-    """What was asked for, and the folders of what a manifest names elsewhere."""
-    asked = [absolute(place) for place in places]
-    elsewhere = (one.path for one in found if not any(one.path.is_relative_to(place) for place in asked))
-    return [*asked, *dict.fromkeys(path.parent for path in elsewhere)]
+    """The places given, and the folders of what a manifest names elsewhere."""
+    given = [absolute(place) for place in places]
+    elsewhere = (one.path for one in found if not any(one.path.is_relative_to(place) for place in given))
+    return [*given, *dict.fromkeys(path.parent for path in elsewhere)]
 
 
 def _listened(library: Library) -> frozenset[str]:
@@ -141,7 +141,7 @@ def _changed(found: Sequence[ScannedFile], ledger: _Ledger, *, retry: bool) -> I
         elif stored in analyzed:
             ledger.unchanged += 1
             if stored.path in failed_paths:
-                # What an earlier manifest said of it could not be done; it is there all the same.
+                # It was refused for what an earlier manifest asked for; it is embedded all the same.
                 library.remove_failure(stored.path)
             if file.tags is not None:
                 library.describe_track(file.track_id, file.tags)
@@ -179,7 +179,7 @@ class _Ledger:
                         self.library.add_failure(job.stored, outcome.reason)
 
     def rename(self, known: dict[Path, str], found: Sequence[ScannedFile]) -> None:
-        """Tracks whose manifest or tag now says another id than the library has take it."""
+        """Gives tracks the id that the manifest or their tag now has."""
         renames = {
             known[one.path]: one.track_id
             for one in found
@@ -215,14 +215,14 @@ class _Ledger:
 
 def _stop_for(error: Exception, path: Path) -> None:
     """Raises what ends the run, where the error is none of the file's own."""
-    kept = "what was heard is kept, the same command carries on"
+    kept = "what was embedded is kept, the same command carries on"
     if isinstance(error, MemoryError):
-        raise ResourceError(f"{readable(path)}: no memory left to hear it; {kept} (fewer --workers need less)")
+        raise ResourceError(f"{readable(path)}: no memory left to analyse it; {kept} (fewer --workers need less)")
     if isinstance(error, OSError) and error.errno in MACHINE_FAULTS:
         raise ResourceError(f"{readable(path)}: {error.strerror}; {kept}")
     if isinstance(error, CrossfadeError | ImportError):
         # Of the library, the genre model or what they need. As text: not every exception survives the way back.
-        raise LibraryError(f"{readable(path)}: not heard: {' '.join(str(error).split())}")
+        raise LibraryError(f"{readable(path)}: not analysed: {' '.join(str(error).split())}")
 
 
 _worker: tuple[Library, AudioAnalyzer] | None = None
@@ -256,5 +256,5 @@ def _work(job: _Job) -> _Outcome:
         _stop_for(error, path)
         if isinstance(error, OSError):
             return _Outcome(reason=f"not readable: {error.strerror or error}")
-        # One strange file must not end a night's run; its reason tells what to report.
+        # One strange file must not end a long run; its reason says what to report.
         return _Outcome(reason=f"unexpected {type(error).__name__}: {' '.join(str(error).split())}")

@@ -1,8 +1,8 @@
-"""Credits: all artists of a track, those included that only its title or a joint artist name says.
+"""Credits: all artists of a track, those included that only its title or a joint artist name gives.
 
     feat. X, (ft. X & Y), [featuring X]      guests
-    (with X), (duet with X)                  guests, where the catalogue knows them: "Dance (With Me)" has none
-    - X Remix, (X & Y Remix)                 remixers, where the catalogue knows them: a "Radio Edit" has none
+    (with X), (duet with X)                  guests, where they are artists of the catalogue: "Dance (With Me)" has none
+    - X Remix, (X & Y Remix)                 remixers, where they are artists of the catalogue: a "Radio Edit" has none
     A feat. X, A x B, A; B, A & B, A, B      as an artist: the name as it is, then the parts that are credited
 
 A name with "&", "and" or "," in it may be one band. It is taken apart only where the catalogue knows a part of two

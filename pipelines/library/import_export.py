@@ -1,4 +1,4 @@
-"""Exchange: precomputed vectors in, everything the library knows of sound out, as Parquet."""
+"""Import of precomputed vectors, and export of tracks, vectors and genres, as Parquet."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from ...errors import DataError
+from ...models.storage import replacing
 from .store import Library
 
 
@@ -38,7 +39,7 @@ def import_vectors(library: Library, path: Path, name: str) -> Imported:
     if track_ids.null_count():
         raise DataError(f"{path}: {track_ids.null_count()} rows without track_id")
     if repeated := track_ids.filter(track_ids.is_duplicated()).unique().to_list():
-        raise DataError(f"{path}: track_id {repeated[0]} is there more than once")
+        raise DataError(f"{path}: track_id {repeated[0]} occurs more than once")
     lists = [column for column, kind in frame.schema.items() if isinstance(kind, pl.List | pl.Array)]
     numbers = [column for column, kind in frame.schema.items() if kind.is_numeric() and column != "track_id"]
     if len(lists) == 1:
@@ -58,7 +59,7 @@ def import_vectors(library: Library, path: Path, name: str) -> Imported:
 
 
 def _stacked(path: Path, column: pl.Series) -> np.ndarray:
-    """[n, D], NaN where there is nothing."""
+    """[n, D], NaN where a row has no vector."""
     try:
         lists = column.drop_nulls().cast(pl.List(pl.Float32))
     except pl.exceptions.PolarsError:
@@ -73,7 +74,7 @@ def _stacked(path: Path, column: pl.Series) -> np.ndarray:
 
 
 def _file_name(name: str) -> str:
-    """What no file may be called is written %XX, as in URLs.
+    """Characters that file names may not have are written %XX, as in URLs.
 
     >>> _file_name("hub:laion/clap")
     'hub%3Alaion%2Fclap'
@@ -91,14 +92,13 @@ def export(library: Library, folder: Path) -> dict[str, int]:
     tracks = library.tracks()
     tables = {"tracks": tracks}
     for name in library.vector_names():
-        catalogue = library.catalogue(name)
-        vectors = pl.Series("vector", list(catalogue.sound), dtype=pl.List(pl.Float32))
-        known = pl.DataFrame({"track_id": tracks["track_id"], "vector": vectors}).filter(pl.Series(catalogue.has_sound))
+        vectors = library.vectors(name)
+        column = pl.Series("vector", list(vectors), dtype=pl.List(pl.Float32))
+        known = tracks.select("track_id", column).filter(pl.Series(vectors.any(axis=1)))
         tables["embeddings" if name == "encoder" else f"vectors_{_file_name(name)}"] = known
         if name == "encoder":
             tables["genres"] = library.genre_table()
     for name, table in tables.items():
-        new = folder / f"{name}.parquet.new"
-        table.write_parquet(new)
-        new.replace(folder / f"{name}.parquet")
+        with replacing(folder / f"{name}.parquet") as part:
+            table.write_parquet(part)
     return {name: len(table) for name, table in tables.items()}

@@ -26,7 +26,7 @@ class ScannedFile:
     """absolute"""
     track_id: str
     tags: Tags | None = None
-    """what a manifest says; None means what the file's own tags say"""
+    """those of the manifest; None means the file's own"""
     refusal: str | None = None
     """why it can't be a track, where that is known without opening it"""
     named: bool = False
@@ -83,39 +83,32 @@ def scan(
 
     def scanned(path: Path, relative: str) -> ScannedFile:
         seen.add(path)
-        before = known.get(path)
-        if entry := listed.get(path):
-            if before in fixed and before != entry.track_id:
-                why = f"cannot become {entry.track_id}: listens know it as {before} ({manifest}, line {entry.line})"
-                return ScannedFile(path, entry.track_id, entry.tags, why)
-            other = owner.setdefault(entry.track_id, path)
-            if other is None:
-                owner[entry.track_id] = path
-            elif other != path:
-                why = f"track_id {entry.track_id} is already {readable(other)} ({manifest}, line {entry.line})"
-                return ScannedFile(path, entry.track_id, entry.tags, why)
-            return ScannedFile(path, entry.track_id, entry.tags, named=True)
-        named = read_fields(path).get(id_field, ())[:1] if id_field else ()
-        track_id = named[0] if named else before or _free(readable(relative), path, owner)
-        if before in fixed and before != track_id:
-            why = f"cannot become {track_id}: listens know it as {before} (tag {id_field})"
-            return ScannedFile(path, track_id, None, why)
+        before, entry = known.get(path), listed.get(path)
+        tags: Tags | None = None
+        if entry:
+            track_id, tags, named, source = entry.track_id, entry.tags, True, f"{manifest}, line {entry.line}"
+        else:
+            tag = next(iter(read_fields(path).get(id_field, ())), None) if id_field else None
+            track_id = tag or before or _free(readable(relative), path, owner)
+            named, source = tag is not None, f"tag {id_field}"
         other = owner.get(track_id)
-        if other is not None and other != path and other.exists():
-            return ScannedFile(
-                path, track_id, None, f"track_id {track_id} is already {readable(other)} (tag {id_field})"
-            )
-        owner[track_id] = path
-        return ScannedFile(path, track_id, named=bool(named))
+        if before in fixed and before != track_id:
+            why = f"cannot become {track_id}: listens know it as {before} ({source})"
+        elif other is not None and other != path and (entry or other.exists()):
+            why = f"track_id {track_id} is already {readable(other)} ({source})"
+        else:
+            owner[track_id] = path
+            return ScannedFile(path, track_id, tags, named=named)
+        return ScannedFile(path, track_id, tags, why)
 
     for path, relative in walk(places):
         if path not in seen:
             yield scanned(path, relative)
     for path, entry in listed.items():
-        if path not in seen:
-            missing = None if path.exists() else f"no such file ({manifest}, line {entry.line})"
-            found = scanned(path, path.name)
-            yield found if missing is None else ScannedFile(path, found.track_id, entry.tags, missing)
+        if path not in seen and path.exists():
+            yield scanned(path, path.name)
+        elif path not in seen:
+            yield ScannedFile(path, entry.track_id, entry.tags, f"no such file ({manifest}, line {entry.line})")
 
 
 def _renamed(
@@ -136,14 +129,14 @@ def _renamed(
     return renames
 
 
-def _free(wanted: str, path: Path, owner: dict[str, Path | None]) -> str:
-    """`wanted`, with folder names in front until no other existing file has it."""
+def _free(name: str, path: Path, owner: dict[str, Path | None]) -> str:
+    """`name`, with folder names in front until no other existing file has it."""
     folders = list(path.parents)
     for depth in range(len(folders)):
-        other = owner.get(wanted)
-        if wanted not in owner or other == path or (other is not None and not other.exists()):
-            return wanted
-        wanted = readable(f"{folders[len(Path(wanted).parts) - 1].name or depth}/{wanted}")
+        other = owner.get(name)
+        if name not in owner or other == path or (other is not None and not other.exists()):
+            return name
+        name = readable(f"{folders[len(Path(name).parts) - 1].name or depth}/{name}")
     return readable(path)
 
 
@@ -196,5 +189,5 @@ def readable(path: str | bytes | Path) -> str:
 
 
 def tags_of(file: ScannedFile) -> Tags:
-    """The manifest's word, else the file's own tags."""
+    """The manifest's, else the file's own."""
     return file.tags if file.tags is not None else read_tags(file.path)

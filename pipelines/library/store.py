@@ -1,4 +1,4 @@
-"""The library: everything Crossfade knows about one collection, in one folder.
+"""The library: all that is kept of one collection, in one folder.
 
     library.db          SQLite, WAL: tracks, analyses of their audio, precomputed vectors, failures (see `schema`)
     listens/            the listening log, Parquet (see `interactions.schema`)
@@ -44,7 +44,7 @@ class ChangeCounter:
     """How far the changes of a library's tracks have been read."""
 
     history: str
-    """a name of its own: where it is another one, nothing is known of what changed"""
+    """random id: revisions of different histories cannot be compared"""
     revision: int
 
     def follows(self, other: ChangeCounter) -> bool:
@@ -58,14 +58,14 @@ class Library(Tracks, LibraryFolder):
     # Analyses
 
     def claim_encoder(self, name: str) -> None:
-        """A library holds one encoder's embeddings; LibraryError where others are there, which can't be compared."""
+        """A library holds one encoder's embeddings; LibraryError where it has others, which can't be compared."""
         with self.transaction() as db:
             db.execute("INSERT OR IGNORE INTO about VALUES ('encoder', ?)", (name,))
-        if (there := self.about("encoder")) != name:
-            raise LibraryError(f"{self.folder}: embedded with {there}, not {name}; use another library")
+        if (found := self.about("encoder")) != name:
+            raise LibraryError(f"{self.folder}: embedded with {found}, not {name}; use another library")
 
     def vocabulary(self) -> Vocabulary:
-        """What names this library's genres now; single tracks may still have those of an earlier one."""
+        """The names of this library's genres now; single tracks may still have those of an earlier one."""
         found = self._query(
             f"SELECT genres, model_hash, model_path FROM vocabularies WHERE vocabulary = {CURRENT_VOCABULARY}"
         )
@@ -201,9 +201,9 @@ class Library(Tracks, LibraryFolder):
             raise DataError(f"vectors {name}: {vectors.shape} for {len(track_ids)} tracks")
         if not np.isfinite(vectors).all():
             raise DataError(f"vectors {name}: NaN or infinite values")
-        there = self._query("SELECT length(vector) / 4 FROM vectors WHERE name = ? LIMIT 1", (name,))
-        if there and there[0][0] != vectors.shape[1]:
-            raise DataError(f"vectors {name}: {vectors.shape[1]} dimensions, but the library has {there[0][0]}")
+        known = self._query("SELECT length(vector) / 4 FROM vectors WHERE name = ? LIMIT 1", (name,))
+        if known and known[0][0] != vectors.shape[1]:
+            raise DataError(f"vectors {name}: {vectors.shape[1]} dimensions, but the library has {known[0][0]}")
         with self.transaction() as db:
             if features:
                 db.execute("INSERT OR IGNORE INTO about VALUES (?, '')", (f"scale:{name}",))
@@ -226,8 +226,7 @@ class Library(Tracks, LibraryFolder):
                 "WHERE names.name NOTNULL) SELECT name FROM names WHERE name NOTNULL"
             )
         ]
-        heard = self._query("SELECT 1 FROM heard LIMIT 1")
-        return ["encoder", *imported] if heard else imported
+        return ["encoder", *imported] if self._query("SELECT 1 FROM heard LIMIT 1") else imported
 
     def vector_name(self, name: str | None = None) -> str | None:
         """The set of vectors of that name; without one embeddings, else the first set; None where there is none.
@@ -239,8 +238,12 @@ class Library(Tracks, LibraryFolder):
             raise UsageError(f"{name}: no such vectors in {self.folder}; there are: {', '.join(names) or 'none'}")
         return name or next(iter(names), None)
 
+    def vectors(self, name: str | None) -> NDArray[np.float32]:
+        """[T, D] a set's vectors as they are compared; zeros where a track has none, D = 0 where no track has one."""
+        return self._vectors(name)
+
     def vector(self, track_id: str, name: str | None) -> NDArray[np.float32] | None:
-        """[D] one track's vector of a set, as `catalogue` has it; None where it has none."""
+        """[D] one track's of these; None where it has none."""
         found = self._vectors(name, "WHERE track_id = ?", (track_id,))
         return found[0] if found.any() else None
 
@@ -252,8 +255,7 @@ class Library(Tracks, LibraryFolder):
         )
         return dict(self._query(sql, (name,)))
 
-    def _vectors(self, name: str | None, where: str, parameters: Sequence[Any]) -> NDArray[np.float32]:
-        """[T, D] as they are compared; zeros where a track has none, D = 0 where no track has one."""
+    def _vectors(self, name: str | None, where: str = "", parameters: Sequence[Any] = ()) -> NDArray[np.float32]:
         if name == "encoder":
             return self._blobs(f"SELECT embedding {_WITH_ANALYSIS} {where} ORDER BY track_row", parameters)
         vectors = self._blobs(
@@ -295,12 +297,12 @@ class Library(Tracks, LibraryFolder):
     # The catalogue and its changes
 
     def change_counter(self) -> ChangeCounter:
-        """How far the changes of tracks have come; reading it costs nothing."""
+        """How far the changes of tracks have come."""
         revision = self._query("SELECT coalesce(max(revision), 0) FROM changes")[0][0]
         return ChangeCounter(self.about("history") or "", revision)
 
     def begin_history(self) -> None:
-        """Other tracks took the place of those that were here: what was read of these is no help to follow them."""
+        """Makes all counters read before incomparable: other tracks took the place of those that were here."""
         with self.transaction() as db:
             db.execute("UPDATE about SET value = lower(hex(randomblob(16))) WHERE key = 'history'")
 

@@ -77,15 +77,6 @@ class Tracks(Database):
         with self.transaction() as db:
             db.executemany(sql, ((row[0], *map(_stored, columns, row[1:])) for row in rows))
 
-    def remove_tracks(self, track_ids: Iterable[str]) -> None:
-        """Removes tracks; the analysis of their audio stays only while another track has the same audio."""
-        with self.transaction() as db:
-            db.executemany("DELETE FROM tracks WHERE track_id = ?", ((track_id,) for track_id in track_ids))
-            db.execute(
-                "DELETE FROM heard WHERE content_hash NOT IN "
-                "(SELECT content_hash FROM tracks WHERE content_hash NOTNULL)"
-            )
-
     def rename_tracks(self, track_ids: Mapping[str, str]) -> None:
         """Gives tracks other ids, which may be one another's.
 

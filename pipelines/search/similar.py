@@ -1,15 +1,15 @@
 """Similar tracks: the nearest of a library to one of its tracks, or to any audio file.
 
-By sound alone in a library that was only heard, by taste alone in one that only has listens, by any blend of the two
+By sound alone in a library that was only embedded, by taste alone in one that only has listens, by any blend of the two
 where there are both.
 
-Shapes: T tracks, F factors of taste, D dimensions, G genres.
+Shapes: D dimensions, G genres.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,12 +33,12 @@ _SAME_SECONDS = 0.1
 
 @dataclass(frozen=True, eq=False)
 class Query:
-    """What is asked for, and how to know it among the answers."""
+    """The track or file whose neighbours are searched, and how to know it among them."""
 
     vector: Floats
     """[D] of the sound that is searched; [0] of a track without"""
     genres: Floats | None = None
-    """[G] probabilities heard with the vector"""
+    """[G] probabilities of a file that is no track of the library"""
     genre_names: tuple[str, ...] = ()
     """[G]"""
     track_id: str | None = None
@@ -60,21 +60,21 @@ class Neighbour:
     """cosine, or the blend of two, -1 … 1"""
 
 
-def query_for(library: Library, wanted: str, *, vectors: str | None = None) -> Query:
+def query_for(library: Library, track_or_file: str, *, vectors: str | None = None) -> Query:
     """A track_id of the library, else an audio file, which need not be in it. The track_id wins.
 
     `vectors` names the set that is searched. Raises UsageError where it is neither, AudioError where the file can't be
     decoded.
     """
     name = library.vector_name(vectors)
-    track_id, path = readable(wanted), Path(wanted)
+    track_id, path = readable(track_or_file), Path(track_or_file)
     if not library.has_track(track_id):
         if not path.is_file():
             raise UsageError(f"{track_id}: neither a track_id of {library.folder} nor an audio file")
         digest = content_hash(path)
         copies = library.tracks_with(digest) if name == "encoder" else []
         if not copies:
-            _only_encoder(library, name)
+            _check_is_of_encoder(library, name)
             with quiet_decoders():
                 found = library.analyzer().analyze(path)
             names, seconds = found.vocabulary.genres, found.duration_seconds
@@ -87,16 +87,17 @@ def query_for(library: Library, wanted: str, *, vectors: str | None = None) -> Q
     return Query(nothing if vector is None else vector, None, (), track_id, digest, embedding, seconds)
 
 
-def _only_encoder(library: Library, sound: str | None) -> None:
-    if sound is None:
+def _check_is_of_encoder(library: Library, vectors: str | None) -> None:
+    """Raises where the vectors that are searched are not such as an audio file is given here."""
+    if vectors is None:
         raise LibraryError(
-            f"{library.folder}: nothing in it was heard, so no file is like it; run crossfade embed FOLDER"
+            f"{library.folder}: nothing in it is embedded, so no file can be compared; run crossfade embed FOLDER"
         )
     expected = AudioAnalyzer().encoder.name
-    if sound != "encoder":
-        raise UsageError(f"{library.folder}: searches imported vectors ({sound}), which an audio file does not have")
-    if (there := library.about("encoder")) != expected:
-        raise LibraryError(f"{library.folder}: embedded with {there}, this program hears with {expected}")
+    if vectors != "encoder":
+        raise UsageError(f"{library.folder}: searches imported vectors ({vectors}), which an audio file does not have")
+    if (found := library.about("encoder")) != expected:
+        raise LibraryError(f"{library.folder}: embedded with {found}, this program embeds with {expected}")
 
 
 def similar(
@@ -113,16 +114,16 @@ def similar(
     if vectors is None and library.current_name is not None:
         ranked = _by_blend(library, query, blend)
     elif blend:
-        why = f"{vectors} is sound alone" if vectors else f"{library.folder} is not trained, so it knows no taste"
+        why = f"{vectors} is sound alone" if vectors else f"{library.folder} is not trained, so it has no taste"
         raise UsageError(f"blend: {blend:g}; {why}: leave it out" + ("" if vectors else ", or run crossfade train"))
     else:
         ranked = _by_sound(library, query, library.vector_name(vectors))
-    facts = library.tracks()
-    row_of = {track_id: row for row, track_id in enumerate(facts["track_id"])}
+    tracks = library.tracks()
+    row_of = {track_id: row for row, track_id in enumerate(tracks["track_id"])}
     for track_id, score in ranked:
-        track = facts.row(row_of[track_id], named=True)
+        track = tracks.row(row_of[track_id], named=True)
         if not _same(library, query, track):
-            # Not `facts`' path: what is not UTF-8 is escaped there, and would not name the file any more.
+            # Not the path of `tracks`: what is not UTF-8 is escaped there, and would not name the file any more.
             path = library.path_of(track_id)
             artist = ", ".join(track["artists"]) or None
             yield Neighbour(track_id, None if path is None else str(path), artist, track["title"], round(score, 6))
@@ -135,54 +136,45 @@ Ranked = Iterator[tuple[str, float]]
 def _by_sound(library: Library, query: Query, name: str | None) -> Ranked:
     if name is None:
         raise LibraryError(
-            f"{library.folder}: nothing in it was heard and it is not trained yet; run crossfade embed FOLDER, or "
+            f"{library.folder}: nothing in it is embedded and it is not trained yet; run crossfade embed FOLDER, or "
             f"crossfade train --library {library.folder}"
         )
     if not len(query.vector):
-        raise LibraryError(f"{query.track_id}: has no sound in {library.folder}, so nothing is like it")
-    catalogue = library.catalogue(name)
-    cosines = l2_normalize(catalogue.sound) @ l2_normalize(query.vector)
-    rows, scores = top_k(np.where(catalogue.has_sound, cosines, -np.inf), len(catalogue))
-    return ((catalogue.track_ids[row], float(score)) for row, score in zip(rows, scores, strict=True))
+        raise LibraryError(f"{query.track_id}: has no sound in {library.folder}, so nothing can be compared")
+    vectors, track_ids = library.vectors(name), library.track_ids()
+    cosines = l2_normalize(vectors) @ l2_normalize(query.vector)
+    rows, scores = top_k(np.where(vectors.any(axis=1), cosines, -np.inf), len(track_ids))
+    return ((track_ids[row], float(score)) for row, score in zip(rows, scores, strict=True))
 
 
 def _by_blend(library: Library, query: Query, blend: float | None) -> Ranked:
     from ..versions.model_version import ModelVersion
 
-    trained = ModelVersion.load(library)
-    if query.track_id is not None:
-        vector = trained.index.vectors[trained.row(query.track_id)]
+    trained, known = ModelVersion.load(library), query.track_id
+    if known is not None:
+        vector = trained.index.vectors[trained.row(known)]
         taste, sound = vector[: trained.index.factors].any(), vector[trained.index.factors :].any()
         if not taste and not sound:
-            raise LibraryError(f"{query.track_id}: neither taste nor sound of it is known, so nothing is like it")
+            raise LibraryError(f"{known}: neither taste nor sound of it is known, so nothing can be compared")
         if blend == 0 and not sound and trained.index.sound_width:
-            raise UsageError(f"blend: 0; {query.track_id} has no sound: only 1 (taste) can be asked")
+            raise UsageError(f"blend: 0; {known} has no sound: only 1 (taste) can be asked")
         if blend == 1 and not taste:
-            raise UsageError(f"blend: 1; {query.track_id} has no taste: only 0 (sound) can be asked")
+            raise UsageError(f"blend: 1; {known} has no taste: only 0 (sound) can be asked")
     if blend is not None and blend < 1 and not trained.index.sound_width:
         raise UsageError(f"blend: {blend:g}; {library.folder} was trained without sound: only 1 (taste) can be asked")
-    share = 0.5 if blend is None else blend
-
-    def search(k: int) -> list[tuple[str, float]]:
-        if query.track_id is not None:
-            ids, scores = trained.similar(query.track_id, k, blend=share)
+    share, given, k = 0.5 if blend is None else blend, 0, 64
+    while True:
+        if known is not None:
+            rows, scores = trained.similar(known, k, blend=share)
         else:
             track = Catalogue.of_one("", query.vector, (), query.genres, query.genre_names)
-            ids, scores = trained.similar_to(track, k, blend=share)
-        return [(trained.track_ids[row], round(score, 6)) for row, score in zip(ids, scores.tolist(), strict=True)]
-
-    return _growing(search)
-
-
-def _growing(search: Callable[[int], list[tuple[str, float]]]) -> Ranked:
-    """Most people ask for a few; more are searched for only as these are used up."""
-    given, k = 0, 64
-    while True:
-        found = search(k)
-        yield from found[given:]
-        if len(found) < k:
+            rows, scores = trained.similar_to(track, k, blend=share)
+        for row, score in zip(rows[given:].tolist(), scores[given:].tolist(), strict=True):
+            yield trained.track_ids[row], round(score, 6)
+        # Most callers take a few; more are searched for only as these are used up.
+        if len(rows) < k:
             return
-        given, k = len(found), k * 8
+        given, k = len(rows), k * 8
 
 
 def _same(library: Library, query: Query, track: dict[str, Any]) -> bool:

@@ -64,13 +64,13 @@ def find(library: Library, text: str, k: int, *, encoder: str | None = None) -> 
     name = f"{PREFIX}{encoder}" if encoder else next(iter(sets), None)
     if name is None or name not in sets:
         raise LibraryError(
-            f"{library.folder}: not heard by a model that knows text; name one with --encoder "
+            f"{library.folder}: not embedded by a model of text and sound; name one with --encoder "
             "(laion/clap-htsat-unfused, or its folder)"
         )
     model = HubEncoder.open(name.removeprefix(PREFIX))
-    catalogue = library.catalogue(name)
-    scores = l2_normalize(catalogue.sound) @ model.embed_text([text])[0]
-    ids, values = top_k(np.where(catalogue.has_sound, scores, -np.inf), k)
+    vectors = library.vectors(name)
+    scores = l2_normalize(vectors) @ model.embed_text([text])[0]
+    ids, values = top_k(np.where(vectors.any(axis=1), scores, -np.inf), k)
     tracks = library.tracks()
     for row, score in zip(ids.tolist(), values.tolist(), strict=True):
         one = tracks.row(row, named=True)

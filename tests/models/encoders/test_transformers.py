@@ -250,7 +250,7 @@ def test_find_by_text(folders, songs, tmp_path, capsys):
                 db.execute("UPDATE tracks SET path = ? WHERE track_id = ?", (bytes(songs / f"rock/{n}.wav"), f"{n}"))
     words = ["find", "a rock song", "--library", str(tmp_path / "L"), "-k", "2"]
     assert main(words) == 1
-    assert "not heard by a model that knows text" in capsys.readouterr().err
+    assert "not embedded by a model of text and sound" in capsys.readouterr().err
     assert main([*words, "--encoder", str(folders["clap"])]) == 0
     first = capsys.readouterr().out
     lines = [json.loads(line) for line in first.splitlines()]

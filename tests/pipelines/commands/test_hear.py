@@ -160,7 +160,7 @@ def test_similar_to_nothing_known(capsys: pytest.CaptureFixture[str], library: P
     ("table", "why"),
     [
         ({"id": ["a"]}, "no column track_id"),
-        ({"track_id": ["a", "a"], "x": [1.0, 2.0]}, "track_id a is there more than once"),
+        ({"track_id": ["a", "a"], "x": [1.0, 2.0]}, "track_id a occurs more than once"),
         ({"track_id": ["a", "b"], "v": [[1.0], [1.0, 2.0]]}, "column v: vectors of different lengths, 1 and 2"),
         ({"track_id": ["a"], "x": [float("nan")]}, "no row has a vector without null, NaN or infinity"),
         ({"track_id": ["a"], "v": [[1.0, None]]}, "no row has a vector without null, NaN or infinity"),

@@ -377,12 +377,15 @@ def _without_memory() -> AudioError:
 @pytest.mark.parametrize(
     ("fault", "line"),
     [
-        (MemoryError(), "one.wav: no memory left to hear it; what was heard is kept"),
-        (_without_memory(), "one.wav: no memory left to hear it; what was heard is kept"),
-        (OSError(errno.EIO, "Input/output error"), "one.wav: Input/output error; what was heard is kept"),
-        (OSError(errno.ENOSPC, "No space left on device"), "one.wav: No space left on device; what was heard is kept"),
-        (LibraryError("clap: cannot be loaded"), "one.wav: not heard: clap: cannot be loaded"),
-        (ImportError("No module named 'torch'"), "one.wav: not heard: No module named 'torch'"),
+        (MemoryError(), "one.wav: no memory left to analyse it; what was embedded is kept"),
+        (_without_memory(), "one.wav: no memory left to analyse it; what was embedded is kept"),
+        (OSError(errno.EIO, "Input/output error"), "one.wav: Input/output error; what was embedded is kept"),
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            "one.wav: No space left on device; what was embedded is kept",
+        ),
+        (LibraryError("clap: cannot be loaded"), "one.wav: not analysed: clap: cannot be loaded"),
+        (ImportError("No module named 'torch'"), "one.wav: not analysed: No module named 'torch'"),
     ],
 )
 def test_faults_of_the_program_or_of_the_disk_stop_the_run(

@@ -196,16 +196,6 @@ def test_versions_become_current_in_one_step(library: Library) -> None:
     assert library.current_version() == second
 
 
-def test_forgotten_tracks_take_what_was_heard_with_them(library: Library) -> None:
-    with library.transaction() as db:
-        db.execute("INSERT INTO heard VALUES ('h', 1.0, x'00000000', x'', '{}', NULL)")
-        db.execute("INSERT INTO tracks (track_id, content_hash) VALUES ('a', 'h'), ('b', 'h')")
-    library.remove_tracks(["a"])
-    assert library._query("SELECT count(*) FROM heard") == [(1,)]
-    library.remove_tracks(["b"])
-    assert library._query("SELECT count(*) FROM heard") == [(0,)]
-
-
 def test_a_dead_writer_leaves_the_library_readable(tmp_path: Path) -> None:
     with Library.open(tmp_path, create=True) as library:
         library.add_tracks(pl.DataFrame({"track_id": ["a"]}))
