@@ -1,4 +1,4 @@
-"""The server: binds the address, says where it is, answers until it is told to stop, and lets answers finish."""
+"""The server: binds the address, prints it, answers until SIGINT or SIGTERM, and lets answers finish."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def serve(options: ServeOptions, console: Console) -> int:
 
 
 class _Server(uvicorn.Server):
-    """One for which being told to stop is a good end: uvicorn's own raises the signal once more."""
+    """One that returns after SIGINT and SIGTERM: uvicorn's own raises the signal once more."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -87,7 +87,7 @@ _PAGES = (
     .order_by(*_NEWEST_FIRST)
     .limit(_PAGE)
 )
-# Most listeners did nothing since the training: one question tells.
+# Most listeners did nothing since the training: one query suffices.
 _STATE = select(
     select(_FORGOTTEN.c.time).where(_FORGOTTEN.c.user_hash == bindparam("hash")).scalar_subquery(),
     exists().where(_EVENTS.c.user_id == bindparam("user"), _EVENTS.c.sequence > bindparam("start")),
@@ -159,7 +159,7 @@ class EventStore:
         unique = {one.event_id: one for one in reversed(events)}
         insert = self._insert(_EVENTS).on_conflict_do_nothing(index_elements=["event_id"])
         with self._writing() as connection:
-            # Several services may share the database: what is new is what the insert says is new.
+            # Several services may share the database: new is what the insert returns.
             rows = [vars(one) for one in reversed(unique.values())]
             new = len(connection.execute(insert.returning(_EVENTS.c.event_id), rows).all()) if rows else 0
             found = connection.execute(select(*_COLUMNS).where(_EVENTS.c.event_id.in_(unique))).mappings()

@@ -48,8 +48,8 @@ class UploadLimiter:
     Used from one thread only.
     """
 
-    def __init__(self, most: int, most_bytes: int) -> None:
-        self.most, self.most_bytes = most, most_bytes
+    def __init__(self, most: int, max_bytes: int) -> None:
+        self.most, self.max_bytes = most, max_bytes
         self.count = self.bytes = 0
 
     @contextmanager
@@ -66,8 +66,8 @@ class UploadLimiter:
         def grow(size: int) -> None:
             nonlocal held
             more = max(0, size - held)
-            if self.bytes + more > self.most_bytes:
-                raise self._full(f"{self.most_bytes / 2**20:g} MiB are in flight already")
+            if self.bytes + more > self.max_bytes:
+                raise self._full(f"{self.max_bytes / 2**20:g} MiB are in flight already")
             self.bytes += more
             held += more
 
@@ -90,8 +90,8 @@ def limited_body(
     scope: Scope,
     receive: Receive,
     *,
-    most_bytes: int,
-    most_seconds: float,
+    max_bytes: int,
+    max_seconds: float,
     grow: Callable[[int], None] = no_limit,
 ) -> Receive:
     """`receive` that raises a Problem where the body gets too large (413) or takes too long (408).
@@ -101,12 +101,12 @@ def limited_body(
     """
     for name, value in scope["headers"]:
         if name == b"content-length":
-            if not value.isdigit() or len(value) > 15 or int(value) > most_bytes:
-                raise _too_large(most_bytes)
+            if not value.isdigit() or len(value) > 15 or int(value) > max_bytes:
+                raise _too_large(max_bytes)
             grow(int(value))
     received = 0
     whole = False
-    deadline = time.monotonic() + most_seconds
+    deadline = time.monotonic() + max_seconds
 
     async def limited() -> Message:
         nonlocal received, whole
@@ -117,19 +117,19 @@ def limited_body(
                 message = await receive()
         except TimeoutError:
             raise Problem(
-                408, f"body: not received within {most_seconds:g} seconds", headers={"Connection": "close"}
+                408, f"body: not received within {max_seconds:g} seconds", headers={"Connection": "close"}
             ) from None
         if message["type"] == "http.request":
             received += len(message.get("body", b""))
             whole = not message.get("more_body", False)
-            if received > most_bytes:
-                raise _too_large(most_bytes)
+            if received > max_bytes:
+                raise _too_large(max_bytes)
             grow(received)
         return message
 
     return limited
 
 
-def _too_large(most_bytes: int) -> Problem:
-    size = f"{most_bytes / 2**20:g} MiB" if most_bytes >= 2**20 else f"{most_bytes / 2**10:g} KiB"
+def _too_large(max_bytes: int) -> Problem:
+    size = f"{max_bytes / 2**20:g} MiB" if max_bytes >= 2**20 else f"{max_bytes / 2**10:g} KiB"
     return Problem(413, f"body: larger than the {size} that are taken here", headers={"Connection": "close"})

@@ -44,7 +44,7 @@ class RequestChecks:
         self.metrics = metrics
         self.needs_key = options.require_key or not options.is_loopback
         self._rate = RateLimiter(options.requests_per_second)
-        self._uploads = UploadLimiter(options.uploads, options.most_uploads_bytes)
+        self._uploads = UploadLimiter(options.uploads, options.max_uploads_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -76,16 +76,16 @@ class RequestChecks:
         try:
             client = self._admit(scope, headers)
             is_upload = scope["method"] == "POST" and scope["path"] in _UPLOADS
-            most_bytes, seconds = self.options.upload_bytes if is_upload else _BODY_BYTES, self.options.body_seconds
+            max_bytes, seconds = self.options.upload_bytes if is_upload else _BODY_BYTES, self.options.body_seconds
             with self._uploads.place() if is_upload else nullcontext(no_limit) as grow:
-                limited = limited_body(scope, receive, most_bytes=most_bytes, most_seconds=seconds, grow=grow)
+                limited = limited_body(scope, receive, max_bytes=max_bytes, max_seconds=seconds, grow=grow)
                 await self.app(scope, limited, sending)
         except Exception as error:
             if finished:
                 # Starlette passes on what was logged and answered already.
                 return
             if status:
-                # The answer has begun: nothing better can be said any more.
+                # The answer has begun: it cannot become a problem any more.
                 _LOG.error("broken off", exc_info=error, extra={"request_id": request_id})
                 raise
             await from_exception(error, request_id)(scope, receive, sending)

@@ -17,7 +17,7 @@ from ..parameters import MAX_K, Id, K, QueryOrBodyRoute, TrackId, UserId, WholeN
 from ..schemas import Result, TrackIds
 
 Known = Callable[[str], bool]
-"""whether the library has a track; True where that can't be told now: an event is worth more than the check"""
+"""whether the library has a track; True where it cannot be read now: an event is worth more than the check"""
 
 _LATEST = 2**40
 

@@ -75,13 +75,13 @@ def similar_routes(follower: LibraryFollower, analyzer: UploadAnalyzer) -> APIRo
         """The tracks nearest to an uploaded file, which is not kept."""
         snapshot = follower.snapshot
         with on_disk(file) as path:
-            heard = analyzer.analyze(path)
+            analysis = analyzer.analyze(path)
         if snapshot.tracks.sound != "encoder":
             raise LibraryError("library: does not hold embeddings of audio, so a file cannot be compared with it")
-        track = Catalogue.of_one("", heard.embedding, (), heard.genres, heard.vocabulary.genres)
+        track = Catalogue.of_one("", analysis.embedding, (), analysis.genres, analysis.vocabulary.genres)
         rows, scores = snapshot.tracks.similar_to(track, k, blend=blend)
         found = _scored_tracks(snapshot, rows, scores, [])
-        return SimilarToFile(**vars(found), heard=classified(heard))
+        return SimilarToFile(**vars(found), heard=classified(analysis))
 
     @routes.post("/v1/classify", responses=documented(400, 413, 415))
     def classify(file: AudioFile) -> Classified:
@@ -92,8 +92,8 @@ def similar_routes(follower: LibraryFollower, analyzer: UploadAnalyzer) -> APIRo
     return routes
 
 
-def classified(heard: TrackAnalysis) -> Classified:
-    return Classified.model_validate(heard.record())
+def classified(analysis: TrackAnalysis) -> Classified:
+    return Classified.model_validate(analysis.record())
 
 
 def _scored_tracks(snapshot: Snapshot, rows: Ids, scores: Scores, notes: list[str]) -> ScoredTracks:

@@ -69,15 +69,15 @@ def track_routes(follower: LibraryFollower, analyzer: UploadAnalyzer) -> APIRout
         """Adds an uploaded file to the library: it can be found and recommended when this answers."""
         _ = follower.snapshot
         with on_disk(file) as path:
-            heard = analyzer.analyze(path)
+            analysis = analyzer.analyze(path)
             name, new = add_track(
-                follower.folder, path, heard, track_id=track_id, title=title, artists=[artist] if artist else []
+                follower.folder, path, analysis, track_id=track_id, title=title, artists=[artist] if artist else []
             )
         if new:
             follower.check()
         else:
             response.status_code = 200
-        return AddedTrack(track_id=name, new=new, heard=classified(heard))
+        return AddedTrack(track_id=name, new=new, heard=classified(analysis))
 
     @routes.get("/v1/tracks/{track_id:path}", responses=documented(404))
     def track(track_id: Id) -> Track:
@@ -136,7 +136,7 @@ def track_routes(follower: LibraryFollower, analyzer: UploadAnalyzer) -> APIRout
 def _audio_file(library: Library, path: Path | None) -> Path | None:
     """The track's file where it may be given away: audio in a folder that was embedded here, and no link out of it.
 
-    The database can be somebody else's (`pull`), so what it says of paths is not to be trusted.
+    The database can be somebody else's (`pull`), so its paths are not to be trusted.
     """
     if path is None:
         return None
@@ -146,7 +146,7 @@ def _audio_file(library: Library, path: Path | None) -> Path | None:
             inside = path.is_relative_to(place) and path.resolve().is_relative_to(place.resolve())
         except (OSError, ValueError, RuntimeError):
             continue
-        # What was uploaded was heard before it was kept, whatever it is named.
+        # What was uploaded was analyzed before it was kept, whatever it is named.
         if inside and path.is_file() and (place == uploads or _is_audio(path.resolve())):
             return path.resolve()
     return None

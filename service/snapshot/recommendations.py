@@ -64,7 +64,7 @@ class RecommendedTracks:
 
 @dataclass(frozen=True, eq=False)
 class Listener:
-    """What a snapshot knows of somebody."""
+    """What the recommendations of one user are made from."""
 
     history: UserHistory = NO_HISTORY
     user_row: int = -1
@@ -197,7 +197,7 @@ def in_turns(online: Sequence[int], offline: Sequence[int]) -> list[int]:
 
 
 def trained_listener(snapshot: Snapshot, user_id: str, recent: RecentEvents) -> Listener:
-    """As the version knows them; as nobody where they had their data deleted since."""
+    """As of the training; an unknown one where they were no part of it, or had their data deleted since."""
     if snapshot.model is None:
         return Listener()
     row = snapshot.model.user_rows.get(user_id)

@@ -100,7 +100,7 @@ def test_versions_without_a_listener_are_whole(folder: Path) -> None:
     """Others' rows, lists and histories are as before; the deleted one's are empty; hashes of the manifest are true."""
     with Library.open(folder) as library:
         before = ModelVersion.load(library)
-        chain = before.ranking
+        ranked_before = before.two_stage
         row = before.user_rows[named(7)]
         rest = np.delete(np.arange(len(before.user_ids)), row)
         assert forget(library, {user_hash(named(7)): EVER}) > 0
@@ -111,9 +111,11 @@ def test_versions_without_a_listener_are_whole(folder: Path) -> None:
         assert not als.user_factors[row].any() and not after.hybrid.history.warm_users[row]
         np.testing.assert_array_equal(als.user_factors[rest], before.hybrid.als.user_factors[rest])
         assert (als.history.heard[rest] != before.hybrid.als.history.heard[rest]).nnz == 0
-        assert chain is not None and after.ranking is not None
-        assert (after.ranking.generator.last[row] == -1).all() and np.isnan(after.ranking.statistics.users[row]).all()
-        for one, other in zip(after.ranking.recommend(rest, 9), chain.recommend(rest, 9), strict=True):
+        assert ranked_before is not None and after.two_stage is not None
+        assert (after.two_stage.generator.last[row] == -1).all() and np.isnan(
+            after.two_stage.statistics.users[row]
+        ).all()
+        for one, other in zip(after.two_stage.recommend(rest, 9), ranked_before.recommend(rest, 9), strict=True):
             np.testing.assert_array_equal(one, other)
         for version in library.versions():
             said = json.loads((version / MANIFEST).read_text())["files"]

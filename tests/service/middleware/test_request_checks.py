@@ -229,7 +229,7 @@ def test_a_body_that_does_not_come_ends_the_wait() -> None:
         await asyncio.Event().wait()
 
     async def ask() -> None:
-        await limited_body({"headers": []}, silent, most_bytes=10, most_seconds=0.01)()
+        await limited_body({"headers": []}, silent, max_bytes=10, max_seconds=0.01)()
 
     with pytest.raises(Problem) as caught:
         asyncio.run(ask())
