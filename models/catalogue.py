@@ -69,6 +69,18 @@ class Catalogue:
         embedded = int(self.has_sound.sum())
         return f"Catalogue({len(self):,} tracks, {len(self.artist_names):,} artists, {embedded:,} embedded)"
 
+    def take(self, rows: NDArray[np.intp]) -> Catalogue:
+        """Only some rows of it."""
+        return Catalogue(
+            tuple(self.track_ids[row] for row in rows),
+            tuple(self.artists[row] for row in rows),
+            self.sound[rows],
+            tuple(self.genres[row] for row in rows) if self.genres else (),
+            self.genre_probabilities[rows] if len(self.genre_probabilities) else self.genre_probabilities,
+            None if self.released_at is None else self.released_at[rows],
+            self.genre_names,
+        )
+
     @cached_property
     def has_sound(self) -> NDArray[np.bool_]:
         """[T] whether the track has a sound vector."""

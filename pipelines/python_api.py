@@ -135,9 +135,9 @@ class Library:
     def recommend(self, users: Iterable[str], k: int = 10, *, allow_seen: bool = False) -> pl.DataFrame:
         """By the trained version: user_id, rank, track_id, score and the listened track each is because of."""
         from .search.recommend import recommend
-        from .versions.model_version import Trained
+        from .versions.model_version import ModelVersion
 
-        return pl.concat(recommend(Trained.load(self._library), list(users), k, allow_seen=allow_seen))
+        return pl.concat(recommend(ModelVersion.load(self._library), list(users), k, allow_seen=allow_seen))
 
 
 def recommender(name: str, **options: Any) -> FrameRecommender:

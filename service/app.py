@@ -1,25 +1,21 @@
-"""The application: the roles of one process behind one gate."""
+"""The application: the roles of one process behind the same checks."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-from typing import Any
 
 from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from ..pipelines.library.store import Library
-from .errors import SCHEMA, install
-from .events.client import ListenerEvents, OwnEvents, RemoteEvents
+from .errors import install
+from .events.client import EventSource, RemoteEvents
 from .events.store import EventStore
 from .metrics import Metrics
-from .middleware.request_checks import Gate
-from .parameters import BodyAsQuery
-from .roles import Role, ServeOptions
+from .middleware.request_checks import RequestChecks
 from .routes.events import event_routes
 from .routes.health import health_routes
 from .routes.listeners import listener_routes
@@ -27,9 +23,10 @@ from .routes.page import page_routes
 from .routes.recommendations import recommendation_routes
 from .routes.similar import similar_routes
 from .routes.tracks import track_routes
-from .snapshot.follower import Follower
-from .snapshot.live_recommendations import Adviser
-from .upload_analysis import Ears
+from .settings import Role, ServeOptions
+from .snapshot.follower import LibraryFollower
+from .snapshot.recommendations import RecommendationService
+from .upload_analyzer import UploadAnalyzer
 
 DESCRIPTION = (
     "Recommendations, similar tracks and live events of a Crossfade library. Errors are problem+json; `notes` says "
@@ -44,12 +41,15 @@ class Service:
         self.options = options
         self.metrics = Metrics()
         role = options.role
-        self.follower = Follower(options.library, every_seconds=options.follow_seconds)
-        self.ears = Ears(self.metrics, options.library)
-        self.own_events = OwnEvents(options) if role.has(Role.EVENTS) else None
-        self.listener_events: ListenerEvents | None = None
-        if role.has(Role.RECOMMEND):
-            self.listener_events = self.own_events or RemoteEvents(options)
+        self.follower = LibraryFollower(options.library, every_seconds=options.follow_seconds)
+        self.upload_analyzer = UploadAnalyzer(self.metrics, options.library)
+        self.event_store: EventStore | None = None
+        self.event_source: EventSource | None = None
+        if role.has(Role.EVENTS):
+            within = options.library if options.database is None else None
+            self.event_store = self.event_source = EventStore(options.database_url, library=within)
+        elif role is Role.RECOMMEND:
+            self.event_source = RemoteEvents(options)
         self.api = self._api()
         self.app: ASGIApp = self.api
         if options.allowed_origins:
@@ -59,7 +59,7 @@ class Service:
                 allow_methods=["GET", "POST", "DELETE"],
                 allow_headers=["Authorization", "X-API-Key", "Content-Type"],
             )
-        self.app = Gate(BodyAsQuery(self.app), options, self.metrics)
+        self.app = RequestChecks(self.app, options, self.metrics)
 
     def _api(self) -> FastAPI:
         role = self.options.role
@@ -72,19 +72,19 @@ class Service:
             redoc_url=None,
         )
         install(api)
-        if self.listener_events is not None:
-            api.include_router(recommendation_routes(Adviser(self.follower, self.listener_events), self.metrics))
+        if role.has(Role.RECOMMEND) and self.event_source is not None:
+            service = RecommendationService(self.follower, self.event_source)
+            api.include_router(recommendation_routes(service, self.metrics))
         if role.has(Role.SIMILAR):
-            api.include_router(similar_routes(self.follower, self.ears))
-            api.include_router(track_routes(self.follower, self.ears))
-        if self.own_events is not None:
-            api.include_router(event_routes(self._store, self._knows, self.metrics))
-            api.include_router(listener_routes(self._store, self.options.library))
+            api.include_router(similar_routes(self.follower, self.upload_analyzer))
+            api.include_router(track_routes(self.follower, self.upload_analyzer))
+        if self.event_store is not None:
+            api.include_router(event_routes(self.event_store, self._knows, self.metrics))
+            api.include_router(listener_routes(self.event_store, self.options.library))
         follower = self.follower if role is not Role.EVENTS else None
-        api.include_router(health_routes(role, follower, self._store if self.own_events else None, self.metrics))
+        api.include_router(health_routes(role, follower, self.event_store, self.metrics))
         if role is Role.ALL:
             api.include_router(page_routes())
-        api.openapi = lambda: _document(api)  # type: ignore[method-assign]
         return api
 
     @asynccontextmanager
@@ -95,30 +95,16 @@ class Service:
             yield
         finally:
             self.follower.stop()
-            self.ears.close()
-            for events in {id(one): one for one in (self.own_events, self.listener_events) if one}.values():
-                events.close()
-
-    def _store(self) -> EventStore:
-        if self.own_events is None:
-            raise RuntimeError(f"{self.options.role}: has no event store")
-        return self.own_events.store
+            self.upload_analyzer.close()
+            if self.event_source is not None:
+                self.event_source.close()
 
     def _knows(self, track_id: str) -> bool:
         """Whether the library has the track; an event is accepted unchecked where the library can't be read now."""
         snapshot = self.follower.newest
-        if snapshot is not None and snapshot.row(track_id) is not None:
+        if snapshot is not None and track_id in snapshot.tracks:
             return True
         if not (self.options.library / "library.db").exists():
             return True
         with Library.open(self.options.library) as library:
             return library.has_track(track_id)
-
-
-def _document(api: FastAPI) -> dict[str, Any]:
-    """The OpenAPI document, with the shape of problems."""
-    if not api.openapi_schema:
-        document = get_openapi(title=api.title, version=api.version, description=api.description, routes=api.routes)
-        document.setdefault("components", {}).setdefault("schemas", {})["Problem"] = SCHEMA
-        api.openapi_schema = document
-    return api.openapi_schema

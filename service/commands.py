@@ -43,8 +43,8 @@ def serve(
     import uvicorn  # noqa: F401
 
     from ..pipelines.interactions.live_events import DATABASE_VARIABLE
-    from .roles import EVENTS_URL_VARIABLE, KEY_VARIABLE, Role, ServeOptions
     from .server import serve as serve_until_stopped
+    from .settings import EVENTS_URL_VARIABLE, KEY_VARIABLE, Role, ServeOptions
 
     options = ServeOptions(
         library=library,
@@ -76,17 +76,14 @@ def keys(
     Example: crossfade keys --library L --new phone
     """
     from ..pipelines.library.store import Library
-    from .middleware.api_keys import Keys
+    from .middleware.api_keys import ApiKeyStore
 
     Library.open(library).close()
-    held = Keys.load(library)
+    store = ApiKeyStore(library)
     if new:
-        held, key = held.with_new(new)
-        held.save(library)
-        console.record(name=new, key=key)
+        console.record(name=new, key=store.add(new))
     if revoke:
-        held = held.without(revoke)
-        held.save(library)
+        store.revoke(revoke)
     if not new:
-        for name in held.hashes:
+        for name in store.hashes():
             console.record(name=name)

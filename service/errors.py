@@ -12,6 +12,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -20,12 +21,13 @@ from starlette.routing import Match
 from ..errors import AudioError, CrossfadeError, DataError, LibraryError, MissingExtra, ResourceError, UsageError
 
 MEDIA_TYPE = "application/problem+json"
+RETRY_SOON = {"Retry-After": "5"}
 
 _NOT_AUDIO = ("not audio", "cannot be decoded", "crashed the decoder")
 
 _LOG = logging.getLogger("crossfade.service")
 
-SCHEMA: dict[str, Any] = {
+_SCHEMA: dict[str, Any] = {
     "title": "Problem",
     "type": "object",
     "required": ["type", "title", "status", "detail"],
@@ -37,10 +39,7 @@ SCHEMA: dict[str, Any] = {
         "request_id": {"type": "string"},
         "errors": {
             "type": "array",
-            "items": {
-                "type": "object",
-                "properties": {"where": {"type": "string"}, "why": {"type": "string"}},
-            },
+            "items": {"type": "object", "properties": {"where": {"type": "string"}, "why": {"type": "string"}}},
         },
     },
 }
@@ -50,11 +49,32 @@ SCHEMA: dict[str, Any] = {
 class Problem(Exception):
     """What an endpoint raises to answer with a problem."""
 
-    def __init__(self, status: int, detail: str, *, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        errors: list[dict[str, str]] | None = None,
+    ) -> None:
         super().__init__(detail)
-        self.status = status
-        self.detail = detail
+        self.status, self.detail = status, detail
         self.headers = dict(headers or {})
+        self.errors = errors or []
+
+    def response(self, request_id: str | None) -> Response:
+        body: dict[str, Any] = {
+            "type": "about:blank",
+            "title": HTTPStatus(self.status).phrase,
+            "status": self.status,
+            "detail": self.detail,
+        }
+        if request_id is not None:
+            body["request_id"] = request_id
+        if self.errors:
+            body["errors"] = self.errors
+        # ASCII: an input with a lone surrogate is echoed escaped instead of failing to encode.
+        return Response(json.dumps(body).encode("ascii"), self.status, self.headers, MEDIA_TYPE)
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -66,36 +86,23 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return named | {"default": {"description": "Any other problem: a key, a limit, a body", "content": content}}
 
 
-def problem_response(
-    status: int,
-    detail: str,
-    *,
-    request_id: str | None = None,
-    errors: list[dict[str, str]] | None = None,
-    headers: Mapping[str, str] | None = None,
-) -> Response:
-    body: dict[str, Any] = {
-        "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
-        "status": status,
-        "detail": detail,
-    }
-    if request_id is not None:
-        body["request_id"] = request_id
-    if errors:
-        body["errors"] = errors
-    # ASCII: an input with a lone surrogate is echoed escaped instead of failing to encode.
-    return Response(json.dumps(body).encode("ascii"), status, dict(headers or {}), MEDIA_TYPE)
-
-
 def install(app: FastAPI) -> None:
-    """Makes the application answer every exception with a problem."""
+    """Makes the application answer every exception with a problem, and its OpenAPI document describe them."""
     for kind in (Problem, HTTPException, RequestValidationError, CrossfadeError, SQLAlchemyError, OSError, Exception):
         app.add_exception_handler(kind, _answer)
 
+    def document() -> dict[str, Any]:
+        if not app.openapi_schema:
+            made = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+            made.setdefault("components", {}).setdefault("schemas", {})["Problem"] = _SCHEMA
+            app.openapi_schema = made
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign]
+
 
 def without_folders(text: str) -> str:
-    """What a message says of files of this machine, without saying where they are.
+    """A message about files of this machine that does not tell where they are.
 
     >>> without_folders("/srv/music/L: not trained yet; run crossfade train --library /srv/music/L")
     'L: not trained yet; run crossfade train --library L'
@@ -110,62 +117,46 @@ def from_exception(error: Exception, request_id: str | None = None) -> Response:
         error = error.__cause__
     match error:
         case Problem():
-            return problem_response(error.status, error.detail, request_id=request_id, headers=error.headers)
+            problem = error
         case RequestValidationError():
-            return _invalid(error, request_id)
+            problem = _invalid(error)
         case HTTPException():
-            return problem_response(
-                error.status_code, _detail(error), request_id=request_id, headers=getattr(error, "headers", None)
-            )
+            detail = "no such address; see /docs" if error.status_code == 404 else str(error.detail)
+            problem = Problem(error.status_code, detail, headers=error.headers)
         case AudioError():
             status = 415 if error.reason.startswith(_NOT_AUDIO) else 422
-            return problem_response(status, f"file: {without_folders(error.reason)}", request_id=request_id)
+            problem = Problem(status, f"file: {without_folders(error.reason)}")
         case UsageError() | DataError():
-            return problem_response(422, without_folders(str(error)), request_id=request_id)
+            problem = Problem(422, without_folders(str(error)))
         case SQLAlchemyError() | OSError() | LibraryError(__cause__=sqlite3.Error()):
             # What a database says names tables, values and files of this machine.
             _LOG.error("storage", extra={"request_id": request_id, "error": " ".join(str(error).split())})
-            return problem_response(
-                503,
-                f"storage: {type(error.__cause__ or error).__name__}; nothing was changed",
-                request_id=request_id,
-                headers={"Retry-After": "5"},
-            )
+            name = type(error.__cause__ or error).__name__
+            problem = Problem(503, f"storage: {name}; nothing was changed", headers=RETRY_SOON)
         case LibraryError() | MissingExtra() | ResourceError():
-            text = without_folders(str(error))
-            return problem_response(503, text, request_id=request_id, headers={"Retry-After": "5"})
+            problem = Problem(503, without_folders(str(error)), headers=RETRY_SOON)
         case _:
             _LOG.error("unforeseen", exc_info=error, extra={"request_id": request_id})
-            return problem_response(500, "an error in Crossfade itself; the log has it", request_id=request_id)
+            problem = Problem(500, "an error in Crossfade itself; the log has it")
+    return problem.response(request_id)
 
 
 def _answer(request: Request, error: Exception) -> Response:
     if isinstance(error, HTTPException) and error.status_code == 405:
         # The router names the methods of the first route of this path only.
-        error.headers = {"Allow": ", ".join(sorted(_methods(request)))}
+        methods = (
+            method
+            for method in ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
+            if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in request.app.routes)
+        )
+        error.headers = {"Allow": ", ".join(methods)}
     return from_exception(error, request.scope.get("request_id"))
 
 
-def _methods(request: Request) -> set[str]:
-    """All methods that the request's path answers to."""
-    return {
-        method
-        for method in ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
-        for route in request.app.routes
-        if route.matches({**request.scope, "method": method})[0] is Match.FULL
-    }
-
-
-def _detail(error: HTTPException) -> str:
-    if error.status_code == 404:
-        return "no such address; see /docs"
-    return str(error.detail)
-
-
-def _invalid(error: RequestValidationError, request_id: str | None) -> Response:
+def _invalid(error: RequestValidationError) -> Problem:
     found = error.errors()
     errors = [{"where": ".".join(str(part) for part in one["loc"]), "why": str(one["msg"])} for one in found[:20]]
-    malformed = any(one["type"] == "json_invalid" for one in found)
+    if any(one["type"] == "json_invalid" for one in found):
+        return Problem(400, "body: not JSON", errors=errors)
     first = errors[0] if errors else {"where": "request", "why": "not valid"}
-    detail = "body: not JSON" if malformed else f"{first['where'].partition('.')[2] or first['where']}: {first['why']}"
-    return problem_response(400 if malformed else 422, detail, request_id=request_id, errors=errors)
+    return Problem(422, f"{first['where'].partition('.')[2] or first['where']}: {first['why']}", errors=errors)

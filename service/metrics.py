@@ -13,25 +13,21 @@ class Metrics:
     """Counts what the service does."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        self.requests = Counter(
-            "crossfade_requests", "Answers", ("endpoint", "method", "status"), registry=self.registry
-        )
+        self.registry = registry = CollectorRegistry()
+        self.requests = Counter("crossfade_requests", "Answers", ("endpoint", "method", "status"), registry=registry)
         self.seconds = Histogram(
-            "crossfade_request_seconds",
-            "Time to the last byte of an answer",
-            ("endpoint",),
+            *("crossfade_request_seconds", "Time to the last byte of an answer", ("endpoint",)),
             buckets=_SECONDS,
-            registry=self.registry,
+            registry=registry,
         )
-        self.events = Counter("crossfade_events", "Events", ("outcome",), registry=self.registry)
+        self.events = Counter("crossfade_events", "Events", ("outcome",), registry=registry)
         self.incomplete = Counter(
-            "crossfade_incomplete_answers", "Answers that had to do without a part", registry=self.registry
+            "crossfade_incomplete_answers", "Answers that had to do without a part", registry=registry
         )
-        self.tracks = Gauge("crossfade_tracks", "Tracks that can be found", registry=self.registry)
-        self.swaps = Gauge("crossfade_snapshots", "Snapshots taken into use", registry=self.registry)
-        self.trained_at = Gauge("crossfade_trained_at_seconds", "When the version was trained", registry=self.registry)
-        self.hearing = Gauge("crossfade_uploads_waiting", "Uploads heard or waiting for it", registry=self.registry)
+        self.tracks = Gauge("crossfade_tracks", "Tracks that can be found", registry=registry)
+        self.swaps = Gauge("crossfade_snapshots", "Snapshots taken into use", registry=registry)
+        self.trained_at = Gauge("crossfade_trained_at_seconds", "When the version was trained", registry=registry)
+        self.waiting_uploads = Gauge("crossfade_uploads_waiting", "Uploads heard or waiting for it", registry=registry)
 
     def text(self) -> bytes:
         return generate_latest(self.registry)

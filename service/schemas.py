@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from .snapshot.live_recommendations import Advice
+from .snapshot.recommendations import RecommendedTracks
 from .snapshot.snapshot import Snapshot
 
 
@@ -45,6 +45,17 @@ class Reason(BaseModel):
     artists: list[str]
 
 
+class FoundTrack(BaseModel):
+    track_id: str
+    title: str | None
+    artists: list[str]
+    has_audio: bool
+
+
+class FoundTracks(BaseModel):
+    tracks: list[FoundTrack]
+
+
 class Scored(BaseModel):
     track_id: str
     title: str | None
@@ -70,35 +81,28 @@ class PersonalTracks(BaseModel):
     notes: list[str] = Field(default=[], description="what the answer had to do without")
 
 
-def scored(snapshot: Snapshot, row: int, score: float) -> Scored:
-    return Scored(**_shown(snapshot, row, score))
-
-
-def personal(advice: Advice) -> PersonalTracks:
-    snapshot = advice.snapshot
-    reasons = [-1] * len(advice.rows) if advice.because is None else advice.because.tolist()
-    tracks = [
-        Recommended(**_shown(snapshot, row, score), because=_reason(snapshot, reason))
-        for row, score, reason in zip(advice.rows.tolist(), advice.scores.tolist(), reasons, strict=True)
-    ]
-    return PersonalTracks(
-        tracks=tracks, personal=advice.personal, version=snapshot.version, notes=[note.text for note in advice.notes]
-    )
-
-
-def _shown(snapshot: Snapshot, row: int, score: float) -> dict[str, Any]:
-    track_id, facts = snapshot.shelf.track_ids[row], snapshot.shelf.facts[row]
+def found(snapshot: Snapshot, row: int) -> dict[str, Any]:
+    """The fields of `FoundTrack`."""
+    track_id, summary = snapshot.shown(row)
     return {
         "track_id": track_id,
-        "title": facts.title,
-        "artists": list(facts.artists),
-        "score": round(score, 6),
-        "has_audio": facts.has_file,
+        "title": summary.title,
+        "artists": list(summary.artists),
+        "has_audio": summary.has_file,
     }
 
 
-def _reason(snapshot: Snapshot, row: int) -> Reason | None:
-    if row < 0:
-        return None
-    track_id, facts = snapshot.shelf.track_ids[row], snapshot.shelf.facts[row]
-    return Reason(track_id=track_id, title=facts.title, artists=list(facts.artists))
+def scored(snapshot: Snapshot, row: int, score: float) -> dict[str, Any]:
+    """The fields of `Scored`."""
+    return found(snapshot, row) | {"score": round(score, 6)}
+
+
+def personal(answer: RecommendedTracks) -> PersonalTracks:
+    snapshot = answer.snapshot
+    reasons = [-1] * len(answer.rows) if answer.because is None else answer.because.tolist()
+    tracks = [
+        Recommended(**scored(snapshot, row, score), because=Reason(**found(snapshot, reason)) if reason >= 0 else None)
+        for row, score, reason in zip(answer.rows.tolist(), answer.scores.tolist(), reasons, strict=True)
+    ]
+    notes = [note.text for note in answer.notes]
+    return PersonalTracks(tracks=tracks, personal=answer.personal, version=snapshot.version, notes=notes)

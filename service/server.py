@@ -1,4 +1,4 @@
-"""The server: binds the address, says where it is, answers until it is told to stop, and lets answers finish."""
+"""The server: binds the address, prints it, answers until SIGINT or SIGTERM, and lets answers finish."""
 
 from __future__ import annotations
 
@@ -15,16 +15,15 @@ from ..errors import UsageError
 from ..pipelines.commands.console import Console
 from .app import Service
 from .logging import start_logging
-from .middleware.api_keys import Keys
-from .middleware.head_timeout import PunctualProtocol
-from .roles import Role, ServeOptions
+from .middleware.api_keys import ApiKeyStore
+from .settings import Role, ServeOptions
 
 GRACE_SECONDS = 15
 
 
 def serve(options: ServeOptions, console: Console) -> int:
     """Until SIGINT or SIGTERM. Raises UsageError for an address that it must not or cannot have."""
-    if (options.require_key or not options.is_loopback) and not Keys.load(options.library).hashes:
+    if (options.require_key or not options.is_loopback) and not ApiKeyStore(options.library).hashes():
         raise UsageError(
             f"{options.host}: others could reach it, so it needs an API key; "
             f"crossfade keys --new NAME --library {options.library}"
@@ -37,7 +36,7 @@ def serve(options: ServeOptions, console: Console) -> int:
     if not (options.library / "library.db").exists():
         console.message(f"crossfade: {options.library}: no library there yet; answers 503 until there is one")
     if options.role.has(Role.SIMILAR):
-        service.ears.warm()
+        service.upload_analyzer.start()
     console.record(role=str(options.role), url=f"http://{host}:{port}", pid=os.getpid())
     console.close()
     config: dict[str, Any] = {
@@ -48,14 +47,13 @@ def serve(options: ServeOptions, console: Console) -> int:
         "timeout_keep_alive": 15,
         "timeout_graceful_shutdown": GRACE_SECONDS,
         "ws": "none",
-        "http": PunctualProtocol,
     }
     _Server(uvicorn.Config(service.app, **config)).run(sockets=[listening])
     return 0
 
 
 class _Server(uvicorn.Server):
-    """One for which being told to stop is a good end: uvicorn's own raises the signal once more."""
+    """One that returns after SIGINT and SIGTERM: uvicorn's own raises the signal once more."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

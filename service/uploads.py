@@ -37,9 +37,9 @@ def on_disk(upload: UploadFile) -> Iterator[Path]:
 
 
 def add_track(
-    folder: Path, path: Path, heard: TrackAnalysis, *, track_id: str | None, title: str | None, artists: list[str]
+    folder: Path, path: Path, analysis: TrackAnalysis, *, track_id: str | None, title: str | None, artists: list[str]
 ) -> tuple[str, bool]:
-    """Puts a heard file into the library; gives its track_id, and whether it is new.
+    """Puts an analyzed file into the library; gives its track_id, and whether it is new.
 
     The same audio is the same track however often and under whatever id it is uploaded. A track_id that another track
     has is a Problem (409).
@@ -61,7 +61,7 @@ def add_track(
                 if library.has_track(name):
                     raise Problem(409, f"{name}: the library has another track of this track_id")
                 move_durably(new, kept)
-                library.add_analysis(digest, heard)
+                library.add_analysis(digest, analysis)
                 library.set_file(name, StoredFile.of(kept), digest)
                 library.describe_track(name, tags)
     return name, True

@@ -18,7 +18,7 @@ from crossfade.pipelines.interactions.schema import SourceLog, sink, writing
 from crossfade.pipelines.library.store import Library
 from crossfade.pipelines.training.train import train
 from crossfade.service.app import Service
-from crossfade.service.roles import Role, ServeOptions
+from crossfade.service.settings import Role, ServeOptions
 
 TRACKS, USERS, EACH = 60, 40, 10
 RATE = 16_000

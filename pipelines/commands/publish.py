@@ -50,14 +50,14 @@ def publish_where_set(folder: Path, console: Screen) -> int:
 
     The training is good whatever becomes of the upload, so a failure is printed and not raised.
     """
-    from ..versions.remote_storage import BUCKET, bucket_and_prefix, destination, settings
+    from ..versions.remote_storage import BUCKET, destination, settings
 
     found = settings()
     url = destination(None, found)
     if url is None:
         console.message(f"not published: {BUCKET} is not set")
         return 0
-    bucket, prefix = bucket_and_prefix(url)
+    bucket, _, prefix = url.removeprefix("s3://").partition("/")
     source = "the environment" if BUCKET in os.environ else ".env of the working folder"
     console.message(
         f"publishing to bucket {bucket}, prefix {prefix or '(none)'} ({BUCKET} in {source}): the trained version, the "

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ...models.catalogue import Catalogue
     from ..library.store import Library
-    from ..versions.model_version import Trained
+    from ..versions.model_version import ModelVersion
 
 
 def train(
@@ -102,7 +102,7 @@ def recommend(
     Example: crossfade recommend USER_ID --library L -k 10
     """
     from ..search import recommend as search
-    from ..versions.model_version import Trained
+    from ..versions.model_version import ModelVersion
     from .config import replaced
 
     names = [*user_ids, *(search.users_in(users) if users else [])]
@@ -111,7 +111,7 @@ def recommend(
     if like and names:
         raise UsageError("recommend: --like is for somebody unknown; leave out the user ids")
     with open_library(library) as opened:
-        trained = Trained.load(opened)
+        trained = ModelVersion.load(opened)
         if like:
             liked = [_liked(opened, trained, query) for query in like]
             frames = iter([search.recommend_liked(trained, liked, k, allow_seen=allow_seen)])
@@ -149,15 +149,15 @@ def _naming_who_gets_none(frames: Iterator[pl.DataFrame], users: list[str], cons
         console.message(f"{user}: nothing to recommend; what there is was heard before (--allow-seen gives that, too)")
 
 
-def _liked(library: Library, trained: Trained, query: str) -> str | Catalogue:
+def _liked(library: Library, trained: ModelVersion, query: str) -> str | Catalogue:
     """A track_id, else an audio file; a file that cannot be heard (silent, broken) is an error that names it."""
     from ...models.catalogue import Catalogue
 
-    if trained.knows(query):
+    if query in trained:
         return query
     if not Path(query).is_file():
         raise UsageError(f"{query}: neither a track_id of the library nor an audio file")
-    if trained.about["sound"] != "encoder":
+    if trained.metadata["sound"] != "encoder":
         raise LibraryError(
             f"{query}: the version was trained without embeddings of audio, so a file says nothing to it"
         )
@@ -174,7 +174,7 @@ def explain(track_id: str, /, *, library: LibraryFolder, k: Length = 5, console:
     Example: crossfade explain TRACK_ID --library L
     """
     from ..search.explain import explain as explain_track
-    from ..versions.model_version import Trained
+    from ..versions.model_version import ModelVersion
 
     with open_library(library) as opened:
-        console.record(**explain_track(Trained.load(opened), track_id, k))
+        console.record(**explain_track(ModelVersion.load(opened), track_id, k))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..versions.model_version import Trained
+from ..versions.model_version import ModelVersion
 
 
-def explain(trained: Trained, track_id: str, k: int = 5) -> dict[str, Any]:
+def explain(trained: ModelVersion, track_id: str, k: int = 5) -> dict[str, Any]:
     """For the command line: n, w, what the prior is made from, the nearest by sound and by taste, and why in words."""
     row, hybrid = trained.row(track_id), trained.hybrid
     listeners, weight, crossfade = int(hybrid.listeners[row]), float(hybrid.weights[row]), hybrid.options.crossfade
@@ -20,6 +20,14 @@ def explain(trained: Trained, track_id: str, k: int = 5) -> dict[str, Any]:
         prior.append("its sound")
     if artist_tracks and hybrid.options.prior.shrinkage is not None:
         prior.append(f"{artist_tracks} other track{'s' if artist_tracks > 1 else ''} of its artist")
+
+    def nearest(blend: float) -> list[dict[str, Any]]:
+        ids, scores = trained.similar(track_id, k, blend=blend)
+        return [
+            {"track_id": trained.track_ids[row], "score": round(score, 6)}
+            for row, score in zip(ids, scores.tolist(), strict=True)
+        ]
+
     return {
         "track_id": track_id,
         "listeners": listeners,
@@ -28,8 +36,8 @@ def explain(trained: Trained, track_id: str, k: int = 5) -> dict[str, Any]:
         "gain": round(float(crossfade.gains(hybrid.listeners[row])), 4),
         "artist_tracks": artist_tracks,
         "heard": has_sound,
-        "nearest_by_sound": [vars(found) for found in trained.similar(track_id, k, blend=0)] if has_sound else [],
-        "nearest_by_taste": [vars(found) for found in trained.similar(track_id, k, blend=1)],
+        "nearest_by_sound": nearest(0) if has_sound else [],
+        "nearest_by_taste": nearest(1),
         "why": _why(listeners, weight, " and ".join(prior)),
     }
 

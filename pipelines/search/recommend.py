@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +12,10 @@ from ...errors import UsageError
 from ...models.arrays import Answers, Ids, Scores
 from ...models.catalogue import Catalogue
 from ...models.hybrid.online import UserHistory
+from ...models.ranking.candidates import NO_TRACKS
 from ...models.ranking.diversity import RerankingOptions, relist
 from ...models.storage import replacing
-from ..versions.model_version import Trained
+from ..versions.model_version import ModelVersion
 
 USERS_PER_BATCH = 4096
 RERANKED = 300
@@ -23,7 +24,7 @@ SCHEMA = pl.Schema({"user_id": pl.String(), "track_id": pl.String(), "score": pl
 
 
 def recommend(
-    trained: Trained,
+    trained: ModelVersion,
     user_ids: Sequence[str],
     k: int,
     *,
@@ -34,7 +35,7 @@ def recommend(
 
     By the ranker where the version has one. `because` is null where no track the user likes adds to the score.
     """
-    k, hybrid = min(_checked(k), int(trained.there.sum())), trained.hybrid
+    k, hybrid = min(_checked(k), int(trained.in_library.sum())), trained.hybrid
     for start in range(0, len(user_ids), USERS_PER_BATCH):
         names = user_ids[start : start + USERS_PER_BATCH]
         rows = np.array([trained.user_rows.get(name, -1) for name in names], np.int32)
@@ -46,20 +47,55 @@ def recommend(
 
 
 def personal(
-    trained: Trained, rows: Ids, k: int, *, allow_seen: bool = False, reranking: RerankingOptions | None = None
+    trained: ModelVersion, rows: Ids, k: int, *, allow_seen: bool = False, reranking: RerankingOptions | None = None
 ) -> Answers:
     """The k tracks for each row of users (-1: unknown), ranked, and re-ranked where that is asked for."""
-    model = trained.ranking or trained.hybrid
-    reranking = reranking or trained.reranking
+    model = trained.two_stage or trained.hybrid
+
+    def ask(count: int) -> Answers:
+        return model.recommend(rows, count, allow_seen=allow_seen, candidates=trained.in_library)
+
+    return _reranked(trained, ask, k, reranking or trained.reranking)
+
+
+def recommend_one(
+    trained: ModelVersion,
+    history: UserHistory,
+    k: int,
+    *,
+    user_row: int = -1,
+    newest: Ids = NO_TRACKS,
+    allow_seen: bool = False,
+    ranked: bool = True,
+) -> Answers:
+    """The same for one history, which may be newer than the training; the popular tracks for a cold one.
+
+    `user_row` and `newest` as in `TwoStageRecommender.recommend_one`; `ranked` False leaves the order to the hybrid, at
+    a quarter of the cost. Shape: -> ([at most k], [at most k])
+    """
+    two_stage, mask = trained.two_stage if ranked else None, trained.in_library
+
+    def ask(count: int) -> Answers:
+        if two_stage is None:
+            ids, scores = trained.hybrid.candidates(history, count, allow_seen=allow_seen, mask=mask)
+        else:
+            ids, scores = two_stage.recommend_one(
+                history, count, user_row=user_row, newest=newest, allow_seen=allow_seen, candidates=mask
+            )
+        return ids[None], scores[None]
+
+    (ids,), (scores,) = _reranked(trained, ask, k, trained.reranking)
+    return ids[ids >= 0], scores[ids >= 0]
+
+
+def _reranked(trained: ModelVersion, ask: Callable[[int], Answers], k: int, reranking: RerankingOptions) -> Answers:
     if not reranking.changes:
-        return model.recommend(rows, k, allow_seen=allow_seen, candidates=trained.there)
-    longer = min(max(k, RERANKED), len(trained.track_ids))
-    answers = model.recommend(rows, longer, allow_seen=allow_seen, candidates=trained.there)
-    return relist(trained.hybrid, answers, k, reranking)
+        return ask(k)
+    return relist(trained.hybrid, ask(min(max(k, RERANKED), len(trained))), k, reranking)
 
 
 def recommend_liked(
-    trained: Trained, liked: Sequence[str | Catalogue], k: int, *, allow_seen: bool = False
+    trained: ModelVersion, liked: Sequence[str | Catalogue], k: int, *, allow_seen: bool = False
 ) -> pl.DataFrame:
     """To somebody who likes these tracks: of the library by their ids, and others that need not be in it, by sound.
 
@@ -67,18 +103,18 @@ def recommend_liked(
     """
     from scipy.sparse import csr_matrix
 
-    k = min(_checked(k), int(trained.there.sum()))
+    k = min(_checked(k), int(trained.in_library.sum()))
     if not liked:
         raise UsageError("like: nothing is liked")
-    hybrid, names, rows = trained.hybrid, list(trained.track_ids), []
+    hybrid, names, rows = trained.hybrid, trained.track_ids[: len(trained)], []
     for like in liked:
         if isinstance(like, str):
             rows.append(trained.row(like))
         else:
-            hybrid = hybrid.append_tracks(trained.fitting(like))
+            hybrid = hybrid.append_tracks(trained.adapt(like))
             rows += range(len(names), len(names) + len(like))
             names += like.track_ids
-    mask = np.concatenate([trained.there, np.zeros(len(names) - len(trained.there), bool)])
+    mask = np.concatenate([trained.in_library, np.zeros(len(names) - len(trained), bool)])
     history = UserHistory(np.unique(rows).astype(np.int32), np.ones(len(set(rows)), np.float32))
     heard = csr_matrix((history.weights, history.track_rows, [0, len(history.track_rows)]), shape=(1, len(names)))
     ids, scores = hybrid.recommend_from(heard, k, allow_seen=allow_seen, candidates=mask)

@@ -19,7 +19,7 @@ import numpy as np
 from ...audio.decoding import quiet_decoders
 from ...errors import LibraryError, UsageError
 from ...models.arrays import l2_normalize, top_k
-from ...models.catalogue import COLLECTIVE_ARTISTS
+from ...models.catalogue import COLLECTIVE_ARTISTS, Catalogue
 from ...models.encoders.base import Floats
 from ...models.storage import content_hash, replacing
 from ..audio_analysis.analyzer import AudioAnalyzer
@@ -148,10 +148,9 @@ def _by_sound(library: Library, query: Query, name: str | None) -> Ranked:
 
 
 def _by_blend(library: Library, query: Query, blend: float | None) -> Ranked:
-    from ..versions.model_version import Trained
+    from ..versions.model_version import ModelVersion
 
-    trained = Trained.load(library)
-    known = query.track_id if query.track_id is not None and trained.knows(query.track_id) else None
+    trained, known = ModelVersion.load(library), query.track_id
     if known is not None:
         vector = trained.index.vectors[trained.row(known)]
         taste, sound = vector[: trained.index.factors].any(), vector[trained.index.factors :].any()
@@ -163,16 +162,19 @@ def _by_blend(library: Library, query: Query, blend: float | None) -> Ranked:
             raise UsageError(f"blend: 1; {known} has no taste: only 0 (sound) can be asked")
     if blend is not None and blend < 1 and not trained.index.sound_width:
         raise UsageError(f"blend: {blend:g}; {library.folder} was trained without sound: only 1 (taste) can be asked")
-    target, genres = (query.vector, query.genres) if known is None else (known, None)
-    share = 0.5 if blend is None else blend
-    given, k = 0, 64
+    share, given, k = 0.5 if blend is None else blend, 0, 64
     while True:
-        found = trained.similar(target, k, blend=share, genres=genres, genre_names=query.genre_names)
-        yield from ((one.track_id, one.score) for one in found[given:])
-        if len(found) < k:
-            return
+        if known is not None:
+            rows, scores = trained.similar(known, k, blend=share)
+        else:
+            track = Catalogue.of_one("", query.vector, (), query.genres, query.genre_names)
+            rows, scores = trained.similar_to(track, k, blend=share)
+        for row, score in zip(rows[given:].tolist(), scores[given:].tolist(), strict=True):
+            yield trained.track_ids[row], round(score, 6)
         # Most callers take a few; more are searched for only as these are used up.
-        given, k = len(found), k * 8
+        if len(rows) < k:
+            return
+        given, k = len(rows), k * 8
 
 
 def _same(library: Library, query: Query, track: dict[str, Any]) -> bool:

@@ -12,7 +12,8 @@ They are in `artefacts/` of a version's folder. Each file appears when it is who
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,18 +21,17 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from ...errors import UsageError
-from ...models.arrays import top_k
+from ...models.arrays import Answers, Ids, top_k
 from ...models.interactions import Clock, Interactions
 from ...models.ranking.features import user_statistics
 from ...models.recommenders.base import popularity
-from ...models.storage import replacing, write_json
+from ...models.storage import replacing
 from ..library.folder import ARTEFACTS, MANIFEST, describe_files, files_in
 from ..library.store import Library
 from ..search.recommend import personal, write_parquet
-from ..versions.model_version import Trained
+from ..versions.model_version import ModelVersion
 from .resumable_steps import KEYS
 
 FORMAT = 1
@@ -69,23 +69,33 @@ class ArtefactOptions:
 
 
 def write_artefacts(
-    version: Path, library: Library, trained: Trained, listens: Interactions, options: ArtefactOptions
+    version: Path, library: Library, trained: ModelVersion, listens: Interactions, options: ArtefactOptions
 ) -> int:
     """Writes all of them into `version`/artefacts; gives the number of rows."""
-    folder = version / ARTEFACTS
+    folder, mask, index = version / ARTEFACTS, trained.in_library, trained.index.compressed()
     folder.mkdir(parents=True, exist_ok=True)
-    tracks = library.tracks()
-    rows = 0
-    top = top_popular(tracks, listens, options)
-    for name, frames in (
-        ("top_popular", iter([top])),
-        ("personal_als", _personal(trained, options.per_user, by_als=True)),
-        ("recommendations", _personal(trained, options.per_user)),
-        ("similar", _similar(trained, options.per_track)),
-        ("user_features", iter([_user_features(trained.user_ids, listens)])),
-    ):
-        rows += write_parquet(frames, folder / f"{name}.parquet")
-    return rows
+    users, tracks = (pl.Series(ids, dtype=pl.String) for ids in (trained.user_ids, trained.track_ids))
+    warm = np.flatnonzero(trained.hybrid.history.warm_users).astype(np.int32)
+    every_track = np.arange(len(tracks), dtype=np.int32)
+    per_user = min(options.per_user, len(tracks))
+
+    def by_als(rows: Ids) -> Answers:
+        return trained.hybrid.als.recommend(rows, per_user, candidates=mask)
+
+    def by_version(rows: Ids) -> Answers:
+        return personal(trained, rows, per_user)
+
+    def similar(rows: Ids) -> Answers:
+        return index.similar(rows, options.per_track, candidates=mask)
+
+    tables: dict[str, Iterator[pl.DataFrame]] = {
+        "top_popular": iter([top_popular(library.tracks(), listens, options)]),
+        "personal_als": _lists(by_als, warm, users, tracks, ("user_id", "item_id")),
+        "recommendations": _lists(by_version, warm, users, tracks, ("user_id", "item_id")),
+        "similar": _lists(similar, every_track, tracks, tracks, ("item_id", "similar_item_id")),
+        "user_features": iter([_user_features(trained.user_ids, listens)]),
+    }
+    return sum(write_parquet(frames, folder / f"{name}.parquet") for name, frames in tables.items())
 
 
 def write_manifest(version: Path, about: Mapping[str, Any]) -> None:
@@ -99,7 +109,8 @@ def write_manifest(version: Path, about: Mapping[str, Any]) -> None:
         "files": describe_files(version, files),
         "about": about,
     }
-    write_json(version / MANIFEST, manifest)
+    with replacing(version / MANIFEST) as part:
+        part.write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
 
 
 def top_popular(tracks: pl.DataFrame, listens: Interactions, options: ArtefactOptions) -> pl.DataFrame:
@@ -134,43 +145,22 @@ def top_popular(tracks: pl.DataFrame, listens: Interactions, options: ArtefactOp
     )
 
 
-def _personal(trained: Trained, k: int, *, by_als: bool = False) -> Iterator[pl.DataFrame]:
-    hybrid = trained.hybrid
-    warm = np.flatnonzero(hybrid.history.warm_users).astype(np.int32)
-    users = pl.Series(trained.user_ids, dtype=pl.String)
-    tracks = pl.Series(trained.track_ids, dtype=pl.String)
-    k = min(k, len(tracks))
-    for start in range(0, max(len(warm), 1), USERS_PER_BATCH):
-        rows = warm[start : start + USERS_PER_BATCH]
-        if by_als:
-            ids, scores = hybrid.als.recommend(rows, k, candidates=trained.there)
-        else:
-            ids, scores = personal(trained, rows, k)
-        yield _pairs("user_id", users.gather(rows), "item_id", tracks, ids, scores)
-
-
-def _similar(trained: Trained, k: int) -> Iterator[pl.DataFrame]:
-    tracks = pl.Series(trained.track_ids, dtype=pl.String)
-    rows, index = np.arange(len(tracks), dtype=np.int32), trained.index.compressed()
+def _lists(
+    ask: Callable[[Ids], Answers], rows: Ids, owners: pl.Series, tracks: pl.Series, names: tuple[str, str]
+) -> Iterator[pl.DataFrame]:
+    """The ranked answers for these rows of `owners`, a part of them at a time."""
     for start in range(0, max(len(rows), 1), USERS_PER_BATCH):
         asked = rows[start : start + USERS_PER_BATCH]
-        ids, scores = index.similar(asked, k, candidates=trained.there)
-        yield _pairs("item_id", tracks.gather(asked), "similar_item_id", tracks, ids, scores)
-
-
-def _pairs(
-    owner: str, owners: pl.Series, answer: str, names: pl.Series, ids: NDArray[np.int32], scores: NDArray[np.float32]
-) -> pl.DataFrame:
-    there = ids >= 0
-    rows, places = np.nonzero(there)
-    return pl.DataFrame(
-        {
-            owner: owners.gather(rows),
-            answer: names.gather(ids[there]),
-            "rank": (places + 1).astype(np.int32),
-            "score": scores[there],
-        }
-    )
+        ids, scores = ask(asked)
+        lists, places = np.nonzero(ids >= 0)
+        yield pl.DataFrame(
+            {
+                names[0]: owners.gather(asked[lists]),
+                names[1]: tracks.gather(ids[lists, places]),
+                "rank": (places + 1).astype(np.int32),
+                "score": scores[lists, places],
+            }
+        )
 
 
 def _user_features(user_ids: Sequence[str | None], listens: Interactions) -> pl.DataFrame:

@@ -40,7 +40,7 @@ from ..interactions.summary import log_figures
 from ..interactions.user_deletion import forget_the_missing
 from ..library.folder import KEPT_VERSIONS
 from ..library.store import Library
-from ..versions.model_version import FORMAT, Trained
+from ..versions.model_version import FORMAT, ModelVersion
 from .artefacts import ArtefactOptions, write_artefacts, write_manifest
 from .ranking import fit_ranking, write_importance
 from .resumable_steps import Stages, key_of_catalogue
@@ -243,10 +243,10 @@ class _Training:
             raise DataError(f"{library.folder}: none of the {len(heard_of):,} tracks in the log is in the library")
         return to_listens(frame, self.user_ids, known, options.cleaning.confidence)
 
-    def _hybrid(self, version: Path) -> Trained:
+    def _hybrid(self, version: Path) -> ModelVersion:
         name, current = "hybrid", self.stages.current
         if self.unchanged[name] and current is not None:
-            trained = Trained.load(self.library, current)
+            trained = ModelVersion.load(self.library, current)
             self.stages.take_over(name, version)
             self.taken.append(name)
             return trained
@@ -254,17 +254,17 @@ class _Training:
             catalogue, listens = self.catalogue, self.listens
             hybrid = Hybrid(catalogue, als=self.options.als, seed=self.options.seed).fit(listens)
             index = HybridIndex.of(np.where(hybrid.known[:, None], hybrid.taste, 0), catalogue.sound)
-            trained = Trained(hybrid, index, catalogue.track_ids, self.user_ids.to_list(), self.about)
+            trained = ModelVersion(hybrid, index, catalogue.track_ids, self.user_ids.to_list(), self.about)
             trained.save(version)
             count(len(listens))
         return trained
 
-    def _ranking(self, version: Path, trained: Trained, tell: Tell) -> tuple[str, TwoStageRecommender | None]:
+    def _ranking(self, version: Path, trained: ModelVersion, tell: Tell) -> tuple[str, TwoStageRecommender | None]:
         name, current = "ranking", self.stages.current
         if self.unchanged[name] and current is not None:
             self.stages.take_over(name, version)
             self.taken.append(name)
-            return self.summary_of_current().ranker, trained.ranking
+            return self.summary_of_current().ranker, trained.two_stage
         with self.stages.running(name, self.keys[name], version) as count:
             try:
                 recommender = fit_ranking(
@@ -285,7 +285,7 @@ class _Training:
             count(len(self.listens))
         return recommender.options.ranker.objective, recommender
 
-    def _artefacts(self, version: Path, trained: Trained, recommender: TwoStageRecommender | None) -> None:
+    def _artefacts(self, version: Path, trained: ModelVersion, recommender: TwoStageRecommender | None) -> None:
         name = "artefacts"
         if self.unchanged[name]:
             self.stages.take_over(name, version)

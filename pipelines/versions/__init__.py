@@ -1,1 +1,1 @@
-"""Trained model versions: loading one, publishing it, fetching it from remote storage."""
+"""Trained model versions: loading one and keeping it up to date, publishing it, fetching it from remote storage."""

@@ -16,13 +16,14 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from ...errors import LibraryError, UsageError
-from ...models.storage import content_hash, move_durably, write_json
+from ...models.storage import content_hash, move_durably, replacing
 from ..interactions.live_events import forgotten_in
 from ..interactions.user_deletion import forget_while_rewriting
 from ..library.folder import ARTEFACTS, files_in
@@ -47,36 +48,36 @@ class Published:
     """of those"""
 
 
+Entries = dict[str, dict[str, Any]]
+"""file of the library -> where it is (`at`), its size (`bytes`) and `hash`"""
+
+
 def publish(library: Library, place: Destination) -> list[Published]:
     """Uploads the current version; raises PublishError, and then the place's former version is still its current."""
     version = library.current_version()
     with TemporaryDirectory(prefix=".publishing-", dir=library.folder) as scratch:
-        snapshot = Path(scratch) / "library.db"
-        _backup(library.folder / "library.db", snapshot)
+        copy = Path(scratch) / "library.db"
+        _backup(library.folder / "library.db", copy)
         sources = {f"models/{version.name}/{name}": version / name for name in files_in(version)}
         sources |= {f"listens/{part.name}": part for part in sorted(library.listens_folder.glob("*.parquet"))}
-        sources["library.db"] = snapshot
-        entries: dict[str, dict[str, Any]] = {}
-        counts: dict[str, list[int]] = {}
+        sources["library.db"] = copy
+        entries: Entries = {}
+        uploaded = set()
         for path, file in sources.items():
-            folder, digest, size = _folder_of(path), content_hash(file), file.stat().st_size
-            name = f"{folder}/{digest}/{file.name}"
+            digest, size = content_hash(file), file.stat().st_size
+            name = f"{_folder_of(path)}/{digest}/{file.name}"
             entries[path] = {"at": name, "bytes": size, "hash": digest}
-            count = counts.setdefault(folder, [0, 0, 0])
-            count[0] += 1
             if place.size(name) != size:
                 place.upload(file, name)
                 if place.digest(name) != digest:
                     raise PublishError(f"{place.url}/{name}: not what was uploaded; publish again")
-                count[1] += 1
-                count[2] += size
+                uploaded.add(path)
     manifest = {"format_version": FORMAT, "version": version.name, "files": entries}
     text = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
-    name = f"manifests/{version.name}.json"
-    place.write(name, text)
+    place.write(f"manifests/{version.name}.json", text)
     pointer = {"format_version": FORMAT, "version": version.name, "hash": content_hash(text.encode())}
     place.write(CURRENT, json.dumps(pointer) + "\n")
-    return [Published(folder, *count) for folder, count in counts.items()]
+    return _summary(entries, uploaded)
 
 
 def pull(
@@ -87,41 +88,43 @@ def pull(
     A library that was not pulled from there is left alone, unless told to `replace` its tracks and listens. Listeners
     who had their data deleted here, by the event store (`database`, see `take_events`), are left out.
     """
-    manifest = _manifest(place)
-    version = manifest["version"]
+    version, entries = _manifest(place)
     folder.mkdir(parents=True, exist_ok=True)
     _may_replace(folder, place.url, replace)
     replaces = (folder / "library.db").exists()
-    counts: dict[str, list[int]] = {}
     with TemporaryDirectory(prefix=".pulling-", dir=folder) as scratch:
         fetched: dict[str, Path] = {}
-        for number, (path, entry) in enumerate(manifest["files"].items()):
-            there = folder / path
-            count = counts.setdefault(_folder_of(path), [0, 0, 0])
-            count[0] += 1
-            if path != "library.db" and there.is_file() and content_hash(there) == entry["hash"]:
+        for number, (path, entry) in enumerate(entries.items()):
+            kept = folder / path
+            if path != "library.db" and kept.is_file() and content_hash(kept) == entry["hash"]:
                 continue
-            file = Path(scratch) / str(number)
-            place.download(entry["at"], file)
-            if content_hash(file) != entry["hash"]:
+            fetched[path] = Path(scratch) / str(number)
+            place.download(entry["at"], fetched[path])
+            if content_hash(fetched[path]) != entry["hash"]:
                 raise PublishError(f"{place.url}/{entry['at']}: damaged; publish again")
-            fetched[path] = file
-            count[1] += 1
-            count[2] += entry["bytes"]
-        write_json(folder / PULLED, {"url": place.url, "version": version})
+        with replacing(folder / PULLED) as part:
+            part.write_text(json.dumps({"url": place.url, "version": version}) + "\n")
         # An empty library where there is none, so that there is something to lock.
         with Library.open(folder, create=True) as library, library.rewriting():
-            _install(folder, version, manifest["files"], fetched)
+            _install(folder, entries, fetched)
             # Who was deleted here may not be known as deleted there.
             forget_while_rewriting(library, forgotten_in(library, database))
         with Library.open(folder) as library:
             if replaces:
                 library.begin_history()
             library.publish_version(library.models / version)
-    return version, [Published(name, *count) for name, count in counts.items()]
+    return version, _summary(entries, fetched)
 
 
-def _install(folder: Path, version: str, wanted: dict[str, Any], fetched: dict[str, Path]) -> None:
+def _summary(entries: Entries, moved: Container[str]) -> list[Published]:
+    folders: dict[str, list[str]] = {}
+    for path in entries:
+        folders.setdefault(_folder_of(path), []).append(path)
+    sizes = {name: [entries[path]["bytes"] for path in paths if path in moved] for name, paths in folders.items()}
+    return [Published(name, len(folders[name]), len(these), sum(these)) for name, these in sizes.items()]
+
+
+def _install(folder: Path, entries: Entries, fetched: dict[str, Path]) -> None:
     """Everything was fetched: models first, then listens, then the tracks; `models/current` follows by the caller."""
     for path, file in fetched.items():
         if path != "library.db":
@@ -129,13 +132,14 @@ def _install(folder: Path, version: str, wanted: dict[str, Any], fetched: dict[s
             target.parent.mkdir(parents=True, exist_ok=True)
             move_durably(file, target)
     for part in (folder / "listens").glob("*.parquet"):
-        if f"listens/{part.name}" not in wanted:
+        if f"listens/{part.name}" not in entries:
             part.unlink()
     # Through SQLite itself, which waits for whoever reads the library at the moment.
     _backup(fetched["library.db"], folder / "library.db")
 
 
-def _manifest(place: Destination) -> dict[str, Any]:
+def _manifest(place: Destination) -> tuple[str, Entries]:
+    """Name of the current version, and its files."""
     text = place.read(CURRENT)
     if text is None:
         raise PublishError(f"{place.url}: nothing was published here")
@@ -147,14 +151,15 @@ def _manifest(place: Destination) -> dict[str, Any]:
             raise PublishError(f"{place.url}: published by a newer Crossfade; upgrade with pip install -U crossfade")
         if found is None or content_hash(found.encode()) != pointer["hash"]:
             raise PublishError(f"{place.url}/{name}: missing or damaged; publish again")
-        manifest: dict[str, Any] = json.loads(found)
+        manifest = json.loads(found)
+        version, entries = str(manifest["version"]), dict(manifest["files"])
     except (ValueError, KeyError, TypeError) as error:
         raise PublishError(f"{place.url}/{CURRENT}: damaged ({error}); publish again") from None
-    inside = ("library.db", "listens/", f"models/{manifest['version']}/")
-    for path in manifest["files"]:
+    inside = ("library.db", "listens/", f"models/{version}/")
+    for path in entries:
         if not path.startswith(inside) or ".." in Path(path).parts:
             raise PublishError(f"{place.url}/{name}: names {path}, which is no file of a library")
-    return manifest
+    return version, entries
 
 
 def _may_replace(folder: Path, url: str, replace: bool) -> None:

@@ -18,6 +18,8 @@ from ...models.storage import content_hash, replacing
 BUCKET = "S3_BUCKET_NAME"
 _NAMES = (BUCKET, "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "S3_ENDPOINT_URL")
 _BLOCK = 1 << 20
+_CLIENTS = ("botocore", "aiobotocore", "aiohttp", "s3fs", "fsspec")
+"""whose errors have no base in common with Python's, and which need not be installed"""
 
 
 class PublishError(CrossfadeError):
@@ -45,16 +47,6 @@ def destination(url: str | None, chosen: Mapping[str, str]) -> str | None:
     return f"s3://{bucket}" if bucket else None
 
 
-def bucket_and_prefix(url: str) -> tuple[str, str]:
-    """Of a URL in S3.
-
-    >>> bucket_and_prefix("s3://music/nightly")
-    ('music', 'nightly')
-    """
-    bucket, _, prefix = url.partition("://")[2].partition("/")
-    return bucket, prefix
-
-
 class Destination:
     """Files below one URL; every failure is a PublishError that names the file."""
 
@@ -80,7 +72,7 @@ class Destination:
         except ModuleNotFoundError:
             raise MissingExtra(f"{url}", "publish") from None
         except (ImportError, ValueError) as error:
-            raise UsageError(f"{url}: {_said(error)}") from None
+            raise UsageError(f"{url}: {_first_line(error)}") from None
 
     def size(self, name: str) -> int | None:
         """Bytes, None where there is no such file."""
@@ -92,25 +84,13 @@ class Destination:
 
     def upload(self, file: Path, name: str) -> None:
         """A file that is not whole never has the name."""
-        with self._failing(name):
-            path = self._path(name)
-            if self._is_local:
-                self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
-                with replacing(Path(path)) as part:
-                    self._files.put_file(str(file), str(part))
-            else:
-                self._files.put_file(str(file), path)
+        with self._failing(name), self._replacing(name) as path:
+            self._files.put_file(str(file), path)
 
     def write(self, name: str, text: str) -> None:
         """Replaces a small file, whole or not at all."""
-        with self._failing(name):
-            path = self._path(name)
-            if self._is_local:
-                self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
-                with replacing(Path(path)) as part:
-                    part.write_text(text)
-            else:
-                self._files.pipe_file(path, text.encode())
+        with self._failing(name), self._replacing(name) as path:
+            self._files.pipe_file(path, text.encode())
 
     def read(self, name: str) -> str | None:
         """A small file's text, None where there is none."""
@@ -132,6 +112,17 @@ class Destination:
     def _path(self, name: str) -> str:
         return f"{self._root.rstrip('/')}/{name}"
 
+    @contextmanager
+    def _replacing(self, name: str) -> Iterator[str]:
+        """A path to write to; object stores show a file when it is whole."""
+        path = Path(self._path(name))
+        if not self._is_local:
+            yield self._path(name)
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as part:
+            yield str(part)
+
     @property
     def _is_local(self) -> bool:
         protocol = self._files.protocol
@@ -141,23 +132,23 @@ class Destination:
     def _failing(self, name: str) -> Iterator[None]:
         try:
             yield
-        except CrossfadeError:
-            raise
-        except PermissionError as error:
-            keys = "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the rights they have"
-            cure = "may you write there?" if self._is_local else f"check {keys}"
-            raise PublishError(f"{self.url}/{name}: not allowed ({_said(error)}); {cure}") from None
-        except FileNotFoundError as error:
-            place = "folder" if self._is_local else "bucket"
-            raise PublishError(f"{self.url}/{name}: not there ({_said(error)}); does the {place} exist?") from None
-        except OSError as error:
-            raise PublishError(f"{self.url}/{name}: {_said(error)}") from None
         except Exception as error:
-            # botocore's errors have no base in common with Python's, and need not be installed.
-            if type(error).__module__.partition(".")[0] not in ("botocore", "aiobotocore", "aiohttp", "s3fs", "fsspec"):
-                raise
-            raise PublishError(f"{self.url}/{name}: {_said(error)}; check the keys and S3_ENDPOINT_URL") from None
+            reason = _first_line(error)
+            match error:
+                case PermissionError():
+                    keys = "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the rights they have"
+                    cure = "may you write there?" if self._is_local else f"check {keys}"
+                    reason = f"not allowed ({reason}); {cure}"
+                case FileNotFoundError():
+                    reason = f"not there ({reason}); does the {'folder' if self._is_local else 'bucket'} exist?"
+                case OSError():
+                    pass
+                case _ if type(error).__module__.partition(".")[0] in _CLIENTS:
+                    reason = f"{reason}; check the keys and S3_ENDPOINT_URL"
+                case _:
+                    raise
+            raise PublishError(f"{self.url}/{name}: {reason}") from None
 
 
-def _said(error: BaseException) -> str:
+def _first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]

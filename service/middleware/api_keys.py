@@ -9,7 +9,6 @@ import hmac
 import json
 import os
 import secrets
-from dataclasses import dataclass
 from pathlib import Path
 
 from starlette.datastructures import Headers
@@ -20,65 +19,54 @@ from ...models.storage import content_hash, replacing
 FILE_NAME = "keys.json"
 
 
-@dataclass(frozen=True)
-class Keys:
-    """Names of keys and their hashes."""
-
-    hashes: dict[str, str]
-
-    @classmethod
-    def load(cls, library: Path) -> Keys:
-        """Those of a library's folder; none where there is no file."""
-        file = library / FILE_NAME
-        try:
-            hashes = json.loads(file.read_text())["keys"]
-            return cls({str(name): str(value) for name, value in hashes.items()})
-        except FileNotFoundError:
-            return cls({})
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise LibraryError(f"{file}: not a file of keys ({type(error).__name__})") from None
-
-    def save(self, library: Path) -> None:
-        file = library / FILE_NAME
-        with replacing(file) as part, os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT, 0o600), "w") as out:
-            json.dump({"keys": self.hashes}, out, indent=1)
-
-    def with_new(self, name: str) -> tuple[Keys, str]:
-        """These and one more, and the key itself, which is not kept."""
-        if name in self.hashes:
-            raise UsageError(f"{name}: there is a key of this name already; revoke it first")
-        key = "cf_" + secrets.token_urlsafe(32)
-        return Keys({**self.hashes, name: _hash(key)}), key
-
-    def without(self, name: str) -> Keys:
-        if name not in self.hashes:
-            raise UsageError(f"{name}: no key of this name; there are: {', '.join(self.hashes) or 'none'}")
-        return Keys({other: value for other, value in self.hashes.items() if other != name})
-
-    def name_of(self, key: str) -> str | None:
-        """Whose key it is; None for nobody's."""
-        wanted = _hash(key)
-        found = [name for name, value in self.hashes.items() if hmac.compare_digest(wanted, value)]
-        return found[0] if found else None
-
-
-class KeyFile:
+class ApiKeyStore:
     """The keys of a library's folder as they are now: one that is made or revoked counts from the next request on."""
 
     def __init__(self, library: Path) -> None:
-        self._library = library
-        self._read: tuple[tuple[int, int, int] | None, Keys] | None = None
+        self._file = library / FILE_NAME
+        self._read: tuple[tuple[int, int, int], dict[str, str]] | None = None
 
-    def keys(self) -> Keys:
-        """LibraryError where the file is damaged: then nobody gets in."""
+    def hashes(self) -> dict[str, str]:
+        """Name of each key -> its hash; none where there is no file, LibraryError where it is damaged."""
         try:
-            status = (self._library / FILE_NAME).stat()
+            status = self._file.stat()
             stamp = status.st_ino, status.st_size, status.st_mtime_ns
+            if self._read is None or self._read[0] != stamp:
+                hashes = json.loads(self._file.read_text())["keys"]
+                self._read = stamp, {str(name): str(value) for name, value in hashes.items()}
         except FileNotFoundError:
-            stamp = None
-        if self._read is None or self._read[0] != stamp:
-            self._read = stamp, Keys.load(self._library)
+            return {}
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise LibraryError(f"{self._file}: not a file of keys ({type(error).__name__})") from None
         return self._read[1]
+
+    def add(self, name: str) -> str:
+        """Makes a key; gives the key itself, which is not kept."""
+        hashes = self.hashes()
+        if name in hashes:
+            raise UsageError(f"{name}: there is a key of this name already; revoke it first")
+        key = "cf_" + secrets.token_urlsafe(32)
+        self._write({**hashes, name: _hash(key)})
+        return key
+
+    def revoke(self, name: str) -> None:
+        hashes = self.hashes()
+        if name not in hashes:
+            raise UsageError(f"{name}: no key of this name; there are: {', '.join(hashes) or 'none'}")
+        self._write({other: value for other, value in hashes.items() if other != name})
+
+    def name_of(self, key: str) -> str | None:
+        """Whose key it is; None for nobody's."""
+        shown = _hash(key)
+        names = [name for name, value in self.hashes().items() if hmac.compare_digest(shown, value)]
+        return names[0] if names else None
+
+    def _write(self, hashes: dict[str, str]) -> None:
+        with (
+            replacing(self._file) as part,
+            os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out,
+        ):
+            json.dump({"keys": hashes}, out, indent=1)
 
 
 def key_in(headers: Headers) -> str | None:

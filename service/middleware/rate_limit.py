@@ -1,4 +1,4 @@
-"""Limits: how often a client may ask, how large and slow its body may be, and how many uploads there are at once."""
+"""Limits: how often a client may ask, how large and slow its body may be, and how many uploads run at once."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from ..errors import Problem
 _CLIENTS_REMEMBERED = 10_000
 
 
-class RateLimit:
-    """A bucket of tokens per client: `per_second` drop in, up to twice as many are held; 0 is no limit."""
+class RateLimiter:
+    """A token bucket per client: filled by `per_second`, at most twice as many are held; 0 is no limit."""
 
     def __init__(self, per_second: float) -> None:
         self.per_second = per_second
@@ -42,21 +42,21 @@ class RateLimit:
             )
 
 
-class Uploads:
-    """How many uploads are in flight, and how many bytes they have taken or said that they will take.
+class UploadLimiter:
+    """Counts the uploads in flight, and the bytes that they have sent or announced.
 
     Used from one thread only.
     """
 
-    def __init__(self, most: int, most_bytes: int) -> None:
-        self.most, self.most_bytes = most, most_bytes
+    def __init__(self, most: int, max_bytes: int) -> None:
+        self.most, self.max_bytes = most, max_bytes
         self.count = self.bytes = 0
 
     @contextmanager
     def place(self) -> Iterator[Callable[[int], None]]:
-        """Room for one more until the block ends; gives what is to be called with the bytes that it has come to so far.
+        """Counts one more until the block ends; yields a function to be called with its size in bytes so far.
 
-        A Problem (503) that says when to come again where there is no room.
+        Where there is no room, either raises a Problem (503) that says when to come again.
         """
         if self.count >= self.most:
             raise self._full(f"{self.most} are in flight already")
@@ -66,8 +66,8 @@ class Uploads:
         def grow(size: int) -> None:
             nonlocal held
             more = max(0, size - held)
-            if self.bytes + more > self.most_bytes:
-                raise self._full(f"{self.most_bytes / 2**20:g} MiB are in flight already")
+            if self.bytes + more > self.max_bytes:
+                raise self._full(f"{self.max_bytes / 2**20:g} MiB are in flight already")
             self.bytes += more
             held += more
 
@@ -82,31 +82,31 @@ class Uploads:
         return Problem(503, f"uploads: {why}; try again", headers={"Retry-After": "5", "Connection": "close"})
 
 
-def _anything(size: int) -> None:
-    """A body that nobody counts."""
+def no_limit(size: int) -> None:
+    """For bodies that are not counted together."""
 
 
 def limited_body(
     scope: Scope,
     receive: Receive,
     *,
-    most_bytes: int,
-    most_seconds: float,
-    grow: Callable[[int], None] = _anything,
+    max_bytes: int,
+    max_seconds: float,
+    grow: Callable[[int], None] = no_limit,
 ) -> Receive:
     """`receive` that raises a Problem where the body gets too large (413) or takes too long (408).
 
-    A body that says it is too large is refused before any of it is read. `grow` is told how many bytes there are to
-    come or have come, and may refuse them.
+    A body whose Content-Length is too large is refused before any of it is read. `grow` is called with the number of
+    bytes that are announced or have come, and may raise a Problem.
     """
     for name, value in scope["headers"]:
         if name == b"content-length":
-            if not value.isdigit() or len(value) > 15 or int(value) > most_bytes:
-                raise _too_large(most_bytes)
+            if not value.isdigit() or len(value) > 15 or int(value) > max_bytes:
+                raise _too_large(max_bytes)
             grow(int(value))
     received = 0
     whole = False
-    deadline = time.monotonic() + most_seconds
+    deadline = time.monotonic() + max_seconds
 
     async def limited() -> Message:
         nonlocal received, whole
@@ -117,19 +117,19 @@ def limited_body(
                 message = await receive()
         except TimeoutError:
             raise Problem(
-                408, f"body: not received within {most_seconds:g} seconds", headers={"Connection": "close"}
+                408, f"body: not received within {max_seconds:g} seconds", headers={"Connection": "close"}
             ) from None
         if message["type"] == "http.request":
             received += len(message.get("body", b""))
             whole = not message.get("more_body", False)
-            if received > most_bytes:
-                raise _too_large(most_bytes)
+            if received > max_bytes:
+                raise _too_large(max_bytes)
             grow(received)
         return message
 
     return limited
 
 
-def _too_large(most_bytes: int) -> Problem:
-    size = f"{most_bytes / 2**20:g} MiB" if most_bytes >= 2**20 else f"{most_bytes / 2**10:g} KiB"
+def _too_large(max_bytes: int) -> Problem:
+    size = f"{max_bytes / 2**20:g} MiB" if max_bytes >= 2**20 else f"{max_bytes / 2**10:g} KiB"
     return Problem(413, f"body: larger than the {size} that are taken here", headers={"Connection": "close"})

@@ -1,4 +1,4 @@
-"""The gate: what every request passes before an endpoint sees it, and every answer on its way out.
+"""The checks that every request passes before an endpoint sees it, and what every answer gets on its way out.
 
 Request id, host and origin, key, rate, body limits; then the log line and the metrics. Plain ASGI, since it runs at
 every request.
@@ -6,12 +6,12 @@ every request.
 
 from __future__ import annotations
 
-import asyncio
 import hmac
 import logging
 import re
 import time
 import uuid
+from contextlib import nullcontext
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -19,9 +19,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..errors import Problem, from_exception
 from ..metrics import Metrics
-from ..roles import LOOPBACK, ROLE_HEADER, ServeOptions
-from .api_keys import KeyFile, key_in
-from .rate_limit import RateLimit, Uploads, limited_body
+from ..settings import LOOPBACK, ROLE_HEADER, ServeOptions
+from .api_keys import ApiKeyStore, key_in
+from .rate_limit import RateLimiter, UploadLimiter, limited_body, no_limit
 
 _LOG = logging.getLogger("crossfade.service")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -34,17 +34,17 @@ _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _METHODS = _SAFE | {"POST", "PUT", "PATCH", "DELETE"}
 
 
-class Gate:
-    """Wraps the application."""
+class RequestChecks:
+    """Middleware around the application."""
 
     def __init__(self, app: ASGIApp, options: ServeOptions, metrics: Metrics) -> None:
         self.app = app
         self.options = options
-        self.key_file = KeyFile(options.library)
+        self.api_keys = ApiKeyStore(options.library)
         self.metrics = metrics
         self.needs_key = options.require_key or not options.is_loopback
-        self._rate = RateLimit(options.requests_per_second)
-        self._uploads = Uploads(options.uploads, options.most_uploads_bytes)
+        self._rate = RateLimiter(options.requests_per_second)
+        self._uploads = UploadLimiter(options.uploads, options.max_uploads_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -75,23 +75,17 @@ class Gate:
         client = "-"
         try:
             client = self._admit(scope, headers)
-            seconds = self.options.body_seconds
-            if scope["method"] == "POST" and scope["path"] in _UPLOADS:
-                with self._uploads.place() as grow:
-                    most = self.options.upload_bytes
-                    limited = limited_body(scope, receive, most_bytes=most, most_seconds=seconds, grow=grow)
-                    await self.app(scope, limited, sending)
-            else:
-                limited = limited_body(scope, receive, most_bytes=_BODY_BYTES, most_seconds=seconds)
+            is_upload = scope["method"] == "POST" and scope["path"] in _UPLOADS
+            max_bytes, seconds = self.options.upload_bytes if is_upload else _BODY_BYTES, self.options.body_seconds
+            with self._uploads.place() if is_upload else nullcontext(no_limit) as grow:
+                limited = limited_body(scope, receive, max_bytes=max_bytes, max_seconds=seconds, grow=grow)
                 await self.app(scope, limited, sending)
-        except asyncio.CancelledError:
-            raise
         except Exception as error:
             if finished:
                 # Starlette passes on what was logged and answered already.
                 return
             if status:
-                # The answer has begun: nothing better can be said any more.
+                # The answer has begun: it cannot become a problem any more.
                 _LOG.error("broken off", exc_info=error, extra={"request_id": request_id})
                 raise
             await from_exception(error, request_id)(scope, receive, sending)
@@ -99,15 +93,14 @@ class Gate:
             self._note(scope, status, time.perf_counter() - started, client, request_id)
 
     def _admit(self, scope: Scope, headers: Headers) -> str:
-        """Who asks. Raises a Problem for who may not."""
+        """Name of the client, for the rate and the log; a Problem where it may not ask."""
         path, method = scope["path"], scope["method"]
         address = scope["client"][0] if scope.get("client") else "-"
         self._check_browser(method, headers)
-        client = address
-        key = None
+        client, key = address, None
         if self.needs_key and not path.startswith(_OPEN) and path not in _PAGE and method != "OPTIONS":
             key = key_in(headers)
-            name = self.key_file.keys().name_of(key) if key else None
+            name = self.api_keys.name_of(key) if key else None
             if name is None:
                 # A wrong key costs its sender a token of the address's bucket.
                 self._rate.take(address)

@@ -13,11 +13,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..errors import Problem, documented
 from ..events.store import EventStore, StoredEvent
 from ..metrics import Metrics
-from ..parameters import MOST_ANSWERS, Id, K, TrackId, UserId, Whole
+from ..parameters import MAX_K, Id, K, QueryOrBodyRoute, TrackId, UserId, WholeNumber
 from ..schemas import Result, TrackIds
 
 Known = Callable[[str], bool]
-"""whether the library has a track; True where that can't be told now: an event is worth more than the check"""
+"""whether the library has a track; True where it cannot be read now: an event is worth more than the check"""
 
 _LATEST = 2**40
 
@@ -38,20 +38,14 @@ class Event(BaseModel):
     track_id: Id
     event_id: Id | None = None
     """made here where it is left out; then nothing guards against repeats"""
-    time: Annotated[Whole, Field(ge=0, le=_LATEST, description="seconds since 1970")] | None = None
+    time: Annotated[WholeNumber, Field(ge=0, le=_LATEST, description="seconds since 1970")] | None = None
     """now where it is left out"""
     played_ratio: Annotated[float, Field(ge=0, le=1000, description="share of the track")] | None = None
-    liked: Annotated[Whole, Field(ge=-1, le=1, description="1 liked, -1 disliked, 0 took it back")] | None = None
+    liked: Annotated[WholeNumber, Field(ge=-1, le=1, description="1 liked, -1 disliked, 0 took it back")] | None = None
 
     def stored(self, now: int) -> StoredEvent:
-        return StoredEvent(
-            event_id=self.event_id or uuid.uuid4().hex,
-            user_id=self.user_id,
-            track_id=self.track_id,
-            time=now if self.time is None else self.time,
-            played_ratio=self.played_ratio,
-            liked=self.liked,
-        )
+        made = {"event_id": self.event_id or uuid.uuid4().hex, "time": now if self.time is None else self.time}
+        return StoredEvent(**{**vars(self), **made})
 
 
 class Batch(BaseModel):
@@ -87,8 +81,8 @@ class Deleted(BaseModel):
     deleted: int
 
 
-def event_routes(store: Callable[[], EventStore], known: Known, metrics: Metrics) -> APIRouter:
-    routes = APIRouter(tags=["events"])
+def event_routes(store: EventStore, known: Known, metrics: Metrics) -> APIRouter:
+    routes = APIRouter(route_class=QueryOrBodyRoute, tags=["events"])
 
     def check(track_ids: list[str]) -> None:
         for track_id in dict.fromkeys(track_ids):
@@ -99,14 +93,14 @@ def event_routes(store: Callable[[], EventStore], known: Known, metrics: Metrics
     def add_event(user_id: UserId, track_id: TrackId) -> Result:
         """The user has listened to the track. Parameters may also come as a JSON body."""
         check([track_id])
-        store().add([Event(user_id=user_id, track_id=track_id).stored(int(time.time()))])
+        store.add([Event(user_id=user_id, track_id=track_id).stored(int(time.time()))])
         metrics.events.labels("accepted").inc()
         return Result(result="ok")
 
     @routes.post("/get_events", responses=documented())
     def get_events(user_id: UserId, k: K = 10) -> TrackIds:
         """The user's newest tracks. Parameters may also come as a JSON body."""
-        return TrackIds(events=[one.track_id for one in store().recent(user_id, k).events])
+        return TrackIds(events=[one.track_id for one in store.recent(user_id, k).events])
 
     @routes.post("/v1/events", responses=documented(400, 404))
     def add_events(batch: Batch) -> Received:
@@ -114,29 +108,24 @@ def event_routes(store: Callable[[], EventStore], known: Known, metrics: Metrics
         now = int(time.time())
         check([one.track_id for one in batch.events])
         events = [one.stored(now) for one in batch.events]
-        receipt = store().add(events)
+        receipt = store.add(events)
         metrics.events.labels("accepted").inc(receipt.accepted)
         metrics.events.labels("duplicate").inc(receipt.duplicates)
-        return Received(
-            accepted=receipt.accepted,
-            duplicates=receipt.duplicates,
-            conflicts=list(receipt.conflicts),
-            event_ids=[one.event_id for one in events],
-        )
+        return Received(**vars(receipt), event_ids=[one.event_id for one in events])
 
     @routes.get("/v1/events", responses=documented())
     def list_events(
         user_id: UserId,
-        k: K = MOST_ANSWERS,
+        k: K = MAX_K,
         after: Annotated[str | None, Query(max_length=100, description="a mark of a trained version")] = None,
     ) -> Listed:
         """The listener's newest events; with `after`, those that the version has not been trained on."""
-        recent = store().recent(user_id, k, after=after)
+        recent = store.recent(user_id, k, after=after)
         return Listed(events=[ListedEvent(**vars(one)) for one in recent.events], forgotten_at=recent.forgotten_at)
 
     @routes.delete("/v1/events", responses=documented())
     def delete_events(user_id: UserId, event_id: Annotated[list[Id], Query(min_length=1, max_length=200)]) -> Deleted:
         """Deletes these events of the listener."""
-        return Deleted(deleted=store().remove(user_id, event_id))
+        return Deleted(deleted=store.remove(user_id, event_id))
 
     return routes

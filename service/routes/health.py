@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 from sqlalchemy.exc import SQLAlchemyError
@@ -11,8 +9,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from ..errors import Problem, documented
 from ..events.store import EventStore
 from ..metrics import CONTENT_TYPE, Metrics
-from ..roles import Role
-from ..snapshot.follower import Follower
+from ..settings import Role
+from ..snapshot.follower import LibraryFollower
 
 
 class Alive(BaseModel):
@@ -30,7 +28,7 @@ class Ready(BaseModel):
 
 
 def health_routes(
-    role: Role, follower: Follower | None, store: Callable[[], EventStore] | None, metrics: Metrics
+    role: Role, follower: LibraryFollower | None, store: EventStore | None, metrics: Metrics
 ) -> APIRouter:
     routes = APIRouter(tags=["health"])
 
@@ -45,17 +43,16 @@ def health_routes(
         answer = Ready(status="ready", role=role)
         if follower is not None:
             snapshot = follower.snapshot
-            answer.version, answer.tracks = snapshot.version, int(snapshot.there.sum())
-            answer.ranker = snapshot.ranker
+            answer.version, answer.tracks = snapshot.version, int(snapshot.tracks.in_library.sum())
+            answer.ranker = snapshot.model.metadata.get("ranker") if snapshot.model else None
             if follower.trouble:
                 answer.notes.append(f"{follower.trouble}; answering with what was loaded before")
             if snapshot.version is None:
                 answer.notes.append("library: not trained yet; run crossfade train")
         if store is not None:
             try:
-                opened = store()
-                opened.is_up()
-                answer.events = opened.kind
+                store.ping()
+                answer.events = store.kind
             except SQLAlchemyError as error:
                 raise Problem(503, f"events: the store does not answer ({type(error).__name__})") from None
         return answer
@@ -68,7 +65,7 @@ def health_routes(
     def numbers() -> Response:
         """For Prometheus."""
         if follower is not None and follower.newest is not None:
-            metrics.tracks.set(int(follower.newest.there.sum()))
+            metrics.tracks.set(int(follower.newest.tracks.in_library.sum()))
             metrics.trained_at.set(follower.newest.trained_at)
             metrics.swaps.set(follower.swaps)
         return Response(metrics.text(), media_type=CONTENT_TYPE)

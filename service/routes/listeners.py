@@ -1,13 +1,13 @@
 """Listeners' own data: all that is kept of one, for them to take away or to have deleted.
 
 Both read the whole listening log, and a deletion writes it anew: few are done at a time, apart from other requests, and
-who finds no place is told when to come again. What is taken away goes into a file first, row by row.
+beyond that, a 503 says when to come again. What is taken away goes into a file first, row by row.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -31,8 +31,8 @@ from .events import ListedEvent
 
 _LOG = logging.getLogger("crossfade.service")
 _BLOCK = 1 << 16
-MOST_EXPORTS = 2
-MOST_DELETIONS = 8
+MAX_EXPORTS = 2
+MAX_DELETIONS = 8
 """one is done, and the others wait for that"""
 PATIENCE_SECONDS = 30.0
 """how long a request waits for its deletion"""
@@ -57,17 +57,17 @@ class Forgotten(BaseModel):
     note: str
 
 
-def listener_routes(store: Callable[[], EventStore], folder: Path) -> APIRouter:
+def listener_routes(store: EventStore, folder: Path) -> APIRouter:
     routes = APIRouter(tags=["listeners"])
-    exports, deletions = BoundedSemaphore(MOST_EXPORTS), BoundedSemaphore(MOST_DELETIONS)
+    exports, deletions = BoundedSemaphore(MAX_EXPORTS), BoundedSemaphore(MAX_DELETIONS)
     one_at_a_time = ThreadPoolExecutor(1, "deletions")
 
     @routes.get("/v1/listeners/{user_id:path}", responses=documented(), response_model=ListenerData)
     def export(user_id: Id) -> Response:
         """A listener's own data; empty lists for somebody unknown."""
-        _take(exports, f"exports: {MOST_EXPORTS} are being made already")
+        _take(exports, f"exports: {MAX_EXPORTS} are being made already")
         try:
-            return _from_a_file(_document(store(), folder, user_id))
+            return _from_a_file(_document(store, folder, user_id))
         finally:
             exports.release()
 
@@ -92,10 +92,10 @@ def listener_routes(store: Callable[[], EventStore], folder: Path) -> APIRouter:
             else:
                 _LOG.info("listener deleted", extra={"events": events, "listens": work.result()})
 
-        _take(deletions, f"deletions: {MOST_DELETIONS} are waiting already")
+        _take(deletions, f"deletions: {MAX_DELETIONS} are waiting already")
         try:
             # From here on the listener is remembered as deleted: should this process end, the next training goes on.
-            events = store().forget(user_id)
+            events = store.forget(user_id)
             future = one_at_a_time.submit(write_log_anew)
         except BaseException:
             deletions.release()
@@ -110,9 +110,9 @@ def listener_routes(store: Callable[[], EventStore], folder: Path) -> APIRouter:
     return routes
 
 
-def _take(places: BoundedSemaphore, why: str) -> None:
-    if not places.acquire(blocking=False):
-        raise Problem(503, f"{why}; try again", headers={"Retry-After": "30"})
+def _take(slots: BoundedSemaphore, reason: str) -> None:
+    if not slots.acquire(blocking=False):
+        raise Problem(503, f"{reason}; try again", headers={"Retry-After": "30"})
 
 
 def _document(store: EventStore, folder: Path, user_id: str) -> Iterator[bytes]:

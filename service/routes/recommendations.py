@@ -9,9 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ..errors import documented
 from ..metrics import Metrics
-from ..parameters import MOST_ANSWERS, Id, K, UserId, Whole
+from ..parameters import MAX_K, Id, K, QueryOrBodyRoute, UserId, WholeNumber
 from ..schemas import PersonalTracks, Recommendations, personal
-from ..snapshot.live_recommendations import Advice, Adviser
+from ..snapshot.recommendations import RecommendationService, RecommendedTracks
 
 
 class Session(BaseModel):
@@ -22,22 +22,23 @@ class Session(BaseModel):
     )
 
     track_ids: Annotated[list[Id], Field(min_length=1, max_length=200)]
-    k: Annotated[Whole, Field(ge=1, le=MOST_ANSWERS)] = 10
+    k: Annotated[WholeNumber, Field(ge=1, le=MAX_K)] = 10
 
 
-def recommendation_routes(adviser: Adviser, metrics: Metrics) -> APIRouter:
-    routes = APIRouter(tags=["recommendations"])
+def recommendation_routes(service: RecommendationService, metrics: Metrics) -> APIRouter:
+    routes = APIRouter(route_class=QueryOrBodyRoute, tags=["recommendations"])
     problems = documented()
 
-    def told(advice: Advice, response: Response) -> Advice:
-        if advice.notes:
+    def noted(answer: RecommendedTracks, response: Response) -> RecommendedTracks:
+        if answer.notes:
             metrics.incomplete.inc()
-            response.headers["Crossfade-Incomplete"] = ", ".join(note.part for note in advice.notes)
-        return advice
+            response.headers["Crossfade-Incomplete"] = ", ".join(note.part for note in answer.notes)
+        return answer
 
-    def original(advice: Advice, response: Response) -> Recommendations:
-        told(advice, response)
-        return Recommendations(recs=advice.track_ids, notes=[note.text for note in advice.notes])
+    def original(answer: RecommendedTracks, response: Response) -> Recommendations:
+        noted(answer, response)
+        track_ids = [answer.snapshot.tracks.track_ids[row] for row in answer.rows]
+        return Recommendations(recs=track_ids, notes=[note.text for note in answer.notes])
 
     @routes.post("/recommendations", responses=problems)
     def recommendations(response: Response, user_id: UserId, k: K = 10) -> Recommendations:
@@ -45,28 +46,28 @@ def recommendation_routes(adviser: Adviser, metrics: Metrics) -> APIRouter:
 
         Somebody unknown gets what is popular. Parameters may also come as a JSON body.
         """
-        return original(adviser.blended(user_id, k), response)
+        return original(service.blended(user_id, k), response)
 
     @routes.post("/recommendations_offline", responses=problems)
     def recommendations_offline(response: Response, user_id: UserId, k: K = 10) -> Recommendations:
         """From what the models were trained on."""
-        return original(adviser.offline(user_id, k), response)
+        return original(service.offline(user_id, k), response)
 
     @routes.post("/recommendations_online", responses=problems)
     def recommendations_online(response: Response, user_id: UserId, k: K = 10) -> Recommendations:
         """From the newest events; the offline list where there are none."""
-        return original(adviser.online(user_id, k), response)
+        return original(service.online(user_id, k), response)
 
     @routes.get("/v1/recommendations", responses=problems)
     def live_recommendations(
         response: Response, user_id: UserId, k: K = 10, allow_seen: bool = False
     ) -> PersonalTracks:
         """History and new events together, ranked now, each with the track that speaks loudest for it."""
-        return personal(told(adviser.live(user_id, k, allow_seen=allow_seen), response))
+        return personal(noted(service.live(user_id, k, allow_seen=allow_seen), response))
 
     @routes.post("/v1/sessions", responses=documented(400, 404))
     def session_recommendations(session: Session) -> PersonalTracks:
         """What goes on from these tracks, for somebody who need not be known."""
-        return personal(adviser.session(session.track_ids, session.k))
+        return personal(service.session(session.track_ids, session.k))
 
     return routes

@@ -7,16 +7,17 @@ from typing import Annotated
 from fastapi import APIRouter, Form
 from pydantic import BaseModel, Field
 
+from ...errors import LibraryError
+from ...models.arrays import Ids, Scores
+from ...models.catalogue import Catalogue
 from ...pipelines.audio_analysis.analyzer import TrackAnalysis
-from ..errors import Problem, documented
-from ..parameters import MOST_ANSWERS, Blend, K, TrackId
-from ..schemas import ScoredTracks, SimilarTracks, scored
-from ..snapshot.follower import Follower
+from ..errors import documented
+from ..parameters import MAX_K, Blend, K, QueryOrBodyRoute, TrackId
+from ..schemas import Scored, ScoredTracks, SimilarTracks, scored
+from ..snapshot.follower import LibraryFollower
 from ..snapshot.snapshot import Snapshot
-from ..upload_analysis import Ears
+from ..upload_analyzer import UploadAnalyzer
 from ..uploads import AudioFile, on_disk
-
-_NOWHERE = "neither heard nor listened to, so nothing is like it"
 
 
 class Genre(BaseModel):
@@ -40,17 +41,15 @@ class SimilarToFile(ScoredTracks):
     heard: Classified
 
 
-def similar_routes(follower: Follower, ears: Ears) -> APIRouter:
-    routes = APIRouter(tags=["similar"])
+def similar_routes(follower: LibraryFollower, analyzer: UploadAnalyzer) -> APIRouter:
+    routes = APIRouter(route_class=QueryOrBodyRoute, tags=["similar"])
 
     def nearest(track_id: str, k: int, blend: float) -> ScoredTracks:
         snapshot = follower.snapshot
-        row = snapshot.row(track_id)
-        if row is None:
-            raise Problem(404, f"{track_id}: no such track")
-        ids, scores = snapshot.similar(row, k, blend=blend)
-        notes = [] if len(ids) else [f"{track_id}: {_NOWHERE}"]
-        return _scored_tracks(snapshot, ids.tolist(), scores.tolist(), notes)
+        snapshot.check_track(track_id)
+        rows, scores = snapshot.tracks.similar(track_id, k, blend=blend)
+        notes = [] if len(rows) else [f"{track_id}: neither heard nor listened to, so nothing is like it"]
+        return _scored_tracks(snapshot, rows, scores, notes)
 
     @routes.post("/similar_tracks", responses=documented(404))
     def similar_tracks(track_id: TrackId, k: K = 10) -> SimilarTracks:
@@ -70,32 +69,34 @@ def similar_routes(follower: Follower, ears: Ears) -> APIRouter:
     @routes.post("/v1/similar_tracks", responses=documented(400, 413, 415))
     def similar_to_file(
         file: AudioFile,
-        k: Annotated[int, Form(ge=1, le=MOST_ANSWERS)] = 10,
+        k: Annotated[int, Form(ge=1, le=MAX_K)] = 10,
         blend: Annotated[float, Form(ge=0, le=1)] = 0.5,
     ) -> SimilarToFile:
         """The tracks nearest to an uploaded file, which is not kept."""
         snapshot = follower.snapshot
         with on_disk(file) as path:
-            heard = ears.hear(path)
-        ids, scores = snapshot.similar_to(
-            heard.embedding, k, blend=blend, genres=heard.genres, genre_names=heard.vocabulary.genres
-        )
-        found = _scored_tracks(snapshot, ids.tolist(), scores.tolist(), [])
-        return SimilarToFile(**vars(found), heard=classified(heard))
+            analysis = analyzer.analyze(path)
+        if snapshot.tracks.sound != "encoder":
+            raise LibraryError("library: does not hold embeddings of audio, so a file cannot be compared with it")
+        track = Catalogue.of_one("", analysis.embedding, (), analysis.genres, analysis.vocabulary.genres)
+        rows, scores = snapshot.tracks.similar_to(track, k, blend=blend)
+        found = _scored_tracks(snapshot, rows, scores, [])
+        return SimilarToFile(**vars(found), heard=classified(analysis))
 
     @routes.post("/v1/classify", responses=documented(400, 413, 415))
     def classify(file: AudioFile) -> Classified:
         """Genres, moods, tempo, key and loudness of an uploaded file, which is not kept."""
         with on_disk(file) as path:
-            return classified(ears.hear(path))
+            return classified(analyzer.analyze(path))
 
     return routes
 
 
-def classified(heard: TrackAnalysis) -> Classified:
-    return Classified.model_validate(heard.record())
+def classified(analysis: TrackAnalysis) -> Classified:
+    return Classified.model_validate(analysis.record())
 
 
-def _scored_tracks(snapshot: Snapshot, rows: list[int], scores: list[float], notes: list[str]) -> ScoredTracks:
-    tracks = [scored(snapshot, row, score) for row, score in zip(rows, scores, strict=True)]
+def _scored_tracks(snapshot: Snapshot, rows: Ids, scores: Scores, notes: list[str]) -> ScoredTracks:
+    pairs = zip(rows.tolist(), scores.tolist(), strict=True)
+    tracks = [Scored(**scored(snapshot, row, score)) for row, score in pairs]
     return ScoredTracks(tracks=tracks, version=snapshot.version, notes=notes)

@@ -15,9 +15,9 @@ from ...pipelines.genres.dataset import AUDIO_SUFFIXES
 from ...pipelines.library.store import Library
 from ..errors import Problem, documented
 from ..parameters import Id, K
-from ..snapshot.follower import Follower
-from ..snapshot.snapshot import Snapshot
-from ..upload_analysis import Ears
+from ..schemas import FoundTrack, FoundTracks, found
+from ..snapshot.follower import LibraryFollower
+from ..upload_analyzer import UploadAnalyzer
 from ..uploads import AudioFile, add_track, on_disk
 from .similar import Classified, Genre, classified
 
@@ -39,24 +39,13 @@ class Track(BaseModel):
     has_audio: bool
 
 
-class FoundTrack(BaseModel):
-    track_id: str
-    title: str | None
-    artists: list[str]
-    has_audio: bool
-
-
-class FoundTracks(BaseModel):
-    tracks: list[FoundTrack]
-
-
 class AddedTrack(BaseModel):
     track_id: str
     new: bool = Field(description="false: the library has this audio already, under this track_id")
     heard: Classified
 
 
-def track_routes(follower: Follower, ears: Ears) -> APIRouter:
+def track_routes(follower: LibraryFollower, analyzer: UploadAnalyzer) -> APIRouter:
     routes = APIRouter(tags=["tracks"])
 
     @routes.get("/v1/tracks", responses=documented())
@@ -65,8 +54,9 @@ def track_routes(follower: Follower, ears: Ears) -> APIRouter:
     ) -> FoundTracks:
         """The tracks that have all of the words, in the library's order."""
         snapshot = follower.snapshot
-        there = (row for row in snapshot.shelf.find(query) if row < len(snapshot) and snapshot.there[row])
-        return FoundTracks(tracks=[_found(snapshot, row) for row in islice(there, k)])
+        tracks = snapshot.tracks
+        rows = (row for row in snapshot.table.find(query) if row < len(tracks) and tracks.in_library[row])
+        return FoundTracks(tracks=[FoundTrack(**found(snapshot, row)) for row in islice(rows, k)])
 
     @routes.post("/v1/tracks", status_code=201, responses=documented(400, 409, 413, 415))
     def add(
@@ -79,15 +69,15 @@ def track_routes(follower: Follower, ears: Ears) -> APIRouter:
         """Adds an uploaded file to the library: it can be found and recommended when this answers."""
         _ = follower.snapshot
         with on_disk(file) as path:
-            heard = ears.hear(path)
+            analysis = analyzer.analyze(path)
             name, new = add_track(
-                follower.folder, path, heard, track_id=track_id, title=title, artists=[artist] if artist else []
+                follower.folder, path, analysis, track_id=track_id, title=title, artists=[artist] if artist else []
             )
         if new:
             follower.check()
         else:
             response.status_code = 200
-        return AddedTrack(track_id=name, new=new, heard=classified(heard))
+        return AddedTrack(track_id=name, new=new, heard=classified(analysis))
 
     @routes.get("/v1/tracks/{track_id:path}", responses=documented(404))
     def track(track_id: Id) -> Track:
@@ -146,7 +136,7 @@ def track_routes(follower: Follower, ears: Ears) -> APIRouter:
 def _audio_file(library: Library, path: Path | None) -> Path | None:
     """The track's file where it may be given away: audio in a folder that was embedded here, and no link out of it.
 
-    The database can be somebody else's (`pull`), so what it says of paths is not to be trusted.
+    The database can be somebody else's (`pull`), so its paths are not to be trusted.
     """
     if path is None:
         return None
@@ -156,7 +146,7 @@ def _audio_file(library: Library, path: Path | None) -> Path | None:
             inside = path.is_relative_to(place) and path.resolve().is_relative_to(place.resolve())
         except (OSError, ValueError, RuntimeError):
             continue
-        # What was uploaded was heard before it was kept, whatever it is named.
+        # What was uploaded was analyzed before it was kept, whatever it is named.
         if inside and path.is_file() and (place == uploads or _is_audio(path.resolve())):
             return path.resolve()
     return None
@@ -169,8 +159,3 @@ def _is_audio(path: Path) -> bool:
 def _audio_type(path: Path) -> str | None:
     kind = mimetypes.guess_type(path.name)[0] or ""
     return kind if kind.startswith("audio/") else None
-
-
-def _found(snapshot: Snapshot, row: int) -> FoundTrack:
-    track_id, facts = snapshot.shelf.track_ids[row], snapshot.shelf.facts[row]
-    return FoundTrack(track_id=track_id, title=facts.title, artists=list(facts.artists), has_audio=facts.has_file)

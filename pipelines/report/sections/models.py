@@ -17,7 +17,7 @@ from ....models.analysis.segments import SegmentOptions, Segments
 from ....models.genres.model import read_card
 from ....models.ranking.ranker import Ranker
 from ...charts.interactive import Chart, Exhibit, Gallery, Gap, Section, Table
-from ...versions.model_version import Trained
+from ...versions.model_version import ModelVersion
 from ..context import Subject
 from .genre_trends import typical
 from .quality import evaluation_rows, quality
@@ -45,7 +45,7 @@ def model_section(subject: Subject, evaluation: Path | None, genre_model: Path |
 def _of_version(subject: Subject) -> list[Exhibit]:
     """Of the trained version, where there is one that can be loaded."""
     try:
-        trained = Trained.load(subject.library)
+        trained = ModelVersion.load(subject.library)
     except LibraryError as error:
         what, _, cure = str(error).partition("; ")
         return [Gap("The trained version", what, cure)]
@@ -65,7 +65,7 @@ def _of_version(subject: Subject) -> list[Exhibit]:
     return exhibits
 
 
-def _crossfade(trained: Trained) -> Chart:
+def _crossfade(trained: ModelVersion) -> Chart:
     hybrid = trained.hybrid
     listeners = np.asarray(hybrid.listeners)
     most = max(20, int(5 * hybrid.options.crossfade.tau))
@@ -99,7 +99,7 @@ def _crossfade(trained: Trained) -> Chart:
     )
 
 
-def _two_voices(trained: Trained) -> list[Exhibit]:
+def _two_voices(trained: ModelVersion) -> list[Exhibit]:
     """How good each of the two was alone, which is what tau was chosen by."""
     names = {"als": "its listeners", "prior": "its sound and artist"}
     found = []
@@ -169,7 +169,7 @@ def _ranker(subject: Subject) -> list[Exhibit]:
     ]
 
 
-def _samples(subject: Subject, trained: Trained) -> list[Exhibit]:
+def _samples(subject: Subject, trained: ModelVersion) -> list[Exhibit]:
     """A few listeners between the least and the most active: what they played, what they get, and why."""
     from ...search.recommend import recommend
 
@@ -221,7 +221,7 @@ def _samples(subject: Subject, trained: Trained) -> list[Exhibit]:
     ]
 
 
-def _segments(subject: Subject, trained: Trained) -> list[Exhibit]:
+def _segments(subject: Subject, trained: ModelVersion) -> list[Exhibit]:
     """Groups of listeners with like taste: what they play, and what sets them apart."""
     log = subject.log
     factors = np.asarray(trained.hybrid.als.user_factors)

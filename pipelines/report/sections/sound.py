@@ -131,10 +131,10 @@ def _mapped(subject: Subject, rows: NDArray[np.intp]) -> NDArray[np.intp]:
 
 def _tastes(subject: Subject, track_ids: list[str]) -> list[str] | None:
     """The kinds of listening of these tracks, by number and typical genres; None where no version is trained."""
-    from ...versions.model_version import Trained
+    from ...versions.model_version import ModelVersion
 
     try:
-        trained = Trained.load(subject.library)
+        trained = ModelVersion.load(subject.library)
     except LibraryError:
         return None
     taste, known = trained.hybrid.taste, trained.hybrid.known

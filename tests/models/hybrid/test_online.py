@@ -17,7 +17,6 @@ from crossfade.models.hybrid.online import NO_HISTORY, UserHistory
 from crossfade.models.hybrid.options import HybridOptions
 from crossfade.models.interactions import Interactions
 from crossfade.models.recommenders.als import ALSOptions, FoldIn
-from crossfade.pipelines.versions.model_version import part_of
 
 WORLD = planted(users=120, artists=40, each=6)
 
@@ -38,7 +37,7 @@ def test_what_is_evaluated_is_what_is_recommended_and_what_the_service_answers(r
     """Batch = live: one fold-in against the same factors, dislikes counted and skips seen, for all who ask."""
     options = HybridOptions(affinity=0.2, profile=0.5)
     hybrid = Hybrid(WORLD.catalogue, als=ALSOptions(factors=16, regularization=5.0), options=options).fit(mixed(rng))
-    newer = replace(part_of(WORLD.catalogue, np.arange(3)), track_ids=("new 0", "new 1", "new 2"))
+    newer = replace(WORLD.catalogue.take(np.arange(3)), track_ids=("new 0", "new 1", "new 2"))
     for model in (hybrid, hybrid.append_tracks(newer)):
         users = np.arange(0, 120, 7, dtype=np.int32)
         heard = model.history.heard[users]
@@ -73,7 +72,7 @@ def test_the_als_of_a_longer_hybrid_answers_as_before(hybrid: Hybrid) -> None:
     """A hybrid with tracks added keeps an ALS that can be asked: it knows nothing of them and recommends none."""
     users = np.arange(0, 120, 7, dtype=np.int32)
     before = hybrid.als.recommend(users, 20)
-    newer = replace(part_of(WORLD.catalogue, np.arange(2)), track_ids=("new 0", "new 1"))
+    newer = replace(WORLD.catalogue.take(np.arange(2)), track_ids=("new 0", "new 1"))
     longer = hybrid.append_tracks(newer).append_tracks(replace(newer, track_ids=("new 2", "new 3"))).als
     for one, other in zip(before, longer.recommend(users, 20), strict=True):
         np.testing.assert_array_equal(one, other)
@@ -138,7 +137,7 @@ def test_what_is_appended_is_found_as_if_it_had_been_there(hybrid: Hybrid, exact
     short.exact_rows = exact_rows
     short._forget("_scan")
     known = [row for row in range(0, 240, 6) if hybrid.known[row]]
-    newer = replace(part_of(WORLD.catalogue, np.array(known, np.intp)), track_ids=tuple(f"new {row}" for row in known))
+    newer = replace(WORLD.catalogue.take(np.array(known, np.intp)), track_ids=tuple(f"new {row}" for row in known))
     history = short.user_history(3)
     short.candidates(history, 60)
     grown = short.append_tracks(newer)

@@ -39,7 +39,6 @@ from crossfade.models.recommenders.als import ALSOptions
 from crossfade.models.recommenders.item_knn import ItemKNN
 from crossfade.pipelines.simulation.tracks import DAY_SECONDS
 from crossfade.pipelines.simulation.world import World, WorldOptions
-from crossfade.pipelines.versions.model_version import part_of
 
 WORLD = World(WorldOptions(users=120, tracks=150, artists=30, listens_per_user=40, seed=5))
 LISTENS, CATALOGUE = WORLD.listens(), WORLD.catalogue()
@@ -554,7 +553,7 @@ def test_what_is_disliked_since_is_none_of_the_last_tracks(recommender: TwoStage
 
 
 def test_a_track_that_came_later_is_a_live_candidate(recommender: TwoStageRecommender, hybrid: Hybrid) -> None:
-    later = hybrid.append_tracks(part_of(CATALOGUE, np.arange(4)))
+    later = hybrid.append_tracks(CATALOGUE.take(np.arange(4)))
     longer = recommender.append_tracks(later)
     assert np.shares_memory(longer.generator.item_similarity.data, recommender.generator.item_similarity.data)
     row = int(warm(hybrid)[0])

@@ -18,7 +18,7 @@ from crossfade.pipelines.interactions.live_events import events_mark, take_event
 from crossfade.pipelines.interactions.schema import mixed_clocks, read_listens
 from crossfade.pipelines.library.store import Library
 from crossfade.service.events.store import EventStore, StoredEvent
-from crossfade.service.snapshot.live_recommendations import _folded, _history, _trained_on
+from crossfade.service.snapshot.recommendations import trained_events, trained_listener, with_events
 
 NOW = 1_700_000_000
 
@@ -97,10 +97,10 @@ def test_after_a_training_an_event_counts_once(folder: Path, capsys: pytest.Capt
     assert main(train) == 0
     with serving(folder) as client:
         service = client.service  # type: ignore[attr-defined]
-        store = service.own_events.store
+        store = service.event_store
         snapshot = service.follower.snapshot
-        row = snapshot.trained.user_rows["u1"]
-        known, other = snapshot.trained.hybrid.user_history(row).track_rows[:2].tolist()
+        row = snapshot.model.user_rows["u1"]
+        known, other = snapshot.model.hybrid.user_history(row).track_rows[:2].tolist()
         plays = [("u1", 3), ("u1", 3), ("fresh", 4), ("u1", known), ("u1", known), ("u1", known), ("u1", other)]
         store.add([event(n, *what) for n, what in enumerate(plays)])
         # In one second: the later one counts.
@@ -108,9 +108,9 @@ def test_after_a_training_an_event_counts_once(folder: Path, capsys: pytest.Capt
 
         def weights(user: str) -> dict[int, float]:
             snapshot = service.follower.snapshot
-            recent = store.recent(user, 100, after=_trained_on(snapshot, user))
-            history = _folded(snapshot, _history(snapshot, user, recent), recent.events).history
-            return dict(zip(history.track_rows.tolist(), history.weights.tolist(), strict=True))
+            recent = store.recent(user, 100, after=trained_events(snapshot, user))
+            listened = with_events(snapshot, trained_listener(snapshot, user, recent), recent.events).history
+            return dict(zip(listened.track_rows.tolist(), listened.weights.tolist(), strict=True))
 
         before = {user: weights(user) for user in ("u1", "u2", "fresh")}
         found = [before["u1"][row] for row in (3, known, other)]

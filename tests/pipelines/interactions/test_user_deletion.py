@@ -24,7 +24,7 @@ from crossfade.pipelines.library.store import Library
 from crossfade.pipelines.simulation.world import World, WorldOptions
 from crossfade.pipelines.training import train as training
 from crossfade.pipelines.training.train import TrainingOptions, train
-from crossfade.pipelines.versions.model_version import Trained
+from crossfade.pipelines.versions.model_version import ModelVersion
 from crossfade.pipelines.versions.publish import publish, pull
 from crossfade.pipelines.versions.remote_storage import Destination
 from crossfade.service.events.store import EventStore, StoredEvent
@@ -78,7 +78,7 @@ def test_a_deleted_listener_is_nowhere_in_the_folder(folder: Path) -> None:
     """The log, the tables, every trained version, the event store and its write-ahead log."""
     gone, tracks = named(7), [f"t{number}" for number in range(40)]
     with serving(folder) as client:
-        store = client.service.own_events.store  # type: ignore[attr-defined]
+        store = client.service.event_store  # type: ignore[attr-defined]
         rows = [
             StoredEvent(event_id=f"e{user}-{track}", user_id=user, track_id=track, time=1_700_000_000)
             for track in tracks
@@ -99,22 +99,22 @@ def test_a_deleted_listener_is_nowhere_in_the_folder(folder: Path) -> None:
 def test_versions_without_a_listener_are_whole(folder: Path) -> None:
     """Others' rows, lists and histories are as before; the deleted one's are empty; hashes of the manifest are true."""
     with Library.open(folder) as library:
-        before = Trained.load(library)
-        chain = before.ranking
+        before = ModelVersion.load(library)
+        ranked_before = before.two_stage
         row = before.user_rows[named(7)]
         rest = np.delete(np.arange(len(before.user_ids)), row)
         assert forget(library, {user_hash(named(7)): EVER}) > 0
-        after = Trained.load(library)
+        after = ModelVersion.load(library)
         assert after.user_ids[row] is None and named(7) not in after.user_rows
         assert [after.user_ids[other] for other in rest] == [before.user_ids[other] for other in rest]
         als = after.hybrid.als
         assert not als.user_factors[row].any() and not after.hybrid.history.warm_users[row]
         np.testing.assert_array_equal(als.user_factors[rest], before.hybrid.als.user_factors[rest])
         assert (als.history.heard[rest] != before.hybrid.als.history.heard[rest]).nnz == 0
-        assert chain is not None and after.ranking is not None
-        assert (after.ranking.generator.last[row] == -1).all()
-        assert all(np.isnan(column[row]) for column in after.ranking.statistics.users.values())
-        for one, other in zip(after.ranking.recommend(rest, 9), chain.recommend(rest, 9), strict=True):
+        assert ranked_before is not None and after.two_stage is not None
+        assert (after.two_stage.generator.last[row] == -1).all()
+        assert all(np.isnan(column[row]) for column in after.two_stage.statistics.users.values())
+        for one, other in zip(after.two_stage.recommend(rest, 9), ranked_before.recommend(rest, 9), strict=True):
             np.testing.assert_array_equal(one, other)
         for version in library.versions():
             said = json.loads((version / MANIFEST).read_text())["files"]
@@ -124,7 +124,7 @@ def test_versions_without_a_listener_are_whole(folder: Path) -> None:
 def test_no_array_of_a_version_has_a_row_for_each_user_but_those_that_are_emptied(folder: Path) -> None:
     """A model that keeps something of every user has to say how to forget one."""
     with Library.open(folder) as library:
-        version, users = library.current_version(), len(Trained.load(library).user_ids)
+        version, users = library.current_version(), len(ModelVersion.load(library).user_ids)
     found = {
         f"{file.stem}.{name}"
         for file in version.glob("*.safetensors")
@@ -176,7 +176,7 @@ def test_who_is_deleted_while_a_version_is_trained_is_not_in_it(folder: Path, mo
     with Library.open(folder) as library:
         train(library, OPTIONS, force=True)
         assert places_of(folder, named(7)) == []
-        assert named(8) in Trained.load(library).user_rows
+        assert named(8) in ModelVersion.load(library).user_rows
 
 
 def test_a_listener_who_came_back_stays_in_later_versions(folder: Path) -> None:
@@ -200,7 +200,7 @@ def test_a_listener_who_came_back_stays_in_later_versions(folder: Path) -> None:
         later = version.rename(version.with_name("29991231T000000Z-000000"))
         library.publish_version(later)
         take_events(library)
-        assert user in Trained.load(library).user_rows
+        assert user in ModelVersion.load(library).user_rows
         assert len([name for name in places_of(folder, user) if name.startswith("models/")]) > 0
         assert all(later.name in name for name in places_of(folder, user) if name.startswith("models/"))
 

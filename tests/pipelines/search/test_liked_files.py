@@ -17,7 +17,7 @@ from crossfade.models.genres.model import GenreModel
 from crossfade.pipelines.audio_analysis.analyzer import AudioAnalyzer
 from crossfade.pipelines.commands.main import main
 from crossfade.pipelines.library.store import Library
-from crossfade.pipelines.versions.model_version import Trained, part_of
+from crossfade.pipelines.versions.model_version import ModelVersion
 
 RATE = 16_000
 Lines = list[dict[str, Any]]
@@ -103,11 +103,11 @@ def test_genres_of_another_vocabulary_say_nothing_to_a_trained_version(
     """A library gets a genre model after its training: it goes on answering, by sound and without wrong columns."""
     folder = shutil.copytree(library, tmp_path / "L")
     with Library.open(folder) as opened:
-        trained = Trained.load(opened)
-        one = part_of(opened.catalogue(), np.array([0]))
-        assert trained.fitting(one) is one
+        trained = ModelVersion.load(opened)
+        one = opened.catalogue().take(np.array([0]))
+        assert trained.adapt(one) is one
         renamed = replace(one, genre_names=tuple(f"other {name}" for name in one.genre_names))
-        assert trained.fitting(renamed).genre_probabilities.size == 0
+        assert trained.adapt(renamed).genre_probabilities.size == 0
         opened.use_vocabulary(AudioAnalyzer(model=GenreModel.load(genre_model)))
     stranger = write(tmp_path / "stranger.wav", 104)
     for command in (["similar", stranger, "--blend", ".5"], ["recommend", "--like", stranger]):
@@ -115,4 +115,4 @@ def test_genres_of_another_vocabulary_say_nothing_to_a_trained_version(
         assert (status, len(found)) == (0, 3), said
     assert run(capsys, "train", "--library", folder)[0] == 0
     with Library.open(folder) as opened:
-        assert Trained.load(opened).about["genres"] == ["loud", "quiet"]
+        assert ModelVersion.load(opened).metadata["genres"] == ["loud", "quiet"]

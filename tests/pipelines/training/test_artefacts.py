@@ -26,7 +26,7 @@ from crossfade.pipelines.simulation.world import World, WorldOptions
 from crossfade.pipelines.training.artefacts import ArtefactOptions
 from crossfade.pipelines.training.train import TrainingOptions, train
 from crossfade.pipelines.versions import publish as publishing
-from crossfade.pipelines.versions.model_version import Trained
+from crossfade.pipelines.versions.model_version import ModelVersion
 from crossfade.pipelines.versions.publish import publish, pull
 from crossfade.pipelines.versions.remote_storage import Destination, PublishError, destination, settings
 
@@ -139,8 +139,8 @@ def test_too_little_for_a_ranker_is_said_and_recommended_from_the_hybrid(library
     summary = train(library, replace(OPTIONS, ranking=replace(OPTIONS.ranking, ranker=ranker)), tell=said.append)
     assert "1000000 are needed" in summary.ranker
     assert len(said) == 1
-    trained = Trained.load(library)
-    assert trained.ranking is None
+    trained = ModelVersion.load(library)
+    assert trained.two_stage is None
     assert len(pl.concat(recommend(trained, ["1"], 5))) == 5
     manifest = json.loads((library.current_version() / "artefacts" / "manifest.json").read_text())
     assert "ranker" not in manifest["models"]
@@ -183,7 +183,7 @@ def test_recommendations_are_those_of_the_command(library: Library, capsys: pyte
 
 def test_the_configuration_says_how_lists_are_made(library: Library) -> None:
     train(library, replace(OPTIONS, reranking=RerankingOptions(per_artist=1)))
-    assert Trained.load(library).reranking.per_artist == 1
+    assert ModelVersion.load(library).reranking.per_artist == 1
 
 
 def test_top_popular_of_some_days(library: Library) -> None:
@@ -255,7 +255,7 @@ def test_what_is_published_is_what_is_pulled(library: Library, tmp_path: Path) -
     assert files_of(elsewhere / "models" / version) == files_of(library.current_version())
     with Library.open(elsewhere) as other:
         assert other.tracks().equals(library.tracks())
-        here, there = (pl.concat(recommend(Trained.load(one), ["1", "2"], 5)) for one in (library, other))
+        here, there = (pl.concat(recommend(ModelVersion.load(one), ["1", "2"], 5)) for one in (library, other))
         assert here.equals(there)
         assert train(other, OPTIONS).unchanged == ("hybrid", "ranking", "artefacts")
     again = {folder.folder: folder.moved for folder in pull(place(tmp_path), elsewhere)[1]}

@@ -21,7 +21,7 @@ from crossfade.pipelines.library.store import Library
 from crossfade.pipelines.search.explain import explain
 from crossfade.pipelines.search.recommend import SCHEMA, recommend, recommend_liked, write_parquet
 from crossfade.pipelines.training.train import TrainingOptions, train
-from crossfade.pipelines.versions.model_version import Trained
+from crossfade.pipelines.versions.model_version import ModelVersion
 
 WORLD = planted(users=250, artists=50, each=6)
 NOTHING_KNOWN = "silent stranger"
@@ -61,8 +61,8 @@ def library(folder: Path) -> Iterator[Library]:
 
 
 @pytest.fixture
-def trained(library: Library) -> Trained:
-    return Trained.load(library)
+def trained(library: Library) -> ModelVersion:
+    return ModelVersion.load(library)
 
 
 def test_the_summary_holds_choices_and_validation_figures(library: Library) -> None:
@@ -76,12 +76,22 @@ def test_the_summary_holds_choices_and_validation_figures(library: Library) -> N
 def test_the_same_seed_trains_the_same_model(folder: Path, tmp_path: Path) -> None:
     with filled(tmp_path / "again") as again:
         train(again, TrainingOptions(seed=1))
-        one = Trained.load(again)
+        one = ModelVersion.load(again)
     with Library.open(folder) as first:
-        np.testing.assert_array_equal(Trained.load(first).hybrid.taste, one.hybrid.taste)
+        np.testing.assert_array_equal(ModelVersion.load(first).hybrid.taste, one.hybrid.taste)
 
 
-def test_every_user_gets_k_new_tracks_each_with_a_reason(trained: Trained) -> None:
+def remove_tracks(library: Library, *track_ids: str) -> None:
+    with library.transaction() as db:
+        db.executemany("DELETE FROM tracks WHERE track_id = ?", [(track_id,) for track_id in track_ids])
+
+
+def similar(trained: ModelVersion, track_id: str, k: int, *, blend: float = 0.0) -> list[str]:
+    rows, _ = trained.similar(track_id, k, blend=blend)
+    return [trained.track_ids[row] for row in rows]
+
+
+def test_every_user_gets_k_new_tracks_each_with_a_reason(trained: ModelVersion) -> None:
     frame = pl.concat(recommend(trained, ["u3", "u1"], 10))
     assert frame["user_id"].to_list() == ["u3"] * 10 + ["u1"] * 10
     heard = {f"u{u} t{t}" for u, t in zip(WORLD.train.user_rows, WORLD.train.track_rows, strict=True)}
@@ -92,14 +102,14 @@ def test_every_user_gets_k_new_tracks_each_with_a_reason(trained: Trained) -> No
     assert set(reasons) <= heard
 
 
-def test_a_stranger_gets_what_is_popular(trained: Trained) -> None:
+def test_a_stranger_gets_what_is_popular(trained: ModelVersion) -> None:
     frame = pl.concat(recommend(trained, ["nobody knows me"], 5))
     most = np.argsort(-WORLD.train.listeners, kind="stable")[0]
     assert frame["track_id"][0] == f"t{most}"
     assert frame["because"].null_count() == 5
 
 
-def test_more_than_the_catalogue_holds(trained: Trained) -> None:
+def test_more_than_the_catalogue_holds(trained: ModelVersion) -> None:
     frame = pl.concat(recommend(trained, ["u0"], 10_000, allow_seen=True))
     assert frame["track_id"].n_unique() == len(frame) == len(WORLD.catalogue)
     assert NOTHING_KNOWN not in frame["track_id"]
@@ -107,7 +117,7 @@ def test_more_than_the_catalogue_holds(trained: Trained) -> None:
         list(recommend(trained, ["u0"], 0))
 
 
-def test_somebody_who_likes_a_cold_track_and_a_file(trained: Trained) -> None:
+def test_somebody_who_likes_a_cold_track_and_a_file(trained: ModelVersion) -> None:
     cold = int(WORLD.new[0])
     file = Catalogue.of_one("song.ogg", WORLD.catalogue.sound[int(WORLD.new[1])])
     both = recommend_liked(trained, [f"t{cold}", file], 5)
@@ -118,41 +128,44 @@ def test_somebody_who_likes_a_cold_track_and_a_file(trained: Trained) -> None:
         recommend_liked(trained, ["never heard of"], 5)
 
 
-def test_a_new_track_is_found_and_recommended_without_training(trained: Trained) -> None:
+def test_a_new_track_is_found_and_recommended_without_training(trained: ModelVersion) -> None:
     twin = int(np.argmax(WORLD.train.listeners))
     sound, artists = WORLD.catalogue.sound[twin : twin + 1], WORLD.catalogue.artists[twin]
-    trained.add(Catalogue(("brand new",), (artists,), sound))
-    assert "brand new" in [found.track_id for found in trained.similar(f"t{twin}", 3, blend=0)]
-    assert trained.similar("brand new", 1, blend=0)[0].track_id == f"t{twin}"
+    new = Catalogue(("brand new",), (artists,), sound)
+    before, trained = trained, trained.append_tracks(new)
+    assert "brand new" in similar(trained, f"t{twin}", 3) and similar(trained, "brand new", 1) == [f"t{twin}"]
+    other = before.append_tracks(replace(new, track_ids=("another",)))
+    assert similar(other, "another", 1) == [f"t{twin}"]
+    assert "brand new" not in other and "brand new" not in before and len(before) + 1 == len(trained) == len(other)
     frame = pl.concat(recommend(trained, ["u0"], 10_000))
     assert "brand new" in frame["track_id"]
     assert explain(trained, "brand new")["listeners"] == 0
     with pytest.raises(UsageError, match="already"):
-        trained.add(Catalogue(("brand new",), (artists,), sound))
+        trained.append_tracks(new)
 
 
-def test_an_unknown_file_is_placed_by_its_sound(trained: Trained) -> None:
+def test_an_unknown_file_is_placed_by_its_sound(trained: ModelVersion) -> None:
     row = int(WORLD.new[2])
     for blend in (0.0, 0.5, 1.0):
-        found = trained.similar(WORLD.catalogue.sound[row], 5, blend=blend)
+        found, scores = trained.similar_to(Catalogue.of_one("", WORLD.catalogue.sound[row]), 5, blend=blend)
         assert len(found) == 5
         if blend == 0:
-            assert found[0].track_id == f"t{row}"
-            assert found[0].score == pytest.approx(1, abs=1e-5)
+            assert trained.track_ids[found[0]] == f"t{row}"
+            assert scores[0] == pytest.approx(1, abs=1e-5)
     with pytest.raises(LibraryError, match="7 dimensions, but the version was trained on 24"):
-        trained.similar(np.ones(7, np.float32), 5)
+        trained.similar_to(Catalogue.of_one("", np.ones(7, np.float32)), 5)
     with pytest.raises(UsageError, match="blend"):
         trained.similar("t0", 5, blend=1.5)
 
 
-def test_a_track_of_which_nothing_is_known_is_explained_and_never_an_answer(trained: Trained) -> None:
+def test_a_track_of_which_nothing_is_known_is_explained_and_never_an_answer(trained: ModelVersion) -> None:
     said = explain(trained, NOTHING_KNOWN)
     assert said["nearest_by_sound"] == said["nearest_by_taste"] == []
     assert "cannot be placed" in said["why"]
-    assert trained.similar(NOTHING_KNOWN, 3) == []
+    assert similar(trained, NOTHING_KNOWN, 3) == []
 
 
-def test_explaining_adds_up(trained: Trained) -> None:
+def test_explaining_adds_up(trained: ModelVersion) -> None:
     warm = explain(trained, f"t{int(np.argmax(WORLD.train.listeners))}")
     assert warm["weight"] == pytest.approx(warm["listeners"] / (warm["listeners"] + warm["tau"]), abs=1e-3)
     cold = explain(trained, f"t{int(WORLD.known[0])}")
@@ -165,12 +178,39 @@ def test_tracks_removed_after_the_training_are_no_answers(tmp_path: Path) -> Non
     with filled(tmp_path) as library:
         train(library)
         popular = f"t{int(np.argmax(WORLD.train.listeners))}"
-        before = Trained.load(library).similar("t0", 1)[0].track_id
-        library.remove_tracks([popular, before])
-        trained = Trained.load(library)
+        [before] = similar(ModelVersion.load(library), "t0", 1, blend=0.5)
+        remove_tracks(library, popular, before)
+        trained = ModelVersion.load(library)
         shown = pl.concat(recommend(trained, ["u0", "stranger"], 10_000, allow_seen=True))
         assert not {popular, before} & set(shown["track_id"])
-        assert before not in [found.track_id for found in trained.similar("t0", 500)]
+        assert before not in similar(trained, "t0", 500, blend=0.5)
+
+
+def test_a_version_that_is_updated_is_the_one_that_is_loaded(folder: Path, tmp_path: Path) -> None:
+    """Live = batch: a service that follows the library has what a program has that opens it now."""
+    place = Path(shutil.copytree(folder, tmp_path / "L"))
+    with Library.open(place) as library:
+        first = ModelVersion.load(library)
+        remove_tracks(library, "t3")
+        library.add_tracks(pl.DataFrame({"track_id": ["new 1", "new 2"], "artists": [["artist 1"], ["nobody"]]}))
+        library.add_vectors("planted", ["new 1"], WORLD.catalogue.sound[:1])
+        updated = first.updated(library)
+        assert updated is not None
+        remove_tracks(library, "new 2")
+        library.add_tracks(pl.DataFrame({"track_id": ["t3"]}))
+        library.add_vectors("planted", ["t3"], WORLD.catalogue.sound[3:4])
+        updated, loaded = updated.updated(library), ModelVersion.load(library)
+        assert updated is not None
+        alive = np.flatnonzero(updated.in_library)
+        assert [updated.track_ids[row] for row in alive] == [*loaded.track_ids]
+        assert loaded.in_library.all() and "t3" in updated and "new 2" not in updated and "new 2" not in first
+        np.testing.assert_allclose(updated.index.vectors[alive], loaded.index.vectors, atol=1e-6)
+        np.testing.assert_allclose(updated.hybrid.taste[alive], loaded.hybrid.taste, atol=1e-6)
+        for name in ("t0", "new 1"):
+            assert similar(updated, name, 9, blend=0.5) == similar(loaded, name, 9, blend=0.5)
+        artists = WORLD.catalogue.artists[int(np.argmax(WORLD.train.listeners))]
+        library.add_tracks(pl.DataFrame({"track_id": ["new 1"], "artists": [list(artists)]}))
+        assert updated.updated(library) is None, "a cold track of another artist is placed anew"
 
 
 def test_another_encoder_than_it_was_trained_on(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,7 +218,7 @@ def test_another_encoder_than_it_was_trained_on(library: Library, monkeypatch: p
     about = json.loads(file.read_text()) | {"sound": "encoder", "encoder": "an older one"}
     monkeypatch.setattr(Path, "read_text", lambda path, *a, **k: json.dumps(about) if path == file else _text(path))
     with pytest.raises(LibraryError, match="trained on an older one, but embedded with"):
-        Trained.load(library)
+        ModelVersion.load(library)
 
 
 def _text(path: Path) -> str:
@@ -194,7 +234,7 @@ def test_a_failed_training_leaves_the_old_version(folder: Path, monkeypatch: pyt
         def full(*_: object) -> None:
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(Trained, "save", full)
+        monkeypatch.setattr(ModelVersion, "save", full)
         with pytest.raises(OSError, match="No space"):
             train(library, TrainingOptions(seed=2))
         assert library.current_version() == before
@@ -204,7 +244,7 @@ def test_a_failed_training_leaves_the_old_version(folder: Path, monkeypatch: pyt
 def test_a_log_of_other_tracks_and_an_untrained_library(tmp_path: Path) -> None:
     with Library.open(tmp_path, create=True) as library:
         with pytest.raises(LibraryError, match="not trained yet"):
-            Trained.load(library)
+            ModelVersion.load(library)
         library.add_tracks(pl.DataFrame({"track_id": ["a"]}))
         log = pl.DataFrame({"user_id": ["u"], "track_id": ["b"]})
         with writing(library, "x") as (part, _):
@@ -265,7 +305,7 @@ def test_a_tiny_log_is_trained_without_a_validation_part(tmp_path: Path) -> None
             sink(SourceLog(tmp_path, log.lazy()), part)
         summary = train(library, replace(TrainingOptions(), seed=3))
         assert summary.figures == {}
-        assert pl.concat(recommend(Trained.load(library), ["v"], 3))["track_id"].to_list() == ["b"]
+        assert pl.concat(recommend(ModelVersion.load(library), ["v"], 3))["track_id"].to_list() == ["b"]
 
 
 @pytest.mark.parametrize("has_mark", [True, False])
@@ -279,10 +319,10 @@ def test_a_version_hears_what_sounds_otherwise_since(folder: Path, tmp_path: Pat
         file = library.current_version() / "training.json"
         about = json.loads(file.read_text())
         file.write_text(json.dumps(about if has_mark else {**about, "changes": None}))
-        before = Trained.load(library)
+        before = ModelVersion.load(library)
         warm, cold = int(np.argmax(before.hybrid.listeners)), int(WORLD.new[0])
         library.add_vectors("planted", [f"t{warm}", f"t{cold}"], WORLD.catalogue.sound[[cold, warm]])
-        after = Trained.load(library)
+        after = ModelVersion.load(library)
     width = before.index.factors
     swapped, rows = np.array([cold, warm]), np.array([warm, cold])
     np.testing.assert_allclose(after.index.vectors[rows, width:], before.index.vectors[swapped, width:], atol=1e-6)
@@ -299,8 +339,7 @@ def test_recommendations_are_written_as_they_come(tmp_path: Path) -> None:
 
     def frames(count: int) -> Iterator[pl.DataFrame]:
         for number in range(count):
-            part = file.with_name(file.name + ".part")
-            written.append(part.stat().st_size if part.exists() else 0)
+            written.append(sum(part.stat().st_size for part in file.parent.glob("*.part")))
             names = {"user_id": [f"u{number}"] * rows, "track_id": [f"{number}/{row}" for row in range(rows)]}
             yield pl.DataFrame(names).with_columns(score=pl.lit(0.5), because=pl.lit(None)).cast(dict(SCHEMA))
 

@@ -7,7 +7,6 @@ import shutil
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -23,13 +22,14 @@ from crossfade.models.genres.model import GenreModel
 from crossfade.pipelines.audio_analysis.analyzer import AudioAnalyzer
 from crossfade.pipelines.interactions.schema import read_listens
 from crossfade.pipelines.library.store import Library
+from crossfade.pipelines.versions.model_version import ModelVersion
 from crossfade.service import uploads
 from crossfade.service.app import Service
 from crossfade.service.errors import Problem
-from crossfade.service.roles import Role
 from crossfade.service.routes import listeners
-from crossfade.service.routes.listeners import MOST_DELETIONS, MOST_EXPORTS
-from crossfade.service.snapshot.live_recommendations import BUSY, PLACES, Adviser
+from crossfade.service.routes.listeners import MAX_DELETIONS, MAX_EXPORTS
+from crossfade.service.settings import Role
+from crossfade.service.snapshot.recommendations import BUSY, RANKING_SLOTS, RecommendationService
 from crossfade.service.uploads import add_track
 
 
@@ -210,7 +210,7 @@ def test_the_same_file_uploaded_twice_at_once_is_one_track(
 ) -> None:
     """One is told 201, the other 200; under one track_id with other audio, 409; never a database's error."""
     files = [audio(tmp_path / f"{hertz}.wav", hertz=hertz) for hertz in (347, 523, 611)]
-    heard = {path: service_of(client).ears.hear(path) for path in files}
+    heard = {path: service_of(client).upload_analyzer.analyze(path) for path in files}
     hash_of = uploads.content_hash
 
     def at_once(paths: list[Path], track_id: str | None) -> list[int]:
@@ -266,7 +266,7 @@ def test_a_process_that_cannot_start_is_not_the_fault_of_the_upload(
 ) -> None:
     """What hears uploads does not start: 503 with the reason, and not "crashed the decoder"."""
     with monkeypatch.context() as patched:
-        patched.setattr("crossfade.service.upload_analysis._prepare", cannot_start)
+        patched.setattr("crossfade.service.upload_analyzer._prepare", cannot_start)
         answer = upload(client, "/v1/classify", audio(tmp_path / "new.wav"))
     assert (answer.status_code, answer.json()["detail"]) == (503, "worker process: cannot start: no model")
     assert upload(client, "/v1/classify", tmp_path / "new.wav").status_code == 200
@@ -331,8 +331,8 @@ def test_exports_and_deletions_beyond_their_number_are_told_to_come_again(
         return iter(())
 
     monkeypatch.setattr(listeners, "listens_of", slowly)
-    with ThreadPoolExecutor(MOST_EXPORTS) as threads:
-        answers = [threads.submit(client.get, f"/v1/listeners/u{n}") for n in range(MOST_EXPORTS)]
+    with ThreadPoolExecutor(MAX_EXPORTS) as threads:
+        answers = [threads.submit(client.get, f"/v1/listeners/u{n}") for n in range(MAX_EXPORTS)]
         for _ in answers:
             assert reached.acquire(timeout=60)
         refused = client.get("/v1/listeners/u9")
@@ -361,12 +361,12 @@ def test_a_deletion_that_takes_long_goes_on_behind_its_answer(
     first = client.delete("/v1/listeners/u2")
     assert first.status_code == 202 and (first.json()["events"], first.json()["listens"]) == (1, None)
     assert client.get("/v1/listeners/u2").json()["events"] == []
-    for n in range(1, MOST_DELETIONS):
+    for n in range(1, MAX_DELETIONS):
         assert client.delete(f"/v1/listeners/other{n}").status_code == 202
     refused = client.delete("/v1/listeners/u4")
     assert refused.status_code == 503 and refused.headers["retry-after"] == "30"
     go_on.set()
-    for _ in range(MOST_DELETIONS):
+    for _ in range(MAX_DELETIONS):
         assert done.acquire(timeout=60)
     assert client.get("/v1/listeners/u2").json()["listens"] == []
     assert len(client.get("/v1/listeners/u4").json()["listens"]) == 10
@@ -390,9 +390,14 @@ def test_a_new_version_is_taken_up_and_a_broken_one_is_not(client: TestClient, f
     assert client.get("/v1/recommendations?user_id=u1").json()["version"] == second
 
 
+def remove_tracks(library: Library, *track_ids: str) -> None:
+    with library.transaction() as db:
+        db.executemany("DELETE FROM tracks WHERE track_id = ?", [(track_id,) for track_id in track_ids])
+
+
 def test_tracks_that_the_library_gains_or_loses_are_followed(client: TestClient, folder: Path) -> None:
     with Library.open(folder) as opened:
-        opened.remove_tracks([track(3)])
+        remove_tracks(opened, track(3))
         opened.add_tracks(pl.DataFrame({"track_id": ["brand new"], "artists": [["Artist 11"]]}))
     service_of(client).follower.check()
     assert client.post("/similar_tracks", params={"track_id": track(3)}).status_code == 404
@@ -413,10 +418,10 @@ def test_only_what_came_is_read_and_what_went_is_noticed(client: TestClient, fol
 
     first = follower.snapshot
     add("newcomer 1", "newcomer 2")
-    assert found() == {"newcomer 1", "newcomer 2"} and follower.snapshot.shelf is first.shelf
-    assert first.row("newcomer 1") is None and len(first) == TRACKS
+    assert found() == {"newcomer 1", "newcomer 2"} and follower.snapshot.table is first.table
+    assert first.tracks.row_of("newcomer 1") is None and len(first) == TRACKS
     with Library.open(folder) as opened:
-        opened.remove_tracks(["newcomer 2"])
+        remove_tracks(opened, "newcomer 2")
         # In the database it gets the row of the one that went.
         opened.add_tracks(pl.DataFrame({"track_id": ["newcomer 3"]}))
     follower.check()
@@ -474,8 +479,8 @@ def test_the_recommend_role_answers_without_the_events_role_and_says_so(made: Pa
 def test_folding_in_agrees_with_the_trained_model(client: TestClient) -> None:
     """Fast = slow: what is served is what `Hybrid.recommend` says of the same listens."""
     snapshot = service_of(client).follower.snapshot
-    assert snapshot.trained is not None
-    hybrid = snapshot.trained.hybrid
+    assert snapshot.model is not None
+    hybrid = snapshot.model.hybrid
     heard = hybrid.history.heard[[4]]
     rows, scores = hybrid.recommend_from(heard, 10)
     mine, its_scores = hybrid.candidates(hybrid.user_history(4), 10)
@@ -489,11 +494,11 @@ def test_who_finds_no_place_to_be_ranked_is_answered_without_and_told(
     with serving(made) as client:
         service = service_of(client)
         ranker: Any = "one that nobody may ask"
-        monkeypatch.setattr(service.follower, "_snapshot", replace(service.follower.snapshot, ranking=ranker))
-        adviser = Adviser(service.follower, service.listener_events)
-        for _ in range(PLACES):
-            assert adviser._places.acquire(blocking=False)
-        busy, cold = adviser.live("u1", 5), adviser.live("nobody", 5)
+        monkeypatch.setattr(ModelVersion, "two_stage", ranker)
+        recommender = RecommendationService(service.follower, service.event_source)
+        for _ in range(RANKING_SLOTS):
+            assert recommender._slots.acquire(blocking=False)
+        busy, cold = recommender.live("u1", 5), recommender.live("nobody", 5)
         assert busy.notes == (BUSY,) and len(busy.rows) == 5
         assert cold.notes == () and not cold.personal
 
@@ -514,7 +519,7 @@ def test_a_title_and_a_path_that_change_are_taken_up(client: TestClient, folder:
     [first] = client.get("/v1/tracks?query=07.wav").json()["tracks"]
     assert first["title"] == "Quite another"
     assert not client.get("/v1/tracks?query=00.wav").json()["tracks"][0]["has_audio"]
-    assert follower.snapshot.index is before.index, "nothing was loaded again for it"
+    assert follower.snapshot.tracks.index is before.tracks.index, "nothing was loaded again for it"
 
 
 @pytest.mark.parametrize("is_trained", [True, False])

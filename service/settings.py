@@ -1,4 +1,4 @@
-"""Roles: what one process of the service does, and where the others are."""
+"""Settings: what one process of the service does (its role), its address and limits, and where the others are."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class Role(StrEnum):
 EVENTS_URL_VARIABLE = "CROSSFADE_EVENTS_URL"
 """environment: where the recommend role finds the events role"""
 KEY_VARIABLE = "CROSSFADE_API_KEY"
-"""environment: the key that the recommend role shows to the events role, and by which that one knows it"""
+"""environment: the key that the recommend role sends to the events role, which has the same one"""
 ROLE_HEADER = "Crossfade-Role"
-"""by which one role tells another that it asks for its own clients, who were counted at its door"""
+"""header of a request from one role to another: its clients were counted by the role that asks"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ class ServeOptions:
     """per client, with bursts of twice as many; 0 for no limit"""
     upload_bytes: int = 256 * 1024 * 1024
     uploads: int = 16
-    """at once, those that are still arriving and those that wait to be heard"""
+    """at once, those that are still arriving and those that wait to be analyzed"""
     uploads_bytes: int | None = None
     """of all of these together; None means four of the largest"""
     body_seconds: float = 60.0
@@ -67,14 +67,14 @@ class ServeOptions:
     """how often to look for a new version"""
 
     def __post_init__(self) -> None:
-        if self.uploads < 1 or self.most_uploads_bytes < self.upload_bytes:
+        if self.uploads < 1 or self.max_uploads_bytes < self.upload_bytes:
             raise UsageError(
-                f"uploads: {self.uploads} at once of {self.most_uploads_bytes / 2**20:g} MiB together; there has to be "
+                f"uploads: {self.uploads} at once of {self.max_uploads_bytes / 2**20:g} MiB together; there has to be "
                 f"room for one of {self.upload_bytes / 2**20:g} MiB"
             )
 
     @property
-    def most_uploads_bytes(self) -> int:
+    def max_uploads_bytes(self) -> int:
         return 4 * self.upload_bytes if self.uploads_bytes is None else self.uploads_bytes
 
     @property

@@ -1,0 +1,168 @@
+"""The tracks of a library that can be searched: all of them by sound, and by taste where there is a trained version.
+
+An index never changes. Tracks that come are put behind those that are there, in another index that shares the rest: it
+costs as much as the tracks that came. Rows keep their numbers; tracks that the library lost are no answers any more.
+
+Shapes: T tracks, n new ones, F factors of taste, D dimensions of sound, k answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import copy
+from dataclasses import replace
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import LibraryError, UsageError
+from ...models.arrays import Answers, Scores
+from ...models.catalogue import Catalogue
+from ...models.hybrid.index import HybridIndex
+from ..library.store import ChangeCounter, Library
+
+Rows = NDArray[np.intp]
+
+
+class TrackIndex:
+    """T tracks with their external ids and vectors. This one has sound alone; `ModelVersion` has taste, too."""
+
+    def __init__(
+        self, index: HybridIndex, track_ids: Sequence[str], sound: str | None, changes: ChangeCounter | None
+    ) -> None:
+        self.index = index
+        self.track_ids = list(track_ids)
+        """external ids of the first T rows; a later index appends its own"""
+        self.sound = sound
+        """name of the sound vectors"""
+        self.changes = changes
+        """how far the library's changes are in it; None where that is not known"""
+        self.in_library = np.ones(len(self.track_ids), bool)
+        """[T] whether the library still has the track"""
+        self._row_of = {track_id: row for row, track_id in enumerate(self.track_ids)}
+
+    @classmethod
+    def of_sound(cls, library: Library) -> TrackIndex:
+        """All tracks of a library that need not be trained."""
+        sound, changes = library.vector_name(), library.change_counter()
+        catalogue = library.catalogue(sound)
+        index = HybridIndex.of(np.zeros((len(catalogue), 0), np.float32), catalogue.sound)
+        return cls(index, catalogue.track_ids, sound, changes)
+
+    def compressed(self) -> Self:
+        """The same for many questions, one at a time (see `HybridIndex.compressed`)."""
+        other = copy(self)
+        other.index = self.index.compressed()
+        return other
+
+    def __len__(self) -> int:
+        return len(self.in_library)
+
+    def __contains__(self, track_id: str) -> bool:
+        """Whether the library has the track."""
+        row = self.row_of(track_id)
+        return row is not None and bool(self.in_library[row])
+
+    def row_of(self, track_id: str) -> int | None:
+        """The track's row, also where the library does not have it any more."""
+        row = self._row_of.get(track_id)
+        return row if row is not None and row < len(self) else None
+
+    def row(self, track_id: str) -> int:
+        """The row of a track of the library; UsageError where it has none of this id."""
+        row = self.row_of(track_id)
+        if row is None or not self.in_library[row]:
+            raise UsageError(f"{track_id}: no such track")
+        return row
+
+    def append_tracks(self, tracks: Catalogue) -> Self:
+        """With n tracks behind these, which can be found at once. UsageError for a track_id that is there already."""
+        if not len(tracks):
+            return self
+        for track_id in tracks.track_ids:
+            if self.row_of(track_id) is not None:
+                raise UsageError(f"{track_id}: in the index already")
+        longer, start = copy(self), len(self)
+        if len(self.track_ids) > start:
+            # Another index was continued from this one: its ids are not ours.
+            longer.track_ids = self.track_ids[:start]
+            longer._row_of = {track_id: row for track_id, row in self._row_of.items() if row < start}
+        longer.index = self.index.append_tracks(*self.vectors_of(tracks))
+        longer.in_library = np.concatenate([self.in_library, np.ones(len(tracks), bool)])
+        longer.track_ids += tracks.track_ids
+        longer._row_of |= {track_id: start + place for place, track_id in enumerate(tracks.track_ids)}
+        return longer
+
+    def updated(self, library: Library) -> Self | None:
+        """Over the tracks that the library has now; None where it has to be loaded anew.
+
+        That is where a track sounds otherwise than it did or has other artists, and where other tracks took the place
+        of all that were there.
+        """
+        return self._updated(library, loading=False)
+
+    def _updated(self, library: Library, *, loading: bool) -> Self | None:
+        """`loading`: sound that differs is replaced, which takes long; None is never the answer."""
+        now = library.change_counter()
+        after = self.changes if self.changes is not None and now.follows(self.changes) else None
+        if after is None and not loading:
+            return None
+        changed = library.catalogue(self.sound, after=after, artists=self._artist_names if after else ())
+        if changed.sound.shape[1] not in (0, self.index.sound_width) and not loading:
+            return None
+        changed = self.adapt(changed)
+        found = np.array([-1 if (row := self.row_of(name)) is None else row for name in changed.track_ids], np.intp)
+        known, new = np.flatnonzero(found >= 0), np.flatnonzero(found < 0)
+        rows, differs = found[known], self.index.sound_differs(found[known], changed.sound[known])
+        if not loading and (differs.any() or self._artists_differ(rows, changed.take(known))):
+            return None
+        other = self._replace_sound(rows[differs], changed.take(known[differs])) if differs.any() else copy(self)
+        other.changes = now
+        other.in_library = np.zeros(len(self), bool) if after is None else self.in_library.copy()
+        removed = library.removed(after) if after else []
+        other.in_library[[row for track_id in removed if (row := self.row_of(track_id)) is not None]] = False
+        other.in_library[rows] = True
+        return other.append_tracks(changed.take(new))
+
+    def similar(self, track_id: str, k: int, *, blend: float = 0.5) -> Answers:
+        """Rows and scores (-1 … 1) of the k tracks nearest to one of the library, itself left out.
+
+        None where neither its sound nor its taste is known. `blend` 0 is by sound alone, 1 by taste alone.
+        """
+        ids, scores = self.index.similar(self.row(track_id), k, blend=blend, candidates=self.in_library)
+        return ids[ids >= 0], scores[ids >= 0]
+
+    def similar_to(self, track: Catalogue, k: int, *, blend: float = 0.5) -> Answers:
+        """The same for one track that need not be in the library; its taste is what is predicted of it."""
+        taste, sound = self.vectors_of(track)
+        return self.index.search(taste[0], sound[0], k, blend=blend, candidates=self.in_library)
+
+    def vectors_of(self, tracks: Catalogue) -> tuple[Scores, Scores]:
+        """What the index holds of tracks without listeners: [n, F] predicted taste and [n, D] sound."""
+        return np.zeros((len(tracks), self.index.factors), np.float32), self.adapt(tracks).sound
+
+    def adapt(self, tracks: Catalogue) -> Catalogue:
+        """The same tracks with sound of the index's width: zeros where no track has sound; LibraryError for another."""
+        width = self.index.sound_width
+        if tracks.sound.shape[1] == width:
+            return tracks
+        if tracks.has_sound.any():
+            raise LibraryError(
+                f"sound: {tracks.sound.shape[1]} dimensions, but the version was trained on {width}; train again"
+            )
+        return replace(tracks, sound=np.zeros((len(tracks), width), np.float32))
+
+    @property
+    def _artist_names(self) -> tuple[str, ...]:
+        """Artists that credits are split by."""
+        return ()
+
+    def _artists_differ(self, rows: Rows, tracks: Catalogue) -> bool:
+        """Whether a track of these rows would be placed otherwise for its artists."""
+        return False
+
+    def _replace_sound(self, rows: Rows, tracks: Catalogue) -> Self:
+        other = copy(self)
+        other.index = self.index.replace_tracks(rows, *self.vectors_of(tracks))
+        return other
