@@ -22,13 +22,14 @@ from numpy.typing import NDArray
 from safetensors.numpy import load
 
 from ...audio.log_mel import LogMel
+from .base import Floats
 
 if TYPE_CHECKING:
     from onnx import ModelProto, ValueInfoProto
     from onnxruntime import InferenceSession
 
-Floats = NDArray[np.float32]
-
+MEL_SOURCE = "musicnn-mel"
+"""windows of MusiCNN's log-mel, as the name of a genre model's features"""
 EPSILON = 1e-3
 """of every batch normalisation (TensorFlow's default)"""
 TIMBRAL = ("timbral_38", "timbral_67")

@@ -144,10 +144,11 @@ class Ear:
 
     def _renamed(self, model: GenreModel, heard: Heard, path: str | os.PathLike[str], windows: Floats) -> Heard:
         """With the genres of a trained model, which may want to hear the file in its own way."""
-        from .feature_sources import hear
+        from .feature_sources import extract
 
         features = {
-            source: [windows if source == self.encoder.name else hear(Path(path), source)] for source in model.sources
+            source: [windows if source == self.encoder.name else extract(Path(path), source)]
+            for source in model.sources
         }
         probabilities = model.predict(features)[0]
         # A non-music check is no part of a trained model; abstaining below its threshold is.

@@ -16,10 +16,10 @@ from .main import AddCommand
 
 if TYPE_CHECKING:
     from ..audio_analysis.feature_sources import FeatureCache
-    from ..genres.compare import FoldOptions
-    from ..genres.dataset import LabelledAudio
-    from ..genres.examples import Method, Prepared
-    from ..genres.protocols import Protocol
+    from ..genres.dataset import AudioDataset, EvaluationProtocol
+    from ..genres.evaluate import GenreEvaluationOptions
+    from ..genres.labels import LabelledAudio
+    from ..genres.methods import Method
 
 COMPARED = "probe,mlp,svm,logistic,forest,boosting,neighbours,cnn"
 
@@ -85,7 +85,7 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
 
 
 def _labels(arguments: argparse.Namespace) -> LabelledAudio:
-    from ..genres.label_readers import read_labels
+    from ..genres.labels import read_labels
 
     return read_labels(
         arguments.labels,
@@ -103,8 +103,8 @@ def _cache(arguments: argparse.Namespace) -> FeatureCache:
     return FeatureCache(arguments.cache) if arguments.cache else FeatureCache()
 
 
-def _prepare(arguments: argparse.Namespace, console: Console, sources: tuple[str, ...]) -> Prepared:
-    from ..genres.examples import prepare
+def _prepare(arguments: argparse.Namespace, console: Console, sources: tuple[str, ...]) -> AudioDataset:
+    from ..genres.dataset import prepare
 
     labels = _labels(arguments)
     with console.progress() as progress:
@@ -124,8 +124,8 @@ def _prepare(arguments: argparse.Namespace, console: Console, sources: tuple[str
     return prepared
 
 
-def _fold_options(arguments: argparse.Namespace) -> FoldOptions:
-    from ..genres.compare import FoldOptions
+def _fold_options(arguments: argparse.Namespace) -> GenreEvaluationOptions:
+    from ..genres.evaluate import GenreEvaluationOptions
 
     for name, least in (("folds", 2), ("repeats", 1), ("epochs", 1)):
         given = getattr(arguments, name)
@@ -133,7 +133,7 @@ def _fold_options(arguments: argparse.Namespace) -> FoldOptions:
             raise UsageError(f"--{name} {given}: at least {least}")
     if not 0 < arguments.error_rate < 1:
         raise UsageError(f"--error-rate {arguments.error_rate}: between 0 and 1")
-    return FoldOptions(
+    return GenreEvaluationOptions(
         folds=arguments.folds,
         repeats=arguments.repeats,
         seed=arguments.seed,
@@ -142,7 +142,7 @@ def _fold_options(arguments: argparse.Namespace) -> FoldOptions:
     )
 
 
-def _tell_what_is_tested(console: Console, protocols: list[Protocol]) -> None:
+def _tell_what_is_tested(console: Console, protocols: list[EvaluationProtocol]) -> None:
     """What the artist-aware figure leaves out, or that there is none."""
     for one in protocols:
         if one.skipped:
@@ -158,12 +158,9 @@ def _tell_what_is_tested(console: Console, protocols: list[Protocol]) -> None:
 
 def _train(arguments: argparse.Namespace, console: Console) -> None:
     from ...models.genres.model import check_replaceable
-    from ..genres.compare import evaluations
-    from ..genres.evaluate import write_wrong
-    from ..genres.methods import method_named
-    from ..genres.network_methods import LEARNING, NetworkOptions
+    from ..genres.evaluate import evaluate, train, write_misclassified
+    from ..genres.methods import LEARNING, NetworkOptions, method_named
     from ..genres.plots import draw_confusion
-    from ..genres.train import train
     from .console import Trainings
 
     options = _fold_options(arguments)
@@ -177,18 +174,10 @@ def _train(arguments: argparse.Namespace, console: Console) -> None:
         found = options.protocols(prepared, method)
         _tell_what_is_tested(console, found)
         with Trainings(console) as trainings:
-            trainings.begin(method.name, sum(len(protocol.trials) for protocol in found))
-            tested = list(evaluations(prepared, method, found, options, trainings))
+            trainings.begin(method.name, sum(len(protocol.folds) for protocol in found))
+            tested = [evaluate(prepared, method, protocol, options, progress=trainings) for protocol in found]
     started = time.perf_counter()
-    model = train(
-        prepared,
-        method,
-        tested,
-        seed=options.seed,
-        calibration=options.calibration,
-        error_rate=options.error_rate,
-        watch=console.message,
-    )
+    model = train(prepared, method, tested, options, watch=console.message)
     seconds = round(time.perf_counter() - started, 2)
     model.save(arguments.out)
     if checkpoints.is_dir():
@@ -198,7 +187,7 @@ def _train(arguments: argparse.Namespace, console: Console) -> None:
         first = tested[0]
         title = f"{method.name}, {first.protocol.name} split"
         draw_confusion(arguments.out / "confusion.png", first.figures.confusion, first.classes, title)
-        write_wrong(arguments.out / "wrong.csv", first.wrong)
+        write_misclassified(arguments.out / "wrong.csv", first.misclassified)
     costs = {"train_seconds": seconds, "out": str(arguments.out)}
     for one in tested:
         _record(console, _head(method) | one.row() | costs)
@@ -212,7 +201,7 @@ def _head(method: Method) -> dict[str, Any]:
 
 def _evaluate(arguments: argparse.Namespace, console: Console) -> None:
     from ...models.genres.model import GenreModel
-    from ..genres.evaluate import evaluate_model, write_wrong
+    from ..genres.evaluate import evaluate_model, write_misclassified
     from ..genres.plots import draw_confusion
 
     model = GenreModel.load(arguments.model)
@@ -231,7 +220,7 @@ def _evaluate(arguments: argparse.Namespace, console: Console) -> None:
     if arguments.report:
         arguments.report.mkdir(parents=True, exist_ok=True)
         draw_confusion(arguments.report / "confusion.png", found.figures.confusion, found.classes, model.card.name)
-        write_wrong(arguments.report / "wrong.csv", found.wrong)
+        write_misclassified(arguments.report / "wrong.csv", found.misclassified)
 
 
 def _record(console: Console, row: dict[str, Any]) -> None:
@@ -257,9 +246,8 @@ def _record(console: Console, row: dict[str, Any]) -> None:
 
 
 def _compare(arguments: argparse.Namespace, console: Console) -> None:
-    from ..genres.compare import compare
-    from ..genres.methods import method_named
-    from ..genres.network_methods import NetworkOptions
+    from ..genres.evaluate import compare
+    from ..genres.methods import NetworkOptions, method_named
     from .console import Trainings
 
     options = _fold_options(arguments)

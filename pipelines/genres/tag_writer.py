@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import AudioError, DataError
-from .dataset import AUDIO_SUFFIXES
+from ..library.files import replacing
+from .labels import AUDIO_SUFFIXES
 
 
 def default_journal() -> Path:
@@ -33,26 +34,16 @@ def files_of(places: Sequence[Path]) -> Iterator[Path]:
 
 def namer(model_folder: Path | None) -> Callable[[Path], str | None]:
     """A function from a file to its genre, None where the answer is not confident. It raises AudioError."""
-    if model_folder is None:
-        from ..audio_analysis.analyzer import Ear
-
-        ear = Ear()
-
-        def built_in(path: Path) -> str | None:
-            heard = ear.hear(path)
-            return str(heard.ranked_genres()[0]["genre"]) if heard.description.confident else None
-
-        return built_in
     from ...models.genres.model import GenreModel
-    from ..audio_analysis.feature_sources import answer
+    from ..audio_analysis.analyzer import Ear
 
-    model = GenreModel.load(model_folder)
+    analyzer = Ear(model=None if model_folder is None else GenreModel.load(model_folder))
 
-    def learnt(path: Path) -> str | None:
-        found = answer(model, path)
-        return max(model.card.classes, key=dict(found.genres).__getitem__) if found.confident else None
+    def name(path: Path) -> str | None:
+        analysis = analyzer.hear(path)
+        return analysis.vocabulary.genres[int(analysis.genres.argmax())] if analysis.description.confident else None
 
-    return learnt
+    return name
 
 
 @dataclass(frozen=True)
@@ -169,15 +160,15 @@ class Journal:
             raise DataError(f"{self.path}: no such journal; nothing was written from here") from None
         except UnicodeDecodeError as error:
             raise DataError(f"{self.path}: not a journal of crossfade tag") from error
-        found = []
+        changes = []
         for number, line in enumerate(lines, 1):
             try:
                 entry = json.loads(line)
-                found.append(Change(Path(entry["path"]), tuple(entry["before"]), tuple(entry["after"])))
+                changes.append(Change(Path(entry["path"]), tuple(entry["before"]), tuple(entry["after"])))
             except (ValueError, KeyError, TypeError) as error:
                 if number < len(lines):
                     raise DataError(f"{self.path}: line {number}: not a journal of crossfade tag") from error
-        return found
+        return changes
 
     def undo(self, within: Sequence[Path] = ()) -> Iterator[tuple[Change, str]]:
         """Puts each file back to what it said before the first change, with a reason where that did not happen.
@@ -215,7 +206,6 @@ class Journal:
         if not changes:
             self.path.unlink()
             return
-        new = self.path.with_name(self.path.name + ".new")
         entries = ({"path": os.fspath(one.path), "before": one.before, "after": one.after} for one in changes)
-        new.write_text("".join(json.dumps(entry) + "\n" for entry in entries), encoding="ascii")
-        new.replace(self.path)
+        with replacing(self.path) as new:
+            new.write_text("".join(json.dumps(entry) + "\n" for entry in entries), encoding="ascii")

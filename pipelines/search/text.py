@@ -14,7 +14,7 @@ import numpy as np
 from ...errors import AudioError, LibraryError, UsageError
 from ...models.arrays import top_k
 from ...models.encoders.transformers import PREFIX, HubEncoder
-from ..audio_analysis.feature_sources import hear
+from ..audio_analysis.feature_sources import extract
 from ..library.store import Library
 
 BATCH = 16
@@ -40,7 +40,7 @@ def hear_library(library: Library, name: str, tick: Tick | None = None) -> dict[
     Committed in batches: an interrupted run carries on where it stopped.
     """
     encoder = HubEncoder.open(name)
-    if not encoder.knows_text:
+    if not encoder.embeds_text:
         raise UsageError(f"--encoder {name}: knows no text; a CLAP model does (laion/clap-htsat-unfused)")
     rows = library.query(
         "SELECT track_id, path FROM tracks WHERE path NOTNULL AND track_row NOT IN "
@@ -58,7 +58,7 @@ def hear_library(library: Library, name: str, tick: Tick | None = None) -> dict[
     try:
         for done, (track_id, path) in enumerate(rows, 1):
             try:
-                windows = hear(Path(path.decode("utf-8", "surrogateescape")), encoder.name)
+                windows = extract(Path(path.decode("utf-8", "surrogateescape")), encoder.name)
                 batch.append((track_id, windows.mean(axis=0)))
             except AudioError as error:
                 failed[track_id] = error.reason

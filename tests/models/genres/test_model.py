@@ -10,10 +10,16 @@ import pytest
 from crossfade.errors import LibraryError, UsageError
 from crossfade.models.genres import classical
 from crossfade.models.genres.calibration import Calibration, fit_calibration
-from crossfade.models.genres.classifiers import HeadClassifier, Part, Recipe
-from crossfade.models.genres.heads import NEVER, Normalisation, fit_head, fit_perceptron
+from crossfade.models.genres.heads import (
+    NEVER,
+    FeatureSlice,
+    HeadClassifier,
+    Normalisation,
+    PooledFeatures,
+    fit_head,
+    fit_perceptron,
+)
 from crossfade.models.genres.model import CARD, WEIGHTS, Card, GenreModel, rolled_up
-from crossfade.models.genres.networks import CnnClassifier, CnnShape, network, state_arrays
 
 FITS = {
     "ridge": classical.fit_ridge,
@@ -33,9 +39,9 @@ def heard(rng, tracks=30, source="musicnn-msd"):
 def model(rng, fit, normalisation=Normalisation.STANDARD):
     sounds = heard(rng)
     targets = np.eye(3, dtype=bool)[np.arange(30) % 3]
-    recipe = Recipe((Part("musicnn-msd", 0, 4),), "mean+std")
-    head = fit_head(recipe.vectors(sounds), targets, normalisation, fit)
-    return GenreModel(Card("probe", "encoder", CLASSES), HeadClassifier(recipe, head), Calibration(0.5, 0.4))
+    pooled = PooledFeatures((FeatureSlice("musicnn-msd", 0, 4),), "mean+std")
+    head = fit_head(pooled.vectors(sounds), targets, normalisation, fit)
+    return GenreModel(Card("probe", "encoder", CLASSES), HeadClassifier(pooled, head), Calibration(0.5, 0.4))
 
 
 @pytest.mark.parametrize("name", FITS)
@@ -54,8 +60,11 @@ def test_saved_and_loaded_it_says_the_same(name, normalisation, tmp_path, rng):
 def test_the_cnn_too(tmp_path, rng):
     torch = pytest.importorskip("torch")
     torch.manual_seed(0)
+    from crossfade.models.genres.networks import CnnShape, NetworkClassifier
+    from crossfade.models.nn.training_loop import state_arrays
+
     shape = CnnShape(3, bands=16, channels=(4, 8))
-    classifier = CnnClassifier(shape, state_arrays(network(shape)))
+    classifier = NetworkClassifier(shape, state_arrays(shape.network(pretrained=True)))
     made = GenreModel(Card("cnn", "cnn", CLASSES), classifier)
     made.save(tmp_path / "M")
     sounds = {"log-mel": [rng.random((2, 20, 16), np.float32) for _ in range(4)]}
