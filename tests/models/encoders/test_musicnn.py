@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from importlib.resources import files
@@ -93,6 +94,16 @@ def test_the_numbers_are_those_of_the_provenance_file(corpus: Corpus) -> None:
     recorded = provenance["taggers"][f"musicnn_{corpus}.safetensors"]["tensor_sha256"]
     found = {name: hashlib.sha256(tensor.tobytes()).hexdigest() for name, tensor in weights(corpus).items()}
     assert found == recorded
+
+
+def test_the_shipped_graphs_are_those_of_the_shipped_numbers(tmp_path: Path) -> None:
+    """What `scripts/dev/convert_musicnn` makes of the safetensors files, byte for byte."""
+    shipped = Path(str(files("crossfade.models.encoders")))
+    for corpus in Corpus:
+        shutil.copy(shipped / f"musicnn_{corpus}.safetensors", tmp_path)
+    subprocess.run([sys.executable, ROOT / "scripts/dev/convert_musicnn", "--out", tmp_path], check=True)
+    for corpus in Corpus:
+        assert (tmp_path / f"musicnn_{corpus}.onnx").read_bytes() == (shipped / f"musicnn_{corpus}.onnx").read_bytes()
 
 
 @pytest.mark.network

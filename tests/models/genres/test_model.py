@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from conftest import ROOT
 
 from crossfade.errors import LibraryError, UsageError
 from crossfade.models.genres import classical
@@ -29,6 +30,7 @@ FITS = {
     "neighbours": classical.fit_neighbours,
     "perceptron": lambda x, y: fit_perceptron(x, y, epochs=3),
 }
+FORMATS = ROOT / "tests" / "formats"
 CLASSES = ("blues", "jazz", "Rock > Punk")
 
 
@@ -151,3 +153,12 @@ def test_a_probe_of_ten_thousand_vectors(rng):
     features = (targets @ rng.normal(size=(10, 200)) + rng.normal(size=(10_000, 200)) * 2).astype(np.float32)
     head = fit_head(features, targets, Normalisation.DIRECTION, classical.fit_ridge)
     assert (head(features).argmax(axis=1) == targets.argmax(axis=1)).mean() > 0.9
+
+
+def test_a_model_of_an_older_version_loads_or_says_what_to_run():
+    """Saved by the version before scikit-learn's estimators were kept by skops; never made anew."""
+    vector = {"musicnn-msd": [np.array([[1, 2]], np.float32)]}
+    found = GenreModel.load(FORMATS / "genre_model_1").predict(vector)
+    np.testing.assert_allclose(found, [[1.76561370e-04, 9.99823439e-01]], rtol=1e-5)
+    with pytest.raises(LibraryError, match="kept neighbours in another way; train it again"):
+        GenreModel.load(FORMATS / "genre_model_1_neighbours")
