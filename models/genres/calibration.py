@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import MissingExtra
+from .classical import optional_module
 
 Floats = NDArray[np.float64]
 ISOTONIC_EXAMPLES = 1000
@@ -90,23 +90,16 @@ def isotonic_knots(x: Floats, y: Floats) -> tuple[Floats, Floats]:
     >>> np.interp([1, 2, 3], x, y).tolist()
     [0.0, 1.5, 1.5]
     """
-    try:
-        from sklearn.isotonic import IsotonicRegression
-    except ModuleNotFoundError:
-        raise MissingExtra("isotonic regression", "train") from None
-    fitted = IsotonicRegression().fit(x, y)
+    fitted = optional_module("sklearn.isotonic").IsotonicRegression().fit(x, y)
     return np.asarray(fitted.X_thresholds_, np.float64), np.asarray(fitted.y_thresholds_, np.float64)
 
 
 def platt(logits: NDArray[Any], labels: NDArray[np.bool_]) -> tuple[float, float]:
     """Slope and shift of held-out logits [N] whose sigmoid has the least log loss; its mean is the share of labels."""
-    try:
-        from sklearn.linear_model import LogisticRegression
-    except ModuleNotFoundError:
-        raise MissingExtra("Platt scaling", "train") from None
+    logistic = optional_module("sklearn.linear_model").LogisticRegression(solver="newton-cholesky", tol=1e-8)
     # The default penalty on the slope keeps it finite where the logits part a few labels without error.
-    model = LogisticRegression(solver="newton-cholesky", tol=1e-8).fit(np.asarray(logits, np.float64)[:, None], labels)
-    return float(model.coef_[0, 0]), float(model.intercept_[0])
+    logistic.fit(np.asarray(logits, np.float64)[:, None], labels)
+    return float(logistic.coef_[0, 0]), float(logistic.intercept_[0])
 
 
 def fit_calibration(

@@ -10,11 +10,12 @@ Shapes: T tracks of the data set, n of them in `rows`, C classes.
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -52,6 +53,7 @@ FEW, MANY = 1000, 4000
 VALIDATION_PARTS = 5
 """one part in five of a network's training tracks is held out"""
 LEARNING = "learning.png"
+TORCH, TRANSFORMERS = ("torch", "torchaudio"), ("torch", "transformers")
 PROMPT = "This is a {} song."
 
 
@@ -74,36 +76,25 @@ class Fitted:
         )
 
 
-class Method(Protocol):
+@dataclass(frozen=True)
+class Method(ABC):
     """A way to learn genres."""
 
-    @property
-    def name(self) -> str: ...
-    @property
-    def family(self) -> str:
-        """encoder, classical or cnn"""
-        ...
+    name: str
+    family: str
+    """encoder, classical or cnn"""
+    sources: tuple[str, ...]
+    """names of the features it needs"""
+    extras: tuple[str, ...]
+    """packages beyond the core install that using (not training) the model needs"""
+    quick: bool
+    """whether a training takes seconds, so that it can be repeated on several divisions"""
 
-    @property
-    def sources(self) -> tuple[str, ...]:
-        """names of the features it needs"""
-        ...
-
-    @property
-    def extras(self) -> tuple[str, ...]:
-        """packages beyond the core install that using (not training) the model needs"""
-        ...
-
-    @property
-    def quick(self) -> bool:
-        """whether a training takes seconds, so that it can be repeated on several divisions"""
-        ...
-
+    @abstractmethod
     def fit(
         self, dataset: AudioDataset, rows: Rows, *, validation: Rows | None, seed: int, watch: Watch | None = None
     ) -> Fitted:
-        """Learns from some tracks; `validation`, where given, is what is held out"""
-        ...
+        """Learns from some tracks; `validation`, where given, is what is held out."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +106,7 @@ class NetworkOptions:
     """where an interrupted training leaves off; None for no checkpoints"""
 
 
-def method_named(name: str, options: NetworkOptions | None = None) -> Method:
+def method_named(name: str, options: NetworkOptions = NetworkOptions()) -> Method:
     """The method behind a name; UsageError for an unknown one. `options` are those of networks trained here."""
     kind, _, encoder = name.partition(":")
     source = f"{PREFIX}{encoder}" if encoder and not encoder.startswith("musicnn-") else encoder or None
@@ -124,12 +115,15 @@ def method_named(name: str, options: NetworkOptions | None = None) -> Method:
     if name in CLASSICAL:
         return _classical_head(name)
     if kind == "zero-shot" and encoder:
-        return ZeroShotMethod(encoder)
+        return ZeroShotMethod(name, "encoder", (f"{PREFIX}{encoder}",), TRANSFORMERS, quick=True, encoder=encoder)
     if name == "cnn":
-        return NetworkMethod("cnn", options=options or NetworkOptions())
+        return NetworkMethod("cnn", "cnn", ("log-mel",), TORCH, quick=False, encoder=None, options=options)
     if kind == "fine-tuned":
         source = source or "musicnn-msd"
-        return NetworkMethod(f"fine-tuned:{source.removeprefix(PREFIX)}", source, options or NetworkOptions())
+        name = f"fine-tuned:{source.removeprefix(PREFIX)}"
+        extras = TRANSFORMERS if source.startswith(PREFIX) else TORCH
+        inputs = (input_source(source),)
+        return NetworkMethod(name, "encoder", inputs, extras, quick=False, encoder=source, options=options)
     names = ", ".join(("probe", "mlp", *CLASSICAL, "cnn", "fine-tuned"))
     raise UsageError(f"--model {name}: not one of {names}, probe:NAME or zero-shot:NAME")
 
@@ -149,18 +143,10 @@ class HeadSetting:
 
 
 @dataclass(frozen=True)
-class HeadMethod:
+class HeadMethod(Method):
     """Feature vectors and a head, the best of a few settings; of nearly equal ones the first."""
 
-    name: str
-    family: str
     settings: tuple[HeadSetting, ...]
-    extras: tuple[str, ...] = ()
-    quick: bool = True
-
-    @property
-    def sources(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(source for one in self.settings for source in one.pooled.sources))
 
     def fit(
         self, dataset: AudioDataset, rows: Rows, *, validation: Rows | None, seed: int, watch: Watch | None = None
@@ -247,18 +233,15 @@ def _embedding_head(kind: str, encoder: str | None) -> HeadMethod:
         # What follows MusiCNN's embedding are tags.
         columns = (FeatureSlice(encoder, 0, None if encoder.startswith(PREFIX) else MusiCNN.dimensions),)
         pooled = {"mean": PooledFeatures(columns), "mean+std": PooledFeatures(columns, "mean+std")}
-    if kind == "probe":
-        settings = [
-            HeadSetting(f"{features}, {name}", one, Normalisation.DIRECTION, fit)
-            for features, one in pooled.items()
-            for name, fit in PROBE
-        ]
-    else:
-        features, one = next(iter(pooled.items()))
-        settings = [HeadSetting(features, one, Normalisation.DIRECTION, fit_perceptron)]
+    scorers = PROBE if kind == "probe" else (("", fit_perceptron),)
+    settings = tuple(
+        HeadSetting(", ".join(filter(None, (features, name))), one, Normalisation.DIRECTION, fit)
+        for features, one in (pooled.items() if kind == "probe" else list(pooled.items())[:1])
+        for name, fit in scorers
+    )
     name = kind if encoder is None else f"{kind}:{encoder.removeprefix(PREFIX)}"
-    extras = ("torch", "transformers") if encoder is not None and encoder.startswith(PREFIX) else ()
-    return HeadMethod(name, "encoder", tuple(settings), extras, quick=kind == "probe")
+    extras = TRANSFORMERS if encoder is not None and encoder.startswith(PREFIX) else ()
+    return _head_method(name, "encoder", settings, extras, quick=kind == "probe")
 
 
 def _classical_head(name: str) -> HeadMethod:
@@ -266,25 +249,21 @@ def _classical_head(name: str) -> HeadMethod:
     pooled = PooledFeatures((FeatureSlice("descriptors"),))
     settings = tuple(HeadSetting(setting, pooled, Normalisation.STANDARD, fit) for setting, fit in CLASSICAL[name])
     extras = ("librosa",) if name == "logistic" else ("librosa", "scikit-learn", "skops")
-    return HeadMethod(name, "classical", settings, extras, quick=name not in ("forest", "boosting"))
+    return _head_method(name, "classical", settings, extras, quick=name not in ("forest", "boosting"))
+
+
+def _head_method(
+    name: str, family: str, settings: tuple[HeadSetting, ...], extras: tuple[str, ...], *, quick: bool
+) -> HeadMethod:
+    sources = tuple(dict.fromkeys(source for one in settings for source in one.pooled.sources))
+    return HeadMethod(name, family, sources, extras, quick=quick, settings=settings)
 
 
 @dataclass(frozen=True)
-class ZeroShotMethod:
+class ZeroShotMethod(Method):
     """The text nearest to a sound, in the space of a CLAP model, names it; nothing is learnt but the calibration."""
 
     encoder: str
-    family: str = "encoder"
-    extras: tuple[str, ...] = ("torch", "transformers")
-    quick: bool = True
-
-    @property
-    def name(self) -> str:
-        return f"zero-shot:{self.encoder}"
-
-    @property
-    def sources(self) -> tuple[str, ...]:
-        return (f"{PREFIX}{self.encoder}",)
 
     def fit(
         self, dataset: AudioDataset, rows: Rows, *, validation: Rows | None, seed: int, watch: Watch | None = None
@@ -302,26 +281,12 @@ class ZeroShotMethod:
 
 
 @dataclass(frozen=True)
-class NetworkMethod:
+class NetworkMethod(Method):
     """A network trained on windows of sound: a short-chunk CNN from scratch, or an encoder that is trained on."""
 
-    name: str
-    encoder: str | None = None
+    encoder: str | None
     """musicnn-msd, musicnn-mtt or hub:NAME; None for the CNN"""
-    options: NetworkOptions = field(default_factory=NetworkOptions)
-    quick: bool = False
-
-    @property
-    def family(self) -> str:
-        return "cnn" if self.encoder is None else "encoder"
-
-    @property
-    def sources(self) -> tuple[str, ...]:
-        return ("log-mel" if self.encoder is None else input_source(self.encoder),)
-
-    @property
-    def extras(self) -> tuple[str, ...]:
-        return ("torch", "transformers" if self.encoder and self.encoder.startswith(PREFIX) else "torchaudio")
+    options: NetworkOptions
 
     def fit(
         self, dataset: AudioDataset, rows: Rows, *, validation: Rows | None, seed: int, watch: Watch | None = None

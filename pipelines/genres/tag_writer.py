@@ -61,13 +61,19 @@ class Change:
 
 def read_genre(path: Path) -> tuple[str, ...]:
     """The genres a file's tags name. Raises AudioError where its kind holds no tags."""
+    from mutagen.id3 import ID3
+
     tags = _opened(path).tags
-    return () if tags is None else tuple(str(value) for value in tags.get("genre", ()))
+    if isinstance(tags, ID3):
+        frames: list[Any] = tags.getall("TCON")  # type: ignore[no-untyped-call]
+        return tuple(genre for frame in frames for genre in frame.genres)
+    return () if tags is None else tuple(str(value) for value in tags.get(_field(tags), ()))
 
 
 def write_genre(path: Path, genres: Sequence[str]) -> None:
     """Sets (or, for none, removes) the genre in a file's tags. Raises AudioError."""
     import mutagen
+    from mutagen.id3 import ID3, TCON
 
     file = _opened(path)
     try:
@@ -75,10 +81,13 @@ def write_genre(path: Path, genres: Sequence[str]) -> None:
             if not genres:
                 return
             file.add_tags()
-        if genres:
-            file.tags["genre"] = list(genres)
-        elif "genre" in file.tags:
-            del file.tags["genre"]
+        if isinstance(file.tags, ID3):
+            frame: Any = TCON(encoding=3, text=list(genres))  # type: ignore[no-untyped-call]
+            file.tags.setall("TCON", [frame] if genres else [])  # type: ignore[no-untyped-call]
+        elif genres:
+            file.tags[_field(file.tags)] = list(genres)
+        elif _field(file.tags) in file.tags:
+            del file.tags[_field(file.tags)]
         file.save()
     except OSError as error:
         raise AudioError(f"not writable: {error.strerror or error}") from error
@@ -88,49 +97,19 @@ def write_genre(path: Path, genres: Sequence[str]) -> None:
 
 def _opened(path: Path) -> Any:
     import mutagen
-    from mutagen.easyid3 import EasyID3
-    from mutagen.id3 import ID3
-    from mutagen.wave import WAVE
 
     try:
-        file: Any = mutagen.File(path, easy=True)
-        if isinstance(file, WAVE):
-            return _EasyWave(path)
+        file: Any = mutagen.File(path)
     except (mutagen.MutagenError, OSError, ValueError) as error:
         raise AudioError(f"its tags cannot be read: {error}") from error
     if file is None:
         raise AudioError("no tags are known for this kind of file")
-    if isinstance(file.tags, ID3) and not isinstance(file.tags, EasyID3):
-        raise AudioError("no simple tags are known for this kind of file")
     return file
 
 
-class _EasyWave:
-    """A WAV's ID3 chunk with the simple names that mutagen gives other files."""
-
-    def __init__(self, path: Path) -> None:
-        import mutagen
-
-        self._file: Any = mutagen.File(path)
-        self.tags: Any = None if self._file.tags is None else _genre_of(self._file.tags)
-
-    def add_tags(self) -> None:
-        self._file.add_tags()
-        self.tags = {}
-
-    def save(self) -> None:
-        from mutagen.id3 import TCON
-
-        self._file.tags.delall("TCON")
-        if self.tags.get("genre"):
-            frame: Any = TCON(encoding=3, text=list(self.tags["genre"]))  # type: ignore[no-untyped-call]
-            self._file.tags.add(frame)
-        self._file.save()
-
-
-def _genre_of(tags: Any) -> dict[str, list[str]]:
-    frames = tags.getall("TCON")
-    return {"genre": list(frames[0].genres)} if frames else {}
+def _field(tags: Any) -> str:
+    """The name of the genre in tags that are not ID3: MP4's, ASF's, else that of Vorbis comments and APE."""
+    return {"MP4Tags": "\xa9gen", "ASFTags": "WM/Genre"}.get(type(tags).__name__, "genre")
 
 
 @dataclass(frozen=True)
