@@ -2,7 +2,7 @@
 
 Pons & Serra, "musicnn: pre-trained convolutional neural networks for music audio tagging" (ISMIR late-breaking, 2019).
 0.79 M parameters; musically motivated front end (timbral and temporal filters), dense middle, max and mean over time.
-Two corpora: MSD (Million Song Dataset with Last.fm tags) and MTT (MagnaTagATune; it knows classical and choirs).
+Two corpora: MSD (Million Song Dataset with Last.fm tags) and MTT (MagnaTagATune; with classical and choirs).
 The numbers are in `musicnn_{msd,mtt}.safetensors`, the graphs that use them in `musicnn_{msd,mtt}.onnx`;
 `scripts/dev/convert_musicnn` makes both, NOTICE.musicnn licenses them.
 
@@ -71,7 +71,7 @@ def _file(name: str) -> Path:
 
 @dataclass(frozen=True)
 class MusiCNN:
-    """MusiCNN on ONNX Runtime; a `Tagger`.
+    """MusiCNN on ONNX Runtime; an `Encoder` with tags.
 
     `threads` is how many cores one call may use: None for all; 1 in each of several workers.
     """
@@ -100,6 +100,10 @@ class MusiCNN:
     def embed_and_tag(self, clips: Floats) -> tuple[Floats, Floats]:
         """Embeddings and logits of the tags. Shape: [B, N] -> [B, D], [B, G]"""
         return self.from_log_mel(self.log_mel(clips))
+
+    def features(self, clips: Floats) -> Floats:
+        """What the network takes, as torch computes it. Shape: [B, N] -> [B, F, M]"""
+        return self.log_mel.in_torch(clips)
 
     def from_log_mel(self, log_mel: Floats) -> tuple[Floats, Floats]:
         """The network alone. Shape: [B, F, M] -> [B, D], [B, G]"""

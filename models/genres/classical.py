@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from importlib import import_module
 from typing import Any, ClassVar, Protocol, Self
+from zipfile import ZIP_DEFLATED
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,7 +92,8 @@ class EstimatorScorer:
 
     def arrays(self) -> Arrays:
         """`skops`: [S] uint8, the file that skops writes"""
-        return {"skops": np.frombuffer(optional_module("skops.io").dumps(self.estimator), np.uint8)}
+        content = optional_module("skops.io").dumps(self.estimator, compression=ZIP_DEFLATED)
+        return {"skops": np.frombuffer(content, np.uint8)}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:

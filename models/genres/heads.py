@@ -1,4 +1,4 @@
-"""Heads: from what is heard of a track to a score for each genre, without training a whole network.
+"""Heads: from the features of a track to a score for each genre, without training a whole network.
 
 The windows of a track are pooled to one feature vector, normalised with constants that were learnt in training, and
 scored. The linear probe and the perceptron sit on an encoder's embeddings, classical models on descriptors.

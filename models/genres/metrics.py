@@ -21,7 +21,7 @@ RESAMPLES = 1000
 
 @dataclass(frozen=True)
 class ClassFigures:
-    """How well one class is found."""
+    """Figures of one class."""
 
     precision: float
     recall: float

@@ -18,7 +18,6 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
@@ -100,11 +99,6 @@ class GenreModel:
         """Calibrated probabilities [N, C] of the card's classes."""
         return self.calibration(self.classifier.scores(features))
 
-    def ranked(self, probabilities: NDArray[np.float64]) -> list[tuple[str, float]]:
-        """(genre, probability), best first, of one row [C]; parents of sub-genres are rolled up among them."""
-        named = rolled_up(dict(zip(self.card.classes, probabilities.tolist(), strict=True)), self.card.multi_label)
-        return sorted(named.items(), key=lambda item: (-item[1], item[0]))
-
     def confident(self, probabilities: NDArray[np.float64]) -> bool:
         """Whether the answer should be given: its top probability is past the abstention threshold."""
         return bool(probabilities.max() >= self.calibration.abstain_below)
@@ -144,7 +138,7 @@ class GenreModel:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """The model of a folder; LibraryError where it is missing, newer, or a file was changed."""
+        """The model of a folder; LibraryError where it is missing, of another version, or a file was changed."""
         header = read_card(folder)
         try:
             weights = (folder / WEIGHTS).read_bytes()
@@ -152,24 +146,18 @@ class GenreModel:
             raise LibraryError(f"{folder / WEIGHTS}: cannot be read; train the model again") from error
         if hashlib.sha256(weights).hexdigest() != header["weights_sha256"]:
             raise LibraryError(f"{folder / WEIGHTS}: is not the file the model was saved with; train the model again")
-        try:
-            arrays = load_arrays(weights)
-        except SafetensorError as error:
-            raise LibraryError(f"{folder / WEIGHTS}: damaged: {error}") from error
-        options = header["classifier"]
-        parts = prefixed(arrays, "classifier.")
+        arrays = load_arrays(weights)
+        classifier = _classifier(prefixed(arrays, "classifier."), header["classifier"], folder)
         calibration = Calibration(
             **header["calibration"],
             multi_label=header["multi_label"],
             knots_x=arrays.get("calibration.x"),
             knots_y=arrays.get("calibration.y"),
         )
-        known = Card.__dataclass_fields__
-        fields = {name: value for name, value in header.items() if name in known}
-        fields["classes"] = tuple(fields["classes"])
-        fields["training_content"] = tuple(fields["training_content"])
+        values = {name: header[name] for name in Card.__dataclass_fields__}
+        tuples = {name: tuple(values[name]) for name in ("classes", "training_content")}
         card_hash = hashlib.blake2b((folder / CARD).read_bytes(), digest_size=16).hexdigest()
-        return cls(Card(**fields), _classifier(parts, options, folder), calibration, folder, card_hash)
+        return cls(Card(**values | tuples), classifier, calibration, folder, card_hash)
 
 
 def check_replaceable(folder: Path) -> None:

@@ -283,8 +283,8 @@ def train_network(
     patches = min(PATCHES_PER_EPOCH, max(len(windows) for windows in tracks))
 
     def batch_loss(batch: tuple[Floats, Floats]) -> Tensor:
-        windows, wanted = batch
-        return _loss(network(tensor(windows)), tensor(wanted), targets)
+        windows, soft_targets = batch
+        return _loss(network(tensor(windows)), tensor(soft_targets), targets)
 
     def validate() -> tuple[float, dict[str, float]]:
         scores = _track_scores(network, validation_tracks)
@@ -329,19 +329,19 @@ def _batches(
             # Batch norm cannot learn from a single patch.
             return
         windows = np.stack([np.asarray(tracks[row][patch], np.float32) for row, patch in rows])
-        wanted = targets[[row for row, _ in rows]].astype(np.float32)
-        wanted = wanted * (1 - options.label_smoothing) + options.label_smoothing / targets.shape[1]
-        changed, mixed = options.augmentation(windows, wanted, rng)
+        soft_targets = targets[[row for row, _ in rows]].astype(np.float32)
+        soft_targets = soft_targets * (1 - options.label_smoothing) + options.label_smoothing / targets.shape[1]
+        changed, mixed = options.augmentation(windows, soft_targets, rng)
         yield np.ascontiguousarray(changed), mixed.astype(np.float32)
 
 
-def _loss(scores: Tensor, wanted: Tensor, training_targets: Targets) -> Tensor:
+def _loss(scores: Tensor, soft_targets: Tensor, training_targets: Targets) -> Tensor:
     """Cross-entropy in which rare classes count as much as common ones; where tracks have several labels, binary."""
     if not (training_targets.sum(axis=1) == 1).all():
-        return functional.binary_cross_entropy_with_logits(scores.float(), wanted)
+        return functional.binary_cross_entropy_with_logits(scores.float(), soft_targets)
     counts = np.maximum(training_targets.sum(axis=0), 1)
     weight = (counts.sum() / (len(counts) * counts)).astype(np.float32)
-    return functional.cross_entropy(scores.float(), wanted, weight=torch.from_numpy(weight).to(scores.device))
+    return functional.cross_entropy(scores.float(), soft_targets, weight=torch.from_numpy(weight).to(scores.device))
 
 
 def _validation_loss(scores: Floats, targets: Targets, training_targets: Targets) -> float:

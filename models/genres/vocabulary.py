@@ -98,15 +98,10 @@ class Naming:
     """share of windows with the same first genre as the track"""
 
     @property
-    def lead(self) -> float:
-        """How many times the second genre's probability the first's is."""
-        second, first = np.sort(self.probabilities)[-2:]
-        return float(first / second)
-
-    @property
     def confident(self) -> bool:
         """Whether the first genre leads clearly and the windows agree; the caller adds whether it is music at all."""
-        return self.lead >= LEAST_LEAD and self.agreement >= LEAST_AGREEMENT
+        second, first = np.sort(self.probabilities)[-2:]
+        return bool(first / second >= LEAST_LEAD) and self.agreement >= LEAST_AGREEMENT
 
 
 def name(msd: Tagging, mtt: Tagging) -> Naming:

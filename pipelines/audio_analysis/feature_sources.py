@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
@@ -30,7 +30,7 @@ from ...audio.decoding import Recording
 from ...audio.log_mel import LogMel
 from ...audio.windows import SILENCE, Grid, excerpts
 from ...errors import MACHINE_FAULTS, AudioError, LibraryError, ResourceError
-from ...models.encoders.base import Encoder, Floats, Tagger
+from ...models.encoders.base import Floats
 from ...models.encoders.musicnn import MEL_SOURCE, Corpus, MusiCNN
 from ...models.encoders.transformers import INPUT_SOURCE, PREFIX, HubEncoder
 
@@ -38,7 +38,7 @@ DESCRIPTOR_SECONDS = 30
 PATCH_FRAMES = 230
 """of the CNN: 3.7 s at 62.5 frames a second (Won et al. 2020, short-chunk CNN)"""
 PATCH_POOL = 2
-"""neighbouring frames are averaged: half the work, and 32 ms still tell a rhythm"""
+"""neighbouring frames are averaged: half the work, and 32 ms are enough for rhythm"""
 PATCH = LogMel()
 _VERSIONS = {"descriptors": 1, "log-mel": 1, "musicnn-msd": 1, "musicnn-mtt": 1, MEL_SOURCE: 1}
 """raised when what a source computes changes, so that an old cache is not used"""
@@ -51,37 +51,28 @@ def extract(path: Path, source: str) -> Floats:
     if source == "log-mel":
         return _patches(path)
     encoder = _encoder_behind(source)
-    features_of = _outputs(encoder) if source == encoder.name else _inputs(encoder)
     with Recording(path, encoder.sample_rate) as recording:
         grid = Grid(encoder.window_samples, encoder.hop_samples)
-        parts = [features_of(excerpt.windows) for excerpt in excerpts(recording, grid)]
+        parts = [_of_windows(encoder, source, excerpt.windows) for excerpt in excerpts(recording, grid)]
     return np.concatenate(parts).astype(np.float32)
 
 
-def _encoder_behind(source: str) -> Encoder:
+def _encoder_behind(source: str) -> MusiCNN | HubEncoder:
     return encoder_named("musicnn-msd" if source == MEL_SOURCE else source.removeprefix(INPUT_SOURCE))
 
 
-def _outputs(encoder: Encoder) -> Callable[[Floats], Floats]:
-    """Embeddings of windows, beside the tags' logits where there are tags."""
-    if isinstance(encoder, Tagger):
-        tagger = encoder
-        return lambda windows: np.concatenate(tagger.embed_and_tag(windows), axis=1)
-    return encoder.embed
-
-
-def _inputs(encoder: Encoder) -> Callable[[Floats], Floats]:
-    """What an encoder's network takes of windows."""
+def _of_windows(encoder: MusiCNN | HubEncoder, source: str, windows: Floats) -> Floats:
+    """What the encoder's network takes; or its embeddings, beside the tags' logits where there are tags."""
+    if source != encoder.name:
+        return encoder.features(windows)
     if isinstance(encoder, MusiCNN):
-        return encoder.log_mel.in_torch
-    if isinstance(encoder, HubEncoder):
-        return encoder.features
-    raise LibraryError(f"source {encoder.name!r}: has no network to be trained on")
+        return np.concatenate(encoder.embed_and_tag(windows), axis=1)
+    return encoder.embed(windows)
 
 
 @lru_cache(maxsize=4)
-def encoder_named(source: str) -> Encoder:
-    """The encoder behind a source; one thread each, since files are heard side by side."""
+def encoder_named(source: str) -> MusiCNN | HubEncoder:
+    """The encoder behind a source; one thread each, since files are read in parallel."""
     corpus = source.removeprefix("musicnn-")
     if source.startswith("musicnn-") and corpus in {str(member) for member in Corpus}:
         return MusiCNN(Corpus(corpus), threads=1)

@@ -154,18 +154,18 @@ def read_labels(
     if subset is not None and not (source.is_file() and _is_fma(source)):
         raise UsageError(f"--subset {subset}: {source} is not FMA's tracks.csv, which alone has subsets")
     if source.is_dir():
-        found = _from_folder(source)
+        audio = _from_folder(source)
     elif not source.is_file():
         raise DataError(f"{source}: no such file or folder")
     elif _is_fma(source):
-        found = _from_fma(source, audio_folder, subset)
+        audio = _from_fma(source, audio_folder, subset)
     else:
-        found = _from_csv(source, audio_folder)
+        audio = _from_csv(source, audio_folder)
     if target == "artist":
-        found = _artists_as_classes(found)
+        audio = _artists_as_classes(audio)
     if split_files:
-        found = split_by_files(found, split_files)
-    return checked(found, skip_classes=skip_classes)
+        audio = split_by_files(audio, split_files)
+    return checked(audio, skip_classes=skip_classes)
 
 
 def _from_folder(source: Path) -> LabelledAudio:
@@ -279,20 +279,20 @@ def _from_fma(source: Path, audio_folder: Path | None, subset: str | None) -> La
     )
 
 
-def _artists_as_classes(found: LabelledAudio) -> LabelledAudio:
+def _artists_as_classes(audio: LabelledAudio) -> LabelledAudio:
     """The same files with their artists as classes."""
-    if found.artists is None:
-        raise DataError(f"{found.source}: no artists are known; an artist recogniser needs a column artist")
-    labels = ((name,) if name.casefold() not in COLLECTIVE_ARTISTS else () for name in found.artists)
-    return replace(found, target="artist", multi_label=False).relabelled(labels)
+    if audio.artists is None:
+        raise DataError(f"{audio.source}: no artists are known; an artist recogniser needs a column artist")
+    labels = ((name,) if name.casefold() not in COLLECTIVE_ARTISTS else () for name in audio.artists)
+    return replace(audio, target="artist", multi_label=False).relabelled(labels)
 
 
-def split_by_files(found: LabelledAudio, split_files: Sequence[Path]) -> LabelledAudio:
+def split_by_files(audio: LabelledAudio, split_files: Sequence[Path]) -> LabelledAudio:
     """Splits as listed in files named after them; what no list names is left out (that is how faults are filtered).
 
     Suffixes are ignored, since collections are often converted. A line may carry a label after a tab or comma.
     """
-    row_of = _row_finder(found.names)
+    row_of = _row_finder(audio.names)
     split_of_row: dict[int, str] = {}
     for path in split_files:
         part = next(
@@ -303,14 +303,14 @@ def split_by_files(found: LabelledAudio, split_files: Sequence[Path]) -> Labelle
         for number, name in _listed(path):
             row = row_of(name)
             if row is None:
-                raise DataError(f"{path}: line {number}: {name!r} is not among the labelled files of {found.source}")
+                raise DataError(f"{path}: line {number}: {name!r} is not among the labelled files of {audio.source}")
             if split_of_row.setdefault(row, part) != part:
                 raise DataError(f"{path}: line {number}: {name!r} is also in the {split_of_row[row]} list")
     for part in ("train", "test"):
         if part not in split_of_row.values():
             raise DataError(f"{split_files[0]}: no {part} list among the split files, or it is empty")
     rows = sorted(split_of_row)
-    return replace(found.select(rows), splits=tuple(split_of_row[row] for row in rows))
+    return replace(audio.select(rows), splits=tuple(split_of_row[row] for row in rows))
 
 
 def _listed(path: Path) -> Iterator[tuple[int, str]]:
@@ -345,30 +345,30 @@ def _row_finder(names: Names) -> Callable[[str], int | None]:
     return find
 
 
-def checked(found: LabelledAudio, *, skip_classes: bool) -> LabelledAudio:
+def checked(audio: LabelledAudio, *, skip_classes: bool) -> LabelledAudio:
     """The same files, or a DataError that says what cannot be learnt from them."""
-    missing = [name for name, path in zip(found.names, found.paths, strict=True) if not path.is_file()]
+    missing = [name for name, path in zip(audio.names, audio.paths, strict=True) if not path.is_file()]
     if missing:
         more = f" (and {len(missing) - 1:,} more)" if len(missing) > 1 else ""
-        cure = "; say where the audio is with --audio" if len(missing) == len(found) else ""
-        raise DataError(f"{found.source}: column path: no file {missing[0]!r}{more}{cure}")
-    unlearnable = _unlearnable(found)
+        cure = "; say where the audio is with --audio" if len(missing) == len(audio) else ""
+        raise DataError(f"{audio.source}: column path: no file {missing[0]!r}{more}{cure}")
+    unlearnable = _unlearnable(audio)
     if unlearnable and not skip_classes:
         name, why = next(iter(unlearnable.items()))
-        raise DataError(f"{found.source}: class {name!r} {why}; leave such classes out with --skip-classes")
-    found = found.without(unlearnable)
-    if len(found.classes) < 2:
-        has = f"only {found.classes[0]!r}" if found.classes else "none"
-        raise DataError(f"{found.source}: needs at least two classes of {found.target}, has {has}")
-    return found
+        raise DataError(f"{audio.source}: class {name!r} {why}; leave such classes out with --skip-classes")
+    audio = audio.without(unlearnable)
+    if len(audio.classes) < 2:
+        has = f"only {audio.classes[0]!r}" if audio.classes else "none"
+        raise DataError(f"{audio.source}: needs at least two classes of {audio.target}, has {has}")
+    return audio
 
 
-def _unlearnable(found: LabelledAudio) -> dict[str, str]:
+def _unlearnable(audio: LabelledAudio) -> dict[str, str]:
     """Classes that cannot be learnt, each with the reason."""
-    counts = Counter(label for labels in found.labels for label in labels)
+    counts = Counter(label for labels in audio.labels for label in labels)
     reasons = {name: "has one example" for name, count in sorted(counts.items()) if count < 2}
-    if found.splits is not None:
-        rows = zip(found.labels, found.splits, strict=True)
+    if audio.splits is not None:
+        rows = zip(audio.labels, audio.splits, strict=True)
         trained = {label for labels, split in rows if split == "train" for label in labels}
         why = "is in the test or validation split but has no training example"
         reasons |= dict.fromkeys(sorted(counts.keys() - trained), why)

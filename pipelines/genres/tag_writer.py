@@ -1,6 +1,6 @@
 """Writing genres into files' own tags, and taking that back.
 
-Before a file is touched, what its genre tag said goes into a journal (JSON lines, flushed to disk), so that an
+Before a file is touched, its genre tag goes into a journal (JSON lines, flushed to disk), so that an
 interrupted run can be undone as well. Only the genre is written; the rest of the file stays as it is.
 """
 
@@ -150,7 +150,7 @@ class Journal:
         return changes
 
     def undo(self, within: Sequence[Path] = ()) -> Iterator[tuple[Change, str]]:
-        """Puts each file back to what it said before the first change, with a reason where that did not happen.
+        """Puts each file back to its genre before the first change, with a reason where that did not happen.
 
         `within` limits it to some files and folders. A genre that somebody else has set since is left alone.
         The journal keeps what was not undone.
