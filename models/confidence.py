@@ -1,4 +1,4 @@
-"""Confidence: how much the events of a user and a track say that the user likes the track.
+"""Confidence: how strongly the events of a user and a track indicate that the user likes the track.
 
     C = log2(1 + plays) + like_bonus * liked + rating share        or        C = -dislike while the track is disliked
 
@@ -6,9 +6,9 @@ after Hu, Koren & Volinsky, "Collaborative filtering for implicit feedback datas
 of their equation 6 so that one play is worth 1 and the hundredth next to nothing. A play of less than
 `ratio_threshold` of the track is a skip and counts nothing.
 
-C is not a sum over events: what is kept of a pair is its state (plays, rating, like), to which events are added and
-which fades with a half-life; C is worked out from the state. An event on its own is the state of a pair that has only
-this event, so that what is learned from a log and what is learned from news is one function, `merged`.
+C is not a sum over events: a pair has a state (plays, rating, like), to which events are added and which decays with a
+half-life; C is computed from the state. An event on its own is the state of a pair that has only this event, so that
+one function, `merged`, serves a whole log and the events that come after it.
 
 Shapes: N events or pairs, P pairs.
 """
@@ -48,7 +48,7 @@ class ConfidenceOptions:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Signals:
-    """What N events say; a column is None where the log does not have it, a value NaN where the event does not."""
+    """N events; a column is None where the log does not have it, a value NaN where the event does not."""
 
     plays: Floats | None = None
     played_ratio: Floats | None = None
@@ -59,7 +59,7 @@ class Signals:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class States:
-    """What is known of N pairs, or said by N events; a column is None where nothing is known of any of them."""
+    """States of N pairs, or of N events each on its own; a column is None where no pair has a value."""
 
     plays: Floats | None = None
     """[N] plays that count, 0 for a skip"""
@@ -144,21 +144,21 @@ def merged(states: States, starts: NDArray[np.integer], left: Floats | None = No
     """
     if not len(starts):
         return states
-    found = {}
+    merged_columns = {}
     for name, column in states.columns.items():
         values = column if left is None else column * left
         if name in ("plays", "given"):
-            found[name] = np.add.reduceat(values, starts)
+            merged_columns[name] = np.add.reduceat(values, starts)
         else:
-            said = np.flatnonzero(~np.isnan(column))
-            found[name] = np.full(len(starts), np.nan, np.float32)
+            given = np.flatnonzero(~np.isnan(column))
+            merged_columns[name] = np.full(len(starts), np.nan, np.float32)
             # Of equal places the last one stays: the newest.
-            found[name][np.searchsorted(starts, said, side="right") - 1] = values[said]
-    return States(**found)
+            merged_columns[name][np.searchsorted(starts, given, side="right") - 1] = values[given]
+    return States(**merged_columns)
 
 
 def _plays(signals: Signals, count: int, options: ConfidenceOptions) -> Floats:
-    """[N] how many plays each event is: what `plays` says, else one, unless the event is only a rating or a like."""
+    """[N] how many plays each event is: its `plays`, else one, unless the event is only a rating or a like."""
     plays = np.ones(count, np.float32)
     for other in (signals.rating, signals.liked):
         if other is not None:

@@ -1,8 +1,8 @@
 """Interactions: what the recommenders learn from, as arrays of rows.
 
-What a user thinks of a track is one number in a matrix [U, T] of confidences: above 0 liked, below 0 disliked. A skip
-is a 0 that is stored: the track is seen, as any other that was listened to, so that it is neither recommended again nor
-among what is to be found; but it says nothing of taste, so that no fit, fold-in or count of likes knows of it.
+A user and a track have one confidence in a matrix [U, T]: above 0 liked, below 0 disliked. A skip is a 0 that is
+stored: the track is seen, as any other that was listened to, so that it is neither recommended again nor a relevant
+track of an evaluation; but fits, fold-ins and counts of likes leave it out.
 
 Shapes: N listens, U users, T tracks, P different pairs. Rows are internal numbers (0 … U-1, 0 … T-1); external ids live
 in the pipelines.
@@ -10,10 +10,10 @@ in the pipelines.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,13 +36,16 @@ class Clock(StrEnum):
     """nothing: the log knows neither time nor order"""
 
 
+_COLUMNS = ("user_rows", "track_rows", "weights", "times", "ratings")
+
+
 @dataclass(frozen=True, eq=False)
 class Interactions:
     """N listens of U users on T tracks, one row per (user, track) event.
 
-    `weights` is what each event alone says: the user likes the track (> 0) or does not (< 0). With `states` a pair's
-    confidence is worked out from all its events together; without, weights are confidences that add up. `ratings` are
-    present only where the log has explicit ratings.
+    `weights` is the confidence by each event alone: the user likes the track (> 0) or does not (< 0). With `states` a
+    pair's confidence is computed from all its events together; without, weights are confidences that add up. `ratings`
+    are present only where the log has explicit ratings.
     """
 
     user_rows: NDArray[np.int32]
@@ -59,11 +62,11 @@ class Interactions:
     ratings: NDArray[np.float32] | None = None
     """[N]"""
     states: States | None = None
-    """[N] what each event says, that `weights` are worked out from; None for weights that came as numbers"""
+    """[N] the events that `weights` are computed from; None for weights that came as numbers"""
     confidence: ConfidenceOptions = field(default_factory=ConfidenceOptions)
 
     def __post_init__(self) -> None:
-        for name in ("track_rows", "weights", "times", "ratings"):
+        for name in _COLUMNS:
             column = getattr(self, name)
             if column is not None and column.shape != self.user_rows.shape:
                 raise DataError(f"{name}: {column.shape}, but there are {self.user_rows.shape} user rows")
@@ -72,10 +75,8 @@ class Interactions:
         if self.confidence.half_life_days is not None and self.clock is not Clock.TIME:
             raise DataError("half-life: the log has no times to count it from")
         if len(self):
-            for name, rows, count in (
-                ("user_rows", self.user_rows, self.user_count),
-                ("track_rows", self.track_rows, self.track_count),
-            ):
+            for name, count in (("user_rows", self.user_count), ("track_rows", self.track_count)):
+                rows = getattr(self, name)
                 if rows.min() < 0 or rows.max() >= count:
                     raise DataError(f"{name}: {rows.min()}…{rows.max()}, outside 0…{count - 1}")
 
@@ -88,49 +89,34 @@ class Interactions:
 
     def take(self, which: NDArray[np.bool_] | NDArray[np.intp]) -> Interactions:
         """The listens chosen by a mask or by positions, over the same users and tracks."""
-        return Interactions(
-            self.user_rows[which],
-            self.track_rows[which],
-            self.weights[which],
-            self.user_count,
-            self.track_count,
-            None if self.times is None else self.times[which],
-            self.clock,
-            None if self.ratings is None else self.ratings[which],
-            None if self.states is None else self.states.take(which),
-            self.confidence,
-        )
+        columns: dict[str, Any] = {
+            name: column[which] for name in _COLUMNS if (column := getattr(self, name)) is not None
+        }
+        return replace(self, **columns, states=None if self.states is None else self.states.take(which))
 
     def joined(self, others: Interactions) -> Interactions:
         """These listens and others of the same log behind them."""
+        pairs = {name: (getattr(self, name), getattr(others, name)) for name in _COLUMNS}
+        columns: dict[str, Any] = {
+            name: None if any(part is None for part in pair) else np.concatenate(pair) for name, pair in pairs.items()
+        }
         states = None
         if self.states is not None and others.states is not None:
             states = self.states.joined(others.states, len(self), len(others))
-        return Interactions(
-            np.concatenate([self.user_rows, others.user_rows]),
-            np.concatenate([self.track_rows, others.track_rows]),
-            np.concatenate([self.weights, others.weights]),
-            self.user_count,
-            self.track_count,
-            None if self.times is None or others.times is None else np.concatenate([self.times, others.times]),
-            self.clock,
-            None if self.ratings is None or others.ratings is None else np.concatenate([self.ratings, others.ratings]),
-            states,
-            self.confidence,
-        )
+        return replace(self, **columns, states=states)
 
     @property
     def matrix(self) -> csr_matrix:
         """[U, T] float32: the confidence in each of P pairs as it was known when the newest of these listens came."""
-        return self._known[0]
+        return self._matrix_and_states[0]
 
     @property
     def pair_states(self) -> States:
-        """[P] what the entries of `matrix` are worked out from."""
-        return self._known[1]
+        """[P] the states that the entries of `matrix` are computed from."""
+        return self._matrix_and_states[1]
 
     @cached_property
-    def _known(self) -> tuple[csr_matrix, States]:
+    def _matrix_and_states(self) -> tuple[csr_matrix, States]:
         from scipy.sparse import csr_matrix
 
         order, starts = self._pairs()
@@ -146,7 +132,7 @@ class Interactions:
 
     @property
     def likes(self) -> NDArray[np.bool_]:
-        """[N] whether the listen says that the user likes the track, and no later one that they do not."""
+        """[N] whether the listen is positive, and so is the confidence in its pair by the newest of these listens."""
         order, starts = self._pairs()
         still = np.repeat(self.matrix.data > 0, np.diff(np.append(starts, len(self))))
         if order is not None:
@@ -178,14 +164,14 @@ class Interactions:
         return np.bincount(self.matrix.indices[self.matrix.data > 0], minlength=self.track_count).astype(np.int64)
 
 
-def liked(heard: csr_matrix) -> csr_matrix:
+def liked(interactions: csr_matrix) -> csr_matrix:
     """The entries above 0."""
-    return _kept(heard, heard.data > 0)
+    return _kept(interactions, interactions.data > 0)
 
 
-def telling(heard: csr_matrix) -> csr_matrix:
+def without_skips(interactions: csr_matrix) -> csr_matrix:
     """The entries other than 0: likes and dislikes, no skips."""
-    return _kept(heard, heard.data != 0)
+    return _kept(interactions, interactions.data != 0)
 
 
 def to_find(
@@ -195,22 +181,22 @@ def to_find(
 
     `candidates` [T] limits the tracks.
     """
-    wanted = liked(later).copy()
-    wanted.data = np.ones_like(wanted.data)
+    relevant = liked(later).copy()
+    relevant.data = np.ones_like(relevant.data)
     if seen is not None:
         marks = seen.copy()
         marks.data = np.ones_like(marks.data)
-        wanted = (wanted - wanted.multiply(marks)).tocsr()
+        relevant = (relevant - relevant.multiply(marks)).tocsr()
     if candidates is not None:
-        wanted.data *= candidates[wanted.indices]
-    wanted.eliminate_zeros()
-    return wanted
+        relevant.data *= candidates[relevant.indices]
+    relevant.eliminate_zeros()
+    return relevant
 
 
-def _kept(heard: csr_matrix, kept: NDArray[np.bool_]) -> csr_matrix:
+def _kept(interactions: csr_matrix, kept: NDArray[np.bool_]) -> csr_matrix:
     from scipy.sparse import csr_matrix
 
     if kept.all():
-        return heard
-    ends = np.concatenate([[0], np.cumsum(kept)])[heard.indptr]
-    return csr_matrix((heard.data[kept], heard.indices[kept], ends), shape=heard.shape)
+        return interactions
+    ends = np.concatenate([[0], np.cumsum(kept)])[interactions.indptr]
+    return csr_matrix((interactions.data[kept], interactions.indices[kept], ends), shape=interactions.shape)

@@ -2,99 +2,91 @@
 
 from __future__ import annotations
 
-import argparse
 import os
-from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Annotated, Literal
 
-if TYPE_CHECKING:
-    from ..pipelines.commands.console import Console
+from cyclopts import Parameter
 
-AddCommand = Callable[[str, str], argparse.ArgumentParser]
+from ..pipelines.commands.options import Flag, LibraryFolder, Screen, option
 
-
-def add_commands(add_command: AddCommand) -> None:
-    serve = add_command("serve", "recommendations, similar tracks, live events and a web page over HTTP")
-    serve.add_argument("--library", type=Path, required=True, metavar="L", help="the library's folder")
-    serve.add_argument("--role", choices=("all", "recommend", "similar", "events"), default="all", help=_ROLE)
-    serve.add_argument("--host", default="127.0.0.1", help="address (127.0.0.1); others need a key")
-    serve.add_argument("--port", type=int, help="8000; 8010 for similar, 8020 for events")
-    serve.add_argument("--database", metavar="URL", help="event store (SQLite in the library), or postgresql://…")
-    serve.add_argument("--require-key", action="store_true", help="ask for a key on this machine, too")
-    serve.add_argument("--allow-origin", action="append", default=[], metavar="URL", help="web origin that may call")
-    serve.add_argument("--rate", type=float, default=200.0, metavar="N", help="requests a second per client (200)")
-    serve.add_argument("--upload-limit", type=float, default=256.0, metavar="MIB", help="size of an upload (256)")
-    serve.add_argument("--uploads", type=int, default=16, metavar="N", help="uploads at once (16); more get a 503")
-    serve.add_argument(
-        "--uploads-limit", type=float, metavar="MIB", help="size of these together (four of the largest)"
-    )
-    serve.set_defaults(run=_serve)
-
-    keys = add_command("keys", "the service's API keys: lists them, makes one, revokes one")
-    keys.add_argument("--library", type=Path, required=True, metavar="L", help="the library's folder")
-    keys.add_argument("--new", metavar="NAME", help="make a key; it is shown this once")
-    keys.add_argument("--revoke", metavar="NAME", help="it opens nothing any more, in running services either")
-    keys.set_defaults(run=_keys)
+RoleName = Literal["all", "recommend", "similar", "events"]
+Repeated = Annotated[tuple[str, ...], Parameter(show_default=False)]
 
 
-_ROLE = "what this process does (all); apart, they find each other by CROSSFADE_EVENTS_URL"
+def serve(
+    *,
+    library: LibraryFolder,
+    role: Annotated[RoleName, option("of this process; apart, they find each other by CROSSFADE_EVENTS_URL")] = "all",
+    host: Annotated[str, option("address; others than this machine's need a key")] = "127.0.0.1",
+    port: Annotated[int | None, option("8000; 8010 for similar, 8020 for events")] = None,
+    database: Annotated[str | None, option("URL of the event store (SQLite in the library), or postgresql://…")] = None,
+    require_key: Annotated[Flag, option("ask for a key on this machine, too")] = False,
+    allow_origin: Annotated[Repeated, option("web origin that may call; may be repeated")] = (),
+    rate: Annotated[float, option("requests a second per client")] = 200.0,
+    upload_limit: Annotated[float, option("MiB of an upload")] = 256.0,
+    uploads: Annotated[int, option("uploads at once; more get a 503")] = 16,
+    uploads_limit: Annotated[float | None, option("MiB of these together (four of the largest)")] = None,
+    console: Screen,
+) -> int | None:
+    """Recommendations, similar tracks, live events and a web page over HTTP.
 
-
-def _serve(arguments: argparse.Namespace, console: Console) -> int | None:
+    Example: crossfade serve --library L --port 8000
+    """
     # Requests run beside each other already; numbers decided before numpy is loaded.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
-    from ..errors import MissingExtra
+    import fastapi  # noqa: F401
+    import httpx  # noqa: F401
+    import prometheus_client  # noqa: F401
+    import python_multipart  # noqa: F401
+    import sqlalchemy  # noqa: F401
+    import uvicorn  # noqa: F401
 
-    try:
-        import fastapi  # noqa: F401
-        import httpx  # noqa: F401
-        import prometheus_client  # noqa: F401
-        import python_multipart  # noqa: F401
-        import sqlalchemy  # noqa: F401
-        import uvicorn  # noqa: F401
-    except ModuleNotFoundError:
-        raise MissingExtra("serve", "serve") from None
     from ..pipelines.interactions.live_events import DATABASE_VARIABLE
     from .roles import EVENTS_URL_VARIABLE, KEY_VARIABLE, Role, ServeOptions
-    from .server import serve
+    from .server import serve as serve_until_stopped
 
     options = ServeOptions(
-        library=arguments.library,
-        role=Role(arguments.role),
-        host=arguments.host,
-        port=arguments.port,
-        database=arguments.database or os.environ.get(DATABASE_VARIABLE),
+        library=library,
+        role=Role(role),
+        host=host,
+        port=port,
+        database=database or os.environ.get(DATABASE_VARIABLE),
         events_url=os.environ.get(EVENTS_URL_VARIABLE) or f"http://127.0.0.1:{Role.EVENTS.port}",
         outgoing_key=os.environ.get(KEY_VARIABLE),
-        require_key=arguments.require_key,
-        allowed_origins=tuple(arguments.allow_origin),
-        requests_per_second=arguments.rate,
-        upload_bytes=int(arguments.upload_limit * 2**20),
-        uploads=arguments.uploads,
-        uploads_bytes=None if arguments.uploads_limit is None else int(arguments.uploads_limit * 2**20),
+        require_key=require_key,
+        allowed_origins=allow_origin,
+        requests_per_second=rate,
+        upload_bytes=int(upload_limit * 2**20),
+        uploads=uploads,
+        uploads_bytes=None if uploads_limit is None else int(uploads_limit * 2**20),
     )
-    return serve(options, console)
+    return serve_until_stopped(options, console)
 
 
-def _keys(arguments: argparse.Namespace, console: Console) -> None:
-    from ..errors import MissingExtra
+def keys(
+    *,
+    library: LibraryFolder,
+    new: Annotated[str | None, option("name of a key to make; it is shown this once")] = None,
+    revoke: Annotated[str | None, option("name of a key that opens nothing any more, from now on")] = None,
+    console: Screen,
+) -> None:
+    """The service's API keys: lists them, makes one, revokes one.
+
+    Example: crossfade keys --library L --new phone
+    """
     from ..pipelines.library.store import Library
+    from .middleware.api_keys import Keys
 
-    try:
-        from .middleware.api_keys import Keys
-    except ModuleNotFoundError:
-        raise MissingExtra("keys", "serve") from None
-    Library.open(arguments.library).close()
-    keys = Keys.load(arguments.library)
-    if arguments.new:
-        keys, key = keys.with_new(arguments.new)
-        keys.save(arguments.library)
-        console.record(name=arguments.new, key=key)
-    if arguments.revoke:
-        keys = keys.without(arguments.revoke)
-        keys.save(arguments.library)
-    if not arguments.new:
-        for name in keys.hashes:
+    Library.open(library).close()
+    held = Keys.load(library)
+    if new:
+        held, key = held.with_new(new)
+        held.save(library)
+        console.record(name=new, key=key)
+    if revoke:
+        held = held.without(revoke)
+        held.save(library)
+    if not new:
+        for name in held.hashes:
             console.record(name=name)

@@ -3,7 +3,7 @@
 Pons & Serra, "musicnn: pre-trained convolutional neural networks for music audio tagging" (ISMIR late-breaking, 2019).
 0.79 M parameters; musically motivated front end (timbral and temporal filters), dense middle, max and mean over time.
 Two corpora: MSD (Million Song Dataset with Last.fm tags) and MTT (MagnaTagATune; with classical and choirs).
-The numbers are in `musicnn_{msd,mtt}.safetensors`, the graphs that use them in `musicnn_{msd,mtt}.onnx`;
+The weights are in `musicnn_{msd,mtt}.safetensors`, which the graphs in `musicnn_{msd,mtt}.onnx` point into;
 `scripts/dev/convert_musicnn` makes both, NOTICE.musicnn licenses them.
 
 Shapes: B windows, N samples, F = 187 frames, M = 96 mel bands, C channels, D = 200, G = 50 tags.
@@ -14,11 +14,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property, lru_cache
-from importlib.resources import files
-from pathlib import Path
+from importlib.resources import as_file, files
 from typing import TYPE_CHECKING
 
-from safetensors.numpy import load_file
+from safetensors.numpy import load
 
 from ...audio.log_mel import LogMel
 from .base import Floats
@@ -30,8 +29,6 @@ MEL_SOURCE = "musicnn-mel"
 """windows of MusiCNN's log-mel, as the name of a genre model's features"""
 EPSILON = 1e-3
 """of every batch normalisation (TensorFlow's default)"""
-PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
-"""of ONNX Runtime, where they are installed"""
 TIMBRAL = ("timbral_38", "timbral_67")
 TEMPORAL = ("temporal_128", "temporal_64", "temporal_32")
 MIDDLE = ("middle_1", "middle_2", "middle_3")
@@ -62,11 +59,7 @@ class Corpus(StrEnum):
 @lru_cache
 def weights(corpus: Corpus) -> dict[str, Floats]:
     """The network's tensors by name, kernels as [out, in, height, width]."""
-    return load_file(_file(f"musicnn_{corpus}.safetensors"))
-
-
-def _file(name: str) -> Path:
-    return Path(str(files(__package__))) / name
+    return load((files(__package__) / f"musicnn_{corpus}.safetensors").read_bytes())
 
 
 @dataclass(frozen=True)
@@ -132,5 +125,10 @@ class MusiCNN:
         options.log_severity_level = 3
         options.intra_op_num_threads = self.threads or 0
         options.add_session_config_entry("session.set_denormal_as_zero", "1")
-        providers = [name for name in onnxruntime.get_available_providers() if name in PROVIDERS]
-        return onnxruntime.InferenceSession(str(_file(f"musicnn_{self.corpus}.onnx")), options, providers=providers)
+        providers = [name for name in onnxruntime.get_available_providers() if name in _PROVIDERS]
+        # A path, not bytes: the weights lie in the file beside it.
+        with as_file(files(__package__)) as folder:
+            return onnxruntime.InferenceSession(folder / f"musicnn_{self.corpus}.onnx", options, providers=providers)
+
+
+_PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")

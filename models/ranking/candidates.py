@@ -2,23 +2,21 @@
 
     als, hybrid    taste vectors, without and with the content prior
     items, last    item-KNN from all of the user's tracks, and from the last of them
-    artist         other tracks by the artists that the user listens to
+    artist         other tracks by the artists of what the user likes
     segment        popular among users of like taste (k-means of taste vectors)
     popular, recent-popular
-    sound          tracks that nobody has played, by their likeness to what the user plays: for discovery
+    sound          tracks that nobody has played, by the similarity of their sound to what the user likes
 
-Each source may nominate as many tracks as its quota says; where the union is too long, the ones that stand highest in
-any source's list stay. Everything is learned from one history; what comes after it is what the ranker learns to
-predict.
+Each source may nominate up to its quota of tracks; where the union is too long, the tracks with the best place in any
+source's list, relative to its quota, stay. Everything is fitted on one history, the listens before the label period.
 
 No source takes a pass over all tracks for each user. Those with scores of few tracks (items, last, artist) are computed
 for these; those with the same scores for everybody (popular, segment) are sorted once; those with a score of every
 track (hybrid, als, sound) are scanned for nominees (see `hybrid.inner_product_scan`), which are then scored exactly.
 
-Shapes: U users, T tracks, C candidates, F factors, L last tracks of a user, S segments, E features of
-the sound.
+Shapes: U users, T tracks, C candidates, F factors, L last tracks of a user, S segments, D dimensions of an embedding.
 
-Over 400 lines, since sources are told apart only by what they know: apart from one another they would say little.
+Over 400 lines: nine small sources that share one index of tracks and one way to be merged.
 """
 
 from __future__ import annotations
@@ -37,7 +35,7 @@ from ..arrays import Ids, Scores, l2_normalize, row_entries, top_k
 from ..hybrid.inner_product_scan import EXACT_ROWS, Rows, Scan
 from ..hybrid.model import Hybrid
 from ..hybrid.online import Listened, LiveTaste, Wish
-from ..interactions import Interactions, liked
+from ..interactions import Interactions
 from ..recommenders.base import RECENT_SECONDS, popularity
 from ..recommenders.item_knn import ItemKNN, ItemKNNOptions
 from ..storage import Arrays
@@ -60,6 +58,8 @@ QUOTAS = {
 
 NO_TRACKS: Ids = np.zeros(0, np.int32)
 Mask = NDArray[np.bool_]
+_ARRAYS = ("last", "recent_popularity", "popularity", "segment_centres", "segment_scores")
+"""attributes that are saved as they are"""
 _NOMINEES_PER_CANDIDATE = 4
 _CHUNK = 128
 _LAST_DECAY = 0.85
@@ -72,7 +72,7 @@ class CandidateOptions:
     most: int = 300
     """candidates of a user"""
     quotas: dict[str, int] = field(default_factory=QUOTAS.copy)
-    """how many each source may nominate; a source that is not named is not asked"""
+    """how many each source may nominate; a source that is not named is left out"""
     last_tracks: int = 10
     segments: int = 12
     neighbours: int = 300
@@ -81,62 +81,45 @@ class CandidateOptions:
 
 @dataclass(frozen=True, eq=False)
 class UserProfile:
-    """One user as candidates and features need them; arrays have a first axis of 1, as lists of many users have B."""
+    """One user as candidates and features need them."""
 
-    user_rows: Ids
-    """[1] row of the training, -1 for somebody it never met"""
-    heard: csr_matrix
-    """[1, T] confidences; negative ones are dislikes"""
-    vectors: Scores
-    """[1, F] taste, folded in from `heard`"""
+    user_row: int
+    """of the training, -1 for a user who is not in it"""
+    listened: Listened
     last: Ids
-    """[1, L] the last different tracks they liked, the newest first, -1 where there are fewer"""
+    """[up to L] the last different tracks they liked, the newest first"""
     wish: Wish
-    """what the hybrid's scores of the one user are computed from"""
-
-    def __len__(self) -> int:
-        return len(self.user_rows)
+    """the user's part of the hybrid's scores"""
 
     @cached_property
-    def liked(self) -> csr_matrix:
-        """[1, T] the positive confidences only."""
-        return liked(self.heard)
+    def liked(self) -> Ids:
+        """The tracks with positive confidence."""
+        return self.listened.track_rows[self.listened.weights > 0]
 
-    @cached_property
-    def newest(self) -> csr_matrix:
-        """[1, T] the last tracks, the newest with weight 1 and older ones with less."""
-        from scipy.sparse import csr_matrix
+    @property
+    def last_weights(self) -> Scores:
+        """The newest of the last tracks has weight 1, older ones less."""
+        return np.float32(_LAST_DECAY) ** np.arange(len(self.last), dtype=np.float32)
 
-        there = self.last >= 0
-        weights = np.float32(_LAST_DECAY) ** np.nonzero(there)[1].astype(np.float32)
-        ends = np.concatenate([[0], np.cumsum(there.sum(axis=1))])
-        return csr_matrix((weights, self.last[there], ends), shape=self.heard.shape)
-
-    def mean_directions(self, vectors: Scores) -> Scores:
-        """[T, D] -> [1, D] the mean direction of what the user liked; zeros for nobody."""
-        rows = self.liked.indices
-        return np.asarray(l2_normalize(vectors[rows]).sum(axis=0, keepdims=True) / max(len(rows), 1))
+    def mean_direction(self, vectors: Scores) -> Scores:
+        """[T, D] -> [D] the mean direction of the liked tracks' vectors; zeros if there are none."""
+        return np.asarray(l2_normalize(vectors[self.liked]).sum(axis=0) / max(len(self.liked), 1))
 
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """C candidates of one user, the likeliest first, and what each source says of them; B is 1."""
+    """C candidates of one user, the likeliest first, and their scores by each source."""
 
     profile: UserProfile
     ids: Ids
-    """[B, C] track rows, -1 where there are fewer"""
+    """[C] track rows"""
     scores: dict[str, Scores]
-    """source -> [B, C]; -inf where it has nothing to say"""
+    """source -> [C]; -inf where it has none"""
     nominated: dict[str, NDArray[np.bool_]]
-    """source -> [B, C] whether the track is within its quota"""
+    """source -> [C] whether the track is within its quota"""
 
     def __len__(self) -> int:
         return len(self.ids)
-
-    @property
-    def there(self) -> NDArray[np.bool_]:
-        """[B, C]"""
-        return self.ids >= 0
 
 
 class CandidateGenerator:
@@ -147,18 +130,18 @@ class CandidateGenerator:
     def __init__(
         self, hybrid: Hybrid, options: CandidateOptions | None = None, *, exact_rows: int = EXACT_ROWS
     ) -> None:
-        """`hybrid` is fitted on the same listens that `fit` is given; more than `exact_rows` vectors are coded."""
+        """`hybrid` is fitted on the listens of `fit`; more than `exact_rows` vectors are scanned by codes."""
         self._exact_rows = exact_rows
         self.hybrid = hybrid
         self.options = options or CandidateOptions()
         self.failed: dict[str, str] = {}
-        """source -> why it is not there"""
+        """source -> why it could not be fitted"""
 
     def fit(self, listens: Interactions) -> Self:
         options = self.options
-        self.likeness: csr_matrix | None = None
+        self.item_similarity: csr_matrix | None = None
         try:
-            self.likeness = ItemKNN(ItemKNNOptions(neighbours=options.neighbours)).fit(listens).likeness
+            self.item_similarity = ItemKNN(ItemKNNOptions(neighbours=options.neighbours)).fit(listens).likeness
         except CrossfadeError as error:
             self.failed |= {"items": str(error), "last": str(error)}
         self.last = last_tracks(listens, options.last_tracks)
@@ -183,21 +166,14 @@ class CandidateGenerator:
     def profile(self, listened: Listened, *, user_row: int = -1, newest: Ids = NO_TRACKS) -> UserProfile:
         """One user who likes something.
 
-        `user_row` of the training, -1 for a user it never met; `newest` are the tracks they liked since then, the
+        `user_row` of the training, -1 for a user who is not in it; `newest` are the tracks they liked since then, the
         newest first; both are part of `listened`, too.
         """
-        from scipy.sparse import csr_matrix
-
         before = self.last[user_row] if user_row >= 0 else NO_TRACKS
-        recent = np.concatenate([newest, before[before >= 0]])
-        recent = recent[np.isin(recent, listened.track_rows[listened.weights > 0])]
-        recent = recent[np.sort(np.unique(recent, return_index=True)[1])]
-        last = np.full((1, self.options.last_tracks), -1, np.int32)
-        last[0, : len(recent)] = recent[: last.shape[1]]
-        wish = self.taste.wish(listened)
-        ends = np.array([0, len(listened.track_rows)])
-        heard = csr_matrix((listened.weights, listened.track_rows, ends), shape=(1, self.track_count))
-        return UserProfile(np.array([user_row], np.int32), heard, wish.vector[None], last, wish)
+        last = np.concatenate([newest, before[before >= 0]])
+        last = last[np.isin(last, listened.track_rows[listened.weights > 0])]
+        last = last[np.sort(np.unique(last, return_index=True)[1])][: self.options.last_tracks]
+        return UserProfile(user_row, listened, last, self.taste.wish(listened))
 
     def trained_profile(self, user_row: int) -> UserProfile:
         """A warm user of the training."""
@@ -207,10 +183,10 @@ class CandidateGenerator:
         self, user: UserProfile, *, allow_seen: bool = False, candidates: NDArray[np.bool_] | None = None
     ) -> Candidates:
         """The candidates of one user; `candidates` [T] limits the tracks that may be any."""
-        options, heard = self.options, user.heard.indices
+        options = self.options
         allowed = np.ones(self.track_count, bool) if candidates is None else candidates.copy()
         if not allow_seen:
-            allowed[heard] = False
+            allowed[user.listened.track_rows] = False
         sources = self.sources(user)
         lists = {
             name: source.best(quota, allowed) for name, source in sources.items() if (quota := options.quotas[name])
@@ -218,30 +194,29 @@ class CandidateGenerator:
         listed = np.concatenate([*lists.values(), np.zeros(0, np.intp)])
         heights = [-np.arange(len(rows)) / options.quotas[name] for name, rows in lists.items()]
         rows, place = np.unique(listed, return_inverse=True)
-        standing = np.full(len(rows), -np.inf)
-        np.maximum.at(standing, place, np.concatenate([*heights, np.zeros(0)]))
-        standing -= rows * (_STEP / self.track_count)
-        chosen, _ = top_k(standing, options.most)
+        best_height = np.full(len(rows), -np.inf)
+        np.maximum.at(best_height, place, np.concatenate([*heights, np.zeros(0)]))
+        best_height -= rows * (_STEP / self.track_count)
+        chosen, _ = top_k(best_height, options.most)
         ids = rows[chosen]
         ascending = np.argsort(ids)
-        scores, nominated, begin = {}, {}, 0
+        scores = {}
         for name, source in sources.items():
-            values = np.empty(len(ids), np.float32)
-            values[ascending] = source.scores(ids[ascending])
-            scores[name] = values[None]
-            if name in lists:
-                flags = np.zeros(len(rows), bool)
-                end = begin + len(lists[name])
-                flags[place[begin:end]] = True
-                nominated[name], begin = flags[chosen][None], end
-        return Candidates(user, ids.astype(np.int32)[None], scores, nominated)
+            scores[name] = np.empty(len(ids), np.float32)
+            scores[name][ascending] = source.scores(ids[ascending])
+        nominated, ends = {}, np.cumsum([len(rows) for rows in lists.values()])
+        for name, places in zip(lists, np.split(place, ends), strict=False):
+            flags = np.zeros(len(rows), bool)
+            flags[places] = True
+            nominated[name] = flags[chosen]
+        return Candidates(user, ids.astype(np.int32), scores, nominated)
 
     def sources(self, user: UserProfile) -> dict[str, Source]:
-        """What each source that has a quota says of the tracks for one user."""
+        """The sources that have a quota, for one user."""
         index, taste, wish = self._index, self.taste, user.wish
         factors, count = self.hybrid.als.track_factors, self.track_count
-        # Seen tracks may not be answers, and rank high.
-        more = user.heard.nnz
+        # Seen tracks rank high, and may not be allowed.
+        more = len(user.listened.track_rows)
 
         def scanned(nominees: Callable[[int], Rows], scores: Callable[[Rows], Scores]) -> Source:
             def best(count: int, allowed: Mask) -> Rows:
@@ -261,11 +236,12 @@ class CandidateGenerator:
                 lambda rows: _products(factors, index.factors_at[rows], wish.vector),
             ),
         }
-        if self.likeness is not None:
-            sources["items"] = _near(user.liked, self.likeness)
-            sources["last"] = _near(user.newest, self.likeness)
+        if self.item_similarity is not None:
+            liked_weights = user.listened.weights[user.listened.weights > 0]
+            sources["items"] = _similar(user.liked, liked_weights, self.item_similarity)
+            sources["last"] = _similar(user.last, user.last_weights, self.item_similarity)
         familiar = np.zeros(count, np.float32)
-        familiar[wish.familiar] = np.log1p(wish.shared) + self.fame[wish.familiar]
+        familiar[wish.familiar] = np.log1p(wish.shared) + self.popularity_bonus[wish.familiar]
         sources["artist"] = _listed(wish.familiar, familiar)
         if len(index.segments):
             segment = int((self.segment_centres @ wish.vector).argmax())
@@ -273,7 +249,7 @@ class CandidateGenerator:
         sources["recent-popular"] = _ordered(index.recent, self.recent_popularity)
         sources["popular"] = _ordered(index.popular, self.popularity)
         if self.hybrid.sound.shape[1]:
-            profile = user.mean_directions(self.hybrid.sound)[0]
+            profile = user.mean_direction(self.hybrid.sound)
             fresh, sound = self.discoveries
 
             sources["sound"] = scanned(
@@ -283,7 +259,7 @@ class CandidateGenerator:
         return {name: source for name, source in sources.items() if name in self.options.quotas}
 
     def append_tracks(self, hybrid: Hybrid) -> CandidateGenerator:
-        """These sources with the tracks that `hybrid` knows beyond theirs, as ones that nobody has played."""
+        """With the further tracks of `hybrid`, as ones that nobody has played."""
         from scipy.sparse import csr_matrix
 
         count = len(hybrid.taste)
@@ -291,13 +267,13 @@ class CandidateGenerator:
         if hybrid is self.hybrid and not more:
             return self
         longer = copy(self)
-        for name in ("discoveries", "fame", "taste", "_index"):
+        for name in ("discoveries", "popularity_bonus", "taste", "_index"):
             longer.__dict__.pop(name, None)
         longer.hybrid = hybrid
-        if self.likeness is not None:
-            near = self.likeness
+        if self.item_similarity is not None:
+            near = self.item_similarity
             ends = np.pad(near.indptr, (0, more), mode="edge")
-            longer.likeness = csr_matrix((near.data, near.indices, ends), shape=(count, count))
+            longer.item_similarity = csr_matrix((near.data, near.indices, ends), shape=(count, count))
         nobody = np.full(more, -np.inf, np.float32)
         longer.recent_popularity = np.concatenate([self.recent_popularity, nobody])
         longer.popularity = np.concatenate([self.popularity, nobody])
@@ -309,39 +285,33 @@ class CandidateGenerator:
         return longer
 
     def save_arrays(self) -> Arrays:
-        arrays: Arrays = {
-            "last": self.last,
-            "recent_popularity": self.recent_popularity,
-            "popularity": self.popularity,
-            "segment_centres": self.segment_centres,
-            "segment_scores": self.segment_scores,
-        }
-        if self.likeness is not None:
+        arrays: Arrays = {name: getattr(self, name) for name in _ARRAYS}
+        if self.item_similarity is not None:
             arrays |= {
-                "near_indptr": self.likeness.indptr.astype(np.int64),
-                "near_tracks": self.likeness.indices.astype(np.int32),
-                "near_scores": self.likeness.data.astype(np.float32),
+                "near_indptr": self.item_similarity.indptr.astype(np.int64),
+                "near_tracks": self.item_similarity.indices.astype(np.int32),
+                "near_scores": self.item_similarity.data.astype(np.float32),
             }
         return arrays
 
-    def facts(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, Any]:
         return {"options": asdict(self.options), "failed": self.failed}
 
     @classmethod
     def from_arrays(
-        cls, arrays: Arrays, facts: dict[str, Any], hybrid: Hybrid, *, exact_rows: int = EXACT_ROWS
+        cls, arrays: Arrays, metadata: dict[str, Any], hybrid: Hybrid, *, exact_rows: int = EXACT_ROWS
     ) -> Self:
         from scipy.sparse import csr_matrix
 
-        generator = cls(hybrid, CandidateOptions(**facts["options"]), exact_rows=exact_rows)
-        generator.failed = dict(facts["failed"])
-        for name in ("last", "recent_popularity", "popularity", "segment_centres", "segment_scores"):
+        generator = cls(hybrid, CandidateOptions(**metadata["options"]), exact_rows=exact_rows)
+        generator.failed = dict(metadata["failed"])
+        for name in _ARRAYS:
             setattr(generator, name, arrays[name])
-        generator.likeness = None
+        generator.item_similarity = None
         if "near_indptr" in arrays:
             count = len(arrays["near_indptr"]) - 1
             parts = (arrays["near_scores"], arrays["near_tracks"], arrays["near_indptr"])
-            generator.likeness = csr_matrix(parts, shape=(count, count))
+            generator.item_similarity = csr_matrix(parts, shape=(count, count))
         return generator
 
     @cached_property
@@ -353,25 +323,25 @@ class CandidateGenerator:
         return rows, l2_normalize(hybrid.sound[rows])
 
     @cached_property
-    def fame(self) -> Scores:
-        """[T] what a track's popularity adds among the tracks of equally familiar artists."""
+    def popularity_bonus(self) -> Scores:
+        """[T] added to the score of source `artist`: orders the tracks of equally familiar artists by popularity."""
         listeners = np.where(np.isfinite(self.popularity), self.popularity, 0)
         return np.asarray(0.5 * np.log1p(listeners / max(listeners.max(), 1) * 100), np.float32)
 
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """What one source says of the tracks for one user."""
+    """One source's ranking of the tracks for one user."""
 
     best: Callable[[int, Mask], Rows]
-    """a number n, and whether a row may be any [T] -> its n best rows, best first, equal ones in order of row"""
+    """(n, mask of the rows allowed [T]) -> the n best of these rows, best first, equal ones in order of row"""
     scores: Callable[[Rows], Scores]
     """rows in ascending order -> their scores; -inf where it has none"""
 
 
 @dataclass(frozen=True, eq=False)
 class _Index:
-    """What does not depend on the user, prepared once: vectors to scan and tracks in order."""
+    """Whatever is the same for all users: vectors to scan and tracks in order."""
 
     warm: Rows
     """the tracks with ALS factors and listeners"""
@@ -379,9 +349,9 @@ class _Index:
     sound: Scan
     """of the discoveries"""
     factors_at: Rows
-    """[T] the row of ALS factors, -1 for a track without"""
+    """[T] the row of ALS factors, -1 for a track without them"""
     sound_at: Rows
-    """[T] the place among the discoveries, -1 for a track that is none"""
+    """[T] the place among the discoveries, -1 for other tracks"""
     popular: Ids
     recent: Ids
     segments: list[Ids]
@@ -421,7 +391,7 @@ def _places(generator: CandidateGenerator, warm: Rows) -> tuple[Rows, Rows]:
 def last_tracks(listens: Interactions, count: int) -> Ids:
     """[U, L] the last different tracks that each user liked, the newest first, -1 where there are fewer.
 
-    A log without time or order says nothing of it: all -1.
+    All -1 where the log has neither time nor order.
     """
     last = np.full((listens.user_count, count), -1, np.int32)
     liked = listens.take(listens.likes)
@@ -440,7 +410,7 @@ def last_tracks(listens: Interactions, count: int) -> Ids:
 
 
 def _segments(hybrid: Hybrid, count: int) -> tuple[Scores, Scores]:
-    """[S, F] centres, and [S, T] its listeners of each track for a listener of the same fame elsewhere."""
+    """([S, F] centres of k-means, [S, T] each segment's share of likes of a track over its damped share of all)."""
     import faiss
 
     history = hybrid.history
@@ -457,14 +427,14 @@ def _segments(hybrid: Hybrid, count: int) -> tuple[Scores, Scores]:
     users = np.repeat(np.arange(len(warm)), np.diff(liked.indptr))
     np.add.at(scores, (segment_of[users], liked.indices), 1)
     sizes = np.bincount(segment_of, minlength=count)[:, None]
-    everywhere = scores.sum(axis=0) / len(warm)
-    # As a share, and damped: ten of one segment's listeners say more than one of one.
-    scores = np.where(scores > 0, (scores / sizes) / np.sqrt(everywhere + 0.01), -np.inf)
+    overall = scores.sum(axis=0) / len(warm)
+    # Damped, so that a track with one listener does not come first in that listener's segment.
+    scores = np.where(scores > 0, (scores / sizes) / np.sqrt(overall + 0.01), -np.inf)
     return np.asarray(means.centroids, np.float32), scores.astype(np.float32)
 
 
 def _listed(tracks: Rows, everywhere: Scores) -> Source:
-    """From the few tracks that it has something to say of; `everywhere` [T] is 0 for the others."""
+    """From the few `tracks` that have a score; `everywhere` [T] has the scores, 0 for the other tracks."""
 
     def best(count: int, allowed: Mask) -> Rows:
         kept = tracks[allowed[tracks]]
@@ -478,11 +448,11 @@ def _listed(tracks: Rows, everywhere: Scores) -> Source:
     return Source(best, scores)
 
 
-def _near(weights: csr_matrix, likeness: csr_matrix) -> Source:
-    """From what is like the tracks of one listener: `weights` [1, T] @ `likeness` [T, T], added up in that order."""
-    places, owners = row_entries(likeness, weights.indices)
-    everywhere = np.zeros(likeness.shape[1], np.float32)
-    np.add.at(everywhere, likeness.indices[places], weights.data[owners] * likeness.data[places])
+def _similar(tracks: Ids, weights: Scores, similarity: csr_matrix) -> Source:
+    """By similarity [T, T] to tracks [n] of one user: the sum of `weights` [n] times their rows, in that order."""
+    places, owners = row_entries(similarity, tracks)
+    everywhere = np.zeros(similarity.shape[1], np.float32)
+    np.add.at(everywhere, similarity.indices[places], weights[owners] * similarity.data[places])
     # numpy finds what is true much faster than what is not 0.
     return _listed(np.flatnonzero(everywhere != 0), everywhere)
 

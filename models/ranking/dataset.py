@@ -1,11 +1,11 @@
-"""Ranking datasets: what a ranker learns from.
+"""Ranking datasets: labelled candidates to train a ranker on.
 
-The listens are split: sources and features see the history before the label period only; what users turned to in the
-label period are the labels of their candidates. The history is split once more: two label periods teach more than one.
-Each history makes the hybrid's choices itself: those of all listens were tuned on the labels.
+The listens are split: sources and features are computed from the history before the label period only; a candidate's
+label is whether the user listened to it in the label period. The history is split once more, for a second label period.
+Each history tunes the hybrid's choices itself: those of all listens were tuned on the labels.
 
-Some users are kept aside from all of it. Of the others, those who turned to something teach, with a sample of what they
-left; the users kept aside are as all users are, with all of their candidates, so that shares among them are true.
+A seventh of the users is held out, with all of their candidates, so that rates among them are those of all users. Of
+the others, those with a positive label are trained on, with a sample of their negatives.
 
 Shapes: N pairs of a user and a candidate, U users.
 """
@@ -29,7 +29,7 @@ from .ranker import RankerOptions
 
 LABEL_PERIODS = 2
 HELD_OUT_EVERY = 7
-"""one in so many users is kept aside"""
+"""one in so many users is held out"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class TwoStageOptions:
 
 @dataclass(frozen=True, eq=False)
 class RankingDataset:
-    """What a ranker learns from: pairs, labels, and how well the candidates held what was turned to."""
+    """Pairs and their labels, and the recall of the candidate sources."""
 
     table: FeatureTable
     labels: NDArray[np.bool_]
@@ -48,11 +48,11 @@ class RankingDataset:
     groups: NDArray[np.intp]
     """[N] users, in ascending order"""
     held_out: NDArray[np.bool_]
-    """[N] whether the user is kept aside, with all candidates"""
+    """[N] whether the user is held out, with all candidates"""
     rate: float
-    """the share of their candidates that all warm users turned to in the newest label period"""
+    """the share of positive labels among all candidates of all warm users, in the newest label period"""
     recall: dict[str, float]
-    """source -> the share of what users turned to that it nominated; `all`: that is among the candidates"""
+    """source -> the share of the tracks of the label period that it nominated; `all`: that are among the candidates"""
 
 
 def ranking_dataset(
@@ -66,8 +66,8 @@ def ranking_dataset(
 ) -> RankingDataset:
     """Splits the listens as the log allows, fits the sources on the history, and labels their candidates.
 
-    Then the same of that history: a second label period, before the first, teaches the same of other tracks.
-    `hybrid` gives the options of its ALS only; DataError where there is too little to learn from.
+    Then the same with that history, for a second label period before the first. Of `hybrid` only the options of its ALS
+    are used; DataError where there is too little to train on.
     """
     options = options or TwoStageOptions()
     rng = np.random.default_rng([seed, 7])
@@ -77,9 +77,9 @@ def ranking_dataset(
         split = fitting(listens, rng)
         if datasets:
             split = replace(split, test=split.test.take(~held_out[split.test.user_rows]))
-        judges = np.zeros_like(held_out) if datasets else held_out
+        evaluated = np.zeros_like(held_out) if datasets else held_out
         try:
-            datasets.append(_of_label_period(split, catalogue, hybrid, albums, options, seed, rng, judges))
+            datasets.append(_of_label_period(split, catalogue, hybrid, albums, options, seed, rng, evaluated))
         except DataError:
             if not datasets:
                 raise
@@ -105,10 +105,10 @@ def _of_label_period(
     dataset = labelled_candidates(
         generator, HistoryStatistics.of(split.train, catalogue, albums), split, options.ranker, rng, held_out
     )
-    found = int(dataset.labels.sum())
-    if found < options.ranker.least_positives:
+    count = int(dataset.labels.sum())
+    if count < options.ranker.least_positives:
         needed = options.ranker.least_positives
-        raise DataError(f"ranker: {found} listens of the label period are among the candidates; {needed} are needed")
+        raise DataError(f"ranker: {count} listens of the label period are among the candidates; {needed} are needed")
     return dataset
 
 
@@ -133,44 +133,40 @@ def labelled_candidates(
     rng: np.random.Generator,
     held_out: NDArray[np.bool_],
 ) -> RankingDataset:
-    """Candidates of the history with labels of the label period; `aside` [U] the users kept aside.
+    """Candidates of the history with labels of the label period; `held_out` [U].
 
-    Some of these with all candidates; some of the others who turned to any of their candidates, with some negatives.
+    A sample of the held-out users with all candidates; of the others who have a positive label, with some negatives.
     """
     statistics.check_no_leak(split.test, within_user=split.within_user)
     truth = to_find(split.test.matrix, generator.hybrid.history.heard)
     warm = generator.hybrid.history.warm_users
-    turned = (np.diff(truth.indptr) > 0) & warm
-    learners = np.flatnonzero(turned & ~held_out)
-    if not len(learners):
+    active = (np.diff(truth.indptr) > 0) & warm
+    trained = np.flatnonzero(active & ~held_out)
+    if not len(trained):
         raise DataError("ranker: no user has listens both in the label period and before it")
-    judges = rng.permutation(np.flatnonzero(warm & held_out))[: options.users // (HELD_OUT_EVERY - 1)]
-    users = np.sort(np.concatenate([rng.permutation(learners)[: options.users], judges]))
+    evaluated = rng.permutation(np.flatnonzero(warm & held_out))[: options.users // (HELD_OUT_EVERY - 1)]
+    users = np.sort(np.concatenate([rng.permutation(trained)[: options.users], evaluated]))
     tables, labels, groups = [], [], []
     reached: dict[str, int] = {}
     offered = 0
     for user in users.tolist():
-        rows = np.array([user], np.int32)
-        found = generator.candidates_of(generator.trained_profile(user))
-        wanted = np.take_along_axis(truth[rows].toarray() > 0, np.maximum(found.ids, 0), axis=1) & found.there
-        for name, flags in found.nominated.items():
-            reached[name] = reached.get(name, 0) + int((wanted & flags).sum())
-        reached["all"] = reached.get("all", 0) + int(wanted.sum())
-        offered += int(found.there[turned[rows]].sum())
-        # A user's negatives: those with the smallest of random numbers.
-        lots = np.where(wanted | ~found.there, np.inf, rng.random(wanted.shape))
-        most = min(options.negatives, lots.shape[1] - 1)
-        cut = np.partition(lots, most, axis=1)[:, [most]]
-        kept = wanted | (lots < cut)
-        kept &= wanted.any(axis=1, keepdims=True)
-        kept |= found.there & held_out[rows, None]
-        here = kept[found.there]
-        tables.append(features(generator, statistics, found).take(here))
-        labels.append(wanted[found.there][here])
-        groups.append(np.repeat(rows, found.there.sum(axis=1))[here])
+        candidates = generator.candidates_of(generator.trained_profile(user))
+        positive = np.isin(candidates.ids, truth.indices[truth.indptr[user] : truth.indptr[user + 1]])
+        for name, flags in candidates.nominated.items():
+            reached[name] = reached.get(name, 0) + int((positive & flags).sum())
+        reached["all"] = reached.get("all", 0) + int(positive.sum())
+        offered += len(candidates) if active[user] else 0
+        # Negatives: a sample without replacement, as those with the smallest of random numbers.
+        lots = np.where(positive, np.inf, rng.random(len(candidates)))
+        kept = np.full(len(candidates), held_out[user])
+        if positive.any():
+            kept |= positive | (lots < np.sort(lots)[min(options.negatives, len(candidates) - 1)])
+        tables.append(features(generator, statistics, candidates).take(kept))
+        labels.append(positive[kept])
+        groups.append(np.full(int(kept.sum()), user))
     total = max(int(truth[users].nnz), 1)
     recall = {name: count / total for name, count in sorted(reached.items(), key=lambda pair: -pair[1])}
     owners = np.concatenate(groups).astype(np.intp)
-    # Users who turned to nothing have as many candidates as others.
-    rate = reached["all"] / max(offered, 1) * turned.sum() / warm.sum()
+    # Users without a positive label have as many candidates as others.
+    rate = reached["all"] / max(offered, 1) * active.sum() / warm.sum()
     return RankingDataset(joined(tables), np.concatenate(labels), owners, held_out[owners], float(rate), recall)

@@ -1,8 +1,8 @@
-"""Re-ranking: what a list of ranked tracks should be besides likely to please.
+"""Re-ranking of a list for diversity, a limit on tracks of one artist, and discoveries.
 
 Maximal marginal relevance (Carbonell & Goldstein 1998) over sound: each place goes to the track with the best
-`relevance - diversity * likeness to what stands above it`. An artist has at most so many places, and a share of the
-places is kept for discoveries, tracks that nobody has played yet.
+`(1 - diversity) * relevance - diversity * similarity`, the largest similarity to a track above it. An artist has at
+most so many places, and a share of the places is kept for discoveries, tracks that nobody has played yet.
 
 Shapes: C candidates, D dimensions of sound, k places.
 """
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class RerankingOptions:
-    """Nothing of it by default: the list is as the ranker gave it."""
+    """By default the list keeps the ranker's order."""
 
     diversity: float = 0.0
-    """0 … 1, what likeness to the tracks above costs beside relevance"""
+    """0 … 1, the weight of similarity to the tracks above against relevance"""
     per_artist: int | None = None
     """places of one artist at most"""
     discovery: float = 0.0
@@ -62,28 +62,28 @@ def rerank(
     """
     count = len(scores)
     k = min(k, count)
-    # Ranks rather than scores: what a likeness of 1 costs must not depend on how sure the ranker is.
+    # Ranks rather than scores, so that the trade-off does not depend on the spread of the scores.
     order = np.argsort(-scores, kind="stable")
     relevance = np.empty(count, np.float64)
     relevance[order] = 1 - np.arange(count) / max(count, 1)
     left = np.ones(count, bool)
-    closeness = np.zeros(count)
+    similarity = np.zeros(count)
     places: list[int] = []
     taken: Counter[int] = Counter()
-    wanted = round(options.discovery * k)
-    shown = 0
+    quota = round(options.discovery * k)
+    discovered = 0
     while len(places) < k and left.any():
         # Discoveries are spread over the list: by place n at least n * discovery of them.
-        due = options.discovery > 0 and shown < min(wanted, int((len(places) + 1) * options.discovery + 1e-9))
+        due = options.discovery > 0 and discovered < min(quota, int((len(places) + 1) * options.discovery + 1e-9))
         pool = left & discoveries if due and (left & discoveries).any() else left
-        worth = np.where(pool, (1 - options.diversity) * relevance - options.diversity * closeness, -np.inf)
-        best = int(worth.argmax())
+        gain = np.where(pool, (1 - options.diversity) * relevance - options.diversity * similarity, -np.inf)
+        best = int(gain.argmax())
         left[best] = False
         places.append(best)
-        shown += int(discoveries[best])
+        discovered += int(discoveries[best])
         taken.update(artists[best])
         if options.diversity:
-            closeness = np.maximum(closeness, sound @ sound[best])
+            similarity = np.maximum(similarity, sound @ sound[best])
         if options.per_artist is not None:
             full = {artist for artist in artists[best] if taken[artist] >= options.per_artist}
             if full:
@@ -95,11 +95,12 @@ def relist(hybrid: Hybrid, answers: Answers, k: int, options: RerankingOptions) 
     """The first k of longer answers, chosen by `options` besides by score. Scores stay with their tracks."""
     ids, scores = answers
     chosen = np.full((len(ids), k), -1, np.int32), np.full((len(ids), k), -np.inf, np.float32)
-    for row, (mine, worth) in enumerate(zip(ids, scores, strict=True)):
-        there = mine >= 0
-        mine, worth = mine[there], worth[there]
-        artists = [hybrid.artists.indices[slice(*hybrid.artists.indptr[track : track + 2])].tolist() for track in mine]
-        sound = l2_normalize(hybrid.sound[mine]) if hybrid.sound.shape[1] else np.zeros((len(mine), 0), np.float32)
-        places = rerank(worth, sound, artists, hybrid.listeners[mine] == 0, k, options)
-        chosen[0][row, : len(places)], chosen[1][row, : len(places)] = mine[places], worth[places]
+    for row, (tracks, values) in enumerate(zip(ids, scores, strict=True)):
+        tracks, values = tracks[tracks >= 0], values[tracks >= 0]
+        artists = [
+            hybrid.artists.indices[slice(*hybrid.artists.indptr[track : track + 2])].tolist() for track in tracks
+        ]
+        sound = l2_normalize(hybrid.sound[tracks]) if hybrid.sound.shape[1] else np.zeros((len(tracks), 0), np.float32)
+        places = rerank(values, sound, artists, hybrid.listeners[tracks] == 0, k, options)
+        chosen[0][row, : len(places)], chosen[1][row, : len(places)] = tracks[places], values[places]
     return chosen

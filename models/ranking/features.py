@@ -1,11 +1,10 @@
-"""Features: what the ranker looks at of a user and a candidate, all of it known at the end of one history.
+"""Features: what the ranker is given about a user and a candidate, all of it known at the end of one history.
 
-`Facts` are computed from listens before the label period only. `Facts.forbid` raises where that is not so, and the
-ranker refuses a feature that alone tells the labels: the two ways in which a leak shows.
+`HistoryStatistics` are computed from listens before the label period only. `HistoryStatistics.check_no_leak` raises
+where that is not so, and the ranker refuses a single feature that separates the labels: the two signs of a leak.
 
-Shapes: U users, T tracks, B users, C candidates of each, N pairs of a user and a candidate, F features, G genres.
-
-Over 400 lines by a few: one list of features, each with the function that computes it.
+Shapes: U users, T tracks, C candidates of one user, L last tracks of the user, N pairs of a user and a candidate,
+F features, G genres, D dimensions of an embedding.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,10 +25,8 @@ from ..recommenders.base import RECENT_SECONDS
 from ..storage import Arrays
 from .candidates import SOURCES, CandidateGenerator, Candidates, UserProfile
 
-if TYPE_CHECKING:
-    from scipy.sparse import csr_matrix
-
 Floats = NDArray[np.float32]
+Columns = dict[str, NDArray[Any]]
 DAY_SECONDS = 86_400
 MONTH_SECONDS = 30.44 * DAY_SECONDS
 NO_GENRE = "unknown"
@@ -53,8 +50,8 @@ TRACK_STATISTICS = (
     "artist_listeners",
 )
 _COUNTS = ("listeners", "recent_listeners", "week_listeners", "artist_listeners")
-_ORDERING = ("hybrid", "als", "items", "last", "artist")
-"""sources whose order and relative height are features, too"""
+_RANKED_SOURCES = ("hybrid", "als", "items", "last", "artist")
+"""sources of which the rank, and the score relative to the highest, are features, too"""
 _WEEK_SECONDS = 7 * DAY_SECONDS
 _FRESH_DAYS = 30
 _UNKNOWN_TIME = np.iinfo(np.int64).min
@@ -100,12 +97,16 @@ class HistoryStatistics:
     """What is known of users, tracks and genres at the end of a history."""
 
     def __init__(
-        self, users: Floats, tracks: Floats, genre_of: NDArray[np.int32], genre_names: tuple[str, ...]
+        self,
+        users: dict[str, Floats],
+        tracks: dict[str, Floats],
+        genre_of: NDArray[np.int32],
+        genre_names: tuple[str, ...],
     ) -> None:
         self.users = users
-        """[U, len(USER_FACTS)]"""
+        """name in USER_STATISTICS -> [U]"""
         self.tracks = tracks
-        """[T, len(TRACK_FACTS)]"""
+        """name in TRACK_STATISTICS -> [T]"""
         self.genre_of = genre_of
         """[T] rows of `genre_names`"""
         self.genre_names = genre_names
@@ -117,10 +118,8 @@ class HistoryStatistics:
     @classmethod
     def of(cls, listens: Interactions, catalogue: Catalogue, albums: NDArray[np.int32] | None = None) -> Self:
         """`albums` [T]: on how many albums a track's artists are, where that is known."""
-        now = int(listens.times.max()) if listens.clock is Clock.TIME and listens.times is not None else None
-        statistics = cls(
-            user_statistics(listens, catalogue), _of_tracks(listens, catalogue, albums, now), *genres_of(catalogue)
-        )
+        tracks = _track_statistics(listens, catalogue, albums)
+        statistics = cls(user_statistics(listens, catalogue), tracks, *genres_of(catalogue))
         if listens.times is not None:
             statistics.ends = np.full(listens.user_count, _UNKNOWN_TIME)
             np.maximum.at(statistics.ends, listens.user_rows, listens.times)
@@ -142,76 +141,78 @@ class HistoryStatistics:
                     "that the features were computed from"
                 )
             return
-        wanted = _pairs(labels)
-        known = np.isin(wanted, self.pairs).mean() if len(wanted) else 0.0
+        pairs = _pairs(labels)
+        known = np.isin(pairs, self.pairs).mean() if len(pairs) else 0.0
         if known > 0.5:
             raise DataError(f"features: a leak; {known:.0%} of the labels are among the listens behind the features")
 
-    def user_columns(self, profiles: UserProfile) -> Floats:
-        """[B, len(USER_FACTS)]; what was listened to since counts as tracks, and a stranger has no months."""
-        rows, heard = profiles.user_rows, profiles.heard
-        statistics = np.full((len(rows), len(USER_STATISTICS)), np.nan, np.float32)
-        met = rows >= 0
-        statistics[met] = self.users[rows[met]]
-        tracks = np.diff(heard.indptr)
-        if not met.all():
-            owners = np.repeat(np.arange(len(rows)), tracks)
-            fame = np.bincount(owners, self.tracks[heard.indices, 0], minlength=len(rows))
-            strange, count = ~met, np.maximum(tracks, 1)
-            statistics[strange, 3] = (np.diff(profiles.liked.indptr) / count)[strange]
-            statistics[strange, 4] = (fame / count)[strange]
-        statistics[:, 1] = tracks
-        statistics[:, 2] = tracks / statistics[:, 0]
-        return statistics
+    def of_user(self, user: UserProfile) -> dict[str, float]:
+        """name in USER_STATISTICS -> value. Listens after the training count as tracks; a new user has no months."""
+        rows = user.listened.track_rows
+        if user.user_row >= 0:
+            values = {name: column[user.user_row] for name, column in self.users.items()}
+        else:
+            values = dict.fromkeys(USER_STATISTICS, np.float32(np.nan))
+            values["user_played_share"] = len(user.liked) / max(len(rows), 1)
+            values["user_mean_listeners"] = self.tracks["listeners"][rows].sum(dtype=float) / max(len(rows), 1)
+        values["tracks_listened"] = np.float32(len(rows))
+        values["tracks_per_month"] = len(rows) / values["listening_month"]
+        return values
 
     def arrays(self) -> Arrays:
-        return {"users": self.users, "tracks": self.tracks, "genre_of": self.genre_of}
+        users, tracks = (np.stack(list(columns.values()), axis=1) for columns in (self.users, self.tracks))
+        return {"users": users, "tracks": tracks, "genre_of": self.genre_of}
 
     @classmethod
     def from_arrays(cls, arrays: Arrays, genre_names: list[str]) -> Self:
-        return cls(arrays["users"], arrays["tracks"], arrays["genre_of"], tuple(genre_names))
+        users, tracks = (np.ascontiguousarray(arrays[name].T) for name in ("users", "tracks"))
+        return cls(
+            dict(zip(USER_STATISTICS, users, strict=True)),
+            dict(zip(TRACK_STATISTICS, tracks, strict=True)),
+            arrays["genre_of"],
+            tuple(genre_names),
+        )
 
     def extended(self, count: int) -> HistoryStatistics:
         """With more tracks, of which nothing is known."""
-        more = count - len(self.tracks)
+        more = count - len(self.genre_of)
         if not more:
             return self
-        nothing = np.full((more, self.tracks.shape[1]), np.nan, np.float32)
-        nothing[:, [TRACK_STATISTICS.index(name) for name in _COUNTS]] = 0
+        tracks = {
+            name: np.append(column, np.full(more, 0 if name in _COUNTS else np.nan, np.float32))
+            for name, column in self.tracks.items()
+        }
         unknown = np.full(more, self.genre_names.index(NO_GENRE), np.int32)
-        return HistoryStatistics(
-            self.users, np.vstack([self.tracks, nothing]), np.concatenate([self.genre_of, unknown]), self.genre_names
-        )
+        return HistoryStatistics(self.users, tracks, np.append(self.genre_of, unknown), self.genre_names)
 
     @cached_property
-    def leanings(self) -> Floats:
-        """[T, 4] what adds up to a listener's leanings: log of listeners, age, its square, whether the age is known."""
-        ages = self.tracks[:, TRACK_STATISTICS.index("released_days")] / 365
-        known = np.isfinite(ages)
-        ages = np.where(known, ages, 0)
-        return np.stack([np.log1p(self.tracks[:, 0]), ages, ages**2, known], axis=1).astype(np.float32)
+    def moments(self) -> Floats:
+        """[T, 4] the logarithm of a track's listeners, its age in years, the age's square, and 1 where it is known."""
+        age = self.tracks["released_days"] / 365
+        known = np.isfinite(age)
+        age = np.where(known, age, 0)
+        return np.stack([np.log1p(self.tracks["listeners"]), age, age**2, known], axis=1).astype(np.float32)
 
     @cached_property
     def genre_score_mean(self) -> Floats:
         """[G] the mean logarithm of listeners of the genre's tracks."""
         counts = np.maximum(np.bincount(self.genre_of, minlength=len(self.genre_names)), 1)
-        totals = np.bincount(self.genre_of, np.log1p(self.tracks[:, 0]), minlength=len(self.genre_names))
+        totals = np.bincount(self.genre_of, self.moments[:, 0], minlength=len(self.genre_names))
         return np.asarray(totals / counts, np.float32)
 
 
 def features(generator: CandidateGenerator, statistics: HistoryStatistics, candidates: Candidates) -> FeatureTable:
-    """One row for each candidate that is there, user by user; a source that is not there knows nothing of any."""
-    there = candidates.there
-    users, _ = np.nonzero(there)
-    tracks = candidates.ids[there]
-    columns = _of_sources(candidates)
-    profiles = candidates.profile
-    columns |= _of_genres(statistics, profiles, users, tracks)
-    columns |= _of_artists(generator, profiles, users, tracks)
-    columns |= _of_likeness(generator, profiles, candidates.ids, there)
-    columns |= _of_leanings(statistics, profiles, users, tracks)
-    columns |= {name: statistics.tracks[tracks, place] for place, name in enumerate(TRACK_STATISTICS)}
-    columns |= dict(zip(USER_STATISTICS, statistics.user_columns(profiles)[users].T, strict=True))
+    """One row for each candidate; NaN where a source has no score or nothing is known."""
+    tracks, user = candidates.ids, candidates.profile
+    columns = _source_features(candidates)
+    columns |= _genre_features(statistics, user, tracks)
+    columns |= _artist_features(generator, user, tracks)
+    for name, vectors in (("taste", generator.hybrid.taste), ("sound", generator.hybrid.sound)):
+        cosines = _similarities(vectors, user, tracks, generator.options.last_tracks)
+        columns |= {f"{name}_{kind}": column for kind, column in cosines.items()}
+    columns |= _popularity_and_age_features(statistics, user, tracks)
+    columns |= {name: column[tracks] for name, column in statistics.tracks.items()}
+    columns |= {name: np.full(len(tracks), value) for name, value in statistics.of_user(user).items()}
     columns["popularity_ratio"] = np.log1p(columns["listeners"]) - np.log1p(columns["user_mean_listeners"])
     columns["crossfade"] = generator.hybrid.choices.crossfade.weights(generator.hybrid.listeners[tracks])
     numbers = np.empty((len(tracks), len(columns)), np.float32)
@@ -221,15 +222,15 @@ def features(generator: CandidateGenerator, statistics: HistoryStatistics, candi
 
 
 def genres_of(catalogue: Catalogue) -> tuple[NDArray[np.int32], tuple[str, ...]]:
-    """[T] each track's genre and the genres' names: the catalogue's own first label, else the likeliest heard one."""
-    heard = catalogue.genre_probabilities
+    """[T] each track's genre and the genres' names: the catalogue's first label, else the likeliest predicted one."""
+    predicted = catalogue.genre_probabilities
     labels: list[str] = []
     for row in range(len(catalogue)):
         own = catalogue.genres[row] if catalogue.genres else ()
         if own:
             labels.append(own[0])
-        elif len(heard) and heard[row].any():
-            labels.append(f"heard {int(heard[row].argmax())}")
+        elif len(predicted) and predicted[row].any():
+            labels.append(f"heard {int(predicted[row].argmax())}")
         else:
             labels.append(NO_GENRE)
     names = (NO_GENRE, *sorted(set(labels) - {NO_GENRE}))
@@ -237,36 +238,35 @@ def genres_of(catalogue: Catalogue) -> tuple[NDArray[np.int32], tuple[str, ...]]
     return np.array([code[label] for label in labels], np.int32), names
 
 
-def user_statistics(listens: Interactions, catalogue: Catalogue | None = None) -> Floats:
-    """[U, len(USER_FACTS)]; listening_month counts the months from the first listen to the last.
+def user_statistics(listens: Interactions, catalogue: Catalogue | None = None) -> dict[str, Floats]:
+    """name in USER_STATISTICS -> [U]; listening_month counts the months from the first listen to the last.
 
     user_fresh_share needs the catalogue's dates: the share of listens to tracks in their first month.
     """
     users = listens.user_count
-    matrix = listens.matrix
-    tracks = np.diff(matrix.indptr)
+    tracks = np.diff(listens.matrix.indptr)
     events = np.maximum(np.bincount(listens.user_rows, minlength=users), 1)
     played = np.bincount(listens.user_rows, listens.weights > 0, minlength=users) / events
-    fame = np.bincount(listens.user_rows, listens.listeners[listens.track_rows], minlength=users) / events
+    mean_listeners = np.bincount(listens.user_rows, listens.listeners[listens.track_rows], minlength=users) / events
     months, fresh = np.full(users, np.nan), np.full(users, np.nan)
     if listens.clock is Clock.TIME and listens.times is not None:
         first, last = np.full(users, np.iinfo(np.int64).max), np.full(users, _UNKNOWN_TIME)
         np.minimum.at(first, listens.user_rows, listens.times)
         np.maximum.at(last, listens.user_rows, listens.times)
-        met = tracks > 0
-        months[met] = np.ceil(np.maximum(last[met] - first[met], 1) / MONTH_SECONDS)
+        active = tracks > 0
+        months[active] = np.ceil(np.maximum(last[active] - first[active], 1) / MONTH_SECONDS)
         if catalogue is not None and catalogue.released_at is not None:
             released = catalogue.released_at[listens.track_rows]
             new = (released != _UNKNOWN_TIME) & (listens.times - released < _FRESH_DAYS * DAY_SECONDS)
             fresh = np.bincount(listens.user_rows, new, minlength=users) / events
-    return np.stack([months, tracks, tracks / months, played, fame, fresh], axis=1).astype(np.float32)
+    return _named(USER_STATISTICS, months, tracks, tracks / months, played, mean_listeners, fresh)
 
 
-def _of_tracks(
-    listens: Interactions, catalogue: Catalogue, albums: NDArray[np.int32] | None, now: int | None
-) -> Floats:
-    """[T, len(TRACK_FACTS)]"""
-    count = listens.track_count
+def _track_statistics(
+    listens: Interactions, catalogue: Catalogue, albums: NDArray[np.int32] | None
+) -> dict[str, Floats]:
+    """name in TRACK_STATISTICS -> [T]"""
+    count, now = listens.track_count, listens.newest
     unknown = np.full(count, np.nan)
     listeners = listens.listeners.astype(np.float64)
     recent, week, trend, age, since = listeners, unknown, unknown, unknown.copy(), unknown
@@ -290,120 +290,82 @@ def _of_tracks(
     number = unknown if albums is None else albums
     # By the best known of a track's artists.
     artists = catalogue.artist_matrix
-    famous = (artists.multiply(artists.T @ listeners)).max(axis=1).toarray().ravel() if artists.shape[1] else unknown
-    columns = [listeners, recent, trend, age, number, played, week, since, famous]
-    return np.stack(columns, axis=1).astype(np.float32)
+    by_artist = artists.multiply(artists.T @ listeners).max(axis=1).toarray().ravel() if artists.shape[1] else unknown
+    return _named(TRACK_STATISTICS, listeners, recent, trend, age, number, played, week, since, by_artist)
 
 
-def _of_sources(candidates: Candidates) -> dict[str, NDArray[Any]]:
-    there, names = candidates.there, SOURCES
-    missing = np.full(there.shape, np.nan, np.float32)
-    scores = np.stack([candidates.scores.get(name, missing) for name in names])
-    scores = np.where(there & np.isfinite(scores), scores, np.nan)
-    ordering = [place for place, name in enumerate(names) if name in _ORDERING]
-    ranks, tops = _ranks(scores[ordering])[:, there], (scores[ordering] / _tops(scores[ordering]))[:, there]
-    columns: dict[str, NDArray[Any]] = {}
-    for name, values in zip(names, scores[:, there], strict=True):
-        key = name.replace("-", "_")
-        columns[f"{key}_score"] = values
-        if name in _ORDERING:
-            place = ordering.index(names.index(name))
-            columns[f"{key}_rank"], columns[f"{key}_share"] = ranks[place], tops[place]
-    votes = np.stack(list(candidates.nominated.values())).sum(axis=0, dtype=np.float32)
-    return columns | {"sources": votes[there]}
+def _named(names: Sequence[str], *columns: NDArray[Any]) -> dict[str, Floats]:
+    return {name: column.astype(np.float32) for name, column in zip(names, columns, strict=True)}
 
 
-def _of_genres(
-    statistics: HistoryStatistics, profiles: UserProfile, users: NDArray[np.intp], tracks: Ids
-) -> dict[str, NDArray[Any]]:
-    number = len(statistics.genre_names)
-    mine = statistics.genre_of[profiles.liked.indices]
-    counts = np.bincount(mine, minlength=number)
-    shares = counts / max(counts.sum(), 1)
+def _source_features(candidates: Candidates) -> Columns:
+    """The score of each source, the rank and the relative height by some, and how many sources nominated a track."""
+    missing = np.full(len(candidates), np.nan, np.float32)
+    columns: Columns = {}
+    for name in SOURCES:
+        scores, key = candidates.scores.get(name, missing), name.replace("-", "_")
+        columns[f"{key}_score"] = scores = np.where(np.isfinite(scores), scores, np.nan)
+        if name in _RANKED_SOURCES:
+            known = np.flatnonzero(~np.isnan(scores))
+            ranks = np.full(len(scores), np.nan, np.float32)
+            ranks[known[np.argsort(-scores[known], kind="stable")]] = np.arange(1, len(known) + 1)
+            highest = np.abs(scores[known]).max(initial=0)
+            columns[f"{key}_rank"], columns[f"{key}_share"] = ranks, scores / (highest if highest > 0 else 1)
+    return columns | {"sources": np.asarray(np.sum(list(candidates.nominated.values()), axis=0, dtype=np.float32))}
+
+
+def _genre_features(statistics: HistoryStatistics, user: UserProfile, tracks: Ids) -> Columns:
+    counts = np.bincount(statistics.genre_of[user.liked], minlength=len(statistics.genre_names))
     genres = statistics.genre_of[tracks]
+    shares = counts / max(counts.sum(), 1)
     return {"genre_share": shares[genres], "genre_score_mean": statistics.genre_score_mean[genres]}
 
 
-def _of_leanings(
-    statistics: HistoryStatistics, profiles: UserProfile, users: NDArray[np.intp], tracks: Ids
-) -> dict[str, NDArray[Any]]:
-    """How far a track is from the fame and the age of what the user likes."""
-    sums = statistics.leanings[profiles.liked.indices].sum(axis=0, keepdims=True)
-    fame = sums[:, 0] / np.maximum(np.diff(profiles.liked.indptr), 1)
-    dated = np.where(sums[:, 3] > 0, sums[:, 3], np.nan)
-    age, square = sums[:, 1] / dated, sums[:, 2] / dated
-    spread = np.sqrt(np.maximum(square - age**2, 0))
-    own = statistics.leanings[tracks]
-    years = np.where(own[:, 3] > 0, own[:, 1], np.nan)
+def _popularity_and_age_features(statistics: HistoryStatistics, user: UserProfile, tracks: Ids) -> Columns:
+    """How far a track is from what the user likes in the logarithm of its listeners and in age."""
+    sums, mine = statistics.moments[user.liked].sum(axis=0), statistics.moments[tracks]
+    dated = sums[3] or np.nan
+    mean_age = sums[1] / dated
+    ages = np.where(mine[:, 3] > 0, mine[:, 1], np.nan)
     return {
-        "fame_gap": own[:, 0] - fame[users],
-        "age_gap": np.abs(years - age[users]),
-        "age_spread": spread[users],
+        "fame_gap": np.asarray(mine[:, 0] - np.float64(sums[0]) / max(len(user.liked), 1)),
+        "age_gap": np.asarray(np.abs(ages - mean_age)),
+        "age_spread": np.full(len(tracks), np.sqrt(np.maximum(sums[2] / dated - np.square(mean_age), 0))),
     }
 
 
-def _of_artists(
-    generator: CandidateGenerator, profiles: UserProfile, users: NDArray[np.intp], tracks: Ids
-) -> dict[str, NDArray[Any]]:
+def _artist_features(generator: CandidateGenerator, user: UserProfile, tracks: Ids) -> Columns:
+    """How many of the liked tracks, and of the last ones, are by a track's artist: the one the user knows better."""
     artists = generator.hybrid.artists
     places, owners = row_entries(artists, tracks)
-    asked = users[owners], artists.indices[places]
-    # A track of two artists counts for the one that the user knows better.
-    count, late = np.zeros(len(tracks), np.float32), np.zeros(len(tracks), np.float32)
-    np.maximum.at(count, owners, _by_artist(profiles.liked, artists, once=True)[asked])
-    np.maximum.at(late, owners, _by_artist(profiles.newest, artists)[asked])
-    total = np.maximum(np.diff(profiles.liked.indptr), 1)[users]
-    return {"artist_count": count, "artist_share": count / total, "artist_lately": late}
+
+    def by_artist(rows: Ids, weights: Floats) -> Floats:
+        """[C]"""
+        mine, which = row_entries(artists, rows)
+        totals, most = np.zeros(artists.shape[1], np.float32), np.zeros(len(tracks), np.float32)
+        np.add.at(totals, artists.indices[mine], weights[which])
+        np.maximum.at(most, owners, totals[artists.indices[places]])
+        return most
+
+    count = by_artist(user.liked, np.ones(len(user.liked), np.float32))
+    lately = by_artist(user.last, user.last_weights)
+    return {"artist_count": count, "artist_share": count / max(len(user.liked), 1), "artist_lately": lately}
 
 
-def _by_artist(tracks: csr_matrix, artists: csr_matrix, *, once: bool = False) -> Floats:
-    """[B, A] what a user's tracks weigh, by artist; `once`, how many they are. Shapes: tracks [B, T], artists [T, A]"""
-    places, which = row_entries(artists, tracks.indices)
-    users = np.repeat(np.arange(tracks.shape[0]), np.diff(tracks.indptr))[which]
-    found = np.zeros((tracks.shape[0], artists.shape[1]), np.float32)
-    weights = np.ones(1, np.float32) if once else tracks.data[which]
-    np.add.at(found.ravel(), users * artists.shape[1] + artists.indices[places], weights)
-    return found
-
-
-def _of_likeness(
-    generator: CandidateGenerator, profiles: UserProfile, ids: Ids, there: NDArray[np.bool_]
-) -> dict[str, NDArray[Any]]:
-    """Cosines of taste and sound to the user's profile and last tracks."""
-    hybrid, last = generator.hybrid, profiles.last
-    known = last >= 0
-    counts = np.where(known.any(axis=1), known.sum(axis=1), np.nan)[:, None]
-    found: dict[str, NDArray[Any]] = {}
-    for name, vectors in (("taste", hybrid.taste), ("sound", hybrid.sound)):
-        asked = vectors[np.maximum(ids, 0)]
-        recent = l2_normalize(vectors[np.maximum(last, 0).ravel()]).reshape(*last.shape, vectors.shape[1])
-        towards = np.concatenate([recent, profiles.mean_directions(vectors)[:, None]], axis=1)
-        lengths = np.sqrt(np.einsum("bcd,bcd->bc", asked, asked))[:, :, None]
-        cosines = (asked @ np.swapaxes(towards, 1, 2)) / np.where(lengths > 0, lengths, 1)
-        cosines, profile = cosines[:, :, :-1], cosines[:, :, -1]
-        means = np.where(known[:, None, :], cosines, 0).sum(axis=2) / counts
-        peaks = np.where(known[:, None, :], cosines, -np.inf).max(axis=2, initial=-np.inf)
-        found[f"{name}_last_mean"] = means[there]
-        found[f"{name}_last_best"] = np.where(np.isfinite(peaks), peaks, np.nan)[there]
-        found[f"{name}_newest"] = np.where(known[:, 0, None], cosines[:, :, 0], np.nan)[there]
-        found[f"{name}_profile"] = profile[there]
-    return found
-
-
-def _ranks(values: NDArray[Any]) -> Floats:
-    """[…, C] places among the candidates, 1 the best; NaN where there is no score."""
-    order = np.argsort(np.where(np.isnan(values), np.inf, -values), axis=-1, kind="stable")
-    ranks = np.empty(values.shape, np.float32)
-    places = np.broadcast_to(np.arange(1, values.shape[-1] + 1, dtype=np.float32), values.shape)
-    np.put_along_axis(ranks, order, places, axis=-1)
-    ranks[np.isnan(values)] = np.nan
-    return ranks
-
-
-def _tops(values: NDArray[Any]) -> NDArray[Any]:
-    """[…, 1] the largest absolute value, 1 where there is none."""
-    tops = np.max(np.where(np.isnan(values), 0, np.abs(values)), axis=-1, keepdims=True, initial=0)
-    return np.where(tops > 0, tops, 1)
+def _similarities(vectors: Floats, user: UserProfile, tracks: Ids, most: int) -> Columns:
+    """Cosines [C] with the user's last tracks, `most` of them if there are so many, and with the mean liked one."""
+    candidates, count = vectors[tracks], len(user.last)
+    others = np.zeros((most + 1, vectors.shape[1]), np.float32)
+    others[:count], others[-1] = l2_normalize(vectors[user.last]), user.mean_direction(vectors)
+    lengths = np.sqrt(np.einsum("cd,cd->c", candidates, candidates))[:, None]
+    cosines = (candidates @ others.T) / np.where(lengths > 0, lengths, 1)
+    last = cosines[:, :count] if count else np.full((len(tracks), 1), np.nan)
+    return {
+        "last_mean": cosines[:, :-1].sum(axis=1) / (count or np.nan),
+        "last_best": last.max(axis=1),
+        "newest": last[:, 0],
+        "profile": cosines[:, -1],
+    }
 
 
 def _pairs(listens: Interactions) -> NDArray[np.int64]:

@@ -1,15 +1,15 @@
-"""Ranker: gradient-boosted trees (CatBoost) that order a user's candidates by what they are worth to that user.
+"""Ranker: gradient-boosted trees (CatBoost) that order one user's candidates.
 
-The trees correct a logistic regression on the same features: where there is little to learn from, a weighted sum is
-hard to beat, and trees alone come out below it. How much of their candidates users turn to is taken out beforehand, as
-it says nothing of the order.
+The trees start from the scores of a logistic regression on the same features: with little data a weighted sum is hard
+to beat, and trees alone come out below it. Each user's base rate of positive labels is taken out beforehand
+(`base_rates`), since it does not affect the order.
 
-Trained on candidates of a history, with what the users turned to in the label period after it as labels. A genre is a
-category: a feature of its own, 1 or 0, for each of the common ones.
+A candidate's label is whether the user listened to it in the label period after the history (`dataset`). Each common
+genre is a feature of its own, 1 or 0.
 
-Users kept aside teach nothing of this. By all of their candidates it is seen how many trees are enough, and what a
-score means: scores are logits of the probability that a listener turns to a track that is new to them within a period
-as long as the label period.
+Held-out users are not trained on. All of their candidates decide the number of trees (early stopping) and calibrate
+the scores (Platt 1999), which are logits of the probability that a user listens to a track that is new to them within a
+period as long as the label period.
 
 Shapes: N pairs of a user and a candidate, F features, G genres.
 """
@@ -35,12 +35,12 @@ GENRE = "genre_name"
 _MOST_GENRES = 64
 OBJECTIVES = {"classifier": "Logloss", "yetirank": "YetiRank"}
 _JUDGED_BY = "QuerySoftMax"
-"""the loss of users kept aside: how much of its candidates a user turns to makes no difference to it"""
+"""the loss on held-out users; a user's base rate makes no difference to it"""
 LEAK_AUC = 0.99
-"""A feature that alone parts the labels better than this was computed from them."""
+"""a single feature with a higher AUC than this was computed from the labels"""
 _NEWTON_STEPS = 20
 _STEADY = 1e-3
-"""a feature whose logarithm has a smaller standard deviation is as good as constant"""
+"""a feature whose logarithm has a smaller standard deviation counts as constant"""
 _ROWS_PER_BLOCK = 4096
 _FARTHEST = 8.0
 """standard deviations"""
@@ -51,15 +51,15 @@ class RankerOptions:
     objective: str = "classifier"
     """classifier (Logloss) or yetirank: as good on mpd-5core, for 4.5 times the time"""
     iterations: int | None = None
-    """trees at most; None takes 60 and one more for every 40 listens to learn from, up to 300"""
+    """trees at most; None takes 60 and one more for every 40 positive labels, up to 300"""
     depth: int = 4
     learning_rate: float = 0.06
     negatives: int = 60
-    """candidates of each user that were not turned to, drawn evenly; the rest teach the same again"""
+    """negatives of each user, a uniform sample of the candidates without a positive label"""
     users: int = 4000
-    """to learn from, at most, of each label period"""
+    """to train on, at most, of each label period"""
     least_positives: int = 100
-    """below, there is too little to learn from"""
+    """with fewer positive labels, training is refused"""
     threads: int = 0
     """0 uses every core; the answer does not depend on it"""
     seed: int = 0
@@ -88,7 +88,7 @@ class Linear:
             raise MissingExtra("ranker", "train") from None
         logs = _logarithms(numbers)
         means, scales = logs.mean(axis=0), logs.std(axis=0)
-        # What hardly varies says nothing; nor may it say a lot when, later, it is a little different for everybody.
+        # A feature that hardly varies gets no weight: later it may be a little different for all users at once.
         steady = scales < _STEADY
         linear = cls(means, np.where(steady, 1, scales), np.zeros(numbers.shape[1] + 1))
         standard = np.where(steady, 0, linear._standard(logs))
@@ -101,7 +101,7 @@ class Linear:
         return np.asarray(self._standard(_logarithms(numbers)) @ self.weights[:-1] + self.weights[-1])
 
     def _standard(self, logs: NDArray[np.float64]) -> NDArray[np.float64]:
-        # A straight line goes on for ever; what it was learned from does not.
+        # Clipped, since a linear score grows without bound outside the range of the training.
         return np.asarray(np.clip((logs - self.means) / self.scales, -_FARTHEST, _FARTHEST))
 
 
@@ -109,17 +109,17 @@ class Linear:
 class ObliviousTrees:
     """CatBoost's trees applied by numpy, so that only training needs CatBoost.
 
-    All nodes of a level ask the same question, so the number of a row's leaf has a bit for each level (Prokhorenkova et
-    al. 2018, "CatBoost: unbiased boosting with categorical features"). CatBoost itself prepares a pool and starts a
-    thread for every call, which for one listener's candidates takes longer than the trees do.
+    All nodes of a level compare the same feature with the same border, so the number of a row's leaf has a bit for each
+    level (Prokhorenkova et al. 2018, "CatBoost: unbiased boosting with categorical features"). CatBoost itself prepares
+    a pool and starts a thread for every call, which for one user's candidates takes longer than the trees do.
 
     Shapes: N rows, F features, T trees, D levels.
     """
 
     features: NDArray[np.int32]
-    """[D, T] the feature that a level asks for"""
+    """[D, T] the feature that a level compares"""
     borders: NDArray[np.float32]
-    """[D, T] above which the answer is yes; infinite where a tree has fewer levels"""
+    """[D, T] above which the level's bit is 1; infinite where a tree has fewer levels"""
     leaves: NDArray[np.float64]
     """[T, 2^D]"""
     bias: float = 0.0
@@ -179,12 +179,12 @@ class Ranker:
         groups: NDArray[np.intp],
         held_out: NDArray[np.bool_],
     ) -> Self:
-        """`labels` [N] whether the user turned to it, `groups` [N] users in ascending order.
+        """`labels` [N] whether the user listened to the track, `groups` [N] users in ascending order.
 
-        `aside` [N] all candidates of the users kept aside, whether or not they turned to any.
+        `held_out` [N] all candidates of the held-out users, whether or not any of them has a positive label.
         """
-        learned = ~held_out
-        for which, users in ((learned, "of the users to learn from"), (held_out, "of the users kept aside")):
+        trained = ~held_out
+        for which, users in ((trained, "of the users to train on"), (held_out, "of the held-out users")):
             if not labels[which].any() or labels[which].all():
                 raise DataError(f"ranker: candidates {users} have no listens in the label period; too little to learn")
         check_no_leaking_feature(table, labels)
@@ -192,9 +192,9 @@ class Ranker:
         self.names = table.names
         often = Counter(table.genres.tolist()).most_common(_MOST_GENRES)
         self.genres = tuple(table.genre_names[code] for code, _ in often)
-        linear = Linear.fit(table.numbers[learned], labels[learned])
+        linear = Linear.fit(table.numbers[trained], labels[trained])
         start = linear.scores(table.numbers)
-        start[learned] += base_rates(start[learned], labels[learned], groups[learned])
+        start[trained] += base_rates(start[trained], labels[trained], groups[trained])
 
         def part(which: NDArray[np.bool_]) -> Any:
             numbers = self._columns(table.take(which)).T
@@ -203,12 +203,12 @@ class Ranker:
             )
 
         catboost = _catboost()
-        pool = part(learned)
+        pool = part(trained)
         model = catboost.CatBoost(
             {
                 "loss_function": OBJECTIVES[options.objective],
                 "eval_metric": _JUDGED_BY,
-                "iterations": options.iterations or min(300, 60 + int(labels[learned].sum()) // 40),
+                "iterations": options.iterations or min(300, 60 + int(labels[trained].sum()) // 40),
                 "depth": options.depth,
                 "learning_rate": options.learning_rate,
                 "random_seed": options.seed,
@@ -231,7 +231,7 @@ class Ranker:
         return self
 
     def calibrate(self, rate: float, logits: NDArray[np.floating]) -> None:
-        """Moves all scores by as much as makes the mean probability of these [N] the rate."""
+        """Shifts all scores so that the mean probability of these logits [N] is the rate."""
         if not len(logits):
             return
         every = np.zeros(len(logits), np.intp)
@@ -239,14 +239,14 @@ class Ranker:
         self._trees = replace(self._trees, bias=float(self._trees.bias + shift))
 
     def scores(self, table: FeatureTable) -> NDArray[np.float32]:
-        """[N] the logit of the probability of turning to it."""
+        """[N] the logit of the probability of a listen."""
         if missing := sorted(set(self.names) - set(table.names)):
             raise DataError(f"ranker: trained on other features; missing {missing}; train again")
         table = table.select(self.names)
         return np.asarray(self._trees(self._columns(table)) + self._linear.scores(table.numbers), np.float32)
 
     def _columns(self, table: FeatureTable) -> NDArray[np.float32]:
-        """[F + G, N] what the trees ask for; a genre that was not met in training is none of them."""
+        """[F + G, N] the inputs of the trees; a genre that was not in the training is none of them."""
         place_of = {name: place for place, name in enumerate(self.genres)}
         places = np.array([place_of.get(name, -1) for name in table.genre_names])
         features = len(self.names)
@@ -262,7 +262,7 @@ class Ranker:
         return dict(sorted(named, key=lambda pair: -pair[1]))
 
     def save(self, folder: Path) -> None:
-        facts = {
+        metadata = {
             "features": list(self.names),
             "genres": list(self.genres),
             "bias": self._trees.bias,
@@ -271,17 +271,17 @@ class Ranker:
         }
         arrays = {f"trees_{name}": array for name, array in self._trees.arrays().items()}
         arrays |= {f"linear_{name}": array for name, array in vars(self._linear).items()}
-        save_model(folder, self.name, arrays, self.options, facts)
+        save_model(folder, self.name, arrays, self.options, metadata)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         arrays, header = load_model(folder, cls.name)
         ranker = cls(load_options(RankerOptions, header))
         try:
-            facts = header["facts"]
-            ranker.names, ranker.genres = tuple(facts["features"]), tuple(facts["genres"])
-            ranker._importance, ranker.curve = facts["importance"], facts["curve"]
-            ranker._trees = ObliviousTrees(**prefixed(arrays, "trees_"), bias=facts["bias"])
+            metadata = header["facts"]
+            ranker.names, ranker.genres = tuple(metadata["features"]), tuple(metadata["genres"])
+            ranker._importance, ranker.curve = metadata["importance"], metadata["curve"]
+            ranker._trees = ObliviousTrees(**prefixed(arrays, "trees_"), bias=metadata["bias"])
             ranker._linear = Linear(**prefixed(arrays, "linear_"))
         except (KeyError, TypeError) as error:
             raise LibraryError(f"{folder / cls.name}.json: saved by another program ({error}); train again") from None
@@ -291,9 +291,9 @@ class Ranker:
 def base_rates(
     logits: NDArray[np.float64], labels: NDArray[np.bool_] | NDArray[np.float64], groups: NDArray[np.intp]
 ) -> NDArray[np.float64]:
-    """[N] what each user's logits lack so that as many labels are expected of the user as there are.
+    """[N] the shift of each user's logits that makes the expected number of positive labels the actual one.
 
-    Active users turn to more of their candidates; trees that have to learn that learn less of what comes first.
+    Active users listen to more of their candidates; without the shift trees would be spent on that, not on the order.
     """
     _, users = np.unique(groups, return_inverse=True)
     count = int(users.max()) + 1
@@ -307,7 +307,7 @@ def base_rates(
 
 
 def check_no_leaking_feature(table: FeatureTable, labels: NDArray[np.bool_]) -> None:
-    """DataError where one feature alone, up or down, parts the labels nearly without error."""
+    """DataError where one feature alone, ascending or descending, separates the labels nearly without error."""
     from scipy.stats import rankdata
 
     positives, negatives = int(labels.sum()), int((~labels).sum())

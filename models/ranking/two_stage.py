@@ -1,7 +1,7 @@
 """Two-stage recommender: candidates from many sources, their features, and the ranker that puts them in order.
 
-The ranker is fitted on a ranking dataset; then the candidate generator is fitted again on all interactions. One path
-serves a user and many: the list of a batch is what each user gets alone.
+The ranker is fitted on a ranking dataset; then the candidate generator is fitted again on all interactions. A batch is
+a loop over `recommend_one`.
 
 Shapes: U users, T tracks, B users asked for, k answers each, C candidates.
 """
@@ -28,7 +28,7 @@ from .features import HistoryStatistics, features
 from .ranker import Ranker
 
 _CALIBRATION_USERS = 1500
-"""some turn to many times as much as others: fewer do not stand for all"""
+"""users differ much in their rates: the mean of fewer would be inaccurate"""
 
 
 class TwoStageRecommender:
@@ -58,7 +58,7 @@ class TwoStageRecommender:
         options = options or TwoStageOptions()
         dataset = ranking_dataset(listens, catalogue, hybrid, albums=albums, options=options, seed=seed)
         ranker = Ranker(options.ranker).fit(dataset.table, dataset.labels, dataset.groups, dataset.held_out)
-        # A source that the dataset lacked (too few listeners for segments, say) is one the ranker was not fitted on.
+        # The ranker was not fitted on a source that the dataset lacked (too few users for segments, say).
         met = {name: quota for name, quota in options.candidates.quotas.items() if name in dataset.recall}
         generator = CandidateGenerator(hybrid, replace(options.candidates, quotas=met)).fit(listens)
         recommender = cls(generator, HistoryStatistics.of(listens, catalogue, albums), ranker, options)
@@ -67,16 +67,16 @@ class TwoStageRecommender:
         return recommender
 
     def calibrate(self, rate: float, rng: np.random.Generator) -> None:
-        """Lets the ranker claim for all users together what they did in the label period.
+        """Shifts the ranker's scores so that their mean probability over warm users is the rate of the label period.
 
-        The history is longer than the one it learned from, and what it takes for activity may only be that.
+        The history is longer than the one it was trained on, so that features of activity are higher for all users.
         """
         warm = np.flatnonzero(self.generator.hybrid.history.warm_users).astype(np.int32)
         users = rng.permutation(warm)[:_CALIBRATION_USERS]
         logits = []
         for user in users.tolist():
             found = self.generator.candidates_of(self.generator.trained_profile(user))
-            logits.append(self.rank(found)[found.there])
+            logits.append(self.rank(found))
         self.ranker.calibrate(rate, np.concatenate(logits))
 
     def recommend(
@@ -87,7 +87,7 @@ class TwoStageRecommender:
         allow_seen: bool = False,
         candidates: NDArray[np.bool_] | None = None,
     ) -> Answers:
-        """`recommend_one` for each of B rows of the training, -1 for a stranger. Shape: -> ([B, k], [B, k])"""
+        """`recommend_one` for each of B users of the training, -1 for another one. Shape: -> ([B, k], [B, k])"""
         rows = np.asarray(user_rows, np.int32)
         ids, scores = np.full((len(rows), k), -1, np.int32), np.full((len(rows), k), -np.inf, np.float32)
         for place, row in enumerate(rows.tolist()):
@@ -110,15 +110,15 @@ class TwoStageRecommender:
 
         `user_row` and `newest` as in `CandidateGenerator.profile`; `candidates` [T] says which tracks may be answers.
         The score of a track that is new to the user is a probability (`Ranker`). Behind the candidates come the
-        hybrid's further tracks, with scores that go on falling and mean no more than the order.
+        hybrid's further tracks, with falling scores that only keep the order.
         """
         taste = self.generator.taste
         if listened.is_cold:
             return taste.candidates(listened, k, allow_seen=allow_seen, there=candidates)
         user = self.generator.profile(listened, user_row=user_row, newest=newest)
         found = self.generator.candidates_of(user, allow_seen=allow_seen, candidates=candidates)
-        order, logits = top_k(self.rank(found)[0], k)
-        ids, scores = found.ids[0][order], sigmoid(logits)
+        order, logits = top_k(self.rank(found), k)
+        ids, scores = found.ids[order], sigmoid(logits)
         if len(ids) == k:
             return ids, scores
         further, values = taste.candidates(listened, k, allow_seen=allow_seen, there=candidates)
@@ -128,15 +128,12 @@ class TwoStageRecommender:
         falling = scores[-1] / (2 + np.arange(len(further), dtype=np.float32))
         return np.concatenate([ids, further]), np.concatenate([scores, falling])
 
-    def rank(self, found: Candidates) -> NDArray[np.float32]:
-        """[B, C] the ranker's scores, -inf where there is no candidate."""
-        table = features(self.generator, self.statistics, found)
-        cells = np.full(found.ids.shape, -np.inf, np.float32)
-        cells[found.there] = self.ranker.scores(table)
-        return cells
+    def rank(self, candidates: Candidates) -> NDArray[np.float32]:
+        """[C] the ranker's scores."""
+        return self.ranker.scores(features(self.generator, self.statistics, candidates))
 
     def append_tracks(self, hybrid: Hybrid) -> Self:
-        """This chain over the tracks that `hybrid` knows, some of which may be newer than the training."""
+        """The same over the tracks of `hybrid`, some of which may be newer than the training."""
         generator = self.generator.append_tracks(hybrid)
         if generator is self.generator:
             return self
@@ -147,32 +144,32 @@ class TwoStageRecommender:
     def save(self, folder: Path) -> None:
         arrays = {f"sources_{name}": array for name, array in self.generator.save_arrays().items()}
         arrays |= {f"facts_{name}": array for name, array in self.statistics.arrays().items()}
-        about = {
-            "sources": self.generator.facts(),
+        metadata = {
+            "sources": self.generator.metadata(),
             "genres": list(self.statistics.genre_names),
             "recall": self.recall,
         }
-        save_model(folder, self.name, arrays, facts=about)
+        save_model(folder, self.name, arrays, facts=metadata)
         self.ranker.save(folder)
 
     @classmethod
     def load(cls, folder: Path, hybrid: Hybrid) -> Self:
         arrays, header = load_model(folder, cls.name)
-        about: dict[str, Any] = header["facts"]
+        metadata: dict[str, Any] = header["facts"]
         try:
-            generator = CandidateGenerator.from_arrays(prefixed(arrays, "sources_"), about["sources"], hybrid)
-            statistics = HistoryStatistics.from_arrays(prefixed(arrays, "facts_"), about["genres"])
+            generator = CandidateGenerator.from_arrays(prefixed(arrays, "sources_"), metadata["sources"], hybrid)
+            statistics = HistoryStatistics.from_arrays(prefixed(arrays, "facts_"), metadata["genres"])
         except (KeyError, TypeError) as error:
             raise LibraryError(f"{folder / cls.name}.json: saved by another program ({error}); train again") from None
         ranker = Ranker.load(folder)
         options = TwoStageOptions(candidates=generator.options, ranker=ranker.options)
         recommender = cls(generator, statistics, ranker, options)
-        recommender.recall = about["recall"]
+        recommender.recall = metadata["recall"]
         return recommender.append_tracks(hybrid)
 
     @classmethod
     def forget_users(cls, folder: Path, user_rows: NDArray[np.intp]) -> None:
-        """Leaves nothing of these users in a saved chain but their empty rows."""
+        """Empties the rows of these users in a saved recommender."""
 
         def without(arrays: Arrays) -> Arrays:
             arrays["sources_last"][user_rows] = -1
@@ -183,5 +180,5 @@ class TwoStageRecommender:
 
 
 def sigmoid(ranked: Scores) -> Scores:
-    """What the ranker says as probabilities."""
+    """The ranker's logits as probabilities."""
     return np.asarray(1 / (1 + np.exp(-ranked)), np.float32)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from ...errors import DataError, MissingExtra
 from ..arrays import Answers, Ids, Scores
-from ..interactions import Interactions, telling
+from ..interactions import Interactions, without_skips
 from ..storage import Arrays, change_model, load_model, load_options, save_model
 from .base import History, Scoring, nearest_neighbours
 
@@ -83,7 +83,7 @@ class ALS(Scoring):
 
     def confidences(self, heard: csr_matrix) -> csr_matrix:
         """[B, T] weights as the solver takes them, before alpha: discounted by the track's and the user's counts."""
-        heard = telling(heard)
+        heard = without_skips(heard)
         if not self._discounts:
             return heard
         discounted = heard.copy()

@@ -8,15 +8,17 @@
     [ranking.ranker]
     iterations = 500
 
-A table is a dataclass of options, a key one of its fields; what is not named keeps its default. `--show-config` prints
-all of it. What is said on the command line wins over the file.
+A table is a dataclass of options, a key one of its fields; one that is not named keeps its default. `--show-config`
+prints all of it. The command line wins over the file.
 """
 
 from __future__ import annotations
 
+import json
 import tomllib
 import types
 import typing
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -30,14 +32,17 @@ Options = TypeVar("Options", bound="DataclassInstance")
 
 
 def read_configuration(file: Path, defaults: Options) -> Options:
-    """`defaults` with what the file says; UsageError names a key that there is not, or a value of another kind."""
+    """`defaults` with the values of the file; UsageError names an unknown key, or a value of another kind."""
     try:
-        said = tomllib.loads(file.read_text(encoding="utf-8"))
+        values = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"{file}: {error.strerror}") from None
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"{file}: not TOML ({error})") from None
-    return _with(defaults, said, str(file), "")
+    try:
+        return replaced(defaults, values)
+    except (DataError, UsageError) as error:
+        raise UsageError(f"{file}: {error}") from None
 
 
 def show_configuration(options: DataclassInstance) -> str:
@@ -45,33 +50,30 @@ def show_configuration(options: DataclassInstance) -> str:
     return "\n".join(_lines(options, "")).strip() + "\n"
 
 
-def _with(options: Options, said: dict[str, Any], file: str, where: str) -> Options:
+def replaced(options: Options, values: Mapping[str, Any], prefix: str = "") -> Options:
+    """`options` with other values, tables of them in mappings; None keeps what there is."""
     known = {option.name for option in fields(options)}
     hints = typing.get_type_hints(type(options))
     changes: dict[str, Any] = {}
-    for name, value in said.items():
-        path = f"{where}{name}"
+    for name, value in values.items():
+        if value is None:
+            continue
+        path = f"{prefix}{name}"
         if name not in known:
-            raise UsageError(f"{file}: {path}: no such option; there are {', '.join(sorted(known))}")
+            raise UsageError(f"{path}: no such option; there are {', '.join(sorted(known))}")
         before = getattr(options, name)
         if is_dataclass(before) and not isinstance(before, type):
             if not isinstance(value, dict):
-                raise UsageError(f"{file}: {path}: {value!r}; it is a table, [{path}]")
-            changes[name] = _with(before, value, file, f"{path}.")
+                raise UsageError(f"{path}: {value!r}; it is a table, [{path}]")
+            changes[name] = replaced(before, value, f"{path}.")
         else:
-            changes[name] = _checked(value, hints[name], f"{file}: {path}")
-    try:
-        return replace(options, **changes)
-    except (DataError, UsageError) as error:
-        raise UsageError(f"{file}: {error}") from None
+            changes[name] = _checked(value, hints[name], path)
+    return replace(options, **changes)
 
 
-def _checked(value: Any, hint: Any, where: str) -> Any:
-    origin = typing.get_origin(hint)
-    if origin in (types.UnionType, typing.Union):
-        kinds = [kind for kind in typing.get_args(hint) if kind is not types.NoneType]
-    else:
-        kinds = [hint]
+def _checked(value: Any, hint: Any, path: str) -> Any:
+    union = typing.get_origin(hint) in (types.UnionType, typing.Union)
+    kinds = [kind for kind in (typing.get_args(hint) if union else (hint,)) if kind is not types.NoneType]
     for kind in kinds:
         plain = typing.get_origin(kind) or kind
         if plain is float and isinstance(value, int) and not isinstance(value, bool):
@@ -80,19 +82,18 @@ def _checked(value: Any, hint: Any, where: str) -> Any:
             return tuple(value)
         if isinstance(value, plain) and not (plain is int and isinstance(value, bool)):
             return value
-    wanted = " or ".join(getattr(kind, "__name__", str(kind)) for kind in kinds)
-    raise UsageError(f"{where}: {value!r}; it has to be {wanted}")
+    names = " or ".join(getattr(kind, "__name__", str(kind)) for kind in kinds)
+    raise UsageError(f"{path}: {value!r}; it has to be {names}")
 
 
-def _lines(options: DataclassInstance, where: str) -> list[str]:
+def _lines(options: DataclassInstance, prefix: str) -> list[str]:
     lines: list[str] = []
     tables: list[str] = []
     for option in fields(options):
         value = getattr(options, option.name)
         if is_dataclass(value) and not isinstance(value, type):
-            path = f"{where}{option.name}"
-            inner = _lines(value, f"{path}.")
-            tables += ["", f"[{path}]", *inner]
+            path = f"{prefix}{option.name}"
+            tables += ["", f"[{path}]", *_lines(value, f"{path}.")]
         elif value is None:
             lines.append(f"# {option.name} = …")
         else:
@@ -101,14 +102,7 @@ def _lines(options: DataclassInstance, where: str) -> list[str]:
 
 
 def _toml(value: Any) -> str:
-    match value:
-        case bool():
-            return str(value).lower()
-        case str():
-            return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
-        case dict():
-            return "{ " + ", ".join(f"{name} = {_toml(item)}" for name, item in value.items()) + " }"
-        case list() | tuple():
-            return "[" + ", ".join(map(_toml, value)) + "]"
-        case _:
-            return str(value)
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{name} = {_toml(item)}" for name, item in value.items()) + " }"
+    # Strings, numbers, truth values and lists are written alike in TOML and JSON.
+    return json.dumps(value, ensure_ascii=False)

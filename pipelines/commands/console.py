@@ -1,40 +1,46 @@
-"""What a command says: records on stdout, messages and progress on stderr."""
+"""What a command prints: records on stdout, messages and progress on stderr."""
 
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import time
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
-from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any, Self
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
 EVERY_SECONDS = 10.0
 
+Fields = Mapping[str, Any]
+View = Callable[[Fields, int], str]
+"""a record's fields and the terminal's width -> lines for eyes"""
+
 
 class Console:
-    """JSON lines on stdout when it is piped or asked for, a table on a terminal."""
+    """JSON lines on stdout when it is piped or asked for, what `display` makes of them on a terminal."""
 
     def __init__(self, *, as_json: bool, out: IO[str] | None = None, err: IO[str] | None = None) -> None:
         self._out = out if out is not None else sys.stdout
         self._err = err if err is not None else sys.stderr
         self.as_json = as_json or not self._out.isatty()
-        self._rows: list[Mapping[str, Any]] = []
+        self._encoding: str = getattr(self._out, "encoding", None) or "utf-8"
+        self._rows: list[Fields] = []
 
-    def record(self, **fields: Any) -> None:
-        """One line of the answer; on a terminal it waits for `close`, which draws the table."""
+    def record(self, view: View | None = None, /, **fields: Any) -> None:
+        """One line of the answer; on a terminal by its view, else it waits for `close`, which draws a table."""
         if self.as_json:
             text = json.dumps(fields, ensure_ascii=False, allow_nan=False)
-            if not text.isascii() and not _encodes(text, str(getattr(self._out, "encoding", None) or "utf-8")):
+            if not text.isascii() and not _encodes(text, self._encoding):
                 text = json.dumps(fields, allow_nan=False)
-            self._out.write(text + "\n")
-            self._out.flush()
-        else:
+            self.write(text + "\n")
+        elif view is None:
             self._rows.append(fields)
+        else:
+            self._show(view(fields, shutil.get_terminal_size().columns))
 
     def write(self, text: str) -> None:
         """Text as it is on stdout, for what is neither records nor messages."""
@@ -46,46 +52,49 @@ class Console:
         self._err.write(text.encode("utf-8", "backslashreplace").decode() + "\n")
         self._err.flush()
 
-    def progress(self) -> AbstractContextManager[Progress]:
-        """A bar with rate and time left on stderr; silent where stderr is not a terminal."""
-        from rich.console import Console as RichConsole
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            SpinnerColumn,
-            TaskProgressColumn,
-            TextColumn,
-            TimeRemainingColumn,
-        )
+    @contextmanager
+    def bar(self, name: str) -> Iterator[Callable[..., None]]:
+        """A bar on stderr; gives what moves it, `tick(done, total, text)`, of which the text may be left out."""
+        with self.progress() as progress:
+            task = progress.add_task(name, total=None)
 
-        return Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TaskProgressColumn(show_speed=True),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
+            def tick(done: int, total: int | None, text: str = name) -> None:
+                progress.update(task, completed=done, total=total, description=text)
+
+            yield tick
+
+    def progress(self) -> Progress:
+        """Bars with rate and time left on stderr; silent where stderr is not a terminal."""
+        from rich import progress
+        from rich.console import Console as RichConsole
+
+        return progress.Progress(
+            progress.SpinnerColumn(),
+            progress.TextColumn("{task.description}"),
+            progress.BarColumn(),
+            progress.TaskProgressColumn(show_speed=True),
+            progress.MofNCompleteColumn(),
+            progress.TimeRemainingColumn(),
             console=RichConsole(file=self._err),
             disable=not self._err.isatty(),
         )
 
+    @contextmanager
+    def trainings(self) -> Iterator[Trainings]:
+        """One bar for each way to learn."""
+        with self.progress() as bars:
+            yield Trainings(self, bars)
+
     def close(self) -> None:
         """Draws the table of all records since the last one."""
-        if not self._rows:
-            return
-        from rich.console import Console as RichConsole
-        from rich.table import Table
+        if self._rows:
+            from .display import table
 
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        columns = list(dict.fromkeys(name for row in self._rows for name in row))
-        for name in columns:
-            numeric = all(isinstance(row.get(name), int | float | None) for row in self._rows)
-            table.add_column(name, justify="right" if numeric else "left", overflow="fold")
-        for row in self._rows:
-            table.add_row(*(_cell(row.get(name)) for name in columns))
-        RichConsole(file=self._out, markup=False, highlight=False).print(table)
-        self._rows.clear()
+            self._show(table(self._rows, shutil.get_terminal_size().columns))
+            self._rows.clear()
+
+    def _show(self, text: str) -> None:
+        self.write(text.encode(self._encoding, "replace").decode(self._encoding) + "\n")
 
 
 def _encodes(text: str, encoding: str) -> bool:
@@ -97,39 +106,11 @@ def _encodes(text: str, encoding: str) -> bool:
     return True
 
 
-def _cell(value: Any) -> str:
-    match value:
-        case None:
-            return ""
-        case bool():
-            return "yes" if value else "no"
-        case float():
-            return f"{value:.3g}" if abs(value) < 100 else f"{value:,.0f}"
-        case list():
-            return ", ".join(_cell(item) for item in value[:3])
-        case dict():
-            return " ".join(_cell(item) for item in value.values())
-        case _:
-            return str(value).encode("utf-8", "backslashreplace").decode()
-
-
 class Trainings:
-    """One bar for each way to learn; entered as a context.
+    """Counts trainings: `begin` names what follows and its number, `trained` counts one, `say` shows how one goes."""
 
-    `begin` names the next one and its number of trainings, `trained` counts one, `say` passes on how one goes.
-    """
-
-    def __init__(self, console: Console) -> None:
-        self._console, self._progress = console, console.progress()
-
-    def __enter__(self) -> Self:
-        self._bars = self._progress.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.__exit__(kind, error, trace)
+    def __init__(self, console: Console, bars: Progress) -> None:
+        self._console, self._bars = console, bars
 
     def begin(self, name: str, total: int) -> None:
         self._name, self._total, self._done = name, total, 0

@@ -2,47 +2,36 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
+from typing import Annotated
 
-from .console import Console
-from .main import AddCommand
+from cyclopts import Parameter
+from cyclopts.types import ExistingFile
+from cyclopts.validators import Number
 
+from .options import Screen, Seed, option
 
-def add_commands(add_command: AddCommand) -> None:
-    demo = add_command("demo", "a tour of all of it on a small synthetic world")
-    demo.add_argument(
-        "--library", type=Path, default=Path("crossfade-demo"), metavar="L", help="library folder (default %(default)s)"
-    )
-    demo.add_argument(
-        "--with",
-        dest="recordings",
-        type=Path,
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="a real recording that joins the tour; may be repeated",
-    )
-    demo.add_argument("--seconds", type=float, metavar="S", help="length of every track (default 20 to 30)")
-    demo.add_argument("--artists", type=int, default=4, metavar="N", help="per style (default %(default)s)")
-    demo.add_argument("--seed", type=int, default=0, metavar="N", help="of everything that is made up")
-    demo.set_defaults(run=_demo)
+Files = Annotated[tuple[ExistingFile, ...], Parameter(show_default=False)]
 
 
-def _demo(arguments: argparse.Namespace, console: Console) -> None:
-    from ...errors import UsageError
-    from ..simulation.demo_catalogue import CatalogueOptions
-    from .demo_tour import DemoOptions, tour
+def demo(
+    *,
+    library: Annotated[Path, option("folder of the library")] = Path("crossfade-demo"),
+    recordings: Annotated[Files, option("a real recording that joins the tour; may be repeated", "--with")] = (),
+    seconds: Annotated[float | None, option("length of every track (default 20 to 30)")] = None,
+    artists: Annotated[int, option("per style")] = 4,
+    seed: Annotated[Seed, Parameter(validator=Number(gte=0))] = 0,
+    console: Screen,
+) -> None:
+    """A tour of all of it on a small synthetic world.
 
-    for recording in arguments.recordings:
-        if not recording.is_file():
-            raise UsageError(f"--with {recording}: no such file")
-    if arguments.seed < 0:
-        raise UsageError(f"--seed {arguments.seed}: below 0")
+    Example: crossfade demo --library L
+    """
+    from ..simulation.demo import CatalogueOptions
+    from .demo_tour import tour
+
+    shortest, longest = (20.0, 30.0) if seconds is None else (seconds, seconds)
     catalogue = CatalogueOptions(
-        seed=arguments.seed,
-        artists_per_style=arguments.artists,
-        shortest_seconds=20.0 if arguments.seconds is None else arguments.seconds,
-        longest_seconds=30.0 if arguments.seconds is None else arguments.seconds,
+        seed=seed, artists_per_style=artists, shortest_seconds=shortest, longest_seconds=longest
     )
-    tour(arguments.library, DemoOptions(catalogue=catalogue, recordings=tuple(arguments.recordings)), console)
+    tour(library, catalogue, recordings, console)

@@ -10,7 +10,6 @@ import json
 import shlex
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -20,51 +19,38 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ...errors import CrossfadeError, MissingExtra
-from ...models.arrays import top_k
+from ...models.arrays import l2_normalize, top_k
 from ..library.store import Library
-from ..simulation.demo_catalogue import CatalogueOptions, DemoTrack, plan, write_catalogue
-from ..simulation.demo_listeners import demo_world, unheard_tracks
-from ..simulation.styles import STYLES
+from ..simulation.composition import STYLES
+from ..simulation.demo import CatalogueOptions, DemoTrack, demo_world, plan, unheard_tracks, write_catalogue
 from .console import Console
+from .main import run
 
 NEIGHBOURS = 5
-JUDGED = ("als", "content", "hybrid")
+EVALUATED = ("als", "content", "hybrid")
+USERS = 400
 
 
-@dataclass(frozen=True, kw_only=True)
-class DemoOptions:
-    """What the tour visits."""
-
-    catalogue: CatalogueOptions = field(default_factory=CatalogueOptions)
-    recordings: tuple[Path, ...] = ()
-    """real ones, to be heard beside the synthetic tracks"""
-    users: int = 400
-
-
-def tour(folder: Path, options: DemoOptions, console: Console) -> None:
-    """All of it, into the library at `folder`; a second tour reuses what is there."""
-    visit = _Tour(folder, options, console)
-    visit.render()
-    visit.hear()
-    visit.search()
+def tour(folder: Path, options: CatalogueOptions, recordings: Sequence[Path], console: Console) -> None:
+    """All of it, into the library at `folder`; a second tour reuses what is there. `recordings` are real ones."""
+    steps = _Tour(folder, options, recordings, console)
+    steps.render()
+    steps.hear()
+    steps.search()
     if find_spec("implicit") is None or find_spec("scipy") is None:
         console.message(f"\nThat was hearing. {MissingExtra('listeners, training and recommendations', 'train')}")
         return
-    visit.listen()
-    visit.recommend()
-    visit.judge()
+    steps.listen()
+    steps.recommend()
+    steps.evaluate()
 
 
 class _Tour:
-    def __init__(self, folder: Path, options: DemoOptions, console: Console) -> None:
-        self._folder = folder
-        self._music = folder / "music"
-        self._library = ["--library", str(folder)]
-        self._options = options
-        self._console = console
-        self._tracks = plan(options.catalogue)
-
-    # -- hearing ---------------------------------------------------------------------------------------------------
+    def __init__(self, folder: Path, options: CatalogueOptions, recordings: Sequence[Path], console: Console) -> None:
+        self._folder, self._music = folder, folder / "music"
+        self._library = ("--library", str(folder))
+        self._seed, self._recordings, self._console = options.seed, recordings, console
+        self._tracks = plan(options)
 
     def render(self) -> None:
         tracks = self._tracks
@@ -76,10 +62,9 @@ class _Tour:
             "the regions overlap, and two artists live between styles.",
         )
         started = time.monotonic()
-        with Library.open(self._folder, create=True), self._console.progress() as bar:
-            task = bar.add_task("render", total=len(tracks))
-            for _ in write_catalogue(self._music, tracks):
-                bar.advance(task)
+        with Library.open(self._folder, create=True), self._console.bar("render") as tick:
+            for done, _ in enumerate(write_catalogue(self._music, tracks), 1):
+                tick(done, len(tracks))
         self._console.message(f"   rendered into {self._music} ({time.monotonic() - started:.0f} s)")
 
     def hear(self) -> None:
@@ -90,9 +75,9 @@ class _Tour:
             "`confident` says when to believe it."
         )
         self._run("classify", *(str(self._music / self._first(style).path) for style in STYLES))
-        if self._options.recordings:
+        if self._recordings:
             self._say("And the real recordings that you brought:")
-            self._run("classify", *map(str, self._options.recordings))
+            self._run("classify", *map(str, self._recordings))
 
     def search(self) -> None:
         folk, bridge = self._first("folk"), next(track for track in self._tracks if "/" in track.style)
@@ -101,7 +86,7 @@ class _Tour:
         between = bridge.style.replace("/", " and ")
         self._say(f"“{bridge.title}” by {bridge.artist} was made halfway between {between}. One track an artist:")
         self._run("similar", bridge.path, *self._library, "-k", str(NEIGHBOURS), "--per-artist", "1")
-        for recording in self._options.recordings:
+        for recording in self._recordings:
             self._say(f"And what is nearest to {recording.name}?")
             self._run("similar", str(recording), *self._library, "-k", str(NEIGHBOURS))
         self._say(
@@ -131,10 +116,8 @@ class _Tour:
             )
         self._console.close()
 
-    # -- listeners -------------------------------------------------------------------------------------------------
-
     def listen(self) -> None:
-        self._world = demo_world(self._tracks, users=self._options.users, seed=self._options.catalogue.seed)
+        self._world = demo_world(self._tracks, users=USERS, seed=self._seed)
         events = self._world.event_table()
         self._say(
             f"5. {self._world.options.users} listeners move in: {events.height:,} listens in "
@@ -157,7 +140,7 @@ class _Tour:
         self._say("And for somebody who has never been here?")
         self._run("recommend", "a-stranger", *self._library, "-k", str(NEIGHBOURS))
 
-    def judge(self) -> None:
+    def evaluate(self) -> None:
         self._say(
             "8. Is it any good? Every model on the last weeks, which it has not seen; and apart from the rest the cold "
             "slices: tracks and listeners without history."
@@ -176,22 +159,21 @@ class _Tour:
 
     def _slices(self) -> None:
         """The evaluation, which prints a line per figure, as one line per slice."""
-        lines = io.StringIO()
-        quiet = Console(as_json=True, out=lines, err=io.StringIO())
-        asked = ["--models", ",".join(JUDGED), "-k", "5,10,20"]
-        table = str(self._folder / "evaluation.jsonl")
-        self._run("evaluate", *self._library, *asked, "--out", table, console=quiet)
+        table = self._folder / "evaluation.jsonl"
+        quiet = Console(as_json=True, out=io.StringIO(), err=io.StringIO())
+        models = ("--models", ",".join(EVALUATED), "-k", "5,10,20")
+        self._run("evaluate", *self._library, *models, "--out", str(table), console=quiet)
         slices: dict[str, dict[str, Any]] = {}
         hybrid: dict[str, float] = {}
-        for row in map(json.loads, lines.getvalue().splitlines()):
+        for row in map(json.loads, table.read_text().splitlines()):
             if row["model"] == "hybrid":
                 hybrid[row["metric"]] = row["value"]
             if row["metric"] == "ndcg" and row["k"] == 10 and not row["slice"].startswith("n = "):
                 slices.setdefault(row["slice"], {"listeners": row["users"]})[row["model"]] = row["value"]
         self._say("NDCG@10 of each model by slice (1 is perfect):")
         for name, figures in slices.items():
-            models = {model: figures.get(model) for model in ("popular", "item-knn", *JUDGED)}
-            self._console.record(slice=name, listeners=figures["listeners"], **models)
+            values = {model: figures.get(model) for model in ("popular", "item-knn", *EVALUATED)}
+            self._console.record(slice=name, listeners=figures["listeners"], **values)
         self._console.close()
         if hybrid.get("cold_share") is not None and hybrid.get("ndcg_cold_to_warm") is not None:
             self._console.message(
@@ -203,21 +185,16 @@ class _Tour:
     def _listener(self) -> tuple[str, str]:
         """A listener with a clear taste and enough listens, and the style that they play most."""
         styles = {track.path: track.style.partition("/")[0] for track in self._tracks}
+        total = pl.col("n").sum().over("user_id")
         plays = (
             self._world.event_table()
-            .with_columns(style=pl.col("track_id").replace_strict(styles))
-            .group_by("user_id", "style")
+            .group_by("user_id", style=pl.col("track_id").replace_strict(styles))
             .agg(n=pl.len())
-            .with_columns(
-                share=pl.col("n") / pl.col("n").sum().over("user_id"), total=pl.col("n").sum().over("user_id")
-            )
+            .with_columns(share=pl.col("n") / total, total=total)
             .filter(pl.col("total") >= 20)
             .sort("share", "user_id", descending=[True, False])
         )
-        first = plays.row(0, named=True)
-        return first["user_id"], first["style"]
-
-    # -- helpers ---------------------------------------------------------------------------------------------------
+        return plays["user_id"][0], plays["style"][0]
 
     def _first(self, style: str) -> DemoTrack:
         return next(track for track in self._tracks if track.style == style)
@@ -227,11 +204,8 @@ class _Tour:
 
     def _run(self, *command: str, console: Console | None = None) -> None:
         """Shows a command and runs it as it would run alone."""
-        from .main import parser
-
         self._console.message(f"   $ crossfade {shlex.join(command)}")
-        arguments = parser().parse_args(command)
-        status = arguments.run(arguments, console or self._console)
+        status = run(command, console or self._console)
         self._console.close()
         if status:
             raise CrossfadeError(f"crossfade {command[0]}: ended with status {status}")
@@ -241,7 +215,7 @@ def same_style_shares(
     tracks: Sequence[DemoTrack], sound: NDArray[np.float32], *, other_artists: bool = False
 ) -> NDArray[np.float64]:
     """[T] the share of each track's five nearest by cosine that are of the same style, or of one of its two."""
-    unit = sound / np.maximum(np.linalg.norm(sound, axis=1, keepdims=True), 1e-12)
+    unit = l2_normalize(sound)
     scores = unit @ unit.T
     np.fill_diagonal(scores, -np.inf)
     artists = np.array([track.artist for track in tracks])
@@ -250,6 +224,5 @@ def same_style_shares(
     styles = [set(track.style.split("/")) for track in tracks]
     same = np.array([[bool(one & other) for other in styles] for one in styles])
     nearest, _ = top_k(scores, NEIGHBOURS)
-    there = nearest >= 0
-    found = np.take_along_axis(same, np.maximum(nearest, 0), axis=1) & there
-    return np.asarray(found.sum(axis=1) / np.maximum(there.sum(axis=1), 1))
+    found = np.take_along_axis(same, np.maximum(nearest, 0), axis=1) & (nearest >= 0)
+    return np.asarray(found.sum(axis=1) / np.maximum((nearest >= 0).sum(axis=1), 1))

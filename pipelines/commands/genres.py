@@ -2,147 +2,238 @@
 
 from __future__ import annotations
 
-import argparse
-import hashlib
 import json
 import shutil
 import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
 
 from ...errors import UsageError
-from .console import Console
-from .main import AddCommand
+from .options import Count, Flag, GenreModelFolder, Names, Paths, Screen, Seed, option
 
 if TYPE_CHECKING:
     from ..audio_analysis.feature_sources import FeatureCache
     from ..genres.dataset import AudioDataset, EvaluationProtocol
     from ..genres.evaluate import GenreEvaluationOptions
-    from ..genres.labels import LabelledAudio
     from ..genres.methods import Method
 
-COMPARED = "probe,mlp,svm,logistic,forest,boosting,neighbours,cnn"
+COMPARED = ("probe", "mlp", "svm", "logistic", "forest", "boosting", "neighbours", "cnn")
+Labels = Annotated[
+    Path, Parameter(help="a folder per genre, a CSV (path, genre, artist, album, split), or FMA's tracks.csv")
+]
 
 
-def add_commands(add_command: AddCommand) -> None:
-    genres = add_command("genres", "train, evaluate and compare your own genre classifiers")
-    actions = genres.add_subparsers(title="actions", metavar="ACTION", required=True, dest="action")
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class LabelOptions:
+    """How labels are read, and where their audio and its features are."""
 
-    def add_action(name: str, help: str) -> argparse.ArgumentParser:
-        parser = actions.add_parser(name, help=help, description=help, allow_abbrev=False)
-        parser.add_argument(
-            "--json", action="store_true", default=argparse.SUPPRESS, help="JSON lines also on a terminal"
-        )
-        return parser
+    target: Literal["genre", "artist"] = "genre"
+    """what is learnt"""
+    split_files: Paths = ()
+    """train, valid, test lists"""
+    audio: Path | None = None
+    """where the audio is, when not beside the labels"""
+    subset: Literal["small", "medium", "large", "full"] | None = None
+    """of FMA"""
+    skip_classes: Flag = False
+    """leave out classes that cannot be learnt"""
+    cache: Path | None = None
+    """where features are kept between runs"""
 
-    train = add_action("train", "learn genres from labelled audio")
-    _add_labels(train)
-    train.add_argument("--out", type=Path, required=True, metavar="M", help="the model's folder")
-    train.add_argument(
-        "--model", default="probe", help="probe, mlp, svm, logistic, forest, boosting, neighbours, cnn, fine-tuned"
-    )
-    train.add_argument(
-        "--encoder", metavar="NAME", help="of probe, mlp, fine-tuned: musicnn-msd, musicnn-mtt, or a transformers model"
-    )
-    _add_training(train)
-    train.set_defaults(run=_train)
+    def prepare(self, labels: Path, sources: tuple[str, ...], console: Screen) -> AudioDataset:
+        """Everything that the sources extract from the labelled audio; what could not be used is printed."""
+        from ..genres.dataset import prepare
+        from ..genres.labels import read_labels
 
-    evaluate = add_action("evaluate", "how good a trained model is; with LABELS, on those")
-    evaluate.add_argument("model", type=Path, metavar="M", help="the model's folder")
-    _add_labels(evaluate, optional=True)
-    evaluate.add_argument("--report", type=Path, metavar="DIR", help="write confusion.png and wrong.csv there")
-    evaluate.set_defaults(run=_evaluate)
-
-    compare = add_action("compare", "several ways to learn the same genres, in one table")
-    _add_labels(compare)
-    compare.add_argument("--models", default=COMPARED, metavar="A,B,…", help=f"of {COMPARED}, fine-tuned; probe:NAME")
-    _add_training(compare)
-    compare.set_defaults(run=_compare)
-
-
-def _add_labels(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
-    kinds = "a folder per genre, a CSV (path, genre, artist, album, split), or FMA's tracks.csv"
-    parser.add_argument("labels", type=Path, metavar="LABELS", nargs="?" if optional else None, help=kinds)
-    parser.add_argument("--target", default="genre", choices=("genre", "artist"), help="what is learnt")
-    parser.add_argument(
-        "--split-files", nargs="+", type=Path, default=[], metavar="TXT", help="train, valid, test lists"
-    )
-    parser.add_argument("--audio", type=Path, metavar="DIR", help="where the audio is, when not beside the labels")
-    parser.add_argument("--subset", choices=("small", "medium", "large", "full"), help="of FMA")
-    parser.add_argument("--skip-classes", action="store_true", help="leave out classes that cannot be learnt")
-    parser.add_argument("--cache", type=Path, metavar="DIR", help="where features are kept between runs")
-
-
-def _add_training(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--folds", type=int, default=5, help="how many parts the tracks are divided into (5)")
-    parser.add_argument(
-        "--repeats", type=int, help="how often they are divided anew (5 where training takes seconds, else once)"
-    )
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--calibration", choices=("temperature", "isotonic"), help="chosen by the amount of data")
-    parser.add_argument("--error-rate", type=float, default=0.1, help="share of wrong answers aimed at when confident")
-    parser.add_argument("--epochs", type=int, help="most epochs of a network")
-
-
-def _labels(arguments: argparse.Namespace) -> LabelledAudio:
-    from ..genres.labels import read_labels
-
-    return read_labels(
-        arguments.labels,
-        target=arguments.target,
-        split_files=arguments.split_files,
-        audio_folder=arguments.audio,
-        subset=arguments.subset,
-        skip_classes=arguments.skip_classes,
-    )
-
-
-def _cache(arguments: argparse.Namespace) -> FeatureCache:
-    from ..audio_analysis.feature_sources import FeatureCache
-
-    return FeatureCache(arguments.cache) if arguments.cache else FeatureCache()
-
-
-def _prepare(arguments: argparse.Namespace, console: Console, sources: tuple[str, ...]) -> AudioDataset:
-    from ..genres.dataset import prepare
-
-    labels = _labels(arguments)
-    with console.progress() as progress:
-        task = progress.add_task("hearing", total=len(labels))
-        prepared = prepare(
+        labelled = read_labels(
             labels,
-            sources,
-            _cache(arguments),
-            skip_classes=arguments.skip_classes,
-            tick=lambda done, _: progress.update(task, completed=done),
+            target=self.target,
+            split_files=self.split_files,
+            audio_folder=self.audio,
+            subset=self.subset,
+            skip_classes=self.skip_classes,
         )
-    for name, reason in prepared.failed.items():
-        console.message(f"left out: {name}: {reason}")
-    left_out = sorted(set(labels.classes) - set(prepared.labels.classes))
-    if left_out:
-        console.message(f"classes left out: {', '.join(left_out)}")
-    return prepared
+        with console.bar("hearing") as tick:
+            prepared = prepare(labelled, sources, self.features(), skip_classes=self.skip_classes, tick=tick)
+        for name, reason in prepared.failed.items():
+            console.message(f"left out: {name}: {reason}")
+        left_out = sorted(set(labelled.classes) - set(prepared.labels.classes))
+        if left_out:
+            console.message(f"classes left out: {', '.join(left_out)}")
+        return prepared
+
+    def features(self) -> FeatureCache:
+        from ..audio_analysis.feature_sources import FeatureCache
+
+        return FeatureCache(self.cache) if self.cache else FeatureCache()
 
 
-def _fold_options(arguments: argparse.Namespace) -> GenreEvaluationOptions:
-    from ..genres.evaluate import GenreEvaluationOptions
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class TestOptions:
+    """How classifiers are trained and tested."""
 
-    for name, least in (("folds", 2), ("repeats", 1), ("epochs", 1)):
-        given = getattr(arguments, name)
-        if given is not None and given < least:
-            raise UsageError(f"--{name} {given}: at least {least}")
-    if not 0 < arguments.error_rate < 1:
-        raise UsageError(f"--error-rate {arguments.error_rate}: between 0 and 1")
-    return GenreEvaluationOptions(
-        folds=arguments.folds,
-        repeats=arguments.repeats,
-        seed=arguments.seed,
-        calibration=arguments.calibration,
-        error_rate=arguments.error_rate,
-    )
+    folds: Annotated[int, Parameter(validator=Number(gte=2))] = 5
+    """how many parts the tracks are divided into"""
+    repeats: Count | None = None
+    """how often they are divided anew (5 where training takes seconds, else once)"""
+    seed: Seed = 0
+    calibration: Literal["temperature", "isotonic"] | None = None
+    """chosen by the amount of data"""
+    error_rate: Annotated[float, Parameter(validator=Number(gt=0, lt=1))] = 0.1
+    """share of wrong answers aimed at when confident"""
+    epochs: Count | None = None
+    """most epochs of a network"""
+
+    def evaluation_options(self) -> GenreEvaluationOptions:
+        from ..genres.evaluate import GenreEvaluationOptions
+
+        return GenreEvaluationOptions(**{name: value for name, value in asdict(self).items() if name != "epochs"})
 
 
-def _tell_what_is_tested(console: Console, protocols: list[EvaluationProtocol]) -> None:
+LABEL_OPTIONS, TEST_OPTIONS = LabelOptions(), TestOptions()
+
+
+def genres_train(
+    labels: Labels,
+    /,
+    *,
+    out: Annotated[Path, option("the model's folder")],
+    model: Annotated[str, option("probe, mlp, svm, logistic, forest, boosting, neighbours, cnn, fine-tuned")] = "probe",
+    encoder: Annotated[str | None, option("musicnn-msd, musicnn-mtt, or a transformers model")] = None,
+    label_options: LabelOptions = LABEL_OPTIONS,
+    test_options: TestOptions = TEST_OPTIONS,
+    console: Screen,
+) -> None:
+    """Learn genres from labelled audio.
+
+    Example: crossfade genres train labels.csv --out model
+    """
+    from ...models.genres.model import check_replaceable
+    from ..genres.evaluate import evaluate, train, write_misclassified
+    from ..genres.methods import LEARNING, NetworkOptions, method_named
+    from ..genres.plots import draw_confusion
+
+    options = test_options.evaluation_options()
+    checkpoints = out.with_name(f".{out.name}.checkpoints")
+    name = f"{model}:{encoder}" if encoder else model
+    method = method_named(name, NetworkOptions(test_options.epochs, checkpoints))
+    check_replaceable(out)
+    prepared = label_options.prepare(labels, method.sources, console)
+    tested = []
+    if prepared.labels.splits is None or "test" in prepared.labels.splits:
+        found = options.protocols(prepared, method)
+        _tell_what_is_tested(console, found)
+        with console.trainings() as trainings:
+            trainings.begin(method.name, sum(len(protocol.folds) for protocol in found))
+            tested = [evaluate(prepared, method, protocol, options, progress=trainings) for protocol in found]
+    started = time.perf_counter()
+    trained = train(prepared, method, tested, options, watch=console.message)
+    seconds = round(time.perf_counter() - started, 2)
+    trained.save(out)
+    if checkpoints.is_dir():
+        (checkpoints / LEARNING).replace(out / LEARNING)
+        shutil.rmtree(checkpoints)
+    if tested:
+        first = tested[0]
+        title = f"{method.name}, {first.protocol.name} split"
+        draw_confusion(out / "confusion.png", first.figures.confusion, first.classes, title)
+        write_misclassified(out / "wrong.csv", first.misclassified)
+    costs = {"train_seconds": seconds, "out": str(out)}
+    for one in tested:
+        _record(console, _head(method) | one.row() | costs)
+    if not tested:
+        console.record(**_head(method), tracks=trained.card.tracks, **costs)
+
+
+def genres_evaluate(
+    labels: Labels | None = None,
+    other_labels: Annotated[Path | None, Parameter(show=False)] = None,
+    /,
+    *,
+    genre_model: GenreModelFolder = None,
+    label_options: LabelOptions = LABEL_OPTIONS,
+    report: Annotated[Path | None, option("folder for confusion.png and wrong.csv")] = None,
+    console: Screen,
+) -> None:
+    """How good a trained model is, as measured in training; with LABELS, on those.
+
+    Example: crossfade genres evaluate other.csv --genre-model model
+    """
+    from ...models.genres.model import GenreModel
+    from ..genres.evaluate import evaluate_model, write_misclassified
+    from ..genres.plots import draw_confusion
+
+    if genre_model is None:
+        if labels is None:
+            raise UsageError("genres evaluate: say which model, by --genre-model M")
+        console.message("crossfade: genres evaluate M is now called genres evaluate --genre-model M")
+        genre_model, labels, other_labels = labels, other_labels, None
+    if other_labels is not None:
+        raise UsageError(f"genres evaluate: {other_labels}: one LABELS is all that it takes")
+    model = GenreModel.load(genre_model)
+    head = {"model": model.card.name, "family": model.card.family}
+    if labels is None:
+        if not model.card.figures:
+            raise UsageError(f"{genre_model}: was trained without a test; give LABELS to evaluate it on")
+        for figures in model.card.figures.values():
+            _record(console, head | figures)
+        return
+    found = evaluate_model(model, label_options.prepare(labels, model.sources, console))
+    if found.protocol.leaky:
+        console.message("some of these files were trained on: the figures are too good (leaky)")
+    _record(console, head | found.row() | {"per_class": found.per_class()})
+    if report:
+        report.mkdir(parents=True, exist_ok=True)
+        draw_confusion(report / "confusion.png", found.figures.confusion, found.classes, model.card.name)
+        write_misclassified(report / "wrong.csv", found.misclassified)
+
+
+def genres_compare(
+    labels: Labels,
+    /,
+    *,
+    models: Annotated[Names, option(f"of {','.join(COMPARED)} (all of these), fine-tuned, probe:ENCODER")] = COMPARED,
+    label_options: LabelOptions = LABEL_OPTIONS,
+    test_options: TestOptions = TEST_OPTIONS,
+    console: Screen,
+) -> None:
+    """Several ways to learn the same genres, in one table.
+
+    Example: crossfade genres compare labels.csv --models probe,svm
+    """
+    import hashlib
+
+    from ..genres.evaluate import compare
+    from ..genres.methods import NetworkOptions, method_named
+
+    options = test_options.evaluation_options()
+    # The same comparison, once interrupted, carries on with its networks, too.
+    asked = [str(labels.absolute()), models, test_options.epochs, str(options)]
+    key = hashlib.sha256(json.dumps(asked).encode(errors="surrogateescape")).hexdigest()[:16]
+    checkpoints = label_options.features().folder.with_name("trainings") / key
+    methods = [method_named(name, NetworkOptions(test_options.epochs, checkpoints)) for name in models]
+    if not methods:
+        raise UsageError("--models: names no model")
+    sources = tuple(dict.fromkeys(source for method in methods for source in method.sources))
+    prepared = label_options.prepare(labels, sources, console)
+    _tell_what_is_tested(console, options.protocols(prepared, methods[0]))
+    try:
+        with console.trainings() as trainings:
+            for method, one, costs in compare(prepared, methods, options, trainings):
+                _record(console, _head(method) | one.row() | costs)
+    finally:
+        # Interrupted, it still shows what it has found.
+        console.close()
+    shutil.rmtree(checkpoints, ignore_errors=True)
+
+
+def _tell_what_is_tested(console: Screen, protocols: list[EvaluationProtocol]) -> None:
     """What the artist-aware figure leaves out, or that there is none."""
     for one in protocols:
         if one.skipped:
@@ -156,74 +247,11 @@ def _tell_what_is_tested(console: Console, protocols: list[EvaluationProtocol]) 
         console.message("no artist-aware figure: too few artists are known; what follows flatters (leaky)")
 
 
-def _train(arguments: argparse.Namespace, console: Console) -> None:
-    from ...models.genres.model import check_replaceable
-    from ..genres.evaluate import evaluate, train, write_misclassified
-    from ..genres.methods import LEARNING, NetworkOptions, method_named
-    from ..genres.plots import draw_confusion
-    from .console import Trainings
-
-    options = _fold_options(arguments)
-    name = f"{arguments.model}:{arguments.encoder}" if arguments.encoder else arguments.model
-    checkpoints = arguments.out.with_name(f".{arguments.out.name}.checkpoints")
-    method = method_named(name, NetworkOptions(arguments.epochs, checkpoints))
-    check_replaceable(arguments.out)
-    prepared = _prepare(arguments, console, method.sources)
-    tested = []
-    if prepared.labels.splits is None or "test" in prepared.labels.splits:
-        found = options.protocols(prepared, method)
-        _tell_what_is_tested(console, found)
-        with Trainings(console) as trainings:
-            trainings.begin(method.name, sum(len(protocol.folds) for protocol in found))
-            tested = [evaluate(prepared, method, protocol, options, progress=trainings) for protocol in found]
-    started = time.perf_counter()
-    model = train(prepared, method, tested, options, watch=console.message)
-    seconds = round(time.perf_counter() - started, 2)
-    model.save(arguments.out)
-    if checkpoints.is_dir():
-        (checkpoints / LEARNING).replace(arguments.out / LEARNING)
-        shutil.rmtree(checkpoints)
-    if tested:
-        first = tested[0]
-        title = f"{method.name}, {first.protocol.name} split"
-        draw_confusion(arguments.out / "confusion.png", first.figures.confusion, first.classes, title)
-        write_misclassified(arguments.out / "wrong.csv", first.misclassified)
-    costs = {"train_seconds": seconds, "out": str(arguments.out)}
-    for one in tested:
-        _record(console, _head(method) | one.row() | costs)
-    if not tested:
-        console.record(**_head(method), tracks=model.card.tracks, **costs)
-
-
 def _head(method: Method) -> dict[str, Any]:
     return {"model": method.name, "family": method.family}
 
 
-def _evaluate(arguments: argparse.Namespace, console: Console) -> None:
-    from ...models.genres.model import GenreModel
-    from ..genres.evaluate import evaluate_model, write_misclassified
-    from ..genres.plots import draw_confusion
-
-    model = GenreModel.load(arguments.model)
-    head = {"model": model.card.name, "family": model.card.family}
-    if arguments.labels is None:
-        if not model.card.figures:
-            raise UsageError(f"{arguments.model}: was trained without a test; give LABELS to evaluate it on")
-        for figures in model.card.figures.values():
-            _record(console, head | figures)
-        return
-    prepared = _prepare(arguments, console, model.sources)
-    found = evaluate_model(model, prepared)
-    if found.protocol.leaky:
-        console.message("some of these files were trained on: the figures are too good (leaky)")
-    _record(console, head | found.row() | {"per_class": found.per_class()})
-    if arguments.report:
-        arguments.report.mkdir(parents=True, exist_ok=True)
-        draw_confusion(arguments.report / "confusion.png", found.figures.confusion, found.classes, model.card.name)
-        write_misclassified(arguments.report / "wrong.csv", found.misclassified)
-
-
-def _record(console: Console, row: dict[str, Any]) -> None:
+def _record(console: Screen, row: dict[str, Any]) -> None:
     """All of a line as JSON; in a table what fits beside each other."""
     if console.as_json or "accuracy" not in row:
         console.record(**row)
@@ -243,29 +271,3 @@ def _record(console: Console, row: dict[str, Any]) -> None:
         shown["MB"] = row["size_bytes"] / 1e6
         shown["needs"] = ", ".join(row["extra_dependencies"]) or "–"
     console.record(**shown)
-
-
-def _compare(arguments: argparse.Namespace, console: Console) -> None:
-    from ..genres.evaluate import compare
-    from ..genres.methods import NetworkOptions, method_named
-    from .console import Trainings
-
-    options = _fold_options(arguments)
-    # The same comparison, once interrupted, carries on with its networks, too.
-    asked = [str(arguments.labels.absolute()), arguments.models, arguments.epochs, str(options)]
-    place = hashlib.sha256(json.dumps(asked).encode(errors="surrogateescape")).hexdigest()[:16]
-    checkpoints = _cache(arguments).folder.with_name("trainings") / place
-    names = [name.strip() for name in arguments.models.split(",") if name.strip()]
-    methods = [method_named(name, NetworkOptions(arguments.epochs, checkpoints)) for name in names]
-    if not methods:
-        raise UsageError("--models: names no model")
-    prepared = _prepare(arguments, console, tuple(dict.fromkeys(s for method in methods for s in method.sources)))
-    _tell_what_is_tested(console, options.protocols(prepared, methods[0]))
-    try:
-        with Trainings(console) as trainings:
-            for method, one, costs in compare(prepared, methods, options, trainings):
-                _record(console, _head(method) | one.row() | costs)
-    finally:
-        # Interrupted, it still shows what it has found.
-        console.close()
-    shutil.rmtree(checkpoints, ignore_errors=True)

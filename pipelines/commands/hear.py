@@ -1,85 +1,46 @@
-"""The commands that hear and search: classify, embed, failures, similar, vectors, export."""
+"""The commands of audio: classify, embed, failures, similar, find, tag, vectors, export."""
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
-from .console import Console
-from .main import AddCommand, positive
+from ...errors import AudioError, UsageError
+from .options import (
+    Count,
+    Flag,
+    GenreModelFolder,
+    Length,
+    LibraryFolder,
+    Paths,
+    Screen,
+    SoundName,
+    Windows,
+    open_library,
+    option,
+)
 
-
-def add_commands(add_command: AddCommand) -> None:
-    classify = add_command("classify", "genre probabilities, moods, tempo, key and loudness of audio files")
-    classify.add_argument("files", nargs="+", type=Path, metavar="FILE")
-    classify.add_argument("--windows", choices=("default", "all"), default="default", help=_WINDOWS)
-    classify.add_argument("--model", type=Path, metavar="M", help="a genre model of yours (crossfade genres train)")
-    classify.set_defaults(run=_classify)
-
-    embed = add_command("embed", "hear files or folders once and keep what was heard; resumable")
-    embed.add_argument("places", nargs="+", type=Path, metavar="FOLDER_OR_FILE")
-    _library(embed)
-    embed.add_argument("--manifest", type=Path, metavar="CSV", help="path, track_id, title, artist, album, genre …")
-    embed.add_argument("--id-from", type=_id_field, metavar="tag:NAME", help="take the track_id from this tag")
-    embed.add_argument("--windows", choices=("default", "all"), default="default", help=_WINDOWS)
-    embed.add_argument("--workers", type=positive, metavar="N", help="processes; one per core by default")
-    embed.add_argument("--genre-model", type=Path, metavar="M", help="name genres by a model of yours")
-    embed.add_argument("--retry", action="store_true", help="try again what failed before")
-    embed.add_argument("--strict", action="store_true", help="exit with 1 where a file failed")
-    embed.set_defaults(run=_embed)
-
-    failures = add_command("failures", "what could not be embedded, and why")
-    _library(failures)
-    failures.set_defaults(run=_failures)
-
-    similar = add_command("similar", "nearest tracks to a track of the library or to any audio file")
-    similar.add_argument("wanted", metavar="FILE_OR_TRACK_ID")
-    _library(similar)
-    similar.add_argument("-k", type=positive, default=10, help="how many (10)")
-    similar.add_argument("--per-artist", type=positive, metavar="N", help="at most N of one artist")
-    similar.add_argument("--blend", type=float, metavar="B", help="taste (1) against sound (0); .5 of both")
-    similar.add_argument("--sound", metavar="NAME", help="by sound alone, in these imported vectors")
-    similar.add_argument("--m3u", type=Path, metavar="FILE", help="write a playlist too")
-    similar.set_defaults(run=_similar)
-
-    vectors = add_command("vectors", "import precomputed embeddings of tracks")
-    vectors.add_argument("path", type=Path, metavar="PATH", help="Parquet: track_id and a vector, or feature columns")
-    vectors.add_argument("--name", required=True, help="what to call them")
-    _library(vectors)
-    vectors.set_defaults(run=_vectors)
-
-    export = add_command("export", "tracks, embeddings and genre probabilities as Parquet")
-    _library(export)
-    export.add_argument("--out", type=Path, required=True, metavar="DIR")
-    export.set_defaults(run=_export)
+if TYPE_CHECKING:
+    from ..genres.tag_writer import Change
 
 
-_WINDOWS = "nine windows of 3 s spread over the track (default), or all of it"
+def classify(
+    files: Paths, /, *, windows: Windows = "default", genre_model: GenreModelFolder = None, console: Screen
+) -> int:
+    """Genre probabilities, moods, tempo, key and loudness of audio files.
 
-
-def _library(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--library", type=Path, required=True, metavar="L", help="the library's folder")
-
-
-def _id_field(value: str) -> str:
-    kind, _, name = value.partition(":")
-    if kind != "tag" or not name:
-        raise argparse.ArgumentTypeError(f"{value}: not of the form tag:NAME, such as tag:musicbrainz_trackid")
-    return name.lower()
-
-
-def _classify(arguments: argparse.Namespace, console: Console) -> int:
+    Example: crossfade classify song.mp3
+    """
     from ...audio.decoding import quiet_decoders
-    from ...errors import AudioError
     from ...models.genres.model import GenreModel
     from ..audio_analysis.analyzer import Ear
     from ..library.scan import readable
+    from .display import classified
 
-    model = GenreModel.load(arguments.model) if arguments.model else None
-    ear = Ear(every=arguments.windows == "all", model=model)
+    ear = Ear(every=windows == "all", model=GenreModel.load(genre_model) if genre_model else None)
     failed = False
-    for file in arguments.files:
+    for file in files:
         try:
             with quiet_decoders():
                 heard = ear.hear(file)
@@ -87,77 +48,198 @@ def _classify(arguments: argparse.Namespace, console: Console) -> int:
             failed = True
             console.message(f"crossfade: {readable(file)}: {error.reason}")
         else:
-            console.record(path=str(file), **heard.record())
+            console.record(classified, path=str(file), **heard.record())
     return int(failed)
 
 
-def _embed(arguments: argparse.Namespace, console: Console) -> int:
-    from ..embedding.extract import EmbedOptions, embed
-    from ..library.store import Library
+def embed(
+    places: Paths,
+    /,
+    *,
+    library: LibraryFolder,
+    manifest: Annotated[Path | None, option("a CSV of path, track_id, title, artist, album, genre …")] = None,
+    id_from: Annotated[str | None, option("tag:NAME, such as tag:musicbrainz_trackid, for track_id")] = None,
+    windows: Windows = "default",
+    workers: Annotated[Count | None, option("processes; one per core by default")] = None,
+    genre_model: GenreModelFolder = None,
+    retry: Annotated[Flag, option("try again what failed before")] = False,
+    strict: Annotated[Flag, option("exit with 1 where a file failed")] = False,
+    console: Screen,
+) -> int:
+    """Hear files or folders once and keep what was heard; resumable.
 
+    Example: crossfade embed ~/Music --library L
+    """
+    from ..embedding.extract import EmbedOptions
+    from ..embedding.extract import embed as embed_places
+
+    kind, _, name = (id_from or "tag:any").partition(":")
+    if kind != "tag" or not name:
+        raise UsageError(f"--id-from {id_from}: not of the form tag:NAME, such as tag:musicbrainz_trackid")
     options = EmbedOptions(
-        manifest=arguments.manifest,
-        id_field=arguments.id_from,
-        every=arguments.windows == "all",
-        retry=arguments.retry,
-        workers=arguments.workers,
-        genre_model=arguments.genre_model,
+        manifest=manifest,
+        id_field=id_from and name.lower(),
+        every=windows == "all",
+        retry=retry,
+        workers=workers,
+        genre_model=genre_model,
     )
-    with Library.open(arguments.library, create=True) as library, console.progress() as bar:
-        task = bar.add_task("hearing", total=None)
+    with open_library(library, create=True) as opened, console.bar("hearing") as tick:
         try:
-            summary = embed(
-                library, arguments.places, options, lambda done, total: bar.update(task, completed=done, total=total)
-            )
+            summary = embed_places(opened, places, options, tick)
         except KeyboardInterrupt:
             console.message("crossfade: interrupted; what was heard is kept, the same command carries on")
             return 130
     if summary.failed:
-        console.message(f"{summary.failed} could not be heard: crossfade failures --library {arguments.library}")
+        console.message(f"{summary.failed} could not be heard: crossfade failures --library {library}")
     if summary.renamed:
-        whose = "manifest" if arguments.manifest else "tag"
+        whose = "manifest" if manifest else "tag"
         console.message(f"{summary.renamed} tracks took the track_id of the {whose}; train again where it was trained")
     console.record(**asdict(summary))
-    return int(arguments.strict and summary.failed > 0)
+    return int(strict and summary.failed > 0)
 
 
-def _failures(arguments: argparse.Namespace, console: Console) -> None:
+def failures(*, library: LibraryFolder, console: Screen) -> None:
+    """What could not be embedded, and why.
+
+    Example: crossfade failures --library L
+    """
     import os
 
-    from ..library.store import Library
-
-    with Library.open(arguments.library) as library:
-        for path, reason in library.query("SELECT path, reason FROM failures ORDER BY path"):
+    with open_library(library) as opened:
+        for path, reason in opened.query("SELECT path, reason FROM failures ORDER BY path"):
             console.record(path=os.fsdecode(path), reason=reason)
 
 
-def _similar(arguments: argparse.Namespace, console: Console) -> None:
-    from ..library.store import Library
-    from ..search.similar import ask, capped, similar, write_m3u
+def similar(
+    query: Annotated[str, option("a track_id or an audio file")],
+    /,
+    *,
+    library: LibraryFolder,
+    k: Length = 10,
+    per_artist: Annotated[Count | None, option("at most so many of one artist")] = None,
+    blend: Annotated[float | None, option("taste (1) against sound (0); .5 of both")] = None,
+    sound: SoundName = None,
+    m3u: Annotated[Path | None, option("write a playlist, too")] = None,
+    console: Screen,
+) -> None:
+    """Nearest tracks to a track of the library or to any audio file.
 
-    with Library.open(arguments.library) as library:
-        query = ask(library, arguments.wanted, sound=arguments.sound)
-        neighbours = similar(library, query, blend=arguments.blend, sound=arguments.sound)
-        found = list(capped(neighbours, arguments.k, arguments.per_artist))
+    Example: crossfade similar new-song.flac --library L -k 10
+    """
+    from ..search import similar as search
+    from .display import track_line
+
+    with open_library(library) as opened:
+        neighbours = search.similar(opened, search.ask(opened, query, sound=sound), blend=blend, sound=sound)
+        found = list(search.capped(neighbours, k, per_artist))
         for neighbour in found:
-            console.record(**asdict(neighbour))
-        if arguments.m3u:
-            paths = dict(library.query("SELECT track_id, path FROM tracks WHERE path NOTNULL"))
-            write_m3u(arguments.m3u, found, paths)
+            console.record(track_line, **asdict(neighbour))
+        if m3u:
+            search.write_m3u(m3u, found, dict(opened.query("SELECT track_id, path FROM tracks WHERE path NOTNULL")))
 
 
-def _vectors(arguments: argparse.Namespace, console: Console) -> None:
+def find(
+    text: str,
+    /,
+    *,
+    library: LibraryFolder,
+    encoder: Annotated[str | None, option("a CLAP model by name or folder; hears what it has not heard")] = None,
+    k: Length = 10,
+    console: Screen,
+) -> None:
+    """Tracks that sound like a description, by a model of sound and text (CLAP).
+
+    Example: crossfade find "a slow acoustic ballad with a female voice" --library L
+    """
+    from ..search.text import find as find_tracks
+    from ..search.text import hear_library
+    from .display import track_line
+
+    with open_library(library) as opened:
+        if encoder:
+            with console.bar("hearing") as tick:
+                failed = hear_library(opened, encoder, tick)
+            for track_id, reason in failed.items():
+                console.message(f"left out: {track_id}: {reason}")
+        for answer in find_tracks(opened, text, k, encoder=encoder):
+            console.record(track_line, **asdict(answer))
+
+
+def vectors(
+    path: Annotated[Path, option("Parquet with track_id and a vector, or feature columns")],
+    /,
+    *,
+    name: Annotated[str, option("what to call them")],
+    library: LibraryFolder,
+    console: Screen,
+) -> None:
+    """Import precomputed embeddings of tracks.
+
+    Example: crossfade vectors vectors.parquet --name mert --library L
+    """
     from ..library.import_export import import_vectors
-    from ..library.store import Library
 
-    with Library.open(arguments.library, create=True) as library:
-        imported = import_vectors(library, arguments.path, arguments.name)
-    console.record(name=arguments.name, **asdict(imported))
+    with open_library(library, create=True) as opened:
+        console.record(name=name, **asdict(import_vectors(opened, path, name)))
 
 
-def _export(arguments: argparse.Namespace, console: Console) -> None:
-    from ..library.import_export import export
-    from ..library.store import Library
+def export(*, library: LibraryFolder, out: Annotated[Path, option("folder for the tables")], console: Screen) -> None:
+    """Tracks, embeddings and genre probabilities as Parquet.
 
-    with Library.open(arguments.library) as library:
-        console.record(**export(library, arguments.out))
+    Example: crossfade export --library L --out tables
+    """
+    from ..library.import_export import export as export_tables
+
+    with open_library(library) as opened:
+        console.record(**export_tables(opened, out))
+
+
+def tag(
+    places: Paths = (),
+    /,
+    *,
+    genre_model: GenreModelFolder = None,
+    write: Annotated[Flag, option("do it")] = False,
+    undo: Annotated[Flag, option("put back what the files said before")] = False,
+    journal: Annotated[Path | None, option("where changes are noted, for --undo")] = None,
+    console: Screen,
+) -> int:
+    """Genres into the files' own tags; only shown, unless --write.
+
+    Example: crossfade tag ~/Music --write
+    """
+    from ...models.genres.model import PARENT_SEPARATOR
+    from ..genres.tag_writer import Change, Journal, default_journal, files_of, namer, read_genre
+
+    log = Journal(journal or default_journal())
+    failed, count = 0, 0
+    if undo:
+        for change, reason in log.undo(places):
+            failed += bool(reason)
+            console.record(**_fields(change), written=not reason, **({"reason": reason} if reason else {}))
+        return int(failed > 0)
+    if not places:
+        raise UsageError("tag: name files or folders")
+    name = namer(genre_model)
+    for path in files_of(places):
+        try:
+            genre = name(path)
+            before = read_genre(path)
+            change = Change(path, before, tuple(genre.split(PARENT_SEPARATOR)) if genre else before)
+            if change and write:
+                log.apply(change)
+        except AudioError as error:
+            failed += 1
+            console.message(f"crossfade: {path}: {error.reason}")
+            continue
+        count += bool(change)
+        extra = {} if genre else {"reason": "not confident"}
+        console.record(**_fields(change), written=bool(change) and write, **extra)
+    if count:
+        console.message(f"{count} written; take it back with --undo" if write else "shown only: --write")
+    return int(failed > 0)
+
+
+def _fields(change: Change) -> dict[str, Any]:
+    return {"path": str(change.path), "before": list(change.before), "after": list(change.after)}

@@ -1,84 +1,121 @@
-"""The `crossfade` command: finds the command's module, runs it, turns errors into one line.
+"""The `crossfade` command: finds the command's function, runs it, turns errors into one line.
 
-A module of commands has `add_commands(commands)`, which adds a parser for each and sets `run`, a function of
-`(arguments, console)` that returns an exit status or None. It imports nothing heavy before `run` is called, so that
-`crossfade --help` is instant.
+A command is a function: its parameters are the options, its docstring is the help. The modules of commands import
+nothing heavy before a command runs, so that `crossfade --help` is instant.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib import import_module
-from importlib.metadata import version
+
+from cyclopts import App, CycloptsError, Group, Parameter
 
 from ...errors import CrossfadeError, MissingExtra, UsageError
 from .console import Console
 
-COMMAND_MODULES = (
-    "hear",
-    "listens",
-    "train",
-    "publish",
-    "evaluate",
-    "genres",
-    "find",
-    "tag",
-    "report",
-    "segments",
-    "neural",
-    "demo",
-    "crossfade.service.commands",
-)
-"""in the order in which `--help` lists them; a full name is outside of this package"""
+COMMANDS = {
+    "Hear": {"hear": "classify embed failures similar find tag vectors export"},
+    "Listen": {"listens": "listens fetch"},
+    "Recommend": {
+        "train": "train recommend explain",
+        "neural": "train recommend",
+        "publish": "publish pull",
+    },
+    "Evaluate": {
+        "evaluate": "evaluate",
+        "genres": "train evaluate compare",
+        "report": "report",
+        "segments": "segments autoencoder",
+        "demo": "demo",
+    },
+    "Serve": {"crossfade.service.commands": "serve keys"},
+}
+"""group of `--help` -> module -> commands, which are functions of their names; see FAMILIES"""
 
+FAMILIES = {
+    "neural": "Learn one neural recommender, with its embeddings in files, and ask it.",
+    "genres": "Train, evaluate and compare your own genre classifiers.",
+}
+"""modules whose commands are subcommands: `neural train` is the function `neural_train`"""
+
+OLD_SPELLINGS = {
+    ("classify", "--model"): "--genre-model",
+    ("tag", "--model"): "--genre-model",
+    ("report", "--genres"): "--genre-model",
+}
+"""those of version 0.1, which still work"""
 
 EXTRAS = {
     "train": "catboost implicit librosa matplotlib pandas plotly pyarrow scipy sklearn threadpoolctl torch torchaudio "
     "transformers",
-    "serve": "fastapi prometheus_client psycopg sqlalchemy starlette uvicorn",
+    "serve": "fastapi httpx prometheus_client psycopg python_multipart sqlalchemy starlette uvicorn",
     "publish": "fsspec s3fs",
 }
 """which extra of the distribution brings an import package"""
 
-AddCommand = Callable[[str, str], argparse.ArgumentParser]
-"""`add_command(name, help)` gives the parser of a new command"""
 
-
-def positive(value: str) -> int:
-    """The type of options that count something."""
-    if not value.isdecimal() or int(value) < 1:
-        raise argparse.ArgumentTypeError(f"{value}: has to be a whole number above 0")
-    return int(value)
-
-
-def parser() -> argparse.ArgumentParser:
-    """The whole command line."""
-    root = argparse.ArgumentParser(
-        prog="crossfade", description="Hears a music library and learns its listeners.", allow_abbrev=False
+def application(command: str | None = None) -> App:
+    """The whole command line; where `command` names one, the modules of the others are not imported."""
+    root = App(
+        name="crossfade",
+        help="Hears a music library and learns its listeners.",
+        version=_version,
+        default_parameter=Parameter(negative=(), allow_repeating=True),
+        help_format="plaintext",
+        help_epilogue="Answers are JSON lines when piped, or with --json.",
     )
-    root.add_argument("--version", action="version", version=f"crossfade {version('crossfade')}")
-    shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--json", action="store_true", help="JSON lines also on a terminal")
-    commands = root.add_subparsers(title="commands", metavar="COMMAND", required=True, dest="command")
-
-    def add_command(name: str, help: str) -> argparse.ArgumentParser:
-        return commands.add_parser(name, help=help, description=help, parents=[shared], allow_abbrev=False)
-
-    for module in COMMAND_MODULES:
-        import_module(module if "." in module else f".{module}", __package__).add_commands(add_command)
+    for title, modules in COMMANDS.items():
+        group = Group.create_ordered(title)
+        for module, names in modules.items():
+            path = module if "." in module else f"{__package__}.{module}"
+            is_family = module in FAMILIES
+            parent = App(name=module, help=FAMILIES[module], group=group) if is_family else root
+            if is_family:
+                root.command(parent)
+            for name in names.split():
+                function = f"{module}_{name}" if is_family else name
+                needed = command in (None, module, *names.split())
+                parent.command(
+                    getattr(import_module(path), function) if needed else f"{path}:{function}",
+                    name=name,
+                    group=() if is_family else group,
+                )
+    if command is None:
+        root.register_install_completion_command()
     return root
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return f"crossfade {version('crossfade')}"
+
+
+def run(words: Sequence[str], console: Console) -> int:
+    """Runs one command; gives its exit status, or raises UsageError and what the command raises."""
+    words = _current_spelling(list(words), console)
+    app = application(words[0] if words and not words[0].startswith("-") else None)
+    try:
+        command, bound, not_parsed = app.parse_args(words, print_error=False, exit_on_error=False)
+    except CycloptsError as error:
+        raise UsageError(_one_line(error)) from None
+    if not not_parsed and not any(word.startswith("-") for word in words):
+        raise UsageError(f"{' '.join(words) or 'COMMAND'}: say which command; crossfade --help lists them")
+    return int(command(*bound.args, **bound.kwargs, **dict.fromkeys(not_parsed, console)) or 0)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
-    arguments = parser().parse_args(argv)
-    console = Console(as_json=arguments.json)
+    words = list(sys.argv[1:] if argv is None else argv)
+    end = words.index("--") if "--" in words else len(words)
+    console = Console(as_json="--json" in words[:end])
+    words = [word for place, word in enumerate(words) if word != "--json" or place >= end]
     try:
-        status = arguments.run(arguments, console)
+        status = run(words, console)
         console.close()
     except CrossfadeError as error:
         console.message(f"crossfade: {error}")
@@ -88,7 +125,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         extra = next((extra for extra, names in EXTRAS.items() if package in names.split()), None)
         if extra is None:
             raise
-        console.message(f"crossfade: {MissingExtra(arguments.command, extra)}")
+        console.message(f"crossfade: {MissingExtra(words[0], extra)}")
         return 1
     except KeyboardInterrupt:
         console.message("crossfade: interrupted")
@@ -101,7 +138,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         where = f"{error.filename}: " if error.filename else ""
         console.message(f"crossfade: {where}{error.strerror or error}")
         return 1
-    return int(status or 0)
+    return status
+
+
+def _current_spelling(words: list[str], console: Console) -> list[str]:
+    for place, word in enumerate(words):
+        option, equals, value = word.partition("=")
+        if new := OLD_SPELLINGS.get((words[0], option)):
+            console.message(
+                f"crossfade: {words[0]} {option} is now called {new}; the old name goes in the next version"
+            )
+            words[place] = new + equals + value
+    return words
+
+
+def _one_line(error: CycloptsError) -> str:
+    command = " ".join(error.command_chain or ())
+    text = " ".join(str(error).split()).removeprefix(f'Command "{command}" parameter ').removesuffix(".")
+    return f"{command}: {text}" if command else text
 
 
 if __name__ == "__main__":

@@ -2,89 +2,77 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
+from typing import Annotated, Literal, get_args
 
 from ...errors import UsageError
-from .console import Console
-from .main import AddCommand, positive
+from .options import Count, Flag, Length, LibraryFolder, Screen, Seed, SoundName, open_library, option
 
-NAMES = ("mf", "vae", "dae", "sasrec", "two-tower")
-
-
-def add_commands(add_command: AddCommand) -> None:
-    neural = add_command("neural", "learn one neural recommender, with its embeddings in files, and ask it")
-    actions = neural.add_subparsers(title="actions", metavar="ACTION", required=True, dest="action")
-
-    def add_action(name: str, help: str) -> argparse.ArgumentParser:
-        parser = actions.add_parser(name, help=help, description=help, allow_abbrev=False)
-        parser.add_argument(
-            "--json", action="store_true", default=argparse.SUPPRESS, help="JSON lines also on a terminal"
-        )
-        return parser
-
-    train = add_action("train", "learn the library's listens")
-    train.add_argument("model", choices=NAMES, metavar="MODEL", help=", ".join(NAMES))
-    train.add_argument("--library", required=True, type=Path, metavar="L")
-    train.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for model, embeddings and curve")
-    train.add_argument("--objective", choices=("softmax", "bpr", "ratings"), help="of mf (softmax)")
-    train.add_argument("--epochs", type=positive, metavar="N", help="at most")
-    train.add_argument(
-        "--refit",
-        action="store_true",
-        help="then learn all listens, held out ones too, for as many epochs as were best",
-    )
-    train.add_argument("--sound", metavar="NAME", help="imported vectors to use as sound, where there are several")
-    train.add_argument("--seed", type=int, default=0, metavar="N")
-    train.set_defaults(run=_train)
-
-    recommend = add_action("recommend", "what a model recommends to somebody it never met")
-    recommend.add_argument("model", type=Path, metavar="DIR", help="as neural train wrote it")
-    recommend.add_argument(
-        "--heard",
-        required=True,
-        metavar="ID[=VALUE],…",
-        help="tracks, oldest first; with ratings where mf learned such",
-    )
-    recommend.add_argument("-k", type=positive, default=10, metavar="K")
-    recommend.add_argument("--embedding", action="store_true", help="print the user's embedding instead")
-    recommend.set_defaults(run=_recommend)
+Model = Literal["mf", "vae", "dae", "sasrec", "two-tower"]
+NAMES = get_args(Model)
 
 
-def _train(arguments: argparse.Namespace, console: Console) -> None:
-    from ..library.store import Library
+def neural_train(
+    model: Model,
+    /,
+    *,
+    library: LibraryFolder,
+    out: Annotated[Path, option("folder for model, embeddings and curve")],
+    objective: Annotated[Literal["softmax", "bpr", "ratings"] | None, option("of mf (softmax)")] = None,
+    epochs: Annotated[Count | None, option("at most")] = None,
+    refit: Annotated[Flag, option("then learn all listens, for as many epochs as were best")] = False,
+    sound: SoundName = None,
+    seed: Seed = 0,
+    console: Screen,
+) -> None:
+    """Learn the library's listens.
+
+    Example: crossfade neural train sasrec --library L --out model
+    """
     from ..training.neural import learn
 
-    with Library.open(arguments.library) as library:
+    with open_library(library) as opened:
         summary = learn(
-            library,
-            arguments.model,
-            arguments.out,
-            objective=arguments.objective,
-            epochs=arguments.epochs,
-            refit=arguments.refit,
-            seed=arguments.seed,
-            sound=arguments.sound,
+            opened,
+            model,
+            out,
+            objective=objective,
+            epochs=epochs,
+            refit=refit,
+            seed=seed,
+            sound=sound,
             watch=lambda point: console.record(**point.record()),
         )
     console.close()
     console.record(**summary)
 
 
-def _recommend(arguments: argparse.Namespace, console: Console) -> None:
+def neural_recommend(
+    folder: Annotated[Path, option("as neural train wrote it")],
+    /,
+    *,
+    heard: Annotated[str, option("ID[=VALUE],… tracks, oldest first; with ratings where mf learned such")],
+    k: Length = 10,
+    embedding: Annotated[Flag, option("print the user's embedding instead")] = False,
+    console: Screen,
+) -> None:
+    """What a model recommends to somebody it never met.
+
+    Example: crossfade neural recommend model --heard TRACK_ID,TRACK_ID
+    """
     from ..training.neural import Learned
 
-    heard = [_heard(part) for part in arguments.heard.split(",") if part.strip()]
-    learned = Learned.load(arguments.model)
-    if arguments.embedding:
-        console.record(embedding=[round(float(value), 6) for value in learned.embedding(heard)])
+    tracks = [_track(part) for part in heard.split(",") if part.strip()]
+    learned = Learned.load(folder)
+    if embedding:
+        console.record(embedding=[round(float(value), 6) for value in learned.embedding(tracks)])
         return
-    for row, score in zip(*learned.recommend(heard, arguments.k), strict=True):
+    for row, score in zip(*learned.recommend(tracks, k), strict=True):
         if row >= 0:
             console.record(track_id=learned.track_ids[row], score=round(float(score), 4))
 
 
-def _heard(text: str) -> tuple[str, float]:
+def _track(text: str) -> tuple[str, float]:
     name, equals, value = text.strip().rpartition("=")
     if not equals:
         return text.strip(), 1.0

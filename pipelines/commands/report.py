@@ -1,56 +1,36 @@
-"""The command of the report."""
+"""The command `report`."""
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
+from typing import Annotated
 
-from .console import Console
-from .main import AddCommand
+from cyclopts.types import ExistingFile
 
-
-def add_commands(add_command: AddCommand) -> None:
-    report = add_command("report", "one HTML page about a library, its listeners and its models")
-    report.add_argument("--library", required=True, type=Path, metavar="L", help="library folder")
-    report.add_argument(
-        "--out", required=True, type=Path, metavar="DIR", help="folder for report.html, pictures/ and numbers/"
-    )
-    report.add_argument("--from", dest="first", metavar="DAY", help="first day of the period, such as 2024-01-31")
-    report.add_argument("--to", dest="last", metavar="DAY", help="its last day, included")
-    report.add_argument("--top", type=int, default=10, metavar="N", help="tracks to list inside each genre (10)")
-    report.add_argument(
-        "--evaluation",
-        type=Path,
-        metavar="FILE",
-        help="what `crossfade evaluate --out FILE` wrote (default L/evaluation.jsonl, where it is there)",
-    )
-    report.add_argument(
-        "--genres", type=Path, metavar="M", help="a genre model of your own (`crossfade genres train`), to show it, too"
-    )
-    report.set_defaults(run=_report)
+from .options import Count, GenreModelFolder, LibraryFolder, Screen, open_library, option
 
 
-def _report(arguments: argparse.Namespace, console: Console) -> None:
-    from ...errors import UsageError
+def report(
+    *,
+    library: LibraryFolder,
+    out: Annotated[Path, option("folder for report.html, pictures/ and numbers/")],
+    first_day: Annotated[str | None, option("first day of the period, such as 2024-01-31", "--from")] = None,
+    last_day: Annotated[str | None, option("its last day, included", "--to")] = None,
+    top: Annotated[Count, option("tracks to list inside each genre")] = 10,
+    evaluation: Annotated[ExistingFile | None, option("written by evaluate --out (L/evaluation.jsonl)")] = None,
+    genre_model: GenreModelFolder = None,
+    console: Screen,
+) -> None:
+    """One HTML page about a library, its listeners and its models.
+
+    Example: crossfade report --library L --out report
+    """
     from ..interactions.statistics import Period
-    from ..library.store import Library
     from ..report.page import ReportOptions, write_report
 
-    if arguments.top < 1:
-        raise UsageError(f"--top {arguments.top}: has to be at least 1")
-    if arguments.evaluation is not None and not arguments.evaluation.is_file():
-        raise UsageError(f"--evaluation {arguments.evaluation}: no such file")
     options = ReportOptions(
-        period=Period.of_days(arguments.first, arguments.last),
-        top=arguments.top,
-        evaluation=arguments.evaluation,
-        genre_model=arguments.genres,
+        period=Period.of_days(first_day, last_day), top=top, evaluation=evaluation, genre_model=genre_model
     )
-    with Library.open(arguments.library) as library, console.progress() as bar:
-        task = bar.add_task("report", total=None)
-
-        def show(what: str, done: int, total: int) -> None:
-            bar.update(task, description=what, completed=done, total=total)
-
-        written = write_report(library, arguments.out, options, progress=show)
+    with open_library(library) as opened, console.bar("report") as tick:
+        written = write_report(opened, out, options, progress=lambda what, done, total: tick(done, total, what))
     console.record(**written.record())

@@ -7,6 +7,7 @@ the log in which every user liked at least k tracks and every track was liked by
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -19,6 +20,7 @@ from ...models.confidence import ConfidenceOptions
 from .schema import distinct_pairs, listed_ids, with_rows
 
 Mask = NDArray[np.bool_]
+Rows = NDArray[np.int32]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,16 +35,16 @@ class CleaningOptions:
     core: int = 1
     """the k of the k-core; 1 keeps all users and tracks with a positive signal"""
     confidence: ConfidenceOptions = field(default_factory=ConfidenceOptions)
-    """says what a positive signal is"""
+    """decides what a positive signal is"""
 
     def __post_init__(self) -> None:
         if not 0 < self.users_sample <= 1:
             raise UsageError(f"users sample: {self.users_sample:g}; it has to be above 0 and at most 1")
 
     @classmethod
-    def from_facts(cls, facts: dict[str, Any]) -> Self:
+    def from_dict(cls, values: dict[str, Any]) -> Self:
         """Back from `dataclasses.asdict`."""
-        return cls(**{**facts, "confidence": ConfidenceOptions(**facts["confidence"])})
+        return cls(**{**values, "confidence": ConfidenceOptions(**values["confidence"])})
 
 
 @dataclass(frozen=True)
@@ -85,61 +87,42 @@ def clean(frame: pl.LazyFrame, options: CleaningOptions | None = None) -> tuple[
 
     coded = with_rows(frame.with_columns(_positive(frame, options.confidence).alias("positive")), user_ids, track_ids)
     table = coded.select("user_row", "track_row", "positive").collect(engine="streaming")
-    kept = _Kept(
-        table.get_column("user_row").to_numpy(),
-        table.get_column("track_row").to_numpy(),
-        table.get_column("positive").to_numpy(),
-        len(user_ids),
-        len(track_ids),
-    )
-    kept.limit_tracks(options.min_track_listens)
-    _add(steps, f"tracks under {options.min_track_listens} listens", *kept.counts())
-    kept.limit_users()
-    _add(steps, "users without a positive signal", *kept.counts())
-    if options.core > 1:
-        kept.core(options.core)
-        _add(steps, f"{options.core}-core", *kept.counts())
-    for name, ids, mask in (("user_id", user_ids, kept.users), ("track_id", track_ids, kept.tracks)):
+    columns = [column.to_numpy() for column in table.get_columns()]
+    kept_users, kept_tracks = np.ones(len(user_ids), np.bool_), np.ones(len(track_ids), np.bool_)
+    for name, limit in _limits(options, len(user_ids), len(track_ids)).items():
+        users, tracks = limit(*columns)
+        kept_users &= users
+        kept_tracks &= tracks
+        kept = kept_users[columns[0]] & kept_tracks[columns[1]]
+        if not kept.all():
+            columns = [column[kept] for column in columns]
+        _add(steps, name, len(columns[0]), *(int(np.count_nonzero(np.bincount(rows))) for rows in columns[:2]))
+    for name, ids, mask in (("user_id", user_ids, kept_users), ("track_id", track_ids, kept_tracks)):
         if not mask.all():
             frame = frame.join(pl.LazyFrame({name: ids.filter(pl.Series(mask))}), on=name, how="semi")
     return frame, steps
 
 
-class _Kept:
-    """Which users and tracks are left, over N coded listens; each step shrinks the listens to those that count."""
-
-    def __init__(
-        self, user_rows: NDArray[np.int32], track_rows: NDArray[np.int32], positive: Mask, users: int, tracks: int
-    ) -> None:
-        self._user_rows, self._track_rows, self._positive = user_rows, track_rows, positive
-        self.users = np.ones(users, np.bool_)
-        self.tracks = np.ones(tracks, np.bool_)
-
-    def counts(self) -> tuple[int, int, int]:
-        """Listens, users and tracks that are left."""
-        users = np.bincount(self._user_rows, minlength=len(self.users)) > 0
-        tracks = np.bincount(self._track_rows, minlength=len(self.tracks)) > 0
-        return len(self._user_rows), int(users.sum()), int(tracks.sum())
-
-    def limit_tracks(self, least: int) -> None:
-        self.tracks &= np.bincount(self._track_rows, minlength=len(self.tracks)) >= least
-        self._shrink()
-
-    def limit_users(self) -> None:
-        self.users &= np.bincount(self._user_rows[self._positive], minlength=len(self.users)) > 0
-        self._shrink()
-
-    def core(self, k: int) -> None:
-        liked = self._user_rows[self._positive], self._track_rows[self._positive]
-        users, tracks = distinct_pairs(*liked, len(self.users))
-        self.users, self.tracks = core(users, tracks, len(self.users), len(self.tracks), k)
-        self._shrink()
-
-    def _shrink(self) -> None:
-        left = self.users[self._user_rows] & self.tracks[self._track_rows]
-        if not left.all():
-            self._user_rows, self._track_rows = self._user_rows[left], self._track_rows[left]
-            self._positive = self._positive[left]
+def _limits(
+    options: CleaningOptions, user_count: int, track_count: int
+) -> dict[str, Callable[[Rows, Rows, Mask], tuple[Mask, Mask]]]:
+    """step -> function of the listens left (user rows, track rows, positive) -> the users and the tracks to keep."""
+    all_users, all_tracks, k = np.ones(user_count, np.bool_), np.ones(track_count, np.bool_), options.core
+    limits: dict[str, Callable[[Rows, Rows, Mask], tuple[Mask, Mask]]] = {
+        f"tracks under {options.min_track_listens} listens": lambda users, tracks, positive: (
+            all_users,
+            np.bincount(tracks, minlength=track_count) >= options.min_track_listens,
+        ),
+        "users without a positive signal": lambda users, tracks, positive: (
+            np.bincount(users[positive], minlength=user_count) > 0,
+            all_tracks,
+        ),
+    }
+    if k > 1:
+        limits[f"{k}-core"] = lambda users, tracks, positive: core(
+            *distinct_pairs(users[positive], tracks[positive], user_count), user_count, track_count, k
+        )
+    return limits
 
 
 def core(
@@ -160,7 +143,7 @@ def core(
 
 
 def _positive(frame: pl.LazyFrame, options: ConfidenceOptions) -> pl.Expr:
-    """Whether a row on its own raises the confidence in its pair; the same reading as `models.confidence`."""
+    """Whether a row on its own raises the confidence in its pair; the same rule as in `models.confidence`."""
     highest = frame.select(pl.col("rating").max()).collect(engine="streaming").item()
     ratio, plays, rating, liked = (pl.col(name) for name in ("played_ratio", "plays", "rating", "liked"))
     played = (
@@ -178,18 +161,13 @@ def _different(frame: pl.LazyFrame) -> int:
     filled = frame.select(pl.all().count()).collect(engine="streaming").row(0, named=True)
     # Columns without a value in them make no difference, and take as long to hash as any.
     columns = [name for name, count in filled.items() if count]
-    hashes = (
-        frame.select(pl.struct(columns).hash().alias("hash")).collect(engine="streaming").get_column("hash").to_numpy()
-    )
-    hashes = np.sort(hashes)
+    hashes = np.sort(frame.select(pl.struct(columns).hash()).collect(engine="streaming").to_series().to_numpy())
     return int(np.count_nonzero(hashes[1:] != hashes[:-1])) + (len(hashes) > 0)
 
 
 def _count(steps: list[CleaningStep], name: str, frame: pl.LazyFrame) -> None:
-    row = frame.select(pl.len(), pl.col("user_id").n_unique(), pl.col("track_id").n_unique()).collect(
-        engine="streaming"
-    )
-    _add(steps, name, *row.row(0))
+    counts = frame.select(pl.len(), pl.col("user_id", "track_id").n_unique()).collect(engine="streaming")
+    _add(steps, name, *counts.row(0))
 
 
 def _add(steps: list[CleaningStep], name: str, listens: int, users: int, tracks: int) -> None:

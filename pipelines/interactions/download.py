@@ -33,14 +33,12 @@ _CHUNK_BYTES = 1 << 20
 _TIMEOUT_SECONDS = 60
 
 _YAMBDA = "https://huggingface.co/datasets/yandex/yambda/resolve/main"
-_YAMBDA_EVENTS = ("listens", "likes", "dislikes", "unlikes", "undislikes")
-_YAMBDA_TABLES = (f"{_YAMBDA}/artist_item_mapping.parquet", f"{_YAMBDA}/album_item_mapping.parquet")
-_YANDEX = "https://storage.yandexcloud.net/mle-data/ym"
 _MOVIELENS = "https://files.grouplens.org/datasets/movielens"
 
 
 def _yambda(size: str) -> tuple[str, ...]:
-    return (*(f"{_YAMBDA}/flat/{size}/{kind}.parquet" for kind in _YAMBDA_EVENTS), *_YAMBDA_TABLES)
+    events = (f"flat/{size}/{kind}" for kind in ("listens", "likes", "dislikes", "unlikes", "undislikes"))
+    return tuple(f"{_YAMBDA}/{name}.parquet" for name in (*events, "artist_item_mapping", "album_item_mapping"))
 
 
 DATA_SETS: Mapping[str, tuple[str, ...]] = {
@@ -50,7 +48,10 @@ DATA_SETS: Mapping[str, tuple[str, ...]] = {
     "yambda-embeddings": (f"{_YAMBDA}/embeddings.parquet",),
     "movielens": (f"{_MOVIELENS}/ml-latest-small.zip",),
     "movielens-32m": (f"{_MOVIELENS}/ml-32m.zip",),
-    "yandex": tuple(f"{_YANDEX}/{name}.parquet" for name in ("tracks", "catalog_names", "interactions")),
+    "yandex": tuple(
+        f"https://storage.yandexcloud.net/mle-data/ym/{name}.parquet"
+        for name in ("tracks", "catalog_names", "interactions")
+    ),
 }
 """name -> the files of it; archives are unpacked"""
 
@@ -93,35 +94,38 @@ def fetch(what: str, out: Path, *, sha256: str | None = None, progress: Progress
 def fetch_file(url: str, out: Path, *, sha256: str | None = None, progress: Progress | None = None) -> Fetched:
     """Downloads one file into the folder `out`; DataError says what is wrong: the network, the server or the file."""
     name = Path(unquote(urlsplit(url).path)).name or urlsplit(url).netloc
-    path, part = out / name, out / f"{name}.part"
-    expected = sha256.lower() if sha256 else None
-    known = _read_json(out / f"{name}.fetched.json")
-    if path.is_file() and known.get("url") == url and path.stat().st_size == known.get("bytes"):
+    path, part, state, receipt = (out / f"{name}{suffix}" for suffix in ("", ".part", ".part.json", ".fetched.json"))
+    expected = {"sha256": sha256.lower()} if sha256 else {}
+    earlier = _read_json(receipt)
+    if path.is_file() and earlier.get("url") == url and path.stat().st_size == earlier.get("bytes"):
         digest = _hash(path, "sha256")
-        if digest == known.get("sha256") and expected in (None, digest):
+        if digest == earlier.get("sha256") == expected.get("sha256", digest):
             return Fetched(url, str(path), path.stat().st_size, digest, "unchanged")
     resumed = part.exists()
     while True:
         before = part.stat().st_size if part.exists() else 0
-        answer = _Answer.ask(url, part)
-        resumed = resumed and answer.start > 0
-        with answer.body, part.open("ab" if answer.start else "wb") as file:
-            error = _copy(answer, file, progress)
+        response = _Response.open(url, part, state)
+        resumed = resumed and response.start > 0
+        error = response.append_to(part, progress)
         size = part.stat().st_size
-        if error is not None and (answer.size is None or size <= before):
-            raise _unreachable(url, part, error) from error
-        if answer.size is None or size == answer.size:
+        if size == response.size or (response.size is None and error is None):
             break
-        if size > answer.size:
+        if response.size is None or (error is not None and size <= before):
+            raise _unreachable(url, part, error) from error
+        if size > response.size:
             part.unlink()
-            raise DataError(f"{url}: {size:,} bytes came, {answer.size:,} were announced; try again")
+            raise DataError(f"{url}: {size:,} bytes came, {response.size:,} were announced; try again")
         if size <= before:
-            raise DataError(f"{url}: {size:,} of {answer.size:,} bytes came; run the same again to carry on")
-    digest = _check(url, part, answer, expected)
+            raise DataError(f"{url}: {size:,} of {response.size:,} bytes came; run the same again to carry on")
+    for algorithm, right in (expected or response.hashes).items():
+        if (digest := _hash(part, algorithm)) != right:
+            part.unlink()
+            state.unlink(missing_ok=True)
+            raise DataError(f"{url}: its {algorithm} is {digest}, it should be {right}; damaged on the way, try again")
+    fetched = Fetched(url, str(path), size, _hash(part, "sha256"), "resumed" if resumed else "fetched")
     part.replace(path)
-    _state(part).unlink(missing_ok=True)
-    fetched = Fetched(url, str(path), size, digest, "resumed" if resumed else "fetched")
-    (out / f"{name}.fetched.json").write_text(json.dumps({"url": url, "bytes": size, "sha256": digest}) + "\n")
+    state.unlink(missing_ok=True)
+    receipt.write_text(json.dumps({"url": url, "bytes": size, "sha256": fetched.sha256}) + "\n")
     return fetched
 
 
@@ -137,49 +141,65 @@ class _Redirects(HTTPRedirectHandler):
 
 
 @dataclass(frozen=True)
-class _Answer:
-    """What the server sends: `body` from byte `start` on, of a file of `size` bytes."""
+class _Response:
+    """`body` from byte `start` on, of a file of `size` bytes, as the server sends it."""
 
     body: Any
     start: int
     size: int | None
     hashes: dict[str, str]
-    """algorithm -> hexadecimal digits"""
+    """algorithm -> hexadecimal digits of the whole file"""
 
     @classmethod
-    def ask(cls, url: str, part: Path) -> _Answer:
-        have = part.stat().st_size if part.exists() else 0
-        known = _read_json(_state(part))
-        headers = {"User-Agent": "crossfade", "Accept-Encoding": "identity"}
-        if have and known.get("url") == url and known.get("validator"):
-            headers |= {"Range": f"bytes={have}-", "If-Range": str(known["validator"])}
+    def open(cls, url: str, part: Path, state: Path) -> _Response:
+        """Asks for what `part` lacks, if `state` says from which version of the file it comes; else for all of it."""
+        length = part.stat().st_size if part.exists() else 0
+        earlier = _read_json(state)
+        request = {"User-Agent": "crossfade", "Accept-Encoding": "identity"}
+        if length and earlier.get("url") == url and earlier.get("validator"):
+            request |= {"Range": f"bytes={length}-", "If-Range": str(earlier["validator"])}
         redirects = _Redirects()
         try:
-            body = build_opener(redirects).open(Request(url, headers=headers), timeout=_TIMEOUT_SECONDS)
+            body = build_opener(redirects).open(Request(url, headers=request), timeout=_TIMEOUT_SECONDS)
         except HTTPError as error:
-            if error.code == 416 and "Range" in headers:
+            if error.code == 416 and "Range" in request:
                 part.unlink()
-                return cls.ask(url, part)
+                return cls.open(url, part, state)
             raise DataError(f"{url}: the server says {error.code} {error.reason}") from error
         except (URLError, HTTPException, OSError) as error:
             raise _unreachable(url, part, error) from error
-        found = {name.lower(): value for name, value in body.headers.items()}
-        start, size = 0, None
+        headers = {name.lower(): value for name, value in body.headers.items()}
+        start, size = 0, headers.get("content-length", "")
         if body.status == 206:
-            match = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", found.get("content-range", ""))
-            if match is None or int(match[1]) != have:
+            match = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", headers.get("content-range", ""))
+            if match is None or int(match[1]) != length:
                 body.close()
-                raise DataError(f"{url}: the server sends another part than bytes {have}…; delete {part} and try again")
-            start, size = have, int(match[2])
-        elif found.get("content-length", "").isdecimal():
-            size = int(found["content-length"])
-        strong = found.get("etag", "W/").startswith('"')
-        validator = found["etag"] if strong else found.get("last-modified")
-        _state(part).write_text(json.dumps({"url": url, "validator": validator}) + "\n")
-        return cls(body, start, size, _announced({**redirects.headers, **found}))
+                raise DataError(
+                    f"{url}: the server sends another part than bytes {length}…; delete {part} and try again"
+                )
+            start, size = length, match[2]
+        strong = headers.get("etag", "W/").startswith('"')
+        validator = headers["etag"] if strong else headers.get("last-modified")
+        state.write_text(json.dumps({"url": url, "validator": validator}) + "\n")
+        hashes = _announced_hashes({**redirects.headers, **headers})
+        return cls(body, start, int(size) if size.isdecimal() else None, hashes)
+
+    def append_to(self, part: Path, progress: Progress | None) -> Exception | None:
+        """Writes what comes behind `start`; returns the error that the connection ended with, if it did."""
+        with self.body, part.open("ab" if self.start else "wb") as file:
+            while True:
+                try:
+                    chunk = self.body.read(_CHUNK_BYTES)
+                except (HTTPException, OSError) as error:
+                    return error
+                if not chunk:
+                    return None
+                file.write(chunk)
+                if progress:
+                    progress(file.tell(), self.size)
 
 
-def _announced(headers: Mapping[str, str]) -> dict[str, str]:
+def _announced_hashes(headers: Mapping[str, str]) -> dict[str, str]:
     """The hashes of the whole file that the headers name."""
     hashes = {}
     if match := re.search("sha-256=:([A-Za-z0-9+/=]+):", headers.get("repr-digest", "")):
@@ -191,53 +211,20 @@ def _announced(headers: Mapping[str, str]) -> dict[str, str]:
     return hashes
 
 
-def _copy(answer: _Answer, file: IO[bytes], progress: Progress | None) -> Exception | None:
-    """Writes what comes; gives the error that the connection ended with, if it did."""
-    done = answer.start
-    while True:
-        try:
-            chunk = answer.body.read(_CHUNK_BYTES)
-        except (HTTPException, OSError) as error:
-            return error
-        if not chunk:
-            return None
-        file.write(chunk)
-        done += len(chunk)
-        if progress:
-            progress(done, answer.size)
-
-
-def _check(url: str, part: Path, answer: _Answer, expected: str | None) -> str:
-    """The file's SHA-256; a file with another hash than was asked for or announced is deleted."""
-    digest = _hash(part, "sha256")
-    wanted = {"sha256": expected} if expected else answer.hashes
-    for algorithm, right in wanted.items():
-        found = digest if algorithm == "sha256" else _hash(part, algorithm)
-        if found != right:
-            part.unlink()
-            _state(part).unlink(missing_ok=True)
-            raise DataError(f"{url}: its {algorithm} is {found}, it should be {right}; damaged on the way, try again")
-    return digest
-
-
 def _hash(path: Path, algorithm: str) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()
 
 
-def _state(part: Path) -> Path:
-    return part.with_name(f"{part.name}.json")
-
-
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_bytes())
+        value = json.loads(path.read_bytes())
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return value if isinstance(value, dict) else {}
 
 
-def _unreachable(url: str, part: Path, error: Exception) -> DataError:
+def _unreachable(url: str, part: Path, error: Exception | None) -> DataError:
     why = getattr(error, "reason", None) or error
     kept = " what came so far is kept, run the same again to carry on" if part.exists() else " is there a network?"
     return DataError(f"{url}: no connection ({why});{kept}")

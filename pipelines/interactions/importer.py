@@ -14,24 +14,19 @@ import polars as pl
 
 from ...errors import DataError, UsageError
 from ..library.store import Library
-from .columns import naming
+from .columns import reading
 from .matching import Matches, match
-from .readers import delimited as delimited_log
-from .readers import lastfm as lastfm_log
-from .readers import movielens as movielens_log
-from .readers import mpd as mpd_log
-from .readers import yambda as yambda_log
-from .readers import yandex as yandex_log
+from .readers import delimited, lastfm, movielens, mpd, yambda, yandex
 from .schema import SourceLog, sink, writing
 from .summary import LogFigures, log_figures
 
-READERS: Mapping[str, Callable[[Path, Path], SourceLog]] = {
-    "yandex": yandex_log.read,
-    "yambda": yambda_log.read,
-    "movielens": movielens_log.read,
-    "lastfm": lastfm_log.read,
-    "mpd": mpd_log.read,
-    "csv": delimited_log.read,
+READERS: Mapping[str, Callable[..., SourceLog]] = {
+    "yandex": yandex.read,
+    "yambda": yambda.read,
+    "movielens": movielens.read,
+    "lastfm": lastfm.read,
+    "mpd": mpd.read,
+    "csv": delimited.read,
 }
 """format -> reader of (path, scratch folder)"""
 
@@ -69,15 +64,14 @@ class ImportSummary:
     matches: Matches | None = None
 
     def record(self) -> dict[str, Any]:
-        fields = {
+        matches = {} if self.matches is None else {"match": self.matches.record()}
+        counts = ("catalogue_tracks", "vectors", "unknown_tracks", "dropped")
+        return {
             "source": self.source,
             **self.figures.record(),
-            "catalogue_tracks": self.catalogue_tracks,
-            "vectors": self.vectors,
-            "unknown_tracks": self.unknown_tracks,
-            "dropped": self.dropped,
+            **{name: getattr(self, name) for name in counts},
+            **matches,
         }
-        return fields if self.matches is None else {**fields, "match": self.matches.record()}
 
 
 def import_log(library: Library, path: Path, options: ImportOptions) -> ImportSummary:
@@ -90,8 +84,9 @@ def import_log(library: Library, path: Path, options: ImportOptions) -> ImportSu
         raise DataError(f"{path}: no such file or folder")
     source = options.source or source_name(path, options.format)
     with writing(library, source) as (part, scratch):
-        log = _read(path, scratch, options)
-        with naming(path):
+        with reading(path):
+            arguments = (options.columns,) if options.format == "csv" else ()
+            log = READERS[options.format](path, scratch, *arguments)
             tracks = _tracks(log)
         matches = None
         if options.match:
@@ -101,36 +96,28 @@ def import_log(library: Library, path: Path, options: ImportOptions) -> ImportSu
         known = _known(library, log, tracks)
         dropped = sink(log, part, known=known if options.known_only else None)
         listens = pl.scan_parquet(part, glob=False)
-        heard = listens.select(pl.col("track_id").unique()).collect(engine="streaming")
-        unknown = heard.join(known, on="track_id", how="anti")
+        played = listens.select(pl.col("track_id").unique()).collect(engine="streaming")
+        unknown = played.join(known, on="track_id", how="anti")
         notes = log.notes
         if len(unknown):
             notes += (f"{path}: {len(unknown):,} tracks of the log are not described anywhere; kept without names",)
         library.add_tracks(tracks)
-        library.add_tracks(heard)
-        vectors = _add_vectors(library, log, pl.concat([tracks.select("track_id"), heard]).unique())
+        library.add_tracks(played)
+        vectors = _add_vectors(library, log, pl.concat([tracks.select("track_id"), played]).unique())
         if options.format == "yandex":
-            with naming(path):
-                yandex_log.write_tables(path, options.out or library.folder / "yandex")
+            with reading(path):
+                yandex.write_tables(path, options.out or library.folder / "yandex")
         figures = log_figures(listens)
     return ImportSummary(source, figures, len(tracks), vectors, len(unknown), dropped, notes, matches)
-
-
-def _read(path: Path, scratch: Path, options: ImportOptions) -> SourceLog:
-    with naming(path):
-        if options.format == "csv":
-            return delimited_log.read(path, scratch, options.columns)
-        return READERS[options.format](path, scratch)
 
 
 def _match(library: Library, path: Path, tracks: pl.DataFrame) -> Matches:
     """Matches the source's tracks with those of the library that have other ids."""
     if "title" not in tracks.columns or "artists" not in tracks.columns:
         raise DataError(f"{path}: --match artist,title needs artists and titles, and the log has none")
-    there = library.tracks()
-    described = there.filter(pl.col("path").is_not_null())
-    ours = tracks.join(described, on="track_id", how="anti")
-    return match(ours, there.join(tracks, on="track_id", how="anti"))
+    present = library.tracks()
+    other_ids = tracks.join(present.filter(pl.col("path").is_not_null()), on="track_id", how="anti")
+    return match(other_ids, present.join(tracks, on="track_id", how="anti"))
 
 
 def _renamed(log: SourceLog, pairs: pl.DataFrame) -> SourceLog:
@@ -138,23 +125,21 @@ def _renamed(log: SourceLog, pairs: pl.DataFrame) -> SourceLog:
 
     def rename(table: pl.LazyFrame) -> pl.LazyFrame:
         joined = table.join(pairs.lazy(), on="track_id", how="left", maintain_order="left")
-        return joined.with_columns(pl.coalesce("library_track_id", "track_id").alias("track_id")).drop(
-            "library_track_id"
-        )
+        return joined.with_columns(track_id=pl.coalesce("library_track_id", "track_id")).drop("library_track_id")
 
     vectors = log.vectors and replace(log.vectors, table=rename(log.vectors.table))
     return replace(log, listens=rename(log.listens), vectors=vectors)
 
 
 def _known(library: Library, log: SourceLog, tracks: pl.DataFrame) -> pl.DataFrame:
-    """Ids of the tracks of which anything is known but that somebody listened to them."""
-    there = library.query(
+    """Ids of the tracks of which the source or the library has more than listens."""
+    described = library.query(
         "SELECT track_id FROM tracks WHERE path NOTNULL OR content_hash NOTNULL OR title NOTNULL OR artists != '[]' "
         "OR album NOTNULL OR genres != '[]' OR track_row IN (SELECT track_row FROM vectors)"
     )
-    parts = [tracks.select("track_id"), pl.DataFrame({"track_id": [row[0] for row in there]}, {"track_id": pl.String})]
+    parts = [tracks.select("track_id"), pl.DataFrame(described, schema={"track_id": pl.String}, orient="row")]
     if log.vectors is not None:
-        with naming(log.path):
+        with reading(log.path):
             parts.append(log.vectors.table.select("track_id").collect(engine="streaming"))
     return pl.concat(parts).drop_nulls().unique()
 
@@ -170,18 +155,18 @@ def _tracks(log: SourceLog) -> pl.DataFrame:
     if log.tracks is None:
         return pl.DataFrame(schema={"track_id": pl.String()})
     tracks = log.tracks.filter(pl.col("track_id").is_not_null()).collect(engine="streaming")
-    # What any row says of a track: the first may have blank cells.
+    # The first value of each column that is not blank: a track may have several rows.
     blank = [pl.col(name).replace("", None) for name, kind in tracks.schema.items() if kind == pl.String]
     empty = [pl.when(pl.col(name).list.len() > 0).then(name) for name, kind in tracks.schema.items() if kind == pl.List]
-    told = tracks.with_columns(*blank, *empty).group_by("track_id", maintain_order=True)
-    return told.agg(pl.all().first(ignore_nulls=True))
+    rows = tracks.with_columns(*blank, *empty).group_by("track_id", maintain_order=True)
+    return rows.agg(pl.all().first(ignore_nulls=True))
 
 
-def _add_vectors(library: Library, log: SourceLog, wanted: pl.DataFrame) -> int:
+def _add_vectors(library: Library, log: SourceLog, tracks: pl.DataFrame) -> int:
     if log.vectors is None:
         return 0
     count = 0
-    for track_ids, vectors in log.vectors.batches(wanted):
+    for track_ids, vectors in log.vectors.batches(tracks):
         library.add_vectors(log.vectors.name, track_ids, vectors, features=log.vectors.features)
         count += len(track_ids)
     return count

@@ -1,8 +1,8 @@
-"""What a service's listeners did, as a part of the listening log: `crossfade train` learns from it.
+"""The events of a service's users as a part of the listening log, for `crossfade train`.
 
-The events become `listens/events.parquet`, written anew each time. A mark says how far they were read, so that the
-service adds to a trained version only what came after it. Listeners who had their data deleted are forgotten again,
-should a part of the log have been imported since.
+The events become `listens/events.parquet`, written anew each time. A mark keeps how far they were read, so that the
+service adds to a trained version only what came after it. Users who had their data deleted are deleted again, in case a
+part of the log was imported since.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ _ROWS = 100_000
 
 
 def take_events(library: Library, database: str | None = None) -> dict[str, int]:
-    """Brings the log up to date with the event store; gives the numbers of `events` and of `deleted` rows.
+    """Brings the log up to date with the event store; returns the numbers of `events` and of `deleted` rows.
 
     `database` is the store's URL; None means `events.db` in the library, if it is there.
     """
     file = library.folder / FILE_NAME
     if database is None and not file.exists():
         return {"events": 0, "deleted": 0}
-    # Who is deleted meanwhile waits, and then finds the events that were read before in the log.
+    # A deletion at the same time waits for the lock, and then finds in the log the events that were read before.
     with library.rewriting(), _events(database, file) as db:
         forgotten = _forgotten(db)
         (store,) = db.execute("SELECT value FROM about WHERE key = 'store'").fetchone()
@@ -64,7 +64,7 @@ def take_events(library: Library, database: str | None = None) -> dict[str, int]
 
 
 def forgotten_in(library: Library, database: str | None = None) -> dict[str, int]:
-    """Who had their data deleted, by hash, and when; `database` as in `take_events`."""
+    """Hash -> time of deletion of the users whose data are deleted; `database` as in `take_events`."""
     file = library.folder / FILE_NAME
     if database is None and not file.exists():
         return {}
@@ -73,7 +73,7 @@ def forgotten_in(library: Library, database: str | None = None) -> dict[str, int
 
 
 def events_mark(library: Library) -> str | None:
-    """How far events are part of the log; None where none are."""
+    """Up to which event of which store the log goes; None without events."""
     try:
         return str(json.loads((library.listens_folder / _MARK).read_text())["mark"])
     except FileNotFoundError:
@@ -96,26 +96,22 @@ def _forgotten(db: Any) -> dict[str, int]:
 def _write(library: Library, db: Any, newest: int) -> int:
     cursor = db.execute(f"SELECT {', '.join(_SCHEMA.names())} FROM events WHERE sequence <= {int(newest)}")
     batches = iter(lambda: cursor.fetchmany(_ROWS), [])
-    table = pl.concat(
-        [
-            pl.DataFrame(schema=_SCHEMA),
-            *(pl.DataFrame([tuple(row) for row in rows], schema=_SCHEMA, orient="row") for rows in batches),
-        ]
-    )
+    tables = [pl.DataFrame([tuple(row) for row in rows], schema=_SCHEMA, orient="row") for rows in batches]
+    table = pl.concat([pl.DataFrame(schema=_SCHEMA), *tables])
+    library.listens_folder.mkdir(parents=True, exist_ok=True)
+    file = library.listens_folder / f"{_SOURCE}.parquet"
     if table.is_empty():
-        library.listens_folder.mkdir(parents=True, exist_ok=True)
-        (library.listens_folder / f"{_SOURCE}.parquet").unlink(missing_ok=True)
+        file.unlink(missing_ok=True)
         return 0
     order = pl.int_range(_BEHIND, _BEHIND + pl.len(), dtype=pl.Int64).alias("position")
-    library.listens_folder.mkdir(parents=True, exist_ok=True)
-    with replacing(library.listens_folder / f"{_SOURCE}.parquet") as part:
+    with replacing(file) as part:
         sink(SourceLog(Path(_SOURCE), table.sort("time", "sequence").with_columns(order).lazy()), part)
     return len(table)
 
 
 @contextmanager
 def _events(database: str | None, file: Path) -> Iterator[Any]:
-    """A connection of the store's; no event with a number below the highest can come any more."""
+    """A connection to the event store; no event with a number below the highest can come any more."""
     name = database or ""
     if not name.startswith(("postgresql", "postgres:")):
         path = Path(name.removeprefix("sqlite:///")) if name else file

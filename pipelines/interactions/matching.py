@@ -1,7 +1,7 @@
 """Joining a log's tracks with a library's by artist and title, where their ids have nothing in common.
 
-Names are compared without case, accents, punctuation, a leading "the" and featured guests. Tracks that find nothing are
-tried again without what names the same recording twice: "(2011 Remaster)", "- Mono Version", "[Explicit]". A live or
+Names are compared without case, accents, punctuation, a leading "the" and featured guests. Tracks without a match are
+tried again without the names of an edition: "(2011 Remaster)", "- Mono Version", "[Explicit]". A live or
 acoustic version or a remix stays another track.
 """
 
@@ -36,18 +36,18 @@ class Matches:
 
 def match(tracks: pl.DataFrame, library_tracks: pl.DataFrame) -> Matches:
     """Matches by (any one of the artists, title); both frames have track_id, title and artists."""
-    left = tracks.select("track_id")
+    unmatched = tracks.select("track_id")
     pairs = pl.DataFrame(schema={"track_id": pl.String, "library_track_id": pl.String})
     ambiguous = 0
     for title in (_plain(_without_guests(pl.col("title"))), _plain(_without_editions(pl.col("title")))):
-        ours = _keys(tracks.join(left, on="track_id", how="semi"), title)
-        theirs = _keys(library_tracks, title).rename({"track_id": "library_track_id"})
-        found = ours.join(theirs, on=["artist", "title"]).select("track_id", "library_track_id").unique()
-        fits = found.group_by("track_id").agg(pl.len(), pl.col("library_track_id").first())
+        keys = _keys(tracks.join(unmatched, on="track_id", how="semi"), title)
+        library_keys = _keys(library_tracks, title).rename({"track_id": "library_track_id"})
+        pairs_found = keys.join(library_keys, on=["artist", "title"]).select("track_id", "library_track_id").unique()
+        fits = pairs_found.group_by("track_id").agg(pl.len(), pl.col("library_track_id").first())
         pairs = pl.concat([pairs, fits.filter(pl.col("len") == 1).select(pairs.columns)])
         ambiguous += len(fits.filter(pl.col("len") > 1))
-        left = left.join(fits, on="track_id", how="anti")
-    return Matches(pairs.sort("track_id"), ambiguous, len(left))
+        unmatched = unmatched.join(fits, on="track_id", how="anti")
+    return Matches(pairs.sort("track_id"), ambiguous, len(unmatched))
 
 
 def _keys(tracks: pl.DataFrame, title: pl.Expr) -> pl.DataFrame:

@@ -9,7 +9,7 @@ One row is one event of a user and a track (or, where a source only counts, one 
     played_ratio   f32     share of the track that was played, 0 …, above 1 when parts were replayed
     plays          f32     how many plays the row stands for
     rating         f32     an explicit rating, on the source's own scale
-    liked          i8      1 liked, -1 disliked, 0 took either back, null says nothing
+    liked          i8      1 liked, -1 disliked, 0 took either back, null where there is no reaction
     organic        bool    found by the user, not recommended
 
 A row with none of plays, played_ratio, rating and liked is one whole play. Everything is lazy and streams: 222 million
@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,13 +29,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from polars.expr.whenthen import ChainedThen
 
 from ...errors import DataError
 from ...models.confidence import ConfidenceOptions, Signals, States
 from ...models.interactions import Clock, Interactions
 from ..library.store import Library
-from .columns import UNREADABLE_TIME, naming
+from .columns import UNREADABLE_TIME, reading
 
 SCHEMA = pl.Schema(
     {
@@ -50,18 +49,6 @@ SCHEMA = pl.Schema(
         "organic": pl.Boolean(),
     }
 )
-
-TRACK_SCHEMA = pl.Schema(
-    {
-        "track_id": pl.String(),
-        "title": pl.String(),
-        "artists": pl.List(pl.String()),
-        "album": pl.String(),
-        "genres": pl.List(pl.String()),
-        "released_at": pl.Int64(),
-    }
-)
-"""What readers may know of tracks; a reader leaves out the columns that its source does not have."""
 
 _DTYPES: dict[str, type[np.integer[Any]]] = {
     "user_row": np.int32,
@@ -85,20 +72,20 @@ class SourceVectors:
         """Whether the columns have units of their own and need a common scale, as an embedding's have not."""
         return len(self.table.collect_schema()) > 2
 
-    def batches(self, wanted: pl.DataFrame, rows: int = 100_000) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
-        """(track ids, [n, D] vectors) of the tracks in `wanted`; rows with a gap in them are left out."""
+    def batches(self, tracks: pl.DataFrame, rows: int = 100_000) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
+        """(track ids, [n, D] vectors) of these tracks; rows with a gap in them are left out."""
         columns = [name for name in self.table.collect_schema().names() if name != "track_id"]
         for start in range(0, self.table.select(pl.len()).collect(engine="streaming").item(), rows):
             part = self.table.slice(start, rows).collect(engine="streaming")
-            part = part.drop_nulls().join(wanted.select("track_id"), on="track_id", how="semi").unique("track_id")
+            part = part.drop_nulls().join(tracks.select("track_id"), on="track_id", how="semi").unique("track_id")
             if part.is_empty():
                 continue
-            table = (
-                part.get_column(columns[0]).list.to_array(part.item(0, columns[0]).len()) if len(columns) == 1 else None
-            )
-            vectors = np.asarray(part.select(columns).to_numpy() if table is None else table.to_numpy(), np.float32)
-            whole = np.isfinite(vectors).all(axis=1)
-            yield part.get_column("track_id").filter(pl.Series(whole)).to_list(), vectors[whole]
+            if isinstance(part.schema[columns[0]], pl.List):
+                part = part.with_columns(pl.col(columns[0]).list.to_array(part.item(0, columns[0]).len()))
+            table = part.get_column(columns[0]) if len(columns) == 1 else part.select(columns)
+            vectors = np.asarray(table.to_numpy(), np.float32)
+            complete = np.isfinite(vectors).all(axis=1)
+            yield part.get_column("track_id").filter(pl.Series(complete)).to_list(), vectors[complete]
 
 
 @dataclass(frozen=True)
@@ -109,19 +96,17 @@ class SourceLog:
     listens: pl.LazyFrame
     """columns of SCHEMA, any but the ids may be missing; NaN marks a value that is not what it should be"""
     tracks: pl.LazyFrame | None = None
-    """columns of TRACK_SCHEMA"""
+    """track_id, and as far as the source has them title, artists, album, genres and released_at (seconds)"""
     vectors: SourceVectors | None = None
     notes: tuple[str, ...] = ()
     """for a person: what was taken for what"""
-    dropped: dict[str, int] = field(default_factory=dict)
-    """reason -> rows that the reader itself left out"""
 
 
 def conform(frame: pl.LazyFrame) -> pl.LazyFrame:
     """Exactly the columns of SCHEMA, those that are missing as nulls."""
-    there = frame.collect_schema().names()
+    present = frame.collect_schema()
     return frame.select(
-        (pl.col(name) if name in there else pl.lit(None)).cast(dtype).alias(name) for name, dtype in SCHEMA.items()
+        **{name: (pl.col(name) if name in present else pl.lit(None)).cast(dtype) for name, dtype in SCHEMA.items()}
     )
 
 
@@ -138,29 +123,28 @@ def read_listens(library: Library) -> pl.LazyFrame:
             f"{library.folder}: no listens yet; crossfade listens PATH --format FORMAT --library {library.folder}"
         )
     for part in parts:
-        with naming(part):
+        with reading(part):
             pl.read_parquet_schema(part)
     return pl.scan_parquet(parts, glob=False)
 
 
 def mixed_clocks(library: Library) -> str | None:
-    """What to tell where some sources know when things happened, or in which order, and others do not."""
-    names: dict[Clock, list[str]] = {clock: [] for clock in Clock}
+    """A message where some sources have times, or an order, and others do not; else None."""
+    sources: dict[Clock, list[str]] = {}
     ordered = True
     for part in parts_of(library):
         counted = pl.scan_parquet(part, glob=False).select(pl.len(), pl.col("time", "position").count()).collect()
         count, times, positions = counted.row(0)
         clock = Clock.TIME if times == count else Clock.ORDER if positions == count else Clock.NONE
-        names[clock].append(part.stem)
+        sources.setdefault(clock, []).append(part.stem)
         ordered &= positions == count
-    named = {clock: ", ".join(parts) for clock, parts in names.items() if parts}
-    if len(named) < 2 or ordered:
+    if len(sources) < 2 or ordered:
         return None
-    knowing = {Clock.TIME: "times", Clock.ORDER: "only an order", Clock.NONE: "neither times nor an order"}
-    sources = "; ".join(f"{sources} with {knowing[clock]}" for clock, sources in named.items())
+    kinds = {Clock.TIME: "times", Clock.ORDER: "only an order", Clock.NONE: "neither times nor an order"}
+    named = "; ".join(f"{', '.join(sources[clock])} with {kind}" for clock, kind in kinds.items() if clock in sources)
     return (
-        f"listens: sources of different kinds ({sources}), so the log as a whole has no common clock: nothing counts "
-        "as recent, and splits are not by time; a library for each keeps what it knows"
+        f"listens: sources of different kinds ({named}), so the log as a whole has no common clock: nothing counts "
+        "as recent, and splits are not by time; a library for each source keeps its clock"
     )
 
 
@@ -176,57 +160,47 @@ def writing(library: Library, source: str) -> Iterator[tuple[Path, Path]]:
 
 
 def sink(log: SourceLog, part: Path, *, known: pl.DataFrame | None = None) -> dict[str, int]:
-    """Writes the log's good rows into a Parquet file; gives the reasons of the others and their counts.
+    """Writes the log's good rows into a Parquet file; returns reason -> number of the other rows.
 
-    With `known`, a table of track ids, rows of other tracks are no good either.
+    With `known`, a table of track ids, rows of other tracks are left out, too.
     """
     rows = conform(log.listens)
-    problem = _problem()
+    problems = _PROBLEMS
     if known is not None:
         rows = rows.join(known.lazy().select("track_id", known=True), on="track_id", how="left")
-        problem = problem.when(pl.col("known").is_null()).then(pl.lit("unknown track"))
-    rows = rows.with_columns(problem.alias("problem"))
-    with naming(log.path):
-        # A source that knows when most things happened is no use for the rest: one gap would leave the log no clock.
-        timed = (
-            rows.filter(pl.col("problem").is_null()).select(pl.col("time").count()).collect(engine="streaming").item()
-        )
-        if timed:
-            no_time = pl.when(pl.col("problem").is_null() & pl.col("time").is_null()).then(pl.lit("no time"))
-            rows = rows.with_columns(pl.coalesce("problem", no_time).alias("problem"))
-        counts = rows.group_by("problem").len().collect(engine="streaming")
-        reasons = {reason: count for reason, count in counts.sort("problem").iter_rows() if reason is not None}
-        dropped = {reason: log.dropped.get(reason, 0) + reasons.get(reason, 0) for reason in {**log.dropped, **reasons}}
-        if counts.get_column("len").sum() == sum(reasons.values()):
+        problems = {**problems, "unknown track": pl.col("known").is_null()}
+    with reading(log.path):
+        # In a source that has times, rows without one are left out: a single gap would leave the log without a clock.
+        good = rows.filter(~pl.any_horizontal(*problems.values()).fill_null(False))
+        if good.select(pl.col("time").count()).collect(engine="streaming").item():
+            problems = {**problems, "no time": pl.col("time").is_null()}
+        problem = pl.coalesce(*(pl.when(is_bad).then(pl.lit(reason)) for reason, is_bad in problems.items()))
+        rows = rows.with_columns(problem=problem)
+        dropped = dict(rows.group_by("problem").len().collect(engine="streaming").sort("problem").iter_rows())
+        if not dropped.pop(None, 0):
             why = ", ".join(f"{reason}: {count:,}" for reason, count in dropped.items())
             raise DataError(f"{log.path}: no listens in it{f'; dropped ({why})' if why else ''}")
         rows.filter(pl.col("problem").is_null()).select(SCHEMA.names()).sink_parquet(part)
     return dropped
 
 
-def _problem() -> ChainedThen:
-    """What is wrong with a row, null where nothing is."""
-    plays, ratio = pl.col("plays"), pl.col("played_ratio")
-    return (
-        pl.when(pl.col("user_id").is_null())
-        .then(pl.lit("no user"))
-        .when(pl.col("track_id").is_null())
-        .then(pl.lit("no track"))
-        .when(pl.col("time") == UNREADABLE_TIME)
-        .then(pl.lit("time cannot be read"))
-        .when(~pl.col("rating").is_finite())
-        .then(pl.lit("rating is not a number"))
-        .when(~plays.is_finite() | (plays < 0))
-        .then(pl.lit("plays is not a number of plays"))
-        .when(~ratio.is_finite() | (ratio < 0))
-        .then(pl.lit("played_ratio is not a share"))
-    )
+_PROBLEMS = {
+    "no user": pl.col("user_id").is_null(),
+    "no track": pl.col("track_id").is_null(),
+    "time cannot be read": pl.col("time") == UNREADABLE_TIME,
+    "rating is not a number": ~pl.col("rating").is_finite(),
+    "plays is not a number of plays": ~pl.col("plays").is_finite() | (pl.col("plays") < 0),
+    "played_ratio is not a share": ~pl.col("played_ratio").is_finite() | (pl.col("played_ratio") < 0),
+}
+"""why a row is left out -> whether it is; the first that holds counts"""
 
 
 def listed_ids(frame: pl.LazyFrame) -> tuple[pl.Series, pl.Series]:
     """(user ids, track ids) in the log, sorted."""
-    users = frame.select(pl.col("user_id").unique()).collect(engine="streaming").get_column("user_id").sort()
-    tracks = frame.select(pl.col("track_id").unique()).collect(engine="streaming").get_column("track_id").sort()
+    users, tracks = (
+        frame.select(pl.col(name).unique()).collect(engine="streaming").to_series().sort()
+        for name in ("user_id", "track_id")
+    )
     return users, tracks
 
 
@@ -235,8 +209,8 @@ def with_rows(
 ) -> pl.LazyFrame:
     """The log with `user_row` and `track_row` (int32) instead of its ids; other users and tracks are left out."""
     for name, ids in (("user", user_ids), ("track", track_ids)):
-        rows = pl.LazyFrame({f"{name}_id": pl.Series(ids, dtype=pl.String)}).with_row_index(f"{name}_row")
-        rows = rows.with_columns(pl.col(f"{name}_row").cast(pl.Int32))
+        columns = {"id": pl.Series(ids, dtype=pl.String), "row": np.arange(len(ids), dtype=np.int32)}
+        rows = pl.LazyFrame({f"{name}_{kind}": column for kind, column in columns.items()})
         frame = frame.join(rows, on=f"{name}_id", how="inner").drop(f"{name}_id")
     return frame
 
@@ -273,17 +247,13 @@ def to_listens(
     One row per event, so that it can be split by time: `Interactions.matrix` of a part holds the confidences that were
     known from this part alone.
     """
-    counted = frame.select(pl.len(), pl.all().exclude("user_id", "track_id").count()).collect(engine="streaming")
-    filled = {name: count for name, count in counted.row(0, named=True).items() if name != "len" and count}
-    clock = Clock.NONE
-    if filled.get("time") == counted.item(0, "len"):
-        clock = Clock.TIME
-    elif filled.get("position") == counted.item(0, "len"):
-        clock = Clock.ORDER
+    counts = frame.select(pl.len(), pl.all().exclude("user_id", "track_id").count()).collect(engine="streaming")
+    filled = {name: count for name, count in counts.row(0, named=True).items() if count}
+    ticks = [name for name in ("time", "position") if filled.get(name, 0) == counts.item(0, "len")][:1]
+    clock = {"time": Clock.TIME, "position": Clock.ORDER}[ticks[0]] if ticks else Clock.NONE
     order = [name for name in ("time", "position") if name in filled]
     values = [name for name in ("plays", "played_ratio", "rating", "liked") if name in filled]
     rows = with_rows(frame.select("user_id", "track_id", *order, *values), user_ids, track_ids)
-    ticks = {Clock.TIME: ["time"], Clock.ORDER: ["position"], Clock.NONE: []}[clock]
     columns = _sorted_columns(
         rows.collect(engine="streaming"),
         ["user_row", "track_row", *order],
@@ -302,10 +272,10 @@ def to_listens(
 
 
 def _sorted_columns(
-    table: pl.DataFrame, order: Sequence[str], wanted: Iterable[str], user_count: int
+    table: pl.DataFrame, order: Sequence[str], names: Iterable[str], user_count: int
 ) -> dict[str, NDArray[Any]]:
-    """The wanted columns, sorted a block of users at a time: sorting all rows at once takes three times their room."""
-    columns = {name: np.empty(len(table), _DTYPES.get(name, np.float32)) for name in wanted}
+    """Columns sorted by `order`, a block of users at a time: sorting all rows at once takes three times the memory."""
+    columns = {name: np.empty(len(table), _DTYPES.get(name, np.float32)) for name in names}
     events = np.bincount(table.get_column("user_row").to_numpy(), minlength=user_count)
     bounds = [*np.flatnonzero(np.diff(np.cumsum(events) // _BLOCK_EVENTS, prepend=-1)).tolist(), user_count]
     start = 0

@@ -1,8 +1,8 @@
-"""Forgetting: a deleted listener leaves the log, the tables beside it and every trained version of a library.
+"""Deletion of a user's data from the log, the tables beside it and every trained version of a library.
 
-In a version a listener's row stays where it is, without an id, listens or vectors: a service that loads the version
-meanwhile never finds one listener's vectors under another's id. What the tracks learned of somebody, as one of many,
-stays until the library is trained again.
+In a version a user's row stays where it is, without an id, listens or vectors: a service that loads the version
+meanwhile never finds one user's vectors under another's id. The user's share in what was fitted for tracks stays until
+the library is trained again.
 """
 
 from __future__ import annotations
@@ -28,38 +28,38 @@ EVER = 2**62
 
 
 def user_hash(user_id: str) -> str:
-    """By which the event store remembers somebody whose data are deleted."""
+    """The hash by which the event store keeps track of users whose data are deleted."""
     return hashlib.sha256(user_id.encode()).hexdigest()
 
 
 def forget(library: Library, forgotten: Mapping[str, int]) -> int:
-    """Hash of the user -> all up to this time, or without one, goes; gives how many rows of the log those were.
+    """Deletes all rows up to a time, or without a time, by hash of the user; returns how many rows of the log.
 
-    From a version goes who has no row of the log left, or was deleted after it was begun.
+    A user leaves a version who has no row of the log left, or was deleted after the version was begun.
     """
     with library.rewriting():
         return forget_while_rewriting(library, forgotten)
 
 
 def forget_while_rewriting(library: Library, forgotten: Mapping[str, int]) -> int:
-    """The same for who holds `library.rewriting` already."""
+    """The same inside `library.rewriting`."""
     if not forgotten:
         return 0
-    deleted = sum(_leave_table(part, forgotten) for part in parts_of(library))
+    deleted = sum(_delete_from_table(part, forgotten) for part in parts_of(library))
     for table in library.folder.glob("yandex/events.parquet"):
-        _leave_table(table, forgotten)
+        _delete_from_table(table, forgotten)
     for version in library.versions():
-        until = _named(_users(version).drop_nulls(), forgotten)
+        until = _deleted_until(_users(version).drop_nulls(), forgotten)
         begun = version.name.partition("-")[0]
         left = _missing(library, until)
-        gone = {user for user, moment in until.items() if user in left or begun <= _stamp(moment)}
-        _leave_version(version, gone)
+        deleted_users = {user for user, moment in until.items() if user in left or begun <= _stamp(moment)}
+        _delete_from_version(version, deleted_users)
     return deleted
 
 
 def forget_the_missing(library: Library, version: Path) -> None:
-    """Before a version becomes the current one: who was deleted while it was trained is not in the log any more."""
-    _leave_version(version, _missing(library, _users(version).drop_nulls()))
+    """Deletes from a version, before it becomes the current one, the users who left the log while it was trained."""
+    _delete_from_version(version, _missing(library, _users(version).drop_nulls()))
 
 
 def _missing(library: Library, users: Collection[str]) -> set[str]:
@@ -70,33 +70,33 @@ def _missing(library: Library, users: Collection[str]) -> set[str]:
     return set(asked.collect(engine="streaming").get_column("user_id"))
 
 
-def _named(users: pl.Series, forgotten: Mapping[str, int]) -> dict[str, int]:
-    """user -> until when, for those whose hash is there."""
+def _deleted_until(users: pl.Series, forgotten: Mapping[str, int]) -> dict[str, int]:
+    """user -> until when to delete, for those whose hash is among the forgotten."""
     return {user: forgotten[name] for user in users if (name := user_hash(user)) in forgotten}
 
 
 def _stamp(moment: int) -> str:
-    """A moment as names of versions have it."""
+    """A moment as it stands in names of versions."""
     latest = datetime(9999, 12, 31, tzinfo=UTC)
     return f"{datetime.fromtimestamp(min(moment, latest.timestamp()), UTC):%Y%m%dT%H%M%SZ}"
 
 
-def _leave_table(file: Path, forgotten: Mapping[str, int]) -> int:
-    """Takes the rows out of one table of listens; gives how many."""
+def _delete_from_table(file: Path, forgotten: Mapping[str, int]) -> int:
+    """Deletes the rows from one table of listens; returns how many."""
     rows = pl.scan_parquet(file, glob=False)
     user = pl.col("user_id").cast(pl.String)
-    until = _named(rows.select(user.unique()).collect(engine="streaming").to_series().drop_nulls(), forgotten)
+    until = _deleted_until(rows.select(user.unique()).collect(engine="streaming").to_series().drop_nulls(), forgotten)
     if not until:
         return 0
     ends = pl.LazyFrame({"_user": list(until), "_until": list(until.values())})
     marked = rows.join(ends, left_on=user, right_on="_user", how="left", maintain_order="left")
-    gone = pl.col("_until").is_not_null()
+    deleted = pl.col("_until").is_not_null()
     if "time" in rows.collect_schema():
-        gone &= pl.col("time").is_null() | (pl.col("time") <= pl.col("_until"))
-    count = int(marked.filter(gone).select(pl.len()).collect(engine="streaming").item())
+        deleted &= pl.col("time").is_null() | (pl.col("time") <= pl.col("_until"))
+    count = int(marked.filter(deleted).select(pl.len()).collect(engine="streaming").item())
     if count:
         with replacing(file) as part:
-            marked.filter(~gone).select(rows.collect_schema().names()).sink_parquet(part)
+            marked.filter(~deleted).select(rows.collect_schema().names()).sink_parquet(part)
     return count
 
 
@@ -112,12 +112,12 @@ def _users(version: Path) -> pl.Series:
         ) from None
 
 
-def _leave_version(version: Path, gone: Collection[str]) -> None:
-    """Ids last: what is broken off is found again."""
-    if not gone:
+def _delete_from_version(version: Path, deleted_users: Collection[str]) -> None:
+    """Empties the rows of these users; ids last, so that an interrupted deletion can be repeated."""
+    if not deleted_users:
         return
     users = _users(version)
-    leaving = users.is_in(list(gone)).fill_null(False)
+    leaving = users.is_in(list(deleted_users)).fill_null(False)
     rows = np.flatnonzero(leaving.to_numpy())
     ALS.forget_users(version, rows)
     if (version / f"{TwoStageRecommender.name}.json").exists():
@@ -126,7 +126,7 @@ def _leave_version(version: Path, gone: Collection[str]) -> None:
         frame = pl.scan_parquet(table, glob=False)
         if "user_id" in frame.collect_schema():
             with replacing(table) as part:
-                frame.filter(~pl.col("user_id").is_in(list(gone))).sink_parquet(part)
+                frame.filter(~pl.col("user_id").is_in(list(deleted_users))).sink_parquet(part)
     with replacing(version / "users.parquet") as part:
         pl.DataFrame({"user_id": users.set(leaving, None)}).write_parquet(part)
     file = version / MANIFEST

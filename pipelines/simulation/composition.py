@@ -1,13 +1,122 @@
-"""The demo's composer: a sound's parameters -> what each instrument plays, bar by bar."""
+"""The demo's styles and its composer: parameters of how a track sounds -> what each instrument plays, bar by bar.
+
+A style is a point in the space of the parameters (`Sound`); artists scatter around their style, tracks around their
+artist, and some of both lie between two styles.
+
+Shapes: P parameters.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass, fields
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from .styles import Sound
+
+@dataclass(frozen=True, kw_only=True)
+class Sound:
+    """How a track sounds; every parameter is in 0 … 1."""
+
+    tempo: float = 0.4
+    """60 … 180 beats a minute"""
+    swing: float = 0.0
+    """offbeats from straight to triplet"""
+    brightness: float = 0.5
+    distortion: float = 0.0
+    density: float = 0.5
+    """how many of the possible notes are played"""
+    reverb: float = 0.2
+    complexity: float = 0.2
+    """chords from triads to ninths, bass from roots to walking lines"""
+    minor: float = 0.4
+    """how likely a minor key is"""
+    machine: float = 0.0
+    """drums and lead from acoustic to electronic"""
+    drums: float = 0.0
+    bass: float = 0.0
+    pluck: float = 0.0
+    """acoustic guitar"""
+    keys: float = 0.0
+    strings: float = 0.0
+    pad: float = 0.0
+    lead: float = 0.0
+    """a horn, or a synthesiser where `machine` is high"""
+    power: float = 0.0
+    """electric guitars"""
+    voice: float = 0.0
+
+    def vector(self) -> NDArray[np.float32]:
+        """[P] the parameters in order of `PARAMETERS`."""
+        return np.array(astuple(self), np.float32)
+
+    @classmethod
+    def from_vector(cls, vector: NDArray[np.floating[Any]]) -> Sound:
+        """The sound at a point, pulled back into 0 … 1."""
+        return cls(**dict(zip(PARAMETERS, np.clip(vector, 0, 1).tolist(), strict=True)))
+
+    @property
+    def beats_per_minute(self) -> float:
+        return 60 + 120 * self.tempo
+
+
+PARAMETERS = tuple(field.name for field in fields(Sound))
+INSTRUMENTS = ("drums", "bass", "pluck", "keys", "strings", "pad", "lead", "power", "voice")
+"""the parameters that say how loud each instrument is"""
+
+STYLES: dict[str, Sound] = {
+    "metal": Sound(tempo=0.38, brightness=0.7, distortion=0.95, density=0.85, reverb=0.2, complexity=0.1, minor=0.95,
+                   drums=0.45, bass=0.2, power=1.0, voice=0.8),
+    "electronic": Sound(tempo=0.56, brightness=0.75, distortion=0.15, density=0.7, reverb=0.3, complexity=0.2,
+                        minor=0.6, machine=1.0, drums=0.9, bass=0.8, pad=0.4, lead=0.6),
+    "ambient": Sound(tempo=0.15, brightness=0.3, density=0.15, reverb=0.95, complexity=0.5, minor=0.5, machine=0.8,
+                     strings=0.1, pad=1.0, keys=0.2),
+    "folk": Sound(tempo=0.4, brightness=0.5, density=0.65, reverb=0.15, complexity=0.1, minor=0.25, pluck=1.0,
+                  bass=0.15, voice=0.4),
+    "jazz": Sound(tempo=0.5, swing=0.9, brightness=0.4, density=0.5, reverb=0.25, complexity=0.95, minor=0.4, drums=0.5,
+                  bass=0.8, keys=0.7, lead=0.6),
+    "classical": Sound(tempo=0.35, brightness=0.45, density=0.55, reverb=0.55, complexity=0.25, minor=0.5, strings=1.0,
+                       keys=0.3),
+}  # fmt: skip
+"""The centre of each style's region, by the name that a listener would give it."""
+
+BRIDGES = (("ambient", "classical"), ("folk", "jazz"))
+"""pairs of styles that have an artist halfway between them"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overlap:
+    """How far artists stray from their style, and tracks from their artist."""
+
+    artist: float = 0.09
+    """standard deviation of each parameter"""
+    track: float = 0.08
+    borrowed: float = 0.45
+    """the most that a track takes from another style, as a share"""
+
+
+def artist_sound(style: str, overlap: Overlap, rng: np.random.Generator, *, bridge: str | None = None) -> Sound:
+    """An artist of a style, or halfway between two."""
+    centre = (STYLES[style].vector() + STYLES[bridge or style].vector()) / 2
+    return Sound.from_vector(_strayed(centre, overlap.artist, rng))
+
+
+def track_sound(artist: Sound, overlap: Overlap, rng: np.random.Generator) -> Sound:
+    """A track of an artist, who now and then borrows from some other style."""
+    other = list(STYLES.values())[rng.integers(len(STYLES))].vector()
+    share = overlap.borrowed * rng.random() ** 2
+    return Sound.from_vector(_strayed((1 - share) * artist.vector() + share * other, overlap.track, rng))
+
+
+def _strayed(centre: NDArray[np.floating[Any]], spread: float, rng: np.random.Generator) -> NDArray[np.float64]:
+    """A point around the centre; an instrument that is not there at all rarely joins."""
+    noise = rng.normal(0, spread, len(PARAMETERS))
+    absent = (centre < 0.02) & (rng.random(len(PARAMETERS)) < 0.7)
+    return np.clip(centre + np.where(absent, 0, noise), 0, 1)
+
 
 BEATS = 4
 """in a bar"""
@@ -46,28 +155,14 @@ class Composer:
         self.score: Score = defaultdict(list)
 
     def compose(self) -> Score:
-        """The notes of every instrument that can be heard, all within the piece."""
+        """The notes of every instrument that is not silent, all within the piece; one method, `_NAME`, for each."""
         bars = int(np.ceil(self.seconds / (self.beat * BEATS)))
-        parts = {
-            "drums": self._drums,
-            "bass": self._bass,
-            "pluck": self._pluck,
-            "keys": self._keys,
-            "strings": self._strings,
-            "pad": self._pad,
-            "lead": self._lead,
-            "power": self._power,
-            "voice": self._voice,
-        }
-        motif = self.rng.integers(-3, 5, 8)
-        for part, write in parts.items():
-            if getattr(self.sound, part) < 0.05:
-                continue
-            for bar in range(bars):
-                write(bar, self.progression[bar % 4], motif)
+        self.motif = self.rng.integers(-3, 5, 8)
+        for part in INSTRUMENTS:
+            if getattr(self.sound, part) >= 0.05:
+                for bar in range(bars):
+                    getattr(self, f"_{part}")(bar, self.progression[bar % 4])
         return self.score
-
-    # -- helpers ---------------------------------------------------------------------------------------------------
 
     def _add(
         self, part: str, bar: int, beat: float, beats: float, pitch: int, velocity: float, manner: str = ""
@@ -99,18 +194,13 @@ class Composer:
         played[0] = True
         return [float(place) for place in places[played]]
 
-    # -- parts -----------------------------------------------------------------------------------------------------
-
-    def _drums(self, bar: int, root: int, motif: np.ndarray) -> None:
+    def _drums(self, bar: int, root: int) -> None:
         sound, rng = self.sound, self.rng
         if sound.swing > 0.45:
-            for beat in (0, 1, 1.5, 2, 3, 3.5):
-                self._add("drums", bar, beat, 1, 0, 0.55, "ride")
-            for beat in (1, 3):
-                self._add("drums", bar, beat, 1, 0, 0.4, "hat")
-                self._add("drums", bar, beat, 1, 0, 0.35, "brush")
+            self._hits(bar, (0, 1, 1.5, 2, 3, 3.5), ("ride", 0.55))
+            self._hits(bar, (1, 3), ("hat", 0.4), ("brush", 0.35))
             for beat in self._grid(1.5):
-                self._add("drums", bar, beat, 1, 0, 0.3, "kick" if rng.random() < 0.6 else "snare")
+                self._hits(bar, (beat,), ("kick" if rng.random() < 0.6 else "snare", 0.3))
             return
         four = rng.random() < sound.machine * (0.2 + sound.tempo) * 1.6
         if four:
@@ -119,24 +209,25 @@ class Composer:
             kicks = [step / 4 for step in range(16)]
         else:
             kicks = [0.0, 2, *(place for place in (0.75, 1.5, 2.5, 3.5) if rng.random() < 0.4 * sound.density)]
-        for beat in kicks:
-            self._add("drums", bar, beat, 1, 0, 0.95, "kick")
-        for beat in (1, 3):
-            self._add("drums", bar, beat, 1, 0, 0.9, "snare")
+        self._hits(bar, kicks, ("kick", 0.95))
+        self._hits(bar, (1, 3), ("snare", 0.9))
         if four:
-            for beat in (0.5, 1.5, 2.5, 3.5):
-                self._add("drums", bar, beat, 1, 0, 0.6, "open")
+            self._hits(bar, (0.5, 1.5, 2.5, 3.5), ("open", 0.6))
         if sound.distortion > 0.5:
-            for beat in (0, 1, 2, 3):  # on a cymbal that never stops ringing
-                self._add("drums", bar, beat, 1, 0, 0.45, "crash")
+            self._hits(bar, (0, 1, 2, 3), ("crash", 0.45))  # on a cymbal that never stops ringing
             return
         for beat in self._grid(0.25 if sound.machine > 0.5 and sound.density > 0.5 else 0.5):
-            self._add("drums", bar, beat, 1, 0, 0.5 if beat % 1 else 0.65, "hat")
+            self._hits(bar, (beat,), ("hat", 0.5 if beat % 1 else 0.65))
         if bar % 4 == 3 and sound.machine < 0.5:
-            for beat in (3, 3.25, 3.5, 3.75):
-                self._add("drums", bar, beat, 1, 0, 0.6, "tom")
+            self._hits(bar, (3, 3.25, 3.5, 3.75), ("tom", 0.6))
 
-    def _bass(self, bar: int, root: int, motif: np.ndarray) -> None:
+    def _hits(self, bar: int, beats: Iterable[float], *drums: tuple[str, float]) -> None:
+        """Each drum (its name, its velocity) on each of the beats."""
+        for beat in beats:
+            for name, velocity in drums:
+                self._add("drums", bar, beat, 1, 0, velocity, name)
+
+    def _bass(self, bar: int, root: int) -> None:
         low = self._pitch(root, 28)
         if self.rng.random() < self.sound.complexity:
             for beat, step in enumerate((0, 2, 4, int(self.rng.integers(3, 7)))):
@@ -148,7 +239,7 @@ class Composer:
             for place in self._grid(0.5):
                 self._add("bass", bar, place, 0.5 if self.sound.density > 0.5 else 1.5, low, 0.85)
 
-    def _pluck(self, bar: int, root: int, motif: np.ndarray) -> None:
+    def _pluck(self, bar: int, root: int) -> None:
         chord = self._chord(root, 50)
         low = self._pitch(root, 40)
         if self.rng.random() < 0.35 * self.sound.density + 0.15 * self.sound.drums:
@@ -161,10 +252,10 @@ class Composer:
             self._add("pluck", bar, beat, 2, low, 0.8)
             self._add("pluck", bar, beat + 1, 2, low + 7, 0.65)
         for place, beat in enumerate(self._grid(0.5)):
-            pitch = [*chord, chord[0] + 12][int(motif[place % 8]) % (len(chord) + 1)]
+            pitch = [*chord, chord[0] + 12][int(self.motif[place % 8]) % (len(chord) + 1)]
             self._add("pluck", bar, beat, 1.5, pitch, 0.6)
 
-    def _keys(self, bar: int, root: int, motif: np.ndarray) -> None:
+    def _keys(self, bar: int, root: int) -> None:
         chord = self._chord(root, 55)
         if self.sound.swing > 0.4 or self.sound.machine > 0.4:  # comping
             beats = self.rng.choice([0, 0.5, 1, 1.5, 2, 2.5, 3, 3.5], 1 + round(3 * self.sound.density), replace=False)
@@ -175,29 +266,29 @@ class Composer:
             for place, beat in enumerate(self._grid(0.5)):
                 self._add("keys", bar, beat, 1.5, chord[place % len(chord)] - 12 * (place == 0), 0.5)
         if self.rng.random() < 0.8:
-            self._melody("keys", bar, root, motif, low=67, velocity=0.7)
+            self._melody("keys", bar, root, low=67, velocity=0.7)
 
-    def _strings(self, bar: int, root: int, motif: np.ndarray) -> None:
+    def _strings(self, bar: int, root: int) -> None:
         chord = self._chord(root, 52)
         for pitch in [chord[0] - 12, *chord[1:]]:
             self._add("strings", bar, 0, BEATS * 1.03, pitch, 0.45)
-        self._melody("strings", bar, root, motif, low=67, velocity=0.8)
+        self._melody("strings", bar, root, low=67, velocity=0.8)
 
-    def _pad(self, bar: int, root: int, motif: np.ndarray) -> None:
+    def _pad(self, bar: int, root: int) -> None:
         hold = 2 if self.sound.density < 0.3 else 1
         if bar % hold == 0:
             for pitch in self._chord(root, 48):
                 self._add("pad", bar, 0, BEATS * hold * 1.15, pitch, 0.5)
 
-    def _lead(self, bar: int, root: int, motif: np.ndarray) -> None:
+    def _lead(self, bar: int, root: int) -> None:
         if self.sound.machine > 0.5:
             chord = self._chord(root, 60)
             for place, beat in enumerate(self._grid(0.25)):
-                self._add("lead", bar, beat, 0.3, chord[int(motif[place % 8]) % len(chord)], 0.7)
+                self._add("lead", bar, beat, 0.3, chord[int(self.motif[place % 8]) % len(chord)], 0.7)
         elif bar % 4 != 3:
-            self._melody("lead", bar, root, motif, low=58, velocity=0.8)
+            self._melody("lead", bar, root, low=58, velocity=0.8)
 
-    def _power(self, bar: int, root: int, motif: np.ndarray) -> None:
+    def _power(self, bar: int, root: int) -> None:
         low = self._pitch(root, 38)
         if self.sound.distortion < 0.45:  # rock: held and struck chords
             for beat in self._grid(1):
@@ -206,18 +297,18 @@ class Composer:
         step = 0.5 if self.sound.density > 0.5 else 1.0
         for place, beat in enumerate(np.arange(0, BEATS, step)):
             accent = place == 0 or self.rng.random() < 0.5
-            pitch = low + (int(motif[(place + bar) % 8]) % 4 if accent and place else 0)
+            pitch = low + (int(self.motif[(place + bar) % 8]) % 4 if accent and place else 0)
             self._add("power", bar, float(beat), step, pitch, 0.95 if accent else 0.7, "" if accent else "muted")
 
-    def _voice(self, bar: int, root: int, motif: np.ndarray) -> None:
+    def _voice(self, bar: int, root: int) -> None:
         if bar % 4 != 3:
-            self._melody("voice", bar, root, motif, low=57, velocity=0.8)
+            self._melody("voice", bar, root, low=57, velocity=0.8)
 
-    def _melody(self, part: str, bar: int, root: int, motif: np.ndarray, *, low: int, velocity: float) -> None:
+    def _melody(self, part: str, bar: int, root: int, *, low: int, velocity: float) -> None:
         """The piece's motif over this bar's chord; what is not played is held."""
         beats = self._grid(0.5 if self.sound.density > 0.35 else 1)
         kept = [beat for beat in beats if beat == 0 or self.rng.random() < 0.65]
         for place, beat in enumerate(kept):
             end = kept[place + 1] if place + 1 < len(kept) else BEATS
-            degree = root + int(motif[(place + bar) % 8])
+            degree = root + int(self.motif[(place + bar) % 8])
             self._add(part, bar, beat, end - beat, self._pitch(degree, low), velocity)

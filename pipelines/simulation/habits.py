@@ -14,10 +14,12 @@ Shapes: T tracks, U users, E events of a block, C tracks that compete for each, 
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
-from .options import Habits
+from ...errors import UsageError
 from .tracks import DAY_SECONDS, EPOCH_SECONDS, WorldTracks
 
 Floats = NDArray[np.float32]
@@ -28,6 +30,34 @@ _ERA_DAYS = 900.0
 _NEW_DAYS = 30.0
 _MEMORY_LISTENS = 20.0
 """how far back, on average, the artist was met that a listener goes on with"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Habits:
+    """All 0 by default: only taste, popularity and chance count."""
+
+    loyalty: float = 0.0
+    """the share of listens that go on with the artist of an earlier one"""
+    mainstream: float = 0.0
+    """the spread between listeners of the power of popularity"""
+    eras: float = 0.0
+    """log-odds of a track of the listener's own time over one of another"""
+    novelty: float = 0.0
+    """log-odds of a track on the day of its release over an old one, for the average listener"""
+    trends: float = 0.0
+    """the spread of a track's log popularity over time"""
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if value < 0 or (name == "loyalty" and value > 1):
+                raise UsageError(f"{name}: {value}, outside 0 … {'1' if name == 'loyalty' else ''}".rstrip())
+
+    def __bool__(self) -> bool:
+        return any(asdict(self).values())
+
+
+STRONG = Habits(loyalty=0.3, mainstream=0.5, eras=2.0, novelty=1.5, trends=0.7)
+"""a world in which all of them matter"""
 
 
 class Habitual:

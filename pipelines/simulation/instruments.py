@@ -39,6 +39,11 @@ def fade_out(samples: Samples, seconds: float = 0.02) -> Samples:
     return samples
 
 
+def peak_normalized(samples: NDArray[np.floating]) -> Samples:
+    """The samples with a peak of 1; silence stays silence."""
+    return np.asarray(samples / max(1e-6, float(np.abs(samples).max())), np.float32)
+
+
 def envelope(count: int, attack_seconds: float, release_seconds: float) -> Samples:
     """[count] a smooth rise, a hold and a smooth fall."""
     shape = np.ones(count, np.float32)
@@ -82,7 +87,7 @@ def pluck(
     times = _times(seconds)
     glide = step * 2 ** (rng.normal(0, 0.03) / 12) * (times + 0.006 * 0.05 * (1 - np.exp(-times / 0.05))) * SAMPLE_RATE
     note = np.interp(glide, np.arange(wave.size), wave).astype(np.float32)
-    return fade_out(np.asarray(note / max(1e-6, float(np.abs(note).max())), np.float32))
+    return fade_out(peak_normalized(note))
 
 
 def struck(frequency: float, seconds: float, brightness: float, *, hammer: float = 0.5) -> Samples:
@@ -108,7 +113,7 @@ def struck(frequency: float, seconds: float, brightness: float, *, hammer: float
         angle = np.float32(2 * np.pi * 7.03 * frequency)
         note += np.float32(bell) * np.exp(np.float32(-9) * times) * np.sin(angle * times)
     note *= envelope(len(note), 0.003, 0.08)
-    return np.asarray(note / max(1e-6, float(np.abs(note).max())), np.float32)
+    return peak_normalized(note)
 
 
 def saw(phase: NDArray[np.float64], step: float) -> Samples:
@@ -151,7 +156,7 @@ def blown(frequency: float, seconds: float, brightness: float, rng: np.random.Ge
         level_now *= louder
         note += np.float32((0.15 + formant) / partial ** (1.3 - 0.6 * brightness)) * level_now * sine
     note += 0.04 * loud * rng.normal(0, 1, times.size)
-    return np.asarray(note / max(1e-6, float(np.abs(note).max())), np.float32)
+    return peak_normalized(note)
 
 
 def synth(
@@ -186,12 +191,8 @@ def bass(frequency: float, seconds: float, brightness: float, *, electric: float
     times = _times(seconds)
     note = np.sin(2 * np.pi * frequency * times)
     for partial in range(2, 9):
-        level = (0.2 + 0.6 * brightness) / partial**1.3
-        note += (
-            level
-            * np.exp(-(1 - electric) * 3 * partial * times)
-            * np.sin(2 * np.pi * partial * frequency * times + partial)
-        )
+        level = (0.2 + 0.6 * brightness) / partial**1.3 * np.exp(-(1 - electric) * 3 * partial * times)
+        note += level * np.sin(2 * np.pi * partial * frequency * times + partial)
     note *= np.exp(-times * (2.5 - 2.2 * electric)) * envelope(len(note), 0.008, min(0.05, seconds / 3))
     return np.asarray(note / 1.5, np.float32)
 
@@ -213,7 +214,7 @@ def voice(frequency: float, seconds: float, brightness: float, rng: np.random.Ge
         note += np.float32((0.03 + formants) / partial**0.4) * sine
     note += rng.normal(0, 0.03, times.size).astype(np.float32)
     note *= envelope(times.size, min(0.05, seconds / 4), min(0.12, seconds / 3))
-    return np.asarray(note / max(1e-6, float(np.abs(note).max())), np.float32)
+    return peak_normalized(note)
 
 
 def drum_kit(machine: float, brightness: float, rng: np.random.Generator) -> dict[str, Samples]:

@@ -6,10 +6,11 @@ Every block becomes a part file, and polars joins the parts by streaming. The sc
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import chain, count
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import polars as pl
@@ -22,39 +23,34 @@ _NAMELESS_GENRES = 7
 """one genre in so many has no name, as in the original"""
 
 
-class _Parts:
-    """Part files of several tables under one scratch folder, joined at the end."""
+@contextmanager
+def _parts(folder: Path) -> Iterator[Callable[[Mapping[str, pl.DataFrame]], None]]:
+    """Gives a function that takes the next rows of tables by name; each table becomes NAME.parquet in the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    numbers = count()
+    with TemporaryDirectory(prefix=".parts-", dir=folder) as scratch:
 
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._folder = folder
-        self._scratch = Path(mkdtemp(prefix=".parts-", dir=folder))
-        self._count = 0
+        def add(tables: Mapping[str, pl.DataFrame]) -> None:
+            number = next(numbers)
+            for name, table in tables.items():
+                table.write_parquet(Path(scratch, name, f"{number:06}.parquet"), mkdir=True)
 
-    def add(self, tables: Mapping[str, pl.DataFrame]) -> None:
-        for name, table in tables.items():
-            (self._scratch / name).mkdir(exist_ok=True)
-            table.write_parquet(self._scratch / name / f"{self._count:06}.parquet")
-        self._count += 1
+        yield add
+        for parts in sorted(Path(scratch).iterdir()):
+            pl.scan_parquet(parts / "*.parquet").sink_parquet(folder / f"{parts.name}.parquet")
 
-    def __enter__(self) -> _Parts:
-        return self
 
-    def __exit__(self, kind: object, *rest: object) -> None:
-        try:
-            if kind is None:
-                for parts in sorted(self._scratch.iterdir()):
-                    pl.scan_parquet(parts / "*.parquet").sink_parquet(self._folder / f"{parts.name}.parquet")
-        finally:
-            shutil.rmtree(self._scratch)
+def _numbered(names: Iterable[str]) -> dict[str, int]:
+    """Ids for names, from 1, in the order in which they first appear."""
+    return {name: row + 1 for row, name in enumerate(dict.fromkeys(names))}
 
 
 def write_yandex(world: World, folder: Path) -> None:
     """The three files of the Yandex Music log."""
-    with _Parts(folder) as parts:
+    with _parts(folder) as add:
         for events in world.blocks():
             # The original counts a user's tracks from 1 and knows only the day.
-            parts.add(
+            add(
                 {
                     "interactions": pl.DataFrame(
                         {
@@ -68,10 +64,7 @@ def write_yandex(world: World, folder: Path) -> None:
             )
     tracks = world.tracks
     # Ids count from 1 per type, so that the same id names an artist, an album and a track.
-    artists = {
-        name: row + 1 for row, name in enumerate(dict.fromkeys(name for names in tracks.artists for name in names))
-    }
-    albums = {name: row + 1 for row, name in enumerate(dict.fromkeys(tracks.albums))}
+    artists, albums = _numbered(chain.from_iterable(tracks.artists)), _numbered(tracks.albums)
     pl.DataFrame(
         {
             "track_id": np.arange(1, len(tracks) + 1),
@@ -80,15 +73,12 @@ def write_yandex(world: World, folder: Path) -> None:
             "genres": [[int(row) + _GENRE_ID_OFFSET] for row in tracks.style_rows],
         }
     ).write_parquet(folder / "tracks.parquet")
+    named_genres = [pair for pair in enumerate(tracks.style_names) if (pair[0] + 1) % _NAMELESS_GENRES]
     named = [
         *((number, "artist", name) for name, number in artists.items()),
         *((number, "album", name) for name, number in albums.items()),
         *((row + 1, "track", name) for row, name in enumerate(tracks.titles)),
-        *(
-            (row + _GENRE_ID_OFFSET, "genre", name)
-            for row, name in enumerate(tracks.style_names)
-            if row % _NAMELESS_GENRES != _NAMELESS_GENRES - 1
-        ),
+        *((row + _GENRE_ID_OFFSET, "genre", name) for row, name in named_genres),
     ]
     schema = {"id": pl.Int64, "type": pl.String, "name": pl.String}
     pl.DataFrame(named, schema=schema, orient="row").write_parquet(folder / "catalog_names.parquet")
@@ -97,9 +87,9 @@ def write_yandex(world: World, folder: Path) -> None:
 def write_yambda(world: World, folder: Path) -> None:
     """listens, likes, dislikes, unlikes and undislikes, and the tables of embeddings, artists and albums."""
     rng = np.random.default_rng([world.options.seed, 3])
-    with _Parts(folder) as parts:
+    with _parts(folder) as add:
         for events in world.blocks():
-            parts.add(_yambda_tables(world, events, rng))
+            add(_yambda_tables(world, events, rng))
     tracks = world.tracks
     sound = tracks.sound.astype(np.float64)
     lengths = np.maximum(np.linalg.norm(sound, axis=1, keepdims=True), 1e-12)
@@ -108,7 +98,7 @@ def write_yambda(world: World, folder: Path) -> None:
     columns = [pl.col(name).arr.to_list() for name in ("embed", "normalized_embed")]
     pl.DataFrame(embeddings).with_columns(columns).write_parquet(folder / "embeddings.parquet")
     for kind, groups in (("artist", tracks.artists), ("album", tuple((name,) for name in tracks.albums))):
-        numbers = {name: row + 1 for row, name in enumerate(dict.fromkeys(name for names in groups for name in names))}
+        numbers = _numbered(chain.from_iterable(groups))
         pairs = [(numbers[name], row + 1) for row, names in enumerate(groups) for name in names]
         schema = {f"{kind}_id": pl.UInt32, "item_id": pl.UInt32}
         pl.DataFrame(pairs, schema=schema, orient="row").write_parquet(folder / f"{kind}_item_mapping.parquet")

@@ -7,24 +7,12 @@ put into a room and mastered. Every filter is a product of spectra, so nothing h
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from . import instruments
-from .composition import Composer, Note
+from .composition import INSTRUMENTS, Composer, Note, Sound
 from .instruments import SAMPLE_RATE, Samples, fast_length, hertz
-from .styles import Sound
 
-LEVELS = {
-    "drums": 0.9,
-    "bass": 0.55,
-    "pluck": 0.6,
-    "keys": 0.55,
-    "strings": 0.6,
-    "pad": 0.5,
-    "lead": 0.45,
-    "power": 0.6,
-    "voice": 0.5,
-}
+LEVELS = dict(zip(INSTRUMENTS, (0.9, 0.55, 0.6, 0.55, 0.6, 0.5, 0.45, 0.6, 0.5), strict=True))
 """root mean square of each stem at full gain, before mastering"""
 
 
@@ -109,18 +97,6 @@ def _amplify(part: str, stem: Samples, sound: Sound, rng: np.random.Generator) -
             return stem
 
 
-def _response(
-    count: int, high_pass: tuple[float, float], low_pass: float, peaks: tuple[tuple[float, float, float], ...]
-) -> NDArray[np.float32]:
-    """Gains at the FFT's frequencies: (corner, dB an octave) below, 24 dB above, peaks (Hz, octaves, gain)."""
-    at = np.maximum(np.fft.rfftfreq(count, 1 / SAMPLE_RATE), 1).astype(np.float32)
-    corner, slope = high_pass
-    gain = 1 / (1 + (corner / at) ** (slope / 3)) / (1 + (at / low_pass) ** 4)
-    for center, octaves, height in peaks:
-        gain *= 1 + height * np.exp(-0.5 * (np.log2(at / center) / octaves) ** 2)
-    return np.asarray(gain, np.float32)
-
-
 def _equalise(
     stem: Samples,
     high_pass: tuple[float, float],
@@ -128,9 +104,14 @@ def _equalise(
     low_pass: float,
     peaks: tuple[tuple[float, float, float], ...] = (),
 ) -> Samples:
+    """`high_pass` (corner in Hz, dB an octave), `low_pass` (24 dB an octave), `peaks` (Hz, octaves wide, gain)."""
     length = fast_length(len(stem) + 2_048)
-    spectrum = np.fft.rfft(stem, length) * _response(length, high_pass, low_pass, peaks)
-    return np.fft.irfft(spectrum, length)[: len(stem)].astype(np.float32)
+    at = np.maximum(np.fft.rfftfreq(length, 1 / SAMPLE_RATE), 1).astype(np.float32)
+    corner, slope = high_pass
+    gain = 1 / (1 + (corner / at) ** (slope / 3)) / (1 + (at / low_pass) ** 4)
+    for center, octaves, height in peaks:
+        gain *= 1 + height * np.exp(-0.5 * (np.log2(at / center) / octaves) ** 2)
+    return np.fft.irfft(np.fft.rfft(stem, length) * gain, length)[: len(stem)].astype(np.float32)
 
 
 def _amplifier(stem: Samples, distortion: float, brightness: float, rng: np.random.Generator) -> Samples:
@@ -174,4 +155,4 @@ def _master(mix: Samples, sound: Sound, rng: np.random.Generator) -> Samples:
     push = 0.1 + 0.15 * sound.drums + 0.15 * sound.distortion
     limited = np.tanh(push * mixed).astype(np.float32)
     limited *= instruments.envelope(len(limited), 0.01, 0.4)
-    return np.asarray(limited / max(1e-6, float(np.abs(limited).max())), np.float32)
+    return instruments.peak_normalized(limited)

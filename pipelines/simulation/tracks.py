@@ -1,8 +1,6 @@
-"""The tracks of a synthetic world: points in a latent space, around an artist, who is around a style.
+"""The tracks that the listeners of a synthetic world choose from, and made-up names for artists and tracks.
 
-The sound of a track reveals its latent point to the degree `link`; the rest of it is as much its own.
-
-Shapes: T tracks, K latent dimensions, D sound dimensions.
+Shapes: T tracks, K latent dimensions, D dimensions of the sound.
 """
 
 from __future__ import annotations
@@ -12,15 +10,25 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ...models.arrays import l2_normalize
-from .names import artist_names, title
-from .options import WorldOptions
-
 DAY_SECONDS = 86_400
 EPOCH_SECONDS = 1_704_067_200
 """where the log begins: 1 January 2024"""
 
 Floats = NDArray[np.float32]
+
+_FIRST = (
+    "Amber Silver Velvet Quiet Northern Paper Copper Hollow Distant Marble Crimson Wooden Electric Winter Salt Golden "
+    "Broken Second Blue Iron"
+)
+_SECOND = (
+    "Harbour Lanterns Foxes Meridian Orchard Signals Sparrows Avenue Machines Rivers Atlas Caravan Mirrors Tides "
+    "Engine Cathedral Gardens Wolves Parade Comet"
+)
+_TITLE = (
+    "Morning Letters Dust Glass Rain Corners Fever Shadow Ladder Kite Bridges Ember Sleep Current Window Season Static "
+    "Harvest Anchor Echo Saltwater Thunder Midnight Clover"
+)
+_BETWEEN = ("of the", "in the", "for the", "under", "after", "without", "and")
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,65 +57,21 @@ class WorldTracks:
         return len(self.track_ids)
 
 
-def synthetic_tracks(options: WorldOptions) -> WorldTracks:
-    """Tracks of artists of styles, with sound that reveals `options.link` of their latent points."""
-    rng = np.random.default_rng([options.seed, 0])
-    count = options.tracks
-    # Artists are unequal in how much they release and in how popular they are.
-    artist_share = 1 / np.arange(1, options.artists + 1) ** 0.5
-    artist_rows = rng.choice(options.artists, count, p=artist_share / artist_share.sum())
-    artist_rows[: min(count, options.artists)] = np.arange(options.artists)[:count]
-    artist_styles = rng.integers(options.styles, size=options.artists)
-
-    shape = (options.artists, options.latent_dimensions)
-    latents = _family(rng, artist_rows, artist_styles, options)
-    nuisance = _family(rng, artist_rows, rng.integers(options.styles, size=options.artists), options)
-    seen = options.link * latents + np.sqrt(1 - options.link**2) * nuisance
-    hidden = np.tanh(1.5 * seen @ rng.normal(size=(shape[1], 64)) + rng.normal(0, 0.3, 64))
-    sound = hidden @ rng.normal(size=(64, options.sound_dimensions)) / 8 + rng.normal(
-        0, 0.1, (count, options.sound_dimensions)
-    )
-
-    fame = rng.permutation(options.artists)[artist_rows] + 1.0
-    popularity = fame**-0.6 * (rng.permutation(count) + 10.0) ** -0.7
-    fresh = rng.random(count) < options.fresh
-    released = EPOCH_SECONDS + DAY_SECONDS * np.where(
-        fresh, rng.integers(0, options.days, count), -rng.integers(1, 5_000, count)
-    )
-    names = artist_names(options.artists, rng)
-    guests = np.where(rng.random(count) < 0.06, rng.integers(options.artists, size=count), -1)
-    collective = rng.random(count) < 0.01
-    artists = tuple(
-        ("Various Artists",)
-        if shared
-        else tuple(dict.fromkeys((names[own], names[guest]) if guest >= 0 else (names[own],)))
-        for own, guest, shared in zip(artist_rows.tolist(), guests.tolist(), collective.tolist(), strict=True)
-    )
-    return WorldTracks(
-        track_ids=tuple(str(row + 1) for row in range(count)),
-        titles=tuple(title(rng) for _ in range(count)),
-        artists=artists,
-        albums=tuple(
-            f"{names[own]} {number}" for own, number in zip(artist_rows, rng.integers(1, 5, count), strict=True)
-        ),
-        style_names=tuple(f"style {number + 1}" for number in range(options.styles)),
-        style_rows=artist_styles[artist_rows].astype(np.int32),
-        latents=latents,
-        sound=sound.astype(np.float32),
-        popularity=popularity / popularity.sum(),
-        released_at=released.astype(np.int64),
-        duration_seconds=rng.integers(120, 420, count),
-    )
+def artist_names(count: int, rng: np.random.Generator) -> list[str]:
+    """`count` different names; numbered once the words run out."""
+    pairs = [f"{first} {second}" for first in _FIRST.split() for second in _SECOND.split()]
+    order = rng.permutation(len(pairs))
+    numbers = ["", *(f" {number}" for number in range(2, count // len(pairs) + 2))]
+    return [pairs[order[row % len(pairs)]] + numbers[row // len(pairs)] for row in range(count)]
 
 
-def _family(
-    rng: np.random.Generator, artist_rows: NDArray[np.int64], artist_styles: NDArray[np.int64], options: WorldOptions
-) -> Floats:
-    """[T, K] unit points: style + artist + track."""
-    dimensions = options.latent_dimensions
-    styles = l2_normalize(rng.normal(size=(options.styles, dimensions)))
-    between, within = np.sqrt(1 - options.within_artist), np.sqrt(options.within_artist)
-    artists = styles[artist_styles] + between * l2_normalize(rng.normal(size=(options.artists, dimensions)))
-    return l2_normalize(
-        (artists[artist_rows] + within * l2_normalize(rng.normal(size=(options.tracks, dimensions)))).astype(np.float32)
-    )
+def title(rng: np.random.Generator) -> str:
+    """A title; titles may repeat, as they do."""
+    words = _TITLE.split()
+    first = int(rng.integers(len(words)))
+    second = (first + int(rng.integers(1, len(words)))) % len(words)
+    shape = rng.integers(3)
+    if shape == 0:
+        return words[first]
+    between = _BETWEEN[rng.integers(len(_BETWEEN))]
+    return f"{words[first]} {between} {words[second]}" if shape == 1 else f"{words[first]} {words[second]}"

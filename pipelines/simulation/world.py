@@ -1,34 +1,77 @@
 """A synthetic world of listeners and tracks, whose truth is known.
 
-Listeners are directions in the tracks' latent space (`simulation.tracks`): around the centre of their group, and they
-drift. A listen chooses softly among a few tracks that popularity put in front of the listener, by how well they match:
-sampling-importance-resampling, so that a log of any size costs the same per row. Habits that real listeners are known
-for can be added (see `habits`).
+A track is a unit vector in a latent space, near its artist, which is near a style; its sound reveals that vector to the
+degree `link`. Listeners are directions in the same space, around the centre of their group, and they drift. A listen
+draws a few tracks by popularity and chooses one of them by a softmax over how well they match the listener
+(sampling-importance-resampling), so that a log of any size costs the same per row. `habits` adds further behaviour.
 
-Shapes: T tracks, U users, K latent dimensions, E events of a block.
+Shapes: T tracks, U users, K latent dimensions, D dimensions of the sound, E events of a block.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from ...errors import UsageError
 from ...models.arrays import l2_normalize
 from ...models.catalogue import Catalogue
 from ...models.interactions import Clock, Interactions
-from .habits import Habitual
-from .options import WorldOptions
-from .tracks import DAY_SECONDS, EPOCH_SECONDS, WorldTracks, synthetic_tracks
+from .habits import Habits, Habitual
+from .tracks import DAY_SECONDS, EPOCH_SECONDS, WorldTracks, artist_names, title
 
 _SESSION_LISTENS = 8
 _BLOCK_EVENTS = 60_000
 
 Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorldOptions:
+    """How large the world is, and how its listeners choose."""
+
+    users: int = 1_000
+    tracks: int = 2_000
+    artists: int = 200
+    groups: int = 6
+    """of listeners, planted for whoever looks for segments"""
+    styles: int = 12
+    seed: int = 0
+    link: float = 0.8
+    """how much of a track's latent point its sound reveals: 0 nothing … 1 all of it"""
+    within_artist: float = 0.6
+    """the share of the spread around a style that is between the tracks of one artist, not between artists"""
+    listens_per_user: float = 60.0
+    """on average; activity has a heavy tail"""
+    days: int = 300
+    latent_dimensions: int = 8
+    sound_dimensions: int = 32
+    taste_strength: float = 6.0
+    """log-odds between the best and a neutral match"""
+    personal: float = 0.5
+    """how far a listener is from the group's centre, as a length beside 1"""
+    drift: float = 0.3
+    """how far taste moves over the whole log, in the same unit"""
+    candidates: int = 24
+    """tracks that compete for each listen"""
+    repeat: float = 0.2
+    """the share of listens that go back to a track heard before"""
+    fresh: float = 0.15
+    """the share of tracks that are released while the log runs"""
+    habits: Habits = field(default_factory=Habits)
+
+    def __post_init__(self) -> None:
+        for name in ("users", "tracks", "artists", "groups", "styles", "days", "latent_dimensions", "sound_dimensions"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name}: {getattr(self, name)}, but a world needs at least 1")
+        for name in ("link", "within_artist", "repeat", "fresh"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageError(f"{name}: {getattr(self, name)}, outside 0 … 1")
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,27 +103,24 @@ class World:
 
     def __init__(self, options: WorldOptions | None = None, tracks: WorldTracks | None = None) -> None:
         """`tracks` are given where they exist already, as in the demo."""
-        self.options = options or WorldOptions()
-        self.tracks = tracks if tracks is not None else synthetic_tracks(self.options)
-        chosen = self.options
-        rng = np.random.default_rng([chosen.seed, 1])
-        self.group_centres: Floats = l2_normalize(_spread(rng, chosen.groups, self.tracks.latents))
+        self.options = options = options or WorldOptions()
+        self.tracks = tracks = tracks if tracks is not None else synthetic_tracks(options)
+        rng = np.random.default_rng([options.seed, 1])
+        self.group_centres: Floats = l2_normalize(_distant_points(rng, options.groups, tracks.latents))
         """[groups, K]"""
-        self.user_groups: NDArray[np.int32] = rng.integers(chosen.groups, size=chosen.users).astype(np.int32)
+        self.user_groups: NDArray[np.int32] = rng.integers(options.groups, size=options.users).astype(np.int32)
         """[U]"""
-        dimensions = self.tracks.latents.shape[1]
-        own = l2_normalize(rng.normal(size=(chosen.users, dimensions)).astype(np.float32))
-        self.user_tastes: Floats = l2_normalize(self.group_centres[self.user_groups] + chosen.personal * own)
+        shape = (options.users, tracks.latents.shape[1])
+        personal = l2_normalize(rng.normal(size=shape).astype(np.float32))
+        self.user_tastes: Floats = l2_normalize(self.group_centres[self.user_groups] + options.personal * personal)
         """[U, K] of length 1, at the beginning of the log"""
-        drifts = l2_normalize(rng.normal(size=(chosen.users, dimensions)).astype(np.float32))
-        self.user_drifts: Floats = chosen.drift * drifts
+        self.user_drifts: Floats = options.drift * l2_normalize(rng.normal(size=shape).astype(np.float32))
         """[U, K] added by the end of it"""
-        activity = np.minimum(rng.pareto(1.8, chosen.users) + 0.3, 30.0)
-        self.user_listens: NDArray[np.int64] = np.maximum(
-            3, np.round(activity * chosen.listens_per_user / activity.mean())
-        ).astype(np.int64)
+        activity = np.minimum(rng.pareto(1.8, options.users) + 0.3, 30.0)
+        listens = np.round(activity * options.listens_per_user / activity.mean())
+        self.user_listens: NDArray[np.int64] = np.maximum(3, listens).astype(np.int64)
         """[U]"""
-        self.habitual = Habitual(chosen.habits, self.tracks, chosen.users, chosen.days, chosen.seed)
+        self.habitual = Habitual(options.habits, tracks, options.users, options.days, options.seed)
 
     def __repr__(self) -> str:
         rows = int(self.user_listens.sum())
@@ -98,41 +138,41 @@ class World:
             yield self._events(int(low), int(high), np.random.default_rng([self.options.seed, 2, block]))
 
     @cached_property
-    def _shelf(self) -> NDArray[np.int32]:
-        """Rows of tracks, each as often as it is popular: a uniform draw from it is a draw by popularity."""
+    def _rows_by_popularity(self) -> NDArray[np.int32]:
+        """Rows of tracks, each as often as it is popular: a uniform draw of them is a draw by popularity."""
         size = max(1 << 18, 16 * len(self.tracks))
         edges = np.cumsum(self.tracks.popularity)
         return np.searchsorted(edges / edges[-1], (np.arange(size) + 0.5) / size).astype(np.int32)
 
     def _events(self, low: int, high: int, rng: np.random.Generator) -> Events:
         """The events of users low … high - 1."""
-        chosen, tracks = self.options, self.tracks
+        options, draws = self.options, self._rows_by_popularity
         counts = self.user_listens[low:high]
         users = np.repeat(np.arange(low, high, dtype=np.int32), counts)
         total = len(users)
         firsts = np.repeat(np.cumsum(counts) - counts, counts)
         positions = np.arange(total) - firsts
-        times = _session_times(users, positions, chosen.days, rng)
+        times = _session_times(users, positions, options.days, rng)
 
-        progress = ((times - EPOCH_SECONDS) / (chosen.days * DAY_SECONDS)).astype(np.float32)
+        progress = ((times - EPOCH_SECONDS) / (options.days * DAY_SECONDS)).astype(np.float32)
         tastes = l2_normalize(self.user_tastes[users] + progress[:, None] * self.user_drifts[users])
-        offered = self._shelf[rng.integers(len(self._shelf), size=(total, chosen.candidates))]
-        found = self._choose(users, offered, times, tastes, rng)
+        candidates = draws[rng.integers(len(draws), size=(total, options.candidates))]
+        chosen = self._choose(users, candidates, times, tastes, rng)
         rows = np.arange(total)
         # A repeated listen points at an earlier one of the same listener; follow the pointers to their origin.
         source = np.where(
-            rng.random(total) < chosen.repeat, firsts + (rng.random(total) * positions).astype(np.int64), rows
+            rng.random(total) < options.repeat, firsts + (rng.random(total) * positions).astype(np.int64), rows
         )
-        if chosen.habits:
-            own = np.random.default_rng([chosen.seed, 5, low])
-            back = self.habitual.back_to_artist(positions, own)
+        if options.habits:
+            habit_rng = np.random.default_rng([options.seed, 5, low])
+            back = self.habitual.back_to_artist(positions, habit_rng)
             loyal = back > 0
             source[loyal] = rows[loyal]
-            met = found[_origins(np.where(loyal, rows - back, source))[loyal]]
-            others = self.habitual.others(met, chosen.candidates, own)
-            found[loyal] = self._choose(users[loyal], others, times[loyal], tastes[loyal], own)
-        heard = found[_origins(source)]
-        match = np.einsum("ek,ek->e", tracks.latents[heard], tastes)
+            earlier = chosen[_origins(np.where(loyal, rows - back, source))[loyal]]
+            others = self.habitual.others(earlier, options.candidates, habit_rng)
+            chosen[loyal] = self._choose(users[loyal], others, times[loyal], tastes[loyal], habit_rng)
+        played = chosen[_origins(source)]
+        match = np.einsum("ek,ek->e", self.tracks.latents[played], tastes)
 
         finished = rng.random(total) < _sigmoid(6 * (match - 0.1))
         ratios = np.where(
@@ -140,42 +180,36 @@ class World:
         )
         liked = (rng.random(total) < 0.15 * _sigmoid(10 * (match - 0.6))).astype(np.int8)
         liked[rng.random(total) < 0.03 * _sigmoid(-10 * (match + 0.1))] = -1
-        return Events(users, heard, times, positions, ratios.astype(np.float32), liked, rng.random(total) < 0.6)
+        return Events(users, played, times, positions, ratios.astype(np.float32), liked, rng.random(total) < 0.6)
 
     def _choose(
         self,
         users: NDArray[np.int32],
-        offered: NDArray[np.int32],
+        candidates: NDArray[np.int32],
         times: NDArray[np.int64],
         tastes: Floats,
         rng: np.random.Generator,
     ) -> NDArray[np.int32]:
-        """[E] of the tracks offered [E, C] to each of E users of tastes [E, K]; what is not released yet, never."""
+        """[E] one of the candidates [E, C] of each of E users of tastes [E, K]; never one that is not released yet."""
         tracks = self.tracks
-        matches = np.einsum("eck,ek->ec", tracks.latents[offered], tastes)
-        age_days = (times[:, None] - tracks.released_at[offered]) / DAY_SECONDS
-        fresh = np.where(age_days < 0, -1e9, np.exp(-np.maximum(age_days, 0) / 20))
-        appeal = self.options.taste_strength * matches + fresh
+        matches = np.einsum("eck,ek->ec", tracks.latents[candidates], tastes)
+        age_days = (times[:, None] - tracks.released_at[candidates]) / DAY_SECONDS
+        newness = np.where(age_days < 0, -1e9, np.exp(-np.maximum(age_days, 0) / 20))
+        appeal = self.options.taste_strength * matches + newness
         if self.options.habits:
-            appeal += self.habitual.appeal(users, offered, times)
-        picks = np.argmax(appeal - np.log(rng.exponential(size=appeal.shape)), axis=1)  # Gumbel's way to draw a softmax
-        return np.asarray(offered[np.arange(len(offered)), picks])
+            appeal += self.habitual.appeal(users, candidates, times)
+        picks = np.argmax(appeal - np.log(rng.exponential(size=appeal.shape)), axis=1)  # the Gumbel-max trick
+        return np.asarray(candidates[np.arange(len(candidates)), picks])
 
     def listens(self) -> Interactions:
         """All listens as the recommenders take them: 1 for a track half played, more if liked, less if skipped."""
         blocks = list(self.blocks())
-        ratios = np.concatenate([block.played_ratios for block in blocks])
-        liked = np.concatenate([block.liked for block in blocks])
-        weights = np.where(liked < 0, -1, np.where(ratios >= 0.5, 1, 0.1) + 2 * (liked > 0)).astype(np.float32)
-        return Interactions(
-            np.concatenate([block.user_rows for block in blocks]),
-            np.concatenate([block.track_rows for block in blocks]),
-            weights,
-            self.options.users,
-            len(self.tracks),
-            np.concatenate([block.times for block in blocks]),
-            Clock.TIME,
+        users, tracks, times, ratios, liked = (
+            np.concatenate([getattr(block, name) for block in blocks])
+            for name in ("user_rows", "track_rows", "times", "played_ratios", "liked")
         )
+        weights = np.where(liked < 0, -1, np.where(ratios >= 0.5, 1, 0.1) + 2 * (liked > 0)).astype(np.float32)
+        return Interactions(users, tracks, weights, self.options.users, len(self.tracks), times, Clock.TIME)
 
     def catalogue(self) -> Catalogue:
         """The tracks with their sound, artists and dates of release."""
@@ -203,12 +237,10 @@ class World:
 
     def event_frame(self, events: Events) -> pl.DataFrame:
         """One block of them."""
-        users = pl.Series(self.user_ids, dtype=pl.String)
-        tracks = pl.Series(self.tracks.track_ids, dtype=pl.String)
         return pl.DataFrame(
             {
-                "user_id": users.gather(events.user_rows),
-                "track_id": tracks.gather(events.track_rows),
+                "user_id": pl.Series(self.user_ids).gather(events.user_rows),
+                "track_id": pl.Series(self.tracks.track_ids).gather(events.track_rows),
                 "time": events.times,
                 "position": events.positions,
                 "played_ratio": events.played_ratios,
@@ -218,6 +250,70 @@ class World:
         )
 
 
+def synthetic_tracks(options: WorldOptions) -> WorldTracks:
+    """Tracks of artists of styles, with sound that reveals `options.link` of their latent points."""
+    rng = np.random.default_rng([options.seed, 0])
+    count = options.tracks
+    # Artists are unequal in how much they release and in how popular they are.
+    artist_share = 1 / np.arange(1, options.artists + 1) ** 0.5
+    artist_rows = rng.choice(options.artists, count, p=artist_share / artist_share.sum())
+    artist_rows[: min(count, options.artists)] = np.arange(options.artists)[:count]
+    artist_styles = rng.integers(options.styles, size=options.artists)
+
+    shape = (options.artists, options.latent_dimensions)
+    latents = _family(rng, artist_rows, artist_styles, options)
+    nuisance = _family(rng, artist_rows, rng.integers(options.styles, size=options.artists), options)
+    seen = options.link * latents + np.sqrt(1 - options.link**2) * nuisance
+    hidden = np.tanh(1.5 * seen @ rng.normal(size=(shape[1], 64)) + rng.normal(0, 0.3, 64))
+    sound = hidden @ rng.normal(size=(64, options.sound_dimensions)) / 8 + rng.normal(
+        0, 0.1, (count, options.sound_dimensions)
+    )
+
+    fame = rng.permutation(options.artists)[artist_rows] + 1.0
+    popularity = fame**-0.6 * (rng.permutation(count) + 10.0) ** -0.7
+    fresh = rng.random(count) < options.fresh
+    released = EPOCH_SECONDS + DAY_SECONDS * np.where(
+        fresh, rng.integers(0, options.days, count), -rng.integers(1, 5_000, count)
+    )
+    names = artist_names(options.artists, rng)
+    guests = np.where(rng.random(count) < 0.06, rng.integers(options.artists, size=count), -1)
+    collective = rng.random(count) < 0.01
+    artists = tuple(
+        ("Various Artists",)
+        if shared
+        else tuple(dict.fromkeys((names[own], names[guest]) if guest >= 0 else (names[own],)))
+        for own, guest, shared in zip(artist_rows.tolist(), guests.tolist(), collective.tolist(), strict=True)
+    )
+    return WorldTracks(
+        track_ids=tuple(str(row + 1) for row in range(count)),
+        titles=tuple(title(rng) for _ in range(count)),
+        artists=artists,
+        albums=tuple(
+            f"{names[own]} {number}" for own, number in zip(artist_rows, rng.integers(1, 5, count), strict=True)
+        ),
+        style_names=tuple(f"style {number + 1}" for number in range(options.styles)),
+        style_rows=artist_styles[artist_rows].astype(np.int32),
+        latents=latents,
+        sound=sound.astype(np.float32),
+        popularity=popularity / popularity.sum(),
+        released_at=released.astype(np.int64),
+        duration_seconds=rng.integers(120, 420, count),
+    )
+
+
+def _family(
+    rng: np.random.Generator, artist_rows: NDArray[np.int64], artist_styles: NDArray[np.int64], options: WorldOptions
+) -> Floats:
+    """[T, K] unit points: style + artist + track."""
+    dimensions = options.latent_dimensions
+    styles = l2_normalize(rng.normal(size=(options.styles, dimensions)))
+    between, within = np.sqrt(1 - options.within_artist), np.sqrt(options.within_artist)
+    artists = styles[artist_styles] + between * l2_normalize(rng.normal(size=(options.artists, dimensions)))
+    return l2_normalize(
+        (artists[artist_rows] + within * l2_normalize(rng.normal(size=(options.tracks, dimensions)))).astype(np.float32)
+    )
+
+
 def _origins(source: NDArray[np.int64]) -> NDArray[np.int64]:
     """[E] each event's pointer to an earlier one or to itself, followed to the end."""
     while (source != source[source]).any():
@@ -225,7 +321,7 @@ def _origins(source: NDArray[np.int64]) -> NDArray[np.int64]:
     return source
 
 
-def _spread(rng: np.random.Generator, groups: int, latents: Floats) -> Floats:
+def _distant_points(rng: np.random.Generator, groups: int, latents: Floats) -> Floats:
     """[groups, K] points of the tracks' own cloud that are far from each other."""
     pool = latents[rng.permutation(len(latents))[:2_000]]
     chosen = [int(rng.integers(len(pool)))]

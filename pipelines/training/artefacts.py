@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from ...errors import UsageError
 from ...models.arrays import top_k
 from ...models.interactions import Clock, Interactions
-from ...models.ranking.features import USER_STATISTICS, user_statistics
+from ...models.ranking.features import user_statistics
 from ...models.recommenders.base import popularity
 from ..library.files import FOLDER, hashes_of, replacing
 from ..library.store import Library
@@ -197,9 +197,9 @@ def _pairs(
 
 
 def _user_features(user_ids: Sequence[str | None], listens: Interactions) -> pl.DataFrame:
-    facts = dict(zip(USER_STATISTICS, user_statistics(listens).T, strict=True))
+    statistics = user_statistics(listens)
     names = ("listening_month", "tracks_listened", "tracks_per_month")
-    table = pl.DataFrame({"user_id": list(user_ids), **{name: facts[name] for name in names}})
+    table = pl.DataFrame({"user_id": list(user_ids), **{name: statistics[name] for name in names}})
     return (
         table.drop_nulls("user_id")
         .with_columns(pl.col(*names).fill_nan(None))

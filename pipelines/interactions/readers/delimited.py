@@ -19,22 +19,14 @@ from pathlib import Path
 import polars as pl
 
 from ....errors import DataError, UsageError
-from ..columns import id_text, listed, naming, number, scan_csv, scan_parquet, seconds, time_note
+from ..columns import Table, listed, reading
 from ..schema import SourceLog
 
 NAMES: Mapping[str, tuple[str, ...]] = {
     "user_id": ("user_id", "user", "userid", "uid", "username", "listener", "listener_id", "session_id"),
     "track_id": (
-        "track_id",
-        "track",
-        "trackid",
-        "item_id",
-        "item",
-        "itemid",
-        "song_id",
-        "song",
-        "songid",
-        "recording_mbid",
+        *("track_id", "track", "trackid", "item_id", "item", "itemid"),
+        *("song_id", "song", "songid", "recording_mbid"),
     ),
     "time": ("time", "timestamp", "ts", "listened_at", "started_at", "played_at", "datetime", "date"),
     "position": ("position", "pos", "track_seq", "sequence", "order"),
@@ -56,87 +48,82 @@ TABLES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
 
 def read(path: Path, scratch: Path, columns: Mapping[str, str] | None = None) -> SourceLog:
     """The log in one file; `columns` maps ours (above) to the file's, the others are recognised by their names."""
-    frame = _scan(path)
-    names = _columns(frame, path, columns or {})
-    listens = frame.select(_listens(frame, path, names))
-    notes = time_note(frame, path, names["time"]) if "time" in names else ()
-    described = {"title", "artist", "album", "genre"} & names.keys()
-    tracks = frame.select(_tracks(frame, path, names)) if described else None
-    if tracks is not None:
-        tracks = tracks.filter(pl.col("track_id").is_not_null()).group_by("track_id").agg(pl.all().drop_nulls().first())
-    return SourceLog(path, listens, tracks, notes=notes)
+    table = _table(path)
+    names = _columns(table, columns or {})
+    notes = table.time_note(names["time"]) if "time" in names else ()
+    tracks = None
+    if {"title", "artist", "album", "genre"} & names.keys():
+        tracks = table.select(**_described(table, names)).drop_nulls("track_id")
+        tracks = tracks.group_by("track_id").agg(pl.all().drop_nulls().first())
+    return SourceLog(path, table.select(**_events(table, names)), tracks, notes=notes)
 
 
-def _scan(path: Path) -> pl.LazyFrame:
+def _table(path: Path) -> Table:
     if path.is_dir():
-        found = [file for file in sorted(path.iterdir()) if file.name.lower().endswith(TABLES)]
-        if len(found) != 1:
-            names = listed([file.name for file in found]) or "none"
+        files = [file for file in sorted(path.iterdir()) if file.name.lower().endswith(TABLES)]
+        if len(files) != 1:
+            names = ", ".join(file.name for file in files) or "none"
             raise DataError(f"{path}: which file? the csv format reads one table, here are: {names}")
-        path = found[0]
+        path = files[0]
     if path.suffix.lower() == ".parquet":
-        return scan_parquet(path)
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
-    with naming(path), (gzip.open if path.suffix.lower() == ".gz" else open)(path, "rb") as file:
+        return Table.parquet(path)
+    with reading(path), (gzip.open if path.suffix.lower() == ".gz" else open)(path, "rb") as file:
         header = file.readline()
-    separator = max((b",", b"\t", b";", b"|"), key=header.count).decode()
-    return scan_csv(path, separator=separator)
+    return Table.csv(path, separator=max((b",", b"\t", b";", b"|"), key=header.count).decode())
 
 
-def _columns(frame: pl.LazyFrame, path: Path, asked: Mapping[str, str]) -> dict[str, str]:
-    found = frame.collect_schema().names()
-    for name, column in asked.items():
+def _columns(table: Table, asked: Mapping[str, str]) -> dict[str, str]:
+    """Our name -> the file's for each column that was asked for or is recognised."""
+    for name in asked:
         if name not in NAMES:
             raise UsageError(f"{name}: no such column of a listening log; there are: {', '.join(NAMES)}")
-        if column not in found:
-            raise DataError(f"{path}: no column {column} among {listed(found)}")
-    by_name = {column.strip().lower(): column for column in reversed(found) if column not in asked.values()}
-    names = {
-        name: asked.get(name) or next((by_name[known] for known in recognised if known in by_name), None)
-        for name, recognised in NAMES.items()
+    table.require(*asked.values())
+    in_file = table.schema.names()
+    by_name = {column.strip().lower(): column for column in reversed(in_file) if column not in asked.values()}
+    recognised = {
+        name: by_name[alias] for name, aliases in NAMES.items() for alias in reversed(aliases) if alias in by_name
     }
+    names = {**recognised, **asked}
     for name in ("user_id", "track_id"):
-        if names[name] is None:
-            raise DataError(f"{path}: no column {name} among {listed(found)}; say which with --columns {name}=COLUMN")
-    return {name: column for name, column in names.items() if column is not None}
+        if name not in names:
+            among = f"among {listed(in_file)}; say which with --columns {name}=COLUMN"
+            raise DataError(f"{table.path}: no column {name} {among}")
+    return names
 
 
-def _listens(frame: pl.LazyFrame, path: Path, names: Mapping[str, str]) -> list[pl.Expr]:
-    columns = [id_text(frame, path, names[name]).alias(name) for name in ("user_id", "track_id")]
+def _events(table: Table, names: Mapping[str, str]) -> dict[str, pl.Expr]:
+    columns = {name: table.id(names[name]) for name in ("user_id", "track_id")}
     if "time" in names:
-        columns.append(seconds(frame, path, names["time"]).alias("time"))
+        columns["time"] = table.seconds(names["time"])
+    columns |= {name: table.number(names[name]) for name in ("plays", "rating", "played_ratio") if name in names}
+    if "played_percent" in names and "played_ratio" not in names:
+        columns["played_ratio"] = table.number(names["played_percent"]) / 100
+    if "rating" in names and not names.keys() & {"plays", "played_ratio", "played_percent", "liked"}:
+        columns["rating"] = columns["rating"].fill_null(float("nan"))
     if "position" in names:
-        columns.append(_whole(number(frame, path, names["position"])).cast(pl.Int64).alias("position"))
-    columns += [number(frame, path, names[name]).alias(name) for name in ("plays", "rating") if name in names]
-    if "played_ratio" in names:
-        columns.append(number(frame, path, names["played_ratio"]).alias("played_ratio"))
-    elif "played_percent" in names:
-        columns.append((number(frame, path, names["played_percent"]) / 100).alias("played_ratio"))
-    if "rating" in names and len(names.keys() & {"plays", "played_ratio", "played_percent", "liked"}) == 0:
-        columns[-1] = columns[-1].fill_null(float("nan"))
+        columns["position"] = _finite(table.number(names["position"])).cast(pl.Int64)
     if "liked" in names:
-        columns.append(_whole(number(frame, path, names["liked"])).clip(-1, 1).cast(pl.Int8).alias("liked"))
+        columns["liked"] = _finite(table.number(names["liked"])).clip(-1, 1).cast(pl.Int8)
     if "organic" in names:
         text = pl.col(names["organic"]).cast(pl.String).str.strip_chars().str.to_lowercase()
         truth = pl.when(text.is_in(["1", "1.0", "true", "yes"])).then(True)
-        columns.append(truth.when(text.is_in(["0", "0.0", "false", "no"])).then(False).alias("organic"))
+        columns["organic"] = truth.when(text.is_in(["0", "0.0", "false", "no"])).then(False)
     return columns
 
 
-def _whole(value: pl.Expr) -> pl.Expr:
+def _finite(value: pl.Expr) -> pl.Expr:
     return pl.when(value.is_finite()).then(value)
 
 
-def _tracks(frame: pl.LazyFrame, path: Path, names: Mapping[str, str]) -> list[pl.Expr]:
-    columns = [id_text(frame, path, names["track_id"]).alias("track_id")]
-    for ours, name in (("title", "title"), ("album", "album")):
-        if name in names:
-            columns.append(pl.col(names[name]).cast(pl.String).str.strip_chars().alias(ours))
-    for ours, name in (("artists", "artist"), ("genres", "genre")):
+def _described(table: Table, names: Mapping[str, str]) -> dict[str, pl.Expr]:
+    columns = {"track_id": table.id(names["track_id"])}
+    columns |= {
+        name: pl.col(names[name]).cast(pl.String).str.strip_chars() for name in ("title", "album") if name in names
+    }
+    for name in ("artist", "genre"):
         if name in names:
             column = pl.col(names[name])
-            if not isinstance(frame.collect_schema()[names[name]], pl.List):
+            if not isinstance(table.schema[names[name]], pl.List):
                 column = column.cast(pl.String).str.split("|").list.eval(pl.element().str.strip_chars())
-            columns.append(column.list.filter(pl.element() != "").alias(ours))
+            columns[f"{name}s"] = column.list.filter(pl.element() != "")
     return columns

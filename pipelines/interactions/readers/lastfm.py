@@ -15,46 +15,35 @@ from pathlib import Path
 
 import polars as pl
 
-from ..columns import find, id_text, naming, need, number, scan_csv
+from ..columns import Table, find, reading
 from ..schema import SourceLog, SourceVectors
 from .mpd import AUDIO_FEATURES
 
 
 def read(path: Path, scratch: Path) -> SourceLog:
     """The log in a folder."""
-    folder = path.parent if path.is_file() else path
-    plays_path = find(folder, "user_artists.dat")
-    plays = scan_csv(plays_path, separator="\t", quote=None)
-    need(plays, plays_path, ["userID", "artistID", "weight"])
+    plays = Table.csv(find(path, "user_artists.dat"), "userID", "artistID", "weight", separator="\t", quote=None)
     listens = plays.select(
-        id_text(plays, plays_path, "userID").alias("user_id"),
-        id_text(plays, plays_path, "artistID").alias("track_id"),
-        number(plays, plays_path, "weight").fill_null(float("nan")).alias("plays"),
+        user_id=plays.id("userID"),
+        track_id=plays.id("artistID"),
+        plays=plays.number("weight").fill_null(float("nan")),
     )
-    artists_path = find(folder, "artists.dat")
-    artists = scan_csv(_as_utf8(artists_path, scratch), separator="\t", quote=None)
-    need(artists, artists_path, ["id", "name"])
+    artists_path = _as_utf8(find(path, "artists.dat"), scratch)
+    artists = Table.csv(artists_path, "id", "name", separator="\t", quote=None)
     name = pl.col("name").str.strip_chars()
-    tracks = artists.select(
-        id_text(artists, artists_path, "id").alias("track_id"),
-        name.alias("title"),
-        pl.concat_list(name).list.drop_nulls().alias("artists"),
-    )
+    tracks = artists.select(track_id=artists.id("id"), title=name, artists=pl.concat_list(name).list.drop_nulls())
     vectors = None
-    features_path = folder / "artist_audio_features.csv"
+    features_path = plays.path.with_name("artist_audio_features.csv")
     if features_path.is_file():
-        features = scan_csv(features_path)
-        need(features, features_path, ["id", *AUDIO_FEATURES])
-        columns = [number(features, features_path, column).alias(column) for column in AUDIO_FEATURES]
-        vectors = SourceVectors(
-            "features", features.select(id_text(features, features_path, "id").alias("track_id"), *columns)
-        )
-    return SourceLog(folder, listens, tracks, vectors)
+        features = Table.csv(features_path, "id", *AUDIO_FEATURES)
+        columns = {column: features.number(column) for column in AUDIO_FEATURES}
+        vectors = SourceVectors("features", features.select(track_id=features.id("id"), **columns))
+    return SourceLog(path, listens, tracks, vectors)
 
 
 def _as_utf8(path: Path, scratch: Path) -> Path:
     """The file, or a copy of it in UTF-8 where it is not."""
-    with naming(path):
+    with reading(path):
         text = path.read_bytes()
     try:
         text.decode("utf-8")

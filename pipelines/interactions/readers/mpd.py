@@ -22,12 +22,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
 from ....errors import DataError
-from ..columns import find, id_text, naming, need, scan_parquet
+from ..columns import Table, find, reading
 from ..schema import SourceLog, SourceVectors
 
 AUDIO_FEATURES = (
@@ -48,37 +47,43 @@ def read(path: Path, scratch: Path) -> SourceLog:
     """The log in a folder (or one slice file); the slices are unpacked into `scratch`."""
     if path.is_file() and path.suffix == ".json":
         return _read_slices(path, [path], scratch)
-    folder = path if path.is_dir() else path.parent
-    slices = sorted(folder.glob("**/mpd.slice.*.json"))
-    if slices:
+    if slices := sorted((path.parent if path.is_file() else path).glob("**/mpd.slice.*.json")):
         return _read_slices(path, slices, scratch)
-    return _read_parquet(folder if path.exists() else path)
-
-
-def _read_parquet(folder: Path) -> SourceLog:
-    entries_path = find(folder, "playlist_tracks.parquet")
-    entries = scan_parquet(entries_path)
-    need(entries, entries_path, ["playlist_id", "position", "track_id"])
-    tracks_path = find(folder, "tracks.parquet")
-    tracks = scan_parquet(tracks_path)
-    need(tracks, tracks_path, ["track_id", "artist", "title"])
-    track_id = id_text(tracks, tracks_path, "track_id").alias("track_id")
-    features = [name for name in AUDIO_FEATURES if name in tracks.collect_schema()]
+    entries = Table.parquet(find(path, "playlist_tracks.parquet"), "playlist_id", "position", "track_id")
+    tracks = Table.parquet(find(path, "tracks.parquet"), "track_id", "artist", "title")
+    track_id = tracks.id("track_id")
+    features = [name for name in AUDIO_FEATURES if name in tracks.schema]
     return SourceLog(
-        folder,
-        entries.select(
-            id_text(entries, entries_path, "playlist_id").alias("user_id"),
-            id_text(entries, entries_path, "track_id").alias("track_id"),
-            "position",
-        ),
-        tracks.select(track_id, "title", pl.concat_list("artist").list.drop_nulls().alias("artists")),
-        SourceVectors("features", tracks.select(track_id, *features)) if features else None,
+        path,
+        entries.select(user_id=entries.id("playlist_id"), track_id=entries.id("track_id"), position="position"),
+        tracks.select(track_id=track_id, title="title", artists=pl.concat_list("artist").list.drop_nulls()),
+        SourceVectors("features", tracks.frame.select(track_id, *features)) if features else None,
     )
 
 
 def _read_slices(path: Path, slices: list[Path], scratch: Path) -> SourceLog:
+    schema = {
+        "user_id": pl.String(),
+        "position": pl.Int64(),
+        "track_id": pl.String(),
+        "title": pl.String(),
+        "artists": pl.List(pl.String()),
+        "album": pl.String(),
+    }
     for number, file in enumerate(slices):
-        rows = [
+        rows = pl.DataFrame(_entries(file), schema=schema, orient="row")
+        rows.write_parquet(scratch / f"slice-{number:05}.parquet")
+    entries = pl.scan_parquet(scratch / "slice-*.parquet")
+    tracks = entries.group_by("track_id").agg(pl.col("title", "artists", "album").first())
+    return SourceLog(path, entries.select("user_id", "track_id", "position"), tracks)
+
+
+def _entries(file: Path) -> list[tuple[str, int, str, str, list[str], str]]:
+    """The columns of `_read_slices` for each entry of each playlist."""
+    with reading(file):
+        text = file.read_bytes()
+    try:
+        return [
             (
                 str(playlist["pid"]),
                 track["pos"],
@@ -87,32 +92,8 @@ def _read_slices(path: Path, slices: list[Path], scratch: Path) -> SourceLog:
                 [track["artist_name"]],
                 track["album_name"],
             )
-            for playlist, track in _entries(file)
+            for playlist in json.loads(text)["playlists"]
+            for track in playlist["tracks"]
         ]
-        schema = {
-            "user_id": pl.String(),
-            "position": pl.Int64(),
-            "track_id": pl.String(),
-            "title": pl.String(),
-            "artists": pl.List(pl.String()),
-            "album": pl.String(),
-        }
-        pl.DataFrame(rows, schema=schema, orient="row").write_parquet(scratch / f"slice-{number:05}.parquet")
-    entries = pl.scan_parquet(scratch / "slice-*.parquet")
-    tracks = entries.group_by("track_id").agg(pl.col("title", "artists", "album").first())
-    return SourceLog(path, entries.select("user_id", "track_id", "position"), tracks)
-
-
-def _entries(file: Path) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    with naming(file):
-        text = file.read_bytes()
-    try:
-        playlists = json.loads(text)["playlists"]
-        found = [(playlist, track) for playlist in playlists for track in playlist["tracks"]]
-        for _, track in found:
-            track["pos"], track["track_uri"], track["track_name"], track["artist_name"], track["album_name"]
-        if any("pid" not in playlist for playlist in playlists):
-            raise KeyError("pid")
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{file}: not a slice of the Million Playlist Dataset ({error}); is it whole?") from error
-    return found

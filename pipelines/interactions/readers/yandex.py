@@ -21,7 +21,8 @@ from pathlib import Path
 import polars as pl
 
 from ....errors import DataError
-from ..columns import find, id_text, naming, need, scan_parquet, seconds, time_note
+from ...library.files import replacing
+from ..columns import Table, find, reading
 from ..schema import SourceLog
 
 ITEM_COLUMNS = ("item_id", "albums", "artists", "genres", "name", "num_users", "num_users_norm")
@@ -32,42 +33,35 @@ _KINDS = {"albums": "album", "artists": "artist", "genres": "genre"}
 
 def read(path: Path, scratch: Path) -> SourceLog:
     """The log in a folder."""
-    folder = path.parent if path.is_file() else path
-    plays_path = find(folder, "interactions.parquet")
-    plays = scan_parquet(plays_path)
-    need(plays, plays_path, ["user_id", "track_id", "track_seq", "started_at"])
+    plays = Table.parquet(find(path, "interactions.parquet"), "user_id", "track_id", "track_seq", "started_at")
     listens = plays.select(
-        id_text(plays, plays_path, "user_id").alias("user_id"),
-        id_text(plays, plays_path, "track_id").alias("track_id"),
-        seconds(plays, plays_path, "started_at").alias("time"),
-        pl.col("track_seq").cast(pl.Int64).alias("position"),
+        user_id=plays.id("user_id"),
+        track_id=plays.id("track_id"),
+        time=plays.seconds("started_at"),
+        position=pl.col("track_seq").cast(pl.Int64),
     )
-    items = named_items(folder).lazy()
+    items = Table(plays.path.with_name("tracks.parquet"), named_items(path).lazy())
     tracks = items.select(
-        id_text(items, folder / "tracks.parquet", "item_id").alias("track_id"),
-        pl.col("name").alias("title"),
-        "artists",
-        pl.col("albums").list.first().alias("album"),
-        "genres",
+        track_id=items.id("item_id"),
+        title="name",
+        artists="artists",
+        album=pl.col("albums").list.first(),
+        genres="genres",
     )
-    return SourceLog(folder, listens, tracks, notes=time_note(plays, plays_path, "started_at"))
+    return SourceLog(path, listens, tracks, notes=plays.time_note("started_at"))
 
 
-def named_items(folder: Path) -> pl.DataFrame:
+def named_items(path: Path) -> pl.DataFrame:
     """The tracks with names instead of numbers: item_id, albums, artists, genres, name."""
-    tracks_path, names_path = find(folder, "tracks.parquet"), find(folder, "catalog_names.parquet")
-    tracks, names = scan_parquet(tracks_path), scan_parquet(names_path)
-    need(tracks, tracks_path, ["track_id", *_KINDS])
-    need(names, names_path, ["id", "type", "name"])
+    tracks = Table.parquet(find(path, "tracks.parquet"), "track_id", *_KINDS)
+    names = Table.parquet(find(path, "catalog_names.parquet"), "id", "type", "name")
     for column in _KINDS:
-        if not isinstance(tracks.collect_schema()[column], pl.List):
-            raise DataError(f"{tracks_path}: column {column} is not a list")
-    with naming(tracks_path):
-        table = tracks.rename({"track_id": "item_id"}).select("item_id", *_KINDS).collect(engine="streaming")
-    with naming(names_path):
-        known = names.select("id", pl.col("type").cast(pl.String), pl.col("name").cast(pl.String)).collect(
-            engine="streaming"
-        )
+        if not isinstance(tracks.schema[column], pl.List):
+            raise DataError(f"{tracks.path}: column {column} is not a list")
+    with reading(tracks.path):
+        table = tracks.frame.select(pl.col("track_id").alias("item_id"), *_KINDS).collect(engine="streaming")
+    with reading(names.path):
+        known = names.frame.select("id", pl.col("type", "name").cast(pl.String)).collect(engine="streaming")
     table = table.filter(pl.col("item_id").is_not_null()).unique("item_id", keep="first", maintain_order=True)
     known = known.unique(["id", "type"], keep="first", maintain_order=True)
     items = table.select("item_id")
@@ -89,29 +83,20 @@ def named_items(folder: Path) -> pl.DataFrame:
     )
 
 
-def write_tables(folder: Path, out: Path) -> None:
-    """Writes items.parquet and events.parquet of the log in `folder`; each appears whole or not at all."""
+def write_tables(path: Path, out: Path) -> None:
+    """Writes items.parquet and events.parquet of the log in a folder; each appears whole or not at all."""
     out.mkdir(parents=True, exist_ok=True)
-    plays_path = find(folder, "interactions.parquet")
-    plays = scan_parquet(plays_path).filter(pl.col("user_id").is_not_null() & pl.col("track_id").is_not_null())
-    plays = plays.rename({"track_id": "item_id"})
-    with naming(plays_path):
-        users = (
-            plays.group_by("item_id").agg(pl.col("user_id").n_unique().alias("num_users")).collect(engine="streaming")
-        )
-    users = users.with_columns((pl.col("num_users") / pl.col("num_users").max()).alias("num_users_norm"))
-    items = named_items(folder)
-    counts = users.cast({"item_id": items.schema["item_id"]})
-    items = items.join(counts, on="item_id", how="left", maintain_order="left")
+    plays_path = find(path, "interactions.parquet")
+    plays = Table.parquet(plays_path).frame.drop_nulls(["user_id", "track_id"]).rename({"track_id": "item_id"})
+    items = named_items(path)
+    dtype = items.schema["item_id"]
+    with reading(plays_path):
+        users = plays.group_by("item_id").agg(num_users=pl.col("user_id").n_unique()).collect(engine="streaming")
+    users = users.with_columns(num_users_norm=pl.col("num_users") / pl.col("num_users").max())
+    items = items.join(users.cast({"item_id": dtype}), on="item_id", how="left", maintain_order="left")
     items = items.with_columns(pl.col("num_users").fill_null(0), pl.col("num_users_norm").fill_null(0.0))
-    _replace(items.select(ITEM_COLUMNS).lazy(), out / "items.parquet", plays_path)
     events = plays.join(users.lazy().drop("num_users"), on="item_id", how="left", maintain_order="left")
-    events = events.with_columns(pl.col("item_id").cast(items.schema["item_id"]), pl.lit(1, pl.Int8).alias("listened"))
-    _replace(events.select(EVENT_COLUMNS), out / "events.parquet", plays_path)
-
-
-def _replace(frame: pl.LazyFrame, file: Path, source: Path) -> None:
-    part = file.with_name(f".{file.name}.part")
-    with naming(source):
-        frame.sink_parquet(part)
-    part.replace(file)
+    events = events.with_columns(pl.col("item_id").cast(dtype), listened=pl.lit(1, pl.Int8))
+    for name, frame in (("items", items.lazy().select(ITEM_COLUMNS)), ("events", events.select(EVENT_COLUMNS))):
+        with replacing(out / f"{name}.parquet") as part, reading(plays_path):
+            frame.sink_parquet(part)

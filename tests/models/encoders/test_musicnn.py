@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import subprocess
 import sys
 from importlib.resources import files
@@ -95,22 +94,26 @@ def test_the_numbers_are_those_of_the_provenance_file(corpus: Corpus) -> None:
     assert found == recorded
 
 
-def test_the_shipped_graphs_are_those_of_the_shipped_numbers(tmp_path: Path) -> None:
-    """What `scripts/dev/convert_musicnn` makes of the safetensors files, byte for byte."""
-    shipped = Path(str(files("crossfade.models.encoders")))
+def convert(out: Path, *options: str | Path) -> None:
+    subprocess.run([sys.executable, ROOT / "scripts/dev/convert_musicnn", *options, "--out", out], check=True)
+
+
+def shipped(name: str) -> bytes:
+    return (files("crossfade.models.encoders") / name).read_bytes()
+
+
+def test_conversion_gives_the_shipped_graphs(tmp_path: Path) -> None:
     for corpus in Corpus:
-        shutil.copy(shipped / f"musicnn_{corpus}.safetensors", tmp_path)
-    subprocess.run([sys.executable, ROOT / "scripts/dev/convert_musicnn", "--out", tmp_path], check=True)
+        (tmp_path / f"musicnn_{corpus}.safetensors").write_bytes(shipped(f"musicnn_{corpus}.safetensors"))
+    convert(tmp_path)
     for corpus in Corpus:
-        assert (tmp_path / f"musicnn_{corpus}.onnx").read_bytes() == (shipped / f"musicnn_{corpus}.onnx").read_bytes()
+        assert (tmp_path / f"musicnn_{corpus}.onnx").read_bytes() == shipped(f"musicnn_{corpus}.onnx")
 
 
 @pytest.mark.network
-def test_conversion_gives_the_shipped_files(tmp_path: Path) -> None:
+def test_conversion_gives_the_shipped_weights(tmp_path: Path) -> None:
     pip = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "musicnn==0.1.0", "-d", str(tmp_path)]
     subprocess.run(pip, check=True)
-    wheel = next(tmp_path.glob("*.whl"))
-    subprocess.run([sys.executable, ROOT / "scripts/dev/convert_musicnn", wheel, "--out", tmp_path], check=True)
+    convert(tmp_path, "--wheel", next(tmp_path.glob("*.whl")))
     for corpus in Corpus:
-        name = f"musicnn_{corpus}.safetensors"
-        assert (tmp_path / name).read_bytes() == (files("crossfade.models.encoders") / name).read_bytes()
+        assert (tmp_path / f"musicnn_{corpus}.safetensors").read_bytes() == shipped(f"musicnn_{corpus}.safetensors")

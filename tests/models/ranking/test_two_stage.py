@@ -85,11 +85,11 @@ def each(generator: CandidateGenerator, users: np.ndarray, **options: object) ->
 def test_candidates_are_new_different_and_few(hybrid: Hybrid, generator: CandidateGenerator) -> None:
     rows = warm(hybrid)
     for user, found in zip(rows, each(generator, rows), strict=True):
-        mine = found.ids[found.there]
+        mine = found.ids
         assert len(np.unique(mine)) == len(mine) <= 60
         assert not np.isin(mine, hybrid.history.heard[user].indices).any()
         votes = sum(flags.astype(int) for flags in found.nominated.values())
-        assert (votes[found.there] > 0).all()
+        assert (votes > 0).all()
 
 
 def test_candidates_keep_to_the_tracks_allowed(hybrid: Hybrid, generator: CandidateGenerator) -> None:
@@ -97,7 +97,7 @@ def test_candidates_keep_to_the_tracks_allowed(hybrid: Hybrid, generator: Candid
     allowed[::3] = True
     for found in each(generator, warm(hybrid), candidates=allowed):
         assert allowed[found.ids].all()
-    assert not any(found.there.any() for found in each(generator, warm(hybrid), candidates=np.zeros_like(allowed)))
+    assert not any(len(found) for found in each(generator, warm(hybrid), candidates=np.zeros_like(allowed)))
 
 
 def test_seen_tracks_come_back_when_allowed(hybrid: Hybrid, generator: CandidateGenerator) -> None:
@@ -166,7 +166,7 @@ def test_leanings_are_distances_from_what_is_liked(hybrid: Hybrid, generator: Ca
     liked = hybrid.history.liked[row].indices
     years = np.maximum(SPLIT.train.times.max() - CATALOGUE.released_at, 0) / DAY_SECONDS / 365
     logs = np.log1p(SPLIT.train.listeners)
-    tracks = found.ids[found.there]
+    tracks = found.ids
     expected = {
         "age_gap": np.abs(years[tracks] - years[liked].mean()),
         "age_spread": np.full(len(tracks), years[liked].std()),
@@ -503,7 +503,7 @@ def test_candidates_hold_most_of_what_comes(recommender: TwoStageRecommender) ->
 
 def test_codes_nominate_the_same_candidates(recommender: TwoStageRecommender, hybrid: Hybrid) -> None:
     exact = recommender.generator
-    generator = CandidateGenerator.from_arrays(exact.save_arrays(), exact.facts(), hybrid, exact_rows=10)
+    generator = CandidateGenerator.from_arrays(exact.save_arrays(), exact.metadata(), hybrid, exact_rows=10)
     coded = TwoStageRecommender(generator, recommender.statistics, recommender.ranker, recommender.options)
     shares = []
     for row in warm(hybrid):
@@ -542,17 +542,17 @@ def test_news_and_strangers_are_ranked_too(recommender: TwoStageRecommender, hyb
 def test_what_is_disliked_since_is_none_of_the_last_tracks(recommender: TwoStageRecommender, hybrid: Hybrid) -> None:
     row = int(warm(hybrid)[0])
     history = recommender.generator.taste.history(row)
-    before = recommender.generator.profile(history, user_row=row).last[0]
+    before = recommender.generator.profile(history, user_row=row).last
     dislike = States(plays=np.zeros(1, np.float32), liked=np.full(1, -1, np.float32))
     since = history.plus(before[:1], dislike, np.zeros(1, np.int64))
-    after = recommender.generator.profile(since, user_row=row, newest=before[:1]).last[0]
+    after = recommender.generator.profile(since, user_row=row, newest=before[:1]).last
     assert before[0] >= 0 and before[0] not in after and before[1] == after[0]
 
 
 def test_a_track_that_came_later_is_a_live_candidate(recommender: TwoStageRecommender, hybrid: Hybrid) -> None:
     later = hybrid.with_tracks(part_of(CATALOGUE, np.arange(4)))
     longer = recommender.append_tracks(later)
-    assert np.shares_memory(longer.generator.likeness.data, recommender.generator.likeness.data)
+    assert np.shares_memory(longer.generator.item_similarity.data, recommender.generator.item_similarity.data)
     row = int(warm(hybrid)[0])
     new = np.zeros(len(later.taste), bool)
     new[-4:] = True
@@ -561,7 +561,7 @@ def test_a_track_that_came_later_is_a_live_candidate(recommender: TwoStageRecomm
     heard = NOTHING.plus(np.flatnonzero(new).astype(np.int32), *plays(4))
     assert len(longer.recommend_one(heard, 10)[0]) == 10
     grown = longer.generator
-    made = CandidateGenerator.from_arrays(grown.save_arrays(), grown.facts(), later)
+    made = CandidateGenerator.from_arrays(grown.save_arrays(), grown.metadata(), later)
     for one, two in zip(each(grown, warm(hybrid)), each(made, warm(hybrid)), strict=True):
         np.testing.assert_array_equal(one.ids, two.ids)
 

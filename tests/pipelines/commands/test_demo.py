@@ -16,9 +16,8 @@ from crossfade.pipelines.commands import demo_tour as demo
 from crossfade.pipelines.commands.demo_tour import same_style_shares
 from crossfade.pipelines.commands.main import main
 from crossfade.pipelines.library.store import Library
-from crossfade.pipelines.simulation.demo_catalogue import CatalogueOptions, plan
-from crossfade.pipelines.simulation.demo_listeners import demo_world, unheard_tracks
-from crossfade.pipelines.simulation.styles import STYLES
+from crossfade.pipelines.simulation.composition import STYLES
+from crossfade.pipelines.simulation.demo import CatalogueOptions, demo_world, plan, unheard_tracks
 
 SHORT = ("--seconds", "4", "--artists", "1")
 
@@ -50,7 +49,11 @@ def test_without_the_train_extra_the_tour_hears_and_says_how_to_get_the_rest(
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
-    [(["--with", "nothing.mp3"], "no such file"), (["--artists", "0"], "at least one"), (["--seed", "-1"], "below 0")],
+    [
+        (["--with", "nothing.mp3"], "does not exist"),
+        (["--artists", "0"], "at least one"),
+        (["--seed", "-1"], "Must be >= 0"),
+    ],
 )
 def test_wrong_arguments_are_said_in_a_line(
     wrong: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

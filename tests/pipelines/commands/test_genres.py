@@ -90,10 +90,10 @@ def test_train_evaluate_and_use(collection, run, tmp_path):
         "confusion.png",
         "wrong.csv",
     }
-    status, lines, err = run("evaluate", tmp_path / "M", collection / "labels.csv")
+    status, lines, err = run("evaluate", collection / "labels.csv", "--genre-model", tmp_path / "M")
     assert (status, lines[0]["accuracy"], lines[0]["leaky"]) == (0, 1, True)
     assert "leaky" in err
-    status, lines, _ = run("evaluate", tmp_path / "M")
+    status, lines, _ = run("evaluate", "--genre-model", tmp_path / "M")
     assert [line["split"] for line in lines] == ["artist", "random"]
     assert set(lines[0]["per_class"]) == set(GENRES)
     # The report shows all that it looks for in a card: a key that no card has would be an error here.
@@ -169,8 +169,8 @@ def test_what_cannot_be_heard_is_left_out_and_named(collection, run, tmp_path, c
     ("words", "message"),
     [
         (["--model", "magic"], "--model magic: not one of probe"),
-        (["--folds", "1"], "--folds 1: at least 2"),
-        (["--error-rate", "2"], "--error-rate 2.0: between 0 and 1"),
+        (["--folds", "1"], '"1" for --folds. Must be >= 2'),
+        (["--error-rate", "2"], '"2.0" for --error-rate. Must be < 1'),
     ],
 )
 def test_wrong_usage(collection, run, tmp_path, words, message):
@@ -184,7 +184,7 @@ def test_an_unknown_class_in_an_evaluation(collection, run, tmp_path):
     run("train", collection / "split.csv", "--out", tmp_path / "M")
     rows = [(f"noise/{n}.flac", ("polka", "noise")[n % 2], f"{n}") for n in range(4)]
     write_labels(collection / "polka.csv", rows)
-    status, _, err = run("evaluate", tmp_path / "M", collection / "polka.csv")
+    status, _, err = run("evaluate", collection / "polka.csv", "--genre-model", tmp_path / "M")
     assert status == 1
     assert "class 'polka' is not known to the model" in err
 

@@ -271,8 +271,8 @@ def test_help_is_instant() -> None:
     heavy = "torch, faiss, polars, onnxruntime, fastapi, sklearn, pandas, librosa, av"
     code = (
         "import sys\n"
-        "from crossfade.pipelines.commands.main import parser\n"
-        "parser().format_help()\n"
+        "from crossfade.pipelines.commands.main import application\n"
+        "application().help_print([], console=__import__('rich.console').console.Console(quiet=True))\n"
         f"print([name for name in '{heavy}'.split(', ') if name in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -30,6 +30,7 @@ class Server:
     etag: str | None = '"one"'
     cut_after: int | None = None
     """bytes after which the connection ends, once"""
+    always_cut: bool = False
     headers: dict[str, str] = field(default_factory=dict)
     requests: list[dict[str, str]] = field(default_factory=list)
 
@@ -74,7 +75,7 @@ def server() -> Iterator[Server]:
                     self.send_header(name, value)
             self.send_header("Content-Length", str(len(rest)))
             self.end_headers()
-            cut, state.cut_after = state.cut_after, None
+            cut, state.cut_after = state.cut_after, state.cut_after if state.always_cut else None
             self.wfile.write(rest if cut is None else rest[:cut])
 
         def log_message(self, format: str, *arguments: object) -> None:
@@ -114,6 +115,12 @@ def test_a_dropped_connection_is_carried_on_where_it_ended(server: Server, tmp_p
     assert (tmp_path / "data.bin").read_bytes() == BODY
     assert server.requests[1]["range"] == "bytes=1000000-"
     assert server.requests[1]["if-range"] == '"one"'
+
+
+def test_a_server_that_never_sends_all_is_given_up(server: Server, tmp_path: Path) -> None:
+    server.cut_after, server.always_cut, server.etag = 1_000_000, True, None
+    with pytest.raises(DataError, match=r"no connection|bytes came"):
+        fetch_file(server.url, tmp_path)
 
 
 def test_a_killed_download_is_carried_on_by_the_next_run(server: Server, tmp_path: Path) -> None:

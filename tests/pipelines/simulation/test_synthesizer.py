@@ -12,9 +12,9 @@ from crossfade.audio.decoding import Recording
 from crossfade.audio.metadata import read_tags
 from crossfade.errors import UsageError
 from crossfade.pipelines.simulation import instruments
-from crossfade.pipelines.simulation.demo_catalogue import CatalogueOptions, plan, waveform, write_catalogue
+from crossfade.pipelines.simulation.composition import BRIDGES, PARAMETERS, STYLES, Sound
+from crossfade.pipelines.simulation.demo import CatalogueOptions, plan, waveform, write_catalogue
 from crossfade.pipelines.simulation.instruments import SAMPLE_RATE
-from crossfade.pipelines.simulation.styles import BRIDGES, PARAMETERS, STYLES, Sound
 from crossfade.pipelines.simulation.synthesizer import render
 
 PITCH_TOLERANCE_CENTS = 20

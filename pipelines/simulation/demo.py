@@ -1,26 +1,35 @@
-"""The demo's catalogue: artists of six overlapping styles, rendered to tagged files in several formats."""
+"""The demo's catalogue and its listeners.
+
+Artists of six overlapping styles are rendered to tagged files in several formats; the listeners are a synthetic world
+over these tracks, with taste in the styles' own space.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import soundfile
-from numpy.typing import NDArray
 
 from ...errors import UsageError
+from .composition import BRIDGES, STYLES, Overlap, Sound, artist_sound, track_sound
 from .instruments import SAMPLE_RATE, Samples
-from .names import artist_names, title
-from .styles import BRIDGES, STYLES, Overlap, Sound, artist_sound, track_sound
 from .synthesizer import render
+from .tracks import DAY_SECONDS, EPOCH_SECONDS, WorldTracks, artist_names, title
+from .world import World, WorldOptions
 
 FORMATS = ("mp3", "mp3", "mp3", "flac", "ogg", "m4a", "wav")
 """what the files are, in the shares of an ordinary collection"""
 _OGG_BLOCK_FRAMES = 65_536
+UNHEARD_SHARE = 0.08
+"""of the tracks came out too late for anyone to have played them"""
+_FRESH_SHARE = 0.12
+"""came out while the log ran"""
 _MARKER = ".catalogue.json"
 _VERSION = 1
 """of what a seed renders to; a folder of another version is rendered anew"""
@@ -148,7 +157,6 @@ def _write_m4a(path: Path, samples: Samples) -> None:
 def write_tags(path: Path, track: DemoTrack) -> None:
     """Artist, title, album, genre and year, as a tagger would leave them."""
     import mutagen
-    from mutagen.easyid3 import EasyID3
     from mutagen.id3 import TALB, TCON, TDRC, TIT2, TPE1
     from mutagen.wave import WAVE
 
@@ -166,11 +174,6 @@ def write_tags(path: Path, track: DemoTrack) -> None:
             file.tags.add(frame(encoding=3, text=[value]))  # type: ignore[no-untyped-call]
         file.save()
         return
-    if path.suffix == ".mp3":
-        file = EasyID3()  # type: ignore[no-untyped-call]
-        file.update(values)
-        file.save(path)
-        return
     file = mutagen.File(path, easy=True)
     if file.tags is None:
         file.add_tags()
@@ -178,7 +181,43 @@ def write_tags(path: Path, track: DemoTrack) -> None:
     file.save()
 
 
-def latents(tracks: list[DemoTrack]) -> NDArray[np.float32]:
-    """[T, P] where the tracks are in the styles' space, each parameter centred over the catalogue."""
+def demo_world(tracks: Sequence[DemoTrack], *, users: int = 400, seed: int = 0) -> World:
+    """Listeners of the catalogue; its track_ids are the paths within the catalogue's folder."""
+    rng = np.random.default_rng([seed, 20])
+    options = WorldOptions(
+        users=users, tracks=len(tracks), groups=len(STYLES), seed=seed, listens_per_user=40, candidates=12, days=120
+    )
     points = np.stack([track.sound.vector() for track in tracks])
-    return np.asarray(points - points.mean(axis=0), np.float32)
+    points -= points.mean(axis=0)
+    count = len(tracks)
+    fame = dict(zip(dict.fromkeys(track.artist for track in tracks), rng.pareto(1.5, count) + 0.5, strict=False))
+    popularity = np.array([fame[track.artist] for track in tracks]) * (rng.pareto(2.0, count) + 0.3)
+    order = rng.permutation(count)
+    unheard = order[: max(1, round(UNHEARD_SHARE * count))]
+    fresh = order[len(unheard) : len(unheard) + round(_FRESH_SHARE * count)]
+    popularity[unheard] = 0
+    released = np.array([datetime(track.year, 6, 1, tzinfo=UTC).timestamp() for track in tracks], np.int64)
+    released[fresh] = EPOCH_SECONDS + DAY_SECONDS * rng.integers(options.days // 2, options.days * 9 // 10, len(fresh))
+    released[unheard] = EPOCH_SECONDS + DAY_SECONDS * options.days
+    styles = tuple(STYLES)
+    return World(
+        options,
+        WorldTracks(
+            track_ids=tuple(track.path for track in tracks),
+            titles=tuple(track.title for track in tracks),
+            artists=tuple((track.artist,) for track in tracks),
+            albums=tuple(track.album for track in tracks),
+            style_names=styles,
+            style_rows=np.array([styles.index(track.style.partition("/")[0]) for track in tracks], np.int32),
+            latents=points / np.linalg.norm(points, axis=1, keepdims=True),
+            sound=points,
+            popularity=popularity / popularity.sum(),
+            released_at=released,
+            duration_seconds=np.array([round(track.seconds) for track in tracks], np.int64),
+        ),
+    )
+
+
+def unheard_tracks(world: World) -> list[str]:
+    """The track_ids that nobody has played."""
+    return [world.tracks.track_ids[row] for row in np.flatnonzero(world.tracks.popularity == 0)]
