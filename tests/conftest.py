@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 
 from crossfade.models.genres.classical import fit_ridge
-from crossfade.models.genres.classifiers import HeadClassifier, Part, Recipe
-from crossfade.models.genres.heads import Normalisation, fit_head
+from crossfade.models.genres.heads import FeatureSlice, HeadClassifier, Normalisation, PooledFeatures, fit_head
 from crossfade.models.genres.model import Card, GenreModel
 from crossfade.pipelines.library.store import Library
 
@@ -60,8 +59,8 @@ def source(tmp_path: Path) -> Path:
 def genre_model(tmp_path: Path, rng: np.random.Generator) -> Path:
     """Two genres of its own, told from the default encoder's windows."""
     windows = [rng.normal(size=(3, 250)).astype(np.float32) for _ in range(20)]
-    recipe = Recipe((Part("musicnn-msd", 0, 200),), "mean")
+    pooled = PooledFeatures((FeatureSlice("musicnn-msd", 0, 200),), "mean")
     targets = np.eye(2, dtype=bool)[np.arange(20) % 2]
-    head = fit_head(recipe.vectors({"musicnn-msd": windows}), targets, Normalisation.STANDARD, fit_ridge)
-    GenreModel(Card("probe", "encoder", ("loud", "quiet")), HeadClassifier(recipe, head)).save(tmp_path / "M")
+    head = fit_head(pooled.vectors({"musicnn-msd": windows}), targets, Normalisation.STANDARD, fit_ridge)
+    GenreModel(Card("probe", "encoder", ("loud", "quiet")), HeadClassifier(pooled, head)).save(tmp_path / "M")
     return tmp_path / "M"

@@ -1,6 +1,6 @@
-"""What an encoder is: something that turns a clip's windows into embeddings, and perhaps into tags.
+"""The interface of an encoder: windows of a clip to embeddings.
 
-Shapes: B windows, N samples each, D dimensions, G tags.
+Shapes: B windows, N samples each, D dimensions.
 """
 
 from __future__ import annotations
@@ -48,18 +48,4 @@ class Encoder(Protocol):
 
     def embed(self, clips: Floats) -> Floats:
         """Shape: [B, N] -> [B, D]"""
-        ...
-
-
-@runtime_checkable
-class Tagger(Encoder, Protocol):
-    """An encoder that also says which of its tags apply."""
-
-    @property
-    def tags(self) -> tuple[str, ...]:
-        """[G]"""
-        ...
-
-    def embed_and_tag(self, clips: Floats) -> tuple[Floats, Floats]:
-        """Embeddings and the logit of each tag's probability, in one pass. Shape: [B, N] -> [B, D], [B, G]"""
         ...

@@ -2,7 +2,7 @@
 
 Pons & Serra, "musicnn: pre-trained convolutional neural networks for music audio tagging" (ISMIR late-breaking, 2019).
 0.79 M parameters; musically motivated front end (timbral and temporal filters), dense middle, max and mean over time.
-Two corpora: MSD (Million Song Dataset with Last.fm tags) and MTT (MagnaTagATune; it knows classical and choirs).
+Two corpora: MSD (Million Song Dataset with Last.fm tags) and MTT (MagnaTagATune; with classical and choirs).
 The weights are in `musicnn_{msd,mtt}.safetensors`, which the graphs in `musicnn_{msd,mtt}.onnx` point into;
 `scripts/dev/convert_musicnn` makes both, NOTICE.musicnn licenses them.
 
@@ -17,17 +17,16 @@ from functools import cached_property, lru_cache
 from importlib.resources import as_file, files
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
 from safetensors.numpy import load
 
 from ...audio.log_mel import LogMel
+from .base import Floats
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-Floats = NDArray[np.float32]
-
+MEL_SOURCE = "musicnn-mel"
+"""windows of MusiCNN's log-mel, as the name of a genre model's features"""
 EPSILON = 1e-3
 """of every batch normalisation (TensorFlow's default)"""
 TIMBRAL = ("timbral_38", "timbral_67")
@@ -65,7 +64,7 @@ def weights(corpus: Corpus) -> dict[str, Floats]:
 
 @dataclass(frozen=True)
 class MusiCNN:
-    """MusiCNN on ONNX Runtime; a `Tagger`.
+    """MusiCNN on ONNX Runtime; an `Encoder` with tags.
 
     `threads` is how many cores one call may use: None for all; 1 in each of several workers.
     """
@@ -94,6 +93,10 @@ class MusiCNN:
     def embed_and_tag(self, clips: Floats) -> tuple[Floats, Floats]:
         """Embeddings and logits of the tags. Shape: [B, N] -> [B, D], [B, G]"""
         return self.from_log_mel(self.log_mel(clips))
+
+    def features(self, clips: Floats) -> Floats:
+        """What the network takes, as torch computes it. Shape: [B, N] -> [B, F, M]"""
+        return self.log_mel.in_torch(clips)
 
     def from_log_mel(self, log_mel: Floats) -> tuple[Floats, Floats]:
         """The network alone. Shape: [B, F, M] -> [B, D], [B, G]"""

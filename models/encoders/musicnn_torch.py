@@ -25,8 +25,8 @@ class _Block(nn.Module):
         frames = self.conv.kernel_size[0]
         before = (frames - 1) // 2
         padded = functional.pad(image, (0, 0, before, frames - 1 - before))
-        found: Tensor = self.norm(functional.relu(self.conv(padded)))
-        return found
+        maps: Tensor = self.norm(functional.relu(self.conv(padded)))
+        return maps
 
 
 class _Dense(nn.Module):
@@ -56,8 +56,8 @@ class MusiCNNModule(nn.Module):
         front = torch.cat([getattr(self, layer)(image).amax(dim=3) for layer in TIMBRAL + TEMPORAL], dim=1)
         stages = [front]
         for layer in MIDDLE:
-            found = getattr(self, layer)(stages[-1].transpose(1, 2)[:, None])[..., 0]
-            stages.append(found if layer == MIDDLE[0] else found + stages[-1])
+            maps = getattr(self, layer)(stages[-1].transpose(1, 2)[:, None])[..., 0]
+            stages.append(maps if layer == MIDDLE[0] else maps + stages[-1])
         route = torch.cat(stages, dim=1)
         pooled = torch.stack([route.amax(dim=2), route.mean(dim=2)], dim=2).flatten(1)
         hidden = functional.relu(self.embedding.dense(self.dropout(self.pool["norm"](pooled))))
@@ -65,7 +65,7 @@ class MusiCNNModule(nn.Module):
         return embedding, self.tags["dense"](self.dropout(embedding))
 
 
-def pretrained(corpus: Corpus) -> MusiCNNModule:
+def pretrained_musicnn(corpus: Corpus) -> MusiCNNModule:
     """The published network, in evaluation mode."""
     module = MusiCNNModule()
     state = {name: torch.from_numpy(tensor.copy()) for name, tensor in weights(corpus).items()}

@@ -9,24 +9,32 @@ Shapes: B windows, N samples, L tokens or frames, D dimensions, P prompts.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...errors import LibraryError, MissingExtra, UsageError
+from ..arrays import l2_normalize
+from .base import Floats
+from .musicnn import MEL_SOURCE
 
 if TYPE_CHECKING:
     import torch
-
-Floats = NDArray[np.float32]
 
 OWN_WINDOW_SECONDS = 5.0
 """for models that take any length (Wav2Vec2, HuBERT)"""
 BATCH = 8
 PREFIX = "hub:"
+"""before the name of a model of transformers"""
+INPUT_SOURCE = "input:"
+"""before an encoder's name: windows of what its feature extractor makes of the sound"""
+
+
+def input_source(encoder: str) -> str:
+    """The name of what an encoder's network takes: of musicnn-msd, musicnn-mtt or hub:NAME."""
+    return f"{INPUT_SOURCE}{encoder}" if encoder.startswith(PREFIX) else MEL_SOURCE
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +47,7 @@ class HubEncoder:
     window_samples: int
     dimensions: int
     layer: int | None
-    """which hidden state is pooled, 0 being what goes into the first layer; None for the model's own last word"""
+    """which hidden state is pooled, 0 being what goes into the first layer; None for the last"""
     model: Any = field(repr=False)
     """the transformers model"""
     _extractor: Any = field(repr=False)
@@ -52,57 +60,53 @@ class HubEncoder:
 
     @property
     def core(self) -> Any:
-        """The part that hears."""
-        return _core(self.model)
+        """The part of the model that takes audio."""
+        return _audio_part(self.model)
 
     @property
-    def knows_text(self) -> bool:
-        """Whether it embeds text beside sound (CLAP)."""
+    def embeds_text(self) -> bool:
+        """Whether it embeds text beside audio (CLAP)."""
         return hasattr(self.model, "get_text_features")
 
     @classmethod
     def open(cls, name: str, *, layer: int | None = None) -> Self:
         """A model by name or folder. LibraryError where it cannot be had, is no audio model, or brings its own code."""
-        transformers = _transformers()
-        import torch
-
-        options = {"trust_remote_code": False, "local_files_only": _at_hand(name)}
-        extractor = _loaded(name, transformers.AutoFeatureExtractor, options)
+        extractor = _from_pretrained("AutoFeatureExtractor", name)
         rate = getattr(extractor, "sampling_rate", None)
         if not rate:
             raise LibraryError(f"{name}: not an audio model: its feature extractor has no sample rate")
-        model = _loaded(name, transformers.AutoModel, options)
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        model = model.eval().to(device=device, dtype=torch.float16 if device == "cuda" else torch.float32)
+        model = _from_pretrained("AutoModel", name)
+        import torch
+
+        device, precision = ("cuda", torch.float16) if torch.cuda.is_available() else ("cpu", torch.float32)
+        model = model.eval().to(device=device, dtype=precision)
         layers = getattr(getattr(model.config, "audio_config", model.config), "num_hidden_layers", None)
         if layer is not None and (layer < 0 or (layers is not None and layer > layers)):
             raise UsageError(f"--encoder {name}@{layer}: the model has layers 0 to {layers}")
-        if layer is not None and hasattr(model, "get_text_features"):
+        window = round(_window_seconds(extractor) * rate)
+        full_name = f"{PREFIX}{name}" + (f"@{layer}" if layer is not None else "")
+        encoder = cls(full_name, int(rate), window, 0, layer, model, extractor, name)
+        if layer is not None and encoder.embeds_text:
             raise UsageError(
                 f"--encoder {name}@{layer}: a model of sound and text is used through its common space only"
             )
-        window = round(_window_seconds(extractor) * rate)
-        full_name = f"{PREFIX}{name}" + (f"@{layer}" if layer is not None else "")
-        half_made = cls(full_name, int(rate), window, 0, layer, model, extractor, name)
-        dimensions = half_made.embed(np.zeros((1, window), np.float32)).shape[1]
-        return cls(full_name, int(rate), window, dimensions, layer, model, extractor, name)
+        return replace(encoder, dimensions=encoder.embed(np.zeros((1, window), np.float32)).shape[1])
 
     def embed(self, clips: Floats) -> Floats:
         """Shape: [B, N] -> [B, D]"""
         import torch
 
         with torch.inference_mode():
-            batches = (self.inputs(clips[start : start + BATCH]) for start in range(0, len(clips), BATCH))
+            batches = (self._inputs(clips[start : start + BATCH]) for start in range(0, len(clips), BATCH))
             parts = [self._pooled(inputs).float().cpu().numpy() for inputs in batches]
         return np.concatenate(parts).astype(np.float32)
 
-    def inputs(self, clips: Floats) -> dict[str, torch.Tensor]:
-        """What the feature extractor makes of windows, where and in the precision that the model wants it."""
-        found = self._extractor([clip.copy() for clip in clips], sampling_rate=self.sample_rate, return_tensors="pt")
+    def _inputs(self, clips: Floats) -> dict[str, torch.Tensor]:
+        """What the feature extractor makes of windows, on the model's device and in its precision."""
         first = next(self.model.parameters())
         return {
             name: value.to(first.device, first.dtype) if value.is_floating_point() else value.to(first.device)
-            for name, value in found.items()
+            for name, value in self._extracted(clips, "pt").items()
         }
 
     def features(self, clips: Floats) -> Floats:
@@ -110,14 +114,16 @@ class HubEncoder:
 
         UsageError for a model that is not trained on here.
         """
-        if self.knows_text:
+        if self.embeds_text:
             raise UsageError(f"{self._folder}: a model of sound and text is not fine-tuned here; a probe can use it")
-        found = self._extractor([clip.copy() for clip in clips], sampling_rate=self.sample_rate, return_tensors="np")
-        return np.asarray(found[self.core.main_input_name], np.float32)
+        return np.asarray(self._extracted(clips, "np")[self.core.main_input_name], np.float32)
+
+    def _extracted(self, clips: Floats, tensors: str) -> Any:
+        return self._extractor([clip.copy() for clip in clips], sampling_rate=self.sample_rate, return_tensors=tensors)
 
     def _pooled(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         """[B, D]"""
-        if self.knows_text:
+        if self.embeds_text:
             return _embedding(self.model.get_audio_features(**inputs))
         if self.layer is None:
             hidden: torch.Tensor = self.core(**inputs).last_hidden_state
@@ -127,75 +133,28 @@ class HubEncoder:
 
     def embed_text(self, prompts: Sequence[str]) -> Floats:
         """Prompts in the space of the sounds, each of length 1. Shape: [P] -> [P, D]"""
-        if not self.knows_text:
+        if not self.embeds_text:
             raise UsageError(f"{self.name}: knows no text; a CLAP model does (laion/clap-htsat-unfused)")
-        transformers = _transformers()
+        tokens = _from_pretrained("AutoTokenizer", self._folder)(list(prompts), padding=True, return_tensors="pt")
         import torch
 
-        options = {"trust_remote_code": False, "local_files_only": _at_hand(self._folder)}
-        tokenizer = _loaded(self._folder, transformers.AutoTokenizer, options)
-        tokens = tokenizer(list(prompts), padding=True, return_tensors="pt")
         with torch.inference_mode():
-            wanted = {name: tokens[name].to(self.model.device) for name in ("input_ids", "attention_mask")}
-            found = _embedding(self.model.get_text_features(**wanted)).float().cpu().numpy()
-        return np.asarray(found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12), np.float32)
+            inputs = {name: tokens[name].to(self.model.device) for name in ("input_ids", "attention_mask")}
+            return l2_normalize(_embedding(self.model.get_text_features(**inputs)).float().cpu().numpy())
 
     @property
     def text_scale(self) -> float:
         """What cosines of sound and text are multiplied with to be logits; learnt with the model."""
         return float(self.model.logit_scale_a.detach().float().exp())
 
-    def zero_shot(self, embeddings: Floats, prompts: Sequence[str]) -> Floats:
-        """The logit of each prompt for sounds never learnt from. Shape: [B, D], [P] -> [B, P]"""
-        sounds = embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
-        return np.asarray(self.text_scale * sounds @ self.embed_text(prompts).T, np.float32)
-
-    def export_onnx(self, path: Path) -> None:
-        """Writes the network (extractor's features -> embedding) for ONNX Runtime; LibraryError where it cannot be."""
-        import torch
-
-        inputs = self.inputs(np.zeros((2, self.window_samples), np.float32))
-        # What the model takes besides features (CLAP's flag for long clips) is the same for all windows.
-        values = [name for name, value in inputs.items() if value.is_floating_point()]
-        fixed = {name: value for name, value in inputs.items() if name not in values}
-        pooled = self._pooled
-
-        class Core(torch.nn.Module):
-            def __init__(self, model: torch.nn.Module) -> None:
-                super().__init__()
-                self.model = model
-
-            def forward(self, features: torch.Tensor) -> torch.Tensor:
-                return pooled({values[0]: features, **fixed})
-
-        try:
-            torch.onnx.export(
-                Core(self.model),
-                (inputs[values[0]],),
-                path,
-                input_names=["features"],
-                output_names=["embedding"],
-                dynamic_axes={"features": {0: "windows"}, "embedding": {0: "windows"}},
-                dynamo=False,
-            )
-        except (torch.onnx.errors.OnnxExporterError, RuntimeError, NotImplementedError) as error:
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise LibraryError(f"{self.name}: cannot be exported to ONNX: {reason}") from error
-
 
 def from_config(config: dict[str, Any]) -> Any:
-    """The part of a model that hears, with numbers that are still to be loaded."""
+    """The audio part of a model, with numbers that are still to be loaded."""
     transformers = _transformers()
-    return _core(transformers.AutoModel.from_config(transformers.AutoConfig.for_model(**config)))
+    return _audio_part(transformers.AutoModel.from_config(transformers.AutoConfig.for_model(**config)))
 
 
-def pooled(core: Any, inputs: torch.Tensor) -> torch.Tensor:
-    """The mean over time of a core's last hidden state. Shape: [B, …] -> [B, D]"""
-    hidden: torch.Tensor = core(inputs).last_hidden_state
-    return hidden.mean(dim=1)
-
-
-def _core(model: Any) -> Any:
+def _audio_part(model: Any) -> Any:
     return model.get_encoder() if model.config.is_encoder_decoder else model
 
 
@@ -232,27 +191,26 @@ def _at_hand(name: str) -> bool:
     return False
 
 
-def _loaded(name: str, kind: Any, options: dict[str, bool]) -> Any:
-    """What `kind.from_pretrained` gives, or one line about why not."""
+def _from_pretrained(kind: str, name: str) -> Any:
+    """An object of a class of transformers, or one line about why not."""
+    transformers = _transformers()
+    at_hand = _at_hand(name)
     try:
-        return kind.from_pretrained(name, **options)
+        return getattr(transformers, kind).from_pretrained(name, trust_remote_code=False, local_files_only=at_hand)
     except (OSError, ValueError, KeyError, ImportError) as error:
         text = str(error)
         if "trust_remote_code" in text or "remote code" in text:
             why = "needs code that comes with it, which is never run"
         elif Path(name).is_dir():
-            why = f"holds no audio model of transformers ({_first_line(text)})"
+            reason = next((line.strip() for line in text.splitlines() if line.strip()), "no reason given")[:200]
+            why = f"holds no audio model of transformers ({reason})"
         else:
             why = _UNREACHABLE
         raise LibraryError(f"{name}: {why}") from error
 
 
-def _first_line(text: str) -> str:
-    return next((line.strip() for line in text.splitlines() if line.strip()), "no reason given")[:200]
-
-
 def _window_seconds(extractor: Any) -> float:
-    """How much a model hears at once."""
+    """The length of the clips that a model was trained on."""
     if getattr(extractor, "max_length_s", None):
         return float(extractor.max_length_s)
     if getattr(extractor, "chunk_length", None):
@@ -263,7 +221,7 @@ def _window_seconds(extractor: Any) -> float:
     return OWN_WINDOW_SECONDS
 
 
-def _embedding(found: Any) -> torch.Tensor:
+def _embedding(output: Any) -> torch.Tensor:
     """transformers 5 returns an output with a pooled embedding, older ones the embedding."""
-    result: torch.Tensor = found if not hasattr(found, "pooler_output") else found.pooler_output
-    return result
+    embedding: torch.Tensor = output.pooler_output if hasattr(output, "pooler_output") else output
+    return embedding

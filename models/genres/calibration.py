@@ -1,8 +1,8 @@
-"""From scores to probabilities that can be believed.
+"""From scores to calibrated probabilities.
 
 Temperature scaling (Guo et al. 2017, On Calibration of Modern Neural Networks) divides all logits by one number;
-isotonic regression (Zadrozny & Elkan 2002) learns any rising curve, and wants a few hundred examples; Platt scaling
-(Platt 1999) has a slope and a shift, and keeps apart what differs. All are fitted on what was not trained on.
+isotonic regression (Zadrozny & Elkan 2002) fits any rising curve, and needs many examples; Platt scaling
+(Platt 1999) has a slope and a shift. All are fitted on what was not trained on.
 
 Shapes: N tracks, C classes. Scores are logits: softmax (one label) or sigmoid (several) makes probabilities of them.
 """
@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import MissingExtra
+from .classical import optional_module
 
 Floats = NDArray[np.float64]
 ISOTONIC_EXAMPLES = 1000
 """below this many examples isotonic regression overfits, and temperature scaling is used"""
-NEVER_SURE = 1.01
-"""a top probability that none reaches"""
+UNREACHABLE = 1.01
+"""an abstention threshold that no probability reaches"""
 
 
 def probabilities(scores: NDArray[Any], *, multi_label: bool) -> Floats:
@@ -35,9 +35,9 @@ def probabilities(scores: NDArray[Any], *, multi_label: bool) -> Floats:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How scores become probabilities: a temperature, then a rising curve where there is one.
+    """How scores become probabilities: a temperature, then isotonic regression where it was fitted.
 
-    `knots_x`, `knots_y` [K]: the curve's points, empty for none. `abstain_below`: a top probability under which the
+    `knots_x`, `knots_y` [K]: the points of its curve. `abstain_below`: a top probability under which the
     answer is better withheld (`confident: false`).
     """
 
@@ -58,11 +58,11 @@ class Calibration:
         return np.asarray(result / np.maximum(result.sum(axis=-1, keepdims=True), 1e-12))
 
 
-def _log_loss(scores: Floats, wanted: Floats, temperature: float, *, multi_label: bool) -> float:
-    found = probabilities(scores / temperature, multi_label=multi_label).clip(1e-12, 1 - 1e-12)
+def _log_loss(scores: Floats, targets: Floats, temperature: float, *, multi_label: bool) -> float:
+    claimed = probabilities(scores / temperature, multi_label=multi_label).clip(1e-12, 1 - 1e-12)
     if multi_label:
-        return float(-(wanted * np.log(found) + (1 - wanted) * np.log1p(-found)).mean())
-    return float(-(wanted * np.log(found)).sum(axis=1).mean())
+        return float(-(targets * np.log(claimed) + (1 - targets) * np.log1p(-claimed)).mean())
+    return float(-(targets * np.log(claimed)).sum(axis=1).mean())
 
 
 def fit_temperature(scores: NDArray[Any], targets: NDArray[np.bool_], *, multi_label: bool = False) -> float:
@@ -74,39 +74,32 @@ def fit_temperature(scores: NDArray[Any], targets: NDArray[np.bool_], *, multi_l
     scores = np.asarray(scores, np.float64)
     doubt = 0.5 / (len(scores) + 1)
     share = 0.5 if multi_label else 1 / targets.shape[1]
-    wanted = targets.astype(np.float64) * (1 - doubt) + doubt * share
+    softened = targets.astype(np.float64) * (1 - doubt) + doubt * share
     logs = np.linspace(np.log(0.01), np.log(100), 93)
     for _ in range(3):
-        losses = [_log_loss(scores, wanted, float(np.exp(t)), multi_label=multi_label) for t in logs]
+        losses = [_log_loss(scores, softened, float(np.exp(t)), multi_label=multi_label) for t in logs]
         best, step = logs[int(np.argmin(losses))], logs[1] - logs[0]
         logs = np.linspace(best - step, best + step, 21)
     return float(np.exp(best))
 
 
-def rising_curve(x: Floats, y: Floats) -> tuple[Floats, Floats]:
-    """Isotonic regression: the knots of the rising curve nearest to y; equal x have one y, whatever their order.
+def isotonic_knots(x: Floats, y: Floats) -> tuple[Floats, Floats]:
+    """Isotonic regression: the points of the rising curve nearest to y; equal x have one y, whatever their order.
 
-    >>> x, y = rising_curve(np.array([1.0, 2, 3]), np.array([0.0, 2, 1]))
+    >>> x, y = isotonic_knots(np.array([1.0, 2, 3]), np.array([0.0, 2, 1]))
     >>> np.interp([1, 2, 3], x, y).tolist()
     [0.0, 1.5, 1.5]
     """
-    try:
-        from sklearn.isotonic import IsotonicRegression
-    except ModuleNotFoundError:
-        raise MissingExtra("isotonic regression", "train") from None
-    fitted = IsotonicRegression().fit(x, y)
+    fitted = optional_module("sklearn.isotonic").IsotonicRegression().fit(x, y)
     return np.asarray(fitted.X_thresholds_, np.float64), np.asarray(fitted.y_thresholds_, np.float64)
 
 
 def platt(logits: NDArray[Any], labels: NDArray[np.bool_]) -> tuple[float, float]:
     """Slope and shift of held-out logits [N] whose sigmoid has the least log loss; its mean is the share of labels."""
-    try:
-        from sklearn.linear_model import LogisticRegression
-    except ModuleNotFoundError:
-        raise MissingExtra("Platt scaling", "train") from None
+    logistic = optional_module("sklearn.linear_model").LogisticRegression(solver="newton-cholesky", tol=1e-8)
     # The default penalty on the slope keeps it finite where the logits part a few labels without error.
-    model = LogisticRegression(solver="newton-cholesky", tol=1e-8).fit(np.asarray(logits, np.float64)[:, None], labels)
-    return float(model.coef_[0, 0]), float(model.intercept_[0])
+    logistic.fit(np.asarray(logits, np.float64)[:, None], labels)
+    return float(logistic.coef_[0, 0]), float(logistic.intercept_[0])
 
 
 def fit_calibration(
@@ -124,11 +117,11 @@ def fit_calibration(
     """
     if not len(scores):
         # Too little data to hold any out: the scores stand as they are, and nothing says that they can be relied on.
-        return Calibration(abstain_below=NEVER_SURE, multi_label=multi_label)
+        return Calibration(abstain_below=UNREACHABLE, multi_label=multi_label)
     temperature = fit_temperature(scores, targets, multi_label=multi_label)
     plain = Calibration(temperature, multi_label=multi_label)
     if method == "isotonic" or (method is None and len(scores) >= ISOTONIC_EXAMPLES):
-        x, y = rising_curve(plain(scores).ravel(), targets.astype(np.float64).ravel())
+        x, y = isotonic_knots(plain(scores).ravel(), targets.astype(np.float64).ravel())
         # An exact 0 or 1 would claim certainty that a finite sample cannot give.
         floor = 1 / (targets.size + 2)
         plain = Calibration(temperature, 0.0, multi_label, x, y.clip(floor, 1 - floor))
@@ -136,28 +129,28 @@ def fit_calibration(
     return Calibration(temperature, threshold, multi_label, plain.knots_x, plain.knots_y)
 
 
-def abstention_threshold(found: Floats, targets: NDArray[np.bool_], error_rate: float) -> float:
+def abstention_threshold(claimed: Floats, targets: NDArray[np.bool_], error_rate: float) -> float:
     """The least top probability at which the answers given are wrong at most this often; above 1 where none is."""
-    top = found.max(axis=1)
-    right = targets[np.arange(len(found)), found.argmax(axis=1)]
+    top = claimed.max(axis=1)
+    right = targets[np.arange(len(claimed)), claimed.argmax(axis=1)]
     order = np.argsort(-top, kind="stable")
     errors = np.cumsum(~right[order]) / np.arange(1, len(order) + 1)
     # Equal probabilities stand or fall together: only the last of a run may be the threshold.
     last_of_run = np.append(top[order][:-1] != top[order][1:], True)
-    fine = np.flatnonzero((errors <= error_rate) & last_of_run)
-    return float(top[order][fine[-1]]) if len(fine) else NEVER_SURE
+    possible = np.flatnonzero((errors <= error_rate) & last_of_run)
+    return float(top[order][possible[-1]]) if len(possible) else UNREACHABLE
 
 
-def expected_calibration_error(found: NDArray[Any], targets: NDArray[np.bool_], *, bins: int = 10) -> float:
+def expected_calibration_error(probabilities: NDArray[Any], targets: NDArray[np.bool_], *, bins: int = 10) -> float:
     """Mean gap between what is claimed and what is true, weighted by how often it is claimed (0 is perfect).
 
     One label: the top class of each track, in bins of equal width. Several labels: every (track, class) pair.
     """
     if targets.sum(axis=1).max(initial=0) > 1 or targets.sum(axis=1).min(initial=1) < 1:
-        claimed, right = np.asarray(found).ravel(), targets.ravel()
+        claimed, right = np.asarray(probabilities).ravel(), targets.ravel()
     else:
-        claimed = np.asarray(found).max(axis=1)
-        right = targets[np.arange(len(found)), np.asarray(found).argmax(axis=1)]
-    place = np.minimum((claimed * bins).astype(np.int64), bins - 1)
-    gaps = np.bincount(place, claimed - right, minlength=bins)
+        claimed = np.asarray(probabilities).max(axis=1)
+        right = targets[np.arange(len(claimed)), np.asarray(probabilities).argmax(axis=1)]
+    bin_of = np.minimum((claimed * bins).astype(np.int64), bins - 1)
+    gaps = np.bincount(bin_of, claimed - right, minlength=bins)
     return float(np.abs(gaps).sum() / max(len(claimed), 1))

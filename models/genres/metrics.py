@@ -1,10 +1,11 @@
 """How well a classifier does: accuracy, F1, confusion, and how much of that is luck.
 
-Shapes: N tracks, C classes. `found` are probabilities [N, C], `targets` [N, C] bool.
+Shapes: N tracks, C classes; probabilities [N, C], targets [N, C] bool.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,7 @@ RESAMPLES = 1000
 
 @dataclass(frozen=True)
 class ClassFigures:
-    """How well one class is found."""
+    """Figures of one class."""
 
     precision: float
     recall: float
@@ -28,44 +29,36 @@ class ClassFigures:
     tracks: int
 
 
-def said(found: NDArray[Any], *, multi_label: bool = False) -> Targets:
-    """[N, C] the classes given: the most probable one, or all above one half."""
-    if multi_label:
-        return np.asarray(found >= 0.5)
-    result = np.zeros(found.shape, bool)
-    result[np.arange(len(found)), np.argmax(found, axis=1)] = True
-    return result
-
-
-def right(found: NDArray[Any], targets: Targets) -> NDArray[np.bool_]:
+def top_class_is_right(probabilities: NDArray[Any], targets: Targets) -> NDArray[np.bool_]:
     """[N] whether the most probable class is one of the track's own."""
-    return np.asarray(targets[np.arange(len(found)), np.argmax(found, axis=1)])
+    return np.asarray(targets[np.arange(len(targets)), probabilities.argmax(axis=1)])
 
 
-def per_class(found: NDArray[Any], targets: Targets, *, multi_label: bool = False) -> list[ClassFigures]:
-    """[C] precision, recall and F1; 0 where nothing was found or there was nothing to find."""
-    given = said(found, multi_label=multi_label)
-    hits = (given & targets).sum(axis=0)
-    precision = hits / np.maximum(given.sum(axis=0), 1)
-    recall = hits / np.maximum(targets.sum(axis=0), 1)
-    f1 = 2 * hits / np.maximum(given.sum(axis=0) + targets.sum(axis=0), 1)
-    rows = zip(precision.tolist(), recall.tolist(), f1.tolist(), targets.sum(axis=0).tolist(), strict=True)
-    return [ClassFigures(p, r, f, int(n)) for p, r, f, n in rows]
+def per_class(probabilities: NDArray[Any], targets: Targets, *, multi_label: bool = False) -> list[ClassFigures]:
+    """[C] precision, recall and F1 of the most probable class (or of all above one half); 0 where undefined."""
+    predicted = probabilities >= (0.5 if multi_label else probabilities.max(axis=1, keepdims=True))
+    if not multi_label:
+        # Of equally probable classes the first.
+        predicted &= predicted.cumsum(axis=1) == 1
+    hits, given, own = (one.sum(axis=0) for one in (predicted & targets, predicted, targets))
+    precision, recall = hits / np.maximum(given, 1), hits / np.maximum(own, 1)
+    f1 = 2 * hits / np.maximum(given + own, 1)
+    columns = (precision.tolist(), recall.tolist(), f1.tolist(), own.tolist())
+    return [ClassFigures(*row) for row in zip(*columns, strict=True)]
 
 
-def macro_f1(found: NDArray[Any], targets: Targets, *, multi_label: bool = False) -> float:
+def macro_f1(classes: Sequence[ClassFigures]) -> float:
     """The mean F1 of the classes that have tracks."""
-    values = [figures.f1 for figures in per_class(found, targets, multi_label=multi_label) if figures.tracks]
+    values = [one.f1 for one in classes if one.tracks]
     return float(np.mean(values)) if values else 0.0
 
 
-def confusion(found: NDArray[Any], targets: Targets) -> NDArray[np.int64]:
+def confusion(probabilities: NDArray[Any], targets: Targets) -> NDArray[np.int64]:
     """[C, C] how many tracks of the row's class were most probably of the column's."""
-    result = np.zeros((targets.shape[1], targets.shape[1]), np.int64)
-    top = np.argmax(found, axis=1)
-    for row, column in zip(*np.nonzero(targets), strict=True):
-        result[column, top[row]] += 1
-    return result
+    counts = np.zeros((targets.shape[1], targets.shape[1]), np.int64)
+    rows, columns = np.nonzero(targets)
+    np.add.at(counts, (columns, probabilities.argmax(axis=1)[rows]), 1)
+    return counts
 
 
 def interval(values: NDArray[Any], groups: NDArray[np.int64], *, rng: np.random.Generator) -> tuple[float, float]:
@@ -81,7 +74,7 @@ def interval(values: NDArray[Any], groups: NDArray[np.int64], *, rng: np.random.
 
 @dataclass(frozen=True, eq=False)
 class Figures:
-    """What is told of a classifier on tracks that it was not trained on."""
+    """The figures of a classifier on tracks that it was not trained on."""
 
     accuracy: float
     low: float
@@ -99,7 +92,7 @@ class Figures:
 
 
 def figures(
-    found: Floats,
+    probabilities: Floats,
     targets: Targets,
     groups: NDArray[np.int64],
     confident: NDArray[np.bool_],
@@ -108,16 +101,17 @@ def figures(
     seed: int = 0,
 ) -> Figures:
     """All of it, from out-of-fold probabilities; a track may come several times (repeats)."""
-    correct = right(found, targets)
+    correct = top_class_is_right(probabilities, targets)
+    classes = per_class(probabilities, targets, multi_label=multi_label)
     low, high = interval(correct, groups, rng=np.random.default_rng(seed))
     return Figures(
         accuracy=float(correct.mean()),
         low=low,
         high=high,
-        macro_f1=macro_f1(found, targets, multi_label=multi_label),
-        ece=expected_calibration_error(found, targets),
+        macro_f1=macro_f1(classes),
+        ece=expected_calibration_error(probabilities, targets),
         answered=float(confident.mean()),
         answered_accuracy=float(correct[confident].mean()) if confident.any() else None,
-        classes=per_class(found, targets, multi_label=multi_label),
-        confusion=confusion(found, targets),
+        classes=classes,
+        confusion=confusion(probabilities, targets),
     )

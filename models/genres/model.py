@@ -1,7 +1,7 @@
 """A trained genre classifier as a folder that describes itself.
 
-`model.json` is the card: classes, what is listened to, how well it did, on which data, and the SHA-256 of the other
-file. `weights.safetensors` holds the numbers. Nothing in the folder is code.
+`model.json` is the card: classes, sources of features, figures, hashes of the training data, and the SHA-256 of the
+other file. `weights.safetensors` holds the numbers. Nothing in the folder is code.
 
 Shapes: N tracks, C classes.
 """
@@ -17,26 +17,26 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
-from ...errors import LibraryError, UsageError
-from ..storage import content_hash, prefixed
+from ...errors import LibraryError, MissingExtra, UsageError
+from ..storage import Arrays, content_hash, prefixed
 from .calibration import Calibration
-from .classical import Arrays
-from .classifiers import Classifier, HeadClassifier, Heard
+from .heads import Classifier, HeadClassifier, WindowFeatures
 from .vocabulary import Vocabulary
 
 FORMAT_VERSION = 1
 CARD, WEIGHTS = "model.json", "weights.safetensors"
+FORMER_SCORERS = ("kernel", "neighbours", "trees")
+"""arrays from before scikit-learn's estimators were kept"""
 PARENT_SEPARATOR = " > "
 """between a genre and its sub-genre in a label"""
 
 
 @dataclass(frozen=True)
 class Card:
-    """What is known of a trained model besides its numbers."""
+    """What a saved model says of itself besides its numbers."""
 
     name: str
     """probe, svm, cnn …"""
@@ -47,14 +47,14 @@ class Card:
     multi_label: bool = False
     target: str = "genre"
     encoder: str = ""
-    """what it listens through, and at which rate"""
+    """the sources of its features"""
     sample_rate: int = 0
     tracks: int = 0
     """how many it was trained on"""
     data_hash: str = ""
     """SHA-256 over the training files' content hashes and labels"""
     training_content: tuple[str, ...] = ()
-    """the first 16 hex digits of each training file's hash, to tell when a model is tested on what it has learnt"""
+    """the first 16 hex digits of each training file's hash, to tell when a model is tested on its training data"""
     chosen: str = ""
     """the parameters chosen inside the training folds"""
     figures: dict[str, Any] = field(default_factory=dict)
@@ -78,7 +78,7 @@ class GenreModel:
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """The names of what has to be heard of a track before `predict`."""
+        """The names of the features that `predict` needs."""
         return self.classifier.sources
 
     @property
@@ -87,21 +87,16 @@ class GenreModel:
         return Vocabulary(self.card.classes, self.card_hash, None if self.folder is None else self.folder.absolute())
 
     def needs_only_mean(self, source: str, columns: int) -> bool:
-        """Whether all it wants of a track is the mean over windows of a source's first columns: a stored embedding."""
+        """Whether all it needs of a track is the mean over windows of a source's first columns: a stored embedding."""
         if not isinstance(self.classifier, HeadClassifier):
             return False
-        recipe = self.classifier.recipe
-        fits = (part.source == source and part.last is not None and part.last <= columns for part in recipe.parts)
-        return recipe.pooling == "mean" and all(fits)
+        pooled = self.classifier.pooled
+        fits = (part.source == source and part.last is not None and part.last <= columns for part in pooled.parts)
+        return pooled.pooling == "mean" and all(fits)
 
-    def predict(self, heard: Heard) -> NDArray[np.float64]:
+    def predict(self, features: WindowFeatures) -> NDArray[np.float64]:
         """Calibrated probabilities [N, C] of the card's classes."""
-        return self.calibration(self.classifier.scores(heard))
-
-    def ranked(self, probabilities: NDArray[np.float64]) -> list[tuple[str, float]]:
-        """(genre, probability), best first, of one row [C]; parents of sub-genres are rolled up among them."""
-        named = rolled_up(dict(zip(self.card.classes, probabilities.tolist(), strict=True)), self.card.multi_label)
-        return sorted(named.items(), key=lambda item: (-item[1], item[0]))
+        return self.calibration(self.classifier.scores(features))
 
     def confident(self, probabilities: NDArray[np.float64]) -> bool:
         """Whether the answer should be given: its top probability is past the abstention threshold."""
@@ -142,7 +137,7 @@ class GenreModel:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """The model of a folder; LibraryError where it is missing, newer, or a file was changed."""
+        """The model of a folder; LibraryError where it is missing, of another version, or a file was changed."""
         header = read_card(folder)
         try:
             weights = (folder / WEIGHTS).read_bytes()
@@ -150,24 +145,17 @@ class GenreModel:
             raise LibraryError(f"{folder / WEIGHTS}: cannot be read; train the model again") from error
         if content_hash(weights, "sha256") != header["weights_sha256"]:
             raise LibraryError(f"{folder / WEIGHTS}: is not the file the model was saved with; train the model again")
-        try:
-            arrays = load_arrays(weights)
-        except SafetensorError as error:
-            raise LibraryError(f"{folder / WEIGHTS}: damaged: {error}") from error
-        options = header["classifier"]
-        parts = prefixed(arrays, "classifier.")
+        arrays = load_arrays(weights)
+        classifier = _classifier(prefixed(arrays, "classifier."), header["classifier"], folder)
         calibration = Calibration(
             **header["calibration"],
             multi_label=header["multi_label"],
             knots_x=arrays.get("calibration.x"),
             knots_y=arrays.get("calibration.y"),
         )
-        known = Card.__dataclass_fields__
-        fields = {name: value for name, value in header.items() if name in known}
-        fields["classes"] = tuple(fields["classes"])
-        fields["training_content"] = tuple(fields["training_content"])
-        card_hash = content_hash(folder / CARD)
-        return cls(Card(**fields), _classifier(parts, options, folder), calibration, folder, card_hash)
+        values = {name: header[name] for name in Card.__dataclass_fields__}
+        tuples = {name: tuple(values[name]) for name in ("classes", "training_content")}
+        return cls(Card(**values | tuples), classifier, calibration, folder, content_hash(folder / CARD))
 
 
 def check_replaceable(folder: Path) -> None:
@@ -178,12 +166,19 @@ def check_replaceable(folder: Path) -> None:
 
 def _classifier(arrays: Arrays, options: Mapping[str, Any], folder: Path) -> Classifier:
     match options.get("type"):
+        case "head" if options["scorer"] in FORMER_SCORERS:
+            raise LibraryError(
+                f"{folder}: was saved by an older version, which kept {options['scorer']} in another way; "
+                "train it again with crossfade genres train"
+            )
         case "head":
             return HeadClassifier.from_arrays(arrays, options)
         case "cnn" | "fine-tuned":
-            from .networks import CnnClassifier
-
-            return CnnClassifier.from_arrays(arrays, options)
+            try:
+                from .networks import NetworkClassifier
+            except ImportError as error:
+                raise MissingExtra("networks of genres", "train") from error
+            return NetworkClassifier.from_arrays(arrays, options)
         case other:
             raise LibraryError(f"{folder}: a classifier {other!r} is not known; it may come from a newer version")
 

@@ -1,4 +1,4 @@
-"""Genres out of the box: what two taggers' tags say in plain words.
+"""Genres out of the box: two taggers' tags as genres.
 
 A tag counts by its lift, its odds over those of the average track, since the taggers find most music to be "rock".
 A genre is the mean lift of its tags, then the geometric mean over the two corpora where both know it; the genres'
@@ -45,7 +45,7 @@ GENRES = tuple(_TAGS)
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What the columns of genre probabilities are called, and by whom."""
+    """The names of the columns of genre probabilities, and the model they are from."""
 
     genres: tuple[str, ...] = GENRES
     """[K]"""
@@ -90,7 +90,7 @@ class Tagging:
 
 @dataclass(frozen=True, eq=False)
 class Naming:
-    """What a track's genres are called."""
+    """A track's genres."""
 
     probabilities: Floats
     """[K] sums to one"""
@@ -98,24 +98,14 @@ class Naming:
     """share of windows with the same first genre as the track"""
 
     @property
-    def lead(self) -> float:
-        """How many times the second genre's probability the first's is."""
-        second, first = np.sort(self.probabilities)[-2:]
-        return float(first / second)
-
-    @property
     def confident(self) -> bool:
         """Whether the first genre leads clearly and the windows agree; the caller adds whether it is music at all."""
-        return self.lead >= LEAST_LEAD and self.agreement >= LEAST_AGREEMENT
-
-    def ranked(self) -> list[tuple[str, float]]:
-        """(genre, probability), best first."""
-        order = np.argsort(-self.probabilities, kind="stable")
-        return [(GENRES[k], float(self.probabilities[k])) for k in order]
+        second, first = np.sort(self.probabilities)[-2:]
+        return bool(first / second >= LEAST_LEAD) and self.agreement >= LEAST_AGREEMENT
 
 
 def name(msd: Tagging, mtt: Tagging) -> Naming:
-    """Genres from both taggers; they may have heard different windows of the track."""
+    """Genres from both taggers; of the same track, perhaps of other windows."""
     mtt_pooled = _lifts(mtt, 1, _TAGS).mean(axis=0)
     by_window = _both(_lifts(msd, 0, _TAGS), mtt_pooled)
     pooled = Tagging(msd.tags, msd.log_lifts.mean(axis=0, keepdims=True))
@@ -134,14 +124,14 @@ def moods(msd: Tagging, mtt: Tagging) -> list[str]:
 def _lifts(tagging: Tagging, corpus: int, words: Mapping[str, tuple[str, str]]) -> NDArray[np.float64]:
     """[W, K] log of the mean lift of each word's tags; NaN where this corpus has none for it."""
     column = {tag: number for number, tag in enumerate(tagging.tags)}
-    found = np.full((len(tagging.log_lifts), len(words)), np.nan)
+    lifts = np.full((len(tagging.log_lifts), len(words)), np.nan)
     for k, tags in enumerate(words.values()):
         if tags[corpus]:
             logs = tagging.log_lifts[:, [column[tag] for tag in tags[corpus].split(",")]].astype(np.float64)
-            found[:, k] = np.log(np.exp(logs).mean(axis=1))
-    return found
+            lifts[:, k] = np.log(np.exp(logs).mean(axis=1))
+    return lifts
 
 
 def _both(msd: NDArray[np.float64], mtt: NDArray[np.float64]) -> NDArray[np.float64]:
-    """[W, K] mean of what both corpora say, or what the only one says."""
+    """[W, K] the mean of both corpora, or the only one that has tags for the word."""
     return np.where(np.isnan(msd), mtt, np.where(np.isnan(mtt), msd, (msd + mtt) / 2))

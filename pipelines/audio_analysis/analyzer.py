@@ -149,10 +149,10 @@ class AudioAnalyzer:
 
     def _features(self, model: GenreModel, path: str | os.PathLike[str], windows: Floats) -> dict[str, list[Floats]]:
         """What a trained model takes of the file; `windows` are those of this analyser's encoder."""
-        from .feature_sources import hear
+        from .feature_sources import extract
 
         own = self.encoder.name
-        return {source: [windows if source == own else hear(Path(path), source)] for source in model.sources}
+        return {source: [windows if source == own else extract(Path(path), source)] for source in model.sources}
 
 
 def _thinned(windows: Floats) -> Floats:

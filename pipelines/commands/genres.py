@@ -16,9 +16,9 @@ from .options import Count, Flag, GenreModelFolder, Names, Paths, Screen, Seed, 
 
 if TYPE_CHECKING:
     from ..audio_analysis.feature_sources import FeatureCache
-    from ..genres.compare import FoldOptions
-    from ..genres.examples import Method, Prepared
-    from ..genres.protocols import Protocol
+    from ..genres.dataset import AudioDataset, EvaluationProtocol
+    from ..genres.evaluate import GenreEvaluationOptions
+    from ..genres.methods import Method
 
 COMPARED = ("probe", "mlp", "svm", "logistic", "forest", "boosting", "neighbours", "cnn")
 Labels = Annotated[
@@ -44,10 +44,10 @@ class LabelOptions:
     cache: Path | None = None
     """where features are kept between runs"""
 
-    def prepare(self, labels: Path, sources: tuple[str, ...], console: Screen) -> Prepared:
+    def prepare(self, labels: Path, sources: tuple[str, ...], console: Screen) -> AudioDataset:
         """Everything that the sources extract from the labelled audio; what could not be used is printed."""
-        from ..genres.examples import prepare
-        from ..genres.label_readers import read_labels
+        from ..genres.dataset import prepare
+        from ..genres.labels import read_labels
 
         labelled = read_labels(
             labels,
@@ -89,10 +89,10 @@ class TestOptions:
     epochs: Count | None = None
     """most epochs of a network"""
 
-    def fold_options(self) -> FoldOptions:
-        from ..genres.compare import FoldOptions
+    def evaluation_options(self) -> GenreEvaluationOptions:
+        from ..genres.evaluate import GenreEvaluationOptions
 
-        return FoldOptions(**{name: value for name, value in asdict(self).items() if name != "epochs"})
+        return GenreEvaluationOptions(**{name: value for name, value in asdict(self).items() if name != "epochs"})
 
 
 LABEL_OPTIONS, TEST_OPTIONS = LabelOptions(), TestOptions()
@@ -114,14 +114,11 @@ def genres_train(
     Example: crossfade genres train labels.csv --out model
     """
     from ...models.genres.model import check_replaceable
-    from ..genres.compare import evaluations
-    from ..genres.evaluate import write_wrong
-    from ..genres.methods import method_named
-    from ..genres.network_methods import LEARNING, NetworkOptions
+    from ..genres.evaluate import evaluate, train, write_misclassified
+    from ..genres.methods import LEARNING, NetworkOptions, method_named
     from ..genres.plots import draw_confusion
-    from ..genres.train import train
 
-    options = test_options.fold_options()
+    options = test_options.evaluation_options()
     checkpoints = out.with_name(f".{out.name}.checkpoints")
     name = f"{model}:{encoder}" if encoder else model
     method = method_named(name, NetworkOptions(test_options.epochs, checkpoints))
@@ -132,18 +129,10 @@ def genres_train(
         found = options.protocols(prepared, method)
         _tell_what_is_tested(console, found)
         with console.trainings() as trainings:
-            trainings.begin(method.name, sum(len(protocol.trials) for protocol in found))
-            tested = list(evaluations(prepared, method, found, options, trainings))
+            trainings.begin(method.name, sum(len(protocol.folds) for protocol in found))
+            tested = [evaluate(prepared, method, protocol, options, progress=trainings) for protocol in found]
     started = time.perf_counter()
-    trained = train(
-        prepared,
-        method,
-        tested,
-        seed=options.seed,
-        calibration=options.calibration,
-        error_rate=options.error_rate,
-        watch=console.message,
-    )
+    trained = train(prepared, method, tested, options, watch=console.message)
     seconds = round(time.perf_counter() - started, 2)
     trained.save(out)
     if checkpoints.is_dir():
@@ -153,7 +142,7 @@ def genres_train(
         first = tested[0]
         title = f"{method.name}, {first.protocol.name} split"
         draw_confusion(out / "confusion.png", first.figures.confusion, first.classes, title)
-        write_wrong(out / "wrong.csv", first.wrong)
+        write_misclassified(out / "wrong.csv", first.misclassified)
     costs = {"train_seconds": seconds, "out": str(out)}
     for one in tested:
         _record(console, _head(method) | one.row() | costs)
@@ -176,7 +165,7 @@ def genres_evaluate(
     Example: crossfade genres evaluate other.csv --genre-model model
     """
     from ...models.genres.model import GenreModel
-    from ..genres.evaluate import evaluate_model, write_wrong
+    from ..genres.evaluate import evaluate_model, write_misclassified
     from ..genres.plots import draw_confusion
 
     if genre_model is None:
@@ -201,7 +190,7 @@ def genres_evaluate(
     if report:
         report.mkdir(parents=True, exist_ok=True)
         draw_confusion(report / "confusion.png", found.figures.confusion, found.classes, model.card.name)
-        write_wrong(report / "wrong.csv", found.wrong)
+        write_misclassified(report / "wrong.csv", found.misclassified)
 
 
 def genres_compare(
@@ -219,11 +208,10 @@ def genres_compare(
     """
 
     from ...models.storage import hash_of_values
-    from ..genres.compare import compare
-    from ..genres.methods import method_named
-    from ..genres.network_methods import NetworkOptions
+    from ..genres.evaluate import compare
+    from ..genres.methods import NetworkOptions, method_named
 
-    options = test_options.fold_options()
+    options = test_options.evaluation_options()
     # The same comparison, once interrupted, carries on with its networks, too.
     asked = [str(labels.absolute()), models, test_options.epochs, str(options)]
     key = hash_of_values(asked)[:16]
@@ -244,7 +232,7 @@ def genres_compare(
     shutil.rmtree(checkpoints, ignore_errors=True)
 
 
-def _tell_what_is_tested(console: Screen, protocols: list[Protocol]) -> None:
+def _tell_what_is_tested(console: Screen, protocols: list[EvaluationProtocol]) -> None:
     """What the artist-aware figure leaves out, or that there is none."""
     for one in protocols:
         if one.skipped:

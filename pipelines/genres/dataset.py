@@ -1,168 +1,183 @@
-"""Labelled audio: which file is of which classes, and which files belong together."""
+"""Labelled audio with its features, and how it is divided for a test: by artist, and beside it at random (leaky).
+
+Shapes: T tracks of the data set, n of them in rows, C classes, D features.
+"""
 
 from __future__ import annotations
 
-import re
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DataError
-from ...models.catalogue import COLLECTIVE_ARTISTS
-from ...models.genres.folds import joined_groups
+from ...models.genres.classical import Floats, Targets
+from ...models.genres.folds import Rows, grouped_folds, groups_per_class, splits
+from ...models.genres.heads import PooledFeatures, WindowFeatures
+from ...models.storage import content_hash
+from ..audio_analysis.feature_sources import FeatureCache, extract_all
+from .labels import LabelledAudio, checked
 
-Names = tuple[str, ...]
-
-AUDIO_SUFFIXES = frozenset(
-    f".{suffix}"
-    for suffix in "wav flac ogg oga opus mp3 m4a mp4 aac wma aif aiff aifc au ape ac3 wv mpc caf webm mka".split()  # noqa: SIM905
-)
-
-_BETWEEN_ARTISTS = re.compile(r"\s*(?:[,;|&/]|\b(?:feat|ft|featuring|vs)\b\.?)\s*", re.IGNORECASE)
-_NOBODY = COLLECTIVE_ARTISTS | {
-    "friends",
-    "his orchestra",
-    "her orchestra",
-    "orchestra",
-    "co.",
-    "others",
-    "more",
-    "jr.",
-}
+Tick = Callable[[int, int], None]
+"""(files read so far, of how many)"""
 
 
 @dataclass(frozen=True, eq=False)
-class LabelledAudio:
-    """T labelled files. Rows with several labels make it a multi-label task."""
+class AudioDataset:
+    """T labelled files and their features; files without features are left out and named in `failed`."""
 
-    source: str
-    """the labels' file or folder, as given"""
-    paths: tuple[Path, ...]
-    names: Names
-    """[T] the paths as the labels write them"""
-    labels: tuple[Names, ...]
-    """[T] one or more classes each"""
-    artists: tuple[str, ...] | None = None
-    """[T] artist of each, "" where unknown; None where no artist is known"""
-    albums: tuple[str, ...] | None = None
-    splits: tuple[str, ...] | None = None
-    """[T] train, validation or test, where the labels fix it"""
-    target: str = "genre"
-    multi_label: bool = False
+    labels: LabelledAudio
+    features: dict[str, list[Floats]]
+    """by source, the windows of each track"""
+    content: tuple[str, ...] = ()
+    """[T] SHA-256 of each file"""
+    failed: dict[str, str] = field(default_factory=dict)
+    """file as labelled -> reason"""
+    _vectors: dict[PooledFeatures, Floats] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.labels)
 
-    def __repr__(self) -> str:
-        what = f"{len(self):,} files, {len(self.classes)} classes of {self.target}"
-        return f"LabelledAudio({self.source}: {what})"
+    @cached_property
+    def targets(self) -> Targets:
+        """[T, C]"""
+        return self.labels.targets
 
-    @property
-    def classes(self) -> Names:
-        """All classes in order of name."""
-        return tuple(sorted({label for labels in self.labels for label in labels}))
-
-    @property
-    def targets(self) -> NDArray[np.bool_]:
-        """[T, C] which classes each file has."""
-        column = {name: c for c, name in enumerate(self.classes)}
-        result = np.zeros((len(self), len(column)), bool)
-        for row, labels in enumerate(self.labels):
-            result[row, [column[label] for label in labels]] = True
-        return result
+    @cached_property
+    def groups(self) -> Rows:
+        """[T] tracks of one artist (or equal content) have one number"""
+        return self.labels.groups(self.content)
 
     @property
-    def leaky(self) -> bool:
-        """Whether files that belong together cannot be kept together: their artists (albums) are not all known."""
-        keys = self.group_keys()
-        return keys is None or not all(keys)
+    def multi_label(self) -> bool:
+        return self.labels.multi_label
 
-    def group_keys(self) -> tuple[Names, ...] | None:
-        """[T] names that tie files together: artists when genres are learnt, albums when artists are."""
-        if self.target == "artist":
-            if self.albums is None or self.artists is None:
-                return None
-            pairs = zip(self.artists, self.albums, strict=True)
-            return tuple((f"{artist}\0{album}".casefold(),) if album else () for artist, album in pairs)
-        return None if self.artists is None else tuple(artist_keys(name) for name in self.artists)
+    @property
+    def data_hash(self) -> str:
+        """SHA-256 over contents and labels, in any order of files."""
+        lines = sorted(f"{one} {'|'.join(names)}" for one, names in zip(self.content, self.labels.labels, strict=True))
+        return content_hash("\n".join(lines).encode(), "sha256")
 
-    def groups(self, content: Sequence[str] = ()) -> NDArray[np.int64]:
-        """[T] group numbers; equal `content` (a hash of each file) ties the same recording in two places together."""
-        keys = self.group_keys() or ((),) * len(self)
-        marks = [(f"\0{mark}",) for mark in content] if content else [()] * len(self)
-        return joined_groups([(*names, *mark) for names, mark in zip(keys, marks, strict=True)])
+    def vectors(self, pooled: PooledFeatures) -> Floats:
+        """[T, D], made once."""
+        if pooled not in self._vectors:
+            self._vectors[pooled] = pooled.vectors(self.features)
+        return self._vectors[pooled]
 
-    def select(self, rows: Iterable[int]) -> LabelledAudio:
-        """Some of the files, in the order of `rows`."""
-        kept = [int(row) for row in rows]
-
-        def those(values: tuple[str, ...] | None) -> tuple[str, ...] | None:
-            return None if values is None else tuple(values[row] for row in kept)
-
-        return replace(
-            self,
-            paths=tuple(self.paths[row] for row in kept),
-            names=tuple(self.names[row] for row in kept),
-            labels=tuple(self.labels[row] for row in kept),
-            artists=those(self.artists),
-            albums=those(self.albums),
-            splits=those(self.splits),
-        )
-
-    def without(self, classes: Iterable[str]) -> LabelledAudio:
-        """The files that still have a class when these are left out."""
-        out = set(classes)
-        labels = tuple(tuple(name for name in of_file if name not in out) for of_file in self.labels)
-        return replace(self, labels=labels).select(row for row, of_file in enumerate(labels) if of_file)
+    def of(self, rows: Rows, sources: Sequence[str]) -> WindowFeatures:
+        """The windows of some tracks."""
+        return {source: [self.features[source][row] for row in rows] for source in sources}
 
 
-def artist_keys(name: str) -> Names:
-    """The names behind an artist credit, in lower case, so that a collaboration ties to each who took part.
+def prepare(
+    labels: LabelledAudio,
+    sources: Sequence[str],
+    cache: FeatureCache,
+    *,
+    skip_classes: bool = False,
+    tick: Tick | None = None,
+) -> AudioDataset:
+    """Extracts the features of every file. DataError where too little is left to learn from."""
+    extracted, failed = {}, {}
+    for one in extract_all(labels.paths, sources, cache):
+        name = labels.names[one.row]
+        if one.reason:
+            failed[name] = one.reason
+        else:
+            extracted[name] = one
+        if tick:
+            tick(one.row + 1, len(labels))
+    if not extracted:
+        name, reason = next(iter(failed.items()))
+        raise DataError(f"{labels.source}: none of {len(labels)} files could be heard; {name}: {reason}")
+    kept = labels.select(row for row, name in enumerate(labels.names) if name in extracted)
+    lost = set(labels.classes) - set(kept.classes)
+    if lost and not skip_classes:
+        name = min(lost)
+        files = [file for file, names in zip(labels.names, labels.labels, strict=True) if name in names]
+        why = f"none of its {len(files)} files could be heard ({failed[files[0]]})"
+        raise DataError(f"{labels.source}: class {name!r}: {why}")
+    # What is left must still be learnable: a class may have lost all but one of its files.
+    final = checked(kept, skip_classes=skip_classes)
+    rows = [extracted[name] for name in final.names]
+    features = {source: [one.windows[source] for one in rows] for source in sources}
+    return AudioDataset(final, features, tuple(one.content for one in rows), failed)
 
-    >>> artist_keys("The Wu-Tang Clan feat. RZA & Friends")
-    ('wu-tang clan', 'rza')
-    """
-    parts = [part.strip().casefold().removeprefix("the ") for part in _BETWEEN_ARTISTS.split(name)]
-    return tuple(dict.fromkeys(part for part in parts if part and part not in _NOBODY))
+
+@dataclass(frozen=True)
+class Fold:
+    """One division into training and test tracks."""
+
+    train: Rows
+    test: Rows
+    validation: Rows | None = None
 
 
-def checked(found: LabelledAudio, *, skip_classes: bool) -> LabelledAudio:
-    """The same files, or a DataError that says what cannot be learnt from them."""
-    missing = [name for name, path in zip(found.names, found.paths, strict=True) if not path.is_file()]
-    if missing:
-        more = f" (and {len(missing) - 1:,} more)" if len(missing) > 1 else ""
-        cure = "; say where the audio is with --audio" if len(missing) == len(found) else ""
-        raise DataError(f"{found.source}: column path: no file {missing[0]!r}{more}{cure}")
-    unlearnable = _unlearnable(found)
-    if unlearnable:
-        if not skip_classes:
-            name, why = next(iter(unlearnable.items()))
-            raise DataError(f"{found.source}: class {name!r} {why}; leave such classes out with --skip-classes")
-        found = found.without(unlearnable)
-    if len(found.classes) < 2:
-        has = f"only {found.classes[0]!r}" if found.classes else "none"
-        raise DataError(f"{found.source}: needs at least two classes of {found.target}, has {has}")
-    return found
+@dataclass(frozen=True)
+class EvaluationProtocol:
+    """How tracks are divided, and what that is worth."""
+
+    name: str
+    """artist (or album), random, given"""
+    leaky: bool
+    """whether tracks of one artist may be on both sides"""
+    folds: tuple[Fold, ...] = ()
+    skipped: tuple[str, ...] = ()
+    """classes of a single artist, which cannot be tested on another artist"""
+    unknown: int = 0
+    """tracks without an artist, which are neither trained on nor tested: their artist may be on the other side"""
+    repeats: int = 1
+    """how often the tracks were divided anew"""
 
 
-def _unlearnable(found: LabelledAudio) -> dict[str, str]:
-    """Classes that cannot be learnt, each with the reason."""
-    counts = Counter(label for labels in found.labels for label in labels)
-    reasons = {name: "has one example" for name, count in sorted(counts.items()) if count < 2}
-    if found.splits is not None:
-        trained = {
-            label
-            for labels, split in zip(found.labels, found.splits, strict=True)
-            if split == "train"
-            for label in labels
-        }
-        reasons |= {
-            name: "is in the test or validation split but has no training example"
-            for name in sorted(counts)
-            if name not in trained
-        }
-    return reasons
+def protocols(dataset: AudioDataset, *, folds: int = 5, repeats: int = 1, seed: int = 0) -> list[EvaluationProtocol]:
+    """The ways to test on this data, the honest one first."""
+    labels, targets, groups = dataset.labels, dataset.targets, dataset.groups
+    if labels.splits is not None:
+        fold = given_fold(labels.splits)
+        if not len(fold.test):
+            raise DataError(f"{labels.source}: column split: no test files")
+        shared = np.isin(groups[fold.test], np.delete(groups, fold.test)).any()
+        return [EvaluationProtocol("given", labels.leaky or bool(shared), (fold,))]
+    result = []
+    known = np.array([bool(names) for names in labels.group_keys()])
+    single = groups_per_class(targets[known], groups[known]) < 2
+    if (~single).sum() >= 2:
+        tested = known & ~targets[:, single].any(axis=1)
+        skipped = tuple(name for name, alone in zip(labels.classes, single, strict=True) if alone)
+        name = "album" if labels.target == "artist" else "artist"
+        divided = _folds(targets, groups, tested, known, folds, repeats, seed)
+        result.append(EvaluationProtocol(name, False, divided, skipped, int((~known).sum()), repeats))
+    everything = np.ones(len(dataset), bool)
+    divided = _folds(targets, np.arange(len(dataset)), everything, everything, folds, repeats, seed)
+    return [*result, EvaluationProtocol("random", True, divided, repeats=repeats)]
+
+
+def _folds(
+    targets: Targets,
+    groups: Rows,
+    tested: NDArray[np.bool_],
+    usable: NDArray[np.bool_],
+    folds: int,
+    repeats: int,
+    seed: int,
+) -> tuple[Fold, ...]:
+    """Folds of the tested tracks. The other usable ones are always trained on (a genre to be mistaken for), unless
+    their artist is being tested."""
+    rows = np.flatnonzero(tested)
+    count = min(folds, len(np.unique(groups[rows])))
+    result = []
+    for repeat in range(repeats):
+        rng = np.random.default_rng([seed, repeat])
+        for _, test in splits(grouped_folds(targets[rows], groups[rows], count, rng=rng)):
+            train = np.flatnonzero(usable & ~np.isin(groups, groups[rows[test]]))
+            result.append(Fold(train, rows[test]))
+    return tuple(result)
+
+
+def given_fold(parts: Sequence[str]) -> Fold:
+    """The rows of each part, as the labels fix them; the test part may be empty."""
+    train, validation, test = (np.flatnonzero(np.array(parts) == part) for part in ("train", "validation", "test"))
+    return Fold(train, test, validation if len(validation) else None)

@@ -1,4 +1,5 @@
-"""How good a way to learn genres is, or a trained model, on tracks that it was not trained on.
+"""Training and testing genre classifiers: one method on held-out tracks, several compared, the model to keep, a saved
+model on other files.
 
 Shapes: T tracks, C classes.
 """
@@ -6,30 +7,66 @@ Shapes: T tracks, C classes.
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Sequence
+import time
+import typing
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DataError
-from ...models.genres.metrics import Figures, figures, right
-from ...models.genres.model import GenreModel
-from .examples import Method, Prepared, Watch
-from .protocols import Protocol, as_rows
+from ...models.genres.metrics import Figures, figures, top_class_is_right
+from ...models.genres.model import Card, GenreModel
+from ..audio_analysis.feature_sources import extract, sample_rate
+from .dataset import AudioDataset, EvaluationProtocol, given_fold, protocols
+from .methods import Method, Watch
 
-MOST_WRONG = 50
+MOST_MISCLASSIFIED = 50
+FEW_TRACKS = 1000
+REPEATS = 5
+
+
+class Progress(typing.Protocol):
+    """Is called as trainings go on: before the first of so many, as one goes on, after each."""
+
+    def begin(self, name: str, total: int) -> None: ...
+    def say(self, text: str) -> None: ...
+    def trained(self) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenreEvaluationOptions:
+    """How methods are trained and tested."""
+
+    folds: int = 5
+    repeats: int | None = None
+    """how often tracks are divided anew; None for 5 where that is a matter of seconds, else 1"""
+    seed: int = 0
+    calibration: str | None = None
+    """temperature or isotonic; None for what suits the amount of data"""
+    error_rate: float = 0.1
+    """share of wrong answers aimed at when confident"""
+
+    def protocols(self, dataset: AudioDataset, method: Method) -> list[EvaluationProtocol]:
+        """The ways to test this method, the honest one first."""
+        repeats = self.repeats or (REPEATS if method.quick and len(dataset) < FEW_TRACKS else 1)
+        return protocols(dataset, folds=self.folds, repeats=repeats, seed=self.seed)
+
+
+DEFAULTS = GenreEvaluationOptions()
 
 
 @dataclass(frozen=True)
-class Wrong:
-    """A track the model is sure about and wrong."""
+class Misclassified:
+    """A track whose most probable class is not its own."""
 
     name: str
     labels: tuple[str, ...]
-    said: str
+    predicted: str
     probability: float
     own_probability: float
 
@@ -38,9 +75,9 @@ class Wrong:
 class Evaluation:
     """One method under one protocol."""
 
-    protocol: Protocol
+    protocol: EvaluationProtocol
     figures: Figures
-    wrong: tuple[Wrong, ...]
+    misclassified: tuple[Misclassified, ...]
     classes: tuple[str, ...]
     chosen: tuple[str, ...]
     """parameters of each training"""
@@ -48,22 +85,17 @@ class Evaluation:
     """how many were tested, each counted once"""
 
     def row(self) -> dict[str, Any]:
-        """What a line of the table says."""
-        f = self.figures
-        row: dict[str, Any] = {
+        """The fields of a line that `genres train` prints."""
+        names = ("accuracy", "low", "high", "macro_f1", "ece", "answered", "answered_accuracy")
+        values = {name: getattr(self.figures, name) for name in names}
+        return {
             "split": self.protocol.name,
             "leaky": self.protocol.leaky,
             "tracks": self.tracks,
             "repeats": self.protocol.repeats,
-            "accuracy": round(f.accuracy, 4),
-            "low": round(f.low, 4),
-            "high": round(f.high, 4),
-            "macro_f1": round(f.macro_f1, 4),
-            "ece": round(f.ece, 4),
-            "answered": round(f.answered, 4),
-            "answered_accuracy": None if f.answered_accuracy is None else round(f.answered_accuracy, 4),
+            **{name: None if value is None else round(value, 4) for name, value in values.items()},
+            "skipped_classes": list(self.protocol.skipped),
         }
-        return row | {"skipped_classes": list(self.protocol.skipped)}
 
     def per_class(self) -> dict[str, dict[str, float]]:
         """Precision, recall and F1 by class, of those that were tested."""
@@ -72,92 +104,150 @@ class Evaluation:
 
 
 def evaluate(
-    prepared: Prepared,
+    dataset: AudioDataset,
     method: Method,
-    protocol: Protocol,
+    protocol: EvaluationProtocol,
+    options: GenreEvaluationOptions = DEFAULTS,
     *,
-    seed: int = 0,
-    calibration: str | None = None,
-    error_rate: float = 0.1,
-    watch: Watch | None = None,
-    trained: Callable[[], None] | None = None,
+    progress: Progress | None = None,
 ) -> Evaluation:
-    """Trains on each training part and pools what is said of the test parts.
-
-    `watch` is told how a training goes, `trained` called after each.
-    """
-    material, labels = prepared.material, prepared.labels
-    found, confident, rows, chosen = [], [], [], []
-    for number, trial in enumerate(protocol.trials):
-        fitted = method.fit(material, trial.train, validation=trial.validation, seed=seed + number, watch=watch)
-        curve = fitted.calibration(material.multi_label, method=calibration, error_rate=error_rate)
-        said = curve(fitted.classifier.scores(material.of(trial.test, method.sources)))
-        found.append(said)
-        confident.append(said.max(axis=1) >= curve.abstain_below)
-        rows.append(trial.test)
+    """Trains on each training part and pools the predictions of the test parts."""
+    watch = progress.say if progress else None
+    parts, confident, chosen = [], [], []
+    for number, fold in enumerate(protocol.folds):
+        fitted = method.fit(dataset, fold.train, validation=fold.validation, seed=options.seed + number, watch=watch)
+        curve = fitted.calibration(dataset.multi_label, method=options.calibration, error_rate=options.error_rate)
+        parts.append(curve(fitted.classifier.scores(dataset.of(fold.test, method.sources))))
+        confident.append(parts[-1].max(axis=1) >= curve.abstain_below)
         chosen.append(fitted.chosen)
-        if trained:
-            trained()
-    probabilities, order = np.concatenate(found), np.concatenate(rows)
-    targets = material.targets[order]
-    measured = figures(
-        probabilities,
-        targets,
-        material.groups[order],
-        np.concatenate(confident),
-        multi_label=material.multi_label,
-        seed=seed,
-    )
-    wrong = most_wrong(probabilities, targets, [labels.names[row] for row in order], labels.classes)
-    return Evaluation(protocol, measured, wrong, labels.classes, tuple(chosen), len(np.unique(order)))
+        if progress:
+            progress.trained()
+    rows = np.concatenate([fold.test for fold in protocol.folds])
+    probabilities, targets, multi_label = np.concatenate(parts), dataset.targets[rows], dataset.multi_label
+    groups, answered, seed = dataset.groups[rows], np.concatenate(confident), options.seed
+    measured = figures(probabilities, targets, groups, answered, multi_label=multi_label, seed=seed)
+    classes = dataset.labels.classes
+    worst = most_misclassified(probabilities, targets, [dataset.labels.names[row] for row in rows], classes)
+    return Evaluation(protocol, measured, worst, classes, tuple(chosen), len(np.unique(rows)))
 
 
-def most_wrong(
-    found: NDArray[np.float64], targets: NDArray[np.bool_], names: Sequence[str], classes: Sequence[str]
-) -> tuple[Wrong, ...]:
-    """The tracks whose own class is least believed against the one given, worst first; each once."""
-    top = found.argmax(axis=1)
-    own = np.where(targets, found, 0).max(axis=1)
-    gap = found.max(axis=1) - own
-    result: dict[str, Wrong] = {}
-    for row in np.argsort(-gap, kind="stable").tolist():
-        if right(found[row : row + 1], targets[row : row + 1])[0] or len(result) == MOST_WRONG:
+def evaluate_model(model: GenreModel, dataset: AudioDataset, *, seed: int = 0) -> Evaluation:
+    """A saved model on labelled files; leaky where it was trained on some of them."""
+    labels, classes = dataset.labels, model.card.classes
+    unknown = [name for name in labels.classes if name not in classes]
+    if unknown:
+        raise DataError(f"{labels.source}: class {unknown[0]!r} is not known to the model, which was not trained on it")
+    rows = np.arange(len(labels)) if labels.splits is None else given_fold(labels.splits).test
+    if not len(rows):
+        raise DataError(f"{labels.source}: column split: no test files")
+    targets = np.zeros((len(rows), len(classes)), bool)
+    targets[:, [classes.index(name) for name in labels.classes]] = dataset.targets[rows]
+    probabilities = model.predict(dataset.of(rows, model.sources))
+    training_content = {content[:16] for content in model.card.training_content}
+    leaky = any(dataset.content[row][:16] in training_content for row in rows)
+    confident = probabilities.max(axis=1) >= model.calibration.abstain_below
+    multi_label = model.card.multi_label
+    measured = figures(probabilities, targets, dataset.groups[rows], confident, multi_label=multi_label, seed=seed)
+    worst = most_misclassified(probabilities, targets, [labels.names[row] for row in rows], classes)
+    protocol = EvaluationProtocol("given", leaky)
+    return Evaluation(protocol, measured, worst, classes, (model.card.chosen,), len(rows))
+
+
+def most_misclassified(
+    probabilities: NDArray[np.float64], targets: NDArray[np.bool_], names: Sequence[str], classes: Sequence[str]
+) -> tuple[Misclassified, ...]:
+    """The tracks whose own class is least probable against the one predicted, worst first; each once."""
+    top = probabilities.max(axis=1)
+    own = np.where(targets, probabilities, 0).max(axis=1)
+    wrong = ~top_class_is_right(probabilities, targets)
+    result: dict[str, Misclassified] = {}
+    for row in np.argsort(own - top, kind="stable").tolist():
+        if not wrong[row] or len(result) == MOST_MISCLASSIFIED:
             break
         labels = tuple(classes[column] for column in np.flatnonzero(targets[row]).tolist())
-        said = classes[int(top[row])]
-        result.setdefault(names[row], Wrong(names[row], labels, said, float(found[row].max()), float(own[row])))
+        predicted = classes[int(probabilities[row].argmax())]
+        one = Misclassified(names[row], labels, predicted, float(top[row]), float(own[row]))
+        result.setdefault(names[row], one)
     return tuple(result.values())
 
 
-def evaluate_model(model: GenreModel, prepared: Prepared, *, seed: int = 0) -> Evaluation:
-    """A saved model on labelled files; leaky where it was trained on some of them."""
-    labels = prepared.labels
-    unknown = [name for name in labels.classes if name not in model.card.classes]
-    if unknown:
-        raise DataError(f"{labels.source}: class {unknown[0]!r} is not known to the model, which was not trained on it")
-    rows = as_rows(np.array(labels.splits) == "test") if labels.splits is not None else np.arange(len(labels))
-    if not len(rows):
-        raise DataError(f"{labels.source}: column split: no test files")
-    column = {name: at for at, name in enumerate(model.card.classes)}
-    targets = np.zeros((len(rows), len(column)), bool)
-    for at, row in enumerate(rows):
-        targets[at, [column[name] for name in labels.labels[row]]] = True
-    found = model.predict(prepared.material.of(rows, model.sources))
-    confident = found.max(axis=1) >= model.calibration.abstain_below
-    seen = {mark[:16] for mark in model.card.training_content}
-    leaky = any(prepared.content[row][:16] in seen for row in rows)
-    groups = prepared.material.groups[rows]
-    measured = figures(found, targets, groups, confident, multi_label=model.card.multi_label, seed=seed)
-    wrong = most_wrong(found, targets, [labels.names[row] for row in rows], model.card.classes)
-    protocol = Protocol("given", leaky, ())
-    return Evaluation(protocol, measured, wrong, model.card.classes, (model.card.chosen,), len(rows))
-
-
-def write_wrong(path: Path, wrong: Sequence[Wrong]) -> None:
-    """The clips the model is most wrong about, as CSV."""
+def write_misclassified(path: Path, misclassified: Sequence[Misclassified]) -> None:
+    """As CSV; `said` is the predicted class."""
     with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file)
         writer.writerow(["path", "label", "said", "probability", "own_probability"])
-        for one in wrong:
-            figures_ = (f"{one.probability:.4f}", f"{one.own_probability:.4f}")
-            writer.writerow([one.name, "|".join(one.labels), one.said, *figures_])
+        for one in misclassified:
+            values = (f"{one.probability:.4f}", f"{one.own_probability:.4f}")
+            writer.writerow([one.name, "|".join(one.labels), one.predicted, *values])
+
+
+def train(
+    dataset: AudioDataset,
+    method: Method,
+    evaluations: Sequence[Evaluation] = (),
+    options: GenreEvaluationOptions = DEFAULTS,
+    *,
+    watch: Watch | None = None,
+) -> GenreModel:
+    """The model to keep, of all tracks or of the training part of a given split; its card has the evaluations."""
+    labels = dataset.labels
+    rows, validation = np.arange(len(labels)), None
+    if labels.splits is not None:
+        fold = given_fold(labels.splits)
+        rows, validation = fold.train, fold.validation
+    fitted = method.fit(dataset, rows, validation=validation, seed=options.seed, watch=watch)
+    curve = fitted.calibration(dataset.multi_label, method=options.calibration, error_rate=options.error_rate)
+    card = Card(
+        name=method.name,
+        family=method.family,
+        classes=labels.classes,
+        multi_label=dataset.multi_label,
+        target=labels.target,
+        encoder=", ".join(fitted.classifier.sources),
+        sample_rate=sample_rate(fitted.classifier.sources[0]),
+        tracks=len(rows),
+        data_hash=dataset.data_hash,
+        training_content=tuple(sorted(dataset.content[row][:16] for row in rows)),
+        chosen=fitted.chosen,
+        figures={one.protocol.name: one.row() | {"per_class": one.per_class()} for one in evaluations},
+    )
+    return GenreModel(card, fitted.classifier, curve)
+
+
+def compare(
+    dataset: AudioDataset, methods: Sequence[Method], options: GenreEvaluationOptions, progress: Progress
+) -> Iterator[tuple[Method, Evaluation, dict[str, Any]]]:
+    """Each method under each protocol, with the cost of the model that would be kept."""
+    for method in methods:
+        ways = options.protocols(dataset, method)
+        progress.begin(method.name, sum(len(protocol.folds) for protocol in ways) + 1)
+        evaluations = [evaluate(dataset, method, protocol, options, progress=progress) for protocol in ways]
+        started = time.perf_counter()
+        model = train(dataset, method, options=options, watch=progress.say)
+        costs = {
+            "train_seconds": round(time.perf_counter() - started, 2),
+            "seconds_per_track": round(seconds_per_track(model, dataset.labels.paths), 3),
+            "size_bytes": _size(model),
+            "extra_dependencies": list(method.extras),
+        }
+        progress.trained()
+        for evaluation in evaluations:
+            yield method, evaluation, costs
+
+
+def _size(model: GenreModel) -> int:
+    """Bytes of the model's folder."""
+    with TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "model"
+        model.save(folder)
+        return sum(path.stat().st_size for path in folder.iterdir())
+
+
+def seconds_per_track(model: GenreModel, paths: tuple[Path, ...]) -> float:
+    """How long it takes to classify a file, measured on a few; the first one, which loads the models, is left out."""
+    times = []
+    for path in [*paths[:1], *paths[:3]]:
+        started = time.perf_counter()
+        model.predict({source: [extract(path, source)] for source in model.sources})
+        times.append(time.perf_counter() - started)
+    return float(np.median(times[1:]))

@@ -43,15 +43,15 @@ def draw_confusion(path: Path, counts: NDArray[np.int64], classes: Sequence[str]
     figure.savefig(path, dpi=120)
 
 
-def draw_learning(path: Path, curves: Sequence[Mapping[str, Any]]) -> None:
-    """Loss and accuracy by epoch; each of `curves` has train_loss, validation_loss, validation_accuracy."""
+def draw_learning(path: Path, curve: Sequence[Mapping[str, Any]]) -> None:
+    """Loss and accuracy by epoch; each point has train_loss, validation_loss, accuracy."""
     figure = _figure(8, 3.5)
     left, right = figure.subplots(1, 2)
-    epochs = range(1, len(curves) + 1)
-    left.plot(epochs, [point["train_loss"] for point in curves], label="training")
-    left.plot(epochs, [point["validation_loss"] for point in curves], label="validation")
+    epochs = range(1, len(curve) + 1)
+    left.plot(epochs, [point["train_loss"] for point in curve], label="training")
+    left.plot(epochs, [point["validation_loss"] for point in curve], label="validation")
     left.set(xlabel="epoch", ylabel="loss")
     left.legend()
-    right.plot(epochs, [point["validation_accuracy"] for point in curves])
+    right.plot(epochs, [point["accuracy"] for point in curve])
     right.set(xlabel="epoch", ylabel="validation accuracy", ylim=(0, 1))
     figure.savefig(path, dpi=120)

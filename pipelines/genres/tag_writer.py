@@ -1,6 +1,6 @@
 """Writing genres into files' own tags, and taking that back.
 
-Before a file is touched, what its genre tag said goes into a journal (JSON lines, flushed to disk), so that an
+Before a file is touched, its genre tag goes into a journal (JSON lines, flushed to disk), so that an
 interrupted run can be undone as well. Only the genre is written; the rest of the file stays as it is.
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 from ...errors import AudioError, DataError
 from ...models.storage import replacing
 from ..library.scan import walk
-from .dataset import AUDIO_SUFFIXES
+from .labels import AUDIO_SUFFIXES
 
 
 def default_journal() -> Path:
@@ -35,26 +35,16 @@ def files_of(places: Sequence[Path]) -> Iterator[Path]:
 
 def namer(model_folder: Path | None) -> Callable[[Path], str | None]:
     """A function from a file to its genre, None where the answer is not confident. It raises AudioError."""
-    if model_folder is None:
-        from ..audio_analysis.analyzer import AudioAnalyzer
-
-        analyzer = AudioAnalyzer()
-
-        def built_in(path: Path) -> str | None:
-            heard = analyzer.analyze(path)
-            return str(heard.ranked_genres()[0]["genre"]) if heard.description.confident else None
-
-        return built_in
     from ...models.genres.model import GenreModel
-    from ..audio_analysis.feature_sources import answer
+    from ..audio_analysis.analyzer import AudioAnalyzer
 
-    model = GenreModel.load(model_folder)
+    analyzer = AudioAnalyzer(model=None if model_folder is None else GenreModel.load(model_folder))
 
-    def learnt(path: Path) -> str | None:
-        found = answer(model, path)
-        return max(model.card.classes, key=dict(found.genres).__getitem__) if found.confident else None
+    def name(path: Path) -> str | None:
+        analysis = analyzer.analyze(path)
+        return analysis.vocabulary.genres[int(analysis.genres.argmax())] if analysis.description.confident else None
 
-    return learnt
+    return name
 
 
 @dataclass(frozen=True)
@@ -72,13 +62,19 @@ class Change:
 
 def read_genre(path: Path) -> tuple[str, ...]:
     """The genres a file's tags name. Raises AudioError where its kind holds no tags."""
+    from mutagen.id3 import ID3
+
     tags = _opened(path).tags
-    return () if tags is None else tuple(str(value) for value in tags.get("genre", ()))
+    if isinstance(tags, ID3):
+        frames: list[Any] = tags.getall("TCON")  # type: ignore[no-untyped-call]
+        return tuple(genre for frame in frames for genre in frame.genres)
+    return () if tags is None else tuple(str(value) for value in tags.get(_field(tags), ()))
 
 
 def write_genre(path: Path, genres: Sequence[str]) -> None:
     """Sets (or, for none, removes) the genre in a file's tags. Raises AudioError."""
     import mutagen
+    from mutagen.id3 import ID3, TCON
 
     file = _opened(path)
     try:
@@ -86,10 +82,13 @@ def write_genre(path: Path, genres: Sequence[str]) -> None:
             if not genres:
                 return
             file.add_tags()
-        if genres:
-            file.tags["genre"] = list(genres)
-        elif "genre" in file.tags:
-            del file.tags["genre"]
+        if isinstance(file.tags, ID3):
+            frame: Any = TCON(encoding=3, text=list(genres))  # type: ignore[no-untyped-call]
+            file.tags.setall("TCON", [frame] if genres else [])  # type: ignore[no-untyped-call]
+        elif genres:
+            file.tags[_field(file.tags)] = list(genres)
+        elif _field(file.tags) in file.tags:
+            del file.tags[_field(file.tags)]
         file.save()
     except OSError as error:
         raise AudioError(f"not writable: {error.strerror or error}") from error
@@ -99,49 +98,19 @@ def write_genre(path: Path, genres: Sequence[str]) -> None:
 
 def _opened(path: Path) -> Any:
     import mutagen
-    from mutagen.easyid3 import EasyID3
-    from mutagen.id3 import ID3
-    from mutagen.wave import WAVE
 
     try:
-        file: Any = mutagen.File(path, easy=True)
-        if isinstance(file, WAVE):
-            return _EasyWave(path)
+        file: Any = mutagen.File(path)
     except (mutagen.MutagenError, OSError, ValueError) as error:
         raise AudioError(f"its tags cannot be read: {error}") from error
     if file is None:
         raise AudioError("no tags are known for this kind of file")
-    if isinstance(file.tags, ID3) and not isinstance(file.tags, EasyID3):
-        raise AudioError("no simple tags are known for this kind of file")
     return file
 
 
-class _EasyWave:
-    """A WAV's ID3 chunk with the simple names that mutagen gives other files."""
-
-    def __init__(self, path: Path) -> None:
-        import mutagen
-
-        self._file: Any = mutagen.File(path)
-        self.tags: Any = None if self._file.tags is None else _genre_of(self._file.tags)
-
-    def add_tags(self) -> None:
-        self._file.add_tags()
-        self.tags = {}
-
-    def save(self) -> None:
-        from mutagen.id3 import TCON
-
-        self._file.tags.delall("TCON")
-        if self.tags.get("genre"):
-            frame: Any = TCON(encoding=3, text=list(self.tags["genre"]))  # type: ignore[no-untyped-call]
-            self._file.tags.add(frame)
-        self._file.save()
-
-
-def _genre_of(tags: Any) -> dict[str, list[str]]:
-    frames = tags.getall("TCON")
-    return {"genre": list(frames[0].genres)} if frames else {}
+def _field(tags: Any) -> str:
+    """The name of the genre in tags that are not ID3: MP4's, ASF's, else that of Vorbis comments and APE."""
+    return {"MP4Tags": "\xa9gen", "ASFTags": "WM/Genre"}.get(type(tags).__name__, "genre")
 
 
 @dataclass(frozen=True)
@@ -171,18 +140,18 @@ class Journal:
             raise DataError(f"{self.path}: no such journal; nothing was written from here") from None
         except UnicodeDecodeError as error:
             raise DataError(f"{self.path}: not a journal of crossfade tag") from error
-        found = []
+        changes = []
         for number, line in enumerate(lines, 1):
             try:
                 entry = json.loads(line)
-                found.append(Change(Path(entry["path"]), tuple(entry["before"]), tuple(entry["after"])))
+                changes.append(Change(Path(entry["path"]), tuple(entry["before"]), tuple(entry["after"])))
             except (ValueError, KeyError, TypeError) as error:
                 if number < len(lines):
                     raise DataError(f"{self.path}: line {number}: not a journal of crossfade tag") from error
-        return found
+        return changes
 
     def undo(self, within: Sequence[Path] = ()) -> Iterator[tuple[Change, str]]:
-        """Puts each file back to what it said before the first change, with a reason where that did not happen.
+        """Puts each file back to its genre before the first change, with a reason where that did not happen.
 
         `within` limits it to some files and folders. A genre that somebody else has set since is left alone.
         The journal keeps what was not undone.
@@ -218,5 +187,5 @@ class Journal:
             self.path.unlink()
             return
         entries = ({"path": os.fspath(one.path), "before": one.before, "after": one.after} for one in changes)
-        with replacing(self.path) as part:
-            part.write_text("".join(json.dumps(entry) + "\n" for entry in entries), encoding="ascii")
+        with replacing(self.path) as new:
+            new.write_text("".join(json.dumps(entry) + "\n" for entry in entries), encoding="ascii")

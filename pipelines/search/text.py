@@ -14,7 +14,7 @@ import numpy as np
 from ...errors import AudioError, LibraryError, UsageError
 from ...models.arrays import l2_normalize, top_k
 from ...models.encoders.transformers import PREFIX, HubEncoder
-from ..audio_analysis.feature_sources import hear
+from ..audio_analysis.feature_sources import extract
 from ..library.store import Library
 from .similar import Neighbour
 
@@ -29,7 +29,7 @@ def embed_library(library: Library, name: str, tick: Tick | None = None) -> dict
     Committed in batches: an interrupted run carries on where it stopped.
     """
     encoder = HubEncoder.open(name)
-    if not encoder.knows_text:
+    if not encoder.embeds_text:
         raise UsageError(f"--encoder {name}: knows no text; a CLAP model does (laion/clap-htsat-unfused)")
     missing = library.tracks_without_vector(encoder.name)
     failed: dict[str, str] = {}
@@ -43,7 +43,7 @@ def embed_library(library: Library, name: str, tick: Tick | None = None) -> dict
     try:
         for done, (track_id, path) in enumerate(missing.items(), 1):
             try:
-                windows = hear(Path(os.fsdecode(path)), encoder.name)
+                windows = extract(Path(os.fsdecode(path)), encoder.name)
                 batch.append((track_id, windows.mean(axis=0)))
             except AudioError as error:
                 failed[track_id] = error.reason

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Form, Query, Response
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, Field
 
-from ...pipelines.genres.dataset import AUDIO_SUFFIXES
+from ...pipelines.genres.labels import AUDIO_SUFFIXES
 from ...pipelines.library.store import Library
 from ..errors import Problem, documented
 from ..parameters import Id, K

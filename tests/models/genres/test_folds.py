@@ -11,10 +11,8 @@ from hypothesis import strategies as st
 
 from crossfade.errors import DataError
 from crossfade.models.genres.folds import grouped_folds, groups_per_class, joined_groups, splits
-from crossfade.pipelines.genres.dataset import artist_keys
-from crossfade.pipelines.genres.examples import Material, Prepared
-from crossfade.pipelines.genres.label_readers import read_labels
-from crossfade.pipelines.genres.protocols import protocols
+from crossfade.pipelines.genres.dataset import AudioDataset, protocols
+from crossfade.pipelines.genres.labels import artist_keys, read_labels
 
 
 @settings(max_examples=50, deadline=None)
@@ -186,10 +184,9 @@ def test_fma_is_read_as_it_ships(tmp_path):
 def test_tracks_of_unknown_artists_are_on_neither_side(labels):
     rows = [(f"{genre}{n}.wav", genre, f"{genre} {n // 2}") for genre in ("rock", "jazz") for n in range(6)]
     found = read_labels(labels([*rows, ("x.wav", "rock", "Various Artists"), ("y.wav", "jazz", "")]))
-    material = Material({}, found.targets, found.groups(), classes=found.classes)
-    artist, random = protocols(Prepared(found, ("",) * len(found), material, {}), folds=3)
+    artist, random = protocols(AudioDataset(found, {}), folds=3)
     assert (artist.leaky, artist.unknown, random.leaky) == (False, 2, True)
     unknown = {found.names.index(name) for name in ("x.wav", "y.wav")}
-    for trial in artist.trials:
-        assert not unknown & {*trial.train.tolist(), *trial.test.tolist()}
-    assert unknown <= {row for trial in random.trials for row in trial.test.tolist()}
+    for fold in artist.folds:
+        assert not unknown & {*fold.train.tolist(), *fold.test.tolist()}
+    assert unknown <= {row for fold in random.folds for row in fold.test.tolist()}

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from crossfade.errors import ResourceError
-from crossfade.pipelines.audio_analysis.feature_sources import FeatureCache, hear_all
+from crossfade.pipelines.audio_analysis.feature_sources import FeatureCache, extract_all
 
 
 def test_a_disk_that_fails_is_no_fault_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,7 +23,7 @@ def test_a_disk_that_fails_is_no_fault_of_the_file(tmp_path: Path, monkeypatch: 
         raise OSError(fault, os.strerror(fault), str(self))
 
     monkeypatch.setattr(Path, "open", refuse)
-    assert [one.reason for one in hear_all(files, ["descriptors"], cache)] == ["not readable: Permission denied"] * 2
+    assert [one.reason for one in extract_all(files, ["descriptors"], cache)] == ["not readable: Permission denied"] * 2
     fault = errno.EIO
     with pytest.raises(ResourceError, match=r"a\.wav: Input/output error; what was heard stays in the cache"):
-        list(hear_all(files, ["descriptors"], cache))
+        list(extract_all(files, ["descriptors"], cache))

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import soundfile
 
+import crossfade
 from crossfade.models.genres.model import GenreModel
-from crossfade.pipelines.audio_analysis.feature_sources import FeatureCache, answer, hear
+from crossfade.pipelines.audio_analysis.feature_sources import FeatureCache, extract
 from crossfade.pipelines.commands.main import main
+from crossfade.pipelines.genres.dataset import prepare, protocols
 from crossfade.pipelines.genres.evaluate import evaluate
-from crossfade.pipelines.genres.examples import prepare
-from crossfade.pipelines.genres.label_readers import read_labels
+from crossfade.pipelines.genres.labels import read_labels
 from crossfade.pipelines.genres.methods import method_named
-from crossfade.pipelines.genres.protocols import protocols
 from crossfade.pipelines.report.sections.models import genre_model_figures
 
 pytest.importorskip("sklearn")
@@ -102,9 +102,9 @@ def test_train_evaluate_and_use(collection, run, tmp_path):
     assert shown.frame.to_dicts() == [{name: line[name] for name in columns} for line in lines]
     first = by_genre.frame.row(0, named=True)
     assert first == {"split": "artist", "genre": first["genre"], **lines[0]["per_class"][first["genre"]]}
-    found = answer(GenreModel.load(tmp_path / "M"), collection / "noise" / "0.flac")
-    assert found.genres[0][0] == "noise"
-    assert sum(probability for _, probability in found.genres) == pytest.approx(1)
+    found = crossfade.classify(collection / "noise" / "0.flac", model=tmp_path / "M").genres
+    assert found[0].name == "noise"
+    assert sum(one.probability for one in found) == pytest.approx(1, abs=1e-3)
 
 
 def test_a_given_split_is_kept(collection, run, tmp_path):
@@ -131,8 +131,8 @@ def test_compare_prints_a_line_for_each_model_and_split(collection, run):
         assert line["size_bytes"] > 0
     assert {line["model"]: line["extra_dependencies"] for line in lines} == {
         "probe": [],
-        "svm": ["librosa"],
-        "neighbours": ["librosa"],
+        "svm": ["librosa", "scikit-learn", "skops"],
+        "neighbours": ["librosa", "scikit-learn", "skops"],
         "cnn": ["torch", "torchaudio"],
     }
 
@@ -203,10 +203,10 @@ def test_features_are_cached_by_content(collection, tmp_path, monkeypatch):
     labels = read_labels(collection / "labels.csv")
     first = prepare(labels, ["musicnn-msd"], cache)
     monkeypatch.setattr(
-        "crossfade.pipelines.audio_analysis.feature_sources.hear", lambda *_: pytest.fail("heard again")
+        "crossfade.pipelines.audio_analysis.feature_sources.extract", lambda *_: pytest.fail("read again")
     )
     again = prepare(labels, ["musicnn-msd"], cache)
-    for one, other in zip(first.material.heard["musicnn-msd"], again.material.heard["musicnn-msd"], strict=True):
+    for one, other in zip(first.features["musicnn-msd"], again.features["musicnn-msd"], strict=True):
         np.testing.assert_array_equal(one, other)
     assert first.data_hash == again.data_hash
 
@@ -214,10 +214,10 @@ def test_features_are_cached_by_content(collection, tmp_path, monkeypatch):
 def test_no_artist_is_on_both_sides(collection, cache):
     prepared = prepare(read_labels(collection / "labels.csv"), ["musicnn-msd"], FeatureCache(cache))
     artist, random = protocols(prepared, folds=3, repeats=2)
-    groups = prepared.material.groups
+    groups = prepared.groups
     assert (artist.name, artist.leaky, random.leaky) == ("artist", False, True)
-    for trial in artist.trials:
-        assert not set(groups[trial.train]) & set(groups[trial.test])
+    for fold in artist.folds:
+        assert not set(groups[fold.train]) & set(groups[fold.test])
 
 
 @pytest.mark.slow
@@ -236,7 +236,7 @@ def test_real_clips(shared, tmp_path_factory):
 
 
 def test_a_patch_is_heard_alike_by_training_and_use(collection):
-    patches = hear(collection / "noise" / "0.flac", "log-mel")
+    patches = extract(collection / "noise" / "0.flac", "log-mel")
     assert patches.shape[1:] == (115, 96)
 
 
@@ -246,7 +246,7 @@ def test_several_labels_and_sub_genres(collection, run, tmp_path):
     write_labels(collection / "several.csv", rows)
     status, lines, _ = run("train", collection / "several.csv", "--out", tmp_path / "M", "--folds", 3)
     assert (status, lines[0]["accuracy"]) == (0, 1)
-    model = GenreModel.load(tmp_path / "M")
-    assert model.card.multi_label
-    found = dict(answer(model, collection / "noise" / "1.flac").genres)
+    assert GenreModel.load(tmp_path / "M").card.multi_label
+    classified = crossfade.classify(collection / "noise" / "1.flac", model=tmp_path / "M")
+    found = {one.name: one.probability for one in classified.genres}
     assert min(found["loud"], found["Noise"]) > 0.5 > found["Tonal"]

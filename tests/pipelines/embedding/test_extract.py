@@ -20,8 +20,7 @@ from sounds import music_like
 
 from crossfade.errors import AudioError, CrossfadeError, DataError, LibraryError, ResourceError, UsageError
 from crossfade.models.genres.classical import fit_ridge
-from crossfade.models.genres.classifiers import HeadClassifier, Part, Recipe
-from crossfade.models.genres.heads import Normalisation, fit_head
+from crossfade.models.genres.heads import FeatureSlice, HeadClassifier, Normalisation, PooledFeatures, fit_head
 from crossfade.models.genres.model import Card, GenreModel
 from crossfade.models.genres.vocabulary import GENRES
 from crossfade.pipelines.audio_analysis.analyzer import AudioAnalyzer, TrackAnalysis
@@ -222,10 +221,10 @@ def test_a_genre_model_names_the_whole_library_and_stays(music: Path, lib: Path,
 def deviating_model(tmp_path: Path, rng: np.random.Generator) -> Path:
     """As `genre_model`, but it wants the deviation over windows, too, which the library does not store."""
     windows = [rng.normal(size=(3, 250)).astype(np.float32) for _ in range(20)]
-    recipe = Recipe((Part("musicnn-msd", 0, 200),), "mean+std")
+    pooled = PooledFeatures((FeatureSlice("musicnn-msd", 0, 200),), "mean+std")
     targets = np.eye(3, dtype=bool)[np.arange(20) % 3]
-    head = fit_head(recipe.vectors({"musicnn-msd": windows}), targets, Normalisation.STANDARD, fit_ridge)
-    GenreModel(Card("probe", "encoder", ("x", "y", "z")), HeadClassifier(recipe, head)).save(tmp_path / "D")
+    head = fit_head(pooled.vectors({"musicnn-msd": windows}), targets, Normalisation.STANDARD, fit_ridge)
+    GenreModel(Card("probe", "encoder", ("x", "y", "z")), HeadClassifier(pooled, head)).save(tmp_path / "D")
     return tmp_path / "D"
 
 

@@ -14,7 +14,7 @@ from crossfade.pipelines.commands.main import main
 from crossfade.pipelines.genres.tag_writer import Change, Journal, read_genre, write_genre
 
 
-@pytest.fixture(params=["flac", "mp3", "ogg", "wav"])
+@pytest.fixture(params=["flac", "mp3", "ogg", "wav", "aiff"])
 def song(request, tmp_path, rng):
     path = tmp_path / f"song.{request.param}"
     soundfile.write(path, rng.normal(0, 0.1, 16_000).astype(np.float32), 16_000)

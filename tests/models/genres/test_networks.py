@@ -6,6 +6,7 @@ import dataclasses
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,17 +16,22 @@ from crossfade.audio.log_mel import LogMel
 
 torch = pytest.importorskip("torch")
 
-from crossfade.models.encoders.fine_tuning import MEL_SOURCE, TunedShape  # noqa: E402
-from crossfade.models.encoders.musicnn import Corpus  # noqa: E402
-from crossfade.models.encoders.musicnn_torch import pretrained  # noqa: E402
-from crossfade.models.genres import training as training_loop  # noqa: E402
-from crossfade.models.genres.networks import CnnClassifier, CnnShape  # noqa: E402
-from crossfade.models.genres.training import TrainingOptions, train_network  # noqa: E402
-from crossfade.pipelines.genres.examples import Material  # noqa: E402
-from crossfade.pipelines.genres.network_methods import NetworkMethod  # noqa: E402
+from crossfade.models.encoders.musicnn import MEL_SOURCE, Corpus  # noqa: E402
+from crossfade.models.encoders.musicnn_torch import pretrained_musicnn  # noqa: E402
+from crossfade.models.genres import networks  # noqa: E402
+from crossfade.models.genres.networks import (  # noqa: E402
+    CnnShape,
+    NetworkClassifier,
+    NetworkTraining,
+    shape_of,
+    train_network,
+)
+from crossfade.pipelines.genres.dataset import AudioDataset  # noqa: E402
+from crossfade.pipelines.genres.labels import LabelledAudio  # noqa: E402
+from crossfade.pipelines.genres.methods import NetworkOptions, method_named  # noqa: E402
 
 SHAPE = CnnShape(2, bands=16, channels=(4, 8))
-OPTIONS = TrainingOptions(epochs=6, batch=8, learning_rate=1e-2, augmentation=Augmentation(gain_decibels=0))
+OPTIONS = NetworkTraining(epochs=6, batch=8, learning_rate=1e-2, augmentation=Augmentation(gain_decibels=0))
 
 
 def stripes(rng, tracks=24):
@@ -52,7 +58,7 @@ def arrays_equal(one, other):
 
 def test_it_learns_and_repeats_exactly():
     runs = [trained(np.random.default_rng(0)) for _ in range(2)]
-    assert runs[0].curve[-1].validation_accuracy == 1
+    assert runs[0].curve[-1].figures["accuracy"] == 1
     assert arrays_equal(*runs)
     other = trained(np.random.default_rng(0), dataclasses.replace(OPTIONS, seed=1))
     assert not arrays_equal(runs[0], other)
@@ -120,11 +126,13 @@ def test_it_stops_early():
 def test_the_card_names_the_epoch_whose_numbers_were_kept(losses, best, monkeypatch):
     """Of equally good epochs the last, and never one whose validation is not a number."""
     held, tracks = iter(losses), [np.zeros((1, 24, 16), np.float32)] * 4
-    monkeypatch.setattr(training_loop, "_held_loss", lambda *_: next(held))
-    options = dataclasses.replace(OPTIONS, epochs=len(losses))
-    method = NetworkMethod("cnn", "cnn", (SHAPE.source,), ("torch",), lambda count: SHAPE, options, None)
-    material = Material({SHAPE.source: tracks}, np.eye(2, dtype=bool)[[0, 1, 0, 1]], np.arange(4))
-    fitted = method.fit(material, np.array([0, 1]), validation=np.array([2, 3]), seed=0)
+    monkeypatch.setattr(networks, "_validation_loss", lambda *_: next(held))
+    monkeypatch.setattr(networks, "shape_of", lambda *_: SHAPE)
+    method = method_named("cnn", NetworkOptions(epochs=len(losses)))
+    names = tuple("abcd")
+    labels = LabelledAudio("labels", tuple(map(Path, names)), names, (("x",), ("y",)) * 2)
+    dataset = AudioDataset(labels, {SHAPE.source: tracks})
+    fitted = method.fit(dataset, np.array([0, 1]), validation=np.array([2, 3]), seed=0)
     assert fitted.chosen == f"epoch {best} of {len(losses)}"
 
 
@@ -181,17 +189,17 @@ def test_nothing_is_changed_when_all_is_off(rng):
 def test_an_encoder_is_trained_on_but_not_its_front_end(rng):
     tracks, targets = stripes(rng, 6)
     wide = [np.tile(patches, (1, 8, 6))[:1, :187] for patches in tracks]
-    shape = TunedShape.of(2, "musicnn-msd")
-    options = TrainingOptions(epochs=2, batch=4, learning_rate=1e-3)
+    shape = shape_of(2, "musicnn-msd")
+    options = NetworkTraining(epochs=2, batch=4, learning_rate=1e-3)
     found = train_network(wide, targets, (wide, targets), shape, options)
-    before = pretrained(Corpus.MSD).state_dict()
+    before = pretrained_musicnn(Corpus.MSD).state_dict()
     same = {
         name for name, tensor in before.items() if np.array_equal(found.classifier.state[f"encoder.{name}"], tensor)
     }
     frozen = {name for name in before if name.startswith(("input", "timbral", "temporal")) or "running" in name}
     assert frozen <= same
     assert not {name for name in same if name.endswith("weight")} - frozen - {"tags.dense.weight"}
-    again = CnnClassifier.from_arrays(found.classifier.arrays(), found.classifier.options())
+    again = NetworkClassifier.from_arrays(found.classifier.arrays(), found.classifier.options())
     np.testing.assert_array_equal(again.scores({MEL_SOURCE: wide}), found.validation_scores)
 
 
