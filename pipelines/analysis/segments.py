@@ -22,8 +22,7 @@ from ...models.arrays import top_k
 from ...models.catalogue import Catalogue
 from ...models.interactions import Interactions
 from ...models.recommenders.als import ALS, ALSOptions
-from ..charts.interactive import Chart
-from ..charts.static import draw
+from ..charts.chart import Chart, draw
 from ..interactions.schema import listed_ids, read_listens, to_listens
 from ..library.store import Library
 

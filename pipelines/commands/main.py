@@ -37,8 +37,8 @@ COMMAND_MODULES = (
 
 
 EXTRAS = {
-    "train": "catboost implicit librosa matplotlib pandas plotly pyarrow scipy sklearn threadpoolctl torch torchaudio "
-    "transformers",
+    "train": "catboost implicit librosa matplotlib pandas pyarrow scipy sklearn threadpoolctl torch torchaudio "
+    "transformers vl_convert",
     "serve": "fastapi prometheus_client psycopg sqlalchemy starlette uvicorn",
     "publish": "fsspec s3fs",
 }

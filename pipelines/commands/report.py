@@ -34,7 +34,8 @@ def _report(arguments: argparse.Namespace, console: Console) -> None:
     from ...errors import UsageError
     from ..interactions.statistics import Period
     from ..library.store import Library
-    from ..report.page import ReportOptions, write_report
+    from ..report.context import ReportOptions
+    from ..report.page import write_report
 
     if arguments.top < 1:
         raise UsageError(f"--top {arguments.top}: has to be at least 1")

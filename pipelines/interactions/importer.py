@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from .readers import mpd as mpd_log
 from .readers import yambda as yambda_log
 from .readers import yandex as yandex_log
 from .schema import SourceLog, sink, writing
-from .summary import LogFigures, log_figures
+from .statistics import LogFigures, log_figures
 
 READERS: Mapping[str, Callable[[Path, Path], SourceLog]] = {
     "yandex": yandex_log.read,
@@ -71,7 +71,7 @@ class ImportSummary:
     def record(self) -> dict[str, Any]:
         fields = {
             "source": self.source,
-            **self.figures.record(),
+            **asdict(self.figures),
             "catalogue_tracks": self.catalogue_tracks,
             "vectors": self.vectors,
             "unknown_tracks": self.unknown_tracks,

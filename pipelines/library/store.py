@@ -516,6 +516,28 @@ class Library:
         ]
         return pl.DataFrame(lines, schema=schema, orient="row")
 
+    def paths(self) -> dict[str, Path]:
+        """Track id -> its file, of tracks that have one."""
+        return {
+            track_id: Path(os.fsdecode(path))
+            for track_id, path in self.query("SELECT track_id, path FROM tracks WHERE path NOTNULL ORDER BY track_row")
+        }
+
+    def loudness_and_tempo(self) -> pl.DataFrame:
+        """track_id, loudness_lufs, tempo_bpm in row order, of tracks whose audio was analysed."""
+        rows = self.query(
+            "SELECT track_id, json_extract(description, '$.loudness_lufs'), json_extract(description, '$.tempo_bpm') "
+            "FROM tracks JOIN heard USING (content_hash) ORDER BY track_row"
+        )
+        schema = {"track_id": pl.String, "loudness_lufs": pl.Float64, "tempo_bpm": pl.Float64}
+        return pl.DataFrame(rows, schema, orient="row")
+
+    def failures(self) -> pl.DataFrame:
+        """path (what is not UTF-8 escaped), reason: the files that could not be read, by path."""
+        rows = self.query("SELECT path, reason FROM failures ORDER BY path")
+        schema = {"path": pl.String, "reason": pl.String}
+        return pl.DataFrame([(readable(path), reason) for path, reason in rows], schema, orient="row")
+
     def sounds(self) -> list[str]:
         """Names of the sound vectors there are: `encoder` for embeddings of audio, and those of imported vectors."""
         # DISTINCT would read every vector; this asks the index for the next name.

@@ -35,7 +35,7 @@ from ...models.recommenders.als import ALSOptions
 from ..interactions.cleaning import CleaningOptions, CleaningStep, clean
 from ..interactions.live_events import events_mark
 from ..interactions.schema import listed_ids, mixed_clocks, parts_of, read_listens, to_listens
-from ..interactions.summary import log_figures
+from ..interactions.statistics import log_figures
 from ..interactions.user_deletion import forget_the_missing
 from ..library.files import key_of, key_of_files, replacing
 from ..library.store import KEPT_VERSIONS, Library
@@ -234,7 +234,7 @@ class _Training:
         """The cleaned log over the catalogue's tracks; sets `steps`, `log` and `user_ids`, too."""
         library, options = self.library, self.options
         frame, self.steps = clean(read_listens(library), options.cleaning)
-        self.log = log_figures(frame).record()
+        self.log = asdict(log_figures(frame))
         self.user_ids, heard_of = listed_ids(frame)
         known = pl.Series(list(self.catalogue.track_ids), dtype=pl.String)
         if not heard_of.is_in(known.implode()).any():
