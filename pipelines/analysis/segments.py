@@ -1,4 +1,4 @@
-"""Segments of a library's listeners or tracks, described in words that a person understands.
+"""Segments of a library's listeners or tracks, described by what sets each apart.
 
 Shapes: U users, T tracks, S segments, N members.
 """
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 FACTORS = 64
 MAP_POINTS = 20_000
-KINDS = ("listeners", "tracks")
 POPULAR = 200
 _NAMED = 3
 
@@ -91,12 +90,9 @@ class Segmentation:
 
     def table(self) -> pl.DataFrame:
         """One row per member: id, segment (null for none), x, y (null where not mapped)."""
-        there = pl.Series(self.mapped)
-        labels = pl.Series(self.segments.labels)
-        return pl.DataFrame({"id": pl.Series(self.ids, dtype=pl.String), "segment": labels}).with_columns(
-            pl.when(pl.col("segment") >= 0).then("segment"),
-            x=pl.when(there).then(pl.Series(self.positions[:, 0])),
-            y=pl.when(there).then(pl.Series(self.positions[:, 1])),
+        columns = {"segment": self.segments.labels, "x": self.positions[:, 0], "y": self.positions[:, 1]}
+        return pl.DataFrame({"id": pl.Series(self.ids, dtype=pl.String), **columns}).with_columns(
+            pl.when(pl.col("segment") >= 0).then("segment"), pl.when(pl.Series(self.mapped)).then(pl.col("x", "y"))
         )
 
     def newcomer_table(self) -> pl.DataFrame:
@@ -173,32 +169,38 @@ def segment_listeners(
     library: Library, segments: Segments, *, sound: str | None = None, vectors: NDArray[np.float32] | None = None
 ) -> Segmentation:
     """Segments of the users by their taste vectors, or by `vectors` [U, D] given for them in the order of their ids."""
-    users, listens, catalogue = _read(library, sound)
+    log = read_listens(library)
+    catalogue, users = library.catalogue(sound), listed_ids(log)[0]
+    listens = to_listens(log, users, catalogue.track_ids)
     if vectors is None:
         vectors = _als(listens).user_factors
     if len(vectors) != len(users):
         raise DataError(f"vectors: {len(vectors)}, but the log has {len(users)} users")
     segments.fit(vectors)
-    genres = genre_matrix(library, catalogue)
-    portraits = tuple(_portraits(segments.labels, listens, catalogue, _sounds(library), genres))
+    describe = _Describer(library, listens, catalogue)
+    events = np.bincount(listens.user_rows, minlength=listens.user_count)
+    portraits = []
+    for segment in range(int(segments.labels.max()) + 1):
+        members = np.flatnonzero(segments.labels == segment)
+        counts = np.asarray(describe.liked[members].sum(axis=0), np.float64).ravel()
+        portraits.append(describe(segments, segment, counts, float(events[members].mean())))
     return _segmentation("listeners", segments, users.to_list(), portraits, vectors, catalogue.track_ids)
 
 
 def segment_tracks(library: Library, segments: Segments, *, sound: str | None = None) -> Segmentation:
     """Segments of the tracks with listeners, by their taste vectors."""
-    _, listens, catalogue = _read(library, sound)
-    vectors = _als(listens).track_factors
-    segments.fit(vectors)
-    genres = genre_matrix(library, catalogue)
-    portraits = tuple(_track_portraits(segments.labels, listens, catalogue, _sounds(library), genres))
-    return _segmentation("tracks", segments, list(catalogue.track_ids), portraits, vectors, catalogue.track_ids)
-
-
-def _read(library: Library, sound: str | None) -> tuple[pl.Series, Interactions, Catalogue]:
     log = read_listens(library)
     catalogue = library.catalogue(sound)
-    users, _ = listed_ids(log)
-    return users, to_listens(log, users, catalogue.track_ids), catalogue
+    listens = to_listens(log, listed_ids(log)[0], catalogue.track_ids)
+    vectors = _als(listens).track_factors
+    segments.fit(vectors)
+    describe = _Describer(library, listens, catalogue)
+    portraits = []
+    for segment in range(int(segments.labels.max()) + 1):
+        members = segments.labels == segment
+        counts = np.where(members, describe.everybody, 0)
+        portraits.append(describe(segments, segment, counts, float(counts.sum() / members.sum())))
+    return _segmentation("tracks", segments, catalogue.track_ids, portraits, vectors, catalogue.track_ids)
 
 
 def _als(listens: Interactions) -> ALS:
@@ -209,106 +211,67 @@ def _segmentation(
     kind: str,
     segments: Segments,
     ids: Sequence[str],
-    portraits: tuple[Portrait, ...],
+    portraits: Sequence[Portrait],
     vectors: NDArray[np.float32],
     track_ids: Sequence[str],
 ) -> Segmentation:
-    if kind not in KINDS:
-        raise UsageError(f"{kind}: has to be one of {', '.join(KINDS)}")
-    there = np.flatnonzero(segments.labels >= 0)
-    seed = segments.options.seed
-    if len(there) > MAP_POINTS:
-        there = np.sort(np.random.default_rng(seed).choice(there, MAP_POINTS, replace=False))
+    """With a map of at most `MAP_POINTS` members."""
+    members, seed = np.flatnonzero(segments.labels >= 0), segments.options.seed
+    if len(members) > MAP_POINTS:
+        members = np.sort(np.random.default_rng(seed).choice(members, MAP_POINTS, replace=False))
     mapped = np.zeros(len(vectors), bool)
-    mapped[there] = True
+    mapped[members] = True
     positions = np.zeros((len(vectors), 2), np.float32)
-    positions[there], method = flat_map(vectors[there], seed=seed)
-    return Segmentation(kind, segments, ids, portraits, positions, mapped, method, track_ids)
+    positions[members], method = flat_map(vectors[members], seed=seed)
+    return Segmentation(kind, segments, ids, tuple(portraits), positions, mapped, method, track_ids)
 
 
-def _portraits(
-    labels: NDArray[np.int32],
-    listens: Interactions,
-    catalogue: Catalogue,
-    sounds: dict[str, NDArray[np.float64]],
-    genres: tuple[tuple[str, ...], csr_matrix],
-) -> Iterator[Portrait]:
-    """Of listeners: by what the users of a segment like, against what everybody likes."""
-    liked = (listens.matrix > 0).astype(np.float32)
-    events = np.bincount(listens.user_rows, minlength=listens.user_count)
-    members = np.bincount(labels[labels >= 0])
-    for segment, size in enumerate(members):
-        inside = labels == segment
-        counts = np.asarray(liked[np.flatnonzero(inside)].sum(axis=0), np.float64).ravel()
-        yield _portrait(
-            segment,
-            int(size),
-            int(members.sum()),
-            counts,
-            liked,
-            catalogue,
-            sounds,
-            genres,
-            float(events[inside].mean()),
+class _Describer:
+    """Sets a segment apart: what its members like, against what everybody likes."""
+
+    def __init__(self, library: Library, listens: Interactions, catalogue: Catalogue) -> None:
+        self.catalogue = catalogue
+        self.liked = (listens.matrix > 0).astype(np.float32)
+        """[U, T]"""
+        self.everybody = np.asarray(self.liked.sum(axis=0), np.float64).ravel()
+        """[T] listeners"""
+        self.genre_names, self.genres = genre_matrix(library, catalogue)
+        described = pl.DataFrame({"track_id": library.track_ids()}, {"track_id": pl.String}).join(
+            library.loudness_and_tempo(), on="track_id", how="left", maintain_order="left"
+        )
+        self.tempo, self.loudness = (
+            described.get_column(name).fill_null(np.nan).to_numpy() for name in ("tempo_bpm", "loudness_lufs")
         )
 
-
-def _track_portraits(
-    labels: NDArray[np.int32],
-    listens: Interactions,
-    catalogue: Catalogue,
-    sounds: dict[str, NDArray[np.float64]],
-    genres: tuple[tuple[str, ...], csr_matrix],
-) -> Iterator[Portrait]:
-    """Of tracks: by the tracks themselves, as often as they are liked."""
-    liked = (listens.matrix > 0).astype(np.float32)
-    listeners = np.asarray(liked.sum(axis=0), np.float64).ravel()
-    members = np.bincount(labels[labels >= 0])
-    for segment, size in enumerate(members):
-        counts = np.where(labels == segment, listeners, 0)
-        each = float(counts.sum() / size)
-        yield _portrait(segment, int(size), int(members.sum()), counts, liked, catalogue, sounds, genres, each)
-
-
-def _portrait(
-    segment: int,
-    size: int,
-    total: int,
-    counts: NDArray[np.float64],
-    liked: csr_matrix,
-    catalogue: Catalogue,
-    sounds: dict[str, NDArray[np.float64]],
-    genres: tuple[tuple[str, ...], csr_matrix],
-    listens_each: float,
-) -> Portrait:
-    everybody = np.asarray(liked.sum(axis=0), np.float64).ravel()
-    names, matrix = genres
-    typical_genres = _typical(names, matrix, counts, everybody)
-    artists = _typical(catalogue.artist_names, catalogue.artist_matrix, counts, everybody)
-    means = {name: _mean(values, counts) for name, values in sounds.items()}
-    usual = {name: _mean(values, everybody) for name, values in sounds.items()}
-    best, _ = top_k(counts, POPULAR)
-    best = best[counts[best] > 0]
-    parts = [" and ".join(typical_genres[:2]) or "no genre of its own"]
-    if artists:
-        parts.append("mostly " + ", ".join(artists))
-    if (tempo := means["tempo_bpm"]) is not None:
-        parts.append(f"{_compared(tempo, usual['tempo_bpm'], 4, 'slower', 'faster')} ({tempo:.0f} BPM)")
-    if (loudness := means["loudness_lufs"]) is not None:
-        parts.append(_compared(loudness, usual["loudness_lufs"], 1, "quieter", "more energetic"))
-    return Portrait(
-        segment=segment,
-        size=size,
-        share=round(size / total, 4),
-        description="; ".join(parts),
-        genres=typical_genres,
-        artists=artists,
-        listens_each=round(listens_each, 1),
-        tempo_bpm=None if tempo is None else round(tempo, 1),
-        loudness_lufs=None if loudness is None else round(loudness, 1),
-        tracks=tuple(catalogue.track_ids[row] for row in best[:10]),
-        popular=tuple(best.tolist()),
-    )
+    def __call__(self, segments: Segments, segment: int, counts: NDArray[np.float64], listens_each: float) -> Portrait:
+        """`counts` [T]: how many listens of the segment each track has."""
+        members, size = int((segments.labels >= 0).sum()), int((segments.labels == segment).sum())
+        genres = _typical(self.genre_names, self.genres, counts, self.everybody)
+        artists = _typical(self.catalogue.artist_names, self.catalogue.artist_matrix, counts, self.everybody)
+        tempo, loudness = _mean(self.tempo, counts), _mean(self.loudness, counts)
+        popular, _ = top_k(counts, POPULAR)
+        popular = popular[counts[popular] > 0]
+        parts = [" and ".join(genres[:2]) or "no genre of its own"]
+        if artists:
+            parts.append("mostly " + ", ".join(artists))
+        if tempo is not None:
+            usual = _mean(self.tempo, self.everybody)
+            parts.append(f"{_compared(tempo, usual, 4, 'slower', 'faster')} ({tempo:.0f} BPM)")
+        if loudness is not None:
+            parts.append(_compared(loudness, _mean(self.loudness, self.everybody), 1, "quieter", "more energetic"))
+        return Portrait(
+            segment=segment,
+            size=size,
+            share=round(size / members, 4),
+            description="; ".join(parts),
+            genres=genres,
+            artists=artists,
+            listens_each=round(listens_each, 1),
+            tempo_bpm=None if tempo is None else round(tempo, 1),
+            loudness_lufs=None if loudness is None else round(loudness, 1),
+            tracks=tuple(self.catalogue.track_ids[row] for row in popular[:10]),
+            popular=tuple(popular.tolist()),
+        )
 
 
 def _typical(
@@ -323,19 +286,6 @@ def _typical(
     lifts[inside < 0.01 * max(inside.sum(), 1e-9)] = 0
     order, _ = top_k(lifts, _NAMED)
     return tuple(names[row] for row in order if lifts[row] > 1)
-
-
-def _sounds(library: Library) -> dict[str, NDArray[np.float64]]:
-    """[T] tempo and loudness of each track, NaN where it was not heard."""
-    ids = library.track_ids()
-    row_of = {track_id: row for row, track_id in enumerate(ids)}
-    found = {name: np.full(len(ids), np.nan) for name in ("tempo_bpm", "loudness_lufs")}
-    for track_id, text in library.query("SELECT track_id, description FROM tracks JOIN heard USING (content_hash)"):
-        description = json.loads(text)
-        for name, values in found.items():
-            if description.get(name) is not None:
-                values[row_of[track_id]] = description[name]
-    return found
 
 
 def genre_matrix(library: Library, catalogue: Catalogue) -> tuple[tuple[str, ...], csr_matrix]:

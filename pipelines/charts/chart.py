@@ -180,11 +180,15 @@ def _axis(chart: Chart, side: Literal["x", "y"]) -> dict[str, Any]:
         return {"field": column, "type": "nominal", "sort": None, "title": title, "axis": label}
     length = (side == "x") == (chart.kind == "across")
     axis: dict[str, Any] = (
-        {"format": ".0%"} if chart.percent and length else {"format": "~s", "tickCount": 4} if log else {}
+        {"format": ".0%", "tickMinStep": 0.01}
+        if chart.percent and length
+        else {"format": "~s", "tickCount": 4}
+        if log
+        else {}
     )
     zero = length and (chart.from_zero or chart.kind in ("bar", "across", "area"))
     axis |= {"tickMinStep": 1} if kind.is_integer() else {}
-    scale = {"type": "log"} if log else {"zero": zero, "nice": side == "y"}
+    scale = {"type": "log", "nice": False} if log else {"zero": zero, "nice": side == "y"}
     title = column_title(column) if title is None else title
     stack = {"stack": "zero" if chart.kind == "area" else None} if length else {}
     return {"field": column, "type": "quantitative", "title": title, "axis": axis, "scale": scale} | stack
