@@ -187,7 +187,8 @@ def _axis(chart: Chart, side: Literal["x", "y"]) -> dict[str, Any]:
         else {}
     )
     zero = length and (chart.from_zero or chart.kind in ("bar", "across", "area"))
-    axis |= {"tickMinStep": 1} if kind.is_integer() else {}
+    if kind.is_integer():
+        axis["tickMinStep"] = 1
     scale = {"type": "log", "nice": False} if log else {"zero": zero, "nice": side == "y"}
     title = column_title(column) if title is None else title
     stack = {"stack": "zero" if chart.kind == "area" else None} if length else {}

@@ -190,7 +190,6 @@ def _in_time(data: ReportData, log: LogStatistics, table: pl.DataFrame) -> Exhib
         x="at",
         y="share",
         series="genre",
-        x_title="",
         y_title="share of genre listens",
         percent=True,
         wide=True,

@@ -61,7 +61,6 @@ def _over_time(log: LogStatistics, span: Span) -> Iterator[Chart]:
                 kind="line" if step == "day" else "bar",
                 x="at",
                 y=y,
-                x_title="",
                 from_zero=True,
                 shade=shade,
                 note=note,
