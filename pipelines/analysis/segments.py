@@ -71,9 +71,7 @@ class Segmentation:
     """[N] of users or tracks"""
     portraits: tuple[Portrait, ...]
     positions: NDArray[np.float32]
-    """[N, 2]; zeros for members beyond the first `MAP_POINTS`"""
-    mapped: NDArray[np.bool_]
-    """[N] which are on the map"""
+    """[N, 2]; NaN for those that are not on the map"""
     map_method: str
     track_ids: Sequence[str]
 
@@ -91,9 +89,8 @@ class Segmentation:
     def table(self) -> pl.DataFrame:
         """One row per member: id, segment (null for none), x, y (null where not mapped)."""
         columns = {"segment": self.segments.labels, "x": self.positions[:, 0], "y": self.positions[:, 1]}
-        return pl.DataFrame({"id": pl.Series(self.ids, dtype=pl.String), **columns}).with_columns(
-            pl.when(pl.col("segment") >= 0).then("segment"), pl.when(pl.Series(self.mapped)).then(pl.col("x", "y"))
-        )
+        frame = pl.DataFrame({"id": pl.Series(self.ids, dtype=pl.String), **columns})
+        return frame.with_columns(pl.when(pl.col("segment") >= 0).then("segment"), pl.col("x", "y").fill_nan(None))
 
     def newcomer_table(self) -> pl.DataFrame:
         """segment (null: for everybody), rank (from 1), track_id: see `for_newcomer`."""
@@ -111,7 +108,7 @@ class Segmentation:
         yield Chart(
             name=f"map-of-{self.kind}",
             title=f"{self.kind.capitalize()} by taste",
-            frame=points.sort("segment"),
+            frame=points.sort("segment", maintain_order=True),
             kind="points",
             x="x",
             y="y",
@@ -219,11 +216,9 @@ def _segmentation(
     members, seed = np.flatnonzero(segments.labels >= 0), segments.options.seed
     if len(members) > MAP_POINTS:
         members = np.sort(np.random.default_rng(seed).choice(members, MAP_POINTS, replace=False))
-    mapped = np.zeros(len(vectors), bool)
-    mapped[members] = True
-    positions = np.zeros((len(vectors), 2), np.float32)
+    positions = np.full((len(vectors), 2), np.nan, np.float32)
     positions[members], method = flat_map(vectors[members], seed=seed)
-    return Segmentation(kind, segments, ids, tuple(portraits), positions, mapped, method, track_ids)
+    return Segmentation(kind, segments, ids, tuple(portraits), positions, method, track_ids)
 
 
 class _Describer:

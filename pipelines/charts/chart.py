@@ -103,7 +103,7 @@ class Chart:
 def vega_lite(chart: Chart, width: int | Literal["container"] = "container") -> dict[str, Any]:
     """The specification; `width` in pixels, or that of the element of the page that holds it."""
     mark, rows = _mark(chart), chart.rows
-    encoding = {"x": _axis(chart, "x"), "y": _axis(chart, "y")}
+    encoding: dict[str, Any] = {"x": _axis(chart, "x"), "y": _axis(chart, "y")}
     drawn = chart.value or (chart.x if chart.kind == "across" else chart.y)
     if chart.kind == "bar" and rows.schema[chart.x].is_numeric():
         # Bars of numbers are as wide as the smallest distance between two of them.
@@ -120,9 +120,10 @@ def vega_lite(chart: Chart, width: int | Literal["container"] = "container") -> 
         columns = max(1, room // (40 + 7 * max(map(len, names), default=0)))
         series = {"field": chart.series, "type": "nominal", "sort": None}
         encoding["color"] = series | {"scale": {"domain": names}, "legend": {"columns": columns, "symbolLimit": 0}}
-        encoding["order"] = {"field": "order"}
         if chart.kind in ("bar", "across"):
             encoding["xOffset" if chart.kind == "bar" else "yOffset"] = series
+        elif chart.kind == "area":
+            encoding["order"] = {"field": "order"}
         encoding["opacity"] = {"condition": {"param": "chosen", "value": 0.8}, "value": 0.1}
     encoding["tooltip"] = {"field": chart.text} if chart.text else _tooltip(chart, drawn)
     layers: list[dict[str, Any]] = [{"mark": mark, "encoding": encoding, "params": _interactions(chart)}]
@@ -130,7 +131,7 @@ def vega_lite(chart: Chart, width: int | Literal["container"] = "container") -> 
         low, high = chart.interval
         side = "x" if chart.kind == "across" else "y"
         ends = {side: encoding[side] | {"field": low}, f"{side}2": {"field": high}}
-        kept = {name: encoding[name] for name in ("x", "y", "xOffset", "yOffset", "detail") if name in encoding}
+        kept = {name: encoding[name] for name in ("x", "y", "xOffset", "yOffset") if name in encoding}
         colour = {"color": encoding["color"]} if chart.kind == "line" and chart.series else {}
         layers.append({"mark": {"type": "rule", "color": INK}, "encoding": kept | colour | ends})
     channels = [channel for layer in layers for channel in layer["encoding"].values() if isinstance(channel, dict)]
@@ -179,13 +180,9 @@ def _axis(chart: Chart, side: Literal["x", "y"]) -> dict[str, Any]:
         label = {"labelAngle": -30 if tilted else 0, "labelOverlap": side == "x" and not tilted, "grid": False}
         return {"field": column, "type": "nominal", "sort": None, "title": title, "axis": label}
     length = (side == "x") == (chart.kind == "across")
-    axis: dict[str, Any] = (
-        {"format": ".0%", "tickMinStep": 0.01}
-        if chart.percent and length
-        else {"format": "~s", "tickCount": 4}
-        if log
-        else {}
-    )
+    axis: dict[str, Any] = {"format": "~s", "tickCount": 4} if log else {}
+    if chart.percent and length:
+        axis = {"format": ".0%", "tickMinStep": 0.01}
     zero = length and (chart.from_zero or chart.kind in ("bar", "across", "area"))
     if kind.is_integer():
         axis["tickMinStep"] = 1

@@ -132,10 +132,8 @@ def _period(data: ReportData) -> str:
         return "no listens"
     if log.span is None:
         return "a log without times"
-    first, last = max(log.span.start, log.span.first), min(log.span.end - 1, log.span.last)
-    if log.period.whole:
-        return f"{day_of(first)} to {day_of(last)}, the whole log"
-    return f"{day_of(log.span.start)} to {day_of(log.span.end - 1)}"
+    whole = ", the whole log" if log.period.whole else ""
+    return f"{day_of(log.span.start)} to {day_of(log.span.end - 1)}{whole}"
 
 
 def _cards(data: ReportData) -> list[tuple[str, str]]:

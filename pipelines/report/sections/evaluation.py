@@ -110,30 +110,19 @@ def _over_listeners(frame: pl.DataFrame, k: int | None) -> Exhibit:
 
 def _over_k(name: str, title: str, frame: pl.DataFrame, y_title: str, note: str) -> Chart:
     """A curve over the length of the list; bars where only one length was evaluated."""
-    if frame.get_column("k").n_unique() == 1:
-        return Chart(
-            name=name,
-            title=title,
-            frame=frame,
-            kind="across",
-            x="value",
-            y="model",
-            interval=_INTERVAL,
-            x_title=f"{y_title}, lists of {frame.item(0, 'k')}",
-            note=note,
-        )
+    single = frame.get_column("k").n_unique() == 1
     return Chart(
         name=name,
         title=title,
         frame=frame.sort("k", maintain_order=True),
-        kind="line",
-        x="k",
-        y="value",
+        kind="across" if single else "line",
+        x="value" if single else "k",
+        y="model" if single else "value",
         interval=_INTERVAL,
-        series="model",
-        x_title="length of the list",
-        y_title=y_title,
-        log_x=True,
+        series=None if single else "model",
+        x_title=f"{y_title}, lists of {frame.item(0, 'k')}" if single else "length of the list",
+        y_title=None if single else y_title,
+        log_x=not single,
         note=note,
     )
 

@@ -6,7 +6,7 @@ Figures of quality are those of `crossfade evaluate` (see `report.sections.evalu
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,6 @@ import polars as pl
 from ....errors import LibraryError
 from ....models.analysis.segments import SegmentOptions, Segments
 from ....models.genres.model import read_card
-from ....models.ranking.ranker import Ranker
 from ...charts.chart import Chart
 from ...versions.model_version import Trained
 from ..context import ReportData
@@ -53,14 +52,13 @@ def _of_version(data: ReportData) -> Iterator[Exhibit]:
         return
     yield _blend(trained)
     yield _blend_quality(trained)
-    parts: dict[str, Callable[[], Iterator[Exhibit]]] = {
-        "What the ranker looks at": lambda: _ranker(data),
-        "A few listeners": lambda: _samples(data, trained),
-        "Groups of listeners": lambda: _segments(data, trained),
-    }
-    for what, part in parts.items():
+    for what, part in (
+        ("What the ranker looks at", _ranker),
+        ("A few listeners", _samples),
+        ("Groups of listeners", _segments),
+    ):
         try:
-            yield from part()
+            yield from part(data, trained)
         except LibraryError as error:
             yield Gap(what, str(error))
 
@@ -116,13 +114,12 @@ def _blend_quality(trained: Trained) -> Exhibit:
     )
 
 
-def _ranker(data: ReportData) -> Iterator[Exhibit]:
+def _ranker(data: ReportData, trained: Trained) -> Iterator[Exhibit]:
     """What it looks at, and how it learned."""
-    version = data.library.current_version()
-    if not (version / "ranker.json").exists():
+    if trained.ranking is None:
         yield Gap("What the ranker looks at", "no ranker was trained")
         return
-    ranker = Ranker.load(version)
+    ranker = trained.ranking.ranker
     importance = {"feature": [*ranker.importance], "importance": [*ranker.importance.values()]}
     yield Chart(
         name="feature_importance",
