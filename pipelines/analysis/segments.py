@@ -6,7 +6,7 @@ Shapes: U users, T tracks, S segments, N members.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,7 +78,7 @@ class Segmentation:
     def for_newcomer(self, segment: int | None, k: int) -> list[tuple[int, str]]:
         """k (segment, track id) for somebody without listens who fits a segment; None where none is known.
 
-        Then the segments take turns, so that everybody finds something of theirs.
+        Then the segments take turns, as often as their sizes call for.
         """
         if segment is not None and not 0 <= segment < len(self.portraits):
             raise UsageError(f"segment {segment}: there are 0 to {len(self.portraits) - 1}")
@@ -152,52 +152,51 @@ def turns(lists: Sequence[Sequence[int]], sizes: Sequence[int], k: int) -> list[
     """k (item, the list it is from), none twice: each list's turn comes as often as its size calls for (d'Hondt)."""
     left = [list(reversed(items)) for items in lists]
     taken = [0] * len(lists)
-    found: dict[int, int] = {}
-    while len(found) < k and any(left):
-        here = max((row for row, items in enumerate(left) if items), key=lambda row: sizes[row] / (taken[row] + 1))
-        item = left[here].pop()
-        if item not in found:
-            found[item] = here
-            taken[here] += 1
-    return list(found.items())
+    owner_of: dict[int, int] = {}
+    while len(owner_of) < k and any(left):
+        owner = max((row for row, items in enumerate(left) if items), key=lambda row: sizes[row] / (taken[row] + 1))
+        item = left[owner].pop()
+        if item not in owner_of:
+            owner_of[item] = owner
+            taken[owner] += 1
+    return list(owner_of.items())
 
 
 def segment_listeners(
     library: Library, segments: Segments, *, sound: str | None = None, vectors: NDArray[np.float32] | None = None
 ) -> Segmentation:
     """Segments of the users by their taste vectors, or by `vectors` [U, D] given for them in the order of their ids."""
-    log = read_listens(library)
-    catalogue, users = library.catalogue(sound), listed_ids(log)[0]
-    listens = to_listens(log, users, catalogue.track_ids)
+    users, listens, catalogue = _read(library, sound)
     if vectors is None:
         vectors = _als(listens).user_factors
     if len(vectors) != len(users):
         raise DataError(f"vectors: {len(vectors)}, but the log has {len(users)} users")
-    segments.fit(vectors)
-    describe = _Describer(library, listens, catalogue)
+    describer = _Describer(library, listens, catalogue)
     events = np.bincount(listens.user_rows, minlength=listens.user_count)
-    portraits = []
-    for segment in range(int(segments.labels.max()) + 1):
-        members = np.flatnonzero(segments.labels == segment)
-        counts = np.asarray(describe.liked[members].sum(axis=0), np.float64).ravel()
-        portraits.append(describe(segments, segment, counts, float(events[members].mean())))
-    return _segmentation("listeners", segments, users.to_list(), portraits, vectors, catalogue.track_ids)
+
+    def counts(members: NDArray[np.bool_]) -> tuple[NDArray[np.float64], float]:
+        liked = np.asarray(describer.liked[np.flatnonzero(members)].sum(axis=0), np.float64)
+        return liked.ravel(), float(events[members].mean())
+
+    return _segmentation("listeners", segments.fit(vectors), users.to_list(), vectors, describer, counts)
 
 
 def segment_tracks(library: Library, segments: Segments, *, sound: str | None = None) -> Segmentation:
     """Segments of the tracks with listeners, by their taste vectors."""
-    log = read_listens(library)
-    catalogue = library.catalogue(sound)
-    listens = to_listens(log, listed_ids(log)[0], catalogue.track_ids)
+    _, listens, catalogue = _read(library, sound)
     vectors = _als(listens).track_factors
-    segments.fit(vectors)
-    describe = _Describer(library, listens, catalogue)
-    portraits = []
-    for segment in range(int(segments.labels.max()) + 1):
-        members = segments.labels == segment
-        counts = np.where(members, describe.everybody, 0)
-        portraits.append(describe(segments, segment, counts, float(counts.sum() / members.sum())))
-    return _segmentation("tracks", segments, catalogue.track_ids, portraits, vectors, catalogue.track_ids)
+    describer = _Describer(library, listens, catalogue)
+
+    def counts(members: NDArray[np.bool_]) -> tuple[NDArray[np.float64], float]:
+        return np.where(members, describer.everybody, 0), float(describer.everybody[members].mean())
+
+    return _segmentation("tracks", segments.fit(vectors), catalogue.track_ids, vectors, describer, counts)
+
+
+def _read(library: Library, sound: str | None) -> tuple[pl.Series, Interactions, Catalogue]:
+    log, catalogue = read_listens(library), library.catalogue(sound)
+    users, _ = listed_ids(log)
+    return users, to_listens(log, users, catalogue.track_ids), catalogue
 
 
 def _als(listens: Interactions) -> ALS:
@@ -208,17 +207,21 @@ def _segmentation(
     kind: str,
     segments: Segments,
     ids: Sequence[str],
-    portraits: Sequence[Portrait],
     vectors: NDArray[np.float32],
-    track_ids: Sequence[str],
+    describer: _Describer,
+    counts: Callable[[NDArray[np.bool_]], tuple[NDArray[np.float64], float]],
 ) -> Segmentation:
-    """With a map of at most `MAP_POINTS` members."""
-    members, seed = np.flatnonzero(segments.labels >= 0), segments.options.seed
-    if len(members) > MAP_POINTS:
-        members = np.sort(np.random.default_rng(seed).choice(members, MAP_POINTS, replace=False))
+    """`counts` gives the listeners of each track in a segment [T], and listens per member, of a mask of members [N]."""
+    labels, seed = segments.labels, segments.options.seed
+    portraits = tuple(
+        describer.portrait(labels, segment, *counts(labels == segment)) for segment in range(labels.max() + 1)
+    )
+    mapped = np.flatnonzero(labels >= 0)
+    if len(mapped) > MAP_POINTS:
+        mapped = np.sort(np.random.default_rng(seed).choice(mapped, MAP_POINTS, replace=False))
     positions = np.full((len(vectors), 2), np.nan, np.float32)
-    positions[members], method = flat_map(vectors[members], seed=seed)
-    return Segmentation(kind, segments, ids, tuple(portraits), positions, method, track_ids)
+    positions[mapped], method = flat_map(vectors[mapped], seed=seed)
+    return Segmentation(kind, segments, ids, portraits, positions, method, describer.catalogue.track_ids)
 
 
 class _Describer:
@@ -238,9 +241,11 @@ class _Describer:
             described.get_column(name).fill_null(np.nan).to_numpy() for name in ("tempo_bpm", "loudness_lufs")
         )
 
-    def __call__(self, segments: Segments, segment: int, counts: NDArray[np.float64], listens_each: float) -> Portrait:
-        """`counts` [T]: how many listens of the segment each track has."""
-        members, size = int((segments.labels >= 0).sum()), int((segments.labels == segment).sum())
+    def portrait(
+        self, labels: NDArray[np.int32], segment: int, counts: NDArray[np.float64], listens_each: float
+    ) -> Portrait:
+        """Of a segment whose members like each track `counts` [T] times."""
+        members, size = int((labels >= 0).sum()), int((labels == segment).sum())
         genres = _typical(self.genre_names, self.genres, counts, self.everybody)
         artists = _typical(self.catalogue.artist_names, self.catalogue.artist_matrix, counts, self.everybody)
         tempo, loudness = _mean(self.tempo, counts), _mean(self.loudness, counts)
@@ -284,7 +289,7 @@ def _typical(
 
 
 def genre_matrix(library: Library, catalogue: Catalogue) -> tuple[tuple[str, ...], csr_matrix]:
-    """([G] names, [T, G]): the catalogue's own labels, else what the encoder heard."""
+    """([G] names, [T, G]): the catalogue's own labels, else the genre model's probabilities."""
     from scipy.sparse import csr_matrix
 
     if any(catalogue.genres):

@@ -179,7 +179,7 @@ def _sentences(data: ReportData) -> Iterator[str]:
     if failures := len(data.library.failures()):
         yield f"{failures:,} file{'s' if failures > 1 else ''} could not be read."
     if len(known := data.known_labels):
-        agree = known.get_column("agrees").mean()
+        agree = int(known.get_column("agrees").sum()) / len(known)
         yield f"{agree:.0%} of {len(known):,} labelled tracks are heard as what their label says."
     if data.evaluation is not None:
         yield from _best_models(data.evaluation)
@@ -318,4 +318,4 @@ def _vega_source() -> str:
         from vl_convert import javascript_bundle
     except ImportError as error:
         raise MissingExtra("report", "train") from error
-    return str(javascript_bundle())
+    return javascript_bundle("window.vegaEmbed = vegaEmbed;")

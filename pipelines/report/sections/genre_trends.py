@@ -101,45 +101,33 @@ def _earlier_and_later(data: ReportData, log: LogStatistics) -> pl.DataFrame:
 def _most_played(table: pl.DataFrame, log: LogStatistics) -> Iterator[Exhibit]:
     """The most played genres by listens, by listeners and by minutes."""
     first = table.row(0, named=True)
-    yield Chart(
-        name="top_genres",
-        title="Most played genres",
-        frame=table.head(20).select("genre", "share", "plays"),
-        kind="across",
-        x="share",
-        y="genre",
-        x_title="share of all listens",
-        percent=True,
-        note=f"Most of all {first['genre']}: {first['share']:.0%} of all listens. A track of several genres counts in "
-        "each.",
-    )
-    reach = pl.col("listeners") / max(1, len(log.users))
     by_listeners = table.filter(pl.col("listeners") > 0).sort("listeners", descending=True, maintain_order=True)
-    yield Chart(
-        name="genre_listeners",
-        title="Listeners per genre",
-        frame=by_listeners.head(20).select("genre", reach=reach, listeners="listeners"),
-        kind="across",
-        x="reach",
-        y="genre",
-        x_title="share of all listeners",
-        percent=True,
-        note="Who played at least one track of it.",
-    )
     by_minutes = table.filter(pl.col("minutes") > 0).sort("minutes", descending=True, maintain_order=True)
-    if not len(by_minutes):
-        yield Gap("Minutes per genre", "how long tracks last is not known", "crossfade embed brings their lengths")
-        return
-    yield Chart(
-        name="genre_minutes",
-        title="Minutes per genre",
-        frame=by_minutes.head(20).select("genre", hours=pl.col("minutes") / 60),
-        kind="across",
-        x="hours",
-        y="genre",
-        x_title="hours listened",
-        note="Length of the track times the share that was played; tracks of unknown length do not count.",
-    )
+    plays = table.select("genre", "share", "plays")
+    reach = by_listeners.select("genre", reach=pl.col("listeners") / max(1, len(log.users)), listeners="listeners")
+    hours = by_minutes.select("genre", hours=pl.col("minutes") / 60)
+    most = f"Most of all {first['genre']}: {first['share']:.0%} of all listens. A track counts in each of its genres."
+    anyone = "Who played at least one track of it."
+    length = "Length of the track times the share that was played; tracks of unknown length do not count."
+    for name, title, frame, x, x_title, note in (
+        ("top_genres", "Most played genres", plays, "share", "share of all listens", most),
+        ("genre_listeners", "Listeners per genre", reach, "reach", "share of all listeners", anyone),
+        ("genre_minutes", "Minutes per genre", hours, "hours", "hours listened", length),
+    ):
+        if frame is hours and not len(hours):
+            yield Gap(title, "how long tracks last is not known", "crossfade embed brings their lengths")
+            return
+        yield Chart(
+            name=name,
+            title=title,
+            frame=frame.head(20),
+            kind="across",
+            x=x,
+            y="genre",
+            x_title=x_title,
+            percent=frame is not hours,
+            note=note,
+        )
 
 
 def _change(table: pl.DataFrame, log: LogStatistics) -> Exhibit:

@@ -186,10 +186,8 @@ def _hours_and_sessions(log: LogStatistics) -> Iterator[Exhibit]:
 def _played_ratio(log: LogStatistics) -> Exhibit:
     if not len(log.ratios):
         return Gap("How much of a track is played", "the log does not say how much was played")
-    finished, skipped = (
-        f"{log.users.get_column(name).sum() / log.ratios.get_column('listens').sum():.0%}"
-        for name in ("finished", "skipped")
-    )
+    listens = int(log.ratios.get_column("listens").sum())
+    finished, skipped = (f"{int(log.users.get_column(name).sum()) / listens:.0%}" for name in ("finished", "skipped"))
     return Chart(
         name="played_ratio",
         title="How much of a track is played?",

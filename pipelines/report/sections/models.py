@@ -266,6 +266,7 @@ def _calibration(data: ReportData) -> Exhibit:
     )
     interval = _wilson(pl.col("right"), pl.col("tracks"))
     measured = bins.sort("low").with_columns(*interval, what=pl.lit("measured")).drop("low")
+    agree = int(known.get_column("agrees").sum()) / len(known)
     perfect = pl.DataFrame({"claimed": [0.0, 1.0], "right": [0.0, 1.0], "what": ["perfect"] * 2})
     return Chart(
         name="calibration",
@@ -279,8 +280,8 @@ def _calibration(data: ReportData) -> Exhibit:
         x_title="probability it claims",
         y_title="share that agrees with the label",
         percent=True,
-        note=f"Over {len(known):,} tracks whose label it knows; {known.get_column('agrees').mean():.0%} are heard as "
-        "labelled. Above the line it is right more often than it claims. Whiskers are 95 % intervals.",
+        note=f"Over {len(known):,} tracks whose label it knows; {agree:.0%} are heard as labelled. Above the line it "
+        "is right more often than it claims. Whiskers are 95 % intervals.",
     )
 
 
