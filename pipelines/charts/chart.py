@@ -107,7 +107,8 @@ def vega_lite(chart: Chart, width: int | Literal["container"] = "container") -> 
     drawn = chart.value or (chart.x if chart.kind == "across" else chart.y)
     if chart.kind == "bar" and rows.schema[chart.x].is_numeric():
         # Bars of numbers are as wide as the smallest distance between two of them.
-        half = 0.46 * float(np.diff(np.unique(rows.get_column(chart.x).drop_nulls().to_numpy())).min(initial=1))
+        gaps = np.diff(np.unique(rows.get_column(chart.x).drop_nulls().to_numpy()))
+        half = 0.46 * float(gaps.min() if len(gaps) else 1)
         rows = rows.with_columns(left=pl.col(chart.x) - half, right=pl.col(chart.x) + half)
         encoding |= {"x": encoding["x"] | {"field": "left"}, "x2": {"field": "right"}, "y2": {"datum": 0}}
     if chart.kind == "heat":

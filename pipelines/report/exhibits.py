@@ -52,14 +52,3 @@ class Gap:
 
 
 Exhibit = Chart | Table | Gallery | Gap
-
-
-@dataclass(frozen=True)
-class Section:
-    """A section of the report."""
-
-    name: str
-    title: str
-    lead: str
-    """what it answers, in a sentence or two"""
-    exhibits: tuple[Exhibit, ...]

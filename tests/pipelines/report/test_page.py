@@ -6,6 +6,8 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
+from datetime import date
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from polars.testing import assert_frame_equal
 
 from crossfade.errors import DataError, LibraryError
 from crossfade.models.analysis.projection import flat_map
-from crossfade.pipelines.charts.chart import Chart, draw, vega_lite
+from crossfade.pipelines.charts.chart import Chart, Kind, draw, vega_lite
 from crossfade.pipelines.commands.main import main
 from crossfade.pipelines.interactions.statistics import Period
 from crossfade.pipelines.library.store import Library
@@ -286,6 +288,25 @@ def test_a_chart_is_drawn_from_its_numbers(tmp_path: Path) -> None:
     json.dumps(specification, allow_nan=False)
     draw(chart, tmp_path / "c.png")
     assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("kind", ["line", "area", "bar", "across", "points", "heat"])
+def test_every_kind_of_chart_is_drawn_with_what_it_may_have(kind: Kind, tmp_path: Path) -> None:
+    days = [date(2024, 1, 1), date(2024, 1, 2)] * 2
+    frame = pl.DataFrame({"at": days, "y": [1.0, 2.0, None, 4.0], "low": 0.5, "high": 5.0, "s": ["a", "a", "b", "b"]})
+    x, y = ("y", "s") if kind == "across" else ("at", "s") if kind == "heat" else ("at", "y")
+    plain = Chart(name="c", title="日本", frame=frame, kind=kind, x=x, y=y, value="y" if kind == "heat" else None)
+    whole = replace(plain, interval=("low", "high"), series=None if kind == "heat" else "s", percent=True, wide=True)
+    for chart in (plain, whole, replace(plain, shade=tuple(days[:2])) if x == "at" else plain):
+        draw(chart, tmp_path / "c.png")
+        assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("step", [0.05, 5.0])
+def test_bars_of_numbers_fill_the_distance_between_them(step: float) -> None:
+    frame = pl.DataFrame({"x": [0.0, step, 3 * step], "y": [1, 2, 3]})
+    bars = vega_lite(Chart(name="c", title="c", frame=frame, kind="bar", x="x", y="y"))["data"]["values"]
+    assert all(0.9 * step < bar["right"] - bar["left"] < step for bar in bars)
 
 
 def test_groups_are_named_by_what_they_have_more_of() -> None:
