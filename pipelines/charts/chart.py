@@ -116,7 +116,6 @@ def vega_lite(chart: Chart, width: int | Literal["container"] = "container") -> 
         encoding["color"] = {"field": drawn, "type": "quantitative", "legend": legend}
     elif chart.series is not None:
         names = rows.get_column(chart.series).unique(maintain_order=True).cast(pl.String).to_list()
-        rows = rows.with_columns(order=pl.col(chart.series).cast(pl.String).replace_strict(names, range(len(names))))
         room = (1000 if chart.wide else 480) if width == "container" else width
         columns = max(1, room // (40 + 7 * max(map(len, names), default=0)))
         series = {"field": chart.series, "type": "nominal", "sort": None}
@@ -124,6 +123,10 @@ def vega_lite(chart: Chart, width: int | Literal["container"] = "container") -> 
         if chart.kind in ("bar", "across"):
             encoding["xOffset" if chart.kind == "bar" else "yOffset"] = series
         elif chart.kind == "area":
+            # Stacked in order of appearance.
+            rows = rows.with_columns(
+                order=pl.col(chart.series).cast(pl.String).replace_strict(names, range(len(names)))
+            )
             encoding["order"] = {"field": "order"}
         encoding["opacity"] = {"condition": {"param": "chosen", "value": 0.8}, "value": 0.1}
     encoding["tooltip"] = {"field": chart.text} if chart.text else _tooltip(chart, drawn)

@@ -283,16 +283,13 @@ def _cell(value: Any, percent: bool) -> tuple[str, Any]:
     """(as shown, by what it sorts)"""
     if value is None:
         return "", ""
-    if isinstance(value, bool):
-        return ("yes" if value else "no"), int(value)
     if isinstance(value, int):
         return f"{value:,}", value
     if isinstance(value, float):
         if percent:
             return f"{value:.1%}", value
         return (f"{value:,.0f}" if value == round(value) or abs(value) >= 1000 else f"{value:.3g}"), value
-    text = ", ".join(map(str, value)) if isinstance(value, Sequence) and not isinstance(value, str) else str(value)
-    return text, text.lower()
+    return str(value), str(value).lower()
 
 
 def _page_template() -> Any:
