@@ -1,4 +1,4 @@
-"""Segments: listeners (or tracks) that taste alike.
+"""Segments: clusters of listeners (or tracks) by their taste vectors.
 
 Vectors are compared by direction, so they are scaled to length 1 and turned onto their main axes; then k-means or a
 Gaussian mixture. How many segments there are is chosen by two figures, both kept: the silhouette (how much nearer its
@@ -10,7 +10,7 @@ Shapes: N things, D dimensions, S segments.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -26,7 +26,7 @@ Floats = NDArray[np.float32]
 Labels = NDArray[np.int32]
 METHODS = ("k-means", "mixture")
 NOWHERE = -1
-"""label of what has no vector"""
+"""label of a row of zeros"""
 _SILHOUETTE_SAMPLE = 4000
 _ARRAYS = ("labels", "centers", "variances", "shares", "center", "axes")
 
@@ -65,7 +65,7 @@ class Choice:
 
 
 class Segments:
-    """Finds segments and places newcomers in them."""
+    """Finds segments and assigns vectors to them."""
 
     name = "segments"
 
@@ -73,37 +73,37 @@ class Segments:
         self.options = options or SegmentOptions()
 
     def fit(self, vectors: Floats) -> Self:
-        """[N, D]; rows of zeros belong nowhere."""
+        """[N, D]; rows of zeros are in no segment."""
         if not np.isfinite(vectors).all():
             raise DataError("vectors: some are not numbers")
-        there = np.any(vectors != 0, axis=1)
-        found = l2_normalize(vectors[there])
-        distinct = len(np.unique(found, axis=0)) if len(found) < 1000 else len(found)
+        has_vector = np.any(vectors != 0, axis=1)
+        unit = l2_normalize(vectors[has_vector])
+        distinct = len(np.unique(unit, axis=0)) if len(unit) < 1000 else len(unit)
         if distinct < 2:
             raise DataError(f"segments: {distinct} different vectors, but parting them needs at least 2")
-        self.center = found.mean(axis=0)
-        axes = np.linalg.svd(found - self.center, full_matrices=False)[2][: self.options.axes]
+        self.center = unit.mean(axis=0)
+        axes = np.linalg.svd(unit - self.center, full_matrices=False)[2][: self.options.axes]
         self.axes: Floats = np.ascontiguousarray(axes, np.float32)
         """[at most `axes`, D]"""
-        points = (found - self.center) @ self.axes.T
+        points = (unit - self.center) @ self.axes.T
         self.choices = self._choices(points, distinct)
         count = next(choice.count for choice in self.choices if choice.chosen)
-        found_in = _clusters(points, count, self.options, self.options.seed)
+        clusters = _clusters(points, count, self.options, self.options.seed)
         # The largest first; none is empty.
-        sizes = np.bincount(found_in.labels, minlength=count)
+        sizes = np.bincount(clusters.labels, minlength=count)
         order = np.argsort(-sizes, kind="stable")
         order = order[sizes[order] > 0]
-        self.centers: Floats = found_in.centers[order].astype(np.float32)
+        self.centers: Floats = clusters.centers[order].astype(np.float32)
         """[S, axes]"""
-        self.variances: Floats = found_in.variances[order].astype(np.float32)
+        self.variances: Floats = clusters.variances[order].astype(np.float32)
         """[S, axes] how far a segment reaches along each axis; the same for all of k-means"""
-        self.shares: Floats = found_in.shares[order].astype(np.float32)
+        self.shares: Floats = clusters.shares[order].astype(np.float32)
         """[S] how likely each is before anything is known; the same for all of k-means"""
         place = np.full(count, NOWHERE, np.int32)
         place[order] = np.arange(len(order))
         self.labels: Labels = np.full(len(vectors), NOWHERE, np.int32)
-        """[N] 0 for the largest segment; -1 for what has no vector"""
-        self.labels[there] = place[found_in.labels]
+        """[N] 0 for the largest segment; -1 for a row of zeros"""
+        self.labels[has_vector] = place[clusters.labels]
         return self
 
     def assign(self, vectors: Floats) -> Labels:
@@ -152,13 +152,13 @@ class Segments:
 
 
 def lift(inside: NDArray[np.number], outside: NDArray[np.number], *, doubt: float = 10.0) -> NDArray[np.float64]:
-    """How many times more of each thing a segment has than everybody: shares of `inside` over shares of `outside`.
+    """Each thing's share in a segment over its share overall: shares of `inside` over shares of `outside`.
 
-    `doubt` listens as everybody's are added to the segment, so that a thing heard once is not the most typical.
+    `doubt` listens in the overall proportions are added to the segment, so that one listen is not the most typical.
     """
     shares = outside / max(float(outside.sum()), 1e-9)
-    found = (inside + doubt * shares) / (float(inside.sum()) + doubt)
-    return np.asarray(np.divide(found, shares, out=np.zeros(len(shares)), where=shares > 0), np.float64)
+    smoothed = (inside + doubt * shares) / (float(inside.sum()) + doubt)
+    return np.asarray(np.divide(smoothed, shares, out=np.zeros(len(shares)), where=shares > 0), np.float64)
 
 
 def _silhouette(points: Floats, count: int, options: SegmentOptions) -> float:
@@ -166,29 +166,28 @@ def _silhouette(points: Floats, count: int, options: SegmentOptions) -> float:
     labels = _clusters(points, count, options, options.seed).labels
     if len(np.unique(labels)) < 2 or len(points) <= len(np.unique(labels)):
         return -1.0
-    size = min(len(points), _SILHOUETTE_SAMPLE)
-    if size == len(points):
-        return float(metrics.silhouette_score(points, labels))
-    chosen = np.random.default_rng(options.seed).choice(len(points), size, replace=False)
-    if len(np.unique(labels[chosen])) < 2:
+    size = _SILHOUETTE_SAMPLE if len(points) > _SILHOUETTE_SAMPLE else None
+    try:
+        return float(metrics.silhouette_score(points, labels, sample_size=size, random_state=options.seed))
+    except ValueError:
+        # The whole sample is in one segment.
         return -1.0
-    return float(metrics.silhouette_score(points[chosen], labels[chosen]))
 
 
 def _stability(points: Floats, count: int, options: SegmentOptions, rng: np.random.Generator) -> float:
     metrics = _sklearn("metrics")
     size = max(count, round(0.8 * len(points)))
-    found = []
+    agreement = []
     for _ in range(options.repeats):
         first, second = (np.sort(rng.choice(len(points), size, replace=False)) for _ in range(2))
         seeds = rng.integers(1 << 31, size=2)
-        mine, theirs = (
+        labels = [
             _clusters(points[part], count, options, int(seed)).labels
             for part, seed in zip((first, second), seeds, strict=True)
-        )
-        _, here, there = np.intersect1d(first, second, return_indices=True)
-        found.append(metrics.adjusted_rand_score(mine[here], theirs[there]))
-    return float(np.mean(found))
+        ]
+        _, in_first, in_second = np.intersect1d(first, second, return_indices=True)
+        agreement.append(metrics.adjusted_rand_score(labels[0][in_first], labels[1][in_second]))
+    return float(np.mean(agreement))
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,21 +205,15 @@ def _clusters(points: Floats, count: int, options: SegmentOptions, seed: int) ->
         mixture = _sklearn("mixture").GaussianMixture(
             count, covariance_type="diag", reg_covar=1e-4, n_init=2, random_state=seed, max_iter=200
         )
-        labels = _quietly(mixture.fit_predict, points)
+        with warnings.catch_warnings():
+            # A mixture that has not settled after all its steps is good enough.
+            warnings.simplefilter("ignore")
+            labels = mixture.fit_predict(points)
         return _Clusters(labels.astype(np.int32), mixture.means_, mixture.covariances_, mixture.weights_)
     means = _sklearn("cluster").KMeans(count, n_init=4, random_state=seed)
     labels = means.fit_predict(points).astype(np.int32)
     centers = means.cluster_centers_
     return _Clusters(labels, centers, np.ones_like(centers), np.full(count, 1 / count, np.float32))
-
-
-def _quietly(run: Callable[..., Any], points: Floats) -> Any:
-    """A mixture that has not settled after all its steps is good enough, and no reason for a warning."""
-    import warnings
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return run(points)
 
 
 def _sklearn(module: str) -> Any:

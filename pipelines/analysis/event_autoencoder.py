@@ -22,8 +22,7 @@ from ...models.analysis.event_autoencoder import BOTTLENECK, AutoencoderOptions,
 from ...models.analysis.projection import flat_map
 from ...models.arrays import top_k
 from ...models.nn.training_loop import Watch
-from ..charts.interactive import Chart
-from ..charts.static import draw
+from ..charts.chart import Chart, draw
 from ..interactions.schema import listed_ids, read_listens
 from ..library.store import Library
 from .segments import genre_matrix

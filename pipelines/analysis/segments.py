@@ -1,4 +1,4 @@
-"""Segments of a library's listeners or tracks, described in words that a person understands.
+"""Segments of a library's listeners or tracks, described by what sets each apart.
 
 Shapes: U users, T tracks, S segments, N members.
 """
@@ -6,7 +6,7 @@ Shapes: U users, T tracks, S segments, N members.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,8 +22,7 @@ from ...models.arrays import top_k
 from ...models.catalogue import Catalogue
 from ...models.interactions import Interactions
 from ...models.recommenders.als import ALS, ALSOptions
-from ..charts.interactive import Chart
-from ..charts.static import draw
+from ..charts.chart import Chart, draw
 from ..interactions.schema import listed_ids, read_listens, to_listens
 from ..library.store import Library
 
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
 
 FACTORS = 64
 MAP_POINTS = 20_000
-KINDS = ("listeners", "tracks")
 POPULAR = 200
 _NAMED = 3
 
@@ -73,16 +71,14 @@ class Segmentation:
     """[N] of users or tracks"""
     portraits: tuple[Portrait, ...]
     positions: NDArray[np.float32]
-    """[N, 2]; zeros for members beyond the first `MAP_POINTS`"""
-    mapped: NDArray[np.bool_]
-    """[N] which are on the map"""
+    """[N, 2]; NaN for those that are not on the map"""
     map_method: str
     track_ids: Sequence[str]
 
     def for_newcomer(self, segment: int | None, k: int) -> list[tuple[int, str]]:
         """k (segment, track id) for somebody without listens who fits a segment; None where none is known.
 
-        Then the segments take turns, so that everybody finds something of theirs.
+        Then the segments take turns, as often as their sizes call for.
         """
         if segment is not None and not 0 <= segment < len(self.portraits):
             raise UsageError(f"segment {segment}: there are 0 to {len(self.portraits) - 1}")
@@ -92,13 +88,9 @@ class Segmentation:
 
     def table(self) -> pl.DataFrame:
         """One row per member: id, segment (null for none), x, y (null where not mapped)."""
-        there = pl.Series(self.mapped)
-        labels = pl.Series(self.segments.labels)
-        return pl.DataFrame({"id": pl.Series(self.ids, dtype=pl.String), "segment": labels}).with_columns(
-            pl.when(pl.col("segment") >= 0).then("segment"),
-            x=pl.when(there).then(pl.Series(self.positions[:, 0])),
-            y=pl.when(there).then(pl.Series(self.positions[:, 1])),
-        )
+        columns = {"segment": self.segments.labels, "x": self.positions[:, 0], "y": self.positions[:, 1]}
+        frame = pl.DataFrame({"id": pl.Series(self.ids, dtype=pl.String), **columns})
+        return frame.with_columns(pl.when(pl.col("segment") >= 0).then("segment"), pl.col("x", "y").fill_nan(None))
 
     def newcomer_table(self) -> pl.DataFrame:
         """segment (null: for everybody), rank (from 1), track_id: see `for_newcomer`."""
@@ -116,7 +108,7 @@ class Segmentation:
         yield Chart(
             name=f"map-of-{self.kind}",
             title=f"{self.kind.capitalize()} by taste",
-            frame=points.sort("segment"),
+            frame=points.sort("segment", maintain_order=True),
             kind="points",
             x="x",
             y="y",
@@ -160,14 +152,14 @@ def turns(lists: Sequence[Sequence[int]], sizes: Sequence[int], k: int) -> list[
     """k (item, the list it is from), none twice: each list's turn comes as often as its size calls for (d'Hondt)."""
     left = [list(reversed(items)) for items in lists]
     taken = [0] * len(lists)
-    found: dict[int, int] = {}
-    while len(found) < k and any(left):
-        here = max((row for row, items in enumerate(left) if items), key=lambda row: sizes[row] / (taken[row] + 1))
-        item = left[here].pop()
-        if item not in found:
-            found[item] = here
-            taken[here] += 1
-    return list(found.items())
+    owner_of: dict[int, int] = {}
+    while len(owner_of) < k and any(left):
+        owner = max((row for row, items in enumerate(left) if items), key=lambda row: sizes[row] / (taken[row] + 1))
+        item = left[owner].pop()
+        if item not in owner_of:
+            owner_of[item] = owner
+            taken[owner] += 1
+    return list(owner_of.items())
 
 
 def segment_listeners(
@@ -179,25 +171,30 @@ def segment_listeners(
         vectors = _als(listens).user_factors
     if len(vectors) != len(users):
         raise DataError(f"vectors: {len(vectors)}, but the log has {len(users)} users")
-    segments.fit(vectors)
-    genres = genre_matrix(library, catalogue)
-    portraits = tuple(_portraits(segments.labels, listens, catalogue, _sounds(library), genres))
-    return _segmentation("listeners", segments, users.to_list(), portraits, vectors, catalogue.track_ids)
+    describer = _Describer(library, listens, catalogue)
+    events = np.bincount(listens.user_rows, minlength=listens.user_count)
+
+    def counts(members: NDArray[np.bool_]) -> tuple[NDArray[np.float64], float]:
+        liked = np.asarray(describer.liked[np.flatnonzero(members)].sum(axis=0), np.float64)
+        return liked.ravel(), float(events[members].mean())
+
+    return _segmentation("listeners", segments.fit(vectors), users.to_list(), vectors, describer, counts)
 
 
 def segment_tracks(library: Library, segments: Segments, *, sound: str | None = None) -> Segmentation:
     """Segments of the tracks with listeners, by their taste vectors."""
     _, listens, catalogue = _read(library, sound)
     vectors = _als(listens).track_factors
-    segments.fit(vectors)
-    genres = genre_matrix(library, catalogue)
-    portraits = tuple(_track_portraits(segments.labels, listens, catalogue, _sounds(library), genres))
-    return _segmentation("tracks", segments, list(catalogue.track_ids), portraits, vectors, catalogue.track_ids)
+    describer = _Describer(library, listens, catalogue)
+
+    def counts(members: NDArray[np.bool_]) -> tuple[NDArray[np.float64], float]:
+        return np.where(members, describer.everybody, 0), float(describer.everybody[members].mean())
+
+    return _segmentation("tracks", segments.fit(vectors), catalogue.track_ids, vectors, describer, counts)
 
 
 def _read(library: Library, sound: str | None) -> tuple[pl.Series, Interactions, Catalogue]:
-    log = read_listens(library)
-    catalogue = library.catalogue(sound)
+    log, catalogue = read_listens(library), library.catalogue(sound)
     users, _ = listed_ids(log)
     return users, to_listens(log, users, catalogue.track_ids), catalogue
 
@@ -210,106 +207,71 @@ def _segmentation(
     kind: str,
     segments: Segments,
     ids: Sequence[str],
-    portraits: tuple[Portrait, ...],
     vectors: NDArray[np.float32],
-    track_ids: Sequence[str],
+    describer: _Describer,
+    counts: Callable[[NDArray[np.bool_]], tuple[NDArray[np.float64], float]],
 ) -> Segmentation:
-    if kind not in KINDS:
-        raise UsageError(f"{kind}: has to be one of {', '.join(KINDS)}")
-    there = np.flatnonzero(segments.labels >= 0)
-    seed = segments.options.seed
-    if len(there) > MAP_POINTS:
-        there = np.sort(np.random.default_rng(seed).choice(there, MAP_POINTS, replace=False))
-    mapped = np.zeros(len(vectors), bool)
-    mapped[there] = True
-    positions = np.zeros((len(vectors), 2), np.float32)
-    positions[there], method = flat_map(vectors[there], seed=seed)
-    return Segmentation(kind, segments, ids, portraits, positions, mapped, method, track_ids)
+    """`counts` gives the listeners of each track in a segment [T], and listens per member, of a mask of members [N]."""
+    labels, seed = segments.labels, segments.options.seed
+    portraits = tuple(
+        describer.portrait(labels, segment, *counts(labels == segment)) for segment in range(labels.max() + 1)
+    )
+    mapped = np.flatnonzero(labels >= 0)
+    if len(mapped) > MAP_POINTS:
+        mapped = np.sort(np.random.default_rng(seed).choice(mapped, MAP_POINTS, replace=False))
+    positions = np.full((len(vectors), 2), np.nan, np.float32)
+    positions[mapped], method = flat_map(vectors[mapped], seed=seed)
+    return Segmentation(kind, segments, ids, portraits, positions, method, describer.catalogue.track_ids)
 
 
-def _portraits(
-    labels: NDArray[np.int32],
-    listens: Interactions,
-    catalogue: Catalogue,
-    sounds: dict[str, NDArray[np.float64]],
-    genres: tuple[tuple[str, ...], csr_matrix],
-) -> Iterator[Portrait]:
-    """Of listeners: by what the users of a segment like, against what everybody likes."""
-    liked = (listens.matrix > 0).astype(np.float32)
-    events = np.bincount(listens.user_rows, minlength=listens.user_count)
-    members = np.bincount(labels[labels >= 0])
-    for segment, size in enumerate(members):
-        inside = labels == segment
-        counts = np.asarray(liked[np.flatnonzero(inside)].sum(axis=0), np.float64).ravel()
-        yield _portrait(
-            segment,
-            int(size),
-            int(members.sum()),
-            counts,
-            liked,
-            catalogue,
-            sounds,
-            genres,
-            float(events[inside].mean()),
+class _Describer:
+    """Sets a segment apart: what its members like, against what everybody likes."""
+
+    def __init__(self, library: Library, listens: Interactions, catalogue: Catalogue) -> None:
+        self.catalogue = catalogue
+        self.liked = (listens.matrix > 0).astype(np.float32)
+        """[U, T]"""
+        self.everybody = np.asarray(self.liked.sum(axis=0), np.float64).ravel()
+        """[T] listeners"""
+        self.genre_names, self.genres = genre_matrix(library, catalogue)
+        described = pl.DataFrame({"track_id": library.track_ids()}, {"track_id": pl.String}).join(
+            library.loudness_and_tempo(), on="track_id", how="left", maintain_order="left"
+        )
+        self.tempo, self.loudness = (
+            described.get_column(name).fill_null(np.nan).to_numpy() for name in ("tempo_bpm", "loudness_lufs")
         )
 
-
-def _track_portraits(
-    labels: NDArray[np.int32],
-    listens: Interactions,
-    catalogue: Catalogue,
-    sounds: dict[str, NDArray[np.float64]],
-    genres: tuple[tuple[str, ...], csr_matrix],
-) -> Iterator[Portrait]:
-    """Of tracks: by the tracks themselves, as often as they are liked."""
-    liked = (listens.matrix > 0).astype(np.float32)
-    listeners = np.asarray(liked.sum(axis=0), np.float64).ravel()
-    members = np.bincount(labels[labels >= 0])
-    for segment, size in enumerate(members):
-        counts = np.where(labels == segment, listeners, 0)
-        each = float(counts.sum() / size)
-        yield _portrait(segment, int(size), int(members.sum()), counts, liked, catalogue, sounds, genres, each)
-
-
-def _portrait(
-    segment: int,
-    size: int,
-    total: int,
-    counts: NDArray[np.float64],
-    liked: csr_matrix,
-    catalogue: Catalogue,
-    sounds: dict[str, NDArray[np.float64]],
-    genres: tuple[tuple[str, ...], csr_matrix],
-    listens_each: float,
-) -> Portrait:
-    everybody = np.asarray(liked.sum(axis=0), np.float64).ravel()
-    names, matrix = genres
-    typical_genres = _typical(names, matrix, counts, everybody)
-    artists = _typical(catalogue.artist_names, catalogue.artist_matrix, counts, everybody)
-    means = {name: _mean(values, counts) for name, values in sounds.items()}
-    usual = {name: _mean(values, everybody) for name, values in sounds.items()}
-    best, _ = top_k(counts, POPULAR)
-    best = best[counts[best] > 0]
-    parts = [" and ".join(typical_genres[:2]) or "no genre of its own"]
-    if artists:
-        parts.append("mostly " + ", ".join(artists))
-    if (tempo := means["tempo_bpm"]) is not None:
-        parts.append(f"{_compared(tempo, usual['tempo_bpm'], 4, 'slower', 'faster')} ({tempo:.0f} BPM)")
-    if (loudness := means["loudness_lufs"]) is not None:
-        parts.append(_compared(loudness, usual["loudness_lufs"], 1, "quieter", "more energetic"))
-    return Portrait(
-        segment=segment,
-        size=size,
-        share=round(size / total, 4),
-        description="; ".join(parts),
-        genres=typical_genres,
-        artists=artists,
-        listens_each=round(listens_each, 1),
-        tempo_bpm=None if tempo is None else round(tempo, 1),
-        loudness_lufs=None if loudness is None else round(loudness, 1),
-        tracks=tuple(catalogue.track_ids[row] for row in best[:10]),
-        popular=tuple(best.tolist()),
-    )
+    def portrait(
+        self, labels: NDArray[np.int32], segment: int, counts: NDArray[np.float64], listens_each: float
+    ) -> Portrait:
+        """Of a segment whose members like each track `counts` [T] times."""
+        members, size = int((labels >= 0).sum()), int((labels == segment).sum())
+        genres = _typical(self.genre_names, self.genres, counts, self.everybody)
+        artists = _typical(self.catalogue.artist_names, self.catalogue.artist_matrix, counts, self.everybody)
+        tempo, loudness = _mean(self.tempo, counts), _mean(self.loudness, counts)
+        popular, _ = top_k(counts, POPULAR)
+        popular = popular[counts[popular] > 0]
+        parts = [" and ".join(genres[:2]) or "no genre of its own"]
+        if artists:
+            parts.append("mostly " + ", ".join(artists))
+        if tempo is not None:
+            usual = _mean(self.tempo, self.everybody)
+            parts.append(f"{_compared(tempo, usual, 4, 'slower', 'faster')} ({tempo:.0f} BPM)")
+        if loudness is not None:
+            parts.append(_compared(loudness, _mean(self.loudness, self.everybody), 1, "quieter", "more energetic"))
+        return Portrait(
+            segment=segment,
+            size=size,
+            share=round(size / members, 4),
+            description="; ".join(parts),
+            genres=genres,
+            artists=artists,
+            listens_each=round(listens_each, 1),
+            tempo_bpm=None if tempo is None else round(tempo, 1),
+            loudness_lufs=None if loudness is None else round(loudness, 1),
+            tracks=tuple(self.catalogue.track_ids[row] for row in popular[:10]),
+            popular=tuple(popular.tolist()),
+        )
 
 
 def _typical(
@@ -326,20 +288,8 @@ def _typical(
     return tuple(names[row] for row in order if lifts[row] > 1)
 
 
-def _sounds(library: Library) -> dict[str, NDArray[np.float64]]:
-    """[T] tempo and loudness of each track, NaN where it was not heard."""
-    ids = library.track_ids()
-    row_of = {track_id: row for row, track_id in enumerate(ids)}
-    found = {name: np.full(len(ids), np.nan) for name in ("tempo_bpm", "loudness_lufs")}
-    for track_id, description in library.descriptions().items():
-        for name, values in found.items():
-            if description.get(name) is not None:
-                values[row_of[track_id]] = description[name]
-    return found
-
-
 def genre_matrix(library: Library, catalogue: Catalogue) -> tuple[tuple[str, ...], csr_matrix]:
-    """([G] names, [T, G]): the catalogue's own labels, else what the encoder heard."""
+    """([G] names, [T, G]): the catalogue's own labels, else the genre model's probabilities."""
     from scipy.sparse import csr_matrix
 
     if any(catalogue.genres):

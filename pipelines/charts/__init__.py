@@ -1,1 +1,1 @@
-"""Charts, interactive for the report and static as PNG."""
+"""Charts: one description of a picture, drawn in a page by Vega-Lite and saved as PNG by the same library."""

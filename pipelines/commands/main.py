@@ -50,8 +50,8 @@ OLD_SPELLINGS = {
 """those of version 0.1, which still work"""
 
 EXTRAS = {
-    "train": "catboost implicit librosa matplotlib pandas plotly pyarrow scipy sklearn threadpoolctl torch torchaudio "
-    "transformers",
+    "train": "catboost implicit librosa matplotlib pandas pyarrow scipy sklearn skops threadpoolctl torch torchaudio "
+    "transformers vl_convert",
     "serve": "fastapi httpx prometheus_client psycopg python_multipart sqlalchemy starlette uvicorn",
     "publish": "fsspec s3fs",
 }

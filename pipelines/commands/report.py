@@ -26,7 +26,8 @@ def report(
     Example: crossfade report --library L --out report
     """
     from ..interactions.statistics import Period
-    from ..report.page import ReportOptions, write_report
+    from ..report.context import ReportOptions
+    from ..report.page import write_report
 
     options = ReportOptions(
         period=Period.of_days(first_day, last_day), top=top, evaluation=evaluation, genre_model=genre_model

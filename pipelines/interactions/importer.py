@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from .columns import reading
 from .matching import Matches, match
 from .readers import delimited, lastfm, movielens, mpd, yambda, yandex
 from .schema import SourceLog, sink, writing
-from .summary import LogFigures, log_figures
+from .statistics import LogFigures, log_figures
 
 READERS: Mapping[str, Callable[..., SourceLog]] = {
     "yandex": yandex.read,
@@ -68,7 +68,7 @@ class ImportSummary:
         counts = ("catalogue_tracks", "vectors", "unknown_tracks", "dropped")
         return {
             "source": self.source,
-            **self.figures.record(),
+            **asdict(self.figures),
             **{name: getattr(self, name) for name in counts},
             **matches,
         }

@@ -1,25 +1,24 @@
-"""Exploring a listening log: what was played when, by whom, how evenly, and what looks wrong.
+"""What a listening log looks like in numbers: its sizes, and what was played when, by whom and how evenly.
 
-The log is read once by streaming, with rows of users and tracks in place of their ids, into a scratch file; then a
-block of whole users is in memory at a time, so that a log of any size is counted in the same room. Every figure is
-exact.
+`LogFigures` are the sizes of any log. `LogStatistics` read a log once by streaming, with rows of users and tracks in
+place of their ids, into a scratch file; then a block of whole users is in memory at a time, so that a log of any size
+is counted in the same room. Every figure is exact.
 
 How much a row counts: `plays` where the source says so; else 1, but nothing for a row that only likes or dislikes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
 from ...errors import UsageError
-from .schema import listed_ids, with_rows
+from .schema import SCHEMA, distinct_pairs, listed_ids, with_rows
 
 DAY_SECONDS = 86_400
 SESSION_GAP_SECONDS = 30 * 60
@@ -30,6 +29,49 @@ SUSPICIOUS_PLAYS_PER_DAY = 1_000
 
 Progress = Callable[[str, int, int], None]
 """(what, done, of how many)"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogFigures:
+    """Sizes and sparsity of a log."""
+
+    users: int
+    tracks: int
+    listens: int
+    pairs: int
+    """different (user, track)"""
+    density: float
+    """share of the user x track matrix that is filled"""
+    track_zero_share: dict[str, float]
+    """of the user x track matrix: share of zero cells per column (a track); the least, median and most of them"""
+    zero_share: dict[str, float]
+    """column of the log -> share of its cells that are zero or missing"""
+
+
+def log_figures(log: pl.LazyFrame) -> LogFigures:
+    """The figures of a log as `schema.conform` gives it."""
+    empty = [
+        (pl.col(name).is_null() if dtype == pl.String() else pl.col(name).cast(pl.Float64).fill_null(0) == 0).mean()
+        for name, dtype in SCHEMA.items()
+    ]
+    columns = [share.fill_null(1.0).alias(name) for share, name in zip(empty, SCHEMA, strict=True)]
+    row = log.select(pl.len(), *columns).collect(engine="streaming").row(0, named=True)
+    listens = row.pop("len")
+    user_ids, track_ids = listed_ids(log)
+    coded = with_rows(log.select("user_id", "track_id"), user_ids, track_ids).collect(engine="streaming")
+    user_rows, track_rows = (coded.get_column(name).to_numpy() for name in ("user_row", "track_row"))
+    _, tracks = distinct_pairs(user_rows, track_rows, len(user_ids))
+    filled = np.bincount(tracks, minlength=len(track_ids)) / max(1, len(user_ids))
+    spread = {"least": filled.max(), "median": np.median(filled), "most": filled.min()} if len(filled) else {}
+    return LogFigures(
+        users=len(user_ids),
+        tracks=len(track_ids),
+        listens=listens,
+        pairs=len(tracks),
+        density=len(tracks) / max(1, len(user_ids) * len(track_ids)),
+        track_zero_share={name: 1 - float(share) for name, share in spread.items()},
+        zero_share=row,
+    )
 
 
 @dataclass(frozen=True)
@@ -76,11 +118,11 @@ def day_of(seconds: int) -> date:
 class Span:
     """The period that is asked for, made definite by the log, and the one of equal length before it."""
 
-    first: int
+    first: int = 0
     """of all listens, seconds"""
-    last: int
-    start: int
-    end: int
+    last: int = 0
+    start: int = 0
+    end: int = 0
 
     @property
     def before(self) -> int:
@@ -94,11 +136,21 @@ class Span:
         return next((step for limit, step in steps if days <= limit), "1y")
 
 
-_MINUTES = "minutes"
-_SUMS = ("plays", _MINUTES, "liked", "disliked", "finished", "skipped")
+_KEYS = {
+    "days": ["at"],
+    "months": ["at"],
+    "track_times": ["at", "track_row"],
+    "tracks_before": ["track_row"],
+    "tracks": ["track_row"],
+    "clock": ["weekday", "hour"],
+    "sessions": ["listens", "minutes"],
+    "ratios": ["low"],
+    "ratings": ["rating"],
+}
+"""table -> what its rows are counted by; the other columns are sums"""
 
 
-class Exploration:
+class LogStatistics:
     """All aggregates of a log; tables have `user_row` and `track_row`, which count `user_ids` and `track_ids`.
 
     Columns that the log has not are nulls in the tables. `plays` may be fractions where a source has such.
@@ -118,30 +170,56 @@ class Exploration:
         self.period = period or Period()
         progress("reading the log", 0, 1)
         whole = log.filter(pl.col("user_id").is_not_null() & pl.col("track_id").is_not_null())
-        self.user_ids, heard = listed_ids(whole)
+        self.user_ids, played_ids = listed_ids(whole)
         self.library_tracks = len(track_ids)
-        unknown = heard.filter(~heard.is_in(track_ids.implode()))
+        unknown = played_ids.filter(~played_ids.is_in(track_ids.implode()))
         self.track_ids = pl.concat([track_ids.cast(pl.String), unknown.cast(pl.String)]).alias("track_id")
-        row = log.select(
+        counts = log.select(
             pl.len(),
-            *(pl.col(name).count().alias(name) for name in ("user_id", "track_id", "time", "played_ratio", "liked")),
-            *(pl.col(name).count().alias(name) for name in ("plays", "rating", "organic")),
+            pl.col("user_id", "track_id", "time", "played_ratio", "liked").count(),
             first=pl.col("time").min(),
             last=pl.col("time").max(),
             future=(pl.col("time") > datetime.now(UTC).timestamp() + DAY_SECONDS).sum(),
             zero=pl.col("time").is_between(0, DAY_SECONDS - 1).sum(),
         ).collect(engine="streaming")
-        self.filled: dict[str, int] = row.row(0, named=True)
+        self.filled: dict[str, int] = counts.row(0, named=True)
         """column -> values in it; `len` is the number of events, `future` and `zero` those of tomorrow and of 1970"""
         self.span = self._span()
-        self._file = scratch / "coded.parquet"
-        _coded(log, self.user_ids, self.track_ids, duration_seconds).sink_parquet(self._file)
+        """None where the log has no times"""
+        file = scratch / "coded.parquet"
+        _coded(log, self.user_ids, self.track_ids, duration_seconds).sink_parquet(file)
         progress("reading the log", 1, 1)
-        counted = []
-        for number, count, block in self._blocks():
-            counted.append(self._counted(block))
+        blocks = []
+        for number, count, block in self._blocks(file):
+            blocks.append(self._counted(block))
             progress("counting", number, count)
-        self._tables = _joined(counted)
+        tables = {name: pl.concat([block[name] for block in blocks]) for name in blocks[0]}
+        tables |= {name: tables[name].group_by(keys).agg(pl.all().sum()).sort(keys) for name, keys in _KEYS.items()}
+        # Over the whole log:
+        self.days, self.months = tables["days"], tables["months"]
+        """at, plays, users: of every day (month) that has listens"""
+        self.track_times = tables["track_times"]
+        """at (the beginning of the bin), track_row, plays, minutes"""
+        # Within the period:
+        users = tables["users"].with_columns(user_id=self.user_ids.gather(tables["users"].get_column("user_row")))
+        self.users = users.sort("plays", "user_row", descending=[True, False])
+        """user_id, events, plays, tracks, minutes, likes, first, last, active_days, busiest_day of each listener"""
+        self.tracks = tables["tracks"].sort("plays", "track_row", descending=[True, False])
+        """events, plays, users, minutes, likes, finished, skipped of each track that was played"""
+        self.tracks_before = tables["tracks_before"]
+        """track_row, plays, minutes in the period of equal length before this one"""
+        self.pairs = tables["pairs"]
+        """user_row, track_row, plays"""
+        hours = pl.DataFrame({"weekday": np.repeat(np.arange(7), 24), "hour": np.tile(np.arange(24), 7)})
+        clock = hours.join(tables["clock"], on=["weekday", "hour"], how="left", maintain_order="left")
+        self.clock = clock.with_columns(pl.col("plays").fill_null(0))
+        """weekday (0 is Monday), hour (UTC), plays: all 168 of them"""
+        self.sessions = tables["sessions"]
+        """listens, minutes (from first to last), sessions: how many sessions are like that"""
+        self.ratios, self.ratings = tables["ratios"], tables["ratings"]
+        """low (of a bin of .05; the last one holds all from 1.5) or rating, listens"""
+        self.repeated_rows = int(tables["repeats"].get_column("rows").sum())
+        """events that share user, track and time with another one"""
 
     def _span(self) -> Span | None:
         if not self.filled["time"]:
@@ -150,134 +228,52 @@ class Exploration:
         start = first if self.period.start is None else self.period.start
         return Span(first, last, start, last + 1 if self.period.end is None else self.period.end)
 
-    def _blocks(self) -> Iterator[tuple[int, int, pl.DataFrame]]:
-        rows = pl.scan_parquet(self._file)
+    def _blocks(self, file: Path) -> Iterator[tuple[int, int, pl.DataFrame]]:
+        """(number from 1, of how many, the events of whole users); one empty block for an empty log."""
+        rows = pl.scan_parquet(file)
         per_user = rows.group_by("user_row").len().collect(engine="streaming")
         events = np.zeros(len(self.user_ids), np.int64)
         events[per_user.get_column("user_row").to_numpy()] = per_user.get_column("len").to_numpy()
-        starts = np.flatnonzero(np.diff(np.cumsum(events) // BLOCK_EVENTS, prepend=-1)).tolist()
+        starts = np.flatnonzero(np.diff(np.cumsum(events) // BLOCK_EVENTS, prepend=-1)).tolist() or [0]
         for number, (low, high) in enumerate(zip(starts, [*starts[1:], len(events)], strict=True), start=1):
             part = rows if len(starts) == 1 else rows.filter(pl.col("user_row").is_between(low, high - 1))
             yield number, len(starts), part.collect(engine="streaming")
 
     def _counted(self, block: pl.DataFrame) -> dict[str, pl.DataFrame]:
         """Aggregates of whole users."""
-        tables = {}
-        listened = block
-        if self.span is not None:
-            span = self.span
-            timed = block.filter(pl.col("time").is_not_null()).with_columns(day=pl.col("time") // DAY_SECONDS)
-            tables["days"] = _active(timed.with_columns(at=pl.from_epoch("day", time_unit="d")))
-            tables["months"] = _active(timed.with_columns(at=pl.from_epoch("day", time_unit="d").dt.truncate("1mo")))
-            tables["track_times"] = timed.group_by(
-                "track_row", at=pl.from_epoch("day", time_unit="d").dt.truncate(span.bin)
-            ).agg(pl.col("plays", _MINUTES).sum())
-            earlier = timed.filter(pl.col("time").is_between(span.before, span.start, closed="left"))
-            tables["tracks_before"] = earlier.group_by("track_row").agg(pl.col("plays", _MINUTES).sum())
-            inside = timed.filter(pl.col("time").is_between(span.start, span.end, closed="left"))
-            listened = block.filter(pl.col("time").is_null()) if self.period.whole else block.clear()
-            listened = pl.concat([inside, listened.with_columns(day=pl.lit(None, pl.Int64))])
-            tables["clock"] = inside.group_by(
-                weekday=(pl.col("day") + 3) % 7, hour=pl.col("time") % DAY_SECONDS // 3600
-            ).agg(pl.col("plays").sum())
-            tables["sessions"] = _sessions(inside)
-            busiest = inside.group_by("user_row", "day").agg(pl.col("plays").sum())
-            per_day = busiest.group_by("user_row").agg(active_days=pl.len(), busiest_day=pl.col("plays").max())
-        sums = [pl.len().alias("events"), *(pl.col(name).sum() for name in _SUMS)]
-        tables["pairs"] = listened.group_by("user_row", "track_row").agg(pl.col("plays").sum())
+        span = self.span or Span()
+        timed = block.filter(pl.col("time").is_not_null()).with_columns(day=pl.col("time") // DAY_SECONDS)
+        day = pl.from_epoch("day", time_unit="d")
+        earlier = timed.filter(pl.col("time").is_between(span.before, span.start, closed="left"))
+        inside = timed.filter(pl.col("time").is_between(span.start, span.end, closed="left"))
+        untimed = block.filter(pl.col("time").is_null() & (self.period.whole or self.span is None))
+        listened = pl.concat([inside, untimed.with_columns(day=pl.lit(None, pl.Int64))])
+        per_day = inside.group_by("user_row", "day").agg(pl.col("plays").sum())
+        active = per_day.group_by("user_row").agg(active_days=pl.len(), busiest_day=pl.col("plays").max())
+        names = ("plays", "minutes", "liked", "disliked", "finished", "skipped")
+        sums = [pl.len().alias("events"), *(pl.col(name).sum() for name in names)]
         users = listened.group_by("user_row").agg(
             *sums, first=pl.col("time").min(), last=pl.col("time").max(), tracks=pl.col("track_row").n_unique()
         )
-        tables["users"] = users.join(per_day, on="user_row", how="left") if self.span is not None else users
-        tables["tracks"] = listened.group_by("track_row").agg(*sums, users=pl.col("user_row").n_unique())
-        tables["ratios"] = (
-            listened.filter(pl.col("played_ratio").is_not_null())
-            .group_by(low=(pl.col("played_ratio").clip(0, 1.5) * 20).floor() / 20)
-            .agg(listens=pl.len())
-        )
-        tables["ratings"] = listened.filter(pl.col("rating").is_not_null()).group_by("rating").agg(listens=pl.len())
-        keys = ["user_row", "track_row", *(["time"] if self.span is not None else []), "position"]
-        repeated = listened.select(keys).is_duplicated() if self.span is not None else pl.Series([], dtype=pl.Boolean)
-        tables["repeats"] = pl.DataFrame({"rows": [int(repeated.sum() or 0)]})
-        return tables
-
-    def _table(self, name: str, schema: Mapping[str, type[pl.DataType]]) -> pl.DataFrame:
-        return self._tables.get(name, pl.DataFrame(schema=schema))
-
-    # -- over the whole log ----------------------------------------------------------------------------------------
-
-    @cached_property
-    def days(self) -> pl.DataFrame:
-        """at, plays, users: of every day that has listens."""
-        return self._active("days")
-
-    @cached_property
-    def months(self) -> pl.DataFrame:
-        return self._active("months")
-
-    def _active(self, name: str) -> pl.DataFrame:
-        table = self._table(name, {"at": pl.Date, "plays": pl.Float64, "users": pl.UInt32})
-        return table.group_by("at").agg(pl.col("plays").sum(), pl.col("users").sum()).sort("at")
-
-    @cached_property
-    def track_times(self) -> pl.DataFrame:
-        """track_row, at (the beginning of the bin), plays, minutes."""
-        schema = {"track_row": pl.Int32, "at": pl.Date, "plays": pl.Float64, _MINUTES: pl.Float64}
-        table = self._table("track_times", schema)
-        return table.group_by("track_row", "at").agg(pl.col("plays", _MINUTES).sum()).sort("at", "track_row")
-
-    # -- within the period -----------------------------------------------------------------------------------------
-
-    @cached_property
-    def users(self) -> pl.DataFrame:
-        """One row per listener: events, plays, tracks, minutes, likes, first, last, active_days, busiest_day."""
-        return self._tables["users"].sort("plays", "user_row", descending=[True, False])
-
-    @cached_property
-    def tracks(self) -> pl.DataFrame:
-        """One row per track that was played: events, plays, users, minutes, likes, finished, skipped."""
-        table = self._tables["tracks"].group_by("track_row").agg(pl.all().sum())
-        return table.sort("plays", "track_row", descending=[True, False])
-
-    @cached_property
-    def tracks_before(self) -> pl.DataFrame:
-        """track_row, plays, minutes in the period of equal length before this one."""
-        schema = {"track_row": pl.Int32, "plays": pl.Float64, _MINUTES: pl.Float64}
-        return self._table("tracks_before", schema).group_by("track_row").agg(pl.all().sum())
-
-    @cached_property
-    def pairs(self) -> pl.DataFrame:
-        """user_row, track_row, plays."""
-        return self._tables["pairs"]
-
-    @cached_property
-    def clock(self) -> pl.DataFrame:
-        """weekday (0 is Monday), hour (UTC), plays: all 168 of them."""
-        schema = {"weekday": pl.Int64, "hour": pl.Int64, "plays": pl.Float64}
-        every = pl.DataFrame({"weekday": np.repeat(np.arange(7), 24), "hour": np.tile(np.arange(24), 7)})
-        counted = self._table("clock", schema).group_by("weekday", "hour").agg(pl.col("plays").sum())
-        return every.join(counted, on=["weekday", "hour"], how="left").with_columns(pl.col("plays").fill_null(0))
-
-    @cached_property
-    def sessions(self) -> pl.DataFrame:
-        """listens, minutes (from first to last), sessions: how many sessions are like that."""
-        schema = {"listens": pl.UInt32, "minutes": pl.Int64, "sessions": pl.UInt32}
-        table = self._table("sessions", schema)
-        return table.group_by("listens", "minutes").agg(pl.col("sessions").sum()).sort("listens", "minutes")
-
-    @cached_property
-    def ratios(self) -> pl.DataFrame:
-        """low (of a bin of .05; the last one holds all from 1.5), listens."""
-        return self._tables["ratios"].group_by("low").agg(pl.col("listens").sum()).sort("low")
-
-    @cached_property
-    def ratings(self) -> pl.DataFrame:
-        return self._tables["ratings"].group_by("rating").agg(pl.col("listens").sum()).sort("rating")
-
-    @property
-    def repeated_rows(self) -> int:
-        """Events that share user, track and time with another one."""
-        return int(self._tables["repeats"].get_column("rows").sum())
+        low = (pl.col("played_ratio").clip(0, 1.5) * 20).floor() / 20
+        weekday, hour = (pl.col("day") + 3) % 7, pl.col("time") % DAY_SECONDS // 3600
+        repeated = listened.select("user_row", "track_row", "time", "position").is_duplicated()
+        return {
+            "days": _active(timed.with_columns(at=day)),
+            "months": _active(timed.with_columns(at=day.dt.truncate("1mo"))),
+            "track_times": timed.group_by("track_row", at=day.dt.truncate(span.bin)).agg(
+                pl.col("plays", "minutes").sum()
+            ),
+            "tracks_before": earlier.group_by("track_row").agg(pl.col("plays", "minutes").sum()),
+            "clock": inside.group_by(weekday=weekday, hour=hour).agg(pl.col("plays").sum()),
+            "sessions": _sessions(inside),
+            "pairs": listened.group_by("user_row", "track_row").agg(pl.col("plays").sum()),
+            "users": users.join(active, on="user_row", how="left"),
+            "tracks": listened.group_by("track_row").agg(*sums, users=pl.col("user_row").n_unique()),
+            "ratios": listened.drop_nulls("played_ratio").group_by(low=low).agg(listens=pl.len()),
+            "ratings": listened.drop_nulls("rating").group_by("rating").agg(listens=pl.len()),
+            "repeats": pl.DataFrame({"rows": [int(repeated.sum() or 0)]}),
+        }
 
     @property
     def plays(self) -> float:
@@ -286,8 +282,7 @@ class Exploration:
     @property
     def density(self) -> float:
         """Share of the matrix of active users x played tracks that is filled."""
-        cells = len(self.users) * len(self.tracks)
-        return len(self.pairs) / cells if cells else 0.0
+        return len(self.pairs) / max(1, len(self.users) * len(self.tracks))
 
 
 def share_of_top(counts: pl.Series, share: float = 0.01) -> float:
@@ -313,14 +308,11 @@ def _coded(
         disliked=(liked == -1).cast(pl.Int64),
         liked=(liked == 1).cast(pl.Int64),
     )
-    seconds = np.full(len(track_ids), np.nan)
-    if duration_seconds is not None:
-        known = duration_seconds.cast(pl.Float64).fill_null(np.nan).to_numpy()
-        seconds[: len(known)] = known
-    lengths = pl.LazyFrame({"track_row": np.arange(len(track_ids), dtype=np.int32), "seconds": seconds})
-    coded = coded.join(lengths.with_columns(pl.col("seconds").fill_nan(None)), on="track_row", how="left")
+    seconds = pl.Series([], dtype=pl.Float64) if duration_seconds is None else duration_seconds.cast(pl.Float64)
+    lengths = pl.LazyFrame({"seconds": seconds}).with_row_index("track_row").cast({"track_row": pl.Int32})
+    coded = coded.join(lengths, on="track_row", how="left")
     minutes = pl.col("seconds") / 60 * pl.col("played_ratio").fill_null(1).cast(pl.Float64) * pl.col("plays")
-    return coded.with_columns(minutes.alias(_MINUTES)).drop("seconds")
+    return coded.with_columns(minutes=minutes).drop("seconds")
 
 
 def _active(timed: pl.DataFrame) -> pl.DataFrame:
@@ -338,7 +330,3 @@ def _sessions(timed: pl.DataFrame) -> pl.DataFrame:
         .agg(listens=pl.len(), minutes=(pl.col("time").max() - pl.col("time").min()) // 60)
     )
     return each.group_by("listens", "minutes").agg(sessions=pl.len())
-
-
-def _joined(blocks: list[dict[str, pl.DataFrame]]) -> dict[str, pl.DataFrame]:
-    return {name: pl.concat([block[name] for block in blocks]) for name in (blocks[0] if blocks else ())}

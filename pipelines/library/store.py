@@ -143,10 +143,14 @@ class Library(Tracks, LibraryFolder):
         sql = f"SELECT 1 FROM heard WHERE content_hash = ? AND vocabulary = {CURRENT_VOCABULARY}"
         return bool(self._query(sql, (content_hash,)))
 
-    def descriptions(self) -> dict[str, dict[str, Any]]:
-        """track_id -> the fields of `Description`, of the tracks that were analysed."""
-        rows = self._query("SELECT track_id, description FROM tracks JOIN heard USING (content_hash)")
-        return {track_id: json.loads(description) for track_id, description in rows}
+    def loudness_and_tempo(self) -> pl.DataFrame:
+        """track_id, loudness_lufs, tempo_bpm in row order, of tracks whose audio was analysed."""
+        rows = self._query(
+            "SELECT track_id, json_extract(description, '$.loudness_lufs'), json_extract(description, '$.tempo_bpm') "
+            "FROM tracks JOIN heard USING (content_hash) ORDER BY track_row"
+        )
+        schema = {"track_id": pl.String, "loudness_lufs": pl.Float64, "tempo_bpm": pl.Float64}
+        return pl.DataFrame(rows, schema, orient="row")
 
     def description_of(self, track_id: str) -> dict[str, Any]:
         """The fields of `Description`; empty where the track was not analysed."""

@@ -1,6 +1,6 @@
 """The report: one HTML page that works offline, its pictures as PNG and its numbers as Parquet.
 
-The page is `report.html.jinja` filled in; plotly.js is in it, once. A part that cannot be shown says what is missing,
+The page is `page.html.jinja` filled in, with Vega-Lite in it, once. A part that cannot be shown is named as missing,
 and the rest is shown.
 """
 
@@ -10,8 +10,8 @@ import base64
 import json
 import re
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,48 +20,54 @@ import polars as pl
 
 from ...errors import DataError, MissingExtra
 from ...models.storage import replacing, write_json
-from ..charts.interactive import Chart, Exhibit, Gallery, Gap, Section, Table, plotly_figure
-from ..charts.static import draw
-from ..interactions.statistics import Period, Progress, day_of, share_of_top
+from ..charts.chart import Chart, column_title, draw, vega_lite
+from ..interactions.statistics import Progress, day_of, share_of_top
 from ..library.store import Library
-from .context import Subject
-from .sections.data_quality import quality_section
-from .sections.genre_trends import genre_section, top_genres
-from .sections.listening import listening_section
-from .sections.models import model_section
-from .sections.quality import evaluation_rows, winners
-from .sections.sound import sound_section
+from .context import ReportData, ReportOptions
+from .exhibits import Exhibit, Gallery, Gap, Table
+from .sections import data_quality, genre_trends, listening, models, sound
+from .sections.evaluation import winners
 
 NARROW_COLUMNS = 4
 """tables of no more stand beside each other"""
 _TEMPLATE = Path(__file__).parent / "page.html.jinja"
 
-
-@dataclass(frozen=True, kw_only=True)
-class ReportOptions:
-    period: Period = field(default_factory=Period)
-    top: int = 10
-    """tracks to list inside each genre"""
-    evaluation: Path | None = None
-    """JSON lines of an evaluation; None looks for `evaluation.jsonl` in the library"""
-    genre_model: Path | None = None
-    """folder of a genre classifier of one's own, to be shown too"""
+SECTIONS = (
+    (
+        *("listening", "Listening", listening.exhibits),
+        "Who listens, when, and how evenly attention is spread over listeners and tracks.",
+    ),
+    (
+        *("genres", "Genres in time", genre_trends.exhibits),
+        "What is played by genre, what rises and falls, and what leads inside each.",
+    ),
+    (
+        *("sound", "Sound", sound.exhibits),
+        "How the library sounds: what lies near what, what is typical, what stands out, and what is there twice.",
+    ),
+    (
+        *("models", "Models", models.exhibits),
+        "How good the recommendations are, for whom, and why they are what they are.",
+    ),
+    ("quality", "Data quality", data_quality.exhibits, "What is missing, doubtful or there twice."),
+)
+"""name, title, exhibits, what the section answers"""
 
 
 @dataclass(frozen=True)
-class Written:
-    """What a report left behind."""
+class Report:
+    """The files of a report."""
 
-    report: Path
+    page: Path
     pictures: int
     tables: int
     gaps: tuple[str, ...]
-    """what it says is missing"""
+    """what it names as missing"""
 
     def record(self) -> dict[str, Any]:
         return {
-            "report": str(self.report),
-            "bytes": self.report.stat().st_size,
+            "report": str(self.page),
+            "bytes": self.page.stat().st_size,
             "pictures": self.pictures,
             "tables": self.tables,
             "missing": list(self.gaps),
@@ -74,146 +80,121 @@ def write_report(
     options: ReportOptions | None = None,
     *,
     progress: Progress = lambda what, done, total: None,
-) -> Written:
+) -> Report:
     """Writes `out/report.html`, `out/pictures/*.png` and `out/numbers/*.parquet`."""
-    options = options or ReportOptions()
     for folder in (out / "pictures", out / "numbers"):
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError):
             raise DataError(f"{folder}: cannot be made; there is a file of that name") from None
     page = _page_template()
+    sections: dict[str, list[Exhibit]] = {}
     with tempfile.TemporaryDirectory(prefix=".report-", dir=out) as scratch:
-        subject = Subject.read(library, Path(scratch), period=options.period, top=options.top, progress=progress)
-        sections = _sections(subject, options, progress)
-        glance = _glance(subject, options)
-    exhibits = [exhibit for section in sections for exhibit in section.exhibits]
+        data = ReportData.read(library, Path(scratch), options or ReportOptions(), progress)
+        for number, (name, title, exhibits, _) in enumerate(SECTIONS):
+            progress(title.lower(), number, len(SECTIONS))
+            sections[name] = list(exhibits(data))
+        cards, sentences = _cards(data), list(_sentences(data))
+    shown = [exhibit for exhibits in sections.values() for exhibit in exhibits]
     files: list[str] = []
-    for number, exhibit in enumerate(exhibits):
-        progress("drawing", number, len(exhibits))
-        files += _keep(exhibit, out)
+    for number, exhibit in enumerate(shown):
+        progress("drawing", number, len(shown))
+        files += _write_files(exhibit, out)
     _forget_others(out, files)
     html = page.render(
         title=library.folder.resolve().name,
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        period=_period(subject),
-        glance=glance,
-        sections=[_rendered(section) for section in sections],
-        plotly=_plotly_source(),
+        period=_period(data),
+        cards=cards,
+        sentences=sentences,
+        sections=[
+            {"name": name, "title": title, "lead": lead} | _rendered(sections[name])
+            for name, title, _, lead in SECTIONS
+        ],
+        vega=_vega_source(),
     )
     with replacing(out / "report.html") as part:
         part.write_text(html, encoding="utf-8")
-    return Written(
+    return Report(
         out / "report.html",
-        sum(isinstance(exhibit, Chart) for exhibit in exhibits),
-        sum(isinstance(exhibit, Table) for exhibit in exhibits),
-        tuple(exhibit.what for exhibit in exhibits if isinstance(exhibit, Gap) and not exhibit.clear),
+        sum(isinstance(exhibit, Chart) for exhibit in shown),
+        sum(isinstance(exhibit, Table) for exhibit in shown),
+        tuple(exhibit.what for exhibit in shown if isinstance(exhibit, Gap) and not exhibit.clear),
     )
-
-
-def _sections(subject: Subject, options: ReportOptions, progress: Progress) -> list[Section]:
-    makers: dict[str, Callable[[], Section]] = {
-        "listening": lambda: listening_section(subject),
-        "genres": lambda: genre_section(subject),
-        "sound": lambda: sound_section(subject),
-        "models": lambda: model_section(subject, options.evaluation, options.genre_model),
-        "data quality": lambda: quality_section(subject),
-    }
-    sections = []
-    for number, (name, make) in enumerate(makers.items()):
-        progress(name, number, len(makers))
-        sections.append(make())
-    return sections
 
 
 # -- at a glance ---------------------------------------------------------------------------------------------------
 
 
-def _period(subject: Subject) -> str:
-    log = subject.log
+def _period(data: ReportData) -> str:
+    log = data.log
     if log is None:
         return "no listens"
     if log.span is None:
         return "a log without times"
-    first, last = max(log.span.start, log.span.first), min(log.span.end - 1, log.span.last)
-    if log.period.whole:
-        return f"{day_of(first)} to {day_of(last)}, the whole log"
-    return f"{day_of(log.span.start)} to {day_of(log.span.end - 1)}"
+    whole = ", the whole log" if log.period.whole else ""
+    return f"{day_of(log.span.start)} to {day_of(log.span.end - 1)}{whole}"
 
 
-def _glance(subject: Subject, options: ReportOptions) -> dict[str, Any]:
-    """Cards of numbers, and sentences that answer what is asked first."""
-    log, tracks = subject.log, subject.tracks
-    heard = tracks.get_column("content_hash").count()
-    cards = [("tracks", f"{len(tracks):,}"), ("with audio", f"{heard:,}")]
-    says: list[str] = []
+def _cards(data: ReportData) -> list[tuple[str, str]]:
+    """(what is counted, the number)"""
+    log, tracks = data.log, data.tracks
+    cards = [("tracks", f"{len(tracks):,}"), ("with audio", f"{tracks.get_column('content_hash').count():,}")]
+    if log is not None and len(log.tracks):
+        cards = [("listens", f"{log.plays:,.0f}"), ("listeners", f"{len(log.users):,}"), *cards]
+        if minutes := float(log.tracks.get_column("minutes").sum()):
+            cards.append(("hours listened", f"{minutes / 60:,.0f}"))
+    if len(data.genres):
+        cards.append(("genres", f"{data.genres.get_column('genre').n_unique():,}"))
+    return cards
+
+
+def _sentences(data: ReportData) -> Iterator[str]:
+    """Answers to what is asked first."""
+    log = data.log
     if log is None:
-        says.append("Nobody's listening is known yet, so this page is about the tracks alone.")
+        yield "Nobody's listening is known yet, so this page is about the tracks alone."
     elif not len(log.tracks):
-        says.append("Nothing was played in this period.")
+        yield "Nothing was played in this period."
     else:
         plays = log.tracks.get_column("plays")
-        cards = [("listens", f"{log.plays:,.0f}"), ("listeners", f"{len(log.users):,}"), *cards]
-        minutes = float(log.tracks.get_column("minutes").sum())
-        if minutes:
-            cards.append(("hours listened", f"{minutes / 60:,.0f}"))
-        first = log.tracks.head(1).join(subject.names, on="track_row").row(0, named=True)
+        first = data.named(log.tracks.head(1)).row(0, named=True)
         by = f" by {first['artist']}" if first["artist"] else ""
-        says.append(
-            f"“{first['title']}”{by} is played most: {first['plays']:,.0f} listens of {first['users']:,} people."
-        )
-        says.append(
+        yield f"“{first['title']}”{by} is played most: {first['plays']:,.0f} listens of {first['users']:,} people."
+        yield (
             f"The top 1 % of tracks get {share_of_top(plays):.0%} of the listens; "
             f"{(len(plays) / max(1, len(log.track_ids))):.0%} of all tracks were played at all."
         )
-        if len(subject.genres):
-            table = top_genres(subject, log)
+        if len(data.genres):
+            table = genre_trends.played_genres(data, log)
             names = table.head(3).select("genre", "share").rows()
-            says.append("Most played: " + ", ".join(f"{genre} ({share:.0%})" for genre, share in names) + ".")
-            moved = table.filter(pl.col("share_earlier").is_not_null() & pl.col("share_later").is_not_null())
+            yield "Most played: " + ", ".join(f"{genre} ({share:.0%})" for genre, share in names) + "."
+            moved = table.drop_nulls(["share_earlier", "share_later"]).sort("change", maintain_order=True)
             if len(moved) > 1:
-                up, down = (moved.sort("change", descending=order).row(0, named=True) for order in (True, False))
-                says.append(
-                    f"{_capital(up['genre'])} rises most ({100 * up['change']:+.1f} points of share), "
-                    f"{down['genre']} falls most ({100 * down['change']:+.1f})."
+                down, up = moved.row(0, named=True), moved.row(-1, named=True)
+                yield (
+                    f"{up['genre'][:1].upper()}{up['genre'][1:]} rises most ({100 * up['change']:+.1f} points of "
+                    f"share), {down['genre']} falls most ({100 * down['change']:+.1f})."
                 )
-    if len(subject.genres):
-        cards.append(("genres", f"{subject.genres.get_column('genre').n_unique():,}"))
-    return {"cards": cards, "says": [*says, *_of_sound(subject), *_of_models(subject, options)]}
+    if failures := len(data.library.failures()):
+        yield f"{failures:,} file{'s' if failures > 1 else ''} could not be read."
+    if len(known := data.known_labels):
+        agree = int(known.get_column("agrees").sum()) / len(known)
+        yield f"{agree:.0%} of {len(known):,} labelled tracks are heard as what their label says."
+    if data.evaluation is not None:
+        yield from _best_models(data.evaluation)
 
 
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
-def _of_sound(subject: Subject) -> list[str]:
-    heard = subject.heard_genres
-    failures = len(subject.library.failures())
-    says = [f"{failures:,} file{'s' if failures > 1 else ''} could not be read."] if failures else []
-    if subject.has_labels and len(heard):
-        labels = subject.tracks.select("track_row", label=pl.col("genres").list.first().str.to_lowercase())
-        both = heard.join(labels, on="track_row").filter(pl.col("label").is_in(subject.genre_probabilities[1]))
-        if len(both):
-            right = both.filter(pl.col("heard") == pl.col("label")).height / len(both)
-            says.append(f"{right:.0%} of {len(both):,} labelled tracks are heard as what their label says.")
-    return says
-
-
-def _of_models(subject: Subject, options: ReportOptions) -> list[str]:
+def _best_models(evaluation: pl.DataFrame) -> Iterator[str]:
     """The best model on warm tracks, and on tracks nobody has played."""
-    rows = evaluation_rows(subject, options.evaluation)
-    if rows is None:
-        return []
-    best = winners(rows)
-    says = []
-    for name, words in (("warm", "known tracks"), ("cold track, known artist", "new tracks of known artists")):
+    best = winners(evaluation)
+    for name, tracks in (("warm", "known tracks"), ("cold track, known artist", "new tracks of known artists")):
         for row in best.filter(pl.col("slice") == name).iter_rows(named=True):
             rivals = f", not clearly better than {_listed(row['rivals'])}" if row["rivals"] else ""
-            says.append(
-                f"For {words} {row['model']} recommends best (NDCG {row['value']:.3f}, {row['low']:.3f} to "
+            yield (
+                f"For {tracks} {row['model']} recommends best (NDCG {row['value']:.3f}, {row['low']:.3f} to "
                 f"{row['high']:.3f}){rivals}."
             )
-    return says
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -227,7 +208,7 @@ def _listed(names: Sequence[str]) -> str:
 # -- files and the page --------------------------------------------------------------------------------------------
 
 
-def _keep(exhibit: Exhibit, out: Path) -> list[str]:
+def _write_files(exhibit: Exhibit, out: Path) -> list[str]:
     """The names of the files it wrote."""
     if isinstance(exhibit, Gap):
         return []
@@ -256,67 +237,45 @@ def _forget_others(out: Path, files: Sequence[str]) -> None:
     write_json(listing, sorted(files))
 
 
-def _rendered(section: Section) -> dict[str, Any]:
-    gaps = [exhibit for exhibit in section.exhibits if isinstance(exhibit, Gap)]
-    shown = [_shown(exhibit) for exhibit in section.exhibits if not isinstance(exhibit, Gap)]
-    _without_holes(shown)
-    return {
-        "name": section.name,
-        "title": section.title,
-        "lead": section.lead,
-        "exhibits": shown,
-        "none": [gap for gap in gaps if gap.clear],
-        "gaps": [gap for gap in gaps if not gap.clear],
-    }
-
-
-def _without_holes(shown: list[dict[str, Any]]) -> None:
-    """Of an odd number of halves in a row, the last takes the whole width."""
+def _rendered(exhibits: Sequence[Exhibit]) -> dict[str, Any]:
+    gaps = [exhibit for exhibit in exhibits if isinstance(exhibit, Gap)]
+    shown = [_shown(exhibit) for exhibit in exhibits if not isinstance(exhibit, Gap)]
+    # Of an odd number of halves in a row, the last takes the whole width.
     halves = 0
-    for exhibit, following in zip(shown, [*shown[1:], None], strict=False):
+    for exhibit, following in zip(shown, [*shown[1:], {"wide": True}], strict=False):
         halves = 0 if exhibit["wide"] else halves + 1
-        if halves % 2 and (following is None or following["wide"]):
-            exhibit["wide"] = True
+        exhibit["wide"] |= bool(halves % 2) and following["wide"]
+    none = [gap for gap in gaps if gap.clear]
+    return {"exhibits": shown, "none": none, "gaps": [gap for gap in gaps if not gap.clear]}
 
 
 def _shown(exhibit: Chart | Table | Gallery) -> dict[str, Any]:
+    """What the template needs of an exhibit."""
     about: dict[str, Any] = {"name": exhibit.name, "title": exhibit.title, "note": exhibit.note}
     if isinstance(exhibit, Chart):
-        figure = json.dumps(plotly_figure(exhibit), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        specification = json.dumps(vega_lite(exhibit), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         # "</script>" in a title must not end the page's script.
-        height = max(340, 90 + 19 * exhibit.frame.get_column(exhibit.y).n_unique()) if exhibit.kind == "across" else 340
-        return about | {
-            "kind": "chart",
-            "figure": figure.replace("<", "\\u003c"),
-            "wide": exhibit.wide,
-            "height": height,
-        }
+        return about | {"chart": specification.replace("<", "\\u003c"), "wide": exhibit.wide, "height": exhibit.height}
     if isinstance(exhibit, Gallery):
         images = [(caption, base64.b64encode(png).decode()) for caption, png in exhibit.images]
-        return about | {"kind": "gallery", "images": images, "wide": True}
+        return about | {"images": images, "wide": True}
     columns = [name for name in exhibit.frame.columns if name not in exhibit.hidden and _filled(exhibit.frame[name])]
     rows = exhibit.frame.select(columns).head(exhibit.rows_shown)
-    numeric = [rows.schema[name].is_numeric() for name in columns]
-    headings = [exhibit.headings.get(name, name.replace("_", " ")) for name in columns]
-    cells = [
-        [_cell(value, name in exhibit.percents) for name, value in zip(columns, row, strict=True)]
-        for row in rows.rows()
-    ]
     return about | {
-        "kind": "table",
         "wide": len(columns) > NARROW_COLUMNS,
-        "whole": exhibit.grouped,
         "grouped": exhibit.grouped,
-        "head": list(zip(headings, numeric, strict=True)),
-        "rows": cells,
-        "numeric": numeric,
-        "more": len(exhibit.frame) - len(rows),
+        "headings": [exhibit.headings.get(name, column_title(name)) for name in columns],
+        "numeric": [rows.schema[name].is_numeric() for name in columns],
+        "rows": [
+            [_cell(value, name in exhibit.percents) for name, value in zip(columns, row, strict=True)]
+            for row in rows.rows()
+        ],
         "all": len(exhibit.frame),
     }
 
 
 def _filled(column: pl.Series) -> bool:
-    """Whether a column says anything: a log without artists needs no column for them."""
+    """Whether a column has anything in it: a log without artists needs no column for them."""
     return not len(column) or bool((column.is_not_null() & (column.cast(pl.String, strict=False) != "")).any())
 
 
@@ -324,16 +283,13 @@ def _cell(value: Any, percent: bool) -> tuple[str, Any]:
     """(as shown, by what it sorts)"""
     if value is None:
         return "", ""
-    if isinstance(value, bool):
-        return ("yes" if value else "no"), int(value)
     if isinstance(value, int):
         return f"{value:,}", value
     if isinstance(value, float):
         if percent:
             return f"{value:.1%}", value
         return (f"{value:,.0f}" if value == round(value) or abs(value) >= 1000 else f"{value:.3g}"), value
-    text = ", ".join(map(str, value)) if isinstance(value, Sequence) and not isinstance(value, str) else str(value)
-    return text, text.lower()
+    return str(value), str(value).lower()
 
 
 def _page_template() -> Any:
@@ -353,9 +309,10 @@ def _prose(text: str) -> Any:
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
-def _plotly_source() -> str:
+def _vega_source() -> str:
+    """JavaScript of Vega, Vega-Lite and Vega-Embed."""
     try:
-        from plotly.offline import get_plotlyjs
+        from vl_convert import javascript_bundle
     except ImportError as error:
         raise MissingExtra("report", "train") from error
-    return str(get_plotlyjs())
+    return javascript_bundle("window.vegaEmbed = vegaEmbed;")

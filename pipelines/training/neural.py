@@ -22,8 +22,7 @@ from ...models.arrays import Ids, Scores
 from ...models.nn.training_loop import Watch, best_epoch
 from ...models.recommenders.neural import DotRecommender
 from ...models.recommenders.registry import REGISTRY
-from ..charts.interactive import Chart
-from ..charts.static import draw
+from ..charts.chart import Chart, draw
 from ..interactions.schema import listed_ids, read_listens, to_listens
 from ..library.store import Library
 

@@ -36,7 +36,7 @@ from ...models.storage import content_hash, hash_of_values, write_json
 from ..interactions.cleaning import CleaningOptions, CleaningStep, clean
 from ..interactions.live_events import events_mark
 from ..interactions.schema import listed_ids, mixed_clocks, parts_of, read_listens, to_listens
-from ..interactions.summary import log_figures
+from ..interactions.statistics import log_figures
 from ..interactions.user_deletion import forget_the_missing
 from ..library.folder import KEPT_VERSIONS
 from ..library.store import Library
@@ -236,7 +236,7 @@ class _Training:
         """The cleaned log over the catalogue's tracks; sets `steps`, `log` and `user_ids`, too."""
         library, options = self.library, self.options
         frame, self.steps = clean(read_listens(library), options.cleaning)
-        self.log = log_figures(frame).record()
+        self.log = asdict(log_figures(frame))
         self.user_ids, heard_of = listed_ids(frame)
         known = pl.Series(list(self.catalogue.track_ids), dtype=pl.String)
         if not heard_of.is_in(known.implode()).any():

@@ -1,1 +1,1 @@
-"""The chapters of the report, one module each."""
+"""The sections of the report, one module each."""

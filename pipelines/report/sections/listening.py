@@ -1,146 +1,138 @@
-"""The chapter on listening: activity, popularity, hours, sessions and how much is played."""
+"""The section on listening: activity, popularity, hours, sessions and how much is played."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterator
 
 import numpy as np
 import polars as pl
 
-from ...charts.interactive import Chart, Exhibit, Gap, Section, Table
-from ...interactions.statistics import Exploration, day_of, share_of_top
-from ..context import Subject
+from ...charts.chart import Chart
+from ...interactions.statistics import LogStatistics, Span, day_of, share_of_top
+from ..context import ReportData
+from ..exhibits import Exhibit, Gap, Table
 
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+LONGEST_SESSION = 40
+"""listens; longer sessions share a bar"""
 
 
-def listening_section(subject: Subject) -> Section:
-    log = subject.log
-    lead = "Who listens, when, and how evenly attention is spread over listeners and tracks."
+def exhibits(data: ReportData) -> Iterator[Exhibit]:
+    log = data.log
     if log is None:
-        gap = Gap("Listening", "the library has no listening log", "crossfade listens PATH --format FORMAT --library L")
-        return Section("listening", "Listening", lead, (gap,))
-    exhibits: list[Exhibit] = []
+        cure = "crossfade listens PATH --format FORMAT --library L"
+        yield Gap("Listening", "the library has no listening log", cure)
+        return
     if log.span is None:
-        exhibits.append(Gap("Listening over time", "the log has no times, so a period cannot be chosen either"))
+        yield Gap("Listening over time", "the log has no times, so a period cannot be chosen either")
     else:
-        exhibits += _over_time(log)
+        yield from _over_time(log, log.span)
     if not len(log.tracks):
-        why = "nothing was played between the days that were asked for"
-        exhibits.append(Gap("This period", why, f"the log runs from {_range(log)}"))
-        return Section("listening", "Listening", lead, tuple(exhibits))
-    exhibits += [_ranks(log), _activity(log), _popularity(log), _audiences(log)]
+        days = f"{day_of(log.span.first)} to {day_of(log.span.last)}" if log.span else "an unknown time"
+        yield Gap("This period", "nothing was played between the days that were asked for", f"the log runs from {days}")
+        return
+    yield _ranks(log)
+    yield from _distributions(log)
     if log.span is not None:
-        exhibits += [_clock(log), *_sessions(log)]
-    exhibits += _how_much(log)
-    exhibits += [_top_tracks(subject, log), _top_listeners(log), _not_played(subject, log)]
-    return Section("listening", "Listening", lead, tuple(exhibits))
+        yield from _hours_and_sessions(log)
+    yield _played_ratio(log)
+    yield _opinions(log)
+    yield _top_tracks(data, log)
+    yield _top_listeners(log)
+    yield _not_played(data, log)
 
 
-def _range(log: Exploration) -> str:
-    return f"{day_of(log.span.first)} to {day_of(log.span.last)}" if log.span else "an unknown time"
-
-
-def _over_time(log: Exploration) -> list[Exhibit]:
-    if log.span is None:
-        return []
-    shade = None if log.period.whole else (day_of(log.span.start), day_of(log.span.end - 1))
-    note = "The shaded part is the period of this report." if shade else ""
-    charts: list[Exhibit] = []
-    steps = {"day": (log.days, "1d"), "month": (log.months, "1mo")}
-    for name, (counted, step) in steps.items():
-        if name == "month" and len(counted) < 2:
-            continue
-        every = _with_silence(counted, step)
-        charts += [
-            Chart(
-                name=f"listens_per_{name}",
-                title=f"Listens per {name}",
-                frame=counted.select("at", "plays"),
-                filled=every,
-                kind="line" if name == "day" else "bar",
+def _over_time(log: LogStatistics, span: Span) -> Iterator[Chart]:
+    shade = None if log.period.whole else (day_of(span.start), day_of(span.end - 1))
+    period = "The shaded part is the period of this report." if shade else ""
+    for step, interval, counted in (("day", "1d", log.days), ("month", "1mo", log.months)):
+        if step == "month" and len(counted) < 2:
+            return
+        users = f"Different users with at least one event {'on' if step == 'day' else 'in'} that {step}."
+        for name, title, y, note in (
+            ("listens", "Listens", "plays", period),
+            ("listeners", "Active listeners", "users", users),
+        ):
+            yield Chart(
+                name=f"{name}_per_{step}",
+                title=f"{title} per {step}",
+                frame=counted.select("at", y),
+                filled=_with_silence(counted, interval),
+                kind="line" if step == "day" else "bar",
                 x="at",
-                y="plays",
-                y_title="listens",
+                y=y,
                 from_zero=True,
                 shade=shade,
                 note=note,
-            ),
-            Chart(
-                name=f"listeners_per_{name}",
-                title=f"Active listeners per {name}",
-                frame=counted.select("at", "users"),
-                filled=every,
-                kind="line" if name == "day" else "bar",
-                x="at",
-                y="users",
-                y_title="listeners",
-                from_zero=True,
-                shade=shade,
-                note=f"Different users with at least one event {'on' if name == 'day' else 'in'} that {name}.",
-            ),
-        ]
-    return charts
+            )
 
 
-def _with_silence(counted: pl.DataFrame, step: str) -> pl.DataFrame:
+def _with_silence(counted: pl.DataFrame, interval: str) -> pl.DataFrame:
     """Days (months) without events have 0; only those that mark an end of silence, where the log is mostly silent."""
     first, last = counted.get_column("at").min(), counted.get_column("at").max()
-    every = pl.DataFrame({"at": pl.date_range(first, last, step, eager=True)})  # type: ignore[arg-type]
-    filled = every.join(counted, on="at", how="left").with_columns(pl.col("plays", "users").fill_null(0))
-    before, after = pl.col("users").shift(1).fill_null(1), pl.col("users").shift(-1).fill_null(1)
-    return filled.filter((pl.col("users") > 0) | (before > 0) | (after > 0))
+    every = pl.DataFrame({"at": pl.date_range(first, last, interval, eager=True)})  # type: ignore[arg-type]
+    filled = every.join(counted, on="at", how="left", maintain_order="left").with_columns(
+        pl.col("plays", "users").fill_null(0)
+    )
+    users = pl.col("users")
+    return filled.filter((users > 0) | (users.shift(1, fill_value=1) > 0) | (users.shift(-1, fill_value=1) > 0))
 
 
-def _ranks(log: Exploration) -> Chart:
+def _ranks(log: LogStatistics) -> Chart:
     """Rank against count, both on logarithmic axes, thinned to what can be seen."""
     parts = []
     for name, counts in (("tracks", log.tracks), ("listeners", log.users)):
         plays = counts.get_column("plays").sort(descending=True)
         rank = np.unique(np.geomspace(1, len(plays), 150).round().astype(int))
         parts.append(pl.DataFrame({"what": [name] * len(rank), "rank": rank, "plays": plays.gather(rank - 1)}))
-    frame = pl.concat(parts).filter(pl.col("plays") > 0)
-    shares = [f"{share_of_top(table.get_column('plays')):.0%}" for table in (log.tracks, log.users)]
+    tracks, users = (f"{share_of_top(table.get_column('plays')):.0%}" for table in (log.tracks, log.users))
     return Chart(
         name="ranks",
         title="How steep is fame?",
-        frame=frame,
+        frame=pl.concat(parts).filter(pl.col("plays") > 0),
         kind="line",
         x="rank",
         y="plays",
         series="what",
         x_title="rank (1 = most)",
-        y_title="listens",
         log_x=True,
         log_y=True,
-        note=f"The top 1 % of tracks get {shares[0]} of all listens; the top 1 % of listeners make {shares[1]}.",
+        note=f"The top 1 % of tracks get {tracks} of all listens; the top 1 % of listeners make {users}.",
     )
 
 
-def _counts(counts: pl.Series) -> pl.DataFrame:
-    """Powers of two and how many lie in each; from (included), share, number."""
-    positive = counts.filter(counts > 0)
-    low = (2 ** positive.log(2).floor()).cast(pl.Float64)
-    return low.alias("from").to_frame().group_by("from").agg(number=pl.len()).sort("from")
-
-
-def _distribution(name: str, title: str, counts: pl.Series, what: str, note: str) -> Chart:
-    frame = _counts(counts)
-    labels = [_span_label(low) for low in frame.get_column("from")]
-    return Chart(
-        name=name,
-        title=title,
-        frame=frame.with_columns(listens=pl.Series(labels, dtype=pl.String)),
-        kind="bar",
-        x="listens",
-        y="number",
-        x_title="listens",
-        y_title=what,
-        note=note,
+def _distributions(log: LogStatistics) -> Iterator[Chart]:
+    """How many listeners (tracks) have 1, 2 to 3, 4 to 7, … listens (listeners)."""
+    active, plays, users = log.users["plays"], log.tracks["plays"], log.tracks["users"]
+    lonely = int((users == 1).sum())
+    half_active = f"Half of the {len(active):,} listeners have at most {_median(active):,.0f} listens."
+    half_played = (
+        f"Half of the {len(plays):,} tracks that were played have at most {_median(plays):,.0f} listens. "
+        f"{log.density:.2%} of all pairs of a listener and a track are filled."
     )
+    single = f"{lonely:,} tracks ({lonely / len(users):.0%} of those played) have a single listener."
+    for name, title, counts, x, y, note in (
+        ("activity", "How active are listeners?", active, "listens", "listeners", half_active),
+        ("popularity", "How popular are tracks?", plays, "listens", "tracks", half_played),
+        ("listeners_per_track", "How many people know a track?", users, "listeners", "tracks", single),
+    ):
+        low = (2 ** counts.filter(counts > 0).log(2).floor()).cast(pl.Float64).alias("from")
+        frame = low.value_counts(name="number").sort("from")
+        bins = pl.Series(x, [_bin_label(low) for low in frame.get_column("from")], pl.String)
+        yield Chart(
+            name=name,
+            title=title,
+            frame=frame.with_columns(bins),
+            kind="bar",
+            x=x,
+            y="number",
+            x_title=x,
+            y_title=y,
+            note=note,
+        )
 
 
-def _span_label(low: float) -> str:
+def _bin_label(low: float) -> str:
     if low < 1:
         return f"{low:g}+"
     return f"{low:,.0f}" if low == 1 else f"{low:,.0f}–{2 * low - 1:,.0f}"
@@ -150,140 +142,80 @@ def _median(counts: pl.Series) -> float:
     return float(str(counts.median() or 0))
 
 
-def _activity(log: Exploration) -> Chart:
-    plays = log.users.get_column("plays")
-    note = f"Half of the {len(plays):,} listeners have at most {_median(plays):,.0f} listens."
-    return _distribution("activity", "How active are listeners?", plays, "listeners", note)
-
-
-def _popularity(log: Exploration) -> Chart:
-    plays = log.tracks.get_column("plays")
-    note = (
-        f"Half of the {len(plays):,} tracks that were played have at most {_median(plays):,.0f} listens. "
-        f"{log.density:.2%} of all pairs of a listener and a track are filled."
-    )
-    return _distribution("popularity", "How popular are tracks?", plays, "tracks", note)
-
-
-def _audiences(log: Exploration) -> Chart:
-    users = log.tracks.get_column("users")
-    lonely = int((users == 1).sum())
-    note = f"{lonely:,} tracks ({lonely / len(users):.0%} of those played) have a single listener."
-    chart = _distribution("listeners_per_track", "How many people know a track?", users, "tracks", note)
-    return replace(chart, x_title="listeners", frame=chart.frame.rename({"listens": "listeners"}), x="listeners")
-
-
-def _clock(log: Exploration) -> Chart:
-    frame = log.clock.with_columns(
-        day=pl.col("weekday").replace_strict(dict(enumerate(WEEKDAYS)), return_dtype=pl.String)
-    )
-    busiest = frame.row(int(frame.get_column("plays").arg_max() or 0), named=True)
-    return Chart(
+def _hours_and_sessions(log: LogStatistics) -> Iterator[Exhibit]:
+    days = pl.col("weekday").replace_strict(dict(enumerate(WEEKDAYS)), return_dtype=pl.String)
+    clock = log.clock.select("weekday", "hour", "plays", day=days)
+    only_days = float(clock.filter(pl.col("hour") > 0).get_column("plays").sum()) == 0
+    busiest = clock.row(int(clock.get_column("plays").arg_max() or 0), named=True)
+    midnight = "All times are midnight: the source knows only days." if only_days else ""
+    yield Chart(
         name="hours",
         title="When do people listen?",
-        frame=frame.select("day", "weekday", "hour", "plays"),
+        frame=clock.select("day", "weekday", "hour", "plays"),
         kind="heat",
         x="hour",
         y="day",
         value="plays",
         x_title="hour of the day (UTC)",
-        note=f"Most listens fall on {busiest['day']} at {busiest['hour']}:00. "
-        + ("All times are midnight: the source knows only days." if _only_days(frame) else ""),
+        note=f"Most listens fall on {busiest['day']} at {busiest['hour']}:00. {midnight}",
     )
-
-
-def _only_days(frame: pl.DataFrame) -> bool:
-    return float(frame.filter(pl.col("hour") > 0).get_column("plays").sum()) == 0
-
-
-def _sessions(log: Exploration) -> list[Exhibit]:
     sessions = log.sessions
-    if not len(sessions) or _only_days(log.clock):
-        return [Gap("Sessions", "the log knows days but not hours")]
-    by_length = sessions.group_by("listens").agg(pl.col("sessions").sum()).sort("listens")
-    total = int(by_length.get_column("sessions").sum())
-    longest = 40
-    shown = by_length.with_columns(listens=pl.col("listens").clip(upper_bound=longest).cast(pl.Int64))
-    shown = shown.group_by("listens").agg(pl.col("sessions").sum()).sort("listens")
+    if not len(sessions) or only_days:
+        yield Gap("Sessions", "the log knows days but not hours")
+        return
+    total = int(sessions.get_column("sessions").sum())
     lengths = sessions.select(pl.col("minutes").repeat_by("sessions").explode(empty_as_null=True)).get_column("minutes")
-    mean = (by_length.get_column("listens") * by_length.get_column("sessions")).sum() / total
-    middle = _median(lengths)
-    half = f"at most {middle:,.0f} minutes long" if middle >= 1 else "over within a minute"
-    note = (
-        f"{total:,} sessions, parted by pauses of 30 minutes; {mean:.1f} listens each on average, half of them {half}. "
-        + (f"The last bar is {longest} or more." if by_length.get_column("listens")[-1] > longest else "")
+    mean = (sessions.get_column("listens") * sessions.get_column("sessions")).sum() / total
+    median = _median(lengths)
+    half = f"at most {median:,.0f} minutes long" if median >= 1 else "over within a minute"
+    longer = sessions.get_column("listens")[-1] > LONGEST_SESSION
+    shown = sessions.group_by(pl.col("listens").clip(upper_bound=LONGEST_SESSION).cast(pl.Int64))
+    yield Chart(
+        name="sessions",
+        title="How long are sessions?",
+        frame=shown.agg(pl.col("sessions").sum()).sort("listens"),
+        kind="bar",
+        x="listens",
+        y="sessions",
+        x_title="listens in a session",
+        note=f"{total:,} sessions, parted by pauses of 30 minutes; {mean:.1f} listens each on average, half of them "
+        f"{half}. {f'The last bar is {LONGEST_SESSION} or more.' if longer else ''}",
     )
-    return [
-        Chart(
-            name="sessions",
-            title="How long are sessions?",
-            frame=shown,
-            kind="bar",
-            x="listens",
-            y="sessions",
-            x_title="listens in a session",
-            y_title="sessions",
-            note=note,
-        )
-    ]
 
 
-def _how_much(log: Exploration) -> list[Exhibit]:
-    exhibits: list[Exhibit] = []
-    if len(log.ratios):
-        whole = log.ratios.get_column("listens").sum()
-        finished, skipped = (int(log.users.get_column(name).sum()) for name in ("finished", "skipped"))
-        exhibits.append(
-            Chart(
-                name="played_ratio",
-                title="How much of a track is played?",
-                frame=log.ratios.with_columns(middle=pl.col("low") + 0.025),
-                kind="bar",
-                x="middle",
-                y="listens",
-                x_title="share of the track that was played",
-                y_title="listens",
-                note=f"{finished / whole:.0%} of listens run to the end (.9 or more), {skipped / whole:.0%} are "
-                "skipped before a fifth. Above 1 parts were replayed.",
-            )
-        )
-    else:
-        exhibits.append(Gap("How much of a track is played", "the log does not say how much was played"))
+def _played_ratio(log: LogStatistics) -> Exhibit:
+    if not len(log.ratios):
+        return Gap("How much of a track is played", "the log does not say how much was played")
+    listens = int(log.ratios.get_column("listens").sum())
+    finished, skipped = (f"{int(log.users.get_column(name).sum()) / listens:.0%}" for name in ("finished", "skipped"))
+    return Chart(
+        name="played_ratio",
+        title="How much of a track is played?",
+        frame=log.ratios.with_columns(middle=pl.col("low") + 0.025),
+        kind="bar",
+        x="middle",
+        y="listens",
+        x_title="share of the track that was played",
+        note=f"{finished} of listens run to the end (.9 or more), {skipped} are skipped before a fifth. Above 1 parts "
+        "were replayed.",
+    )
+
+
+def _opinions(log: LogStatistics) -> Exhibit:
     liked, disliked = (int(log.users.get_column(name).sum()) for name in ("liked", "disliked"))
     if liked or disliked:
         frame = pl.DataFrame({"what": ["likes", "dislikes"], "events": [liked, disliked]})
-        exhibits.append(
-            Chart(
-                name="likes",
-                title="Likes and dislikes",
-                frame=frame,
-                kind="bar",
-                x="what",
-                y="events",
-                y_title="events",
-                note=f"One like in {log.plays / liked:,.0f} listens." if liked else "Nobody likes anything.",
-            )
+        note = f"One like in {log.plays / liked:,.0f} listens." if liked else "Nobody likes anything."
+        return Chart(name="likes", title="Likes and dislikes", frame=frame, kind="bar", x="what", y="events", note=note)
+    if len(log.ratings):
+        return Chart(
+            name="ratings", title="Ratings", frame=log.ratings, kind="bar", x="rating", y="listens", y_title="ratings"
         )
-    elif len(log.ratings):
-        exhibits.append(
-            Chart(
-                name="ratings",
-                title="Ratings",
-                frame=log.ratings,
-                kind="bar",
-                x="rating",
-                y="listens",
-                x_title="rating",
-                y_title="ratings",
-            )
-        )
-    else:
-        exhibits.append(Gap("Likes and dislikes", "the log has neither likes nor ratings"))
-    return exhibits
+    return Gap("Likes and dislikes", "the log has neither likes nor ratings")
 
 
-def _top_tracks(subject: Subject, log: Exploration) -> Table:
-    frame = log.tracks.join(subject.names, on="track_row", how="left", maintain_order="left").with_row_index("rank", 1)
+def _top_tracks(data: ReportData, log: LogStatistics) -> Table:
+    frame = data.named(log.tracks).with_row_index("rank", 1)
     shown = ["rank", "title", "artist", "plays", "users", *(["liked"] if log.filled["liked"] else [])]
     if log.filled["played_ratio"]:
         frame = frame.with_columns(finished=pl.col("finished") / pl.col("events"))
@@ -292,46 +224,37 @@ def _top_tracks(subject: Subject, log: Exploration) -> Table:
         name="top_tracks",
         title="Most played tracks",
         frame=frame.select(*shown, "track_id"),
-        headings={"plays": "listens", "users": "listeners", "liked": "likes", "finished": "played to the end"},
+        headings={"finished": "played to the end"},
         percents=("finished",),
         hidden=("track_id",),
     )
 
 
-def _top_listeners(log: Exploration) -> Table:
-    frame = log.users.with_columns(user_id=log.user_ids.gather(log.users.get_column("user_row")))
+def _top_listeners(log: LogStatistics) -> Table:
     columns = ["user_id", "plays", "tracks"]
+    days = [pl.from_epoch(name, time_unit="s").dt.date().alias(f"{name}_day") for name in ("first", "last")]
     if log.span is not None:
-        moments = [pl.from_epoch(name, time_unit="s").dt.date().alias(f"{name}_day") for name in ("first", "last")]
-        frame = frame.with_columns(moments)
         columns += ["active_days", "first_day", "last_day"]
     return Table(
         name="user_activity",
         title="Most active listeners",
-        frame=frame.select(columns),
-        headings={
-            "user_id": "listener",
-            "plays": "listens",
-            "tracks": "different tracks",
-            "active_days": "days",
-            "first_day": "first",
-            "last_day": "last",
-        },
+        frame=log.users.with_columns(days).select(columns),
+        headings={"tracks": "different tracks", "active_days": "days", "first_day": "first", "last_day": "last"},
         rows_shown=20,
     )
 
 
-def _not_played(subject: Subject, log: Exploration) -> Exhibit:
-    silent = subject.tracks.join(
-        log.tracks.filter(pl.col("plays") > 0), on="track_row", how="anti", maintain_order="left"
-    )
+def _not_played(data: ReportData, log: LogStatistics) -> Exhibit:
+    played = log.tracks.filter(pl.col("plays") > 0)
+    silent = data.tracks.join(played, on="track_row", how="anti", maintain_order="left")
     if not len(silent):
         return Gap("Tracks that nobody played", "every track of the library was played", clear=True)
-    frame = silent.join(subject.names.select("track_row", "artist"), on="track_row", how="left", maintain_order="left")
+    artist = data.names.select("track_row", "artist")
+    frame = silent.join(artist, on="track_row", how="left", maintain_order="left")
     return Table(
         name="not_played",
         title="Tracks that nobody played",
         frame=frame.select("track_id", "title", "artist", "album"),
-        note=f"{len(silent):,} of the library's {len(subject.tracks):,} tracks, in this period.",
+        note=f"{len(silent):,} of the library's {len(data.tracks):,} tracks, in this period.",
         rows_shown=10,
     )

@@ -141,8 +141,8 @@ def test_maps_keep_groups_together_and_repeat(rng: np.random.Generator) -> None:
     vectors[5] = 0
     assert not flat_map(vectors, method="pca")[0][5].any()
     assert not flat_map(np.zeros((4, 3), np.float32))[0].any()
-    with pytest.raises(UsageError, match="umap or pca"):
-        flat_map(vectors, method="tsne")
+    with pytest.raises(UsageError, match="umap, tsne, pca"):
+        flat_map(vectors, method="mds")
 
 
 @pytest.mark.slow

@@ -19,15 +19,15 @@ from crossfade.errors import DataError, UsageError
 from crossfade.models.catalogue import Catalogue
 from crossfade.models.interactions import Clock, Interactions
 from crossfade.models.recommenders import neural_mf
-from crossfade.pipelines.charts.interactive import Gap
 from crossfade.pipelines.commands.main import main
 from crossfade.pipelines.evaluation.evaluate import EvaluationOptions, Row, _learning, evaluate
 from crossfade.pipelines.evaluation.protocols import plan
 from crossfade.pipelines.interactions.cleaning import CleaningOptions
 from crossfade.pipelines.library.store import Library
-from crossfade.pipelines.report.context import Subject
-from crossfade.pipelines.report.page import ReportOptions, _of_models
-from crossfade.pipelines.report.sections.quality import SHOWN, evaluation_rows, quality
+from crossfade.pipelines.report.context import ReportData, ReportOptions
+from crossfade.pipelines.report.exhibits import Gap
+from crossfade.pipelines.report.page import _best_models
+from crossfade.pipelines.report.sections.evaluation import SHOWN, exhibits
 
 USERS, TRACKS = 300, 250
 KINDS = 5
@@ -73,12 +73,11 @@ def test_the_report_finds_all_that_it_looks_for(table: list[Row], tmp_path: Path
     file = tmp_path / "evaluation.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in [*table, *learned]))
     with Library.open(tmp_path / "library", create=True) as library:
-        subject = Subject(library, library.tracks(), None)
-        rows = evaluation_rows(subject, file)
-        said = _of_models(subject, ReportOptions(evaluation=file))
+        rows = ReportData(library, ReportOptions(evaluation=file), library.tracks(), None).evaluation
     assert rows is not None
-    assert len(said) == 2 and "known tracks" in said[0] and "new tracks of known artists" in said[1]
-    shown = {exhibit.name: exhibit for exhibit in quality(rows) if not isinstance(exhibit, Gap)}
+    known, new = _best_models(rows)
+    assert "known tracks" in known and "new tracks of known artists" in new
+    shown = {exhibit.name: exhibit for exhibit in exhibits(rows) if not isinstance(exhibit, Gap)}
     names = ["quality", "winners", "quality_over_n", "coverage", "popularity_bias"]
     assert [*shown] == [*names, "train_curves", "validation_curves", "evaluation"]
     for name in ("quality", "winners", "quality_over_n"):

@@ -11,7 +11,7 @@ import pytest
 from crossfade.errors import DataError, UsageError
 from crossfade.pipelines.interactions.cleaning import CleaningOptions, CleaningStep, clean, core
 from crossfade.pipelines.interactions.schema import conform
-from crossfade.pipelines.interactions.summary import log_figures
+from crossfade.pipelines.interactions.statistics import log_figures
 
 
 def log(**columns: object) -> pl.LazyFrame:

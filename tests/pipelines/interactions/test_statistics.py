@@ -15,7 +15,7 @@ from crossfade.pipelines.interactions.schema import conform
 from crossfade.pipelines.interactions.statistics import (
     DAY_SECONDS,
     SESSION_GAP_SECONDS,
-    Exploration,
+    LogStatistics,
     Period,
     share_of_top,
 )
@@ -32,10 +32,10 @@ def events(world: World) -> pl.DataFrame:
     return conform(world.event_table().lazy()).collect()
 
 
-def explore(events: pl.DataFrame, world: World, folder: Path, period: Period | None = None) -> Exploration:
+def explore(events: pl.DataFrame, world: World, folder: Path, period: Period | None = None) -> LogStatistics:
     lengths = pl.Series(world.tracks.duration_seconds)
     ids = pl.Series("track_id", list(world.tracks.track_ids))
-    return Exploration(events.lazy(), ids, folder, period=period, duration_seconds=lengths)
+    return LogStatistics(events.lazy(), ids, folder, period=period, duration_seconds=lengths)
 
 
 @pytest.mark.parametrize("block", [100, 10**9])
@@ -54,7 +54,7 @@ def test_figures_are_those_of_direct_queries(
     assert len(found.pairs) == pairs
     assert found.density == pairs / (inside["user_id"].n_unique() * inside["track_id"].n_unique())
 
-    users = found.users.with_columns(user_id=found.user_ids.gather(found.users["user_row"]))
+    users = found.users
     direct = inside.group_by("user_id").agg(
         plays=pl.len().cast(pl.Float64),
         tracks=pl.col("track_id").n_unique(),
@@ -123,7 +123,7 @@ def test_what_counts_as_a_listen(tmp_path: Path) -> None:
             "liked": [None, 1, None, None],
         }
     )
-    found = Exploration(conform(rows.lazy()), pl.Series("track_id", ["x", "y"]), tmp_path)
+    found = LogStatistics(conform(rows.lazy()), pl.Series("track_id", ["x", "y"]), tmp_path)
     assert found.plays == 3 + 0 + 1 + 1
     assert found.span is None
     assert found.track_ids.to_list() == ["x", "y", "unknown"]

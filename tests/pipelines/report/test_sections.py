@@ -17,7 +17,8 @@ from crossfade.pipelines.audio_analysis.analyzer import Description, TrackAnalys
 from crossfade.pipelines.commands.main import main
 from crossfade.pipelines.interactions.schema import conform
 from crossfade.pipelines.library.store import Library
-from crossfade.pipelines.report.page import ReportOptions, Written, write_report
+from crossfade.pipelines.report.context import ReportOptions
+from crossfade.pipelines.report.page import Report, write_report
 from crossfade.pipelines.simulation.world import World, WorldOptions
 
 pytestmark = pytest.mark.slow
@@ -83,13 +84,13 @@ def library(world: World, heard: pl.DataFrame, tmp_path_factory: pytest.TempPath
 
 
 @pytest.fixture(scope="module")
-def written(library: Library, tmp_path_factory: pytest.TempPathFactory) -> Written:
+def written(library: Library, tmp_path_factory: pytest.TempPathFactory) -> Report:
     return write_report(library, tmp_path_factory.mktemp("out"), ReportOptions(top=3))
 
 
 @pytest.fixture(scope="module")
-def numbers(written: Written) -> Numbers:
-    folder = written.report.parent / "numbers"
+def numbers(written: Report) -> Numbers:
+    folder = written.page.parent / "numbers"
     return {file.stem: pl.read_parquet(file) for file in folder.iterdir()}
 
 
