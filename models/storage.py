@@ -7,10 +7,10 @@ it is code.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,3 +109,49 @@ def load_options(kind: type[Options], header: Mapping[str, Any]) -> Options:
     if unknown:
         raise LibraryError(f"{header['model']}.json: unknown options {', '.join(unknown)}; saved by a newer program?")
     return kind(**saved)
+
+
+class StoredModel:
+    """A model that names its options, arrays and facts; saving and loading follow from these names."""
+
+    name: ClassVar[str]
+    options_type: ClassVar[type]
+    stored_arrays: ClassVar[tuple[str | tuple[str, str], ...]] = ()
+    """attributes, those that have another name in the file as (attribute, name); a name that ends in `_` or `.` is the
+    prefix of a dict of arrays"""
+    stored_facts: ClassVar[tuple[str, ...]] = ()
+    """attributes that are kept as JSON; a tuple comes back as one"""
+    options: Any
+
+    def save(self, folder: Path) -> None:
+        facts = {attribute: getattr(self, attribute) for attribute in self.stored_facts}
+        save_model(folder, self.name, self.arrays(), self.options, facts)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """LibraryError where the folder holds no such model."""
+        arrays, header = load_model(folder, cls.name)
+        model = cls(options=load_options(cls.options_type, header))  # type: ignore[call-arg]
+        for attribute in cls.stored_facts:
+            value = header["facts"][attribute]
+            setattr(model, attribute, tuple(value) if isinstance(value, list) else value)
+        model.restore(arrays)
+        return model
+
+    def arrays(self) -> Arrays:
+        """All arrays of the model by their names in the file."""
+        arrays: Arrays = {}
+        for attribute, name in self._stored_names():
+            value = getattr(self, attribute)
+            arrays |= {f"{name}{key}": array for key, array in value.items()} if name[-1] in "_." else {name: value}
+        return arrays
+
+    def restore(self, arrays: Arrays) -> None:
+        """Takes over the arrays of a saved model; its options and facts are there already."""
+        for attribute, name in self._stored_names():
+            setattr(self, attribute, prefixed(arrays, name) if name[-1] in "_." else arrays[name])
+
+    @classmethod
+    def _stored_names(cls) -> Iterator[tuple[str, str]]:
+        for entry in cls.stored_arrays:
+            yield (entry, entry) if isinstance(entry, str) else entry

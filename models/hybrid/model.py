@@ -25,7 +25,7 @@ from ..arrays import Answers, GrowingRows, Ids, Scores
 from ..catalogue import Catalogue
 from ..interactions import Interactions, liked
 from ..recommenders.als import ALS, ALSOptions, FoldIn
-from ..recommenders.base import Scoring, nearest_neighbours
+from ..recommenders.base import ScoringRecommender, nearest_neighbours
 from ..storage import load_model, prefixed, save_model
 from .options import PROFILE_FEATURES, Choices, artist_counts, rarity, sound_profiles
 from .prior import ContentPrior
@@ -50,7 +50,7 @@ class _Fixed:
     """[A, T]"""
 
 
-class Hybrid(Scoring):
+class Hybrid(ScoringRecommender):
     """Recommends warm and cold tracks in one list, also to strangers known by tracks that may be cold themselves."""
 
     name = "hybrid"
