@@ -31,6 +31,14 @@ class Interval:
     low: float
     high: float
 
+    @classmethod
+    def of_draws(cls, value: float, draws: NDArray[np.floating]) -> Interval:
+        """From the value and that of each draw; draws that are not finite are left out."""
+        tail = (1 - LEVEL) / 2
+        low, high = np.quantile(draws[np.isfinite(draws)], [tail, 1 - tail])
+        # Rounding can put the bounds of a constant a hair beside it.
+        return cls(float(value), float(min(low, value)), float(max(high, value)))
+
     @property
     def excludes_zero(self) -> bool:
         return self.low > 0 or self.high < 0
@@ -58,18 +66,12 @@ def intervals(values: Values, rng: np.random.Generator, *, resamples: int = RESA
             below = np.full((len(drawn), measures), float(users))
             below[:, partly] = drawn @ weights
             means[start : start + len(drawn)] = centre + drawn @ apart / below
-    found = []
-    tail = (1 - LEVEL) / 2
-    for column in range(measures):
-        if not counts[column]:
-            found.append(Interval(np.nan, np.nan, np.nan))
-            continue
-        value = known[:, column].sum() / counts[column]
-        drawn_means = means[:, column]
-        low, high = np.quantile(drawn_means[~np.isnan(drawn_means)], [tail, 1 - tail])
-        # Rounding can put the bounds of a constant a hair beside it.
-        found.append(Interval(float(value), float(min(low, value)), float(max(high, value))))
-    return found
+    return [
+        Interval.of_draws(known[:, column].sum() / counts[column], means[:, column])
+        if counts[column]
+        else Interval(np.nan, np.nan, np.nan)
+        for column in range(measures)
+    ]
 
 
 def ratio_interval(above: Values, below: Values, rng: np.random.Generator, *, resamples: int = RESAMPLES) -> Interval:
@@ -88,23 +90,16 @@ def ratio_interval(above: Values, below: Values, rng: np.random.Generator, *, re
     batch = max(1, _CELLS_PER_BATCH // max(len(above), 1))
     starts = range(0, resamples, batch)
     drawn = np.concatenate([ratios(_draws(len(above), min(batch, resamples - start), rng)) for start in starts])
-    low, high = np.quantile(drawn[np.isfinite(drawn)], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Interval(value, float(min(low, value)), float(max(high, value)))
-
-
-def coverage_interval(ids: Ids, track_count: int, rng: np.random.Generator) -> Interval:
-    """Catalogue coverage of answers [B, k].
-
-    A drawn sample has only 63 % of the users and so covers fewer tracks than all do: the bounds are the value and
-    1.96 standard deviations of the draws, not their quantiles.
-    """
-    return coverage_intervals(ids, (ids.shape[1],), track_count, rng)[0]
+    return Interval.of_draws(value, drawn)
 
 
 def coverage_intervals(
     ids: Ids, ks: Sequence[int], track_count: int, rng: np.random.Generator, *, resamples: int = 25
 ) -> list[Interval]:
-    """`coverage_interval` of the first k answers, for each k of `ks`.
+    """Catalogue coverage of the first k of the answers [B, at least k], for each k of `ks`.
+
+    A drawn sample has only 63 % of the users and so covers fewer tracks than all do: the bounds are the value and
+    1.96 standard deviations of the draws, not their quantiles.
 
     `track_count` are the tracks that may be recommended, `resamples` at most 64: a user is a word with a bit for each
     draw that the user is in, and a track is covered by the bits of all users to whom it is recommended.

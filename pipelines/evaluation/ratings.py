@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...models.evaluation.bootstrap import LEVEL, RESAMPLES, Interval
+from ...models.evaluation.bootstrap import RESAMPLES, Interval
 from ...models.evaluation.metrics import absolute_errors, squared_errors
 from ...models.evaluation.splits import Split
 from ...models.recommenders.biases import Biases, ratings_of
@@ -57,9 +57,7 @@ def rating_rows(split: Split, rng: np.random.Generator, *, resamples: int = RESA
 
 
 def _row(model: str, metric: str, value: float, drawn: NDArray[np.float64]) -> Row:
-    tail = (1 - LEVEL) / 2
-    low, high = np.quantile(drawn, [tail, 1 - tail])
-    interval = Interval(value, float(min(low, value)), float(max(high, value)))
+    interval = Interval.of_draws(value, drawn)
     return {
         "model": model,
         "metric": metric,
