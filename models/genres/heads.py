@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import LibraryError, MissingExtra
+from ..arrays import column_scale
 from ..storage import prefixed
 from .classical import SCORERS, ArrayFields, Arrays, Floats, Scorer, Targets, has_one_label
 
@@ -89,10 +90,7 @@ def fit_head(
     mean = np.zeros(features.shape[1], np.float32)
     scale = np.ones(features.shape[1], np.float32)
     if normalisation is Normalisation.STANDARD:
-        mean = features.mean(axis=0, dtype=np.float64).astype(np.float32)
-        deviation = features.std(axis=0, dtype=np.float64)
-        # A feature that does not vary says nothing, and what it does later must not explode.
-        scale = np.where(deviation > 1e-6 * (1 + np.abs(mean)), deviation, 1.0).astype(np.float32)
+        mean, scale = (array.astype(np.float32) for array in column_scale(features))
         normalised = np.asarray((features - mean) / scale, np.float32)
     else:
         normalised = _direction(features)

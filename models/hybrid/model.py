@@ -235,7 +235,7 @@ class Hybrid(ScoringRecommender):
         features = self.prior.near_features_of(sound, genres)[:, : self.sound.shape[1]]
         longer._rows, longer._fixed_parts = {}, None
         longer.taste = self._grown(longer, "taste", self.taste, taste)
-        longer.folding = self.folding.following(longer.als, longer.taste)
+        longer.folding = self.folding.append_tracks(longer.als, longer.taste)
         longer.als.track_factors = self._grown(longer, "factors", self.als.track_factors, np.zeros_like(taste))
         longer.sound = self._grown(longer, "sound", self.sound, features)
         longer.known = np.concatenate([self.known, known])

@@ -171,7 +171,7 @@ class HistoryStatistics:
     def from_arrays(cls, arrays: Arrays, genre_names: list[str]) -> Self:
         return cls(arrays["users"], arrays["tracks"], arrays["genre_of"], tuple(genre_names))
 
-    def extended(self, count: int) -> HistoryStatistics:
+    def append_tracks(self, count: int) -> HistoryStatistics:
         """With more tracks, of which nothing is known."""
         more = count - len(self.tracks)
         if not more:

@@ -229,7 +229,7 @@ class FoldIn:
         """[F, F]"""
         self._normal = self.gram + als.options.regularization * np.eye(factors.shape[1], dtype=np.float32)
 
-    def following(self, als: ALS, factors: Scores) -> FoldIn:
+    def append_tracks(self, als: ALS, factors: Scores) -> FoldIn:
         """The same against `factors`, which are these and more behind them, at the cost of those that came."""
         more = factors[len(self.factors) :]
         return FoldIn(als, factors, self.gram + more.T @ more)

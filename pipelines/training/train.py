@@ -133,7 +133,7 @@ def train(
         return _timed(summary, started, tuple(job.keys))
     version = library.new_version()
     try:
-        summary = _timed(job.run(version, tell), started, tuple(job.taken))
+        summary = _timed(job.run(version, tell), started, tuple(job.stages.unchanged))
         about = job.about | {**summary.record(), "version": version.name}
         with replacing(version / "training.json") as part:
             part.write_text(json.dumps(about, indent=1) + "\n")
@@ -161,7 +161,6 @@ class _Training:
             current = None
         read_listens(library)
         self.stages = Stages(library.folder, current, force)
-        self.taken: list[str] = []
         cleaning, ranking = asdict(options.cleaning), asdict(options.ranking)
         # How many cores there are makes no difference to the answer.
         ranking["ranker"].pop("threads")
@@ -246,7 +245,6 @@ class _Training:
         if self.unchanged[name] and current is not None:
             trained = Trained.load(self.library, current)
             self.stages.take_over(name, version)
-            self.taken.append(name)
             return trained
         with self.stages.running(name, self.keys[name], version) as count:
             catalogue, listens = self.catalogue, self.listens
@@ -262,7 +260,6 @@ class _Training:
         name, current = "ranking", self.stages.current
         if self.unchanged[name] and current is not None:
             self.stages.take_over(name, version)
-            self.taken.append(name)
             return self.summary_of_current().ranker, trained.ranking
         with self.stages.running(name, self.keys[name], version) as count:
             try:
@@ -288,7 +285,6 @@ class _Training:
         name = "artefacts"
         if self.unchanged[name]:
             self.stages.take_over(name, version)
-            self.taken.append(name)
             return
         with self.stages.running(name, self.keys[name], version) as count:
             trained = trained.with_ranking(recommender, self.options.reranking)
