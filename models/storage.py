@@ -124,19 +124,25 @@ class StoredModel:
     options: Any
 
     def save(self, folder: Path) -> None:
-        facts = {attribute: getattr(self, attribute) for attribute in self.stored_facts}
-        save_model(folder, self.name, self.arrays(), self.options, facts)
+        save_model(folder, self.name, self.arrays(), self.options, self.facts())
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """LibraryError where the folder holds no such model."""
         arrays, header = load_model(folder, cls.name)
         model = cls(options=load_options(cls.options_type, header))  # type: ignore[call-arg]
-        for attribute in cls.stored_facts:
-            value = header["facts"][attribute]
-            setattr(model, attribute, tuple(value) if isinstance(value, list) else value)
+        model.restore_facts(header["facts"])
         model.restore(arrays)
         return model
+
+    def facts(self) -> dict[str, Any]:
+        """What is kept as JSON beside the options."""
+        return {attribute: getattr(self, attribute) for attribute in self.stored_facts}
+
+    def restore_facts(self, facts: dict[str, Any]) -> None:
+        for attribute in self.stored_facts:
+            value = facts[attribute]
+            setattr(self, attribute, tuple(value) if isinstance(value, list) else value)
 
     def arrays(self) -> Arrays:
         """All arrays of the model by their names in the file."""
