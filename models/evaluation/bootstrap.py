@@ -49,14 +49,14 @@ def intervals(values: Values, rng: np.random.Generator, *, resamples: int = RESA
     from threadpoolctl import threadpool_limits
 
     users, measures = values.shape
-    there = ~np.isnan(values)
-    known = np.where(there, values, 0.0)
-    counts = there.sum(axis=0)
+    mask = ~np.isnan(values)
+    known = np.where(mask, values, 0.0)
+    counts = mask.sum(axis=0)
     # Products of float32 cost half: numbers of draws are small, and only the distance from the mean is rounded.
     centre = known.sum(axis=0) / np.maximum(counts, 1)
-    apart = np.where(there, known - centre, 0.0).astype(np.float32)
+    apart = np.where(mask, known - centre, 0.0).astype(np.float32)
     partly = np.flatnonzero(counts < users)
-    weights = there[:, partly].astype(np.float32)
+    weights = mask[:, partly].astype(np.float32)
     means = np.empty((resamples, measures))
     batch = max(1, _CELLS_PER_BATCH // max(users, 1))
     # The products are thin: a second BLAS thread waits more than it works, hard where other work wants the core.
@@ -77,11 +77,11 @@ def intervals(values: Values, rng: np.random.Generator, *, resamples: int = RESA
 def ratio_interval(above: Values, below: Values, rng: np.random.Generator, *, resamples: int = RESAMPLES) -> Interval:
     """The mean of `above` [B] over the mean of `below` [B], each over the users who have it (NaN: none)."""
     known = np.stack([np.nan_to_num(above), np.nan_to_num(below)], axis=1).astype(np.float32)
-    there = np.stack([~np.isnan(above), ~np.isnan(below)], axis=1).astype(np.float32)
+    mask = np.stack([~np.isnan(above), ~np.isnan(below)], axis=1).astype(np.float32)
 
     def ratios(drawn: NDArray[np.float32]) -> NDArray[np.float64]:
         with np.errstate(invalid="ignore", divide="ignore"):
-            means = (drawn @ known).astype(np.float64) / (drawn @ there)
+            means = (drawn @ known).astype(np.float64) / (drawn @ mask)
             return np.asarray(means[:, 0] / means[:, 1])
 
     value = float(ratios(np.ones((1, len(above)), np.float32))[0])
@@ -127,11 +127,11 @@ def _cover(covered: NDArray[np.uint64], shown: NDArray[np.bool_], ids: Ids, draw
     """Adds to `covered` [T] the bits of the users with each track among their answers `ids` [B, k]."""
     from scipy.sparse import csr_matrix
 
-    there = ids >= 0
-    counts = there.sum(axis=1)
+    mask = ids >= 0
+    counts = mask.sum(axis=1)
     ends = np.concatenate([[0], np.cumsum(counts)])
     # Sorting by track, which scipy does by counting.
-    by_user = csr_matrix((np.repeat(drawn, counts), ids[there], ends), shape=(len(ids), len(covered)))
+    by_user = csr_matrix((np.repeat(drawn, counts), ids[mask], ends), shape=(len(ids), len(covered)))
     by_track = by_user.tocsc()
     tracks = np.flatnonzero(np.diff(by_track.indptr))
     shown[tracks] = True

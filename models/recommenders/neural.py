@@ -38,7 +38,7 @@ _K = 20
 
 @dataclass(frozen=True, kw_only=True)
 class NeuralOptions:
-    """What every neural recommender is told."""
+    """Options of every neural recommender."""
 
     epochs: int = 100
     """at most"""

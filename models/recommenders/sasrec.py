@@ -139,9 +139,9 @@ class SASRec(CatalogueRecommender):
 
         def score(start: int, stop: int) -> Scores:
             cells = np.tile(self.history.popularity, (stop - start, 1))
-            there = np.flatnonzero(np.diff(ends[start : stop + 1]) > 0)
-            if len(there):
-                cells[there] = self._after(flat, ends, start + there)
+            known = np.flatnonzero(np.diff(ends[start : stop + 1]) > 0)
+            if len(known):
+                cells[known] = self._after(flat, ends, start + known)
             return cells
 
         return rank(score, len(sequences), k, count, candidates=candidates)
@@ -193,9 +193,9 @@ class SASRec(CatalogueRecommender):
         for low in size * rng.permutation(-(-len(users) // size)):
             begin, end = starts[low : low + size], self.ends[users[low : low + size] + 1]
             slots = begin[:, None] + np.arange(length + 1)
-            there = slots < end[:, None]
-            tracks = np.where(there, self.sequence[np.minimum(slots, len(self.sequence) - 1)], -1)
-            tracks = tracks[:, there.any(axis=0)]
+            mask = slots < end[:, None]
+            tracks = np.where(mask, self.sequence[np.minimum(slots, len(self.sequence) - 1)], -1)
+            tracks = tracks[:, mask.any(axis=0)]
             yield tensor_int(tracks), self._negatives(self.options.negatives, rng)
 
     def _loss(self, module: Any, batch: tuple[Tensor, Tensor]) -> Tensor:

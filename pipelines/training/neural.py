@@ -99,8 +99,8 @@ def learn(
     options = replace(_options(name, objective), refit=refit, seed=seed)
     if epochs is not None:
         options = replace(options, epochs=epochs)
-    told = {"checkpoint": out / "unfinished", "watch": watch}
-    model: Any = kind(catalogue, options, **told) if entry.by_content else kind(options, **told)
+    resumption = {"checkpoint": out / "unfinished", "watch": watch}
+    model: Any = kind(catalogue, options, **resumption) if entry.by_content else kind(options, **resumption)
     model.fit(listens)
     model.save(out)
     (out / "unfinished").rmdir()
