@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,10 @@ class Interval:
         low, high = np.quantile(draws[np.isfinite(draws)], [tail, 1 - tail])
         # Rounding can put the bounds of a constant a hair beside it.
         return cls(float(value), float(min(low, value)), float(max(high, value)))
+
+    def record(self) -> dict[str, Any]:
+        """Rounded for a table; None for NaN."""
+        return {name: None if np.isnan(number) else round(number, 6) for name, number in vars(self).items()}
 
     @property
     def excludes_zero(self) -> bool:

@@ -289,6 +289,13 @@ class CatalogueRecommender(NeuralRecommender):
             )
 
 
+def as_binary(heard: csr_matrix) -> csr_matrix:
+    """The same entries, each 1."""
+    binary = heard.astype(np.float32)
+    binary.data = np.ones_like(binary.data)
+    return binary
+
+
 def multinomial_loss(logits: torch.Tensor, owners: torch.Tensor, tracks: torch.Tensor, counts: Any) -> torch.Tensor:
     """Minus the mean over B users of Σ log softmax over a user's tracks. Shape: [B, T], [N], [N], [B] -> []"""
     likelihood = logits[owners, tracks].sum() - (torch.logsumexp(logits, dim=1) * tensor_int(counts)).sum()

@@ -25,7 +25,7 @@ from ..arrays import Scores
 from ..interactions import Interactions
 from ..nn.training_loop import device, tensor
 from .content import comparable
-from .neural import CatalogueRecommender, DotRecommender, NeuralOptions, multinomial_loss, tensor_int
+from .neural import CatalogueRecommender, DotRecommender, NeuralOptions, as_binary, multinomial_loss, tensor_int
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -102,8 +102,7 @@ class TwoTower(CatalogueRecommender, DotRecommender):
     stored_facts = ("scale",)
 
     def fold_in(self, heard: csr_matrix) -> Scores:
-        binary = heard.astype(np.float32)
-        binary.data = np.ones_like(binary.data)
+        binary = as_binary(heard)
         summed = np.asarray(binary @ self.profile_vectors, np.float32)
         lengths = np.linalg.norm(summed, axis=1, keepdims=True)
         return np.asarray(self.scale * summed / np.maximum(lengths, 1e-6), np.float32)

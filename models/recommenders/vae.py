@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from ..arrays import Scores
 from ..nn.training_loop import device, state_arrays
-from .neural import DotRecommender, NeuralOptions, multinomial_loss, tensor_int
+from .neural import DotRecommender, NeuralOptions, as_binary, multinomial_loss, tensor_int
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -79,8 +79,7 @@ class MultVAE(DotRecommender):
 
     def fold_in(self, heard: csr_matrix) -> Scores:
         """One pass through the encoder."""
-        binary = heard.astype(np.float32)
-        binary.data = np.ones_like(binary.data)
+        binary = as_binary(heard)
         counts = np.maximum(np.diff(binary.indptr), 1)
         found = binary @ self.encoder["into"] / np.sqrt(counts, dtype=np.float32)[:, None] + self.encoder["into_bias"]
         if "second" in self.encoder:

@@ -13,7 +13,6 @@ Negatives are never sampled: every candidate is ranked. Shapes: B users asked fo
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -277,10 +276,8 @@ def _by_user(values: Values, question: Question, trial: Scenario) -> Values:
 
 
 def _row(model: str, question: Question, metric: str, k: int, interval: Interval) -> Row:
-    bounds = (interval.value, interval.low, interval.high)
-    value, low, high = (None if math.isnan(number) else round(number, 6) for number in bounds)
-    row = {"model": model, "slice": question.slice, "metric": metric, "k": k, "value": value, "low": low, "high": high}
-    return row | {"users": len(question.user_rows)}
+    row = {"model": model, "slice": question.slice, "metric": metric, "k": k}
+    return row | interval.record() | {"users": len(question.user_rows)}
 
 
 def _learning(name: str, model: Recommender) -> Iterator[Row]:

@@ -57,11 +57,4 @@ def rating_rows(split: Split, rng: np.random.Generator, *, resamples: int = RESA
 
 
 def _row(model: str, metric: str, value: float, drawn: NDArray[np.float64]) -> Row:
-    interval = Interval.of_draws(value, drawn)
-    return {
-        "model": model,
-        "metric": metric,
-        "value": round(interval.value, 6),
-        "low": round(interval.low, 6),
-        "high": round(interval.high, 6),
-    }
+    return {"model": model, "metric": metric} | Interval.of_draws(value, drawn).record()
