@@ -74,6 +74,15 @@ def l2_normalize(vectors: NDArray[np.floating[Any]]) -> Scores:
     return np.asarray(vectors / np.where(lengths > 0, lengths, 1), np.float32)
 
 
+def column_scale(rows: NDArray[np.floating[Any]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(means [D], standard deviations [D]) of rows [N, D], for (rows - means) / deviations.
+
+    The deviation of a column that hardly varies is 1: what it does later must not become huge.
+    """
+    means, deviations = rows.mean(axis=0, dtype=np.float64), rows.std(axis=0, dtype=np.float64)
+    return means, np.where(deviations > 1e-6 * np.maximum(np.abs(means), 1), deviations, 1.0)
+
+
 def row_entries(matrix: csr_matrix, rows: NDArray[np.integer]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """(places in the matrix's `indices` and `data`, which of `rows` each is in), row after row.
 

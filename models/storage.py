@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, fields
 from glob import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -179,3 +179,55 @@ def load_options(kind: type[Options], header: Mapping[str, Any]) -> Options:
     if unknown:
         raise LibraryError(f"{header['model']}.json: unknown options {', '.join(unknown)}; saved by a newer program?")
     return kind(**saved)
+
+
+class StoredModel:
+    """A model that names its options, arrays and facts; saving and loading follow from these names."""
+
+    name: ClassVar[str]
+    options_type: ClassVar[type]
+    stored_arrays: ClassVar[tuple[str | tuple[str, str], ...]] = ()
+    """attributes, those that have another name in the file as (attribute, name); a name that ends in `_` or `.` is the
+    prefix of a dict of arrays"""
+    stored_facts: ClassVar[tuple[str, ...]] = ()
+    """attributes that are kept as JSON; a tuple comes back as one"""
+    options: Any
+
+    def save(self, folder: Path) -> None:
+        save_model(folder, self.name, self.arrays(), self.options, self.facts())
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """LibraryError where the folder holds no such model."""
+        arrays, header = load_model(folder, cls.name)
+        model = cls(options=load_options(cls.options_type, header))  # type: ignore[call-arg]
+        model.restore_facts(header["facts"])
+        model.restore(arrays)
+        return model
+
+    def facts(self) -> dict[str, Any]:
+        """What is kept as JSON beside the options."""
+        return {attribute: getattr(self, attribute) for attribute in self.stored_facts}
+
+    def restore_facts(self, facts: dict[str, Any]) -> None:
+        for attribute in self.stored_facts:
+            value = facts[attribute]
+            setattr(self, attribute, tuple(value) if isinstance(value, list) else value)
+
+    def arrays(self) -> Arrays:
+        """All arrays of the model by their names in the file."""
+        arrays: Arrays = {}
+        for attribute, name in self._stored_names():
+            value = getattr(self, attribute)
+            arrays |= {f"{name}{key}": array for key, array in value.items()} if name[-1] in "_." else {name: value}
+        return arrays
+
+    def restore(self, arrays: Arrays) -> None:
+        """Takes over the arrays of a saved model; its options and facts are there already."""
+        for attribute, name in self._stored_names():
+            setattr(self, attribute, prefixed(arrays, name) if name[-1] in "_." else arrays[name])
+
+    @classmethod
+    def _stored_names(cls) -> Iterator[tuple[str, str]]:
+        for entry in cls.stored_arrays:
+            yield (entry, entry) if isinstance(entry, str) else entry

@@ -12,7 +12,7 @@ Shapes: N events, U users, T tracks.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from ...errors import DataError, UsageError
 from ..nn.training_loop import Curve, Dropout, Schedule, Watch, device, seeded, state_arrays, tensor, train
-from ..storage import Arrays, load_model, load_options, save_model
+from ..storage import Arrays, StoredModel
 
 COLUMNS = ("played_ratio", "interaction", "user", "track")
 BOTTLENECK = 32
@@ -83,13 +83,12 @@ class Scaling:
         for block in _blocks(rows):
             values = np.asarray(block[:, :2], np.float64)
             _check(values)
-            there = ~np.isnan(values)
-            count += there.sum(axis=0)
-            total += np.where(there, values, 0).sum(axis=0)
-            squares += np.where(there, values, 0).__pow__(2).sum(axis=0)
-        known = np.maximum(count, 1)
-        mean = total / known
-        spread = np.sqrt(np.maximum(squares / known - mean**2, 0))
+            count += (~np.isnan(values)).sum(axis=0)
+            total += np.nansum(values, axis=0)
+            squares += np.nansum(values**2, axis=0)
+        count = np.maximum(count, 1)
+        mean = total / count
+        spread = np.sqrt(np.maximum(squares / count - mean**2, 0))
         spread = np.where(spread > 1e-6 * np.maximum(np.abs(mean), 1), spread, 1.0)
         return cls(
             (float(mean[0]), float(mean[1]), 0.0, 0.0),
@@ -135,10 +134,12 @@ def parameter_counts(module: nn.Module) -> tuple[int, int]:
     return trainable, sum(buffer.numel() for buffer in module.buffers() if buffer.is_floating_point())
 
 
-class FeatureAutoencoder:
+class FeatureAutoencoder(StoredModel):
     """Learns what events look like; a strange one is reconstructed badly."""
 
     name = "feature-autoencoder"
+    options: AutoencoderOptions
+    options_type = AutoencoderOptions
 
     def __init__(
         self, options: AutoencoderOptions | None = None, *, checkpoint: Path | None = None, watch: Watch | None = None
@@ -211,33 +212,26 @@ class FeatureAutoencoder:
         """[N] mean squared error of each event's outputs, unknown ones left out; NaN where all are."""
         found = []
         for block in _blocks(rows):
-            wanted = self._wanted(self.scaling(np.asarray(block, np.float32)))
-            squares = (self.reconstruct(np.asarray(block, np.float32)) - wanted) ** 2
-            there = ~np.isnan(squares)
-            total, count = np.where(there, squares, 0).sum(axis=1), there.sum(axis=1)
+            target = self._target(self.scaling(np.asarray(block, np.float32)))
+            squares = (self.reconstruct(np.asarray(block, np.float32)) - target) ** 2
+            known = ~np.isnan(squares)
+            total, count = np.where(known, squares, 0).sum(axis=1), known.sum(axis=1)
             found.append(np.where(count > 0, total / np.maximum(count, 1), np.nan).astype(np.float32))
         return np.concatenate(found)
 
-    def save(self, folder: Path) -> None:
-        facts = {
-            "offset": self.scaling.offset,
-            "scale": self.scaling.scale,
-            "users": self.scaling.users,
-            "tracks": self.scaling.tracks,
-            "columns": COLUMNS,
-        }
-        save_model(folder, self.name, state_arrays(self.module), self.options, facts)
+    def arrays(self) -> Arrays:
+        return state_arrays(self.module)
 
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        arrays, header = load_model(folder, cls.name)
-        model = cls(load_options(AutoencoderOptions, header))
-        facts = header["facts"]
-        model.scaling = Scaling(tuple(facts["offset"]), tuple(facts["scale"]), facts["users"], facts["tracks"])
-        model.module = model._build()
-        model.module.load_state_dict(_tensors(arrays))
-        model.module.eval()
-        return model
+    def restore(self, arrays: Arrays) -> None:
+        self.module = self._build()
+        self.module.load_state_dict({name: tensor(array) for name, array in arrays.items()})
+        self.module.eval()
+
+    def facts(self) -> dict[str, Any]:
+        return {**asdict(self.scaling), "columns": COLUMNS}
+
+    def restore_facts(self, facts: dict[str, Any]) -> None:
+        self.scaling = Scaling(tuple(facts["offset"]), tuple(facts["scale"]), facts["users"], facts["tracks"])
 
     def _build(self) -> Any:
         options = self.options
@@ -285,11 +279,11 @@ class FeatureAutoencoder:
             hidden = torch.rand(values.shape, device=values.device) < options.noise
             values = values.masked_fill(hidden, torch.nan)
         found = self.module.decoder(self.module.encoder(self._inputs(torch.cat([values, batch[:, 2:]], dim=1))))
-        wanted = batch if options.ids == "numbers" else batch[:, :2]
-        there = ~torch.isnan(wanted)
-        loss: Tensor = ((found - wanted.nan_to_num())[there] ** 2).mean()
-        # A batch in which nothing is known teaches nothing.
-        return loss if there.any() else found.sum() * 0
+        target = batch if options.ids == "numbers" else batch[:, :2]
+        known = ~torch.isnan(target)
+        loss: Tensor = ((found - target.nan_to_num())[known] ** 2).mean()
+        # A batch without any known value has no gradient.
+        return loss if known.any() else found.sum() * 0
 
     def _inputs(self, scaled: Tensor) -> Tensor:
         """[N, 4] -> [N, inputs]; what an event does not have enters as the mean."""
@@ -301,7 +295,7 @@ class FeatureAutoencoder:
         tracks = torch.where(tracks <= self.scaling.tracks, tracks, 0)
         return torch.cat([scaled[:, :2].nan_to_num(), self.module.users(users), self.module.tracks(tracks)], dim=1)
 
-    def _wanted(self, scaled: Rows) -> Rows:
+    def _target(self, scaled: Rows) -> Rows:
         return scaled if self.options.ids == "numbers" else scaled[:, :2]
 
     def _through(self, rows: Rows, way: Any) -> NDArray[np.float32]:
@@ -365,7 +359,3 @@ def _check_shape(rows: Rows, users: int, tracks: int) -> None:
             numbers = np.asarray(block[:, column])
             if np.isnan(numbers).any() or numbers.min() < 0 or numbers.max() >= count:
                 raise DataError(f"{COLUMNS[column]}: a row is no number or outside 0…{count - 1}")
-
-
-def _tensors(arrays: Arrays) -> dict[str, Tensor]:
-    return {name: tensor(array) for name, array in arrays.items()}

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,18 @@ class Interval:
     low: float
     high: float
 
+    @classmethod
+    def of_draws(cls, value: float, draws: NDArray[np.floating]) -> Interval:
+        """From the value and that of each draw; draws that are not finite are left out."""
+        tail = (1 - LEVEL) / 2
+        low, high = np.quantile(draws[np.isfinite(draws)], [tail, 1 - tail])
+        # Rounding can put the bounds of a constant a hair beside it.
+        return cls(float(value), float(min(low, value)), float(max(high, value)))
+
+    def record(self) -> dict[str, Any]:
+        """Rounded for a table; None for NaN."""
+        return {name: None if np.isnan(number) else round(number, 6) for name, number in vars(self).items()}
+
     @property
     def excludes_zero(self) -> bool:
         return self.low > 0 or self.high < 0
@@ -41,14 +54,14 @@ def intervals(values: Values, rng: np.random.Generator, *, resamples: int = RESA
     from threadpoolctl import threadpool_limits
 
     users, measures = values.shape
-    there = ~np.isnan(values)
-    known = np.where(there, values, 0.0)
-    counts = there.sum(axis=0)
+    mask = ~np.isnan(values)
+    known = np.where(mask, values, 0.0)
+    counts = mask.sum(axis=0)
     # Products of float32 cost half: numbers of draws are small, and only the distance from the mean is rounded.
     centre = known.sum(axis=0) / np.maximum(counts, 1)
-    apart = np.where(there, known - centre, 0.0).astype(np.float32)
+    apart = np.where(mask, known - centre, 0.0).astype(np.float32)
     partly = np.flatnonzero(counts < users)
-    weights = there[:, partly].astype(np.float32)
+    weights = mask[:, partly].astype(np.float32)
     means = np.empty((resamples, measures))
     batch = max(1, _CELLS_PER_BATCH // max(users, 1))
     # The products are thin: a second BLAS thread waits more than it works, hard where other work wants the core.
@@ -58,28 +71,22 @@ def intervals(values: Values, rng: np.random.Generator, *, resamples: int = RESA
             below = np.full((len(drawn), measures), float(users))
             below[:, partly] = drawn @ weights
             means[start : start + len(drawn)] = centre + drawn @ apart / below
-    found = []
-    tail = (1 - LEVEL) / 2
-    for column in range(measures):
-        if not counts[column]:
-            found.append(Interval(np.nan, np.nan, np.nan))
-            continue
-        value = known[:, column].sum() / counts[column]
-        drawn_means = means[:, column]
-        low, high = np.quantile(drawn_means[~np.isnan(drawn_means)], [tail, 1 - tail])
-        # Rounding can put the bounds of a constant a hair beside it.
-        found.append(Interval(float(value), float(min(low, value)), float(max(high, value))))
-    return found
+    return [
+        Interval.of_draws(known[:, column].sum() / counts[column], means[:, column])
+        if counts[column]
+        else Interval(np.nan, np.nan, np.nan)
+        for column in range(measures)
+    ]
 
 
 def ratio_interval(above: Values, below: Values, rng: np.random.Generator, *, resamples: int = RESAMPLES) -> Interval:
     """The mean of `above` [B] over the mean of `below` [B], each over the users who have it (NaN: none)."""
     known = np.stack([np.nan_to_num(above), np.nan_to_num(below)], axis=1).astype(np.float32)
-    there = np.stack([~np.isnan(above), ~np.isnan(below)], axis=1).astype(np.float32)
+    mask = np.stack([~np.isnan(above), ~np.isnan(below)], axis=1).astype(np.float32)
 
     def ratios(drawn: NDArray[np.float32]) -> NDArray[np.float64]:
         with np.errstate(invalid="ignore", divide="ignore"):
-            means = (drawn @ known).astype(np.float64) / (drawn @ there)
+            means = (drawn @ known).astype(np.float64) / (drawn @ mask)
             return np.asarray(means[:, 0] / means[:, 1])
 
     value = float(ratios(np.ones((1, len(above)), np.float32))[0])
@@ -88,23 +95,16 @@ def ratio_interval(above: Values, below: Values, rng: np.random.Generator, *, re
     batch = max(1, _CELLS_PER_BATCH // max(len(above), 1))
     starts = range(0, resamples, batch)
     drawn = np.concatenate([ratios(_draws(len(above), min(batch, resamples - start), rng)) for start in starts])
-    low, high = np.quantile(drawn[np.isfinite(drawn)], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Interval(value, float(min(low, value)), float(max(high, value)))
-
-
-def coverage_interval(ids: Ids, track_count: int, rng: np.random.Generator) -> Interval:
-    """Catalogue coverage of answers [B, k].
-
-    A drawn sample has only 63 % of the users and so covers fewer tracks than all do: the bounds are the value and
-    1.96 standard deviations of the draws, not their quantiles.
-    """
-    return coverage_intervals(ids, (ids.shape[1],), track_count, rng)[0]
+    return Interval.of_draws(value, drawn)
 
 
 def coverage_intervals(
     ids: Ids, ks: Sequence[int], track_count: int, rng: np.random.Generator, *, resamples: int = 25
 ) -> list[Interval]:
-    """`coverage_interval` of the first k answers, for each k of `ks`.
+    """Catalogue coverage of the first k of the answers [B, at least k], for each k of `ks`.
+
+    A drawn sample has only 63 % of the users and so covers fewer tracks than all do: the bounds are the value and
+    1.96 standard deviations of the draws, not their quantiles.
 
     `track_count` are the tracks that may be recommended, `resamples` at most 64: a user is a word with a bit for each
     draw that the user is in, and a track is covered by the bits of all users to whom it is recommended.
@@ -132,11 +132,11 @@ def _cover(covered: NDArray[np.uint64], shown: NDArray[np.bool_], ids: Ids, draw
     """Adds to `covered` [T] the bits of the users with each track among their answers `ids` [B, k]."""
     from scipy.sparse import csr_matrix
 
-    there = ids >= 0
-    counts = there.sum(axis=1)
+    mask = ids >= 0
+    counts = mask.sum(axis=1)
     ends = np.concatenate([[0], np.cumsum(counts)])
     # Sorting by track, which scipy does by counting.
-    by_user = csr_matrix((np.repeat(drawn, counts), ids[there], ends), shape=(len(ids), len(covered)))
+    by_user = csr_matrix((np.repeat(drawn, counts), ids[mask], ends), shape=(len(ids), len(covered)))
     by_track = by_user.tocsc()
     tracks = np.flatnonzero(np.diff(by_track.indptr))
     shown[tracks] = True

@@ -1,9 +1,9 @@
 """Quality of recommendations, one value per user wherever a user has one.
 
-Every function takes the answers of all users at once and a cut-off k; NaN where a value is not defined. Where the work
-of all cut-offs can be shared there is a second form that takes many, and gives a row for each. Precision,
-recall, NDCG (binary gains, log2 discounts, Järvelin & Kekäläinen 2002) and hit rate are those of ranx and trec_eval.
-Average precision is divided by min(k, R), not by R, so that a perfect list of k scores 1 for users with more to find.
+Every function takes the answers of all users at once; NaN where a value is not defined. Those whose work all cut-offs
+share take many cut-offs and give a row for each, the others take one cut-off k. Precision, recall, NDCG (binary gains,
+log2 discounts, Järvelin & Kekäläinen 2002) and hit rate are those of ranx and trec_eval. Average precision is divided
+by min(k, R), not by R, so that a perfect list of k scores 1 for users with more to find.
 
 Shapes: B users, K answers, T tracks, D dimensions, R relevant tracks of a user.
 """
@@ -97,30 +97,20 @@ def catalogue_coverage(ids: Ids, k: int, track_count: int) -> float:
     return len(np.unique(shown[shown >= 0])) / track_count
 
 
-def novelty(ids: Ids, listeners: NDArray[np.int64], user_count: int, k: int) -> Values:
-    """Mean -log2 of the share of training users who listen to each answer, in bits.
+def novelties(ids: Ids, listeners: NDArray[np.int64], user_count: int, ks: Sequence[int]) -> Values:
+    """[len(ks), B] mean -log2 of the share of training users who listen to each answer, in bits.
 
     A track without listeners counts as if it had one. (Zhou et al. 2010; "mean self-information".)
     """
-    return np.asarray(novelties(ids, listeners, user_count, (k,))[0])
-
-
-def novelties(ids: Ids, listeners: NDArray[np.int64], user_count: int, ks: Sequence[int]) -> Values:
-    """[len(ks), B] `novelty`."""
     return _means_of(-np.log2(np.maximum(listeners, 1) / user_count), ids, ks)
 
 
-def popularity_bias(ids: Ids, listeners: NDArray[np.int64], heard: csr_matrix, k: int) -> Values:
-    """How much more popular the answers are than the user's own training tracks: the ratio of mean listeners, less 1.
+def popularity_biases(ids: Ids, listeners: NDArray[np.int64], heard: csr_matrix, ks: Sequence[int]) -> Values:
+    """[len(ks), B] mean listeners of the answers over those of the user's own training tracks, less 1.
 
     (Popularity lift, Abdollahpouri et al. 2020.) A user's own tracks have a positive confidence in `heard` [B, T], as
     those of `listeners` [T]: skips and dislikes are none. NaN for users without own tracks.
     """
-    return np.asarray(popularity_biases(ids, listeners, heard, (k,))[0])
-
-
-def popularity_biases(ids: Ids, listeners: NDArray[np.int64], heard: csr_matrix, ks: Sequence[int]) -> Values:
-    """[len(ks), B] `popularity_bias`."""
     liked = (heard > 0).astype(np.float64)
     own = _ratio(liked @ listeners.astype(np.float64), np.asarray(liked.sum(axis=1)).ravel())
     return np.stack([_ratio(mean, own) - 1 for mean in _means_of(listeners.astype(np.float64), ids, ks)])
@@ -136,28 +126,18 @@ def cold_shares(ids: Ids, listeners: NDArray[np.int64], ks: Sequence[int]) -> Va
     return _means_of((listeners == 0).astype(np.float64), ids, ks)
 
 
-def unseen_share(ids: Ids, heard: csr_matrix, k: int) -> Values:
-    """Share of the answers that the user did not listen to in the training period."""
-    return np.asarray(unseen_shares(ids, heard, (k,))[0])
-
-
 def unseen_shares(ids: Ids, heard: csr_matrix, ks: Sequence[int]) -> Values:
-    """[len(ks), B] `unseen_share`."""
+    """[len(ks), B] share of the answers that the user did not listen to in the training period."""
     seen = hits(ids[:, : max(ks)], heard)
     return np.stack([1 - _ratio(seen[:, :k].sum(axis=1), (ids[:, :k] >= 0).sum(axis=1)) for k in ks])
 
 
-def diversity(ids: Ids, unit_vectors: NDArray[np.float32], k: int) -> Values:
-    """Mean of 1 - cosine over all pairs of answers; answers with a vector of zeros are left out.
+def diversities(ids: Ids, unit_vectors: NDArray[np.float32], ks: Sequence[int]) -> Values:
+    """[len(ks), B] mean of 1 - cosine over all pairs of answers; answers with a vector of zeros are left out.
 
     `unit_vectors` [T, D] have length 1 or 0. The cosines of n vectors that sum to s add up to |s|^2 - n over ordered
     pairs, so no pair is ever looked at.
     """
-    return np.asarray(diversities(ids, unit_vectors, (k,))[0])
-
-
-def diversities(ids: Ids, unit_vectors: NDArray[np.float32], ks: Sequence[int]) -> Values:
-    """[len(ks), B] `diversity`: the sum of a longer list goes on from that of the shorter one."""
     there = np.any(unit_vectors != 0, axis=1)
     values = np.full((len(ks), len(ids)), np.nan)
     order = np.argsort(ks)

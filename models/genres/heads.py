@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import LibraryError, MissingExtra
+from ..arrays import column_scale
 from ..storage import Arrays, prefixed
 from .classical import ArrayFields, EstimatorScorer, Floats, LinearScorer, Scorer, Targets, has_one_label
 
@@ -138,10 +139,7 @@ def fit_head(
     known = np.asarray(targets.any(axis=0))
     mean, scale = np.zeros(vectors.shape[1], np.float32), np.ones(vectors.shape[1], np.float32)
     if normalisation is Normalisation.STANDARD:
-        mean = vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
-        deviation = vectors.std(axis=0, dtype=np.float64)
-        # A feature that does not vary says nothing, and what it does later must not explode.
-        scale = np.where(deviation > 1e-6 * (1 + np.abs(mean)), deviation, 1.0).astype(np.float32)
+        mean, scale = (array.astype(np.float32) for array in column_scale(vectors))
     with _one_thread():
         scorer = fit(_normalised(vectors, normalisation, mean, scale), targets[:, known])
     return Head(normalisation, scorer, mean, scale, known)

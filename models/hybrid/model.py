@@ -31,7 +31,7 @@ from ..arrays import Answers, GrowingRows, Ids, Scores, row_entries, top_k
 from ..catalogue import Catalogue
 from ..interactions import Interactions, liked
 from ..recommenders.als import ALS, ALSOptions, FoldIn
-from ..recommenders.base import Scoring, nearest_neighbours
+from ..recommenders.base import ScoringRecommender, nearest_neighbours
 from ..storage import Arrays, load_model, prefixed, save_model
 from .index import EXACT_ROWS, CompressedScan, Mask, Rows
 from .online import NO_HISTORY, UserHistory, UserQuery
@@ -47,10 +47,11 @@ _DERIVED = ("_artist_affinity", "_tracks_of", "score_vectors", "_known_rows", "_
 """attributes that are computed from the others at first use, and again for other tracks"""
 
 
-class Hybrid(Scoring):
+class Hybrid(ScoringRecommender):
     """Recommends warm and cold tracks in one list, also to users known by tracks that may be cold themselves."""
 
     name = "hybrid"
+    options: HybridOptions
 
     def __init__(
         self,
@@ -236,7 +237,7 @@ class Hybrid(Scoring):
         longer.known = np.concatenate([self.known, known])
         longer.artists = vstack([self.artists, self.prior.artist_rows(catalogue.artists)]).tocsr()
         longer.taste = self._grown(longer, "taste", self.taste, taste)
-        longer.folding = self.folding.following(longer.als, longer.taste)
+        longer.folding = self.folding.append_tracks(longer.als, longer.taste)
         longer.als.track_factors = self._grown(longer, "factors", self.als.track_factors, np.zeros_like(taste))
         longer.sound = self._grown(longer, "sound", self.sound, self._profile_features(catalogue))
         if "score_vectors" in self.__dict__:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DataError
-from ..arrays import top_k
+from ..arrays import column_scale, top_k
 from ..storage import Arrays
 
 Matrix = NDArray[np.float32]
@@ -57,9 +57,8 @@ class SoundMap:
         # A track whose genres are unknown has zeros, which are no probabilities.
         blocks = [sound[has_sound], genres[has_sound & np.any(genres != 0, axis=1)]]
         blocks = [block if len(block) else np.zeros((1, block.shape[1]), np.float32) for block in blocks]
-        deviations = np.concatenate([block.std(axis=0, dtype=np.float64) for block in blocks]).astype(np.float32)
-        means = np.concatenate([block.mean(axis=0, dtype=np.float64) for block in blocks]).astype(np.float32)
-        deviations[deviations <= 1e-6 * np.maximum(np.abs(means), 1)] = 1
+        scales = [column_scale(block) for block in blocks]
+        means, deviations = (np.concatenate(part).astype(np.float32) for part in zip(*scales, strict=True))
         # A block of many columns would drown the other one: both weigh the same, whatever their widths.
         deviations[sound.shape[1] :] *= np.sqrt(max(genres.shape[1], 1) / sound.shape[1])
         return cls(means, deviations, sound.shape[1], nothing, nothing, None)

@@ -173,7 +173,7 @@ class HistoryStatistics:
             tuple(genre_names),
         )
 
-    def extended(self, count: int) -> HistoryStatistics:
+    def append_tracks(self, count: int) -> HistoryStatistics:
         """With more tracks, of which nothing is known."""
         more = count - len(self.genre_of)
         if not more:

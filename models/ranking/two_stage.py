@@ -40,7 +40,7 @@ class TwoStageRecommender:
         self, generator: CandidateGenerator, statistics: HistoryStatistics, ranker: Ranker, options: TwoStageOptions
     ) -> None:
         self.generator, self.ranker, self.options = generator, ranker, options
-        self.statistics = statistics.extended(generator.track_count)
+        self.statistics = statistics.append_tracks(generator.track_count)
         self.recall: dict[str, float] = {}
 
     @classmethod

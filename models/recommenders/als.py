@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from ...errors import DataError, MissingExtra
 from ..arrays import Answers, Ids, Scores
 from ..interactions import Interactions, without_skips
-from ..storage import Arrays, change_model, load_model, load_options, save_model
-from .base import History, Scoring, nearest_neighbours
+from ..storage import Arrays, change_model
+from .base import History, ScoringRecommender, nearest_neighbours
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -44,17 +44,18 @@ class ALSOptions:
     """0 uses every core; the answer does not depend on it."""
 
 
-class ALS(Scoring):
+class ALS(ScoringRecommender):
     """Recommends by the dot product of taste vectors; a track without listeners has none and is never recommended."""
 
     name = "als"
 
-    def __init__(self, options: ALSOptions | None = None) -> None:
-        self.options = options or ALSOptions()
+    options: ALSOptions
+    options_type = ALSOptions
+    stored_arrays = ("user_factors", "track_factors", "track_listeners", "mean_counts")
 
     def fit(self, interactions: Interactions) -> Self:
         self.history = History.of(interactions)
-        self.means = _mean_counts(self.history.liked)
+        self.mean_counts = _mean_counts(self.history.liked)
         self.track_listeners = interactions.listeners.astype(np.float32)
         solver = _solver(self.options)
         confidences = self.confidences(interactions.matrix)
@@ -111,32 +112,14 @@ class ALS(Scoring):
 
     def _by_track(self, listeners: Scores) -> NDArray[np.float64]:
         # A count of 0 is a track nobody is known to like: it weighs what one listener's would.
-        return np.asarray((np.maximum(listeners, 1) / self.means[0]) ** -self.options.track_discount)
+        return np.asarray((np.maximum(listeners, 1) / self.mean_counts[0]) ** -self.options.track_discount)
 
     def _by_user(self, counts: NDArray[np.integer]) -> NDArray[np.float64]:
-        return np.asarray((np.maximum(counts, 1) / self.means[1]) ** -self.options.user_discount)
+        return np.asarray((np.maximum(counts, 1) / self.mean_counts[1]) ** -self.options.user_discount)
 
     def similar(self, track_rows: Ids, k: int) -> Answers:
         """By the cosine of taste vectors."""
         return nearest_neighbours(self.track_factors, track_rows, k)
-
-    def save(self, folder: Path) -> None:
-        arrays = {
-            "user_factors": self.user_factors,
-            "track_factors": self.track_factors,
-            "track_listeners": self.track_listeners,
-            "mean_counts": self.means,
-        }
-        save_model(folder, self.name, arrays | self.history.arrays(), self.options)
-
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        arrays, header = load_model(folder, cls.name)
-        model = cls(load_options(ALSOptions, header))
-        model.user_factors, model.track_factors = arrays["user_factors"], arrays["track_factors"]
-        model.track_listeners, model.means = arrays["track_listeners"], arrays["mean_counts"]
-        model.history = History.from_arrays(arrays)
-        return model
 
     @classmethod
     def forget_users(cls, folder: Path, user_rows: NDArray[np.intp]) -> None:
@@ -204,7 +187,7 @@ class FoldIn:
         """[F, F]"""
         self._normal = self.gram + als.options.regularization * np.eye(factors.shape[1], dtype=np.float32)
 
-    def following(self, als: ALS, factors: Scores) -> FoldIn:
+    def append_tracks(self, als: ALS, factors: Scores) -> FoldIn:
         """The same against `factors`, which are these and more behind them, at the cost of those that came."""
         more = factors[len(self.factors) :]
         return FoldIn(als, factors, self.gram + more.T @ more)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from ...errors import DataError
 from ..arrays import Answers, Ids, Scores, l2_normalize, top_k
 from ..confidence import States
 from ..interactions import Clock, Interactions, liked
-from ..storage import Arrays
+from ..storage import Arrays, StoredModel
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -226,13 +226,23 @@ def nearest_neighbours(vectors: Scores, track_rows: Ids, k: int) -> Answers:
     return rank(score, len(rows), k, len(unit), candidates=there)
 
 
-class Scoring(ABC):
+class ScoringRecommender(StoredModel, ABC):
     """Recommends by a score for every track; users of whom the model knows nothing get the popular tracks.
 
-    A subclass is a `Recommender` once it can fit, find similar tracks, save and load.
+    A subclass is a `Recommender` once it can fit and find similar tracks.
     """
 
     history: History
+
+    def __init__(self, options: Any = None) -> None:
+        self.options = options or self.options_type()
+
+    def arrays(self) -> Arrays:
+        return super().arrays() | self.history.arrays()
+
+    def restore(self, arrays: Arrays) -> None:
+        super().restore(arrays)
+        self.history = History.from_arrays(arrays)
 
     def user_scores(self, rows: Ids) -> Scores:
         """[B] users of the training of whom it `knows` something -> [B, T], a new array; -inf: never."""

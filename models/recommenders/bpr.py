@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -19,8 +18,7 @@ from numpy.typing import NDArray
 from ...errors import MissingExtra
 from ..arrays import Answers, Ids, Scores
 from ..interactions import Interactions, liked
-from ..storage import load_model, load_options, save_model
-from .base import History, Scoring, nearest_neighbours
+from .base import History, ScoringRecommender, nearest_neighbours
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -36,13 +34,14 @@ class BPROptions:
     """Threads race for the same vectors, so a seeded run uses one; None uses every core and never repeats."""
 
 
-class BPR(Scoring):
+class BPR(ScoringRecommender):
     """Recommends by the dot product of taste vectors and a bias per track; never a track without listeners."""
 
     name = "bpr"
 
-    def __init__(self, options: BPROptions | None = None) -> None:
-        self.options = options or BPROptions()
+    options: BPROptions
+    options_type = BPROptions
+    stored_arrays = ("user_factors", "track_factors")
 
     def fit(self, interactions: Interactions) -> Self:
         try:
@@ -99,18 +98,6 @@ class BPR(Scoring):
         return nearest_neighbours(
             np.where(self.history.warm_tracks[:, None], self.track_factors[:, :-1], 0), track_rows, k
         )
-
-    def save(self, folder: Path) -> None:
-        arrays = {"user_factors": self.user_factors, "track_factors": self.track_factors}
-        save_model(folder, self.name, arrays | self.history.arrays(), self.options)
-
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        arrays, header = load_model(folder, cls.name)
-        model = cls(load_options(BPROptions, header))
-        model.user_factors, model.track_factors = arrays["user_factors"], arrays["track_factors"]
-        model.history = History.from_arrays(arrays)
-        return model
 
     def _scores(self, user_vectors: Scores) -> Scores:
         cells = np.asarray(user_vectors @ self.track_factors.T)

@@ -20,7 +20,7 @@ from ..arrays import Answers, Ids, Scores, l2_normalize
 from ..catalogue import Catalogue
 from ..interactions import Interactions, liked
 from ..storage import load_model, load_options, save_model
-from .base import History, Scoring, nearest_neighbours
+from .base import History, ScoringRecommender, nearest_neighbours
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -36,7 +36,7 @@ class ContentOptions:
     embedding has directions that mean something as they are, a table of audio features has not."""
 
 
-class Content(Scoring):
+class Content(ScoringRecommender):
     """Scores a track by the cosine of its sound and the mean sound of what the user likes."""
 
     name = "content"

@@ -10,7 +10,6 @@ Shapes: U users, T tracks, B users asked for, k answers each.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -18,8 +17,8 @@ import numpy as np
 from ...errors import MissingExtra
 from ..arrays import Answers, Ids, Scores
 from ..interactions import Interactions, liked
-from ..storage import load_model, load_options, save_model
-from .base import History, Scoring, rank
+from ..storage import Arrays
+from .base import History, ScoringRecommender, rank
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -37,13 +36,13 @@ class ItemKNNOptions:
     """0 uses every core; the answer does not depend on it."""
 
 
-class ItemKNN(Scoring):
+class ItemKNN(ScoringRecommender):
     """Recommends what is near to the tracks a user likes; a track near to none of them is not recommended."""
 
     name = "item-knn"
 
-    def __init__(self, options: ItemKNNOptions | None = None) -> None:
-        self.options = options or ItemKNNOptions()
+    options: ItemKNNOptions
+    options_type = ItemKNNOptions
 
     def fit(self, interactions: Interactions) -> Self:
         try:
@@ -74,24 +73,20 @@ class ItemKNN(Scoring):
 
         return rank(score, len(rows), k, self.likeness.shape[0])
 
-    def save(self, folder: Path) -> None:
-        likeness = {
+    def arrays(self) -> Arrays:
+        return super().arrays() | {
             "near_indptr": self.likeness.indptr.astype(np.int64),
             "near_tracks": self.likeness.indices.astype(np.int32),
             "near_scores": self.likeness.data,
         }
-        save_model(folder, self.name, likeness | self.history.arrays(), self.options)
 
-    @classmethod
-    def load(cls, folder: Path) -> Self:
+    def restore(self, arrays: Arrays) -> None:
         from scipy.sparse import csr_matrix
 
-        arrays, header = load_model(folder, cls.name)
-        model = cls(load_options(ItemKNNOptions, header))
+        super().restore(arrays)
         count = len(arrays["near_indptr"]) - 1
         parts = (arrays["near_scores"], arrays["near_tracks"], arrays["near_indptr"])
-        model.likeness, model.history = csr_matrix(parts, shape=(count, count)), History.from_arrays(arrays)
-        return model
+        self.likeness = csr_matrix(parts, shape=(count, count))
 
 
 def _without_itself(near: csr_matrix) -> csr_matrix:

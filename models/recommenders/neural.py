@@ -19,13 +19,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ...errors import UsageError
+from ...errors import DataError, UsageError
 from ..arrays import Answers, Ids, Scores, top_k
+from ..catalogue import Catalogue
 from ..evaluation import metrics
 from ..evaluation.splits import by_chance, by_user
 from ..interactions import Interactions, liked, to_find
 from ..nn.training_loop import Curve, Schedule, Watch, best_epoch, device, seeded, train
-from .base import History, Scoring, nearest_neighbours
+from .base import History, ScoringRecommender, nearest_neighbours
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -37,7 +38,7 @@ _K = 20
 
 @dataclass(frozen=True, kw_only=True)
 class NeuralOptions:
-    """What every neural recommender is told."""
+    """Options of every neural recommender."""
 
     epochs: int = 100
     """at most"""
@@ -113,7 +114,7 @@ class HeldOut:
         return float(np.nanmean(np.concatenate(values)))
 
 
-class NeuralRecommender(Scoring):
+class NeuralRecommender(ScoringRecommender):
     """A recommender that is a torch module while it learns."""
 
     name: ClassVar[str]
@@ -122,8 +123,14 @@ class NeuralRecommender(Scoring):
     curve: Curve = ()
     """the epochs of the search for the best one"""
 
-    def __init__(self, *, checkpoint: Path | None = None, watch: Watch | None = None) -> None:
+    track_vectors: Scores
+    """[T, F]"""
+    track_bias: Scores
+    """[T]"""
+
+    def __init__(self, options: Any = None, *, checkpoint: Path | None = None, watch: Watch | None = None) -> None:
         """With a `checkpoint` folder an interrupted `fit` on the same listens carries on where it was."""
+        super().__init__(options)
         self._checkpoint, self._watch = checkpoint, watch
 
     def fit(self, interactions: Interactions) -> Self:
@@ -141,13 +148,13 @@ class NeuralRecommender(Scoring):
         if self._checkpoint is not None:
             for stage in ("search", "refit"):
                 (self._checkpoint / f"{self.name}.{stage}").unlink(missing_ok=True)
-        self.__dict__.pop("_unreachable", None)
+        self._forget_derived()
         return self
 
     def _train(self, interactions: Interactions, epochs: int, held: HeldOut | None, stage: str) -> Curve:
         options = self.options
         self._prepare(interactions)
-        self.__dict__.pop("_unreachable", None)
+        self._forget_derived()
         with seeded(options.seed):
             module = self._build().to(device())
 
@@ -187,6 +194,47 @@ class NeuralRecommender(Scoring):
         """Takes in what is learned from."""
         self.history = History.of(interactions)
 
+    def scores(self, user_vectors: Scores) -> Scores:
+        """[B, F] -> [B, T], -inf for tracks of which the model has learned nothing."""
+        scores = np.asarray(user_vectors @ self.track_vectors.T + self.track_bias, np.float32)
+        scores[:, self._unreachable] = -np.inf
+        return scores
+
+    def similar(self, track_rows: Ids, k: int) -> Answers:
+        """By the cosine of the tracks' vectors."""
+        vectors = self.track_vectors.copy()
+        vectors[self._unreachable] = 0
+        return nearest_neighbours(vectors, track_rows, k)
+
+    def _reachable(self) -> NDArray[np.bool_]:
+        """[T] tracks whose vectors were learned."""
+        return self.history.warm_tracks
+
+    @cached_property
+    def _unreachable(self) -> NDArray[np.intp]:
+        return np.flatnonzero(~self._reachable())
+
+    @cached_property
+    def _warm_tracks(self) -> NDArray[np.intp]:
+        """Rows of the warm tracks."""
+        return np.flatnonzero(self.history.warm_tracks)
+
+    def _negatives(self, count: int, rng: np.random.Generator) -> torch.Tensor:
+        """Rows of warm tracks drawn at random, all of them where there are no more than `count`."""
+        warm = self._warm_tracks
+        return tensor_int(warm if len(warm) <= count else rng.choice(warm, count))
+
+    def _user_batches(self, size: int | None, rng: np.random.Generator) -> Iterator[csr_matrix]:
+        """The likes [B, T] of all warm users in random order; by default a twentieth of them at once, 32 to 256."""
+        users = rng.permutation(np.flatnonzero(self.history.warm_users))
+        size = size or int(np.clip(len(users) // 20, 32, 256))
+        for start in range(0, len(users), size):
+            yield self.history.liked[users[start : start + size]]
+
+    def _forget_derived(self) -> None:
+        for name in ("_unreachable", "_warm_tracks"):
+            self.__dict__.pop(name, None)
+
     @abstractmethod
     def _build(self) -> torch.nn.Module: ...
 
@@ -204,11 +252,6 @@ class NeuralRecommender(Scoring):
 class DotRecommender(NeuralRecommender):
     """Scores are dot products of a user's and the tracks' vectors, plus a bias of the track."""
 
-    track_vectors: Scores
-    """[T, F]"""
-    track_bias: Scores
-    """[T]"""
-
     @abstractmethod
     def fold_in(self, heard: csr_matrix) -> Scores:
         """[B, T] confidences -> [B, F] vectors of users known by them alone; nothing is trained."""
@@ -217,36 +260,57 @@ class DotRecommender(NeuralRecommender):
         """[B] warm users -> [B, F]"""
         return self.fold_in(self.history.liked[rows])
 
-    def scores(self, user_vectors: Scores) -> Scores:
-        """[B, F] -> [B, T], -inf for tracks of which the model knows nothing."""
-        cells = np.asarray(user_vectors @ self.track_vectors.T + self.track_bias, np.float32)
-        cells[:, self._unreachable] = -np.inf
-        return cells
-
     def user_scores(self, rows: Ids) -> Scores:
         return self.scores(self.user_vectors(rows))
 
     def scores_from(self, heard: csr_matrix) -> Scores:
         return self.scores(self.fold_in(liked(heard)))
 
-    def similar(self, track_rows: Ids, k: int) -> Answers:
-        """By the cosine of the tracks' vectors."""
-        vectors = self.track_vectors.copy()
-        vectors[self._unreachable] = 0
-        return nearest_neighbours(vectors, track_rows, k)
 
-    def _reachable(self) -> NDArray[np.bool_]:
-        """[T] tracks that have a vector worth something."""
-        return self.history.warm_tracks
+class CatalogueRecommender(NeuralRecommender):
+    """A neural recommender that is made with the catalogue."""
 
-    @cached_property
-    def _unreachable(self) -> NDArray[np.intp]:
-        return np.flatnonzero(~self._reachable())
+    def __init__(
+        self,
+        catalogue: Catalogue | None = None,
+        options: Any = None,
+        *,
+        checkpoint: Path | None = None,
+        watch: Watch | None = None,
+    ) -> None:
+        super().__init__(options, checkpoint=checkpoint, watch=watch)
+        self._catalogue = catalogue
+
+    def _prepare(self, interactions: Interactions) -> None:
+        super()._prepare(interactions)
+        if self._catalogue is not None and len(self._catalogue) != interactions.track_count:
+            raise DataError(
+                f"{self.name}: {len(self._catalogue)} tracks, but the listens are of {interactions.track_count}"
+            )
 
 
-def bags(liked: csr_matrix) -> tuple[torch.Tensor, torch.Tensor]:
-    """(tracks, where each user's begin) for `embedding_bag`."""
-    return tensor_int(liked.indices), tensor_int(liked.indptr[:-1])
+def as_binary(heard: csr_matrix) -> csr_matrix:
+    """The same entries, each 1."""
+    binary = heard.astype(np.float32)
+    binary.data = np.ones_like(binary.data)
+    return binary
+
+
+def multinomial_loss(logits: torch.Tensor, owners: torch.Tensor, tracks: torch.Tensor, counts: Any) -> torch.Tensor:
+    """Minus the mean over B users of Σ log softmax over a user's tracks. Shape: [B, T], [N], [N], [B] -> []"""
+    likelihood = logits[owners, tracks].sum() - (torch.logsumexp(logits, dim=1) * tensor_int(counts)).sum()
+    return -likelihood / len(counts)
+
+
+def sampled_softmax_loss(
+    positive: torch.Tensor, negative: torch.Tensor, tracks: torch.Tensor, negatives: torch.Tensor
+) -> torch.Tensor:
+    """Cross-entropy of the right track among sampled ones that all rows share; a right one drawn again is left out.
+
+    Shape: scores [N] of `tracks` [N], scores [N, M] of `negatives` [M] -> []
+    """
+    negative = negative.masked_fill(negatives[None] == tracks[:, None], -torch.inf)
+    return (torch.logsumexp(torch.cat([positive[:, None], negative], dim=1), dim=1) - positive).mean()
 
 
 def tensor_int(array: NDArray[Any]) -> torch.Tensor:

@@ -13,8 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -25,11 +24,9 @@ from torch.nn import functional
 from ...errors import UsageError
 from ..arrays import Ids, Scores
 from ..interactions import Interactions
-from ..nn.training_loop import Watch, tensor
-from ..storage import load_model, load_options, save_model
-from .base import History
+from ..nn.training_loop import state_arrays, tensor
 from .biases import Biases, ratings_of
-from .neural import DotRecommender, HeldOut, NeuralOptions, tensor_int
+from .neural import DotRecommender, HeldOut, NeuralOptions, sampled_softmax_loss, tensor_int
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -130,11 +127,15 @@ class NeuralMF(DotRecommender):
     name = "mf"
     options: NeuralMFOptions
 
-    def __init__(
-        self, options: NeuralMFOptions | None = None, *, checkpoint: Path | None = None, watch: Watch | None = None
-    ) -> None:
-        super().__init__(checkpoint=checkpoint, watch=watch)
-        self.options = options or NeuralMFOptions()
+    options_type = NeuralMFOptions
+    stored_arrays = (
+        ("embeddings", "user_vectors"),
+        "user_bias",
+        "track_vectors",
+        "track_bias",
+        ("network", "network_"),
+    )
+    stored_facts = ("mean", "rating_range")
 
     def predict(self, user_rows: Ids, track_rows: Ids) -> NDArray[np.float32]:
         """[N] predicted ratings, on the scale that was learned from; an unknown user or track (-1) has no bias.
@@ -180,27 +181,6 @@ class NeuralMF(DotRecommender):
                 cells[start : start + step] += self._network(left[:, None] + right[None])
         return cells
 
-    def save(self, folder: Path) -> None:
-        arrays = {
-            "user_vectors": self.embeddings,
-            "user_bias": self.user_bias,
-            "track_vectors": self.track_vectors,
-            "track_bias": self.track_bias,
-        } | {f"network_{name}": array for name, array in self.network.items()}
-        facts = {"mean": self.mean, "rating_range": self.rating_range}
-        save_model(folder, self.name, arrays | self.history.arrays(), self.options, facts)
-
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        arrays, header = load_model(folder, cls.name)
-        model = cls(load_options(NeuralMFOptions, header))
-        model.embeddings, model.user_bias = arrays["user_vectors"], arrays["user_bias"]
-        model.track_vectors, model.track_bias = arrays["track_vectors"], arrays["track_bias"]
-        model.network = {name[8:]: array for name, array in arrays.items() if name.startswith("network_")}
-        model.mean, model.rating_range = header["facts"]["mean"], tuple(header["facts"]["rating_range"])
-        model.history = History.from_arrays(arrays)
-        return model
-
     def _prepare(self, interactions: Interactions) -> None:
         super()._prepare(interactions)
         self.mean, self.rating_range = 0.0, (-np.inf, np.inf)
@@ -213,7 +193,6 @@ class NeuralMF(DotRecommender):
             liked = self.history.liked
             users = np.repeat(np.arange(liked.shape[0], dtype=np.int32), np.diff(liked.indptr))
             self._events, self._biases = (users, liked.indices), None
-        self._warm = np.flatnonzero(self.history.warm_tracks)
 
     def _build(self) -> nn.Module:
         users, tracks = self.history.heard.shape
@@ -229,11 +208,9 @@ class NeuralMF(DotRecommender):
             if self.options.objective == "ratings":
                 yield users, tracks, tensor(self._events[2][rows])
             elif self.options.objective == "bpr":
-                yield users, tracks, tensor_int(rng.choice(self._warm, len(rows)))
+                yield users, tracks, tensor_int(rng.choice(self._warm_tracks, len(rows)))
             else:
-                others = self.options.negatives
-                few = len(self._warm) <= others
-                yield users, tracks, tensor_int(self._warm if few else rng.choice(self._warm, others))
+                yield users, tracks, self._negatives(self.options.negatives, rng)
 
     def _loss(self, module: Any, batch: tuple[Tensor, ...]) -> Tensor:
         users, tracks, third = batch
@@ -246,8 +223,7 @@ class NeuralMF(DotRecommender):
             wrong = module.pairs(users, third) - module.user_bias(users)[:, 0]
             loss = size - functional.logsigmoid(right - wrong).mean()
             return loss
-        wrong = module.table(users, third).masked_fill(third[None] == tracks[:, None], -torch.inf)
-        loss = size + (torch.logsumexp(torch.cat([right[:, None], wrong], dim=1), dim=1) - right).mean()
+        loss = size + sampled_softmax_loss(right, module.table(users, third), tracks, third)
         return loss
 
     def _held_out(self, interactions: Interactions, rng: np.random.Generator) -> HeldOut | None:
@@ -262,7 +238,7 @@ class NeuralMF(DotRecommender):
         return float(np.sqrt(np.mean((self.predict(test.user_rows, test.track_rows) - ratings_of(test)) ** 2)))
 
     def _keep(self, module: Any) -> None:
-        arrays = {name: value.detach().cpu().numpy().copy() for name, value in module.state_dict().items()}
+        arrays = state_arrays(module)
         # What was never learned stays at its random beginning, which would look like taste.
         warm_users = np.diff(self.history.heard.indptr) > 0
         self.embeddings: Scores = np.where(warm_users[:, None], arrays["users.weight"], 0)
@@ -306,11 +282,11 @@ class NeuralMF(DotRecommender):
         """Adam on each user's vector alone, from the users' mean."""
         with torch.inference_mode(False), torch.enable_grad():
             vectors, bias = (
-                torch.from_numpy(self.track_vectors[self._warm_rows]),
-                torch.from_numpy(self.track_bias[self._warm_rows]),
+                torch.from_numpy(self.track_vectors[self._warm_tracks]),
+                torch.from_numpy(self.track_bias[self._warm_tracks]),
             )
             place = np.full(len(self.track_vectors), -1)
-            place[self._warm_rows] = np.arange(len(self._warm_rows))
+            place[self._warm_tracks] = np.arange(len(self._warm_tracks))
             start = self.embeddings[self.history.warm_users].mean(axis=0)
             found = np.tile(start, (heard.shape[0], 1)).astype(np.float32)
             for low in range(0, len(found), 256):
@@ -330,7 +306,3 @@ class NeuralMF(DotRecommender):
                     optimiser.step()
                 found[low : low + 256] = mine.detach().numpy()
         return found
-
-    @property
-    def _warm_rows(self) -> NDArray[np.intp]:
-        return np.flatnonzero(self.history.warm_tracks)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
 from ..arrays import Answers, Ids, Scores
 from ..interactions import Interactions
-from ..storage import load_model, load_options, save_model
-from .base import RECENT_SECONDS, History, Scoring, popularity, rank
+from .base import RECENT_SECONDS, History, ScoringRecommender, popularity, rank
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -23,17 +21,17 @@ class PopularOptions:
     """Count the listeners of the log's last seconds first; None counts them all."""
 
 
-class Popular(Scoring):
+class Popular(ScoringRecommender):
     """Ranks tracks by how many different users listened to them."""
 
     name = "popular"
 
-    def __init__(self, options: PopularOptions | None = None) -> None:
-        self.options = options or PopularOptions()
+    options: PopularOptions
+    options_type = PopularOptions
 
     def fit(self, interactions: Interactions) -> Self:
-        self.track_scores = popularity(interactions, self.options.window_seconds)
-        self.history = replace(History.of(interactions), popularity=self.track_scores)
+        scores = popularity(interactions, self.options.window_seconds)
+        self.history = replace(History.of(interactions), popularity=scores)
         return self
 
     def scores_from(self, heard: csr_matrix) -> Scores:
@@ -51,16 +49,10 @@ class Popular(Scoring):
 
         return rank(score, len(rows), k, len(self.track_scores))
 
-    def save(self, folder: Path) -> None:
-        save_model(folder, self.name, self.history.arrays(), self.options)
-
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        arrays, header = load_model(folder, cls.name)
-        model = cls(load_options(PopularOptions, header))
-        model.history = History.from_arrays(arrays)
-        model.track_scores = model.history.popularity
-        return model
+    @property
+    def track_scores(self) -> Scores:
+        """[T]"""
+        return self.history.popularity
 
 
 class RecentPopular(Popular):

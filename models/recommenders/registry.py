@@ -1,4 +1,4 @@
-"""The roster: every recommender by the name that `crossfade evaluate --models` knows, imported when it is needed."""
+"""The registry: every recommender by its name in `crossfade evaluate --models`, imported when it is needed."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def make(name: str, catalogue: Catalogue) -> Recommender:
 
 
 def in_order(names: Sequence[str]) -> list[str]:
-    """The baselines and the names given, each once, in the order of the roster."""
+    """The baselines and the names given, each once, in the order of the registry."""
     for name in names:
         entry(name)
     return [name for name in REGISTRY if name in names or name in BASELINES]

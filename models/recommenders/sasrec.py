@@ -13,9 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -25,12 +23,11 @@ from torch.nn import functional
 
 from ...errors import DataError, UsageError
 from ..arrays import Answers, Ids, Scores
-from ..catalogue import Catalogue
 from ..interactions import Interactions, liked
-from ..nn.training_loop import Dropout, Watch, device, state_arrays, tensor
-from ..storage import Arrays, load_model, load_options, prefixed, save_model
-from .base import History, nearest_neighbours, rank
-from .neural import NeuralOptions, NeuralRecommender, tensor_int
+from ..nn.training_loop import Dropout, device, state_arrays, tensor
+from ..storage import Arrays
+from .base import rank
+from .neural import CatalogueRecommender, NeuralOptions, sampled_softmax_loss, tensor_int
 from .two_tower import standardized
 
 if TYPE_CHECKING:
@@ -116,23 +113,14 @@ class _Transformer(nn.Module):
         return self.norm(x)  # type: ignore[no-any-return]
 
 
-class SASRec(NeuralRecommender):
+class SASRec(CatalogueRecommender):
     """Recommends what follows a user's last tracks."""
 
     name = "sasrec"
     options: SASRecOptions
 
-    def __init__(
-        self,
-        catalogue: Catalogue | None = None,
-        options: SASRecOptions | None = None,
-        *,
-        checkpoint: Path | None = None,
-        watch: Watch | None = None,
-    ) -> None:
-        super().__init__(checkpoint=checkpoint, watch=watch)
-        self.options = options or SASRecOptions()
-        self._catalogue = catalogue
+    options_type = SASRecOptions
+    stored_arrays = ("ends", "sequence", "placed", ("_sound", "sound"), ("network", "network."))
 
     def recommend_after(
         self, sequences: Sequence[Sequence[int]], k: int, *, candidates: NDArray[np.bool_] | None = None
@@ -151,42 +139,19 @@ class SASRec(NeuralRecommender):
 
         def score(start: int, stop: int) -> Scores:
             cells = np.tile(self.history.popularity, (stop - start, 1))
-            there = np.flatnonzero(np.diff(ends[start : stop + 1]) > 0)
-            if len(there):
-                cells[there] = self._after(flat, ends, start + there)
+            known = np.flatnonzero(np.diff(ends[start : stop + 1]) > 0)
+            if len(known):
+                cells[known] = self._after(flat, ends, start + known)
             return cells
 
         return rank(score, len(sequences), k, count, candidates=candidates)
 
-    def similar(self, track_rows: Ids, k: int) -> Answers:
-        """By the cosine of embeddings."""
-        vectors = self.track_vectors.copy()
-        vectors[self._unreachable] = 0
-        return nearest_neighbours(vectors, track_rows, k)
-
-    def save(self, folder: Path) -> None:
-        own: Arrays = {
-            "ends": self.ends,
-            "sequence": self.sequence,
-            "placed": self.placed,
-            "sound": self._sound,
-        }
-        network = {f"network.{name}": array for name, array in self.network.items()}
-        save_model(folder, self.name, own | network | self.history.arrays(), self.options)
-
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        arrays, header = load_model(folder, cls.name)
-        model = cls(options=load_options(SASRecOptions, header))
-        model.history = History.from_arrays(arrays)
-        model.ends, model.sequence = arrays["ends"], arrays["sequence"]
-        model.placed, model._sound = arrays["placed"], arrays["sound"]
-        module = model._build()
-        state = prefixed(arrays, "network.")
-        module.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
+    def restore(self, arrays: Arrays) -> None:
+        super().restore(arrays)
+        module = self._build()
+        module.load_state_dict({name: torch.from_numpy(array) for name, array in self.network.items()})
         with torch.inference_mode():
-            model._keep(module.to(device()).eval())
-        return model
+            self._keep(module.to(device()).eval())
 
     def _prepare(self, interactions: Interactions) -> None:
         super()._prepare(interactions)
@@ -200,15 +165,12 @@ class SASRec(NeuralRecommender):
         self.ends: NDArray[np.int64] = np.concatenate([[0], np.cumsum(counts)])
         """[U + 1] where each user's tracks begin and end"""
         catalogue = self._catalogue
-        if catalogue is not None and len(catalogue) != interactions.track_count:
-            raise DataError(f"sasrec: {len(catalogue)} tracks, but the listens are of {interactions.track_count}")
         heard = np.zeros((interactions.track_count, 0), np.float32) if catalogue is None else catalogue.sound
         if not heard.any():
             heard = np.zeros((interactions.track_count, 0), np.float32)
         self._sound = standardized(heard)
         self.placed: NDArray[np.bool_] = self.history.warm_tracks | np.any(self._sound != 0, axis=1)
         """[T] tracks that have listeners or sound"""
-        self._warm = np.flatnonzero(self.history.warm_tracks)
 
     def _build(self) -> nn.Module:
         return _Transformer(len(self.history.popularity), tensor(self._sound), self.options)
@@ -224,7 +186,6 @@ class SASRec(NeuralRecommender):
         longest = np.maximum(counts[users] - (length + 1), 0)
         starts = self.ends[users] + (rng.random(len(users)) * (longest + 1)).astype(np.int64)
         size = self.options.batch or int(np.clip(len(users) // 40, 16, 64))
-        others = self.options.negatives
         # Sequences of like length side by side: a batch is as wide as its longest.
         lengths = np.minimum(self.ends[users + 1] - starts, length + 1)
         order = np.lexsort((lengths, np.arange(len(users)) // (_SORTED_BATCHES * size)))
@@ -232,24 +193,19 @@ class SASRec(NeuralRecommender):
         for low in size * rng.permutation(-(-len(users) // size)):
             begin, end = starts[low : low + size], self.ends[users[low : low + size] + 1]
             slots = begin[:, None] + np.arange(length + 1)
-            there = slots < end[:, None]
-            tracks = np.where(there, self.sequence[np.minimum(slots, len(self.sequence) - 1)], -1)
-            tracks = tracks[:, there.any(axis=0)]
-            yield (
-                tensor_int(tracks),
-                tensor_int(self._warm if len(self._warm) <= others else rng.choice(self._warm, others)),
-            )
+            mask = slots < end[:, None]
+            tracks = np.where(mask, self.sequence[np.minimum(slots, len(self.sequence) - 1)], -1)
+            tracks = tracks[:, mask.any(axis=0)]
+            yield tensor_int(tracks), self._negatives(self.options.negatives, rng)
 
     def _loss(self, module: Any, batch: tuple[Tensor, Tensor]) -> Tensor:
-        tracks, others = batch
+        tracks, negatives = batch
         expected = module(tracks[:, :-1].clamp(min=0))
-        there = tracks[:, 1:] >= 0
-        wanted, expected = tracks[:, 1:][there], expected[there]
-        right = (expected * module.vectors(wanted)).sum(dim=1) + module.bias(wanted)[:, 0]
-        wrong = expected @ module.vectors(others).T + module.bias(others)[:, 0]
-        wrong = wrong.masked_fill(others[None] == wanted[:, None], -torch.inf)
-        loss: Tensor = (torch.logsumexp(torch.cat([right[:, None], wrong], dim=1), dim=1) - right).mean()
-        return loss
+        mask = tracks[:, 1:] >= 0
+        following, expected = tracks[:, 1:][mask], expected[mask]
+        positive = (expected * module.vectors(following)).sum(dim=1) + module.bias(following)[:, 0]
+        negative = expected @ module.vectors(negatives).T + module.bias(negatives)[:, 0]
+        return sampled_softmax_loss(positive, negative, following, negatives)
 
     def _keep(self, module: Any) -> None:
         self.network: Arrays = state_arrays(module)
@@ -291,10 +247,7 @@ class SASRec(NeuralRecommender):
                 part = self._module(tensor_int(tracks[low : low + 256]))
                 places = tensor_int(last[low : low + 256])
                 found.append(part[torch.arange(len(part), device=device()), places].cpu().numpy())
-        cells = np.concatenate(found) @ self.track_vectors.T + self.track_bias
-        cells[:, self._unreachable] = -np.inf
-        return np.asarray(cells, np.float32)
+        return self.scores(np.concatenate(found))
 
-    @cached_property
-    def _unreachable(self) -> NDArray[np.intp]:
-        return np.flatnonzero(~self.placed)
+    def _reachable(self) -> NDArray[np.bool_]:
+        return self.placed

@@ -12,8 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -23,13 +22,10 @@ from torch.nn import functional
 
 from ...errors import DataError
 from ..arrays import Scores
-from ..catalogue import Catalogue
 from ..interactions import Interactions
-from ..nn.training_loop import Watch, device, tensor
-from ..storage import load_model, load_options, save_model
-from .base import History
+from ..nn.training_loop import device, tensor
 from .content import comparable
-from .neural import DotRecommender, NeuralOptions, tensor_int
+from .neural import CatalogueRecommender, DotRecommender, NeuralOptions, as_binary, multinomial_loss, tensor_int
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -95,58 +91,26 @@ class _Towers(nn.Module):
         self.scale = nn.Parameter(torch.tensor(3.0))
 
 
-class TwoTower(DotRecommender):
+class TwoTower(CatalogueRecommender, DotRecommender):
     """Recommends by the dot product of the towers, also tracks that nobody has played."""
 
     name = "two-tower"
     options: TwoTowerOptions
 
-    def __init__(
-        self,
-        catalogue: Catalogue | None = None,
-        options: TwoTowerOptions | None = None,
-        *,
-        checkpoint: Path | None = None,
-        watch: Watch | None = None,
-    ) -> None:
-        super().__init__(checkpoint=checkpoint, watch=watch)
-        self.options = options or TwoTowerOptions()
-        self._catalogue = catalogue
+    options_type = TwoTowerOptions
+    stored_arrays = ("track_vectors", "track_bias", "profile_vectors", "placed")
+    stored_facts = ("scale",)
 
     def fold_in(self, heard: csr_matrix) -> Scores:
-        binary = heard.astype(np.float32)
-        binary.data = np.ones_like(binary.data)
+        binary = as_binary(heard)
         summed = np.asarray(binary @ self.profile_vectors, np.float32)
         lengths = np.linalg.norm(summed, axis=1, keepdims=True)
         return np.asarray(self.scale * summed / np.maximum(lengths, 1e-6), np.float32)
-
-    def save(self, folder: Path) -> None:
-        arrays = {
-            "track_vectors": self.track_vectors,
-            "track_bias": self.track_bias,
-            "profile_vectors": self.profile_vectors,
-            "placed": self.placed,
-        }
-        save_model(folder, self.name, arrays | self.history.arrays(), self.options, {"scale": self.scale})
-
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        arrays, header = load_model(folder, cls.name)
-        model = cls(options=load_options(TwoTowerOptions, header))
-        model.track_vectors, model.track_bias = arrays["track_vectors"], arrays["track_bias"]
-        model.profile_vectors, model.placed = arrays["profile_vectors"], arrays["placed"]
-        model.scale = header["facts"]["scale"]
-        model.history = History.from_arrays(arrays)
-        return model
 
     def _prepare(self, interactions: Interactions) -> None:
         super()._prepare(interactions)
         if self._catalogue is None:
             raise DataError(f"{self.name}: needs the catalogue to be fitted")
-        if len(self._catalogue) != interactions.track_count:
-            raise DataError(
-                f"{self.name}: {len(self._catalogue)} tracks, but the listens are of {interactions.track_count}"
-            )
         self._sound = standardized(self._catalogue.sound)
         warm = self.history.warm_tracks
         matrix = self._catalogue.artist_matrix
@@ -155,9 +119,9 @@ class TwoTower(DotRecommender):
         by_artist = np.diff(self._artists.indptr) > 0
         self.placed: NDArray[np.bool_] = warm | self._catalogue.has_sound | by_artist
         """[T] tracks that have listeners, sound or an artist with listeners"""
-        self._warm = np.flatnonzero(warm)
-        self._place = np.full(len(warm), -1)
-        self._place[self._warm] = np.arange(len(self._warm))
+        warm_rows = np.flatnonzero(warm)
+        self._column = np.full(len(warm), -1)
+        self._column[warm_rows] = np.arange(len(warm_rows))
 
     def _build(self) -> nn.Module:
         coo = self._artists.tocoo()
@@ -172,10 +136,7 @@ class TwoTower(DotRecommender):
         return _Towers(tensor(self._sound), artists.to(device()), self.options)
 
     def _batches(self, rng: np.random.Generator) -> Iterator[csr_matrix]:
-        users = rng.permutation(np.flatnonzero(self.history.warm_users))
-        size = self.options.batch or int(np.clip(len(users) // 20, 32, 256))
-        for start in range(0, len(users), size):
-            yield self.history.liked[users[start : start + size]]
+        return self._user_batches(self.options.batch, rng)
 
     def _loss(self, module: Any, batch: csr_matrix) -> Tensor:
         counts = np.diff(batch.indptr)
@@ -186,12 +147,9 @@ class TwoTower(DotRecommender):
             tracks, module.into(), tensor_int(batch.indptr[:-1]), mode="sum", per_sample_weights=kept
         )
         profiles = module.scale * functional.normalize(summed, dim=1, eps=1e-6)
-        warm = tensor_int(self._warm)
+        warm = tensor_int(self._warm_tracks)
         logits = profiles @ module.out()[warm].T + module.bias[warm]
-        likelihood = logits[owners, tensor_int(self._place)[tracks]].sum()
-        likelihood = likelihood - (torch.logsumexp(logits, dim=1) * tensor_int(counts)).sum()
-        loss: Tensor = -likelihood / len(counts)
-        return loss
+        return multinomial_loss(logits, owners, tensor_int(self._column)[tracks], counts)
 
     def _keep(self, module: Any) -> None:
         own = self.history.warm_tracks[:, None]
@@ -206,7 +164,7 @@ class TwoTower(DotRecommender):
         self.track_vectors = np.asarray(vectors[1], np.float32)
         bias = module.bias.detach().cpu().numpy().copy()
         # A cold track has as much bias as the average warm one, not the zero that no loss ever touched.
-        self.track_bias = np.where(own[:, 0], bias, bias[self._warm].mean()).astype(np.float32)
+        self.track_bias = np.where(own[:, 0], bias, bias[self._warm_tracks].mean()).astype(np.float32)
         self.scale = float(module.scale)
 
     def _reachable(self) -> NDArray[np.bool_]:

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -20,10 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..arrays import Scores
-from ..nn.training_loop import Watch, device
-from ..storage import load_model, load_options, prefixed, save_model
-from .base import History
-from .neural import DotRecommender, NeuralOptions, bags, tensor_int
+from ..nn.training_loop import device, state_arrays
+from .neural import DotRecommender, NeuralOptions, as_binary, multinomial_loss, tensor_int
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -77,16 +74,12 @@ class MultVAE(DotRecommender):
     variational = True
     options: VAEOptions
 
-    def __init__(
-        self, options: VAEOptions | None = None, *, checkpoint: Path | None = None, watch: Watch | None = None
-    ) -> None:
-        super().__init__(checkpoint=checkpoint, watch=watch)
-        self.options = options or VAEOptions()
+    options_type = VAEOptions
+    stored_arrays = ("track_vectors", "track_bias", ("encoder", "encoder_"))
 
     def fold_in(self, heard: csr_matrix) -> Scores:
         """One pass through the encoder."""
-        binary = heard.astype(np.float32)
-        binary.data = np.ones_like(binary.data)
+        binary = as_binary(heard)
         counts = np.maximum(np.diff(binary.indptr), 1)
         found = binary @ self.encoder["into"] / np.sqrt(counts, dtype=np.float32)[:, None] + self.encoder["into_bias"]
         if "second" in self.encoder:
@@ -94,33 +87,16 @@ class MultVAE(DotRecommender):
         found = np.asarray(found[:, : self.options.factors], np.float32)
         return found if self.variational else np.tanh(found)
 
-    def save(self, folder: Path) -> None:
-        arrays = {"track_vectors": self.track_vectors, "track_bias": self.track_bias}
-        encoder = {f"encoder_{name}": array for name, array in self.encoder.items()}
-        save_model(folder, self.name, arrays | encoder | self.history.arrays(), self.options)
-
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        arrays, header = load_model(folder, cls.name)
-        model = cls(load_options(VAEOptions, header))
-        model.track_vectors, model.track_bias = arrays["track_vectors"], arrays["track_bias"]
-        model.encoder = prefixed(arrays, "encoder_")
-        model.history = History.from_arrays(arrays)
-        return model
-
     def _build(self) -> nn.Module:
         return _Autoencoder(self.history.liked.shape[1], self.options, self.variational)
 
     def _batches(self, rng: np.random.Generator) -> Iterator[csr_matrix]:
-        users = rng.permutation(np.flatnonzero(self.history.warm_users))
-        size = self.options.batch or int(np.clip(len(users) // 20, 32, 256))
-        for start in range(0, len(users), size):
-            yield self.history.liked[users[start : start + size]]
+        return self._user_batches(self.options.batch, rng)
 
     def _loss(self, module: Any, batch: csr_matrix) -> Tensor:
         options = self.options
         counts = np.diff(batch.indptr)
-        tracks, starts = bags(batch)
+        tracks, starts = tensor_int(batch.indices), tensor_int(batch.indptr[:-1])
         owners = tensor_int(np.repeat(np.arange(len(counts)), counts))
         kept = (torch.rand(len(tracks), device=device()) >= options.dropout) / (1 - options.dropout)
         weights = kept / torch.sqrt(tensor_int(counts).float())[owners]
@@ -135,21 +111,14 @@ class MultVAE(DotRecommender):
         else:
             code = functional.dropout(torch.tanh(code), 0.2)
         logits = module.out(code)
-        # Σ log softmax over the user's tracks, without a second matrix of that size.
-        likelihood = logits[owners, tracks].sum() - (torch.logsumexp(logits, dim=1) * tensor_int(counts)).sum()
-        loss: Tensor = penalty - likelihood / len(counts)
-        return loss
+        return penalty + multinomial_loss(logits, owners, tracks, counts)
 
     def _keep(self, module: Any) -> None:
-        self.track_vectors = module.out.weight.detach().cpu().numpy().copy()
-        self.track_bias = module.out.bias.detach().cpu().numpy().copy()
-        self.encoder: dict[str, Scores] = {
-            "into": module.into.weight.detach().cpu().numpy().copy(),
-            "into_bias": module.into_bias.detach().cpu().numpy().copy(),
-        }
+        arrays = state_arrays(module)
+        self.track_vectors, self.track_bias = arrays["out.weight"], arrays["out.bias"]
+        self.encoder: dict[str, Scores] = {"into": arrays["into.weight"], "into_bias": arrays["into_bias"]}
         if module.second is not None:
-            self.encoder["second"] = module.second.weight.detach().cpu().numpy().copy()
-            self.encoder["second_bias"] = module.second.bias.detach().cpu().numpy().copy()
+            self.encoder |= {"second": arrays["second.weight"], "second_bias": arrays["second.bias"]}
 
 
 class MultDAE(MultVAE):

@@ -25,6 +25,7 @@ from ...models.nn.training_loop import Watch
 from ..charts.chart import Chart, draw
 from ..interactions.schema import listed_ids, read_listens
 from ..library.store import Library
+from ..training.neural import epoch_table, learning_curve
 from .segments import genre_matrix
 
 STRANGEST = 20
@@ -172,7 +173,7 @@ def _write(library: Library, model: FeatureAutoencoder, events: EventFile, out: 
     model.save(out)
     for name, frame in zip(("users", "tracks"), _bottlenecks(model, events), strict=True):
         frame.write_parquet(out / f"{name}.parquet")
-    pl.DataFrame([point.record() for point in model.curve]).write_parquet(out / "epochs.parquet")
+    epoch_table(model.curve).write_parquet(out / "epochs.parquet")
     errors = model.errors(events.rows)
     summary = ErrorSummary.of(errors)
     strangest, _ = top_k(np.nan_to_num(errors, nan=-1.0), STRANGEST)
@@ -237,16 +238,7 @@ def _charts(
             plain_axes=True,
             note=f"{method.upper()} of the 32 numbers that an event is squeezed into.",
         )
-    epochs = pl.DataFrame([point.record() for point in model.curve])
-    yield Chart(
-        name="epochs",
-        title="Learning curve",
-        frame=epochs.unpivot(["train_loss", "validation_loss"], index="epoch", variable_name="loss").drop_nulls(),
-        kind="line",
-        x="epoch",
-        y="value",
-        series="loss",
-    )
+    yield learning_curve(model.curve)
 
 
 def _genre_of(library: Library) -> dict[str, str]:

@@ -13,7 +13,6 @@ Negatives are never sampled: every candidate is ranked. Shapes: B users asked fo
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -33,7 +32,7 @@ from ...models.interactions import Interactions
 from ...models.recommenders.base import Recommender
 from ...models.recommenders.registry import in_order, make
 from .profiling import Fitting, cost_row, growth_rows
-from .protocols import COLD_TRACK, SPLITS, TRIALS, WARM_TRACK, Question, Trial, plan
+from .protocols import COLD_TRACK, SPLITS, TRIALS, WARM_TRACK, Question, Scenario, plan
 from .ratings import rating_rows
 
 Row = dict[str, Any]
@@ -71,7 +70,7 @@ class EvaluationOptions:
 
 
 @dataclass(frozen=True, eq=False)
-class Ground:
+class MetricInputs:
     """What the metrics of one trial look up."""
 
     listeners: NDArray[np.int64]
@@ -114,7 +113,7 @@ def evaluate(
 
 
 def _rows_of_trial(
-    trial: Trial, names: Sequence[str], catalogue: Catalogue, options: EvaluationOptions, tell: Tell
+    trial: Scenario, names: Sequence[str], catalogue: Catalogue, options: EvaluationOptions, tell: Tell
 ) -> Iterator[Row]:
     sides = ", ".join(f"{question.slice} {len(question.user_rows):,}" for question in trial.questions)
     tell(f"{trial.name}: {trial.split.name}; users asked for: {sides}")
@@ -132,7 +131,7 @@ def _rows_of_trial(
             for row in (*fitting.rows(name), *_learning(name, models[name])):
                 yield row | about
     als = models.get("als")
-    ground = Ground(
+    inputs = MetricInputs(
         trial.split.train.listeners,
         len(np.unique(trial.split.train.user_rows)),
         l2_normalize(catalogue.sound),
@@ -154,7 +153,7 @@ def _rows_of_trial(
                     yield cost_row(name, metric, each * seconds) | about
             if (answers < 0).all():
                 tell(f"{question.slice}: {name} recommends none of these tracks, and scores 0")
-            values[name] = judge(answers, question, ground, options.ks)
+            values[name] = metric_values(answers, question, inputs, options.ks)
             for row in interval_rows(name, answers, values[name], question, options, rng):
                 yield row | about
             ndcg[question.slice, name] = _by_user(
@@ -182,23 +181,25 @@ def recommend(model: Recommender, question: Question, k: int, *, allow_seen: boo
     return model.recommend(question.user_rows, k, allow_seen=allow_seen, candidates=question.candidates)[0]
 
 
-def judge(ids: Ids, question: Question, ground: Ground, ks: Sequence[int]) -> dict[tuple[str, int], Values]:
+def metric_values(
+    ids: Ids, question: Question, inputs: MetricInputs, ks: Sequence[int]
+) -> dict[tuple[str, int], Values]:
     """(metric, k) -> [B] one value per user."""
     hits = metrics.hits(ids, question.truth)
     relevant = metrics.relevant_counts(question.truth)
     shared = {
-        "novelty": metrics.novelties(ids, ground.listeners, ground.user_count, ks),
+        "novelty": metrics.novelties(ids, inputs.listeners, inputs.user_count, ks),
         "unseen_share": metrics.unseen_shares(ids, question.heard, ks),
-        "popularity_bias": metrics.popularity_biases(ids, ground.listeners, question.heard, ks),
+        "popularity_bias": metrics.popularity_biases(ids, inputs.listeners, question.heard, ks),
     }
-    if question.candidates is None and (ground.listeners == 0).any():
-        cold = question.truth[:, ground.listeners == 0].nnz / max(question.truth.nnz, 1)
-        shared["cold_share"] = metrics.cold_shares(ids, ground.listeners, ks)
+    if question.candidates is None and (inputs.listeners == 0).any():
+        cold = question.truth[:, inputs.listeners == 0].nnz / max(question.truth.nnz, 1)
+        shared["cold_share"] = metrics.cold_shares(ids, inputs.listeners, ks)
         shared["cold_share_ratio"] = shared["cold_share"] / (cold or np.nan)
-    if ground.sound.any():
-        shared["diversity_sound"] = metrics.diversities(ids, ground.sound, ks)
-    if ground.taste is not None:
-        shared["diversity_taste"] = metrics.diversities(ids, ground.taste, ks)
+    if inputs.sound.any():
+        shared["diversity_sound"] = metrics.diversities(ids, inputs.sound, ks)
+    if inputs.taste is not None:
+        shared["diversity_taste"] = metrics.diversities(ids, inputs.taste, ks)
     values: dict[tuple[str, int], Values] = {}
     for number, k in enumerate(ks):
         values |= {
@@ -221,7 +222,7 @@ def interval_rows(
     options: EvaluationOptions,
     rng: np.random.Generator,
 ) -> Iterator[Row]:
-    """A row per metric and k; `values` as `judge` gives them."""
+    """A row per metric and k; `values` as `metric_values` gives them."""
     found = intervals(np.stack(list(values.values()), axis=1), rng, resamples=options.resamples)
     for (metric, k), interval in zip(values, found, strict=True):
         yield _row(model, question, metric, k, interval)
@@ -266,7 +267,7 @@ def _cold_to_warm(
             yield _row(name, question, "ndcg_cold_to_warm", metrics.nearest_k(options.ks, 10), interval)
 
 
-def _by_user(values: Values, question: Question, trial: Trial) -> Values:
+def _by_user(values: Values, question: Question, trial: Scenario) -> Values:
     """[B] values of the users asked for -> [U], NaN for the others."""
     every = np.full(trial.split.train.user_count, np.nan)
     known = question.user_rows >= 0
@@ -275,10 +276,8 @@ def _by_user(values: Values, question: Question, trial: Trial) -> Values:
 
 
 def _row(model: str, question: Question, metric: str, k: int, interval: Interval) -> Row:
-    bounds = (interval.value, interval.low, interval.high)
-    value, low, high = (None if math.isnan(number) else round(number, 6) for number in bounds)
-    row = {"model": model, "slice": question.slice, "metric": metric, "k": k, "value": value, "low": low, "high": high}
-    return row | {"users": len(question.user_rows)}
+    row = {"model": model, "slice": question.slice, "metric": metric, "k": k}
+    return row | interval.record() | {"users": len(question.user_rows)}
 
 
 def _learning(name: str, model: Recommender) -> Iterator[Row]:

@@ -68,7 +68,7 @@ class Question:
 
 
 @dataclass(frozen=True, eq=False)
-class Trial:
+class Scenario:
     """One fit of every model, and what it is asked."""
 
     name: str
@@ -85,7 +85,7 @@ def plan(
     allow_seen: bool,
     seed: int,
     gap_seconds: float = 0.0,
-) -> Iterator[Trial]:
+) -> Iterator[Scenario]:
     """The trials asked for, one after the other; questions that nobody can be asked are left out."""
 
     def part(listens: Interactions, rng: np.random.Generator) -> Split:
@@ -103,10 +103,10 @@ def plan(
                 yield _listeners(listens, rng, allow_seen)
 
 
-def _warm(listens: Interactions, split: Split, allow_seen: bool) -> Trial:
+def _warm(listens: Interactions, split: Split, allow_seen: bool) -> Scenario:
     warm = _warm_tracks(split.train)
     question = _asked("warm", split.train, split.test, warm, allow_seen)
-    return Trial("warm", split, _nonempty(question))
+    return Scenario("warm", split, _nonempty(question))
 
 
 def _cold(
@@ -115,7 +115,7 @@ def _cold(
     part: Way,
     rng: np.random.Generator,
     allow_seen: bool,
-) -> Trial:
+) -> Scenario:
     strangers = splits.without_users(listens, splits.some_users(listens, rng))
     held = splits.some_tracks(strangers.train, rng) | splits.some_artists(catalogue, rng, share=NEW_ARTISTS)
     by_track = splits.without_tracks(strangers.train, held)
@@ -135,10 +135,10 @@ def _cold(
         *_strangers(train, strangers.test, rng, allow_seen),
     ]
     split = Split(train, later, f"{rest.name}; tracks and users held out whole", rest.within_user)
-    return Trial("cold", split, _nonempty(*questions))
+    return Scenario("cold", split, _nonempty(*questions))
 
 
-def _listeners(listens: Interactions, rng: np.random.Generator, allow_seen: bool) -> Trial:
+def _listeners(listens: Interactions, rng: np.random.Generator, allow_seen: bool) -> Scenario:
     enough = np.flatnonzero(listens.listeners >= max(LISTENERS) + 2)
     chosen = rng.permutation(enough)[: len(enough) // 5]
     kept = np.full(listens.track_count, -1)
@@ -146,7 +146,7 @@ def _listeners(listens: Interactions, rng: np.random.Generator, allow_seen: bool
         kept[chosen[group :: len(LISTENERS)]] = n
     split = splits.thinned(listens, kept, rng)
     questions = [_asked(f"n = {n}", split.train, split.test, kept == n, allow_seen) for n in LISTENERS]
-    return Trial("listeners", split, _nonempty(*questions))
+    return Scenario("listeners", split, _nonempty(*questions))
 
 
 def _asked(slice: str, train: Interactions, test: Interactions, candidates: Mask | None, allow_seen: bool) -> Question:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...models.evaluation.bootstrap import LEVEL, RESAMPLES, Interval
+from ...models.evaluation.bootstrap import RESAMPLES, Interval
 from ...models.evaluation.metrics import absolute_errors, squared_errors
 from ...models.evaluation.splits import Split
 from ...models.recommenders.biases import Biases, ratings_of
@@ -28,7 +28,7 @@ def rating_rows(split: Split, rng: np.random.Generator, *, resamples: int = RESA
     """Rows of the slice `ratings`; none where the log has no ratings in both parts."""
     if split.train.ratings is None or not len(split.train) or not len(split.test):
         return
-    test, wanted = split.test, ratings_of(split.test)
+    test, ratings = split.test, ratings_of(split.test)
     biases = Biases.fit(split.train)
     baselines = {"constant": Biases.constant(split.train), "bias": biases, "recent-bias": biases.recent(split.train)}
     predictions = {name: model.predict(test.user_rows, test.track_rows) for name, model in baselines.items()}
@@ -46,7 +46,7 @@ def rating_rows(split: Split, rng: np.random.Generator, *, resamples: int = RESA
     about = {"slice": "ratings", "k": None, "users": len(users), "split": split.name, "within_user": split.within_user}
     roots: dict[str, tuple[float, NDArray[np.float64]]] = {}
     for name, found in predictions.items():
-        squares, sizes = squared_errors(found, wanted), absolute_errors(found, wanted)
+        squares, sizes = squared_errors(found, ratings), absolute_errors(found, ratings)
         roots[name] = (float(np.sqrt(squares.mean())), np.sqrt(draws @ np.bincount(owners, squares) / drawn))
         yield _row(name, "rmse", *roots[name]) | about
         yield _row(name, "mae", float(sizes.mean()), draws @ np.bincount(owners, sizes) / drawn) | about
@@ -57,13 +57,4 @@ def rating_rows(split: Split, rng: np.random.Generator, *, resamples: int = RESA
 
 
 def _row(model: str, metric: str, value: float, drawn: NDArray[np.float64]) -> Row:
-    tail = (1 - LEVEL) / 2
-    low, high = np.quantile(drawn, [tail, 1 - tail])
-    interval = Interval(value, float(min(low, value)), float(max(high, value)))
-    return {
-        "model": model,
-        "metric": metric,
-        "value": round(interval.value, 6),
-        "low": round(interval.low, 6),
-        "high": round(interval.high, 6),
-    }
+    return {"model": model, "metric": metric} | Interval.of_draws(value, drawn).record()

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ...errors import DataError, LibraryError, UsageError
 from ...models.arrays import Ids, Scores
-from ...models.nn.training_loop import Watch, best_epoch
+from ...models.nn.training_loop import Curve, Watch, best_epoch
 from ...models.recommenders.neural import DotRecommender
 from ...models.recommenders.registry import REGISTRY
 from ..charts.chart import Chart, draw
@@ -98,8 +98,8 @@ def learn(
     options = replace(_options(name, objective), refit=refit, seed=seed)
     if epochs is not None:
         options = replace(options, epochs=epochs)
-    told = {"checkpoint": out / "unfinished", "watch": watch}
-    model: Any = kind(catalogue, options, **told) if entry.by_content else kind(options, **told)
+    resumption = {"checkpoint": out / "unfinished", "watch": watch}
+    model: Any = kind(catalogue, options, **resumption) if entry.by_content else kind(options, **resumption)
     model.fit(listens)
     model.save(out)
     (out / "unfinished").rmdir()
@@ -139,13 +139,19 @@ def _write(model: Any, user_ids: Sequence[str], track_ids: Sequence[str], out: P
         vectors = np.concatenate([model.user_vectors(part) for part in np.array_split(rows, len(rows) // 4096 + 1)])
         own = getattr(model, "user_bias", None)
         _embeddings(user_ids, vectors, None if own is None else own[rows], rows).write_parquet(out / "users.parquet")
-    epochs = pl.DataFrame([point.record() for point in model.curve])
-    epochs.write_parquet(out / "epochs.parquet")
-    draw(learning_curve(epochs), out / "epochs.png")
+    epoch_table(model.curve).write_parquet(out / "epochs.parquet")
+    note = "The validation loss is what the best epoch is chosen by: RMSE, or NDCG@20 below 0."
+    draw(learning_curve(model.curve, note), out / "epochs.png")
 
 
-def learning_curve(epochs: pl.DataFrame) -> Chart:
-    """`epochs` as `Epoch.record` gives them."""
+def epoch_table(curve: Curve) -> pl.DataFrame:
+    """A row per epoch."""
+    return pl.DataFrame([epoch.record() for epoch in curve])
+
+
+def learning_curve(curve: Curve, note: str = "") -> Chart:
+    """The losses of each epoch."""
+    epochs = epoch_table(curve)
     losses = [name for name in ("train_loss", "validation_loss") if epochs[name].dtype != pl.Null]
     return Chart(
         name="epochs",
@@ -155,7 +161,7 @@ def learning_curve(epochs: pl.DataFrame) -> Chart:
         x="epoch",
         y="value",
         series="loss",
-        note="The validation loss is what the best epoch is chosen by: RMSE, or NDCG@20 below 0.",
+        note=note,
     )
 
 

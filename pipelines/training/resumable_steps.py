@@ -46,6 +46,8 @@ class Stages:
     """runs everything again"""
     keys: dict[str, dict[str, Any]] = field(default_factory=dict)
     """stage -> key and files, of this training"""
+    unchanged: list[str] = field(default_factory=list)
+    """stages that were taken over"""
 
     def is_unchanged(self, name: str, key: str) -> bool:
         """Whether the current version has what the stage would write."""
@@ -68,6 +70,7 @@ class Stages:
             except OSError:
                 shutil.copyfile(self.current / file, target)
         self.keys[name] = before
+        self.unchanged.append(name)
         self.log(name, "unchanged", 0.0, before.get("rows", 0))
 
     @contextmanager

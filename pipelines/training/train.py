@@ -134,7 +134,7 @@ def train(
         return _timed(summary, started, tuple(job.keys))
     version = library.new_version()
     try:
-        summary = _timed(job.run(version, tell), started, tuple(job.taken))
+        summary = _timed(job.run(version, tell), started, tuple(job.stages.unchanged))
         about = job.about | {**summary.record(), "version": version.name}
         write_json(version / "training.json", about)
         write_manifest(version, {"listens": summary.listens, "users": summary.users, "tracks": summary.tracks})
@@ -161,7 +161,6 @@ class _Training:
             current = None
         read_listens(library)
         self.stages = Stages(library.folder, current, force)
-        self.taken: list[str] = []
         cleaning, ranking = asdict(options.cleaning), asdict(options.ranking)
         # How many cores there are makes no difference to the answer.
         ranking["ranker"].pop("threads")
@@ -248,7 +247,6 @@ class _Training:
         if self.unchanged[name] and current is not None:
             trained = ModelVersion.load(self.library, current)
             self.stages.take_over(name, version)
-            self.taken.append(name)
             return trained
         with self.stages.running(name, self.keys[name], version) as count:
             catalogue, listens = self.catalogue, self.listens
@@ -263,7 +261,6 @@ class _Training:
         name, current = "ranking", self.stages.current
         if self.unchanged[name] and current is not None:
             self.stages.take_over(name, version)
-            self.taken.append(name)
             return self.summary_of_current().ranker, trained.two_stage
         with self.stages.running(name, self.keys[name], version) as count:
             try:
@@ -289,7 +286,6 @@ class _Training:
         name = "artefacts"
         if self.unchanged[name]:
             self.stages.take_over(name, version)
-            self.taken.append(name)
             return
         with self.stages.running(name, self.keys[name], version) as count:
             trained = trained.with_ranking(recommender, self.options.reranking)

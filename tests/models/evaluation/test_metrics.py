@@ -7,7 +7,7 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from crossfade.models.evaluation import metrics
-from crossfade.models.evaluation.bootstrap import coverage_interval, intervals, ratio_interval
+from crossfade.models.evaluation.bootstrap import coverage_intervals, intervals, ratio_interval
 
 USERS, TRACKS, K = 80, 60, 25
 TOLERANCE = 1e-9
@@ -111,11 +111,11 @@ def test_coverage_novelty_and_the_rest_have_dense_references(ids: np.ndarray, rn
         diversity.append(np.mean([1 - np.float64(unit[a]) @ unit[b] for a, b in pairs]))
         own = listeners[heard[user].indices]
         bias.append(np.mean(listeners[tracks]) / np.mean(own) - 1 if len(own) else np.nan)
-    np.testing.assert_allclose(metrics.novelty(ids, listeners, USERS, k), novelty, atol=TOLERANCE)
-    np.testing.assert_allclose(metrics.unseen_share(ids, heard, k), unseen, atol=TOLERANCE)
+    np.testing.assert_allclose(metrics.novelties(ids, listeners, USERS, (k,))[0], novelty, atol=TOLERANCE)
+    np.testing.assert_allclose(metrics.unseen_shares(ids, heard, (k,))[0], unseen, atol=TOLERANCE)
     # Vectors are float32: so are their sums.
-    np.testing.assert_allclose(metrics.diversity(ids, unit, k), diversity, atol=1e-6)
-    np.testing.assert_allclose(metrics.popularity_bias(ids, listeners, heard, k), bias, atol=TOLERANCE)
+    np.testing.assert_allclose(metrics.diversities(ids, unit, (k,))[0], diversity, atol=1e-6)
+    np.testing.assert_allclose(metrics.popularity_biases(ids, listeners, heard, (k,))[0], bias, atol=TOLERANCE)
     assert metrics.catalogue_coverage(ids, k, TRACKS) == len(shown) / TRACKS
     np.testing.assert_array_equal(metrics.user_coverage(ids, k), [float(user % 3 > 0) for user in range(USERS)])
     assert metrics.user_coverage(ids, 40).sum() == 0
@@ -126,14 +126,14 @@ def test_skips_and_dislikes_are_no_own_tracks_of_popularity_bias() -> None:
     confidences = np.array([2.0, 1.0, 0.0, 0.0, 0.0, -1.0], np.float32)
     heard = csr_matrix((confidences, np.arange(6), [0, 3, 6]), shape=(2, 6))
     listeners = np.array([10, 30, 90, 90, 0, 90])
-    bias = metrics.popularity_bias(np.array([[0, 1], [0, 1]], np.int32), listeners, heard, 2)
+    bias = metrics.popularity_biases(np.array([[0, 1], [0, 1]], np.int32), listeners, heard, (2,))[0]
     np.testing.assert_array_equal(bias, [20 / ((10 + 30) / 2) - 1, np.nan])
 
 
 def test_a_list_of_one_sound_has_no_diversity() -> None:
     same = np.tile(np.array([[0.6, 0.8]], np.float32), (5, 1))
     ids = np.array([[0, 1, 2], [3, -1, -1]], np.int32)
-    np.testing.assert_allclose(metrics.diversity(ids, same, 3), [0, np.nan], atol=1e-6)
+    np.testing.assert_allclose(metrics.diversities(ids, same, (3,))[0], [0, np.nan], atol=1e-6)
 
 
 def test_errors_of_ratings() -> None:
@@ -176,6 +176,6 @@ def test_the_interval_of_a_ratio_holds_it_nineteen_times_of_twenty(rng: np.rando
 
 
 def test_the_interval_of_coverage_holds_its_value(ids: np.ndarray, rng: np.random.Generator) -> None:
-    found = coverage_interval(ids[:, :3], TRACKS * 3, rng)
+    found = coverage_intervals(ids, (3,), TRACKS * 3, rng)[0]
     assert found.value == metrics.catalogue_coverage(ids, 3, TRACKS * 3)
     assert 0 < found.low < found.value < found.high < 1
