@@ -38,6 +38,12 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_named_are_there(page: Path) -> None:
+    named = re.findall(r"`((?:audio|models|pipelines|service|scripts|tests|docs|examples)/[\w/.]+)`", page.read_text())
+    assert not [name for name in named if not (ROOT / name).exists()]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_exist(page: Path) -> None:
     commands = application()
     for block in blocks(page, "sh"):
