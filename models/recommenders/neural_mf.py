@@ -1,10 +1,10 @@
 """Neural matrix factorisation: embeddings of users and tracks with biases, learned by gradient steps.
 
 For ratings the squared error is minimised; there the biases are not learned but solved for, those of users from their
-latest ratings (see `Biases.recent`), and the embeddings explain what is left. For implicit
-feedback either BPR's pairwise loss (Rendle et al. 2009) or a softmax over the track and sampled others, which all users
-of a batch share. Sampling is for learning only: every track is ranked when recommending. With `hidden` units a small
-network on both embeddings is added to their dot product (He et al. 2017, "Neural Collaborative Filtering").
+latest ratings (see `Biases.recent`), and the embeddings explain what is left. For implicit feedback the loss is a
+softmax over the track and sampled others, which all users of a batch share. Sampling is for learning only: every track
+is ranked when recommending. With `hidden` units a small network on both embeddings is added to their dot product (He et
+al. 2017, "Neural Collaborative Filtering").
 
 Shapes: U users, T tracks, F factors, H hidden units, N events, B users asked for.
 """
@@ -31,7 +31,7 @@ from .neural import DotRecommender, HeldOut, NeuralOptions, sampled_softmax_loss
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-OBJECTIVES = ("softmax", "bpr", "ratings")
+OBJECTIVES = ("softmax", "ratings")
 _CELLS = 1 << 24
 
 
@@ -54,18 +54,14 @@ class NeuralMFOptions(NeuralOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.objective not in OBJECTIVES:
-            raise UsageError(f"objective {self.objective}: no such one; there are {', '.join(OBJECTIVES)}")
+            cure = "BPR is the model bpr" if self.objective == "bpr" else f"there are {', '.join(OBJECTIVES)}"
+            raise UsageError(f"objective {self.objective}: no such one; {cure}")
 
 
 def rating_options(**changes: Any) -> NeuralMFOptions:
     """Options that suit ratings."""
     # Chosen on a validation part of ml-latest-small: see scripts/experiments/choose_neural.
-    defaults: dict[str, Any] = {
-        "objective": "ratings",
-        "batch": 1024,
-        "patience": 4,
-    }
-    return NeuralMFOptions(**(defaults | changes))
+    return NeuralMFOptions(**({"objective": "ratings", "batch": 1024, "patience": 4} | changes))
 
 
 class _Factors(nn.Module):
@@ -207,8 +203,6 @@ class NeuralMF(DotRecommender):
             users, tracks = tensor_int(self._events[0][rows]), tensor_int(self._events[1][rows])
             if self.options.objective == "ratings":
                 yield users, tracks, tensor(self._events[2][rows])
-            elif self.options.objective == "bpr":
-                yield users, tracks, tensor_int(rng.choice(self._warm_tracks, len(rows)))
             else:
                 yield users, tracks, self._negatives(self.options.negatives, rng)
 
@@ -216,15 +210,11 @@ class NeuralMF(DotRecommender):
         users, tracks, third = batch
         size = self.options.regularization * module.size(users, tracks)
         if self.options.objective == "ratings":
-            loss: Tensor = size + functional.mse_loss(module.pairs(users, tracks) + self.mean, third)
-            return loss
-        right = module.pairs(users, tracks) - module.user_bias(users)[:, 0]
-        if self.options.objective == "bpr":
-            wrong = module.pairs(users, third) - module.user_bias(users)[:, 0]
-            loss = size - functional.logsigmoid(right - wrong).mean()
-            return loss
-        loss = size + sampled_softmax_loss(right, module.table(users, third), tracks, third)
-        return loss
+            loss: Tensor = functional.mse_loss(module.pairs(users, tracks) + self.mean, third)
+        else:
+            positive = module.pairs(users, tracks) - module.user_bias(users)[:, 0]
+            loss = sampled_softmax_loss(positive, module.table(users, third), tracks, third)
+        return size + loss
 
     def _held_out(self, interactions: Interactions, rng: np.random.Generator) -> HeldOut | None:
         if self.options.objective == "ratings":
