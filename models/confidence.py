@@ -68,7 +68,7 @@ class States:
     liked: Floats | None = None
     """[N] 1 liked, -1 disliked, 0 either was taken back; NaN where there is none. Fades towards 0"""
     given: Floats | None = None
-    """[N] confidence that came as a number and not as events; adds to what events say"""
+    """[N] confidence that came as a number and not as events; adds to that of the events"""
 
     @classmethod
     def of(cls, signals: Signals, count: int, options: ConfidenceOptions | None = None) -> Self:
@@ -84,7 +84,7 @@ class States:
 
     @property
     def columns(self) -> dict[str, Floats]:
-        """Those that are there."""
+        """Those that are not None."""
         return {name: column for name in self.names() if (column := getattr(self, name)) is not None}
 
     def take(self, which: slice | NDArray[np.bool_] | NDArray[np.integer]) -> Self:

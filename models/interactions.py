@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
+from .arrays import as_binary
 from .confidence import ConfidenceOptions, States, fading, merged
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class Clock(StrEnum):
     ORDER = "order"
     """positions in each user's own sequence, not comparable between users"""
     NONE = "none"
-    """nothing: the log knows neither time nor order"""
+    """nothing: the log has neither time nor order"""
 
 
 _COLUMNS = ("user_rows", "track_rows", "weights", "times", "ratings")
@@ -181,12 +182,9 @@ def to_find(
 
     `candidates` [T] limits the tracks.
     """
-    relevant = liked(later).copy()
-    relevant.data = np.ones_like(relevant.data)
+    relevant = as_binary(liked(later))
     if seen is not None:
-        marks = seen.copy()
-        marks.data = np.ones_like(marks.data)
-        relevant = (relevant - relevant.multiply(marks)).tocsr()
+        relevant = (relevant - relevant.multiply(as_binary(seen))).tocsr()
     if candidates is not None:
         relevant.data *= candidates[relevant.indices]
     relevant.eliminate_zeros()

@@ -74,7 +74,14 @@ def fitting(interactions: Interactions, rng: np.random.Generator, *, gap_seconds
         split = by_time(interactions, gap_seconds=gap_seconds)
         if split.warm_user_count >= max(50, 0.1 * len(np.unique(interactions.user_rows))):
             return split
-    return by_chance(interactions, rng) if interactions.times is None else by_user(interactions)
+    return within_users(interactions, rng)
+
+
+def within_users(interactions: Interactions, rng: np.random.Generator, *, share: float = 0.2) -> Split:
+    """The last `share` of each user's listens; without times or an order a share of the entries by chance."""
+    if interactions.times is None:
+        return by_chance(interactions, rng, share=share)
+    return by_user(interactions, share=share)
 
 
 def some_tracks(interactions: Interactions, rng: np.random.Generator, *, share: float = 0.2) -> Mask:

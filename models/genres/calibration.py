@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .classical import optional_module
+from ...errors import optional_module
+from .classical import SKLEARN
 
 Floats = NDArray[np.float64]
 ISOTONIC_EXAMPLES = 1000
@@ -90,13 +91,13 @@ def isotonic_knots(x: Floats, y: Floats) -> tuple[Floats, Floats]:
     >>> np.interp([1, 2, 3], x, y).tolist()
     [0.0, 1.5, 1.5]
     """
-    fitted = optional_module("sklearn.isotonic").IsotonicRegression().fit(x, y)
+    fitted = optional_module("sklearn.isotonic", SKLEARN).IsotonicRegression().fit(x, y)
     return np.asarray(fitted.X_thresholds_, np.float64), np.asarray(fitted.y_thresholds_, np.float64)
 
 
 def platt(logits: NDArray[Any], labels: NDArray[np.bool_]) -> tuple[float, float]:
     """Slope and shift of held-out logits [N] whose sigmoid has the least log loss; its mean is the share of labels."""
-    logistic = optional_module("sklearn.linear_model").LogisticRegression(solver="newton-cholesky", tol=1e-8)
+    logistic = optional_module("sklearn.linear_model", SKLEARN).LogisticRegression(solver="newton-cholesky", tol=1e-8)
     # The default penalty on the slope keeps it finite where the logits part a few labels without error.
     logistic.fit(np.asarray(logits, np.float64)[:, None], labels)
     return float(logistic.coef_[0, 0]), float(logistic.intercept_[0])
@@ -116,7 +117,7 @@ def fit_calibration(
     wrong answers among those given that abstention aims at.
     """
     if not len(scores):
-        # Too little data to hold any out: the scores stand as they are, and nothing says that they can be relied on.
+        # Too little data to hold any out: the scores stay as they are, and every answer is an abstention.
         return Calibration(abstain_below=UNREACHABLE, multi_label=multi_label)
     temperature = fit_temperature(scores, targets, multi_label=multi_label)
     plain = Calibration(temperature, multi_label=multi_label)

@@ -53,7 +53,7 @@ def grouped_folds(
     """The fold [T] of each track: whole groups, each class spread as evenly as its groups allow.
 
     Groups are dealt largest first, in an order drawn from `rng`, to the fold where their classes are rarest. A class
-    with at least two groups is never in one fold alone, so that every fold can be tested by a model that knows it.
+    with at least two groups is never in one fold alone, so that every fold can be tested by a model trained on it.
 
     Shape: targets [T, C] bool, groups [T]. With `groups = np.arange(T)` these are plain stratified folds.
     """

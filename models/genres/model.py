@@ -36,7 +36,7 @@ PARENT_SEPARATOR = " > "
 
 @dataclass(frozen=True)
 class Card:
-    """What a saved model says of itself besides its numbers."""
+    """The metadata of a saved model."""
 
     name: str
     """probe, svm, cnn …"""

@@ -217,7 +217,7 @@ class NetworkClassifier:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], options: Mapping[str, Any]) -> Self:
-        # JSON knows no tuples.
+        # JSON has no tuples.
         sizes: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in options["shape"].items()}
         return cls(SHAPES[options["type"]](**sizes), dict(arrays))
 

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import UsageError
+from ..arrays import as_binary
 from .prior import PriorOptions
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class HybridOptions:
     rarity: float = 0.3
     """how much less it adds for artists with many listens: a power of their listens"""
     profile: float = 0.0
-    """what the mean likeness (0 … 1) to the sound of the user's tracks adds"""
+    """what the mean similarity (0 … 1) to the sound of the user's tracks adds"""
 
     def record(self) -> dict[str, Any]:
         """As training.json and the command line have them, where the cold gain is `level`."""
@@ -88,7 +89,7 @@ def artist_counts(liked: csr_matrix, artists: csr_matrix, tracks_of: csr_matrix 
 
     Shapes: liked [B, T], artists [T, A], tracks_of [A, T] (its transpose, where it is at hand).
     """
-    shared = ((_ones(liked) @ artists) @ (artists.T if tracks_of is None else tracks_of)).tocsr()
+    shared = ((as_binary(liked) @ artists) @ (artists.T if tracks_of is None else tracks_of)).tocsr()
     shared.data = np.log1p(shared.data)
     return shared
 
@@ -107,10 +108,4 @@ def artist_rarity(artists: csr_matrix, listeners: NDArray[np.integer], power: fl
 def sound_profiles(liked: csr_matrix, sound: Matrix) -> Matrix:
     """[B, E] mean features of the tracks that each of B users listened to; zeros for a user without any."""
     counts = np.maximum(np.diff(liked.indptr), 1).astype(np.float32)
-    return np.asarray((_ones(liked) @ sound) / counts[:, None], np.float32)
-
-
-def _ones(matrix: csr_matrix) -> csr_matrix:
-    ones = matrix.copy()
-    ones.data = np.ones_like(ones.data)
-    return ones
+    return np.asarray((as_binary(liked) @ sound) / counts[:, None], np.float32)

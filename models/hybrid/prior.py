@@ -32,6 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import UsageError
+from ..arrays import csr_arrays, csr_of
 from ..catalogue import Catalogue, artist_matrix
 from ..storage import Arrays
 from .sound_features import Mask, Matrix, SoundMap
@@ -46,6 +47,8 @@ ARTIST_VARIANCE_RATIO = 1.0
 _PAIRS_PER_BATCH = 1 << 18
 _SAVED = {name: name for name in ("mean", "weights", "residuals", "columns")} | {"heard": "has_sound"}
 """name in a saved model -> attribute"""
+
+_SAVED_ARTISTS = ("artists_indptr", "artists_indices")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,7 +224,7 @@ class ContentPrior:
     def arrays(self) -> Arrays:
         """For `save_model`, with `metadata`."""
         own = {name: getattr(self, attribute) for name, attribute in _SAVED.items()}
-        return own | incidence_arrays("artists", self.artists) | self.map.arrays()
+        return own | csr_arrays(self.artists, *_SAVED_ARTISTS) | self.map.arrays()
 
     def metadata(self) -> dict[str, Any]:
         return {"sound_width": self.map.sound_width, "rate": self.map.rate, "artist_names": list(self.artist_names)}
@@ -234,7 +237,7 @@ class ContentPrior:
         for name, attribute in _SAVED.items():
             setattr(prior, attribute, arrays[name])
         prior.artist_names = tuple(metadata["artist_names"])
-        prior.artists = incidence_matrix("artists", arrays, len(prior.artist_names))
+        prior.artists = csr_of(arrays, len(prior.artist_names), *_SAVED_ARTISTS)
         return prior
 
     @cached_property
@@ -273,19 +276,6 @@ class ContentPrior:
             answer[start:stop] = (shared @ self.residuals) / np.maximum(total, 1e-6)
             start = stop
         return answer
-
-
-def incidence_arrays(name: str, artists: csr_matrix) -> Arrays:
-    """A matrix of zeros and ones for `save_model`."""
-    return {f"{name}_indptr": artists.indptr.astype(np.int64), f"{name}_indices": artists.indices.astype(np.int32)}
-
-
-def incidence_matrix(name: str, arrays: Arrays, width: int) -> csr_matrix:
-    """What `incidence_arrays` gave."""
-    from scipy.sparse import csr_matrix
-
-    ends, indices = arrays[f"{name}_indptr"], arrays[f"{name}_indices"]
-    return csr_matrix((np.ones(len(indices), np.float32), indices, ends), shape=(len(ends) - 1, width))
 
 
 def _distances(a: Matrix, a_rows: Rows, b: Matrix, b_rows: Rows) -> Matrix:

@@ -1,4 +1,4 @@
-"""Sound features: a track's sound vector and its likeness to a few hundred others, so that a linear map can bend.
+"""Sound features: a track's sound vector and its similarity to a few hundred others, so that a linear map can bend.
 
 The kernel is k(a, b) = exp(-scale * d(a, b) / m) + a · b / C with m the median distance between landmarks: a near part
 (Laplacian for the few named columns of a feature table, Matérn 1/2 for embeddings, where the Euclidean distance is one

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arrays import top_k
+from ..arrays import one_blas_thread, top_k
 from ..catalogue import Catalogue
 from ..evaluation.metrics import hits, ndcg, recall, relevant_counts
 from ..evaluation.splits import known_artists, thinned
@@ -136,7 +136,7 @@ class Slice:
         rare = artist_rarity(self.held.catalogue.artist_matrix, self.held.train.listeners, rarity)
         return (affinity * rare[self.candidates]) * self.artist_counts
 
-    def likeness(self, sound: Matrix) -> Matrix:
+    def similarity(self, sound: Matrix) -> Matrix:
         """[B, C] to the sound [T, E] of the user's tracks."""
         return np.asarray(sound_profiles(self._liked, sound) @ sound[self.candidates].T)
 
@@ -161,10 +161,7 @@ def tuned_options(
     listens: Interactions, catalogue: Catalogue, als: ALSOptions, rng: np.random.Generator
 ) -> tuple[HybridOptions, dict[str, float]]:
     """The options and what was measured; the defaults and nothing where there is too little to measure."""
-    from threadpoolctl import threadpool_limits
-
-    # Many small products: threads below them cost more than they give.
-    with threadpool_limits(limits=1, user_api="blas"):
+    with one_blas_thread():
         held = hold_out(listens, catalogue, als, rng)
         if held is None:
             return HybridOptions(), {}
@@ -245,7 +242,7 @@ class _Tuning:
         if part.is_small:
             chosen = PriorOptions() if catalogue.has_sound.any() else chosen
             return chosen, CatalogueSound.of(catalogue, warm, chosen)
-        # Equal predictions rank by row number, which may say something (rows in order of popularity): none is equal.
+        # Equal predictions rank by row number, which may be the order of popularity: random ones have no ties.
         blank = part.ndcg(self._held.rng.random((len(part.users), len(part.candidates)), np.float32))
         chosen_sound, best = CatalogueSound.of(catalogue, warm, chosen), blank
         for options, penalties in _SOUND_MAPS:
@@ -287,10 +284,10 @@ class _Tuning:
         part = self._held.slice(np.sort(np.concatenate([self._held.new, self._held.known])))
         if not self._sound.shape[1] or part.is_small:
             return 0.0
-        by_taste, likeness = part.factors @ self._vectors[part.candidates].T, part.likeness(self._sound)
-        unit = float(by_taste.std(axis=1).mean() / max(likeness.std(axis=1).mean(), 1e-9))
+        by_taste, similarity = part.factors @ self._vectors[part.candidates].T, part.similarity(self._sound)
+        unit = float(by_taste.std(axis=1).mean() / max(similarity.std(axis=1).mean(), 1e-9))
         cells = by_taste + part.by_artist(self.options.affinity, self.options.rarity)
-        return self._best_of(((p * unit, part.ndcg(cells + p * unit * likeness)) for p in _PROFILES), "cold")
+        return self._best_of(((p * unit, part.ndcg(cells + p * unit * similarity)) for p in _PROFILES), "cold")
 
     def _tau(self) -> float:
         """By the mean NDCG over the numbers of listeners."""
@@ -344,7 +341,7 @@ class _Tuning:
         if self.options.affinity:
             cells += part.by_artist(self.options.affinity, self.options.rarity)
         if self.options.profile:
-            cells += self.options.profile * part.likeness(self._sound)
+            cells += self.options.profile * part.similarity(self._sound)
         return cells
 
     def _best_of(self, measured: Iterable[tuple[Option, Values]], name: str) -> Option:

@@ -31,13 +31,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import CrossfadeError
-from ..arrays import Ids, Scores, l2_normalize, row_entries, top_k
+from ..arrays import Ids, Scores, csr_arrays, csr_of, l2_normalize, row_entries, top_k
 from ..hybrid.index import CompressedScan, Rows
 from ..hybrid.model import Hybrid
 from ..hybrid.online import UserHistory, UserQuery
 from ..interactions import Interactions
 from ..recommenders.base import RECENT_SECONDS, popularity
-from ..recommenders.item_knn import ItemKNN, ItemKNNOptions
+from ..recommenders.item_knn import SAVED_SIMILARITY, ItemKNN, ItemKNNOptions
 from ..storage import Arrays
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ class CandidateGenerator:
         options = self.options
         self.item_similarity: csr_matrix | None = None
         try:
-            self.item_similarity = ItemKNN(ItemKNNOptions(neighbours=options.neighbours)).fit(listens).likeness
+            self.item_similarity = ItemKNN(ItemKNNOptions(neighbours=options.neighbours)).fit(listens).similarity
         except CrossfadeError as error:
             self.failed |= {"items": str(error), "last": str(error)}
         self.last = last_tracks(listens, options.last_tracks)
@@ -278,11 +278,7 @@ class CandidateGenerator:
     def save_arrays(self) -> Arrays:
         arrays: Arrays = {name: getattr(self, name) for name in _ARRAYS}
         if self.item_similarity is not None:
-            arrays |= {
-                "near_indptr": self.item_similarity.indptr.astype(np.int64),
-                "near_tracks": self.item_similarity.indices.astype(np.int32),
-                "near_scores": self.item_similarity.data.astype(np.float32),
-            }
+            arrays |= csr_arrays(self.item_similarity, *SAVED_SIMILARITY)
         return arrays
 
     def metadata(self) -> dict[str, Any]:
@@ -290,17 +286,12 @@ class CandidateGenerator:
 
     @classmethod
     def from_arrays(cls, arrays: Arrays, metadata: dict[str, Any], hybrid: Hybrid) -> Self:
-        from scipy.sparse import csr_matrix
-
         generator = cls(hybrid, CandidateOptions(**metadata["options"]))
         generator.failed = dict(metadata["failed"])
         for name in _ARRAYS:
             setattr(generator, name, arrays[name])
-        generator.item_similarity = None
-        if "near_indptr" in arrays:
-            count = len(arrays["near_indptr"]) - 1
-            parts = (arrays["near_scores"], arrays["near_tracks"], arrays["near_indptr"])
-            generator.item_similarity = csr_matrix(parts, shape=(count, count))
+        fitted = SAVED_SIMILARITY[0] in arrays
+        generator.item_similarity = csr_of(arrays, generator.track_count, *SAVED_SIMILARITY) if fitted else None
         return generator
 
     @cached_property
@@ -404,7 +395,7 @@ def _segments(hybrid: Hybrid, count: int) -> tuple[Scores, Scores]:
 
     history = hybrid.history
     warm = np.flatnonzero(history.warm_users)
-    vectors = l2_normalize(hybrid.fold_in(history.heard[warm]))
+    vectors = l2_normalize(hybrid.fold_in(history.matrix[warm]))
     count = min(count, len(warm) // 40)
     if count < 2:
         return np.zeros((0, vectors.shape[1]), np.float32), np.zeros((0, len(history.popularity)), np.float32)
@@ -461,7 +452,7 @@ def _ordered(order: Rows, scores: Scores) -> Source:
 
 def _products(vectors: Scores, places: Rows, query: Scores) -> Scores:
     """Products of some vectors with the query; -inf where the place is negative. Shape: -> [len(places)]"""
-    there = places >= 0
+    mask = places >= 0
     found = np.full(len(places), -np.inf, np.float32)
-    found[there] = vectors[places[there]] @ query
+    found[mask] = vectors[places[mask]] @ query
     return found

@@ -138,7 +138,7 @@ def labelled_candidates(
     A sample of the held-out users with all candidates; of the others who have a positive label, with some negatives.
     """
     statistics.check_no_leak(split.test, within_user=split.within_user)
-    truth = to_find(split.test.matrix, generator.hybrid.history.heard)
+    truth = to_find(split.test.matrix, generator.hybrid.history.matrix)
     warm = generator.hybrid.history.warm_users
     active = (np.diff(truth.indptr) > 0) & warm
     trained = np.flatnonzero(active & ~held_out)

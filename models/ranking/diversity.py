@@ -87,7 +87,7 @@ def rerank(
         if options.per_artist is not None:
             full = {artist for artist in artists[best] if taken[artist] >= options.per_artist}
             if full:
-                left &= ~np.array([not full.isdisjoint(mine) for mine in artists])
+                left &= ~np.array([not full.isdisjoint(of_track) for of_track in artists])
     return np.array(places, np.intp)
 
 

@@ -323,27 +323,27 @@ def _genre_features(statistics: HistoryStatistics, user: UserProfile, tracks: Id
 
 def _popularity_and_age_features(statistics: HistoryStatistics, user: UserProfile, tracks: Ids) -> Columns:
     """How far a track is from what the user likes in the logarithm of its listeners and in age."""
-    sums, mine = statistics.moments[user.liked].sum(axis=0), statistics.moments[tracks]
+    sums, moments = statistics.moments[user.liked].sum(axis=0), statistics.moments[tracks]
     dated = sums[3] or np.nan
     mean_age = sums[1] / dated
-    ages = np.where(mine[:, 3] > 0, mine[:, 1], np.nan)
+    ages = np.where(moments[:, 3] > 0, moments[:, 1], np.nan)
     return {
-        "fame_gap": np.asarray(mine[:, 0] - np.float64(sums[0]) / max(len(user.liked), 1)),
+        "fame_gap": np.asarray(moments[:, 0] - np.float64(sums[0]) / max(len(user.liked), 1)),
         "age_gap": np.asarray(np.abs(ages - mean_age)),
         "age_spread": np.full(len(tracks), np.sqrt(np.maximum(sums[2] / dated - np.square(mean_age), 0))),
     }
 
 
 def _artist_features(generator: CandidateGenerator, user: UserProfile, tracks: Ids) -> Columns:
-    """How many of the liked tracks, and of the last ones, are by a track's artist: the one the user knows better."""
+    """How many of the liked tracks, and of the last ones, are by a track's artist, the one of more such tracks."""
     artists = generator.hybrid.artists
     places, owners = row_entries(artists, tracks)
 
     def by_artist(rows: Ids, weights: Floats) -> Floats:
         """[C]"""
-        mine, which = row_entries(artists, rows)
+        entries, which = row_entries(artists, rows)
         totals, most = np.zeros(artists.shape[1], np.float32), np.zeros(len(tracks), np.float32)
-        np.add.at(totals, artists.indices[mine], weights[which])
+        np.add.at(totals, artists.indices[entries], weights[which])
         np.maximum.at(most, owners, totals[artists.indices[places]])
         return most
 

@@ -1,4 +1,4 @@
-"""SASRec: a transformer over a user's last tracks, in order, that says what comes next.
+"""SASRec: a transformer over a user's last tracks, in order, that predicts the next one.
 
 Kang & McAuley (2018), "Self-Attentive Sequential Recommendation"; with a softmax over the next track and sampled others
 in place of one negative, which is what makes it work (Klenitskiy & Vasilev 2023). Where the catalogue has sound, a
@@ -133,7 +133,7 @@ class SASRec(CatalogueRecommender):
         for sequence in sequences:
             for track in sequence:
                 if not 0 <= track < count:
-                    raise DataError(f"track {track}: the model knows {count} tracks; train it again")
+                    raise DataError(f"track {track}: the model has {count} tracks; train it again")
         ends = np.cumsum([0, *(len(sequence) for sequence in sequences)])
         flat = np.array([track for sequence in sequences for track in sequence], np.int32)
 
@@ -146,8 +146,8 @@ class SASRec(CatalogueRecommender):
 
         return rank(score, len(sequences), k, count, candidates=candidates)
 
-    def restore(self, arrays: Arrays) -> None:
-        super().restore(arrays)
+    def restore(self, arrays: Arrays, facts: dict[str, Any]) -> None:
+        super().restore(arrays, facts)
         module = self._build()
         module.load_state_dict({name: torch.from_numpy(array) for name, array in self.network.items()})
         with torch.inference_mode():
@@ -156,7 +156,7 @@ class SASRec(CatalogueRecommender):
     def _prepare(self, interactions: Interactions) -> None:
         super()._prepare(interactions)
         if interactions.times is None:
-            raise DataError("sasrec: the log knows neither time nor order, so nothing comes next")
+            raise DataError("sasrec: the log has neither time nor order, so nothing comes next")
         liked = np.flatnonzero(interactions.likes)
         order = liked[np.lexsort((liked, interactions.times[liked], interactions.user_rows[liked]))]
         self.sequence: Ids = interactions.track_rows[order]
@@ -164,11 +164,8 @@ class SASRec(CatalogueRecommender):
         counts = np.bincount(interactions.user_rows[order], minlength=interactions.user_count)
         self.ends: NDArray[np.int64] = np.concatenate([[0], np.cumsum(counts)])
         """[U + 1] where each user's tracks begin and end"""
-        catalogue = self._catalogue
-        heard = np.zeros((interactions.track_count, 0), np.float32) if catalogue is None else catalogue.sound
-        if not heard.any():
-            heard = np.zeros((interactions.track_count, 0), np.float32)
-        self._sound = standardized(heard)
+        catalogue, without = self._catalogue, np.zeros((interactions.track_count, 0), np.float32)
+        self._sound = standardized(without if catalogue is None or not catalogue.sound.any() else catalogue.sound)
         self.placed: NDArray[np.bool_] = self.history.warm_tracks | np.any(self._sound != 0, axis=1)
         """[T] tracks that have listeners or sound"""
 
@@ -226,9 +223,9 @@ class SASRec(CatalogueRecommender):
     def user_scores(self, rows: Ids) -> Scores:
         return self._after(self.sequence, self.ends, rows)
 
-    def scores_from(self, heard: csr_matrix) -> Scores:
+    def scores_from(self, user_items: csr_matrix) -> Scores:
         """The order of such listens is not known (see `recommend_after`): the surest stands for the latest."""
-        likes = liked(heard)
+        likes = liked(user_items)
         owners = np.repeat(np.arange(likes.shape[0]), np.diff(likes.indptr))
         return self._after(likes.indices[np.lexsort((likes.data, owners))], likes.indptr, np.arange(likes.shape[0]))
 
@@ -248,6 +245,3 @@ class SASRec(CatalogueRecommender):
                 places = tensor_int(last[low : low + 256])
                 found.append(part[torch.arange(len(part), device=device()), places].cpu().numpy())
         return self.scores(np.concatenate(found))
-
-    def _reachable(self) -> NDArray[np.bool_]:
-        return self.placed

@@ -87,7 +87,7 @@ def test_candidates_are_new_different_and_few(hybrid: Hybrid, generator: Candida
     for user, found in zip(rows, each(generator, rows), strict=True):
         mine = found.ids
         assert len(np.unique(mine)) == len(mine) <= 60
-        assert not np.isin(mine, hybrid.history.heard[user].indices).any()
+        assert not np.isin(mine, hybrid.history.matrix[user].indices).any()
         votes = sum(flags.astype(int) for flags in found.nominated.values())
         assert (votes > 0).all()
 
@@ -104,7 +104,7 @@ def test_seen_tracks_come_back_when_allowed(hybrid: Hybrid, generator: Candidate
     rows = warm(hybrid)
     candidates = each(generator, rows, allow_seen=True)
     pairs = zip(rows, candidates, strict=True)
-    assert any(np.isin(found.ids, hybrid.history.heard[user].indices).any() for user, found in pairs)
+    assert any(np.isin(found.ids, hybrid.history.matrix[user].indices).any() for user, found in pairs)
 
 
 def test_the_sound_source_finds_what_nobody_has_played(hybrid: Hybrid, generator: CandidateGenerator) -> None:
@@ -424,7 +424,7 @@ def test_a_history_that_chose_no_sound_teaches_all_the_same(hybrid: Hybrid, gene
 def test_the_chain_recommends_what_is_new(recommender: TwoStageRecommender, hybrid: Hybrid) -> None:
     rows = warm(hybrid)
     ids, scores = recommender.recommend(rows, 10)
-    heard = hybrid.history.heard[rows].toarray() != 0
+    heard = hybrid.history.matrix[rows].toarray() != 0
     assert (ids >= 0).all()
     assert not np.take_along_axis(heard, ids, axis=1).any()
     assert (np.diff(scores, axis=1) <= 0).all()

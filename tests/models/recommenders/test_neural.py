@@ -129,10 +129,10 @@ def test_a_validation_that_never_says_anything_keeps_the_last_epoch() -> None:
 
 def test_a_vocabulary_that_has_grown_is_an_error_with_its_cure(rng: np.random.Generator) -> None:
     model = MultVAE(VAEOptions(epochs=2, factors=4)).fit(two_camps(rng))
-    with pytest.raises(DataError, match="26 tracks, but the model knows 24; train it again"):
+    with pytest.raises(DataError, match="26 tracks, but the model has 24; train it again"):
         model.recommend_from(csr_matrix(np.ones((1, 26), np.float32)), 3)
     sequential = SASRec(options=SASRecOptions(epochs=1, factors=8)).fit(two_camps(rng))
-    with pytest.raises(DataError, match="track 24: the model knows 24 tracks"):
+    with pytest.raises(DataError, match="track 24: the model has 24 tracks"):
         sequential.recommend_after([[1, 24]], 3)
 
 
