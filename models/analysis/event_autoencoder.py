@@ -128,12 +128,6 @@ class _Embedded(_Layers):
                 table.weight[0] = 0
 
 
-def parameter_counts(module: nn.Module) -> tuple[int, int]:
-    """(trainable, others): the others are running means and variances of batch norms."""
-    trainable = sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
-    return trainable, sum(buffer.numel() for buffer in module.buffers() if buffer.is_floating_point())
-
-
 class FeatureAutoencoder(StoredModel):
     """Learns to reconstruct events; an unusual one has a large error."""
 

@@ -44,10 +44,6 @@ class Interval:
         """Rounded for a table; None for NaN."""
         return {name: None if np.isnan(number) else round(number, 6) for name, number in vars(self).items()}
 
-    @property
-    def excludes_zero(self) -> bool:
-        return self.low > 0 or self.high < 0
-
 
 def intervals(values: Values, rng: np.random.Generator, *, resamples: int = RESAMPLES) -> list[Interval]:
     """One per column of `values` [B, M]; NaN where a user has no value, which leaves that user out of the column."""

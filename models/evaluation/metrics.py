@@ -91,12 +91,6 @@ def user_coverage(ids: Ids, k: int) -> Values:
     return np.broadcast_to(np.asarray(answered, np.float64), len(ids)).copy()
 
 
-def catalogue_coverage(ids: Ids, k: int, track_count: int) -> float:
-    """Share of the tracks that are recommended to anybody."""
-    shown = ids[:, :k]
-    return len(np.unique(shown[shown >= 0])) / track_count
-
-
 def novelties(ids: Ids, listeners: NDArray[np.int64], user_count: int, ks: Sequence[int]) -> Values:
     """[len(ks), B] mean -log2 of the share of training users who listen to each answer, in bits.
 

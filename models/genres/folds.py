@@ -13,6 +13,8 @@ from collections.abc import Collection, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from ..catalogue import artist_matrix
+
 Rows = NDArray[np.int64]
 Split = tuple[Rows, Rows]
 """training rows, test rows"""
@@ -26,20 +28,12 @@ def joined_groups(names: Sequence[Collection[str]]) -> Rows:
     >>> joined_groups([["a"], ["a", "b"], ["c"], ["b"], []]).tolist()
     [0, 0, 1, 0, 2]
     """
-    parents: dict[str | int, str | int] = {}
+    from scipy.sparse import bmat
+    from scipy.sparse.csgraph import connected_components
 
-    def root(node: str | int) -> str | int:
-        parents.setdefault(node, node)
-        while parents[node] != node:
-            parents[node] = parents[parents[node]]
-            node = parents[node]
-        return node
-
-    for row, of_track in enumerate(names):
-        for name in of_track:
-            parents[root(name)] = root(row)
-    numbers: dict[str | int, int] = {}
-    return np.array([numbers.setdefault(root(row), len(numbers)) for row in range(len(names))], np.int64)
+    row_of = {name: row for row, name in enumerate(dict.fromkeys(name for of_track in names for name in of_track))}
+    edges = artist_matrix([tuple(of_track) for of_track in names], row_of)
+    return connected_components(bmat([[None, edges], [edges.T, None]]))[1][: len(names)].astype(np.int64)
 
 
 def groups_per_class(targets: NDArray[np.bool_], groups: Rows) -> Rows:

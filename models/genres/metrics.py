@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..evaluation.bootstrap import ratio_interval
 from .calibration import expected_calibration_error
 
 Floats = NDArray[np.float64]
 Targets = NDArray[np.bool_]
-RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
@@ -64,12 +64,8 @@ def confusion(probabilities: NDArray[Any], targets: Targets) -> NDArray[np.int64
 def interval(values: NDArray[Any], groups: NDArray[np.int64], *, rng: np.random.Generator) -> tuple[float, float]:
     """A 95 % bootstrap interval of the mean, drawing whole groups: an artist's tracks stand or fall together."""
     _, of_track = np.unique(groups, return_inverse=True)
-    sums = np.bincount(of_track, np.asarray(values, np.float64))
-    sizes = np.bincount(of_track)
-    drawn = rng.integers(0, len(sums), (RESAMPLES, len(sums)))
-    means = sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return float(low), float(high)
+    found = ratio_interval(np.bincount(of_track, values), np.bincount(of_track).astype(np.float64), rng)
+    return found.low, found.high
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import LibraryError
-from ..arrays import Answers, Ids, Scores, top_k
+from ..arrays import Answers, Ids, top_k
 from ..catalogue import Catalogue
 from ..hybrid.model import Hybrid
 from ..hybrid.online import UserHistory
@@ -112,13 +112,15 @@ class TwoStageRecommender:
         The score of a track that is new to the user is a probability (`Ranker`). Behind the candidates come the
         hybrid's further tracks, with falling scores that only keep the order.
         """
+        from scipy.special import expit
+
         hybrid = self.generator.hybrid
         if history.is_cold:
             return hybrid.candidates(history, k, allow_seen=allow_seen, mask=candidates)
         user = self.generator.profile(history, user_row=user_row, newest=newest)
         found = self.generator.candidates_of(user, allow_seen=allow_seen, candidates=candidates)
         order, logits = top_k(self.rank(found), k)
-        ids, scores = found.ids[order], sigmoid(logits)
+        ids, scores = found.ids[order], expit(logits)
         if len(ids) == k:
             return ids, scores
         further, values = hybrid.candidates(history, k, allow_seen=allow_seen, mask=candidates)
@@ -177,8 +179,3 @@ class TwoStageRecommender:
             return arrays
 
         change_model(folder, cls.name, without)
-
-
-def sigmoid(ranked: Scores) -> Scores:
-    """The ranker's logits as probabilities."""
-    return np.asarray(1 / (1 + np.exp(-ranked)), np.float32)

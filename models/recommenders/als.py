@@ -93,16 +93,12 @@ class ALS(Recommender):
     def confidences(self, user_items: csr_matrix) -> csr_matrix:
         """[B, T] weights as the solver takes them, before alpha: discounted by the track's and the user's counts."""
         user_items = without_skips(user_items)
-        if not self._discounts:
-            return user_items
         discounted = user_items.copy()
         discounted.data = self._discounted(user_items.indices, user_items.data, np.diff(user_items.indptr))
         return discounted
 
     def confidences_of_one(self, track_rows: Ids, weights: Scores) -> Scores:
         """The same for one user, from the tracks [L] and their weights [L], none of them 0."""
-        if not self._discounts:
-            return weights
         return self._discounted(track_rows, weights, np.array([len(track_rows)]))
 
     def _discounted(self, track_rows: Ids, weights: Scores, counts: NDArray[np.integer]) -> Scores:
@@ -113,10 +109,6 @@ class ALS(Recommender):
         else:
             by_track = self._by_track(self.track_listeners)[track_rows]
         return np.asarray(weights * (by_track * np.repeat(self._by_user(counts), counts)).astype(np.float32))
-
-    @property
-    def _discounts(self) -> bool:
-        return bool(self.options.track_discount or self.options.user_discount)
 
     def _by_track(self, listeners: Scores) -> NDArray[np.float64]:
         # A track without listeners counts as one with a single one.

@@ -241,36 +241,40 @@ class Recommender(StoredModel, ABC):
         A cold user, without likes in the training or with a row of -1, gets the popular tracks.
         """
         rows = np.asarray(user_rows)
-        known = rows >= 0
-        known[known] = self.are_warm(self.history.liked[rows[known]])
-
-        def score(start: int, stop: int) -> Scores:
-            return self._filled(known[start:stop], lambda here: self.user_scores(rows[start:stop][here]))
-
+        warm = rows >= 0
+        warm[warm] = self.are_warm(self.history.liked[rows[warm]])
         seen = None if allow_seen else self.history.matrix_of(rows)
-        return rank(score, len(rows), k, self._track_count, seen=seen, candidates=candidates)
+        return self._ranked(warm, lambda places: self.user_scores(rows[places]), k, seen, candidates)
 
     def recommend_from(
         self, user_items: csr_matrix, k: int, *, allow_seen: bool = False, candidates: NDArray[np.bool_] | None = None
     ) -> Answers:
         """The same for B users who were not in the training, each given by a row of confidences [B, T]."""
         check_width(user_items, self._track_count)
-        known = self.are_warm(liked(user_items))
-
-        def score(start: int, stop: int) -> Scores:
-            return self._filled(known[start:stop], lambda here: self.scores_from(user_items[start:stop][here]))
-
-        seen = None if allow_seen else user_items
-        return rank(score, user_items.shape[0], k, self._track_count, seen=seen, candidates=candidates)
+        warm, seen = self.are_warm(liked(user_items)), None if allow_seen else user_items
+        return self._ranked(warm, lambda places: self.scores_from(user_items[places]), k, seen, candidates)
 
     @property
     def _track_count(self) -> int:
         return len(self.history.popularity)
 
-    def _filled(self, known: NDArray[np.bool_], score: Callable[[NDArray[np.bool_]], Scores]) -> Scores:
-        """[B, T] `score` of the known ones, popularity for the others."""
-        cells = np.empty((len(known), self._track_count), np.float32)
-        if known.any():
-            cells[known] = score(known)
-        cells[~known] = self.history.popularity
-        return cells
+    def _ranked(
+        self,
+        warm: NDArray[np.bool_],
+        score: Callable[[NDArray[np.intp]], Scores],
+        k: int,
+        seen: csr_matrix | None = None,
+        candidates: NDArray[np.bool_] | None = None,
+    ) -> Answers:
+        """The best k of B users by `score(places)` of the warm ones [B], by popularity of the others; see `rank`."""
+
+        def cells(start: int, stop: int) -> Scores:
+            places = start + np.flatnonzero(warm[start:stop])
+            if len(places) == stop - start:
+                return score(places)
+            found = np.tile(self.history.popularity, (stop - start, 1))
+            if len(places):
+                found[places - start] = score(places)
+            return found
+
+        return rank(cells, len(warm), k, self._track_count, seen=seen, candidates=candidates)

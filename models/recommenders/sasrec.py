@@ -26,7 +26,6 @@ from ..arrays import Answers, Ids, Scores
 from ..interactions import Interactions, liked
 from ..nn.training_loop import Dropout, device, state_arrays, tensor
 from ..storage import Arrays
-from .base import rank
 from .neural import CatalogueRecommender, NeuralOptions, sampled_softmax_loss, tensor_int
 from .two_tower import standardized
 
@@ -129,22 +128,12 @@ class SASRec(CatalogueRecommender):
 
         Tracks of the sequence may come again. Shape: [B, k], [B, k]
         """
-        count = len(self.history.popularity)
-        for sequence in sequences:
-            for track in sequence:
-                if not 0 <= track < count:
-                    raise DataError(f"track {track}: the model has {count} tracks; train it again")
         ends = np.cumsum([0, *(len(sequence) for sequence in sequences)])
-        flat = np.array([track for sequence in sequences for track in sequence], np.int32)
-
-        def score(start: int, stop: int) -> Scores:
-            cells = np.tile(self.history.popularity, (stop - start, 1))
-            known = np.flatnonzero(np.diff(ends[start : stop + 1]) > 0)
-            if len(known):
-                cells[known] = self._after(flat, ends, start + known)
-            return cells
-
-        return rank(score, len(sequences), k, count, candidates=candidates)
+        tracks = np.array([track for sequence in sequences for track in sequence], np.int32)
+        outside = tracks[(tracks < 0) | (tracks >= self._track_count)]
+        if len(outside):
+            raise DataError(f"track {outside[0]}: the model has {self._track_count} tracks; train it again")
+        return self._ranked(np.diff(ends) > 0, lambda rows: self._after(tracks, ends, rows), k, candidates=candidates)
 
     def restore(self, arrays: Arrays, facts: dict[str, Any]) -> None:
         super().restore(arrays, facts)

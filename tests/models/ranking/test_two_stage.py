@@ -9,6 +9,7 @@ from pathlib import Path
 import catboost
 import numpy as np
 import pytest
+from scipy.special import expit
 
 from crossfade.errors import DataError, LibraryError, UsageError
 from crossfade.models.confidence import States
@@ -34,7 +35,7 @@ from crossfade.models.ranking.ranker import (
     base_rates,
     check_no_leaking_feature,
 )
-from crossfade.models.ranking.two_stage import TwoStageRecommender, sigmoid
+from crossfade.models.ranking.two_stage import TwoStageRecommender
 from crossfade.models.recommenders.als import ALSOptions
 from crossfade.models.recommenders.item_knn import ItemKNN
 from crossfade.pipelines.simulation.tracks import DAY_SECONDS
@@ -335,7 +336,7 @@ def test_what_the_ranker_claims_is_true(objective: str, rng: np.random.Generator
     options = RankerOptions(objective=objective, iterations=30, threads=1)
     ranker = Ranker(options).fit(table.take(kept), labels[kept], groups[kept], held_out[kept])
     asked, its_truth, _ = planted(rng, 4200)
-    claimed = sigmoid(ranker.scores(asked))
+    claimed = expit(ranker.scores(asked))
     assert labels[kept & ~held_out].mean() > 2.5 * truth.mean()
     # Known to as much as the 600 users kept aside say.
     by_user = (labels - truth)[held_out].reshape(-1, 60).mean(axis=1), truth.reshape(-1, 60).mean(axis=1)
@@ -485,7 +486,7 @@ def test_the_chain_claims_what_comes() -> None:
     rows = np.flatnonzero(hybrid.history.warm_users).astype(np.int32)
     came = (by_time(split.test).train.matrix > 0).toarray()
     candidates = each(recommender.generator, rows)
-    claimed = [sigmoid(recommender.rank(found)).mean() for found in candidates]
+    claimed = [expit(recommender.rank(found)).mean() for found in candidates]
     true = [came[row, found.ids].mean() for row, found in zip(rows, candidates, strict=True)]
     by_user = np.stack([claimed, true], axis=1)
     claimed, true = intervals(by_user, np.random.default_rng(0))
