@@ -33,7 +33,7 @@ def joined_groups(names: Sequence[Collection[str]]) -> Rows:
 
     row_of = {name: row for row, name in enumerate(dict.fromkeys(name for of_track in names for name in of_track))}
     edges = artist_matrix([tuple(of_track) for of_track in names], row_of)
-    return connected_components(bmat([[None, edges], [edges.T, None]]))[1][: len(names)].astype(np.int64)
+    return np.asarray(connected_components(bmat([[None, edges], [edges.T, None]]))[1][: len(names)], np.int64)
 
 
 def groups_per_class(targets: NDArray[np.bool_], groups: Rows) -> Rows:

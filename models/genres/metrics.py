@@ -64,7 +64,8 @@ def confusion(probabilities: NDArray[Any], targets: Targets) -> NDArray[np.int64
 def interval(values: NDArray[Any], groups: NDArray[np.int64], *, rng: np.random.Generator) -> tuple[float, float]:
     """A 95 % bootstrap interval of the mean, drawing whole groups: an artist's tracks stand or fall together."""
     _, of_track = np.unique(groups, return_inverse=True)
-    found = ratio_interval(np.bincount(of_track, values), np.bincount(of_track).astype(np.float64), rng)
+    sums, sizes = (np.asarray(np.bincount(of_track, weights), np.float64) for weights in (values, None))
+    found = ratio_interval(sums, sizes, rng)
     return found.low, found.high
 
 

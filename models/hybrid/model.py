@@ -22,17 +22,16 @@ from copy import copy
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from ...errors import LibraryError
 from ..arrays import Answers, GrowingRows, Ids, Scores, csr_arrays, csr_of, row_entries, top_k
 from ..catalogue import Catalogue
 from ..interactions import Interactions, liked
 from ..recommenders.als import ALS, ALSOptions, FoldIn
 from ..recommenders.base import Recommender, check_catalogue, nearest_neighbours
-from ..storage import Arrays, load_model, prefixed, save_model
+from ..storage import Arrays, StoredModel, prefixed, save_model
 from .index import EXACT_ROWS, CompressedScan, Mask, Rows
 from .online import NO_HISTORY, UserHistory, UserQuery
 from .options import PROFILE_FEATURES, HybridOptions, artist_counts, artist_rarity, sound_profiles
@@ -43,7 +42,6 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 _SHORTLIST_PER_CANDIDATE = 4
-_SAVED = ("taste", "listeners", "sound", "known")
 _SAVED_ARTISTS = ("track_artists_indptr", "track_artists_indices")
 _DERIVED = ("_artist_affinity", "_tracks_of", "score_vectors", "_known_rows", "_scan")
 """attributes that are computed from the others at first use, and again for other tracks"""
@@ -54,6 +52,9 @@ class Hybrid(Recommender):
 
     name = "hybrid"
     options: HybridOptions
+    options_type = HybridOptions
+    stored_arrays = ("taste", "listeners", "sound", "known")
+    stored_facts = ("figures",)
 
     def __init__(
         self,
@@ -263,34 +264,29 @@ class Hybrid(Recommender):
         other.sound[track_rows] = self._profile_features(catalogue)
         return other
 
+    def arrays(self) -> Arrays:
+        prior = {f"prior_{name}": array for name, array in self.prior.arrays().items()}
+        return StoredModel.arrays(self) | csr_arrays(self.artists, *_SAVED_ARTISTS) | prior
+
+    def facts(self) -> dict[str, Any]:
+        return super().facts() | {"choices": self.options.record(), "prior": self.prior.metadata()}
+
+    def restore(self, arrays: Arrays, facts: dict[str, Any]) -> None:
+        StoredModel.restore(self, arrays, facts)
+        self.options = self._given = HybridOptions.from_record(facts["choices"])
+        self.prior = ContentPrior.from_arrays(prefixed(arrays, "prior_"), facts["prior"], self.options.prior)
+        self.artists = csr_of(arrays, len(self.prior.artist_names), *_SAVED_ARTISTS)
+
     def save(self, folder: Path) -> None:
+        """The options are facts here, and ALS and its history a model of their own in the folder."""
         self.als.save(folder)
-        arrays: Arrays = {
-            **{name: getattr(self, name) for name in _SAVED},
-            **csr_arrays(self.artists, *_SAVED_ARTISTS),
-            **{f"prior_{name}": array for name, array in self.prior.arrays().items()},
-        }
-        facts = {"choices": self.options.record(), "prior": self.prior.metadata(), "figures": self.figures}
-        save_model(folder, self.name, arrays, facts=facts)
+        save_model(folder, self.name, self.arrays(), facts=self.facts())
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        arrays, header = load_model(folder, cls.name)
-        facts = header["facts"]
-        try:
-            options = HybridOptions.from_record(facts["choices"])
-        except (KeyError, TypeError) as error:
-            raise LibraryError(
-                f"{folder / 'hybrid.json'}: unknown choices ({error}); saved by a newer program?"
-            ) from None
-        model = cls(options=options)
-        model.options, model.figures = options, facts["figures"]
+        model = super().load(folder)
         model.als = ALS.load(folder)
         model.history = model.als.history
-        for name in _SAVED:
-            setattr(model, name, arrays[name])
-        model.prior = ContentPrior.from_arrays(prefixed(arrays, "prior_"), facts["prior"], options.prior)
-        model.artists = csr_of(arrays, len(model.prior.artist_names), *_SAVED_ARTISTS)
         return model
 
     @cached_property

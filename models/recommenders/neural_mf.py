@@ -61,7 +61,8 @@ class NeuralMFOptions(NeuralOptions):
 def rating_options(**changes: Any) -> NeuralMFOptions:
     """Options that suit ratings."""
     # Chosen on a validation part of ml-latest-small: see scripts/experiments/choose_neural.
-    return NeuralMFOptions(**({"objective": "ratings", "batch": 1024, "patience": 4} | changes))
+    defaults: dict[str, Any] = {"objective": "ratings", "batch": 1024, "patience": 4}
+    return NeuralMFOptions(**(defaults | changes))
 
 
 class _Factors(nn.Module):
@@ -208,9 +209,9 @@ class NeuralMF(DotRecommender):
 
     def _loss(self, module: Any, batch: tuple[Tensor, ...]) -> Tensor:
         users, tracks, third = batch
-        size = self.options.regularization * module.size(users, tracks)
+        size: Tensor = self.options.regularization * module.size(users, tracks)
         if self.options.objective == "ratings":
-            loss: Tensor = functional.mse_loss(module.pairs(users, tracks) + self.mean, third)
+            loss = functional.mse_loss(module.pairs(users, tracks) + self.mean, third)
         else:
             positive = module.pairs(users, tracks) - module.user_bias(users)[:, 0]
             loss = sampled_softmax_loss(positive, module.table(users, third), tracks, third)
