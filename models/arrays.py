@@ -19,8 +19,11 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
+Floats = NDArray[np.float32]
 Ids = NDArray[np.int32]
-Scores = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+Rows = NDArray[np.integer]
+Scores = Floats
 Answers = tuple[Ids, Scores]
 
 

@@ -22,8 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError, UsageError
-
-Floats = NDArray[np.float32]
+from .arrays import Floats, Mask, Rows
 
 _DAY_SECONDS = 86_400
 
@@ -87,7 +86,7 @@ class States:
         """Those that are not None."""
         return {name: column for name in self.names() if (column := getattr(self, name)) is not None}
 
-    def take(self, which: slice | NDArray[np.bool_] | NDArray[np.integer]) -> Self:
+    def take(self, which: slice | Mask | Rows) -> Self:
         return type(self)(**{name: column[which] for name, column in self.columns.items()})
 
     def joined(self, others: Self, count: int, more: int) -> Self:
@@ -133,7 +132,7 @@ def fading(times: NDArray[np.int64] | None, now: int | None, options: Confidence
     return np.exp2((times - now) / (_DAY_SECONDS * options.half_life_days)).astype(np.float32)
 
 
-def merged(states: States, starts: NDArray[np.integer], left: Floats | None = None) -> States:
+def merged(states: States, starts: Rows, left: Floats | None = None) -> States:
     """One state for each of P pairs. `states` [N] lie pair by pair in order of time; `starts` [P] is where pairs begin.
 
     Plays and what was given add up, of ratings and likes the newest counts; `left` [N] is what `fading` left of each.

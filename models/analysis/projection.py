@@ -12,12 +12,10 @@ import warnings
 from importlib.util import find_spec
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...errors import DataError, UsageError, optional_module
-from ..arrays import l2_normalize
+from ..arrays import Floats, l2_normalize
 
-Floats = NDArray[np.float32]
 METHODS = ("umap", "tsne", "pca")
 
 

@@ -18,10 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DataError, UsageError, optional_module
-from ..arrays import l2_normalize
+from ..arrays import Floats, l2_normalize
 from ..storage import Arrays, StoredModel
 
-Floats = NDArray[np.float32]
 Labels = NDArray[np.int32]
 METHODS = ("k-means", "mixture")
 NOWHERE = -1

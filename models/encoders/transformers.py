@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from ...errors import LibraryError, MissingExtra, UsageError
-from ..arrays import l2_normalize
-from .base import Floats
+from ..arrays import Floats, l2_normalize
 from .musicnn import MEL_SOURCE
 
 if TYPE_CHECKING:

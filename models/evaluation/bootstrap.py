@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arrays import Ids, one_blas_thread
+from ..arrays import Ids, Mask, one_blas_thread
 from .metrics import Values
 
 RESAMPLES = 1000
@@ -122,7 +122,7 @@ def coverage_intervals(
     return [found[k] for k in ks]
 
 
-def _cover(covered: NDArray[np.uint64], shown: NDArray[np.bool_], ids: Ids, drawn: NDArray[np.uint64]) -> None:
+def _cover(covered: NDArray[np.uint64], shown: Mask, ids: Ids, drawn: NDArray[np.uint64]) -> None:
     """Adds to `covered` [T] the bits of the users with each track among their answers `ids` [B, k]."""
     from scipy.sparse import csr_matrix
 

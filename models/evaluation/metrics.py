@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arrays import Ids
+from ..arrays import Ids, Mask
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -169,7 +169,7 @@ def absolute_errors(predicted: NDArray[np.floating], ratings: NDArray[np.floatin
     return np.asarray(np.abs(predicted.astype(np.float64) - ratings))
 
 
-def _chosen(ids: Ids, counted: NDArray[np.bool_], track_count: int) -> csr_matrix:
+def _chosen(ids: Ids, counted: Mask, track_count: int) -> csr_matrix:
     """[B, T] 1 where the answer counts."""
     from scipy.sparse import csr_matrix
 

@@ -11,10 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DataError
+from ..arrays import Mask, Rows
 from ..catalogue import Catalogue
 from ..interactions import Clock, Interactions
-
-Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +134,7 @@ def _some(rows: NDArray[np.int32], count: int, rng: np.random.Generator, share: 
     return mask
 
 
-def _places(groups: NDArray[np.integer], count: int) -> NDArray[np.int64]:
+def _places(groups: Rows, count: int) -> NDArray[np.int64]:
     """0, 1, 2 … within each run of equal, sorted `groups`."""
     starts = np.concatenate([[0], np.cumsum(np.bincount(groups, minlength=count))])
     return np.asarray(np.arange(len(groups)) - starts[groups])

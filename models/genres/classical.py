@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import LibraryError, optional_module
+from ..arrays import Floats, Mask
 from ..storage import Arrays
 
-Floats = NDArray[np.float32]
 Targets = NDArray[np.bool_]
 
 SKLEARN = "scikit-learn's models"
@@ -205,7 +205,7 @@ def _fit_estimator(estimator: Any, features: Floats, targets: Targets, *, one_vs
         return EstimatorScorer(each.fit(x, targets.astype(np.int64)))
 
 
-def _varies(targets: Targets) -> NDArray[np.bool_]:
+def _varies(targets: Targets) -> Mask:
     """[C] whether some tracks have the class and some do not; else its share is all there is to learn."""
     return np.asarray(targets.any(axis=0) & ~targets.all(axis=0))
 

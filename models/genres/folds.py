@@ -13,6 +13,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arrays import Mask
 from ..catalogue import artist_matrix
 
 Rows = NDArray[np.int64]
@@ -36,14 +37,12 @@ def joined_groups(names: Sequence[Collection[str]]) -> Rows:
     return np.asarray(connected_components(bmat([[None, edges], [edges.T, None]]))[1][: len(names)], np.int64)
 
 
-def groups_per_class(targets: NDArray[np.bool_], groups: Rows) -> Rows:
+def groups_per_class(targets: Mask, groups: Rows) -> Rows:
     """How many groups have a track of each class: [C]. A class with one cannot be tested on an unheard artist."""
     return np.array([len(np.unique(groups[targets[:, c]])) for c in range(targets.shape[1])], np.int64)
 
 
-def grouped_folds(
-    targets: NDArray[np.bool_], groups: Rows, folds: int, *, rng: np.random.Generator
-) -> NDArray[np.int64]:
+def grouped_folds(targets: Mask, groups: Rows, folds: int, *, rng: np.random.Generator) -> NDArray[np.int64]:
     """The fold [T] of each track: whole groups, each class spread as evenly as its groups allow.
 
     Groups are dealt largest first, in an order drawn from `rng`, to the fold where their classes are rarest. A class

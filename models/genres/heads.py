@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import LibraryError, MissingExtra
-from ..arrays import column_scale, one_blas_thread
+from ..arrays import Floats, Mask, column_scale, one_blas_thread
 from ..storage import Arrays, prefixed
-from .classical import ArrayFields, EstimatorScorer, Floats, LinearScorer, Scorer, Targets, has_one_label
+from .classical import ArrayFields, EstimatorScorer, LinearScorer, Scorer, Targets, has_one_label
 
 WindowFeatures = Mapping[str, Sequence[Floats]]
 """by source, the windows [W, …] of each of N tracks"""
@@ -98,7 +98,7 @@ class Head:
     """[D]; zeros for `direction`"""
     scale: Floats
     """[D]; ones for `direction`"""
-    known: NDArray[np.bool_]
+    known: Mask
     """[C] the classes the scorer was trained on; the others score NEVER"""
 
     def __call__(self, vectors: Floats) -> Floats:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arrays import Mask
 from ..evaluation.bootstrap import ratio_interval
 from .calibration import expected_calibration_error
 
@@ -29,7 +30,7 @@ class ClassFigures:
     tracks: int
 
 
-def top_class_is_right(probabilities: NDArray[Any], targets: Targets) -> NDArray[np.bool_]:
+def top_class_is_right(probabilities: NDArray[Any], targets: Targets) -> Mask:
     """[N] whether the most probable class is one of the track's own."""
     return np.asarray(targets[np.arange(len(targets)), probabilities.argmax(axis=1)])
 
@@ -92,7 +93,7 @@ def figures(
     probabilities: Floats,
     targets: Targets,
     groups: NDArray[np.int64],
-    confident: NDArray[np.bool_],
+    confident: Mask,
     *,
     multi_label: bool = False,
     seed: int = 0,

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..encoders.base import Floats
+from ..arrays import Floats
 
 _TAGS: Mapping[str, tuple[str, str]] = {
     "rock": ("rock,classic rock,hard rock,alternative rock,indie rock,Progressive rock", "rock"),

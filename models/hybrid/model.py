@@ -26,13 +26,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from ..arrays import Answers, GrowingRows, Ids, Scores, csr_arrays, csr_of, row_entries, top_k
+from ..arrays import Answers, GrowingRows, Ids, Mask, Rows, Scores, csr_arrays, csr_of, row_entries, top_k
 from ..catalogue import Catalogue
 from ..interactions import Interactions, liked
 from ..recommenders.als import ALS, ALSOptions, FoldIn
 from ..recommenders.base import Recommender, check_catalogue, nearest_neighbours
 from ..storage import Arrays, StoredModel, prefixed, save_model
-from .index import EXACT_ROWS, CompressedScan, Mask, Rows
+from .index import EXACT_ROWS, CompressedScan
 from .online import NO_HISTORY, UserHistory, UserQuery
 from .options import PROFILE_FEATURES, HybridOptions, artist_counts, artist_rarity, sound_profiles
 from .prior import ContentPrior

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arrays import Ids, Scores
+from ..arrays import Ids, Mask, Rows, Scores
 from ..confidence import ConfidenceOptions, States, fading, merged
 
 
@@ -32,7 +32,7 @@ class UserHistory:
     """seconds, when the states were so; None where it is not known"""
 
     @property
-    def liked(self) -> NDArray[np.bool_]:
+    def liked(self) -> Mask:
         """[L]"""
         return self.weights > 0
 
@@ -79,7 +79,7 @@ class UserQuery:
     """[F]"""
     vector: Scores
     """[F + E] taste and the mean sound of the liked tracks"""
-    familiar_tracks: NDArray[np.integer]
+    familiar_tracks: Rows
     """the tracks by artists of liked tracks, in order of row"""
     familiar_counts: Scores
     """how many liked tracks these artists have"""

@@ -18,16 +18,14 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...errors import UsageError
-from ..arrays import as_binary
+from ..arrays import Floats, Rows, as_binary
 from .prior import PriorOptions
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-Matrix = NDArray[np.float32]
 
 PROFILE_FEATURES = 64
 """of a track's sound, in the mean over a user's tracks"""
@@ -44,7 +42,7 @@ class Crossfade:
         if not self.tau > 0 or not self.cold_gain > 0:
             raise UsageError(f"crossfade: tau {self.tau} and the cold gain {self.cold_gain} have to be above 0")
 
-    def weights(self, listeners: NDArray[np.integer]) -> Matrix:
+    def weights(self, listeners: Rows) -> Floats:
         """[T] w in 0 … 1.
 
         >>> Crossfade(tau=2.0).weights(np.array([0, 2, 6]))
@@ -52,12 +50,12 @@ class Crossfade:
         """
         return np.asarray(listeners / (listeners + self.tau), np.float32)
 
-    def taste(self, als: Matrix, prior: Matrix, listeners: NDArray[np.integer]) -> Matrix:
+    def taste(self, als: Floats, prior: Floats, listeners: Rows) -> Floats:
         """[T, F]"""
         w = self.weights(listeners)[:, None]
         return np.asarray(w * als + (1 - w) * prior, np.float32)
 
-    def gains(self, listeners: NDArray[np.integer]) -> Matrix:
+    def gains(self, listeners: Rows) -> Floats:
         """[T] what scores are multiplied by."""
         return np.asarray(self.cold_gain ** np.exp2(-np.minimum(listeners, 100).astype(np.float64)), np.float32)
 
@@ -94,7 +92,7 @@ def artist_counts(liked: csr_matrix, artists: csr_matrix, tracks_of: csr_matrix 
     return shared
 
 
-def artist_rarity(artists: csr_matrix, listeners: NDArray[np.integer], power: float) -> Matrix:
+def artist_rarity(artists: csr_matrix, listeners: Rows, power: float) -> Floats:
     """[T] (listens of the track's artists / their mean) ** -power: a rare artist is less often played by chance.
 
     The mean is over listens, so that the typical count keeps its weight. Shapes: artists [T, A], listeners [T].
@@ -105,7 +103,7 @@ def artist_rarity(artists: csr_matrix, listeners: NDArray[np.integer], power: fl
     return np.asarray(of_track**-power, np.float32)
 
 
-def sound_profiles(liked: csr_matrix, sound: Matrix) -> Matrix:
+def sound_profiles(liked: csr_matrix, sound: Floats) -> Floats:
     """[B, E] mean features of the tracks that each of B users listened to; zeros for a user without any."""
     counts = np.maximum(np.diff(liked.indptr), 1).astype(np.float32)
     return np.asarray((as_binary(liked) @ sound) / counts[:, None], np.float32)

@@ -31,8 +31,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import CrossfadeError
-from ..arrays import Ids, Scores, csr_arrays, csr_of, l2_normalize, row_entries, top_k
-from ..hybrid.index import CompressedScan, Rows
+from ..arrays import Ids, Mask, Rows, Scores, csr_arrays, csr_of, l2_normalize, row_entries, top_k
+from ..hybrid.index import CompressedScan
 from ..hybrid.model import Hybrid
 from ..hybrid.online import UserHistory, UserQuery
 from ..interactions import Interactions
@@ -57,7 +57,6 @@ QUOTAS = {
 }
 
 NO_TRACKS: Ids = np.zeros(0, np.int32)
-Mask = NDArray[np.bool_]
 _ARRAYS = ("last", "recent_popularity", "popularity", "segment_centres", "segment_scores")
 """attributes that are saved as they are"""
 _NOMINEES_PER_CANDIDATE = 4
@@ -115,7 +114,7 @@ class Candidates:
     """[C] track rows"""
     scores: dict[str, Scores]
     """source -> [C]; -inf where it has none"""
-    nominated: dict[str, NDArray[np.bool_]]
+    nominated: dict[str, Mask]
     """source -> [C] whether the track is within its quota"""
 
     def __len__(self) -> int:
@@ -172,7 +171,7 @@ class CandidateGenerator:
         return self.profile(self.hybrid.user_history(user_row), user_row=user_row)
 
     def candidates_of(
-        self, user: UserProfile, *, allow_seen: bool = False, candidates: NDArray[np.bool_] | None = None
+        self, user: UserProfile, *, allow_seen: bool = False, candidates: Mask | None = None
     ) -> Candidates:
         """The candidates of one user; `candidates` [T] limits the tracks that may be any."""
         options = self.options

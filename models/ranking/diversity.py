@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import UsageError
-from ..arrays import Answers, l2_normalize
+from ..arrays import Answers, Mask, l2_normalize
 
 if TYPE_CHECKING:
     from ..hybrid.model import Hybrid
@@ -51,7 +51,7 @@ def rerank(
     scores: NDArray[np.float32],
     sound: NDArray[np.float32],
     artists: Sequence[Sequence[int]],
-    discoveries: NDArray[np.bool_],
+    discoveries: Mask,
     k: int,
     options: RerankingOptions,
 ) -> NDArray[np.intp]:

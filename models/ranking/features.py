@@ -18,14 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DataError
-from ..arrays import Ids, l2_normalize, row_entries
+from ..arrays import Floats, Ids, Mask, l2_normalize, row_entries
 from ..catalogue import Catalogue
 from ..interactions import Clock, Interactions
 from ..recommenders.base import RECENT_SECONDS
 from ..storage import Arrays
 from .candidates import SOURCES, CandidateGenerator, Candidates, UserProfile
 
-Floats = NDArray[np.float32]
 Columns = dict[str, NDArray[Any]]
 DAY_SECONDS = 86_400
 MONTH_SECONDS = 30.44 * DAY_SECONDS
@@ -72,7 +71,7 @@ class FeatureTable:
     def __len__(self) -> int:
         return len(self.numbers)
 
-    def take(self, which: NDArray[np.intp] | NDArray[np.bool_]) -> FeatureTable:
+    def take(self, which: NDArray[np.intp] | Mask) -> FeatureTable:
         return FeatureTable(self.numbers[which], self.names, self.genres[which], self.genre_names)
 
     def select(self, names: tuple[str, ...]) -> FeatureTable:

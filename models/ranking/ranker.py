@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DataError, optional_module
+from ..arrays import Mask
 from ..genres.calibration import platt
 from ..storage import Arrays, StoredModel, prefixed
 from .features import FeatureTable
@@ -81,7 +82,7 @@ class Linear:
     """[F], and the constant at the end"""
 
     @classmethod
-    def fit(cls, numbers: NDArray[np.float32], labels: NDArray[np.bool_]) -> Self:
+    def fit(cls, numbers: NDArray[np.float32], labels: Mask) -> Self:
         logistic = optional_module("sklearn.linear_model", "ranker").LogisticRegression(C=0.1, max_iter=400)
         logs = _logarithms(numbers)
         means, scales = logs.mean(axis=0), logs.std(axis=0)
@@ -175,9 +176,9 @@ class Ranker(StoredModel):
     def fit(
         self,
         table: FeatureTable,
-        labels: NDArray[np.bool_],
+        labels: Mask,
         groups: NDArray[np.intp],
-        held_out: NDArray[np.bool_],
+        held_out: Mask,
     ) -> Self:
         """`labels` [N] whether the user listened to the track, `groups` [N] users in ascending order.
 
@@ -196,7 +197,7 @@ class Ranker(StoredModel):
         start = linear.scores(table.numbers)
         start[trained] += base_rates(start[trained], labels[trained], groups[trained])
 
-        def part(which: NDArray[np.bool_]) -> Any:
+        def part(which: Mask) -> Any:
             numbers = self._columns(table.take(which)).T
             return catboost.Pool(
                 numbers, label=labels[which].astype(int), group_id=groups[which], baseline=start[which]
@@ -275,7 +276,7 @@ class Ranker(StoredModel):
 
 
 def base_rates(
-    logits: NDArray[np.float64], labels: NDArray[np.bool_] | NDArray[np.float64], groups: NDArray[np.intp]
+    logits: NDArray[np.float64], labels: Mask | NDArray[np.float64], groups: NDArray[np.intp]
 ) -> NDArray[np.float64]:
     """[N] the shift of each user's logits that makes the expected number of positive labels the actual one.
 
@@ -292,7 +293,7 @@ def base_rates(
     return rates[users]
 
 
-def check_no_leaking_feature(table: FeatureTable, labels: NDArray[np.bool_]) -> None:
+def check_no_leaking_feature(table: FeatureTable, labels: Mask) -> None:
     """DataError where one feature alone, ascending or descending, separates the labels nearly without error."""
     from scipy.stats import rankdata
 

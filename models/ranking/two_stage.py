@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import LibraryError
-from ..arrays import Answers, Ids, top_k
+from ..arrays import Answers, Ids, Mask, top_k
 from ..catalogue import Catalogue
 from ..hybrid.model import Hybrid
 from ..hybrid.online import UserHistory
@@ -85,7 +85,7 @@ class TwoStageRecommender:
         k: int,
         *,
         allow_seen: bool = False,
-        candidates: NDArray[np.bool_] | None = None,
+        candidates: Mask | None = None,
     ) -> Answers:
         """`recommend_one` for each of B users of the training, -1 for another one. Shape: -> ([B, k], [B, k])"""
         rows = np.asarray(user_rows, np.int32)
@@ -104,7 +104,7 @@ class TwoStageRecommender:
         user_row: int = -1,
         newest: Ids = NO_TRACKS,
         allow_seen: bool = False,
-        candidates: NDArray[np.bool_] | None = None,
+        candidates: Mask | None = None,
     ) -> Answers:
         """Up to k tracks and their scores, best first; the popular ones for a cold user, with the hybrid's scores.
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import optional_module
-from ..arrays import Answers, Ids, Scores, one_blas_thread
+from ..arrays import Answers, Ids, Rows, Scores, one_blas_thread
 from ..interactions import Interactions, without_skips
 from ..storage import Arrays, change_model
 from .base import History, Recommender, check_width, nearest_neighbours
@@ -101,7 +101,7 @@ class ALS(Recommender):
         """The same for one user, from the tracks [L] and their weights [L], none of them 0."""
         return self._discounted(track_rows, weights, np.array([len(track_rows)]))
 
-    def _discounted(self, track_rows: Ids, weights: Scores, counts: NDArray[np.integer]) -> Scores:
+    def _discounted(self, track_rows: Ids, weights: Scores, counts: Rows) -> Scores:
         """Weights of users one after the other, who have so many each."""
         # Of few tracks, or once for each track of all.
         if len(track_rows) < len(self.track_listeners):
@@ -114,7 +114,7 @@ class ALS(Recommender):
         # A track without listeners counts as one with a single one.
         return np.asarray((np.maximum(listeners, 1) / self.mean_counts[0]) ** -self.options.track_discount)
 
-    def _by_user(self, counts: NDArray[np.integer]) -> NDArray[np.float64]:
+    def _by_user(self, counts: Rows) -> NDArray[np.float64]:
         return np.asarray((np.maximum(counts, 1) / self.mean_counts[1]) ** -self.options.user_discount)
 
     def similar(self, track_rows: Ids, k: int) -> Answers:

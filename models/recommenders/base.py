@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DataError
-from ..arrays import Answers, Ids, Scores, csr_arrays, csr_of, l2_normalize, top_k
+from ..arrays import Answers, Ids, Mask, Scores, csr_arrays, csr_of, l2_normalize, top_k
 from ..catalogue import Catalogue
 from ..confidence import States
 from ..interactions import Clock, Interactions, liked
@@ -77,12 +77,12 @@ class History:
         return liked(self.matrix)
 
     @cached_property
-    def warm_users(self) -> NDArray[np.bool_]:
+    def warm_users(self) -> Mask:
         """[U]"""
         return np.asarray(np.diff(self.liked.indptr) > 0)
 
     @cached_property
-    def warm_tracks(self) -> NDArray[np.bool_]:
+    def warm_tracks(self) -> Mask:
         """[T]"""
         return np.bincount(self.liked.indices, minlength=self.liked.shape[1]) > 0
 
@@ -141,7 +141,7 @@ def rank(
     track_count: int,
     *,
     seen: csr_matrix | None = None,
-    candidates: NDArray[np.bool_] | None = None,
+    candidates: Mask | None = None,
 ) -> Answers:
     """The best k of each of `count` rows; `score(start, stop)` gives [stop - start, T], never more than a batch.
 
@@ -229,13 +229,11 @@ class Recommender(StoredModel, ABC):
     def scores_from(self, user_items: csr_matrix) -> Scores:
         """[B, T] confidences of any users who are warm -> [B, T], a new array."""
 
-    def are_warm(self, likes: csr_matrix) -> NDArray[np.bool_]:
+    def are_warm(self, likes: csr_matrix) -> Mask:
         """[B, T] positive confidences -> [B] whether users can be scored by them; the others get the popular tracks."""
         return np.asarray(np.diff(likes.indptr) > 0)
 
-    def recommend(
-        self, user_rows: Ids, k: int, *, allow_seen: bool = False, candidates: NDArray[np.bool_] | None = None
-    ) -> Answers:
+    def recommend(self, user_rows: Ids, k: int, *, allow_seen: bool = False, candidates: Mask | None = None) -> Answers:
         """The k best tracks for each of B users; `candidates` [T] limits the tracks that may be recommended.
 
         A cold user, without likes in the training or with a row of -1, gets the popular tracks.
@@ -247,7 +245,7 @@ class Recommender(StoredModel, ABC):
         return self._ranked(warm, lambda places: self.user_scores(rows[places]), k, seen, candidates)
 
     def recommend_from(
-        self, user_items: csr_matrix, k: int, *, allow_seen: bool = False, candidates: NDArray[np.bool_] | None = None
+        self, user_items: csr_matrix, k: int, *, allow_seen: bool = False, candidates: Mask | None = None
     ) -> Answers:
         """The same for B users who were not in the training, each given by a row of confidences [B, T]."""
         check_width(user_items, self._track_count)
@@ -260,11 +258,11 @@ class Recommender(StoredModel, ABC):
 
     def _ranked(
         self,
-        warm: NDArray[np.bool_],
+        warm: Mask,
         score: Callable[[NDArray[np.intp]], Scores],
         k: int,
         seen: csr_matrix | None = None,
-        candidates: NDArray[np.bool_] | None = None,
+        candidates: Mask | None = None,
     ) -> Answers:
         """The best k of B users by `score(places)` of the warm ones [B], by popularity of the others; see `rank`."""
 

@@ -1,6 +1,6 @@
 """What a rating is without taste: a constant, or a constant plus how generous the user and how good the track is.
 
-The biases are those of Koren (2009), "Matrix factorization techniques for recommender systems": deviations, shrunk
+The biases are those of Koren (2009), "Floats factorization techniques for recommender systems": deviations, shrunk
 towards 0 where there are few ratings.
 
 Shapes: N ratings, U users, T tracks.
@@ -14,10 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DataError
-from ..arrays import Ids
+from ..arrays import Floats, Ids
 from ..interactions import Interactions
-
-Floats = NDArray[np.float32]
 
 
 def ratings_of(interactions: Interactions) -> Floats:

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ..arrays import Answers, Ids, Scores, column_scale, l2_normalize
+from ..arrays import Answers, Ids, Mask, Scores, column_scale, l2_normalize
 from ..catalogue import Catalogue
 from ..interactions import Interactions, liked
 from .base import History, Recommender, check_catalogue, nearest_neighbours
@@ -58,7 +57,7 @@ class Content(Recommender):
         cells[:, ~self._has_sound] = -np.inf
         return cells
 
-    def are_warm(self, likes: csr_matrix) -> NDArray[np.bool_]:
+    def are_warm(self, likes: csr_matrix) -> Mask:
         """Users none of whose tracks have sound count as cold."""
         return np.asarray(likes @ self._has_sound.astype(np.float32) > 0)
 
@@ -67,7 +66,7 @@ class Content(Recommender):
         return nearest_neighbours(self.sound, track_rows, k)
 
     @property
-    def _has_sound(self) -> NDArray[np.bool_]:
+    def _has_sound(self) -> Mask:
         return np.asarray(np.any(self.sound != 0, axis=1))
 
 

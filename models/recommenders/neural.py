@@ -20,13 +20,13 @@ import torch
 from numpy.typing import NDArray
 
 from ...errors import UsageError
-from ..arrays import Answers, Ids, Scores, top_k
+from ..arrays import Answers, Ids, Mask, Scores
 from ..catalogue import Catalogue
-from ..evaluation import metrics
+from ..evaluation.metrics import hits, ndcg, relevant_counts
 from ..evaluation.splits import within_users
 from ..interactions import Interactions, liked, to_find
 from ..nn.training_loop import Curve, Schedule, Watch, best_epoch, device, seeded, train
-from .base import History, Recommender, check_catalogue, nearest_neighbours
+from .base import History, Recommender, check_catalogue, nearest_neighbours, rank
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -95,17 +95,9 @@ class HeldOut:
 
     def ndcg(self, score: Callable[[Ids], Scores]) -> float:
         """Mean NDCG@20 of scores [B, T] among the tracks that are new to the users."""
-        train = self.train.matrix[self.user_rows]
-        values = []
-        for start in range(0, len(self.user_rows), 256):
-            rows = slice(start, start + 256)
-            cells = score(self.user_rows[rows])
-            seen = train[rows]
-            cells[np.repeat(np.arange(len(cells)), np.diff(seen.indptr)), seen.indices] = -np.inf
-            truth = self.truth[rows]
-            hits = metrics.hits(top_k(cells, _K)[0], truth)
-            values.append(metrics.ndcg(hits, metrics.relevant_counts(truth), _K))
-        return float(np.nanmean(np.concatenate(values)))
+        seen, users = self.train.matrix[self.user_rows], self.user_rows
+        ids, _ = rank(lambda start, stop: score(users[start:stop]), len(users), _K, seen.shape[1], seen=seen)
+        return float(np.nanmean(ndcg(hits(ids, self.truth), relevant_counts(self.truth), _K)))
 
 
 class NeuralRecommender(Recommender):
@@ -250,7 +242,7 @@ class DotRecommender(NeuralRecommender):
 class CatalogueRecommender(NeuralRecommender):
     """A neural recommender that is made with the catalogue, and places tracks without listeners by it."""
 
-    placed: NDArray[np.bool_]
+    placed: Mask
     """[T] tracks that have listeners, or something in the catalogue that a vector is made of"""
 
     def __init__(

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ...errors import DataError, UsageError
-from ..arrays import Answers, Ids, Scores
+from ..arrays import Answers, Ids, Mask, Rows, Scores
 from ..interactions import Interactions, liked
 from ..nn.training_loop import Dropout, device, state_arrays, tensor
 from ..storage import Arrays
@@ -121,9 +121,7 @@ class SASRec(CatalogueRecommender):
     options_type = SASRecOptions
     stored_arrays = ("ends", "sequence", "placed", ("_sound", "sound"), ("network", "network."))
 
-    def recommend_after(
-        self, sequences: Sequence[Sequence[int]], k: int, *, candidates: NDArray[np.bool_] | None = None
-    ) -> Answers:
+    def recommend_after(self, sequences: Sequence[Sequence[int]], k: int, *, candidates: Mask | None = None) -> Answers:
         """What follows each of B sequences of track rows, oldest first; the popular tracks where one is empty.
 
         Tracks of the sequence may come again. Shape: [B, k], [B, k]
@@ -155,7 +153,7 @@ class SASRec(CatalogueRecommender):
         """[U + 1] where each user's tracks begin and end"""
         catalogue, without = self._catalogue, np.zeros((interactions.track_count, 0), np.float32)
         self._sound = standardized(without if catalogue is None or not catalogue.sound.any() else catalogue.sound)
-        self.placed: NDArray[np.bool_] = self.history.warm_tracks | np.any(self._sound != 0, axis=1)
+        self.placed: Mask = self.history.warm_tracks | np.any(self._sound != 0, axis=1)
         """[T] tracks that have listeners or sound"""
 
     def _build(self) -> nn.Module:
@@ -218,7 +216,7 @@ class SASRec(CatalogueRecommender):
         owners = np.repeat(np.arange(likes.shape[0]), np.diff(likes.indptr))
         return self._after(likes.indices[np.lexsort((likes.data, owners))], likes.indptr, np.arange(likes.shape[0]))
 
-    def _after(self, sequence: Ids, ends: NDArray[np.integer], rows: NDArray[np.integer]) -> Scores:
+    def _after(self, sequence: Ids, ends: Rows, rows: Rows) -> Scores:
         """[B] rows of `ends` -> [B, T]"""
         length = self.options.length
         stop = ends[rows + 1]

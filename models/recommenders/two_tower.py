@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..arrays import Scores, as_binary
+from ..arrays import Mask, Scores, as_binary
 from ..interactions import Interactions
 from ..nn.training_loop import device, tensor
 from .base import check_catalogue
@@ -114,7 +113,7 @@ class TwoTower(CatalogueRecommender, DotRecommender):
         known = np.asarray(matrix.T @ warm.astype(np.float32)) > 0
         self._artists = matrix[:, np.flatnonzero(known)]
         by_artist = np.diff(self._artists.indptr) > 0
-        self.placed: NDArray[np.bool_] = warm | catalogue.has_sound | by_artist
+        self.placed: Mask = warm | catalogue.has_sound | by_artist
         """[T] tracks that have listeners, sound or an artist with listeners"""
         self._column = np.full(len(warm), -1)
         self._column[warm] = np.arange(np.count_nonzero(warm))
