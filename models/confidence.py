@@ -29,7 +29,7 @@ _DAY_SECONDS = 86_400
 
 @dataclass(frozen=True, kw_only=True)
 class ConfidenceOptions:
-    """What plays, likes, dislikes and age are worth."""
+    """Weights of plays, likes, dislikes and age."""
 
     ratio_threshold: float = 0.5
     """share of a track that has to be played for a play to count (Listen+ of Yambda)"""

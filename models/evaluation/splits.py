@@ -1,4 +1,4 @@
-"""What is learned from and what is asked: ways of parting listens into training and test.
+"""Splits of listens into a training and a test part.
 
 A validation part is a split of the training part, made the same way. Shapes: N listens, U users, T tracks, A artists.
 """
@@ -18,7 +18,7 @@ from ..interactions import Clock, Interactions
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Interactions to learn from and listens to predict, over the same users and tracks."""
+    """A training and a test part over the same users and tracks."""
 
     train: Interactions
     test: Interactions

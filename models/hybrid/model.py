@@ -136,7 +136,7 @@ class Hybrid(Recommender):
         return nearest_neighbours(np.where(self.known[:, None], self.taste, 0), track_rows, k)
 
     def user_history(self, user_row: int) -> UserHistory:
-        """Of a user of the training; nobody's for a row of -1."""
+        """Of a user of the training; an empty one for a row of -1."""
         if user_row < 0:
             return NO_HISTORY
         matrix, states = self.history.matrix, self.history.states

@@ -1,8 +1,9 @@
 """Re-ranking of a list for diversity, a limit on tracks of one artist, and discoveries.
 
-Maximal marginal relevance (Carbonell & Goldstein 1998) over sound: each place goes to the track with the best
-`(1 - diversity) * relevance - diversity * similarity`, the largest similarity to a track above it. An artist has at
-most so many places, and a share of the places is kept for discoveries, tracks that nobody has played yet.
+Maximal marginal relevance (Carbonell & Goldstein 1998) over sound: each place goes to the track with the largest
+`(1 - diversity) * relevance - diversity * similarity`, where relevance falls evenly from 1 with the track's rank by
+score, and similarity is its largest cosine to a track above. An artist has at most so many places, and a share of the
+places is kept for discoveries, tracks without listeners.
 
 Shapes: C candidates, D dimensions of sound, k places.
 """

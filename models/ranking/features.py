@@ -229,7 +229,7 @@ def genres_of(catalogue: Catalogue) -> tuple[NDArray[np.int32], tuple[str, ...]]
         if own:
             labels.append(own[0])
         elif len(predicted) and predicted[row].any():
-            labels.append(f"heard {int(predicted[row].argmax())}")
+            labels.append(f"predicted {int(predicted[row].argmax())}")
         else:
             labels.append(NO_GENRE)
     names = (NO_GENRE, *sorted(set(labels) - {NO_GENRE}))

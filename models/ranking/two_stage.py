@@ -58,7 +58,7 @@ class TwoStageRecommender:
         options = options or TwoStageOptions()
         dataset = ranking_dataset(listens, catalogue, hybrid, albums=albums, options=options, seed=seed)
         ranker = Ranker(options.ranker).fit(dataset.table, dataset.labels, dataset.groups, dataset.held_out)
-        # The ranker was not fitted on a source that the dataset lacked (too few users for segments, say).
+        # The ranker has no scores of a source that the dataset lacked (for example segments, with too few users).
         met = {name: quota for name, quota in options.candidates.quotas.items() if name in dataset.recall}
         generator = CandidateGenerator(hybrid, replace(options.candidates, quotas=met)).fit(listens)
         recommender = cls(generator, HistoryStatistics.of(listens, catalogue, albums), ranker, options)

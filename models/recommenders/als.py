@@ -143,7 +143,7 @@ def _mean_counts(liked: csr_matrix) -> NDArray[np.float32]:
 
 
 class FoldIn:
-    """The taste vector of somebody known by their interactions alone, by one least squares step of ALS.
+    """The taste vector of a user given by interactions alone, by one least squares step of ALS.
 
     With the tracks' factors Y as they are, a user of confidences c has the vector x that solves
 
@@ -166,7 +166,7 @@ class FoldIn:
         return FoldIn(als, factors, self.gram + more.T @ more)
 
     def one(self, track_rows: Ids, weights: Scores) -> Scores:
-        """[F] of somebody with these confidences [L] in tracks [L]; zeros where all are skips."""
+        """[F] of a user with these confidences [L] in tracks [L]; zeros where all are skips."""
         from scipy.linalg.lapack import sposv
 
         fitted = weights != 0

@@ -68,13 +68,13 @@ class HeldOut:
     train: Interactions
     test: Interactions
     user_rows: Ids
-    """[B] who can be asked, no more than `VALIDATION_USERS`"""
+    """[B] to recommend to, no more than `VALIDATION_USERS`"""
     truth: csr_matrix
     """[B, T]"""
 
     @classmethod
     def of_ratings(cls, interactions: Interactions, rng: np.random.Generator) -> HeldOut | None:
-        """For predicting ratings: nobody is asked what to recommend, and millions need no matrices."""
+        """For predicting ratings: without users to recommend to. None where one of the parts is empty."""
         split, nobody = within_users(interactions, rng, share=0.1), np.zeros(0, np.int32)
         if not len(split.train) or not len(split.test):
             return None
@@ -84,7 +84,6 @@ class HeldOut:
     def of(cls, interactions: Interactions, rng: np.random.Generator) -> HeldOut | None:
         """None where nobody has enough listens to hold one out."""
         split = within_users(interactions, rng, share=0.1)
-        # What is both in training and held out is no discovery.
         truth = to_find(split.test.matrix, split.train.matrix)
         known = np.diff(liked(split.train.matrix).indptr) > 0
         users = np.flatnonzero(known & (np.diff(truth.indptr) > 0)).astype(np.int32)

@@ -58,7 +58,7 @@ class SASRecOptions(NeuralOptions):
 
 
 class _Block(nn.Module):
-    """Attention to what came before, then a small network; both beside the way straight on."""
+    """Causal self-attention, then a small network; both residual."""
 
     def __init__(self, options: SASRecOptions) -> None:
         super().__init__()
