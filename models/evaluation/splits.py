@@ -51,7 +51,7 @@ def by_user(interactions: Interactions, *, share: float = 0.2) -> Split:
     if interactions.times is None:
         raise DataError("listens: each user's last listens need times or an order, and there is neither")
     order = np.lexsort((np.arange(len(interactions)), interactions.times, interactions.user_rows))
-    place = _places(interactions.user_rows[order], interactions.user_count)
+    place = positions_in_groups(interactions.user_rows[order], interactions.user_count)
     counts = np.bincount(interactions.user_rows, minlength=interactions.user_count)
     held = np.where(counts >= 2, np.maximum(1, np.floor(counts * share)), 0)
     test = np.zeros(len(interactions), bool)
@@ -117,7 +117,7 @@ def thinned(interactions: Interactions, listeners: NDArray[np.int64], rng: np.ra
     order = np.lexsort((rng.random(len(distinct)), tracks))
     kept = np.empty(len(distinct), bool)
     quota = listeners[tracks[order]]
-    kept[order] = (quota < 0) | (_places(tracks[order], interactions.track_count) < quota)
+    kept[order] = (quota < 0) | (positions_in_groups(tracks[order], interactions.track_count) < quota)
     return _parted(interactions, ~kept[pair_of], "tracks thinned", within_user=True)
 
 
@@ -134,7 +134,7 @@ def _some(rows: NDArray[np.int32], count: int, rng: np.random.Generator, share: 
     return mask
 
 
-def _places(groups: Rows, count: int) -> NDArray[np.int64]:
+def positions_in_groups(groups: Rows, count: int) -> NDArray[np.int64]:
     """0, 1, 2 … within each run of equal, sorted `groups`."""
     starts = np.concatenate([[0], np.cumsum(np.bincount(groups, minlength=count))])
     return np.asarray(np.arange(len(groups)) - starts[groups])

@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 
 from ...errors import CrossfadeError
 from ..arrays import Ids, Mask, Rows, Scores, csr_arrays, csr_of, l2_normalize, row_entries, top_k
+from ..evaluation.splits import positions_in_groups
 from ..hybrid.index import CompressedScan
 from ..hybrid.model import Hybrid
 from ..hybrid.online import UserHistory, UserQuery
@@ -381,8 +382,7 @@ def last_tracks(listens: Interactions, count: int) -> Ids:
     pairs = users.astype(np.int64) * listens.track_count + tracks
     first = np.sort(np.unique(pairs, return_index=True)[1])
     users, tracks = users[first], tracks[first]
-    starts = np.concatenate([[0], np.cumsum(np.bincount(users, minlength=listens.user_count))])
-    places = np.arange(len(users)) - starts[users]
+    places = positions_in_groups(users, listens.user_count)
     kept = places < count
     last[users[kept], places[kept]] = tracks[kept]
     return last
