@@ -13,6 +13,8 @@ Every message is one line of the form `WHAT: WHY`, with the cure where there is 
 
 import errno
 import os
+from importlib import import_module
+from typing import Any
 
 
 class CrossfadeError(Exception):
@@ -56,6 +58,14 @@ class MissingExtra(CrossfadeError):
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(f"{what}: needs packages that are not installed; pip install 'crossfade[{extra}]'")
         self.extra = extra
+
+
+def optional_module(name: str, what: str, extra: str = "train") -> Any:
+    """A module that only an extra installs; MissingExtra, naming `what` needs it, where it is not there."""
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise MissingExtra(what, extra) from error
 
 
 MACHINE_FAULTS = frozenset(

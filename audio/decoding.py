@@ -1,7 +1,7 @@
 """Decoding: any audio file to mono float32 at the rate asked for, only the parts that are needed.
 
-soundfile opens what libsndfile knows (wav, flac, ogg, mp3); PyAV, with FFmpeg in its wheel, opens the rest
-(m4a, aac, opus, wma, ape, ac3, mp4 …) and what has more than two channels, since it knows where they stand. Neither
+soundfile opens what libsndfile reads (wav, flac, ogg, mp3); PyAV, with FFmpeg in its wheel, opens the rest
+(m4a, aac, opus, wma, ape, ac3, mp4 …) and what has more than two channels, since it has their places. Neither
 ever holds more than a part of a file in memory.
 """
 
@@ -207,7 +207,7 @@ def _open(path: str | os.PathLike[str]) -> _SndfileSource | _FFmpegSource:
         return _FFmpegSource(path)
     if not 2 < source.channels <= _MOST_PLACED:
         return source
-    # libsndfile does not say where channels stand, and orders those of Vorbis differently.
+    # libsndfile has no places of channels, and orders those of Vorbis differently.
     try:
         placed = _FFmpegSource(path)
     except (av.FFmpegError, AudioError):
@@ -219,7 +219,7 @@ def _open(path: str | os.PathLike[str]) -> _SndfileSource | _FFmpegSource:
 class _SndfileSource:
     """What libsndfile opens: frames [n, channels] in order, from wherever `seek` puts it.
 
-    `frame_count` is what the header tells; the file may end before or after. `weights` [channels] are loudness'.
+    `frame_count` is that of the header; the file may end before or after. `weights` [channels] are loudness'.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -231,7 +231,7 @@ class _SndfileSource:
         try:
             if not 0 <= self.frame_count <= _MOST_SECONDS * self.sample_rate:
                 raise AudioError("the header promises an impossible length")
-            # Some files open well and fail at the first frame; FFmpeg may know better.
+            # Some files open well and fail at the first frame; FFmpeg may read them.
             self.read(1)
             self.seek(0)
         except BaseException:
@@ -295,7 +295,7 @@ class _FFmpegSource:
             seconds = -1.0
         if 0 <= seconds <= _MOST_SECONDS:
             return int(seconds * self.sample_rate)
-        # Raw streams tell no length, and some headers tell nonsense: what is there has to be counted.
+        # Raw streams have no length in a header, and some headers a nonsensical one: the frames are counted.
         count = 0
         while len(block := self.read(BLOCK_SECONDS * self.sample_rate)):
             count += len(block)

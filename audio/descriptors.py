@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import MissingExtra
+from ..errors import optional_module
 
 SAMPLE_RATE = 22050
 """what papers and librosa use"""
@@ -47,10 +47,7 @@ def descriptors(samples: NDArray[np.float32]) -> NDArray[np.float32]:
 
     Loudness does not count: the clip is scaled to a peak of 1. One shorter than LEAST_SAMPLES is repeated.
     """
-    try:
-        import librosa
-    except ImportError as error:
-        raise MissingExtra("descriptors", "train") from error
+    librosa = optional_module("librosa", "descriptors")
     peak = float(np.abs(samples).max(initial=0))
     y = samples / peak if peak > 0 else samples
     if len(y) < LEAST_SAMPLES:

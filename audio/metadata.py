@@ -1,4 +1,4 @@
-"""What a file says about itself: title, artists, album, genres and date in its tags, its kind in its first bytes."""
+"""Metadata: title, artists, album, genres and date in a file's tags, and its format by its first bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Does it sound like music at all? Three measures of a spectrogram that speech, single calls, tones and noise fail.
+"""Music detection: three measures of a spectrogram by which speech, single calls, tones and noise are no music.
 
 Saunders, "Real-time discrimination of broadcast speech/music" (ICASSP 1996) and Scheirer & Slaney (ICASSP 1997) are
 where the share of low-energy frames comes from. The limits below were set on sounds made in code (noise, tones,
@@ -26,7 +26,7 @@ _FLOOR = 1e-10
 
 @dataclass(frozen=True)
 class Texture:
-    """What a spectrogram looks like from afar."""
+    """Three measures of a spectrogram."""
 
     gaps: float
     """share of frames with less than half the amplitude of the second around them; pauses between words or calls"""

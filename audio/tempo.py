@@ -24,7 +24,7 @@ _LEAST_STRENGTH = 0.15
 def pulse(log_mel: Floats, frame_rate: float) -> NDArray[np.float64]:
     """Autocorrelation of the onsets in neighbouring windows, by lag in frames; add up those of a track's excerpts.
 
-    Zeros where the windows are too short to tell. `frame_rate` is in frames per second.
+    Zeros where the windows are too short. `frame_rate` is in frames per second.
     Shape: [W, F, M] -> [lags]
     """
     lags = int(frame_rate * 60 / SLOWEST_BPM) + 2

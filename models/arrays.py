@@ -1,4 +1,4 @@
-"""Array helpers: the k largest scores, rows of length 1, entries of some rows of a CSR matrix, rows that grow.
+"""Array helpers: the k largest scores, rows of length 1, CSR matrices by their arrays, rows that grow.
 
 `top_k` is the one rule for every list of recommendations, neighbours and candidates: larger scores come first and equal
 ones in order of row number, also where the cut goes through them; -inf and NaN are no answers. So the first k of a
@@ -9,6 +9,8 @@ Shapes: B lists, C scores of each, k answers; N rows of width D.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,8 +19,11 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
+Floats = NDArray[np.float32]
 Ids = NDArray[np.int32]
-Scores = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+Rows = NDArray[np.integer]
+Scores = Floats
 Answers = tuple[Ids, Scores]
 
 
@@ -36,8 +41,7 @@ def top_k(scores: NDArray[Any], k: int, *, rows: NDArray[Any] | None = None) -> 
     """
     if scores.ndim == 1:
         ids, values = top_k(scores[None], min(k, len(scores)), rows=None if rows is None else rows[None])
-        there = ids[0] >= 0
-        return ids[0][there], values[0][there]
+        return ids[0][ids[0] >= 0], values[0][ids[0] >= 0]
     if rows is not None:
         order = np.argsort(rows, axis=1, kind="stable")
         places, values = top_k(np.take_along_axis(scores, order, axis=1), k)
@@ -98,6 +102,37 @@ def row_entries(matrix: csr_matrix, rows: NDArray[np.integer]) -> tuple[NDArray[
     owners = np.repeat(np.arange(len(lengths)), lengths)
     first = np.cumsum(lengths) - lengths
     return (starts - first)[owners] + np.arange(len(owners)), owners
+
+
+def as_binary(matrix: csr_matrix) -> csr_matrix:
+    """The same entries, each 1 as float32."""
+    binary = matrix.astype(np.float32)
+    binary.data = np.ones_like(binary.data)
+    return binary
+
+
+def csr_arrays(matrix: csr_matrix, indptr: str, indices: str, data: str | None = None) -> dict[str, NDArray[Any]]:
+    """A matrix as arrays of these names, to be saved; without a name for the data its entries are all 1."""
+    arrays = {indptr: matrix.indptr.astype(np.int64), indices: matrix.indices.astype(np.int32)}
+    return arrays if data is None else arrays | {data: matrix.data.astype(np.float32)}
+
+
+def csr_of(arrays: Mapping[str, NDArray[Any]], width: int, indptr: str, indices: str, data: str | None = None) -> Any:
+    """The matrix of so many columns that `csr_arrays` was given."""
+    from scipy.sparse import csr_matrix
+
+    values = np.ones(len(arrays[indices]), np.float32) if data is None else arrays[data]
+    return csr_matrix((values, arrays[indices], arrays[indptr]), shape=(len(arrays[indptr]) - 1, width))
+
+
+def one_blas_thread() -> AbstractContextManager[object]:
+    """Around many small products, or threads of another library: more BLAS threads only fight for the same cores."""
+    try:
+        from threadpoolctl import threadpool_limits
+    except ImportError:
+        return nullcontext()
+    limits: AbstractContextManager[object] = threadpool_limits(limits=1, user_api="blas")
+    return limits
 
 
 class GrowingRows:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
+from .arrays import Mask
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -82,7 +83,7 @@ class Catalogue:
         )
 
     @cached_property
-    def has_sound(self) -> NDArray[np.bool_]:
+    def has_sound(self) -> Mask:
         """[T] whether the track has a sound vector."""
         return np.asarray(np.any(self.sound != 0, axis=1))
 

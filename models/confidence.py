@@ -22,15 +22,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError, UsageError
-
-Floats = NDArray[np.float32]
+from .arrays import Floats, Mask, Rows
 
 _DAY_SECONDS = 86_400
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConfidenceOptions:
-    """What plays, likes, dislikes and age are worth."""
+    """Weights of plays, likes, dislikes and age."""
 
     ratio_threshold: float = 0.5
     """share of a track that has to be played for a play to count (Listen+ of Yambda)"""
@@ -68,7 +67,7 @@ class States:
     liked: Floats | None = None
     """[N] 1 liked, -1 disliked, 0 either was taken back; NaN where there is none. Fades towards 0"""
     given: Floats | None = None
-    """[N] confidence that came as a number and not as events; adds to what events say"""
+    """[N] confidence that came as a number and not as events; adds to that of the events"""
 
     @classmethod
     def of(cls, signals: Signals, count: int, options: ConfidenceOptions | None = None) -> Self:
@@ -84,10 +83,10 @@ class States:
 
     @property
     def columns(self) -> dict[str, Floats]:
-        """Those that are there."""
+        """Those that are not None."""
         return {name: column for name in self.names() if (column := getattr(self, name)) is not None}
 
-    def take(self, which: slice | NDArray[np.bool_] | NDArray[np.integer]) -> Self:
+    def take(self, which: slice | Mask | Rows) -> Self:
         return type(self)(**{name: column[which] for name, column in self.columns.items()})
 
     def joined(self, others: Self, count: int, more: int) -> Self:
@@ -133,7 +132,7 @@ def fading(times: NDArray[np.int64] | None, now: int | None, options: Confidence
     return np.exp2((times - now) / (_DAY_SECONDS * options.half_life_days)).astype(np.float32)
 
 
-def merged(states: States, starts: NDArray[np.integer], left: Floats | None = None) -> States:
+def merged(states: States, starts: Rows, left: Floats | None = None) -> States:
     """One state for each of P pairs. `states` [N] lie pair by pair in order of time; `starts` [P] is where pairs begin.
 
     Plays and what was given add up, of ratings and likes the newest counts; `left` [N] is what `fading` left of each.

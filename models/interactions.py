@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
+from .arrays import Mask, as_binary
 from .confidence import ConfidenceOptions, States, fading, merged
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class Clock(StrEnum):
     ORDER = "order"
     """positions in each user's own sequence, not comparable between users"""
     NONE = "none"
-    """nothing: the log knows neither time nor order"""
+    """nothing: the log has neither time nor order"""
 
 
 _COLUMNS = ("user_rows", "track_rows", "weights", "times", "ratings")
@@ -87,7 +88,7 @@ class Interactions:
         size = f"{len(self):,} of {self.user_count:,} users on {self.track_count:,} tracks"
         return f"Interactions({size}, clock={self.clock})"
 
-    def take(self, which: NDArray[np.bool_] | NDArray[np.intp]) -> Interactions:
+    def take(self, which: Mask | NDArray[np.intp]) -> Interactions:
         """The listens chosen by a mask or by positions, over the same users and tracks."""
         columns: dict[str, Any] = {
             name: column[which] for name in _COLUMNS if (column := getattr(self, name)) is not None
@@ -131,7 +132,7 @@ class Interactions:
         return csr_matrix(parts, shape=(self.user_count, self.track_count)), states
 
     @property
-    def likes(self) -> NDArray[np.bool_]:
+    def likes(self) -> Mask:
         """[N] whether the listen is positive, and so is the confidence in its pair by the newest of these listens."""
         order, starts = self._pairs()
         still = np.repeat(self.matrix.data > 0, np.diff(np.append(starts, len(self))))
@@ -174,26 +175,21 @@ def without_skips(interactions: csr_matrix) -> csr_matrix:
     return _kept(interactions, interactions.data != 0)
 
 
-def to_find(
-    later: csr_matrix, seen: csr_matrix | None = None, candidates: NDArray[np.bool_] | None = None
-) -> csr_matrix:
+def to_find(later: csr_matrix, seen: csr_matrix | None = None, candidates: Mask | None = None) -> csr_matrix:
     """[U, T] 1 for what users like in `later` and have not in `seen`, be it liked, disliked or skipped there.
 
     `candidates` [T] limits the tracks.
     """
-    relevant = liked(later).copy()
-    relevant.data = np.ones_like(relevant.data)
+    relevant = as_binary(liked(later))
     if seen is not None:
-        marks = seen.copy()
-        marks.data = np.ones_like(marks.data)
-        relevant = (relevant - relevant.multiply(marks)).tocsr()
+        relevant = (relevant - relevant.multiply(as_binary(seen))).tocsr()
     if candidates is not None:
         relevant.data *= candidates[relevant.indices]
     relevant.eliminate_zeros()
     return relevant
 
 
-def _kept(interactions: csr_matrix, kept: NDArray[np.bool_]) -> csr_matrix:
+def _kept(interactions: csr_matrix, kept: Mask) -> csr_matrix:
     from scipy.sparse import csr_matrix
 
     if kept.all():

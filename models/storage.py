@@ -190,8 +190,8 @@ class StoredModel:
     stored_arrays: ClassVar[tuple[str | tuple[str, str], ...]] = ()
     """attributes, those that have another name in the file as (attribute, name); a name that ends in `_` or `.` is the
     prefix of a dict of arrays"""
-    stored_facts: ClassVar[tuple[str, ...]] = ()
-    """attributes that are kept as JSON; a tuple comes back as one"""
+    stored_facts: ClassVar[tuple[str | tuple[str, str], ...]] = ()
+    """the same of attributes that are kept as JSON; a tuple comes back as one"""
     options: Any
 
     def save(self, folder: Path) -> None:
@@ -202,33 +202,34 @@ class StoredModel:
         """LibraryError where the folder holds no such model."""
         arrays, header = load_model(folder, cls.name)
         model = cls(options=load_options(cls.options_type, header))  # type: ignore[call-arg]
-        model.restore_facts(header["facts"])
-        model.restore(arrays)
+        try:
+            model.restore(arrays, header["facts"])
+        except (KeyError, TypeError) as error:
+            raise LibraryError(f"{folder / cls.name}.json: saved by another program ({error}); train again") from None
         return model
 
     def facts(self) -> dict[str, Any]:
         """What is kept as JSON beside the options."""
-        return {attribute: getattr(self, attribute) for attribute in self.stored_facts}
-
-    def restore_facts(self, facts: dict[str, Any]) -> None:
-        for attribute in self.stored_facts:
-            value = facts[attribute]
-            setattr(self, attribute, tuple(value) if isinstance(value, list) else value)
+        return {name: getattr(self, attribute) for attribute, name in _pairs(self.stored_facts)}
 
     def arrays(self) -> Arrays:
         """All arrays of the model by their names in the file."""
         arrays: Arrays = {}
-        for attribute, name in self._stored_names():
+        for attribute, name in _pairs(self.stored_arrays):
             value = getattr(self, attribute)
             arrays |= {f"{name}{key}": array for key, array in value.items()} if name[-1] in "_." else {name: value}
         return arrays
 
-    def restore(self, arrays: Arrays) -> None:
-        """Takes over the arrays of a saved model; its options and facts are there already."""
-        for attribute, name in self._stored_names():
+    def restore(self, arrays: Arrays, facts: dict[str, Any]) -> None:
+        """Takes over the arrays and facts of a saved model; its options are there already."""
+        for attribute, name in _pairs(self.stored_facts):
+            value = facts[name]
+            setattr(self, attribute, tuple(value) if isinstance(value, list) else value)
+        for attribute, name in _pairs(self.stored_arrays):
             setattr(self, attribute, prefixed(arrays, name) if name[-1] in "_." else arrays[name])
 
-    @classmethod
-    def _stored_names(cls) -> Iterator[tuple[str, str]]:
-        for entry in cls.stored_arrays:
-            yield (entry, entry) if isinstance(entry, str) else entry
+
+def _pairs(entries: Iterable[str | tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """(attribute, name in the file)"""
+    for entry in entries:
+        yield (entry, entry) if isinstance(entry, str) else entry

@@ -6,9 +6,8 @@ Tables are polars or pandas data frames; what is given decides what comes back. 
 from __future__ import annotations
 
 import os
-import typing
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -239,17 +238,11 @@ class FrameRecommender:
         return table.to_pandas() if self._as_pandas else table
 
 
-def _options_parameter(kind: type) -> tuple[str, type]:
-    """Name and dataclass of the parameter by which a recommender takes its options: `options: XOptions | None`."""
-    from ..models.catalogue import Catalogue
+def _options_parameter(kind: Any) -> tuple[str, type]:
+    """Name and dataclass of the parameter of a recommender's options; of the hybrid those of its ALS."""
+    from ..models.recommenders.als import ALSOptions
 
-    hints = typing.get_type_hints(kind.__init__)  # type: ignore[misc]
-    return next(
-        (name, one)
-        for name, hint in hints.items()
-        for one in typing.get_args(hint)
-        if isinstance(one, type) and is_dataclass(one) and one is not Catalogue
-    )
+    return ("als", ALSOptions) if kind.name == "hybrid" else ("options", kind.options_type)
 
 
 def _options(kind: Any, name: str, given: dict[str, Any]) -> Any:

@@ -1,1 +1,1 @@
-"""Looking at listeners and tracks: segments, projections to two dimensions, odd events."""
+"""Segments of listeners, projections to two dimensions, an autoencoder of single events."""

@@ -116,7 +116,7 @@ class _Layers(nn.Module):
 
 
 class _Embedded(_Layers):
-    """The two values and embedded ids in, the two values out; row 0 is a user or track nobody knew."""
+    """The two values and embedded ids in, the two values out; row 0 is an unknown user or track."""
 
     def __init__(self, scaling: Scaling, options: AutoencoderOptions) -> None:
         super().__init__(2 + 2 * options.id_factors, 2, options.dropout)
@@ -128,14 +128,8 @@ class _Embedded(_Layers):
                 table.weight[0] = 0
 
 
-def parameter_counts(module: nn.Module) -> tuple[int, int]:
-    """(trainable, others): the others are running means and variances of batch norms."""
-    trainable = sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
-    return trainable, sum(buffer.numel() for buffer in module.buffers() if buffer.is_floating_point())
-
-
 class FeatureAutoencoder(StoredModel):
-    """Learns what events look like; a strange one is reconstructed badly."""
+    """Learns to reconstruct events; an unusual one has a large error."""
 
     name = "feature-autoencoder"
     options: AutoencoderOptions
@@ -166,7 +160,7 @@ class FeatureAutoencoder(StoredModel):
         checkpoint: Path | None = None,
         watch: Watch | None = None,
     ) -> Self:
-        """Learns on from what it knows; scales stay, and users and tracks it had not met get embeddings of their own.
+        """Trains on from the present weights; scales stay, new users and tracks get embeddings of their own.
 
         With ids as numbers a larger vocabulary would change what every number means; that is refused. `options` may be
         changed before, but for `ids`.
@@ -176,7 +170,7 @@ class FeatureAutoencoder(StoredModel):
         known = self.scaling
         if users < known.users or tracks < known.tracks:
             raise DataError(
-                f"vocabulary: {users} users and {tracks} tracks, but the model knows {known.users} and {known.tracks}; "
+                f"vocabulary: {users} users and {tracks} tracks, but the model has {known.users} and {known.tracks}; "
                 "old ones have to keep their rows"
             )
         if (users, tracks) != (known.users, known.tracks):
@@ -222,16 +216,14 @@ class FeatureAutoencoder(StoredModel):
     def arrays(self) -> Arrays:
         return state_arrays(self.module)
 
-    def restore(self, arrays: Arrays) -> None:
+    def restore(self, arrays: Arrays, facts: dict[str, Any]) -> None:
+        self.scaling = Scaling(tuple(facts["offset"]), tuple(facts["scale"]), facts["users"], facts["tracks"])
         self.module = self._build()
         self.module.load_state_dict({name: tensor(array) for name, array in arrays.items()})
         self.module.eval()
 
     def facts(self) -> dict[str, Any]:
         return {**asdict(self.scaling), "columns": COLUMNS}
-
-    def restore_facts(self, facts: dict[str, Any]) -> None:
-        self.scaling = Scaling(tuple(facts["offset"]), tuple(facts["scale"]), facts["users"], facts["tracks"])
 
     def _build(self) -> Any:
         options = self.options

@@ -12,12 +12,10 @@ import warnings
 from importlib.util import find_spec
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ...errors import DataError, MissingExtra, UsageError
-from ..arrays import l2_normalize
+from ...errors import DataError, UsageError, optional_module
+from ..arrays import Floats, l2_normalize
 
-Floats = NDArray[np.float32]
 METHODS = ("umap", "tsne", "pca")
 
 
@@ -59,14 +57,11 @@ def _main_axes(vectors: Floats, count: int) -> Floats:
 
 def _tsne(vectors: Floats, seed: int) -> Floats:
     """Over the first 32 main axes, starting from the first two, small (Kobak & Berens 2019)."""
-    try:
-        from sklearn.manifold import TSNE
-    except ImportError as error:
-        raise MissingExtra("the map", "train") from error
     components = _main_axes(vectors, 32)
     start = 1e-4 * components[:, :2] / max(float(components[:, 0].std()), 1e-12)
     perplexity = min(30.0, (len(vectors) - 1) / 3)
-    tsne = TSNE(perplexity=perplexity, init=start, random_state=seed, max_iter=500, n_jobs=1)
+    make = optional_module("sklearn.manifold", "the map").TSNE
+    tsne = make(perplexity=perplexity, init=start, random_state=seed, max_iter=500, n_jobs=1)
     return np.asarray(tsne.fit_transform(components), np.float32)
 
 
@@ -74,6 +69,6 @@ def _umap(vectors: Floats, seed: int) -> Floats:
     from umap import UMAP
 
     with warnings.catch_warnings():
-        # It says that a seed means one thread, and what its own dependencies will deprecate.
+        # It warns that a seed means one thread, and of its dependencies' deprecations.
         warnings.simplefilter("ignore")
         return np.asarray(UMAP(metric="cosine", random_state=seed, n_jobs=1).fit_transform(vectors), np.float32)

@@ -11,24 +11,21 @@ Shapes: N things, D dimensions, S segments.
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import astuple, dataclass
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import DataError, LibraryError, MissingExtra, UsageError
-from ..arrays import l2_normalize
-from ..storage import load_model, load_options, save_model
+from ...errors import DataError, UsageError, optional_module
+from ..arrays import Floats, l2_normalize
+from ..storage import Arrays, StoredModel
 
-Floats = NDArray[np.float32]
 Labels = NDArray[np.int32]
 METHODS = ("k-means", "mixture")
 NOWHERE = -1
 """label of a row of zeros"""
 _SILHOUETTE_SAMPLE = 4000
-_ARRAYS = ("labels", "centers", "variances", "shares", "center", "axes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,10 +61,13 @@ class Choice:
     chosen: bool = False
 
 
-class Segments:
+class Segments(StoredModel):
     """Finds segments and assigns vectors to them."""
 
     name = "segments"
+    options: SegmentOptions
+    options_type = SegmentOptions
+    stored_arrays = ("labels", "centers", "variances", "shares", "center", "axes")
 
     def __init__(self, options: SegmentOptions | None = None) -> None:
         self.options = options or SegmentOptions()
@@ -118,21 +118,12 @@ class Segments:
         distances += np.log(self.variances).sum(axis=1) - 2 * np.log(self.shares)
         return np.where(np.any(vectors != 0, axis=1), distances.argmin(axis=1), NOWHERE).astype(np.int32)
 
-    def save(self, folder: Path) -> None:
-        arrays = {name: getattr(self, name) for name in _ARRAYS}
-        choices = [[choice.count, choice.silhouette, choice.stability, choice.chosen] for choice in self.choices]
-        save_model(folder, self.name, arrays, self.options, {"choices": choices})
+    def facts(self) -> dict[str, Any]:
+        return {"choices": [astuple(choice) for choice in self.choices]}
 
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        arrays, header = load_model(folder, cls.name)
-        segments = cls(load_options(SegmentOptions, header))
-        if missing := [name for name in _ARRAYS if name not in arrays]:
-            raise LibraryError(f"{folder}: segments without {', '.join(missing)}; run crossfade segments again")
-        for name in _ARRAYS:
-            setattr(segments, name, arrays[name])
-        segments.choices = tuple(Choice(*choice) for choice in header["facts"]["choices"])
-        return segments
+    def restore(self, arrays: Arrays, facts: dict[str, Any]) -> None:
+        super().restore(arrays, facts)
+        self.choices = tuple(Choice(*choice) for choice in facts["choices"])
 
     def _choices(self, points: Floats, distinct: int) -> tuple[Choice, ...]:
         options = self.options
@@ -217,9 +208,4 @@ def _clusters(points: Floats, count: int, options: SegmentOptions, seed: int) ->
 
 
 def _sklearn(module: str) -> Any:
-    from importlib import import_module
-
-    try:
-        return import_module(f"sklearn.{module}")
-    except ModuleNotFoundError:
-        raise MissingExtra("segments", "train") from None
+    return optional_module(f"sklearn.{module}", "segments")

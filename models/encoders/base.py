@@ -7,10 +7,7 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
-import numpy as np
-from numpy.typing import NDArray
-
-Floats = NDArray[np.float32]
+from ..arrays import Floats
 
 
 @runtime_checkable

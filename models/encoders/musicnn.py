@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from safetensors.numpy import load
 
 from ...audio.log_mel import LogMel
-from .base import Floats
+from ..arrays import Floats
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession

@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from ...errors import LibraryError, MissingExtra, UsageError
-from ..arrays import l2_normalize
-from .base import Floats
+from ..arrays import Floats, l2_normalize
 from .musicnn import MEL_SOURCE
 
 if TYPE_CHECKING:
@@ -134,7 +133,7 @@ class HubEncoder:
     def embed_text(self, prompts: Sequence[str]) -> Floats:
         """Prompts in the space of the sounds, each of length 1. Shape: [P] -> [P, D]"""
         if not self.embeds_text:
-            raise UsageError(f"{self.name}: knows no text; a CLAP model does (laion/clap-htsat-unfused)")
+            raise UsageError(f"{self.name}: has no text encoder; a CLAP model does (laion/clap-htsat-unfused)")
         tokens = _from_pretrained("AutoTokenizer", self._folder)(list(prompts), padding=True, return_tensors="pt")
         import torch
 

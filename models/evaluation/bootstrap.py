@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arrays import Ids
+from ..arrays import Ids, Mask, one_blas_thread
 from .metrics import Values
 
 RESAMPLES = 1000
@@ -44,15 +44,9 @@ class Interval:
         """Rounded for a table; None for NaN."""
         return {name: None if np.isnan(number) else round(number, 6) for name, number in vars(self).items()}
 
-    @property
-    def excludes_zero(self) -> bool:
-        return self.low > 0 or self.high < 0
-
 
 def intervals(values: Values, rng: np.random.Generator, *, resamples: int = RESAMPLES) -> list[Interval]:
     """One per column of `values` [B, M]; NaN where a user has no value, which leaves that user out of the column."""
-    from threadpoolctl import threadpool_limits
-
     users, measures = values.shape
     mask = ~np.isnan(values)
     known = np.where(mask, values, 0.0)
@@ -64,8 +58,8 @@ def intervals(values: Values, rng: np.random.Generator, *, resamples: int = RESA
     weights = mask[:, partly].astype(np.float32)
     means = np.empty((resamples, measures))
     batch = max(1, _CELLS_PER_BATCH // max(users, 1))
-    # The products are thin: a second BLAS thread waits more than it works, hard where other work wants the core.
-    with threadpool_limits(limits=1, user_api="blas"), np.errstate(invalid="ignore", divide="ignore"):
+    # The products are thin.
+    with one_blas_thread(), np.errstate(invalid="ignore", divide="ignore"):
         for start in range(0, resamples, batch):
             drawn = _draws(users, min(batch, resamples - start), rng)
             below = np.full((len(drawn), measures), float(users))
@@ -128,7 +122,7 @@ def coverage_intervals(
     return [found[k] for k in ks]
 
 
-def _cover(covered: NDArray[np.uint64], shown: NDArray[np.bool_], ids: Ids, drawn: NDArray[np.uint64]) -> None:
+def _cover(covered: NDArray[np.uint64], shown: Mask, ids: Ids, drawn: NDArray[np.uint64]) -> None:
     """Adds to `covered` [T] the bits of the users with each track among their answers `ids` [B, k]."""
     from scipy.sparse import csr_matrix
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arrays import Ids
+from ..arrays import Ids, Mask
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -91,12 +91,6 @@ def user_coverage(ids: Ids, k: int) -> Values:
     return np.broadcast_to(np.asarray(answered, np.float64), len(ids)).copy()
 
 
-def catalogue_coverage(ids: Ids, k: int, track_count: int) -> float:
-    """Share of the tracks that are recommended to anybody."""
-    shown = ids[:, :k]
-    return len(np.unique(shown[shown >= 0])) / track_count
-
-
 def novelties(ids: Ids, listeners: NDArray[np.int64], user_count: int, ks: Sequence[int]) -> Values:
     """[len(ks), B] mean -log2 of the share of training users who listen to each answer, in bits.
 
@@ -105,20 +99,20 @@ def novelties(ids: Ids, listeners: NDArray[np.int64], user_count: int, ks: Seque
     return _means_of(-np.log2(np.maximum(listeners, 1) / user_count), ids, ks)
 
 
-def popularity_biases(ids: Ids, listeners: NDArray[np.int64], heard: csr_matrix, ks: Sequence[int]) -> Values:
+def popularity_biases(ids: Ids, listeners: NDArray[np.int64], user_items: csr_matrix, ks: Sequence[int]) -> Values:
     """[len(ks), B] mean listeners of the answers over those of the user's own training tracks, less 1.
 
-    (Popularity lift, Abdollahpouri et al. 2020.) A user's own tracks have a positive confidence in `heard` [B, T], as
-    those of `listeners` [T]: skips and dislikes are none. NaN for users without own tracks.
+    (Popularity lift, Abdollahpouri et al. 2020.) A user's own tracks have a positive confidence in `user_items`
+    [B, T], as those of `listeners` [T]: skips and dislikes are none. NaN for users without own tracks.
     """
-    liked = (heard > 0).astype(np.float64)
+    liked = (user_items > 0).astype(np.float64)
     own = _ratio(liked @ listeners.astype(np.float64), np.asarray(liked.sum(axis=1)).ravel())
     return np.stack([_ratio(mean, own) - 1 for mean in _means_of(listeners.astype(np.float64), ids, ks)])
 
 
-def nearest_k(ks: Iterable[int], wanted: int) -> int:
-    """The cut-off nearest to the one that is wanted, the smaller of two."""
-    return min(ks, key=lambda k: (abs(k - wanted), k))
+def nearest_k(ks: Iterable[int], target: int) -> int:
+    """The cut-off nearest to `target`, the smaller of two."""
+    return min(ks, key=lambda k: (abs(k - target), k))
 
 
 def cold_shares(ids: Ids, listeners: NDArray[np.int64], ks: Sequence[int]) -> Values:
@@ -126,9 +120,9 @@ def cold_shares(ids: Ids, listeners: NDArray[np.int64], ks: Sequence[int]) -> Va
     return _means_of((listeners == 0).astype(np.float64), ids, ks)
 
 
-def unseen_shares(ids: Ids, heard: csr_matrix, ks: Sequence[int]) -> Values:
+def unseen_shares(ids: Ids, user_items: csr_matrix, ks: Sequence[int]) -> Values:
     """[len(ks), B] share of the answers that the user did not listen to in the training period."""
-    seen = hits(ids[:, : max(ks)], heard)
+    seen = hits(ids[:, : max(ks)], user_items)
     return np.stack([1 - _ratio(seen[:, :k].sum(axis=1), (ids[:, :k] >= 0).sum(axis=1)) for k in ks])
 
 
@@ -138,7 +132,7 @@ def diversities(ids: Ids, unit_vectors: NDArray[np.float32], ks: Sequence[int]) 
     `unit_vectors` [T, D] have length 1 or 0. The cosines of n vectors that sum to s add up to |s|^2 - n over ordered
     pairs, so no pair is ever looked at.
     """
-    there = np.any(unit_vectors != 0, axis=1)
+    has_vector = np.any(unit_vectors != 0, axis=1)
     values = np.full((len(ks), len(ids)), np.nan)
     order = np.argsort(ks)
 
@@ -150,7 +144,7 @@ def diversities(ids: Ids, unit_vectors: NDArray[np.float32], ks: Sequence[int]) 
             done = 0
             for place in order:
                 shown = ids[first:last, done : ks[place]]
-                counted = (shown >= 0) & there[shown]
+                counted = (shown >= 0) & has_vector[shown]
                 count += counted.sum(axis=1)
                 total += _chosen(shown, counted, len(unit_vectors)) @ unit_vectors
                 cosines = np.einsum("bd,bd->b", total, total, dtype=np.float64) - count
@@ -165,7 +159,7 @@ def squared_errors(predicted: NDArray[np.floating], ratings: NDArray[np.floating
     """One per rating; the root of their mean is RMSE. Only for models that predict ratings.
 
     ALS on implicit feedback does not: its scores are preferences near 0 and 1, ordered within a user, with confidences
-    for weights. Their distance from a five-star scale says nothing.
+    for weights. Their distance from a five-star scale means nothing.
     """
     return np.asarray(np.square(predicted.astype(np.float64) - ratings))
 
@@ -175,7 +169,7 @@ def absolute_errors(predicted: NDArray[np.floating], ratings: NDArray[np.floatin
     return np.asarray(np.abs(predicted.astype(np.float64) - ratings))
 
 
-def _chosen(ids: Ids, counted: NDArray[np.bool_], track_count: int) -> csr_matrix:
+def _chosen(ids: Ids, counted: Mask, track_count: int) -> csr_matrix:
     """[B, T] 1 where the answer counts."""
     from scipy.sparse import csr_matrix
 
@@ -186,9 +180,9 @@ def _chosen(ids: Ids, counted: NDArray[np.bool_], track_count: int) -> csr_matri
 
 def _means_of(values: Values, ids: Ids, ks: Sequence[int]) -> Values:
     """[len(ks), B] means over the first k answers."""
-    there = ids >= 0
-    chosen = np.where(there, values[ids], 0)
-    return np.stack([_ratio(chosen[:, :k].sum(axis=1), there[:, :k].sum(axis=1)) for k in ks])
+    mask = ids >= 0
+    chosen = np.where(mask, values[ids], 0)
+    return np.stack([_ratio(chosen[:, :k].sum(axis=1), mask[:, :k].sum(axis=1)) for k in ks])
 
 
 def _in_threads(work: Callable[[int, int], None], count: int) -> None:

@@ -1,4 +1,4 @@
-"""What is learned from and what is asked: ways of parting listens into training and test.
+"""Splits of listens into a training and a test part.
 
 A validation part is a split of the training part, made the same way. Shapes: N listens, U users, T tracks, A artists.
 """
@@ -11,15 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DataError
+from ..arrays import Mask, Rows
 from ..catalogue import Catalogue
 from ..interactions import Clock, Interactions
-
-Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Interactions to learn from and listens to predict, over the same users and tracks."""
+    """A training and a test part over the same users and tracks."""
 
     train: Interactions
     test: Interactions
@@ -52,7 +51,7 @@ def by_user(interactions: Interactions, *, share: float = 0.2) -> Split:
     if interactions.times is None:
         raise DataError("listens: each user's last listens need times or an order, and there is neither")
     order = np.lexsort((np.arange(len(interactions)), interactions.times, interactions.user_rows))
-    place = _places(interactions.user_rows[order], interactions.user_count)
+    place = positions_in_groups(interactions.user_rows[order], interactions.user_count)
     counts = np.bincount(interactions.user_rows, minlength=interactions.user_count)
     held = np.where(counts >= 2, np.maximum(1, np.floor(counts * share)), 0)
     test = np.zeros(len(interactions), bool)
@@ -74,7 +73,14 @@ def fitting(interactions: Interactions, rng: np.random.Generator, *, gap_seconds
         split = by_time(interactions, gap_seconds=gap_seconds)
         if split.warm_user_count >= max(50, 0.1 * len(np.unique(interactions.user_rows))):
             return split
-    return by_chance(interactions, rng) if interactions.times is None else by_user(interactions)
+    return within_users(interactions, rng)
+
+
+def within_users(interactions: Interactions, rng: np.random.Generator, *, share: float = 0.2) -> Split:
+    """The last `share` of each user's listens; without times or an order a share of the entries by chance."""
+    if interactions.times is None:
+        return by_chance(interactions, rng, share=share)
+    return by_user(interactions, share=share)
 
 
 def some_tracks(interactions: Interactions, rng: np.random.Generator, *, share: float = 0.2) -> Mask:
@@ -111,7 +117,7 @@ def thinned(interactions: Interactions, listeners: NDArray[np.int64], rng: np.ra
     order = np.lexsort((rng.random(len(distinct)), tracks))
     kept = np.empty(len(distinct), bool)
     quota = listeners[tracks[order]]
-    kept[order] = (quota < 0) | (_places(tracks[order], interactions.track_count) < quota)
+    kept[order] = (quota < 0) | (positions_in_groups(tracks[order], interactions.track_count) < quota)
     return _parted(interactions, ~kept[pair_of], "tracks thinned", within_user=True)
 
 
@@ -128,7 +134,7 @@ def _some(rows: NDArray[np.int32], count: int, rng: np.random.Generator, share: 
     return mask
 
 
-def _places(groups: NDArray[np.integer], count: int) -> NDArray[np.int64]:
+def positions_in_groups(groups: Rows, count: int) -> NDArray[np.int64]:
     """0, 1, 2 … within each run of equal, sorted `groups`."""
     starts = np.concatenate([[0], np.cumsum(np.bincount(groups, minlength=count))])
     return np.asarray(np.arange(len(groups)) - starts[groups])

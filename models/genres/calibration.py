@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .classical import optional_module
+from ...errors import optional_module
+from ..arrays import Mask
+from .classical import SKLEARN
 
 Floats = NDArray[np.float64]
 ISOTONIC_EXAMPLES = 1000
@@ -65,7 +67,7 @@ def _log_loss(scores: Floats, targets: Floats, temperature: float, *, multi_labe
     return float(-(targets * np.log(claimed)).sum(axis=1).mean())
 
 
-def fit_temperature(scores: NDArray[Any], targets: NDArray[np.bool_], *, multi_label: bool = False) -> float:
+def fit_temperature(scores: NDArray[Any], targets: Mask, *, multi_label: bool = False) -> float:
     """The temperature with the least log loss on held-out scores, between 1/100 and 100.
 
     Targets are softened as in Platt 1999, with Jeffreys' prior: a few tracks that all came out right do not prove
@@ -90,13 +92,13 @@ def isotonic_knots(x: Floats, y: Floats) -> tuple[Floats, Floats]:
     >>> np.interp([1, 2, 3], x, y).tolist()
     [0.0, 1.5, 1.5]
     """
-    fitted = optional_module("sklearn.isotonic").IsotonicRegression().fit(x, y)
+    fitted = optional_module("sklearn.isotonic", SKLEARN).IsotonicRegression().fit(x, y)
     return np.asarray(fitted.X_thresholds_, np.float64), np.asarray(fitted.y_thresholds_, np.float64)
 
 
-def platt(logits: NDArray[Any], labels: NDArray[np.bool_]) -> tuple[float, float]:
+def platt(logits: NDArray[Any], labels: Mask) -> tuple[float, float]:
     """Slope and shift of held-out logits [N] whose sigmoid has the least log loss; its mean is the share of labels."""
-    logistic = optional_module("sklearn.linear_model").LogisticRegression(solver="newton-cholesky", tol=1e-8)
+    logistic = optional_module("sklearn.linear_model", SKLEARN).LogisticRegression(solver="newton-cholesky", tol=1e-8)
     # The default penalty on the slope keeps it finite where the logits part a few labels without error.
     logistic.fit(np.asarray(logits, np.float64)[:, None], labels)
     return float(logistic.coef_[0, 0]), float(logistic.intercept_[0])
@@ -104,7 +106,7 @@ def platt(logits: NDArray[Any], labels: NDArray[np.bool_]) -> tuple[float, float
 
 def fit_calibration(
     scores: NDArray[Any],
-    targets: NDArray[np.bool_],
+    targets: Mask,
     *,
     multi_label: bool = False,
     method: str | None = None,
@@ -116,7 +118,7 @@ def fit_calibration(
     wrong answers among those given that abstention aims at.
     """
     if not len(scores):
-        # Too little data to hold any out: the scores stand as they are, and nothing says that they can be relied on.
+        # Too little data to hold any out: the scores stay as they are, and every answer is an abstention.
         return Calibration(abstain_below=UNREACHABLE, multi_label=multi_label)
     temperature = fit_temperature(scores, targets, multi_label=multi_label)
     plain = Calibration(temperature, multi_label=multi_label)
@@ -129,7 +131,7 @@ def fit_calibration(
     return Calibration(temperature, threshold, multi_label, plain.knots_x, plain.knots_y)
 
 
-def abstention_threshold(claimed: Floats, targets: NDArray[np.bool_], error_rate: float) -> float:
+def abstention_threshold(claimed: Floats, targets: Mask, error_rate: float) -> float:
     """The least top probability at which the answers given are wrong at most this often; above 1 where none is."""
     top = claimed.max(axis=1)
     right = targets[np.arange(len(claimed)), claimed.argmax(axis=1)]
@@ -141,7 +143,7 @@ def abstention_threshold(claimed: Floats, targets: NDArray[np.bool_], error_rate
     return float(top[order][possible[-1]]) if len(possible) else UNREACHABLE
 
 
-def expected_calibration_error(probabilities: NDArray[Any], targets: NDArray[np.bool_], *, bins: int = 10) -> float:
+def expected_calibration_error(probabilities: NDArray[Any], targets: Mask, *, bins: int = 10) -> float:
     """Mean gap between what is claimed and what is true, weighted by how often it is claimed (0 is perfect).
 
     One label: the top class of each track, in bins of equal width. Several labels: every (track, class) pair.

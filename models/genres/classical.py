@@ -11,19 +11,19 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from importlib import import_module
 from typing import Any, ClassVar, Protocol, Self
 from zipfile import ZIP_DEFLATED
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import LibraryError, MissingExtra
+from ...errors import LibraryError, optional_module
+from ..arrays import Floats, Mask
 from ..storage import Arrays
 
-Floats = NDArray[np.float32]
 Targets = NDArray[np.bool_]
 
+SKLEARN = "scikit-learn's models"
 LEAST_SHARE = 1e-3
 """the least probability that a vote (of trees or neighbours) counts as, before its logarithm"""
 TRUSTED_TYPES = frozenset({"sklearn.tree._tree.Tree", "sklearn.multiclass._ConstantPredictor"})
@@ -85,43 +85,35 @@ class EstimatorScorer:
 
     def __call__(self, features: Floats) -> Floats:
         # A class that all tracks have is a constant, which has a decision function even where the others have none.
-        one_vs_rest = isinstance(self.estimator, optional_module("sklearn.multiclass").OneVsRestClassifier)
+        one_vs_rest = isinstance(self.estimator, optional_module("sklearn.multiclass", SKLEARN).OneVsRestClassifier)
         if hasattr(self.estimator.estimator if one_vs_rest else self.estimator, "decision_function"):
             return np.asarray(self.estimator.decision_function(features), np.float32)
         return _log_odds(self.estimator.predict_proba(features))
 
     def arrays(self) -> Arrays:
         """`skops`: [S] uint8, the file that skops writes"""
-        content = optional_module("skops.io").dumps(self.estimator, compression=ZIP_DEFLATED)
+        content = optional_module("skops.io", SKLEARN).dumps(self.estimator, compression=ZIP_DEFLATED)
         return {"skops": np.frombuffer(content, np.uint8)}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
         """LibraryError where it holds a type that is not trusted, or cannot be read by this scikit-learn."""
-        skops = optional_module("skops.io")
+        skops = optional_module("skops.io", SKLEARN)
         try:
             content = arrays["skops"].tobytes()
-            strange = set(skops.get_untrusted_types(data=content)) - TRUSTED_TYPES
-            if not strange:
+            untrusted = set(skops.get_untrusted_types(data=content)) - TRUSTED_TYPES
+            if not untrusted:
                 return cls(skops.loads(content, trusted=sorted(TRUSTED_TYPES)))
         except Exception as error:
             # What goes wrong with a damaged file, or between versions of scikit-learn, is of no one kind.
             raise LibraryError(f"genre model: its estimator cannot be read ({error}); train it again") from error
-        raise LibraryError(f"genre model: holds {min(strange)}, which is no part of a classifier; it is not loaded")
+        raise LibraryError(f"genre model: holds {min(untrusted)}, which is no part of a classifier; it is not loaded")
 
 
 def _log_odds(shares: NDArray[Any]) -> Floats:
     """Shares as logits, whose sigmoid is the share; their softmax is close to it where classes are many."""
     inside = np.clip(shares, LEAST_SHARE, 1 - LEAST_SHARE)
     return np.asarray(np.log(inside) - np.log1p(-inside), np.float32)
-
-
-def optional_module(module: str) -> Any:
-    """A module of scikit-learn or skops; MissingExtra where it is not installed."""
-    try:
-        return import_module(module)
-    except ImportError as error:
-        raise MissingExtra("scikit-learn's models", "train") from error
 
 
 def fit_ridge(features: Floats, targets: Targets, *, penalty: float = 1.0, seed: int = 0) -> LinearScorer:
@@ -150,7 +142,7 @@ def fit_logistic(features: Floats, targets: Targets, *, c: float = 1.0, seed: in
 
     `c` is the inverse strength of the penalty on the weights, with classes weighted to count alike.
     """
-    make = optional_module("sklearn.linear_model").LogisticRegression
+    make = optional_module("sklearn.linear_model", SKLEARN).LogisticRegression
     logistic = make(C=c, max_iter=2000, class_weight="balanced", random_state=seed)
     features = np.asarray(features, np.float64)
     if has_one_label(targets) and targets.shape[1] > 2:
@@ -169,7 +161,7 @@ def fit_svm(features: Floats, targets: Targets, *, c: float = 1.0, width: float 
 
     The kernel is exp(-|x - p|² / (D width)): for standardised features a width of 1 is scikit-learn's "scale".
     """
-    svm = optional_module("sklearn.svm")
+    svm = optional_module("sklearn.svm", SKLEARN)
     if width is None:
         machine = svm.LinearSVC(C=c, class_weight="balanced", random_state=seed, max_iter=20_000, dual="auto")
     else:
@@ -179,13 +171,13 @@ def fit_svm(features: Floats, targets: Targets, *, c: float = 1.0, width: float 
 
 def fit_neighbours(features: Floats, targets: Targets, *, k: int = 5, seed: int = 0) -> Scorer:
     """The k nearest training tracks vote."""
-    make = optional_module("sklearn.neighbors").KNeighborsClassifier
+    make = optional_module("sklearn.neighbors", SKLEARN).KNeighborsClassifier
     return _fit_estimator(make(min(k, len(features)), algorithm="brute"), features, targets)
 
 
 def fit_forest(features: Floats, targets: Targets, *, trees: int = 200, leaf: int = 1, seed: int = 0) -> Scorer:
     """A random forest; where tracks have several labels, one for each class."""
-    make = optional_module("sklearn.ensemble").RandomForestClassifier
+    make = optional_module("sklearn.ensemble", SKLEARN).RandomForestClassifier
     forest = make(n_estimators=trees, min_samples_leaf=leaf, random_state=seed, class_weight="balanced")
     return _fit_estimator(forest, features, targets)
 
@@ -194,7 +186,7 @@ def fit_boosting(
     features: Floats, targets: Targets, *, rounds: int = 60, depth: int = 3, rate: float = 0.15, seed: int = 0
 ) -> Scorer:
     """Gradient boosting with a tree a class and round, each split choosing among √D features."""
-    make = optional_module("sklearn.ensemble").GradientBoostingClassifier
+    make = optional_module("sklearn.ensemble", SKLEARN).GradientBoostingClassifier
     options = {"max_features": "sqrt", "subsample": 0.8, "random_state": seed}
     boosting = make(n_estimators=rounds, max_depth=depth, learning_rate=rate, **options)
     return _fit_estimator(boosting, features, targets)
@@ -209,11 +201,11 @@ def _fit_estimator(estimator: Any, features: Floats, targets: Targets, *, one_vs
         return EstimatorScorer(estimator.fit(x, targets.argmax(axis=1)))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Label .* is present in all training examples")
-        each = optional_module("sklearn.multiclass").OneVsRestClassifier(estimator)
+        each = optional_module("sklearn.multiclass", SKLEARN).OneVsRestClassifier(estimator)
         return EstimatorScorer(each.fit(x, targets.astype(np.int64)))
 
 
-def _varies(targets: Targets) -> NDArray[np.bool_]:
+def _varies(targets: Targets) -> Mask:
     """[C] whether some tracks have the class and some do not; else its share is all there is to learn."""
     return np.asarray(targets.any(axis=0) & ~targets.all(axis=0))
 

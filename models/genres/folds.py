@@ -13,6 +13,9 @@ from collections.abc import Collection, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arrays import Mask
+from ..catalogue import artist_matrix
+
 Rows = NDArray[np.int64]
 Split = tuple[Rows, Rows]
 """training rows, test rows"""
@@ -26,34 +29,24 @@ def joined_groups(names: Sequence[Collection[str]]) -> Rows:
     >>> joined_groups([["a"], ["a", "b"], ["c"], ["b"], []]).tolist()
     [0, 0, 1, 0, 2]
     """
-    parents: dict[str | int, str | int] = {}
+    from scipy.sparse import bmat
+    from scipy.sparse.csgraph import connected_components
 
-    def root(node: str | int) -> str | int:
-        parents.setdefault(node, node)
-        while parents[node] != node:
-            parents[node] = parents[parents[node]]
-            node = parents[node]
-        return node
-
-    for row, of_track in enumerate(names):
-        for name in of_track:
-            parents[root(name)] = root(row)
-    numbers: dict[str | int, int] = {}
-    return np.array([numbers.setdefault(root(row), len(numbers)) for row in range(len(names))], np.int64)
+    row_of = {name: row for row, name in enumerate(dict.fromkeys(name for of_track in names for name in of_track))}
+    edges = artist_matrix([tuple(of_track) for of_track in names], row_of)
+    return np.asarray(connected_components(bmat([[None, edges], [edges.T, None]]))[1][: len(names)], np.int64)
 
 
-def groups_per_class(targets: NDArray[np.bool_], groups: Rows) -> Rows:
+def groups_per_class(targets: Mask, groups: Rows) -> Rows:
     """How many groups have a track of each class: [C]. A class with one cannot be tested on an unheard artist."""
     return np.array([len(np.unique(groups[targets[:, c]])) for c in range(targets.shape[1])], np.int64)
 
 
-def grouped_folds(
-    targets: NDArray[np.bool_], groups: Rows, folds: int, *, rng: np.random.Generator
-) -> NDArray[np.int64]:
+def grouped_folds(targets: Mask, groups: Rows, folds: int, *, rng: np.random.Generator) -> NDArray[np.int64]:
     """The fold [T] of each track: whole groups, each class spread as evenly as its groups allow.
 
     Groups are dealt largest first, in an order drawn from `rng`, to the fold where their classes are rarest. A class
-    with at least two groups is never in one fold alone, so that every fold can be tested by a model that knows it.
+    with at least two groups is never in one fold alone, so that every fold can be tested by a model trained on it.
 
     Shape: targets [T, C] bool, groups [T]. With `groups = np.arange(T)` these are plain stratified folds.
     """

@@ -9,7 +9,6 @@ Shapes: N tracks, W windows, D features, H hidden units, C classes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, ClassVar, Protocol, Self
@@ -18,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import LibraryError, MissingExtra
-from ..arrays import column_scale
+from ..arrays import Floats, Mask, column_scale, one_blas_thread
 from ..storage import Arrays, prefixed
-from .classical import ArrayFields, EstimatorScorer, Floats, LinearScorer, Scorer, Targets, has_one_label
+from .classical import ArrayFields, EstimatorScorer, LinearScorer, Scorer, Targets, has_one_label
 
 WindowFeatures = Mapping[str, Sequence[Floats]]
 """by source, the windows [W, …] of each of N tracks"""
@@ -99,7 +98,7 @@ class Head:
     """[D]; zeros for `direction`"""
     scale: Floats
     """[D]; ones for `direction`"""
-    known: NDArray[np.bool_]
+    known: Mask
     """[C] the classes the scorer was trained on; the others score NEVER"""
 
     def __call__(self, vectors: Floats) -> Floats:
@@ -140,19 +139,9 @@ def fit_head(
     mean, scale = np.zeros(vectors.shape[1], np.float32), np.ones(vectors.shape[1], np.float32)
     if normalisation is Normalisation.STANDARD:
         mean, scale = (array.astype(np.float32) for array in column_scale(vectors))
-    with _one_thread():
+    with one_blas_thread():
         scorer = fit(_normalised(vectors, normalisation, mean, scale), targets[:, known])
     return Head(normalisation, scorer, mean, scale, known)
-
-
-def _one_thread() -> AbstractContextManager[object]:
-    """Keeps BLAS from sharing out the small steps of a solver among threads, which makes them ten times as slow."""
-    try:
-        from threadpoolctl import threadpool_limits
-    except ImportError:
-        return nullcontext()
-    limits: AbstractContextManager[object] = threadpool_limits(limits=1, user_api="blas")
-    return limits
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arrays import Mask
+from ..evaluation.bootstrap import ratio_interval
 from .calibration import expected_calibration_error
 
 Floats = NDArray[np.float64]
 Targets = NDArray[np.bool_]
-RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class ClassFigures:
     tracks: int
 
 
-def top_class_is_right(probabilities: NDArray[Any], targets: Targets) -> NDArray[np.bool_]:
+def top_class_is_right(probabilities: NDArray[Any], targets: Targets) -> Mask:
     """[N] whether the most probable class is one of the track's own."""
     return np.asarray(targets[np.arange(len(targets)), probabilities.argmax(axis=1)])
 
@@ -64,12 +65,9 @@ def confusion(probabilities: NDArray[Any], targets: Targets) -> NDArray[np.int64
 def interval(values: NDArray[Any], groups: NDArray[np.int64], *, rng: np.random.Generator) -> tuple[float, float]:
     """A 95 % bootstrap interval of the mean, drawing whole groups: an artist's tracks stand or fall together."""
     _, of_track = np.unique(groups, return_inverse=True)
-    sums = np.bincount(of_track, np.asarray(values, np.float64))
-    sizes = np.bincount(of_track)
-    drawn = rng.integers(0, len(sums), (RESAMPLES, len(sums)))
-    means = sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return float(low), float(high)
+    sums, sizes = (np.asarray(np.bincount(of_track, weights), np.float64) for weights in (values, None))
+    found = ratio_interval(sums, sizes, rng)
+    return found.low, found.high
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +93,7 @@ def figures(
     probabilities: Floats,
     targets: Targets,
     groups: NDArray[np.int64],
-    confident: NDArray[np.bool_],
+    confident: Mask,
     *,
     multi_label: bool = False,
     seed: int = 0,

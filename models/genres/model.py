@@ -9,7 +9,6 @@ Shapes: N tracks, C classes.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,7 +20,7 @@ from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
 from ...errors import LibraryError, MissingExtra, UsageError
-from ..storage import Arrays, content_hash, prefixed
+from ..storage import Arrays, content_hash, prefixed, replacing
 from .calibration import Calibration
 from .heads import Classifier, HeadClassifier, WindowFeatures
 from .vocabulary import Vocabulary
@@ -36,7 +35,7 @@ PARENT_SEPARATOR = " > "
 
 @dataclass(frozen=True)
 class Card:
-    """What a saved model says of itself besides its numbers."""
+    """The metadata of a saved model."""
 
     name: str
     """probe, svm, cnn …"""
@@ -103,7 +102,7 @@ class GenreModel:
         return bool(probabilities.max() >= self.calibration.abstain_below)
 
     def save(self, folder: Path) -> None:
-        """Writes the folder whole or not at all; replaces an older model, and nothing else."""
+        """Writes the two files; replaces an older model, and nothing else in the folder."""
         check_replaceable(folder)
         curve = self.calibration
         arrays = {f"classifier.{name}": np.ascontiguousarray(a) for name, a in self.classifier.arrays().items()}
@@ -119,21 +118,10 @@ class GenreModel:
             "weights_sha256": content_hash(weights, "sha256"),
         }
         header["card_sha256"] = _card_hash(header)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        new, old = (folder.with_name(f".{folder.name}.{word}") for word in ("new", "old"))
-        for leftover in (new, old):
-            shutil.rmtree(leftover, ignore_errors=True)
-        new.mkdir()
-        (new / WEIGHTS).write_bytes(weights)
-        (new / CARD).write_text(json.dumps(header, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        if folder.exists():
-            # Reports and learning curves beside the model stay with it.
-            for path in folder.iterdir():
-                if path.name not in (CARD, WEIGHTS):
-                    path.replace(new / path.name)
-            folder.rename(old)
-        new.rename(folder)
-        shutil.rmtree(old, ignore_errors=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        with replacing(folder / CARD) as new_card, replacing(folder / WEIGHTS) as new_weights:
+            new_weights.write_bytes(weights)
+            new_card.write_text(json.dumps(header, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path) -> Self:

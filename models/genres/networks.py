@@ -27,12 +27,13 @@ from torch.nn import functional
 
 from ...audio.augmentation import Augmentation
 from ...errors import LibraryError
+from ..arrays import Floats
 from ..encoders.musicnn import Corpus, MusiCNN
 from ..encoders.musicnn_torch import MusiCNNModule, pretrained_musicnn
 from ..encoders.transformers import PREFIX, HubEncoder, from_config, input_source
 from ..nn.training_loop import Curve, Schedule, Watch, device, seeded, state_arrays, tensor, train
 from ..storage import Arrays
-from .classical import Floats, Targets
+from .classical import Targets
 from .heads import WindowFeatures
 
 HEAD_GAIN = 10.0
@@ -217,7 +218,7 @@ class NetworkClassifier:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], options: Mapping[str, Any]) -> Self:
-        # JSON knows no tuples.
+        # JSON has no tuples.
         sizes: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in options["shape"].items()}
         return cls(SHAPES[options["type"]](**sizes), dict(arrays))
 

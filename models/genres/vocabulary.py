@@ -1,8 +1,8 @@
 """Genres out of the box: two taggers' tags as genres.
 
 A tag counts by its lift, its odds over those of the average track, since the taggers find most music to be "rock".
-A genre is the mean lift of its tags, then the geometric mean over the two corpora where both know it; the genres'
-lifts, brought to sum to one, are the probabilities. What no tag names (reggae, Latin, gospel …) is not in the
+A genre is the mean lift of its tags, then the geometric mean over the two corpora where both have tags for it; the
+genres' lifts, brought to sum to one, are the probabilities. What no tag names (reggae, Latin, gospel …) is not in the
 vocabulary: such a track gets its nearest neighbours' names, mostly without `confident`.
 
 Shapes: W windows, G tags, K genres.
@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..encoders.base import Floats
+from ..arrays import Floats
 
 _TAGS: Mapping[str, tuple[str, str]] = {
     "rock": ("rock,classic rock,hard rock,alternative rock,indie rock,Progressive rock", "rock"),

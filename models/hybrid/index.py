@@ -23,15 +23,11 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...errors import DataError, LibraryError, UsageError
-from ..arrays import Answers, GrowingRows, Scores, l2_normalize, top_k
+from ..arrays import Answers, GrowingRows, Mask, Rows, Scores, l2_normalize, top_k
 from ..recommenders.base import rank
 from ..storage import load_model, save_model
-
-Mask = NDArray[np.bool_]
-Rows = NDArray[np.integer]
 
 EXACT_ROWS = 20_000
 _SHORTLIST = 1000

@@ -3,7 +3,7 @@
     score(u, t) = gain(t) * (x(u) · taste(t) + (1 - w(t)) * (affinity * r(t) * log(1 + c(u, t)) + profile * s(u, t)))
 
 x is the user's taste vector, folded in from their listens against all tracks' crossfaded taste, c(u, t) the number of
-tracks by t's artists that u listened to, r(t) how rare a listen to these artists is, s(u, t) the mean likeness of t's
+tracks by t's artists that u listened to, r(t) how rare a listen to these artists is, s(u, t) the mean similarity of t's
 sound to what u listened to. Both terms are corrections of the prior and leave with it as listeners come. How all of it
 is weighed is chosen on validation (`hybrid.tuning`). What does not depend on the user is multiplied out once:
 
@@ -22,36 +22,39 @@ from copy import copy
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from ...errors import DataError, LibraryError
-from ..arrays import Answers, GrowingRows, Ids, Scores, row_entries, top_k
+from ..arrays import Answers, GrowingRows, Ids, Mask, Rows, Scores, csr_arrays, csr_of, row_entries, top_k
 from ..catalogue import Catalogue
 from ..interactions import Interactions, liked
 from ..recommenders.als import ALS, ALSOptions, FoldIn
-from ..recommenders.base import ScoringRecommender, nearest_neighbours
-from ..storage import Arrays, load_model, prefixed, save_model
-from .index import EXACT_ROWS, CompressedScan, Mask, Rows
+from ..recommenders.base import Recommender, check_catalogue, nearest_neighbours
+from ..storage import Arrays, StoredModel, prefixed, save_model
+from .index import EXACT_ROWS, CompressedScan
 from .online import NO_HISTORY, UserHistory, UserQuery
 from .options import PROFILE_FEATURES, HybridOptions, artist_counts, artist_rarity, sound_profiles
-from .prior import ContentPrior, incidence_arrays, incidence_matrix
+from .prior import ContentPrior
 from .tuning import tuned_options
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 _SHORTLIST_PER_CANDIDATE = 4
+_SAVED_ARTISTS = ("track_artists_indptr", "track_artists_indices")
 _DERIVED = ("_artist_affinity", "_tracks_of", "score_vectors", "_known_rows", "_scan")
 """attributes that are computed from the others at first use, and again for other tracks"""
 
 
-class Hybrid(ScoringRecommender):
+class Hybrid(Recommender):
     """Recommends warm and cold tracks in one list, also to users known by tracks that may be cold themselves."""
 
     name = "hybrid"
     options: HybridOptions
+    options_type = HybridOptions
+    stored_arrays = ("taste", "listeners", "sound", "known")
+    stored_facts = ("figures",)
 
     def __init__(
         self,
@@ -74,10 +77,7 @@ class Hybrid(ScoringRecommender):
         """what was measured on validation; empty where options were given or there was too little to measure"""
 
     def fit(self, listens: Interactions) -> Self:
-        catalogue = self._catalogue
-        if catalogue is None or len(catalogue) != listens.track_count:
-            known = "no catalogue" if catalogue is None else f"a catalogue of {len(catalogue)}"
-            raise DataError(f"hybrid: {known} for listens on {listens.track_count} tracks")
+        catalogue = check_catalogue(self.name, self._catalogue, listens)
         if self._given is None:
             self.options, self.figures = tuned_options(
                 listens, catalogue, self.als.options, np.random.default_rng(self.seed)
@@ -108,8 +108,8 @@ class Hybrid(ScoringRecommender):
         """[T] w of the crossfade."""
         return self.options.crossfade.weights(self.listeners)
 
-    def scores_from(self, heard: csr_matrix) -> Scores:
-        return self.scores(self.fold_in(heard), liked(heard))
+    def scores_from(self, user_items: csr_matrix) -> Scores:
+        return self.scores(self.fold_in(user_items), liked(user_items))
 
     def scores(self, user_vectors: Scores, likes: csr_matrix) -> Scores:
         """[B, F] taste vectors and [B, T] positive confidences -> [B, T] scores."""
@@ -123,9 +123,9 @@ class Hybrid(ScoringRecommender):
         cells[:, np.flatnonzero(~self.known)] = -np.inf
         return cells
 
-    def fold_in(self, heard: csr_matrix) -> Scores:
-        """[B, F] taste vectors of users known by their listens `heard` [B, T]."""
-        return self.folding.many(heard)
+    def fold_in(self, user_items: csr_matrix) -> Scores:
+        """[B, F] taste vectors of users given by their confidences [B, T]."""
+        return self.folding.many(user_items)
 
     @cached_property
     def folding(self) -> FoldIn:
@@ -136,13 +136,13 @@ class Hybrid(ScoringRecommender):
         return nearest_neighbours(np.where(self.known[:, None], self.taste, 0), track_rows, k)
 
     def user_history(self, user_row: int) -> UserHistory:
-        """Of a user of the training; nobody's for a row of -1."""
+        """Of a user of the training; an empty one for a row of -1."""
         if user_row < 0:
             return NO_HISTORY
-        heard, states = self.history.heard, self.history.states
-        part = slice(heard.indptr[user_row], heard.indptr[user_row + 1])
+        matrix, states = self.history.matrix, self.history.states
+        part = slice(matrix.indptr[user_row], matrix.indptr[user_row + 1])
         states = None if states is None else states.take(part)
-        return UserHistory(heard.indices[part].astype(np.int32), heard.data[part], states, self.history.moment)
+        return UserHistory(matrix.indices[part].astype(np.int32), matrix.data[part], states, self.history.moment)
 
     def query(self, history: UserHistory) -> UserQuery:
         """What the scores of one user are computed from."""
@@ -226,12 +226,11 @@ class Hybrid(ScoringRecommender):
         longer._forget(*_DERIVED)
         longer._growing = {}
         longer.als = copy(self.als)
-        for name in ("_cold", "_folding"):
-            longer.als.__dict__.pop(name, None)
-        heard = self.history.heard
-        heard = csr_matrix((heard.data, heard.indices, heard.indptr), shape=(heard.shape[0], start + more))
+        longer.als.__dict__.pop("_folding", None)
+        matrix = self.history.matrix
+        matrix = csr_matrix((matrix.data, matrix.indices, matrix.indptr), shape=(matrix.shape[0], start + more))
         popularity = np.concatenate([self.history.popularity, np.full(more, -np.inf, np.float32)])
-        longer.history = longer.als.history = replace(self.history, heard=heard, popularity=popularity)
+        longer.history = longer.als.history = replace(self.history, matrix=matrix, popularity=popularity)
         longer.als.track_listeners = np.concatenate([self.als.track_listeners, np.zeros(more, np.float32)])
         longer.listeners = np.concatenate([self.listeners, np.zeros(more, np.int64)])
         longer.known = np.concatenate([self.known, known])
@@ -265,37 +264,29 @@ class Hybrid(ScoringRecommender):
         other.sound[track_rows] = self._profile_features(catalogue)
         return other
 
+    def arrays(self) -> Arrays:
+        prior = {f"prior_{name}": array for name, array in self.prior.arrays().items()}
+        return StoredModel.arrays(self) | csr_arrays(self.artists, *_SAVED_ARTISTS) | prior
+
+    def facts(self) -> dict[str, Any]:
+        return super().facts() | {"choices": self.options.record(), "prior": self.prior.metadata()}
+
+    def restore(self, arrays: Arrays, facts: dict[str, Any]) -> None:
+        StoredModel.restore(self, arrays, facts)
+        self.options = self._given = HybridOptions.from_record(facts["choices"])
+        self.prior = ContentPrior.from_arrays(prefixed(arrays, "prior_"), facts["prior"], self.options.prior)
+        self.artists = csr_of(arrays, len(self.prior.artist_names), *_SAVED_ARTISTS)
+
     def save(self, folder: Path) -> None:
+        """The options are facts here, and ALS and its history a model of their own in the folder."""
         self.als.save(folder)
-        arrays: Arrays = {
-            "taste": self.taste,
-            "listeners": self.listeners,
-            "sound": self.sound,
-            "known": self.known,
-            **incidence_arrays("track_artists", self.artists),
-            **{f"prior_{name}": array for name, array in self.prior.arrays().items()},
-        }
-        facts = {"choices": self.options.record(), "prior": self.prior.metadata(), "figures": self.figures}
-        save_model(folder, self.name, arrays, facts=facts)
+        save_model(folder, self.name, self.arrays(), facts=self.facts())
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        arrays, header = load_model(folder, cls.name)
-        facts = header["facts"]
-        try:
-            options = HybridOptions.from_record(facts["choices"])
-        except (KeyError, TypeError) as error:
-            raise LibraryError(
-                f"{folder / 'hybrid.json'}: unknown choices ({error}); saved by a newer program?"
-            ) from None
-        model = cls(options=options)
-        model.options, model.figures = options, facts["figures"]
+        model = super().load(folder)
         model.als = ALS.load(folder)
         model.history = model.als.history
-        model.taste, model.listeners = arrays["taste"], arrays["listeners"]
-        model.sound, model.known = arrays["sound"], arrays["known"]
-        model.prior = ContentPrior.from_arrays(prefixed(arrays, "prior_"), facts["prior"], options.prior)
-        model.artists = incidence_matrix("track_artists", arrays, len(model.prior.artist_names))
         return model
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Online user profiles: what one user is known by, from the training and from the events since.
+"""Online user profiles: one user's interactions, from the training and from the events since.
 
 Shapes: L tracks of the user, n new events, F factors, E sound features.
 """
@@ -10,13 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arrays import Ids, Scores
+from ..arrays import Ids, Mask, Rows, Scores
 from ..confidence import ConfidenceOptions, States, fading, merged
 
 
 @dataclass(frozen=True, eq=False)
 class UserHistory:
-    """The L different tracks one user met, and the confidence in each.
+    """The L different tracks of one user, and the confidence in each.
 
     One rule for everybody, in batch and live: tracks of weight 0 (skips) play no part in the fold-in, disliked ones are
     fitted as such, and none of the three is recommended again.
@@ -27,12 +27,12 @@ class UserHistory:
     weights: Scores
     """[L]; above 0 liked, below 0 not, 0 skipped"""
     states: States | None = None
-    """[L] what the weights are worked out from; None for weights that came as numbers"""
+    """[L] what the weights are computed from; None for weights that came as numbers"""
     moment: int | None = None
-    """seconds, when the states were so; None where it is not known"""
+    """seconds since 1970 that the states are of; None where it is not known"""
 
     @property
-    def liked(self) -> NDArray[np.bool_]:
+    def liked(self) -> Mask:
         """[L]"""
         return self.weights > 0
 
@@ -45,7 +45,7 @@ class UserHistory:
     ) -> UserHistory:
         """With n further events, as if they had been part of the log: tracks [n], states [n], seconds [n].
 
-        They come after what is known already.
+        They come after the events of the history.
         """
         if not len(track_rows):
             return self
@@ -79,7 +79,7 @@ class UserQuery:
     """[F]"""
     vector: Scores
     """[F + E] taste and the mean sound of the liked tracks"""
-    familiar_tracks: NDArray[np.integer]
+    familiar_tracks: Rows
     """the tracks by artists of liked tracks, in order of row"""
     familiar_counts: Scores
     """how many liked tracks these artists have"""

@@ -18,15 +18,14 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...errors import UsageError
+from ..arrays import Floats, Rows, as_binary
 from .prior import PriorOptions
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-Matrix = NDArray[np.float32]
 
 PROFILE_FEATURES = 64
 """of a track's sound, in the mean over a user's tracks"""
@@ -43,7 +42,7 @@ class Crossfade:
         if not self.tau > 0 or not self.cold_gain > 0:
             raise UsageError(f"crossfade: tau {self.tau} and the cold gain {self.cold_gain} have to be above 0")
 
-    def weights(self, listeners: NDArray[np.integer]) -> Matrix:
+    def weights(self, listeners: Rows) -> Floats:
         """[T] w in 0 … 1.
 
         >>> Crossfade(tau=2.0).weights(np.array([0, 2, 6]))
@@ -51,12 +50,12 @@ class Crossfade:
         """
         return np.asarray(listeners / (listeners + self.tau), np.float32)
 
-    def taste(self, als: Matrix, prior: Matrix, listeners: NDArray[np.integer]) -> Matrix:
+    def taste(self, als: Floats, prior: Floats, listeners: Rows) -> Floats:
         """[T, F]"""
         w = self.weights(listeners)[:, None]
         return np.asarray(w * als + (1 - w) * prior, np.float32)
 
-    def gains(self, listeners: NDArray[np.integer]) -> Matrix:
+    def gains(self, listeners: Rows) -> Floats:
         """[T] what scores are multiplied by."""
         return np.asarray(self.cold_gain ** np.exp2(-np.minimum(listeners, 100).astype(np.float64)), np.float32)
 
@@ -70,7 +69,7 @@ class HybridOptions:
     rarity: float = 0.3
     """how much less it adds for artists with many listens: a power of their listens"""
     profile: float = 0.0
-    """what the mean likeness (0 … 1) to the sound of the user's tracks adds"""
+    """what the mean similarity (0 … 1) to the sound of the user's tracks adds"""
 
     def record(self) -> dict[str, Any]:
         """As training.json and the command line have them, where the cold gain is `level`."""
@@ -88,12 +87,12 @@ def artist_counts(liked: csr_matrix, artists: csr_matrix, tracks_of: csr_matrix 
 
     Shapes: liked [B, T], artists [T, A], tracks_of [A, T] (its transpose, where it is at hand).
     """
-    shared = ((_ones(liked) @ artists) @ (artists.T if tracks_of is None else tracks_of)).tocsr()
+    shared = ((as_binary(liked) @ artists) @ (artists.T if tracks_of is None else tracks_of)).tocsr()
     shared.data = np.log1p(shared.data)
     return shared
 
 
-def artist_rarity(artists: csr_matrix, listeners: NDArray[np.integer], power: float) -> Matrix:
+def artist_rarity(artists: csr_matrix, listeners: Rows, power: float) -> Floats:
     """[T] (listens of the track's artists / their mean) ** -power: a rare artist is less often played by chance.
 
     The mean is over listens, so that the typical count keeps its weight. Shapes: artists [T, A], listeners [T].
@@ -104,13 +103,7 @@ def artist_rarity(artists: csr_matrix, listeners: NDArray[np.integer], power: fl
     return np.asarray(of_track**-power, np.float32)
 
 
-def sound_profiles(liked: csr_matrix, sound: Matrix) -> Matrix:
+def sound_profiles(liked: csr_matrix, sound: Floats) -> Floats:
     """[B, E] mean features of the tracks that each of B users listened to; zeros for a user without any."""
     counts = np.maximum(np.diff(liked.indptr), 1).astype(np.float32)
-    return np.asarray((_ones(liked) @ sound) / counts[:, None], np.float32)
-
-
-def _ones(matrix: csr_matrix) -> csr_matrix:
-    ones = matrix.copy()
-    ones.data = np.ones_like(ones.data)
-    return ones
+    return np.asarray((as_binary(liked) @ sound) / counts[:, None], np.float32)

@@ -29,23 +29,24 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...errors import UsageError
+from ..arrays import Floats, Mask, Rows, csr_arrays, csr_of
 from ..catalogue import Catalogue, artist_matrix
 from ..storage import Arrays
-from .sound_features import Mask, Matrix, SoundMap
+from .sound_features import SoundMap
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-Rows = NDArray[np.integer]
 
 SOUNDS = ("none", "linear", "kernel")
 ARTIST_VARIANCE_RATIO = 1.0
 _PAIRS_PER_BATCH = 1 << 18
 _SAVED = {name: name for name in ("mean", "weights", "residuals", "columns")} | {"heard": "has_sound"}
 """name in a saved model -> attribute"""
+
+_SAVED_ARTISTS = ("artists_indptr", "artists_indices")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,11 +76,11 @@ class CatalogueSound:
     """The sound of a catalogue's tracks as the regression has it; made once, used for many penalties."""
 
     map: SoundMap
-    columns: Matrix
+    columns: Floats
     """[T, C]"""
     has_sound: Mask
     """[T]"""
-    features: Matrix
+    features: Floats
     """[T, E]"""
 
     @classmethod
@@ -108,13 +109,13 @@ class ArtistEffects:
         theta = 1 - np.sqrt(ARTIST_VARIANCE_RATIO / (ARTIST_VARIANCE_RATIO + self._tracks))
         self._shares = (theta / np.maximum(self._tracks, 1e-9)).astype(np.float32)
 
-    def whitened(self, rows: Matrix) -> Matrix:
+    def whitened(self, rows: Floats) -> Floats:
         """[W, C] V^(-1/2) rows"""
         means = self._shares[:, None] * (self._membership.T @ rows)
         return np.asarray(rows - self._membership @ means, np.float32)
 
     @property
-    def precisions(self) -> Matrix:
+    def precisions(self) -> Floats:
         """[W] the diagonal of V^-1"""
         squares = self._membership.multiply(self._membership)
         weights = self._shares**2 * self._tracks - 2 * self._shares
@@ -124,19 +125,19 @@ class ArtistEffects:
 class SoundRegression:
     """Ridge regression of taste on sound features with artists as random effects, for any penalty."""
 
-    def __init__(self, vectors: Matrix, warm: Mask, catalogue: Catalogue, sound: CatalogueSound) -> None:
-        self.mean: Matrix = vectors[warm].mean(axis=0) if warm.any() else np.zeros(vectors.shape[1], np.float32)
+    def __init__(self, vectors: Floats, warm: Mask, catalogue: Catalogue, sound: CatalogueSound) -> None:
+        self.mean: Floats = vectors[warm].mean(axis=0) if warm.any() else np.zeros(vectors.shape[1], np.float32)
         self.training = np.flatnonzero(warm & sound.has_sound)
         self.effects = ArtistEffects(catalogue.artist_matrix[self.training])
         self.whitened = self.effects.whitened(sound.features[self.training])
         self._target = self.whitened.T @ self.effects.whitened(vectors[self.training] - self.mean)
         self._strengths, self._directions = np.linalg.eigh((self.whitened.T @ self.whitened).astype(np.float64))
 
-    def inverse(self, penalty: float) -> Matrix:
+    def inverse(self, penalty: float) -> Floats:
         """[E, E] of the normal matrix"""
         return np.asarray((self._directions / (self._strengths + penalty)) @ self._directions.T, np.float32)
 
-    def weights(self, penalty: float) -> Matrix:
+    def weights(self, penalty: float) -> Floats:
         """[E, F]"""
         return np.asarray(self.inverse(penalty) @ self._target)
 
@@ -147,18 +148,18 @@ class ContentPrior:
     def __init__(self, options: PriorOptions | None = None) -> None:
         self.options = options or PriorOptions()
 
-    def fit(self, vectors: Matrix, warm: Mask, catalogue: Catalogue, sound: CatalogueSound | None = None) -> Self:
+    def fit(self, vectors: Floats, warm: Mask, catalogue: Catalogue, sound: CatalogueSound | None = None) -> Self:
         """Learns from the taste vectors [T, F] of the warm tracks [T] of the catalogue."""
         sound = sound or CatalogueSound.of(catalogue, warm, self.options)
         regression, rows = SoundRegression(vectors, warm, catalogue, sound), np.flatnonzero(warm)
         self.map, self.mean, self.artist_names = sound.map, regression.mean, catalogue.artist_names
         self.weights = regression.weights(self.options.penalty)
         by_sound = np.asarray(self.mean + sound.features @ self.weights, np.float32)
-        self.residuals: Matrix = vectors[rows] - by_sound[rows]
+        self.residuals: Floats = vectors[rows] - by_sound[rows]
         self.artists: csr_matrix = catalogue.artist_matrix[rows]
         """[W, A]"""
         self.columns, self.has_sound = sound.columns[rows], sound.has_sound[rows]
-        self.near_features: Matrix = sound.features[:, : sound.map.near]
+        self.near_features: Floats = sound.features[:, : sound.map.near]
         """[T, N] features of the catalogue whose dot product is the kernel's near part"""
         self._catalogue_sound, self._track_artists = sound, catalogue.artist_matrix
         self._warm_row = np.full(len(catalogue), -1)
@@ -177,11 +178,11 @@ class ContentPrior:
         return self
 
     @property
-    def of_catalogue(self) -> Matrix:
+    def of_catalogue(self) -> Floats:
         """[T, F] of every track of the catalogue it was fitted on, as if that track itself had had no listens."""
         return self.of_tracks(np.arange(len(self._warm_row)))
 
-    def of_tracks(self, rows: Rows) -> Matrix:
+    def of_tracks(self, rows: Rows) -> Floats:
         """[B, F] some rows of `of_catalogue`."""
         sound = self._catalogue_sound
         by_artist = self._by_artist(
@@ -195,7 +196,7 @@ class ContentPrior:
         prior.options = replace(self.options, shrinkage=shrinkage, attention=attention)
         return prior
 
-    def predict(self, catalogue: Catalogue) -> tuple[Matrix, Mask]:
+    def predict(self, catalogue: Catalogue) -> tuple[Floats, Mask]:
         """[B, F] of other tracks than those it was fitted on, and [B] whether there was anything to predict it from."""
         columns, has_sound = self.map.columns(catalogue.sound, _genres(catalogue))
         artists = self.artist_rows(catalogue.artists)
@@ -203,7 +204,7 @@ class ContentPrior:
         by_sound = np.asarray(self.mean + features @ self.weights, np.float32)
         return by_sound + self._by_artist(artists, columns, has_sound), self.can_predict(has_sound, artists)
 
-    def near_features_of(self, catalogue: Catalogue) -> Matrix:
+    def near_features_of(self, catalogue: Catalogue) -> Floats:
         """[B, N] the same of other tracks: zeros for one without sound, no columns where the map has no kernel."""
         columns, has_sound = self.map.columns(catalogue.sound, _genres(catalogue))
         return self.map.features(columns)[:, : self.map.near] * has_sound[:, None]
@@ -221,7 +222,7 @@ class ContentPrior:
     def arrays(self) -> Arrays:
         """For `save_model`, with `metadata`."""
         own = {name: getattr(self, attribute) for name, attribute in _SAVED.items()}
-        return own | incidence_arrays("artists", self.artists) | self.map.arrays()
+        return own | csr_arrays(self.artists, *_SAVED_ARTISTS) | self.map.arrays()
 
     def metadata(self) -> dict[str, Any]:
         return {"sound_width": self.map.sound_width, "rate": self.map.rate, "artist_names": list(self.artist_names)}
@@ -234,7 +235,7 @@ class ContentPrior:
         for name, attribute in _SAVED.items():
             setattr(prior, attribute, arrays[name])
         prior.artist_names = tuple(metadata["artist_names"])
-        prior.artists = incidence_matrix("artists", arrays, len(prior.artist_names))
+        prior.artists = csr_of(arrays, len(prior.artist_names), *_SAVED_ARTISTS)
         return prior
 
     @cached_property
@@ -247,8 +248,8 @@ class ContentPrior:
         return self.artists.T.tocsr()
 
     def _by_artist(
-        self, artists: csr_matrix, columns: Matrix, has_sound: Mask, leave_out: Rows | None = None
-    ) -> Matrix:
+        self, artists: csr_matrix, columns: Floats, has_sound: Mask, leave_out: Rows | None = None
+    ) -> Floats:
         """[B, F] the shrunk mean of what sound left unexplained; `leave_out` [B] names each track's own warm row."""
         answer = np.zeros((artists.shape[0], len(self.mean)), np.float32)
         if self.options.shrinkage is None or not self.artists.nnz:
@@ -275,20 +276,7 @@ class ContentPrior:
         return answer
 
 
-def incidence_arrays(name: str, artists: csr_matrix) -> Arrays:
-    """A matrix of zeros and ones for `save_model`."""
-    return {f"{name}_indptr": artists.indptr.astype(np.int64), f"{name}_indices": artists.indices.astype(np.int32)}
-
-
-def incidence_matrix(name: str, arrays: Arrays, width: int) -> csr_matrix:
-    """What `incidence_arrays` gave."""
-    from scipy.sparse import csr_matrix
-
-    ends, indices = arrays[f"{name}_indptr"], arrays[f"{name}_indices"]
-    return csr_matrix((np.ones(len(indices), np.float32), indices, ends), shape=(len(ends) - 1, width))
-
-
-def _distances(a: Matrix, a_rows: Rows, b: Matrix, b_rows: Rows) -> Matrix:
+def _distances(a: Floats, a_rows: Rows, b: Floats, b_rows: Rows) -> Floats:
     """[P] of pairs of rows: 1 is typical of two columns that differ by one deviation."""
     found = np.empty(len(a_rows), np.float32)
     step = max(1, (1 << 24) // max(a.shape[1], 1))
@@ -298,6 +286,6 @@ def _distances(a: Matrix, a_rows: Rows, b: Matrix, b_rows: Rows) -> Matrix:
     return found
 
 
-def _genres(catalogue: Catalogue) -> Matrix:
+def _genres(catalogue: Catalogue) -> Floats:
     found = catalogue.genre_probabilities
     return found if len(found) == len(catalogue) else np.zeros((len(catalogue), 0), np.float32)

@@ -1,4 +1,4 @@
-"""Sound features: a track's sound vector and its likeness to a few hundred others, so that a linear map can bend.
+"""Sound features: a track's sound vector and its similarity to a few hundred others, so that a linear map can bend.
 
 The kernel is k(a, b) = exp(-scale * d(a, b) / m) + a · b / C with m the median distance between landmarks: a near part
 (Laplacian for the few named columns of a feature table, Matérn 1/2 for embeddings, where the Euclidean distance is one
@@ -15,14 +15,10 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...errors import DataError
-from ..arrays import column_scale, top_k
+from ..arrays import Floats, Mask, column_scale, top_k
 from ..storage import Arrays
-
-Matrix = NDArray[np.float32]
-Mask = NDArray[np.bool_]
 
 _FEW_COLUMNS = 32
 _ROWS_PER_BATCH = 16_384
@@ -34,21 +30,21 @@ _FARTHEST = 10.0
 class SoundMap:
     """From sound and, where they are known, genre probabilities to columns, and from these to features."""
 
-    means: Matrix
+    means: Floats
     """[C]"""
-    deviations: Matrix
+    deviations: Floats
     """[C] above 0"""
     sound_width: int
     """D"""
-    landmarks: Matrix
+    landmarks: Floats
     """[M, C]; none without a kernel"""
-    basis: Matrix
+    basis: Floats
     """[M, N]"""
     rate: float | None
     """of the kernel: its scale over the median distance; None without one: features are the columns"""
 
     @classmethod
-    def fit(cls, sound: Matrix, genres: Matrix) -> Self:
+    def fit(cls, sound: Floats, genres: Floats) -> Self:
         """The constants of the tracks with sound, without a kernel; `genres` [B, G] may have no columns."""
         has_sound = np.any(sound != 0, axis=1)
         nothing = np.zeros((0, 0), np.float32)
@@ -63,7 +59,7 @@ class SoundMap:
         deviations[sound.shape[1] :] *= np.sqrt(max(genres.shape[1], 1) / sound.shape[1])
         return cls(means, deviations, sound.shape[1], nothing, nothing, None)
 
-    def with_kernel(self, columns: Matrix, *, scale: float, landmarks: int, rng: np.random.Generator) -> Self:
+    def with_kernel(self, columns: Floats, *, scale: float, landmarks: int, rng: np.random.Generator) -> Self:
         """From the columns of tracks with sound; distinct rows only, since many tables repeat an artist's values."""
         distinct = np.unique(columns, axis=0)
         if len(distinct) > landmarks:
@@ -77,7 +73,7 @@ class SoundMap:
         basis = (directions[:, kept] / np.sqrt(strengths[kept])).astype(np.float32)
         return replace(self, landmarks=distinct, basis=basis, rate=rate)
 
-    def columns(self, sound: Matrix, genres: Matrix | None = None) -> tuple[Matrix, Mask]:
+    def columns(self, sound: Floats, genres: Floats | None = None) -> tuple[Floats, Mask]:
         """[B, C] standardised columns, and [B] whether the track has sound; rows without are zeros."""
         has_sound = np.any(sound != 0, axis=1)
         if not has_sound.any() or not self.sound_width:
@@ -96,7 +92,7 @@ class SoundMap:
         columns[~has_sound] = 0
         return columns.astype(np.float32), has_sound
 
-    def features(self, columns: Matrix) -> Matrix:
+    def features(self, columns: Floats) -> Floats:
         """[B, C] -> [B, E], the near ones first"""
         if self.rate is None:
             return columns
@@ -123,7 +119,7 @@ class SoundMap:
         return cls(arrays["column_means"], arrays["column_deviations"], sound_width, kernel[0], kernel[1], rate)
 
 
-def distances(a: Matrix, b: Matrix) -> Matrix:
+def distances(a: Floats, b: Floats) -> Floats:
     """[A, C], [B, C] -> [A, B]: city block for a few columns, Euclidean for embeddings."""
     if a.shape[1] <= _FEW_COLUMNS:
         from scipy.spatial.distance import cdist

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arrays import top_k
+from ..arrays import Floats, Mask, Rows, one_blas_thread, top_k
 from ..catalogue import Catalogue
 from ..evaluation.metrics import hits, ndcg, recall, relevant_counts
 from ..evaluation.splits import known_artists, thinned
@@ -34,9 +34,6 @@ from .prior import CatalogueSound, ContentPrior, PriorOptions, SoundRegression
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-Matrix = NDArray[np.float32]
-Mask = NDArray[np.bool_]
-Rows = NDArray[np.intp]
 Values = NDArray[np.float64]
 Option = TypeVar("Option")
 
@@ -105,12 +102,12 @@ class Slice:
         return len(self.candidates) < _LEAST_TRACKS or len(self.users) < _LEAST_USERS
 
     @property
-    def factors(self) -> Matrix:
+    def factors(self) -> Floats:
         """[B, F] of the users"""
         return np.asarray(self.held.als.user_factors[self.users])
 
     @property
-    def by_als(self) -> Matrix:
+    def by_als(self) -> Floats:
         """[B, C]"""
         return np.asarray(self.factors @ self.held.als.track_factors[self.candidates].T)
 
@@ -125,30 +122,30 @@ class Slice:
         return self.held.truth[self.users][:, self.candidates].tocsr()
 
     @cached_property
-    def artist_counts(self) -> Matrix:
+    def artist_counts(self) -> Floats:
         """[B, C]"""
         artists = self.held.catalogue.artist_matrix
         counts = artist_counts(self._liked, artists, artists[self.candidates].T)
         return np.asarray(counts.toarray())
 
-    def by_artist(self, affinity: float, rarity: float) -> Matrix:
+    def by_artist(self, affinity: float, rarity: float) -> Floats:
         """[B, C] what the user's counts of the artists add."""
         rare = artist_rarity(self.held.catalogue.artist_matrix, self.held.train.listeners, rarity)
         return (affinity * rare[self.candidates]) * self.artist_counts
 
-    def likeness(self, sound: Matrix) -> Matrix:
+    def similarity(self, sound: Floats) -> Floats:
         """[B, C] to the sound [T, E] of the user's tracks."""
         return np.asarray(sound_profiles(self._liked, sound) @ sound[self.candidates].T)
 
-    def recall(self, scores: Matrix) -> Values:
+    def recall(self, scores: Floats) -> Values:
         """[B] recall among the first 20 (a fifth, where C < 100); NaN where there is nothing to find."""
         return recall(*self._hits(scores))
 
-    def ndcg(self, scores: Matrix) -> Values:
+    def ndcg(self, scores: Floats) -> Values:
         """[B] NDCG of the same list: finer than recall where there are few candidates."""
         return ndcg(*self._hits(scores))
 
-    def _hits(self, scores: Matrix) -> tuple[Mask, NDArray[np.int64], int]:
+    def _hits(self, scores: Floats) -> tuple[Mask, NDArray[np.int64], int]:
         ids, _ = top_k(scores, max(1, min(20, len(self.candidates) // 5)))
         return hits(ids, self.truth), relevant_counts(self.truth), ids.shape[1]
 
@@ -161,10 +158,7 @@ def tuned_options(
     listens: Interactions, catalogue: Catalogue, als: ALSOptions, rng: np.random.Generator
 ) -> tuple[HybridOptions, dict[str, float]]:
     """The options and what was measured; the defaults and nothing where there is too little to measure."""
-    from threadpoolctl import threadpool_limits
-
-    # Many small products: threads below them cost more than they give.
-    with threadpool_limits(limits=1, user_api="blas"):
+    with one_blas_thread():
         held = hold_out(listens, catalogue, als, rng)
         if held is None:
             return HybridOptions(), {}
@@ -198,7 +192,9 @@ def hold_out(
     als = ALS(options).fit(train)
     inner = als.history.warm_tracks
     known = known_artists(catalogue, inner)
-    thin = {n: tracks for n in _THINNED_TO if len(tracks := np.flatnonzero(quota == n)) >= _LEAST_TRACKS}
+    thin: dict[int, Rows] = {
+        n: tracks for n in _THINNED_TO if len(tracks := np.flatnonzero(quota == n)) >= _LEAST_TRACKS
+    }
     cold_new, cold_known = np.flatnonzero(cold & ~known), np.flatnonzero(cold & known)
     others = np.flatnonzero(inner & (quota < 0))
     return Validation(als, train, catalogue, inner, cold_new, cold_known, thin, others, truth, rng)
@@ -245,7 +241,7 @@ class _Tuning:
         if part.is_small:
             chosen = PriorOptions() if catalogue.has_sound.any() else chosen
             return chosen, CatalogueSound.of(catalogue, warm, chosen)
-        # Equal predictions rank by row number, which may say something (rows in order of popularity): none is equal.
+        # Equal predictions rank by row number, which may be the order of popularity: random ones have no ties.
         blank = part.ndcg(self._held.rng.random((len(part.users), len(part.candidates)), np.float32))
         chosen_sound, best = CatalogueSound.of(catalogue, warm, chosen), blank
         for options, penalties in _SOUND_MAPS:
@@ -267,7 +263,7 @@ class _Tuning:
             return prior, 0.0, rarity
 
         @lru_cache(maxsize=1)
-        def by_prior(shrinkage: float | None, attention: float) -> Matrix:
+        def by_prior(shrinkage: float | None, attention: float) -> Floats:
             return np.asarray(part.factors @ prior.with_artists(shrinkage, attention).of_tracks(part.candidates).T)
 
         def measured(shrinkage: float | None, attention: float, affinity: float, rarity: float) -> Values:
@@ -287,10 +283,10 @@ class _Tuning:
         part = self._held.slice(np.sort(np.concatenate([self._held.new, self._held.known])))
         if not self._sound.shape[1] or part.is_small:
             return 0.0
-        by_taste, likeness = part.factors @ self._vectors[part.candidates].T, part.likeness(self._sound)
-        unit = float(by_taste.std(axis=1).mean() / max(likeness.std(axis=1).mean(), 1e-9))
+        by_taste, similarity = part.factors @ self._vectors[part.candidates].T, part.similarity(self._sound)
+        unit = float(by_taste.std(axis=1).mean() / max(similarity.std(axis=1).mean(), 1e-9))
         cells = by_taste + part.by_artist(self.options.affinity, self.options.rarity)
-        return self._best_of(((p * unit, part.ndcg(cells + p * unit * likeness)) for p in _PROFILES), "cold")
+        return self._best_of(((p * unit, part.ndcg(cells + p * unit * similarity)) for p in _PROFILES), "cold")
 
     def _tau(self) -> float:
         """By the mean NDCG over the numbers of listeners."""
@@ -338,13 +334,13 @@ class _Tuning:
         self.figures["recall_warm"] = float(np.nanmean(warm.recall(warm_scores)))
         return replace(crossfade, cold_gain=float(np.exp((low + high) / 2)))
 
-    def _by_prior(self, part: Slice) -> Matrix:
+    def _by_prior(self, part: Slice) -> Floats:
         """[B, C] the scores of the tracks with their listeners left out."""
         cells = np.asarray(part.factors @ self._vectors[part.candidates].T, np.float32)
         if self.options.affinity:
             cells += part.by_artist(self.options.affinity, self.options.rarity)
         if self.options.profile:
-            cells += self.options.profile * part.likeness(self._sound)
+            cells += self.options.profile * part.similarity(self._sound)
         return cells
 
     def _best_of(self, measured: Iterable[tuple[Option, Values]], name: str) -> Option:

@@ -38,7 +38,7 @@ class Epoch:
     steps: int
     """batches learned from since the beginning"""
     figures: Mapping[str, float] = field(default_factory=dict)
-    """whatever else is known of the held out part"""
+    """other figures of the held out part"""
 
     def record(self) -> dict[str, Any]:
         """As a row of a table."""
@@ -63,7 +63,7 @@ class Schedule:
     """epochs without a better validation loss after which it stops"""
     learning_rate: float
     least_steps: int = 0
-    """batches before which no epoch can be the best: where a few users judge, an early one is good by luck"""
+    """batches before which no epoch can be the best: with few validation users an early one may be so by chance"""
     weight_decay: float = 0.0
     """how much of each weight a step takes away, times the learning rate (AdamW)"""
     steps: int | None = None

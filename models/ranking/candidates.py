@@ -31,13 +31,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import CrossfadeError
-from ..arrays import Ids, Scores, l2_normalize, row_entries, top_k
-from ..hybrid.index import CompressedScan, Rows
+from ..arrays import Ids, Mask, Rows, Scores, csr_arrays, csr_of, l2_normalize, row_entries, top_k
+from ..evaluation.splits import positions_in_groups
+from ..hybrid.index import CompressedScan
 from ..hybrid.model import Hybrid
 from ..hybrid.online import UserHistory, UserQuery
 from ..interactions import Interactions
 from ..recommenders.base import RECENT_SECONDS, popularity
-from ..recommenders.item_knn import ItemKNN, ItemKNNOptions
+from ..recommenders.item_knn import SAVED_SIMILARITY, ItemKNN, ItemKNNOptions
 from ..storage import Arrays
 
 if TYPE_CHECKING:
@@ -57,7 +58,6 @@ QUOTAS = {
 }
 
 NO_TRACKS: Ids = np.zeros(0, np.int32)
-Mask = NDArray[np.bool_]
 _ARRAYS = ("last", "recent_popularity", "popularity", "segment_centres", "segment_scores")
 """attributes that are saved as they are"""
 _NOMINEES_PER_CANDIDATE = 4
@@ -115,7 +115,7 @@ class Candidates:
     """[C] track rows"""
     scores: dict[str, Scores]
     """source -> [C]; -inf where it has none"""
-    nominated: dict[str, NDArray[np.bool_]]
+    nominated: dict[str, Mask]
     """source -> [C] whether the track is within its quota"""
 
     def __len__(self) -> int:
@@ -138,7 +138,7 @@ class CandidateGenerator:
         options = self.options
         self.item_similarity: csr_matrix | None = None
         try:
-            self.item_similarity = ItemKNN(ItemKNNOptions(neighbours=options.neighbours)).fit(listens).likeness
+            self.item_similarity = ItemKNN(ItemKNNOptions(neighbours=options.neighbours)).fit(listens).similarity
         except CrossfadeError as error:
             self.failed |= {"items": str(error), "last": str(error)}
         self.last = last_tracks(listens, options.last_tracks)
@@ -172,7 +172,7 @@ class CandidateGenerator:
         return self.profile(self.hybrid.user_history(user_row), user_row=user_row)
 
     def candidates_of(
-        self, user: UserProfile, *, allow_seen: bool = False, candidates: NDArray[np.bool_] | None = None
+        self, user: UserProfile, *, allow_seen: bool = False, candidates: Mask | None = None
     ) -> Candidates:
         """The candidates of one user; `candidates` [T] limits the tracks that may be any."""
         options = self.options
@@ -278,11 +278,7 @@ class CandidateGenerator:
     def save_arrays(self) -> Arrays:
         arrays: Arrays = {name: getattr(self, name) for name in _ARRAYS}
         if self.item_similarity is not None:
-            arrays |= {
-                "near_indptr": self.item_similarity.indptr.astype(np.int64),
-                "near_tracks": self.item_similarity.indices.astype(np.int32),
-                "near_scores": self.item_similarity.data.astype(np.float32),
-            }
+            arrays |= csr_arrays(self.item_similarity, *SAVED_SIMILARITY)
         return arrays
 
     def metadata(self) -> dict[str, Any]:
@@ -290,17 +286,12 @@ class CandidateGenerator:
 
     @classmethod
     def from_arrays(cls, arrays: Arrays, metadata: dict[str, Any], hybrid: Hybrid) -> Self:
-        from scipy.sparse import csr_matrix
-
         generator = cls(hybrid, CandidateOptions(**metadata["options"]))
         generator.failed = dict(metadata["failed"])
         for name in _ARRAYS:
             setattr(generator, name, arrays[name])
-        generator.item_similarity = None
-        if "near_indptr" in arrays:
-            count = len(arrays["near_indptr"]) - 1
-            parts = (arrays["near_scores"], arrays["near_tracks"], arrays["near_indptr"])
-            generator.item_similarity = csr_matrix(parts, shape=(count, count))
+        fitted = SAVED_SIMILARITY[0] in arrays
+        generator.item_similarity = csr_of(arrays, generator.track_count, *SAVED_SIMILARITY) if fitted else None
         return generator
 
     @cached_property
@@ -391,8 +382,7 @@ def last_tracks(listens: Interactions, count: int) -> Ids:
     pairs = users.astype(np.int64) * listens.track_count + tracks
     first = np.sort(np.unique(pairs, return_index=True)[1])
     users, tracks = users[first], tracks[first]
-    starts = np.concatenate([[0], np.cumsum(np.bincount(users, minlength=listens.user_count))])
-    places = np.arange(len(users)) - starts[users]
+    places = positions_in_groups(users, listens.user_count)
     kept = places < count
     last[users[kept], places[kept]] = tracks[kept]
     return last
@@ -404,7 +394,7 @@ def _segments(hybrid: Hybrid, count: int) -> tuple[Scores, Scores]:
 
     history = hybrid.history
     warm = np.flatnonzero(history.warm_users)
-    vectors = l2_normalize(hybrid.fold_in(history.heard[warm]))
+    vectors = l2_normalize(hybrid.fold_in(history.matrix[warm]))
     count = min(count, len(warm) // 40)
     if count < 2:
         return np.zeros((0, vectors.shape[1]), np.float32), np.zeros((0, len(history.popularity)), np.float32)
@@ -461,7 +451,7 @@ def _ordered(order: Rows, scores: Scores) -> Source:
 
 def _products(vectors: Scores, places: Rows, query: Scores) -> Scores:
     """Products of some vectors with the query; -inf where the place is negative. Shape: -> [len(places)]"""
-    there = places >= 0
+    mask = places >= 0
     found = np.full(len(places), -np.inf, np.float32)
-    found[there] = vectors[places[there]] @ query
+    found[mask] = vectors[places[mask]] @ query
     return found

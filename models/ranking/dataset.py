@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DataError
+from ..arrays import Mask
 from ..catalogue import Catalogue
 from ..evaluation.splits import Split, fitting
 from ..hybrid.model import Hybrid
@@ -43,11 +44,11 @@ class RankingDataset:
     """Pairs and their labels, and the recall of the candidate sources."""
 
     table: FeatureTable
-    labels: NDArray[np.bool_]
+    labels: Mask
     """[N]"""
     groups: NDArray[np.intp]
     """[N] users, in ascending order"""
-    held_out: NDArray[np.bool_]
+    held_out: Mask
     """[N] whether the user is held out, with all candidates"""
     rate: float
     """the share of positive labels among all candidates of all warm users, in the newest label period"""
@@ -96,7 +97,7 @@ def _of_label_period(
     options: TwoStageOptions,
     seed: int,
     rng: np.random.Generator,
-    held_out: NDArray[np.bool_],
+    held_out: Mask,
 ) -> RankingDataset:
     if not np.any(split.train.weights > 0) or not np.any(split.test.weights > 0):
         raise DataError("ranker: the label period or the history before it has no listens")
@@ -131,14 +132,14 @@ def labelled_candidates(
     split: Split,
     options: RankerOptions,
     rng: np.random.Generator,
-    held_out: NDArray[np.bool_],
+    held_out: Mask,
 ) -> RankingDataset:
     """Candidates of the history with labels of the label period; `held_out` [U].
 
     A sample of the held-out users with all candidates; of the others who have a positive label, with some negatives.
     """
     statistics.check_no_leak(split.test, within_user=split.within_user)
-    truth = to_find(split.test.matrix, generator.hybrid.history.heard)
+    truth = to_find(split.test.matrix, generator.hybrid.history.matrix)
     warm = generator.hybrid.history.warm_users
     active = (np.diff(truth.indptr) > 0) & warm
     trained = np.flatnonzero(active & ~held_out)

@@ -1,8 +1,9 @@
 """Re-ranking of a list for diversity, a limit on tracks of one artist, and discoveries.
 
-Maximal marginal relevance (Carbonell & Goldstein 1998) over sound: each place goes to the track with the best
-`(1 - diversity) * relevance - diversity * similarity`, the largest similarity to a track above it. An artist has at
-most so many places, and a share of the places is kept for discoveries, tracks that nobody has played yet.
+Maximal marginal relevance (Carbonell & Goldstein 1998) over sound: each place goes to the track with the largest
+`(1 - diversity) * relevance - diversity * similarity`, where relevance falls evenly from 1 with the track's rank by
+score, and similarity is its largest cosine to a track above. An artist has at most so many places, and a share of the
+places is kept for discoveries, tracks without listeners.
 
 Shapes: C candidates, D dimensions of sound, k places.
 """
@@ -18,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import UsageError
-from ..arrays import Answers, l2_normalize
+from ..arrays import Answers, Mask, l2_normalize
 
 if TYPE_CHECKING:
     from ..hybrid.model import Hybrid
@@ -51,7 +52,7 @@ def rerank(
     scores: NDArray[np.float32],
     sound: NDArray[np.float32],
     artists: Sequence[Sequence[int]],
-    discoveries: NDArray[np.bool_],
+    discoveries: Mask,
     k: int,
     options: RerankingOptions,
 ) -> NDArray[np.intp]:
@@ -87,7 +88,7 @@ def rerank(
         if options.per_artist is not None:
             full = {artist for artist in artists[best] if taken[artist] >= options.per_artist}
             if full:
-                left &= ~np.array([not full.isdisjoint(mine) for mine in artists])
+                left &= ~np.array([not full.isdisjoint(of_track) for of_track in artists])
     return np.array(places, np.intp)
 
 

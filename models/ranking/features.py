@@ -18,14 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DataError
-from ..arrays import Ids, l2_normalize, row_entries
+from ..arrays import Floats, Ids, Mask, l2_normalize, row_entries
 from ..catalogue import Catalogue
 from ..interactions import Clock, Interactions
 from ..recommenders.base import RECENT_SECONDS
 from ..storage import Arrays
 from .candidates import SOURCES, CandidateGenerator, Candidates, UserProfile
 
-Floats = NDArray[np.float32]
 Columns = dict[str, NDArray[Any]]
 DAY_SECONDS = 86_400
 MONTH_SECONDS = 30.44 * DAY_SECONDS
@@ -72,7 +71,7 @@ class FeatureTable:
     def __len__(self) -> int:
         return len(self.numbers)
 
-    def take(self, which: NDArray[np.intp] | NDArray[np.bool_]) -> FeatureTable:
+    def take(self, which: NDArray[np.intp] | Mask) -> FeatureTable:
         return FeatureTable(self.numbers[which], self.names, self.genres[which], self.genre_names)
 
     def select(self, names: tuple[str, ...]) -> FeatureTable:
@@ -230,7 +229,7 @@ def genres_of(catalogue: Catalogue) -> tuple[NDArray[np.int32], tuple[str, ...]]
         if own:
             labels.append(own[0])
         elif len(predicted) and predicted[row].any():
-            labels.append(f"heard {int(predicted[row].argmax())}")
+            labels.append(f"predicted {int(predicted[row].argmax())}")
         else:
             labels.append(NO_GENRE)
     names = (NO_GENRE, *sorted(set(labels) - {NO_GENRE}))
@@ -323,27 +322,27 @@ def _genre_features(statistics: HistoryStatistics, user: UserProfile, tracks: Id
 
 def _popularity_and_age_features(statistics: HistoryStatistics, user: UserProfile, tracks: Ids) -> Columns:
     """How far a track is from what the user likes in the logarithm of its listeners and in age."""
-    sums, mine = statistics.moments[user.liked].sum(axis=0), statistics.moments[tracks]
+    sums, moments = statistics.moments[user.liked].sum(axis=0), statistics.moments[tracks]
     dated = sums[3] or np.nan
     mean_age = sums[1] / dated
-    ages = np.where(mine[:, 3] > 0, mine[:, 1], np.nan)
+    ages = np.where(moments[:, 3] > 0, moments[:, 1], np.nan)
     return {
-        "fame_gap": np.asarray(mine[:, 0] - np.float64(sums[0]) / max(len(user.liked), 1)),
+        "fame_gap": np.asarray(moments[:, 0] - np.float64(sums[0]) / max(len(user.liked), 1)),
         "age_gap": np.asarray(np.abs(ages - mean_age)),
         "age_spread": np.full(len(tracks), np.sqrt(np.maximum(sums[2] / dated - np.square(mean_age), 0))),
     }
 
 
 def _artist_features(generator: CandidateGenerator, user: UserProfile, tracks: Ids) -> Columns:
-    """How many of the liked tracks, and of the last ones, are by a track's artist: the one the user knows better."""
+    """How many of the liked tracks, and of the last ones, are by a track's artist, the one of more such tracks."""
     artists = generator.hybrid.artists
     places, owners = row_entries(artists, tracks)
 
     def by_artist(rows: Ids, weights: Floats) -> Floats:
         """[C]"""
-        mine, which = row_entries(artists, rows)
+        entries, which = row_entries(artists, rows)
         totals, most = np.zeros(artists.shape[1], np.float32), np.zeros(len(tracks), np.float32)
-        np.add.at(totals, artists.indices[mine], weights[which])
+        np.add.at(totals, artists.indices[entries], weights[which])
         np.maximum.at(most, owners, totals[artists.indices[places]])
         return most
 

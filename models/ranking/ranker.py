@@ -26,9 +26,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import DataError, LibraryError, MissingExtra
+from ...errors import DataError, optional_module
+from ..arrays import Mask
 from ..genres.calibration import platt
-from ..storage import Arrays, load_model, load_options, prefixed, save_model
+from ..storage import Arrays, StoredModel, prefixed
 from .features import FeatureTable
 
 GENRE = "genre_name"
@@ -81,18 +82,15 @@ class Linear:
     """[F], and the constant at the end"""
 
     @classmethod
-    def fit(cls, numbers: NDArray[np.float32], labels: NDArray[np.bool_]) -> Self:
-        try:
-            from sklearn.linear_model import LogisticRegression
-        except ModuleNotFoundError:
-            raise MissingExtra("ranker", "train") from None
+    def fit(cls, numbers: NDArray[np.float32], labels: Mask) -> Self:
+        logistic = optional_module("sklearn.linear_model", "ranker").LogisticRegression(C=0.1, max_iter=400)
         logs = _logarithms(numbers)
         means, scales = logs.mean(axis=0), logs.std(axis=0)
         # A feature that hardly varies gets no weight: later it may be a little different for all users at once.
         steady = scales < _STEADY
         linear = cls(means, np.where(steady, 1, scales), np.zeros(numbers.shape[1] + 1))
         standard = np.where(steady, 0, linear._standard(logs))
-        model = LogisticRegression(C=0.1, max_iter=400).fit(standard, labels)
+        model = logistic.fit(standard, labels)
         weights = np.append(np.where(steady, 0, model.coef_[0]), model.intercept_)
         return cls(means, linear.scales, weights)
 
@@ -162,10 +160,13 @@ class ObliviousTrees:
         return {"features": self.features, "borders": self.borders, "leaves": self.leaves}
 
 
-class Ranker:
+class Ranker(StoredModel):
     """Scores pairs; within a user, higher is better."""
 
     name = "ranker"
+    options: RankerOptions
+    options_type = RankerOptions
+    stored_facts = (("names", "features"), "genres", ("_importance", "importance"), "curve")
     curve: dict[str, list[float]]
     """learn and validation (the users kept aside) -> the loss after each tree"""
 
@@ -175,9 +176,9 @@ class Ranker:
     def fit(
         self,
         table: FeatureTable,
-        labels: NDArray[np.bool_],
+        labels: Mask,
         groups: NDArray[np.intp],
-        held_out: NDArray[np.bool_],
+        held_out: Mask,
     ) -> Self:
         """`labels` [N] whether the user listened to the track, `groups` [N] users in ascending order.
 
@@ -196,13 +197,13 @@ class Ranker:
         start = linear.scores(table.numbers)
         start[trained] += base_rates(start[trained], labels[trained], groups[trained])
 
-        def part(which: NDArray[np.bool_]) -> Any:
+        def part(which: Mask) -> Any:
             numbers = self._columns(table.take(which)).T
             return catboost.Pool(
                 numbers, label=labels[which].astype(int), group_id=groups[which], baseline=start[which]
             )
 
-        catboost = _catboost()
+        catboost = optional_module("catboost", "ranker")
         pool = part(trained)
         model = catboost.CatBoost(
             {
@@ -227,7 +228,7 @@ class Ranker:
         self._trees = replace(trees, leaves=slope * trees.leaves, bias=slope * trees.bias + shift)
         self._linear = replace(linear, weights=slope * linear.weights)
         importance = model.get_feature_importance(pool, type="PredictionValuesChange")
-        self._importance = [*importance[: len(self.names)], importance[len(self.names) :].sum()]
+        self._importance = [float(x) for x in (*importance[: len(self.names)], importance[len(self.names) :].sum())]
         return self
 
     def calibrate(self, rate: float, logits: NDArray[np.floating]) -> None:
@@ -258,38 +259,24 @@ class Ranker:
     @property
     def importance(self) -> dict[str, float]:
         """feature -> its share of all changes that the trees make to the score, in percent, the largest first."""
-        named = zip((*self.names, GENRE), map(float, self._importance), strict=True)
+        named = zip((*self.names, GENRE), self._importance, strict=True)
         return dict(sorted(named, key=lambda pair: -pair[1]))
 
-    def save(self, folder: Path) -> None:
-        metadata = {
-            "features": list(self.names),
-            "genres": list(self.genres),
-            "bias": self._trees.bias,
-            "importance": [float(value) for value in self._importance],
-            "curve": self.curve,
-        }
-        arrays = {f"trees_{name}": array for name, array in self._trees.arrays().items()}
-        arrays |= {f"linear_{name}": array for name, array in vars(self._linear).items()}
-        save_model(folder, self.name, arrays, self.options, metadata)
+    def arrays(self) -> Arrays:
+        trees = {f"trees_{name}": array for name, array in self._trees.arrays().items()}
+        return trees | {f"linear_{name}": array for name, array in vars(self._linear).items()}
 
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        arrays, header = load_model(folder, cls.name)
-        ranker = cls(load_options(RankerOptions, header))
-        try:
-            metadata = header["facts"]
-            ranker.names, ranker.genres = tuple(metadata["features"]), tuple(metadata["genres"])
-            ranker._importance, ranker.curve = metadata["importance"], metadata["curve"]
-            ranker._trees = ObliviousTrees(**prefixed(arrays, "trees_"), bias=metadata["bias"])
-            ranker._linear = Linear(**prefixed(arrays, "linear_"))
-        except (KeyError, TypeError) as error:
-            raise LibraryError(f"{folder / cls.name}.json: saved by another program ({error}); train again") from None
-        return ranker
+    def facts(self) -> dict[str, Any]:
+        return super().facts() | {"bias": self._trees.bias}
+
+    def restore(self, arrays: Arrays, facts: dict[str, Any]) -> None:
+        super().restore(arrays, facts)
+        self._trees = ObliviousTrees(**prefixed(arrays, "trees_"), bias=facts["bias"])
+        self._linear = Linear(**prefixed(arrays, "linear_"))
 
 
 def base_rates(
-    logits: NDArray[np.float64], labels: NDArray[np.bool_] | NDArray[np.float64], groups: NDArray[np.intp]
+    logits: NDArray[np.float64], labels: Mask | NDArray[np.float64], groups: NDArray[np.intp]
 ) -> NDArray[np.float64]:
     """[N] the shift of each user's logits that makes the expected number of positive labels the actual one.
 
@@ -297,16 +284,16 @@ def base_rates(
     """
     _, users = np.unique(groups, return_inverse=True)
     count = int(users.max()) + 1
-    wanted = np.bincount(users, labels, count)
+    actual = np.bincount(users, labels, count)
     rates = np.zeros(count)
     for _ in range(_NEWTON_STEPS):
         expected = 1 / (1 + np.exp(-(logits + rates[users])))
         slope = np.bincount(users, expected * (1 - expected), count)
-        rates += np.clip((wanted - np.bincount(users, expected, count)) / np.maximum(slope, 1e-3), -1, 1)
+        rates += np.clip((actual - np.bincount(users, expected, count)) / np.maximum(slope, 1e-3), -1, 1)
     return rates[users]
 
 
-def check_no_leaking_feature(table: FeatureTable, labels: NDArray[np.bool_]) -> None:
+def check_no_leaking_feature(table: FeatureTable, labels: Mask) -> None:
     """DataError where one feature alone, ascending or descending, separates the labels nearly without error."""
     from scipy.stats import rankdata
 
@@ -318,17 +305,9 @@ def check_no_leaking_feature(table: FeatureTable, labels: NDArray[np.bool_]) -> 
         ranks = rankdata(np.where(np.isnan(column), -np.inf, column))
         auc = (ranks[labels].sum() - positives * (positives + 1) / 2) / (positives * negatives)
         if max(auc, 1 - auc) > LEAK_AUC:
-            raise DataError(f"{name}: a leak; this feature alone tells the labels (AUC {max(auc, 1 - auc):.4f})")
+            raise DataError(f"{name}: a leak; this feature alone separates the labels (AUC {max(auc, 1 - auc):.4f})")
 
 
 def _logarithms(numbers: NDArray[np.float32]) -> NDArray[np.float64]:
     known = np.where(np.isnan(numbers), 0, numbers).astype(np.float64)
     return np.copysign(np.log1p(np.abs(known)), known)
-
-
-def _catboost() -> Any:
-    try:
-        import catboost
-    except ModuleNotFoundError:
-        raise MissingExtra("ranker", "train") from None
-    return catboost

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import LibraryError
-from ..arrays import Answers, Ids, Scores, top_k
+from ..arrays import Answers, Ids, Mask, top_k
 from ..catalogue import Catalogue
 from ..hybrid.model import Hybrid
 from ..hybrid.online import UserHistory
@@ -58,7 +58,7 @@ class TwoStageRecommender:
         options = options or TwoStageOptions()
         dataset = ranking_dataset(listens, catalogue, hybrid, albums=albums, options=options, seed=seed)
         ranker = Ranker(options.ranker).fit(dataset.table, dataset.labels, dataset.groups, dataset.held_out)
-        # The ranker was not fitted on a source that the dataset lacked (too few users for segments, say).
+        # The ranker has no scores of a source that the dataset lacked (for example segments, with too few users).
         met = {name: quota for name, quota in options.candidates.quotas.items() if name in dataset.recall}
         generator = CandidateGenerator(hybrid, replace(options.candidates, quotas=met)).fit(listens)
         recommender = cls(generator, HistoryStatistics.of(listens, catalogue, albums), ranker, options)
@@ -85,7 +85,7 @@ class TwoStageRecommender:
         k: int,
         *,
         allow_seen: bool = False,
-        candidates: NDArray[np.bool_] | None = None,
+        candidates: Mask | None = None,
     ) -> Answers:
         """`recommend_one` for each of B users of the training, -1 for another one. Shape: -> ([B, k], [B, k])"""
         rows = np.asarray(user_rows, np.int32)
@@ -104,7 +104,7 @@ class TwoStageRecommender:
         user_row: int = -1,
         newest: Ids = NO_TRACKS,
         allow_seen: bool = False,
-        candidates: NDArray[np.bool_] | None = None,
+        candidates: Mask | None = None,
     ) -> Answers:
         """Up to k tracks and their scores, best first; the popular ones for a cold user, with the hybrid's scores.
 
@@ -112,13 +112,15 @@ class TwoStageRecommender:
         The score of a track that is new to the user is a probability (`Ranker`). Behind the candidates come the
         hybrid's further tracks, with falling scores that only keep the order.
         """
+        from scipy.special import expit
+
         hybrid = self.generator.hybrid
         if history.is_cold:
             return hybrid.candidates(history, k, allow_seen=allow_seen, mask=candidates)
         user = self.generator.profile(history, user_row=user_row, newest=newest)
         found = self.generator.candidates_of(user, allow_seen=allow_seen, candidates=candidates)
         order, logits = top_k(self.rank(found), k)
-        ids, scores = found.ids[order], sigmoid(logits)
+        ids, scores = found.ids[order], expit(logits)
         if len(ids) == k:
             return ids, scores
         further, values = hybrid.candidates(history, k, allow_seen=allow_seen, mask=candidates)
@@ -177,8 +179,3 @@ class TwoStageRecommender:
             return arrays
 
         change_model(folder, cls.name, without)
-
-
-def sigmoid(ranked: Scores) -> Scores:
-    """The ranker's logits as probabilities."""
-    return np.asarray(1 / (1 + np.exp(-ranked)), np.float32)

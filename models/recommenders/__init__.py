@@ -1,1 +1,1 @@
-"""Recommenders, one module each, behind one interface, and the registry that knows them by name."""
+"""Recommenders, one module each, behind one interface, and the registry of their names."""

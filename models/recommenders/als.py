@@ -2,7 +2,7 @@
 
 Hu, Koren & Volinsky (2008), "Collaborative Filtering for Implicit Feedback Datasets"; solved by `implicit`'s conjugate
 gradients. A (user, track) pair with weight w has confidence alpha * |w| in being liked (w > 0) or not (w < 0), every
-other pair has confidence 1 in not being liked. Tracks that everybody hears and users who hear everything say less
+other pair has confidence 1 in not being liked. Tracks of many listeners and users of many tracks tell less
 about taste: their confidences are discounted by powers of their counts. Skips play no part (see `interactions`).
 
 Shapes: U users, T tracks, F factors, B users asked for, k answers each, L listens of one user.
@@ -13,16 +13,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import DataError, MissingExtra
-from ..arrays import Answers, Ids, Scores
+from ...errors import optional_module
+from ..arrays import Answers, Ids, Rows, Scores, one_blas_thread
 from ..interactions import Interactions, without_skips
 from ..storage import Arrays, change_model
-from .base import History, ScoringRecommender, nearest_neighbours
+from .base import History, Recommender, check_width, nearest_neighbours
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -44,7 +44,7 @@ class ALSOptions:
     """0 uses every core; the answer does not depend on it."""
 
 
-class ALS(ScoringRecommender):
+class ALS(Recommender):
     """Recommends by the dot product of taste vectors; a track without listeners has none and is never recommended."""
 
     name = "als"
@@ -57,47 +57,51 @@ class ALS(ScoringRecommender):
         self.history = History.of(interactions)
         self.mean_counts = _mean_counts(self.history.liked)
         self.track_listeners = interactions.listeners.astype(np.float32)
-        solver = _solver(self.options)
-        confidences = self.confidences(interactions.matrix)
-        with _one_blas_thread():
+        options, confidences = self.options, self.confidences(interactions.matrix)
+        solver_type = optional_module("implicit.cpu.als", "ALS").AlternatingLeastSquares
+        # implicit runs a thread per core itself.
+        with one_blas_thread():
+            solver = solver_type(
+                factors=options.factors,
+                regularization=options.regularization,
+                alpha=options.alpha,
+                iterations=options.iterations,
+                num_threads=options.threads,
+                random_state=options.seed,
+            )
             solver.fit(confidences, show_progress=False)
         self.user_factors: Scores = solver.user_factors
         """[U, F] as they were learned, one step behind the tracks'; zeros for cold users. Lists come from `fold_in`"""
         self.track_factors: Scores = solver.item_factors
         """[T, F]; zeros for cold tracks"""
-        for name in ("_cold", "_folding"):
-            self.__dict__.pop(name, None)
+        self.__dict__.pop("_folding", None)
         return self
 
-    def scores_from(self, heard: csr_matrix) -> Scores:
-        return self.scores(self.fold_in(heard))
+    def scores_from(self, user_items: csr_matrix) -> Scores:
+        return self.scores(self.fold_in(user_items))
 
     def scores(self, user_vectors: Scores) -> Scores:
         """[B, F] taste vectors -> [B, T] scores, -inf for cold tracks."""
         cells = np.asarray(user_vectors @ self.track_factors.T)
-        cells[:, self._cold] = -np.inf
+        cells[:, self.history.cold_rows] = -np.inf
         return cells
 
-    def fold_in(self, heard: csr_matrix) -> Scores:
-        """[B, F] taste vectors of users known by their listens `heard` [B, T]."""
-        return self._folding.many(heard)
+    def fold_in(self, user_items: csr_matrix) -> Scores:
+        """[B, F] taste vectors of users given by their confidences [B, T]."""
+        return self._folding.many(user_items)
 
-    def confidences(self, heard: csr_matrix) -> csr_matrix:
+    def confidences(self, user_items: csr_matrix) -> csr_matrix:
         """[B, T] weights as the solver takes them, before alpha: discounted by the track's and the user's counts."""
-        heard = without_skips(heard)
-        if not self._discounts:
-            return heard
-        discounted = heard.copy()
-        discounted.data = self._discounted(heard.indices, heard.data, np.diff(heard.indptr))
+        user_items = without_skips(user_items)
+        discounted = user_items.copy()
+        discounted.data = self._discounted(user_items.indices, user_items.data, np.diff(user_items.indptr))
         return discounted
 
     def confidences_of_one(self, track_rows: Ids, weights: Scores) -> Scores:
         """The same for one user, from the tracks [L] and their weights [L], none of them 0."""
-        if not self._discounts:
-            return weights
         return self._discounted(track_rows, weights, np.array([len(track_rows)]))
 
-    def _discounted(self, track_rows: Ids, weights: Scores, counts: NDArray[np.integer]) -> Scores:
+    def _discounted(self, track_rows: Ids, weights: Scores, counts: Rows) -> Scores:
         """Weights of users one after the other, who have so many each."""
         # Of few tracks, or once for each track of all.
         if len(track_rows) < len(self.track_listeners):
@@ -106,15 +110,11 @@ class ALS(ScoringRecommender):
             by_track = self._by_track(self.track_listeners)[track_rows]
         return np.asarray(weights * (by_track * np.repeat(self._by_user(counts), counts)).astype(np.float32))
 
-    @property
-    def _discounts(self) -> bool:
-        return bool(self.options.track_discount or self.options.user_discount)
-
     def _by_track(self, listeners: Scores) -> NDArray[np.float64]:
-        # A count of 0 is a track nobody is known to like: it weighs what one listener's would.
+        # A track without listeners counts as one with a single one.
         return np.asarray((np.maximum(listeners, 1) / self.mean_counts[0]) ** -self.options.track_discount)
 
-    def _by_user(self, counts: NDArray[np.integer]) -> NDArray[np.float64]:
+    def _by_user(self, counts: Rows) -> NDArray[np.float64]:
         return np.asarray((np.maximum(counts, 1) / self.mean_counts[1]) ** -self.options.user_discount)
 
     def similar(self, track_rows: Ids, k: int) -> Answers:
@@ -132,10 +132,6 @@ class ALS(ScoringRecommender):
         change_model(folder, cls.name, without)
 
     @cached_property
-    def _cold(self) -> NDArray[np.intp]:
-        return np.flatnonzero(~self.history.warm_tracks)
-
-    @cached_property
     def _folding(self) -> FoldIn:
         return FoldIn(self, self.track_factors)
 
@@ -146,31 +142,8 @@ def _mean_counts(liked: csr_matrix) -> NDArray[np.float32]:
     return np.array([tracks[tracks > 0].mean(), users[users > 0].mean()], np.float32)
 
 
-def _solver(options: ALSOptions) -> Any:
-    try:
-        from implicit.cpu.als import AlternatingLeastSquares
-    except ModuleNotFoundError:
-        raise MissingExtra("ALS", "train") from None
-    with _one_blas_thread():
-        return AlternatingLeastSquares(
-            factors=options.factors,
-            regularization=options.regularization,
-            alpha=options.alpha,
-            iterations=options.iterations,
-            num_threads=options.threads,
-            random_state=options.seed,
-        )
-
-
-def _one_blas_thread() -> Any:
-    # implicit runs a thread per core itself: BLAS threads below those only fight for the same cores.
-    from threadpoolctl import threadpool_limits
-
-    return threadpool_limits(limits=1, user_api="blas")
-
-
 class FoldIn:
-    """The taste vector of somebody known by their interactions alone, by one least squares step of ALS.
+    """The taste vector of a user given by interactions alone, by one least squares step of ALS.
 
     With the tracks' factors Y as they are, a user of confidences c has the vector x that solves
 
@@ -193,13 +166,13 @@ class FoldIn:
         return FoldIn(als, factors, self.gram + more.T @ more)
 
     def one(self, track_rows: Ids, weights: Scores) -> Scores:
-        """[F] of somebody with these confidences [L] in tracks [L]; zeros where they say nothing."""
+        """[F] of a user with these confidences [L] in tracks [L]; zeros where all are skips."""
         from scipy.linalg.lapack import sposv
 
-        telling = weights != 0
-        if not telling.any():
+        fitted = weights != 0
+        if not fitted.any():
             return np.zeros(self.factors.shape[1], np.float32)
-        track_rows, weights = track_rows[telling], weights[telling]
+        track_rows, weights = track_rows[fitted], weights[fitted]
         confidences = self._als.options.alpha * self._als.confidences_of_one(track_rows, weights)
         factors = self.factors[track_rows]
         normal = self._normal + factors.T @ ((np.abs(confidences) - 1)[:, None] * factors)
@@ -208,11 +181,10 @@ class FoldIn:
         # Not positive definite only where rounding says so.
         return np.asarray(np.linalg.solve(normal, target) if failed else vector, np.float32)
 
-    def many(self, heard: csr_matrix) -> Scores:
+    def many(self, user_items: csr_matrix) -> Scores:
         """[B, T] confidences -> [B, F]"""
-        if heard.shape[1] != len(self.factors):
-            raise DataError(f"heard: {heard.shape[1]} tracks, but the model knows {len(self.factors)}")
-        vectors = np.empty((heard.shape[0], self.factors.shape[1]), np.float32)
-        for row, (start, stop) in enumerate(zip(heard.indptr, heard.indptr[1:], strict=False)):
-            vectors[row] = self.one(heard.indices[start:stop], heard.data[start:stop])
+        check_width(user_items, len(self.factors))
+        vectors = np.empty((user_items.shape[0], self.factors.shape[1]), np.float32)
+        for row, (start, stop) in enumerate(zip(user_items.indptr, user_items.indptr[1:], strict=False)):
+            vectors[row] = self.one(user_items.indices[start:stop], user_items.data[start:stop])
         return vectors

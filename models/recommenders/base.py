@@ -1,4 +1,4 @@
-"""What recommenders share: their interface, what they remember of the training interactions, how scores become lists.
+"""What recommenders share: their interface, the training interactions they keep, how scores become lists.
 
 Shapes: U users, T tracks, B users or tracks asked for, k answers each. Answers are `(ids, scores)`: [B, k] int32 track
 rows, best first, and [B, k] float32 scores. Where there are fewer than k answers the ids end in -1 and the scores in
@@ -11,14 +11,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DataError
-from ..arrays import Answers, Ids, Scores, l2_normalize, top_k
+from ..arrays import Answers, Ids, Mask, Scores, csr_arrays, csr_of, l2_normalize, top_k
+from ..catalogue import Catalogue
 from ..confidence import States
 from ..interactions import Clock, Interactions, liked
 from ..storage import Arrays, StoredModel
@@ -30,54 +30,7 @@ CELLS_PER_BATCH = 1 << 25
 """Scores held at once: 128 MiB of float32."""
 USERS_PER_BATCH = 1024
 RECENT_SECONDS = 30 * 24 * 3600.0
-
-
-@runtime_checkable
-class Recommender(Protocol):
-    """Learns from interactions, recommends tracks to users and finds similar tracks.
-
-    A model is made with its options (and the `Catalogue`, where it uses one), then fitted. All randomness comes from
-    a `seed` option. `save` writes arrays and JSON into a folder, `load` needs nothing but that folder.
-    """
-
-    name: str
-    """short, as in `crossfade evaluate --models als,popular`"""
-
-    def fit(self, interactions: Interactions) -> Self: ...
-
-    def recommend(
-        self,
-        user_rows: NDArray[np.int32],
-        k: int,
-        *,
-        allow_seen: bool = False,
-        candidates: NDArray[np.bool_] | None = None,
-    ) -> Answers:
-        """The k best tracks for each of B users; `candidates` [T] limits the tracks that may be recommended.
-
-        A user without training interactions is a cold user: the answer is the best non-personal one the model has.
-        """
-        ...
-
-    def recommend_from(
-        self,
-        heard: csr_matrix,
-        k: int,
-        *,
-        allow_seen: bool = False,
-        candidates: NDArray[np.bool_] | None = None,
-    ) -> Answers:
-        """The same for B users the model never met, each known by a row of confidences `heard` [B, T]."""
-        ...
-
-    def similar(self, track_rows: NDArray[np.int32], k: int) -> Answers:
-        """The k tracks nearest to each of B tracks, the track itself left out."""
-        ...
-
-    def save(self, folder: Path) -> None: ...
-
-    @classmethod
-    def load(cls, folder: Path) -> Self: ...
+_SAVED_MATRIX = ("heard_indptr", "heard_tracks", "heard_weights")
 
 
 def popularity(interactions: Interactions, window_seconds: float | None = None) -> Scores:
@@ -102,14 +55,14 @@ def popularity(interactions: Interactions, window_seconds: float | None = None) 
 class History:
     """Who listened to what in the training period, and the answer for those who did not listen at all."""
 
-    heard: csr_matrix
+    matrix: csr_matrix
     """[U, T] confidences; negative ones are dislikes and zeros skips: seen but not liked"""
     popularity: Scores
     """[T] scores of the non-personal answer"""
     states: States | None = None
-    """[heard.nnz] what the confidences are worked out from; None for confidences that came as numbers"""
+    """[matrix.nnz] what the confidences are computed from; None for confidences that came as numbers"""
     moment: int | None = None
-    """seconds, when the states were so; None without times"""
+    """seconds since 1970 that the states are of, those of the newest listen; None without times"""
 
     @classmethod
     def of(cls, interactions: Interactions) -> History:
@@ -121,26 +74,31 @@ class History:
     @cached_property
     def liked(self) -> csr_matrix:
         """[U, T] the positive confidences only."""
-        return liked(self.heard)
+        return liked(self.matrix)
 
     @cached_property
-    def warm_users(self) -> NDArray[np.bool_]:
+    def warm_users(self) -> Mask:
         """[U]"""
         return np.asarray(np.diff(self.liked.indptr) > 0)
 
     @cached_property
-    def warm_tracks(self) -> NDArray[np.bool_]:
+    def warm_tracks(self) -> Mask:
         """[T]"""
         return np.bincount(self.liked.indices, minlength=self.liked.shape[1]) > 0
 
+    @cached_property
+    def warm_rows(self) -> NDArray[np.intp]:
+        """Rows of the warm tracks."""
+        return np.flatnonzero(self.warm_tracks)
+
+    @cached_property
+    def cold_rows(self) -> NDArray[np.intp]:
+        """Rows of the cold tracks."""
+        return np.flatnonzero(~self.warm_tracks)
+
     def arrays(self) -> Arrays:
         """For `save_model`."""
-        arrays: Arrays = {
-            "heard_indptr": self.heard.indptr.astype(np.int64),
-            "heard_tracks": self.heard.indices.astype(np.int32),
-            "heard_weights": self.heard.data,
-            "popularity": self.popularity,
-        }
+        arrays: Arrays = {"popularity": self.popularity, **csr_arrays(self.matrix, *_SAVED_MATRIX)}
         if self.states is not None:
             arrays |= {f"heard_{name}": column for name, column in self.states.columns.items()}
         if self.moment is not None:
@@ -149,13 +107,10 @@ class History:
 
     @classmethod
     def from_arrays(cls, arrays: Arrays) -> History:
-        from scipy.sparse import csr_matrix
-
-        shape = (len(arrays["heard_indptr"]) - 1, len(arrays["popularity"]))
-        parts = (arrays["heard_weights"], arrays["heard_tracks"], arrays["heard_indptr"])
+        matrix = csr_of(arrays, len(arrays["popularity"]), *_SAVED_MATRIX)
         columns = {name: arrays[key] for name in States.names() if (key := f"heard_{name}") in arrays}
         moment = int(arrays["moment"][0]) if "moment" in arrays else None
-        return cls(csr_matrix(parts, shape=shape), arrays["popularity"], States(**columns) if columns else None, moment)
+        return cls(matrix, arrays["popularity"], States(**columns) if columns else None, moment)
 
     @staticmethod
     def without_users(arrays: Arrays, user_rows: NDArray[np.intp]) -> Arrays:
@@ -167,16 +122,16 @@ class History:
         ends = np.concatenate([[0], np.cumsum(counts)])
         return arrays | {name: array[kept] for name, array in cells.items()} | {"heard_indptr": ends}
 
-    def heard_by(self, user_rows: Ids) -> csr_matrix:
+    def matrix_of(self, user_rows: Ids) -> csr_matrix:
         """[B, T] the confidences of some users; nothing for a row of -1."""
         from scipy.sparse import csr_matrix
 
         known = user_rows >= 0
-        heard = self.heard[user_rows[known]]
+        found = self.matrix[user_rows[known]]
         counts = np.zeros(len(known), np.int64)
-        counts[known] = np.diff(heard.indptr)
+        counts[known] = np.diff(found.indptr)
         ends = np.concatenate([[0], np.cumsum(counts)])
-        return csr_matrix((heard.data, heard.indices, ends), shape=(len(known), heard.shape[1]))
+        return csr_matrix((found.data, found.indices, ends), shape=(len(known), found.shape[1]))
 
 
 def rank(
@@ -186,7 +141,7 @@ def rank(
     track_count: int,
     *,
     seen: csr_matrix | None = None,
-    candidates: NDArray[np.bool_] | None = None,
+    candidates: Mask | None = None,
 ) -> Answers:
     """The best k of each of `count` rows; `score(start, stop)` gives [stop - start, T], never more than a batch.
 
@@ -214,22 +169,37 @@ def nearest_neighbours(vectors: Scores, track_rows: Ids, k: int) -> Answers:
     """The k nearest by cosine of each of B rows of `vectors` [T, D], itself and rows of zeros left out."""
     unit = l2_normalize(vectors)
     rows = np.asarray(track_rows)
-    there = np.any(unit != 0, axis=1)
+    mask = np.any(unit != 0, axis=1)
 
     def score(start: int, stop: int) -> Scores:
-        mine = rows[start:stop]
-        cells = (unit[mine] @ unit.T).astype(np.float32)
-        cells[~there[mine]] = -np.inf
-        cells[np.arange(stop - start), mine] = -np.inf
+        queries = rows[start:stop]
+        cells = (unit[queries] @ unit.T).astype(np.float32)
+        cells[~mask[queries]] = -np.inf
+        cells[np.arange(stop - start), queries] = -np.inf
         return cells
 
-    return rank(score, len(rows), k, len(unit), candidates=there)
+    return rank(score, len(rows), k, len(unit), candidates=mask)
 
 
-class ScoringRecommender(StoredModel, ABC):
-    """Recommends by a score for every track; users of whom the model knows nothing get the popular tracks.
+def check_width(user_items: csr_matrix, track_count: int) -> None:
+    """DataError where confidences [B, T] are not of as many tracks as the model."""
+    if user_items.shape[1] != track_count:
+        raise DataError(f"interactions: {user_items.shape[1]} tracks, but the model has {track_count}; train it again")
 
-    A subclass is a `Recommender` once it can fit and find similar tracks.
+
+def check_catalogue(name: str, catalogue: Catalogue | None, interactions: Interactions) -> Catalogue:
+    """The catalogue that a model needs; DataError where it is missing or of other tracks than the interactions."""
+    if catalogue is None or len(catalogue) != interactions.track_count:
+        given = "needs the catalogue to be fitted" if catalogue is None else f"a catalogue of {len(catalogue)} tracks"
+        raise DataError(f"{name}: {given}, but the listens are of {interactions.track_count}")
+    return catalogue
+
+
+class Recommender(StoredModel, ABC):
+    """Learns from interactions, recommends tracks to users by a score for every track, and finds similar tracks.
+
+    A model is made with its options (and the `Catalogue`, where it uses one), then fitted. All randomness comes from a
+    `seed` option. `name` is short, as in `crossfade evaluate --models als,popular`.
     """
 
     history: History
@@ -240,68 +210,69 @@ class ScoringRecommender(StoredModel, ABC):
     def arrays(self) -> Arrays:
         return super().arrays() | self.history.arrays()
 
-    def restore(self, arrays: Arrays) -> None:
-        super().restore(arrays)
+    def restore(self, arrays: Arrays, facts: dict[str, Any]) -> None:
+        super().restore(arrays, facts)
         self.history = History.from_arrays(arrays)
 
-    def user_scores(self, rows: Ids) -> Scores:
-        """[B] users of the training of whom it `knows` something -> [B, T], a new array; -inf: never."""
-        return self.scores_from(self.history.heard[rows])
+    @abstractmethod
+    def fit(self, interactions: Interactions) -> Self: ...
 
     @abstractmethod
-    def scores_from(self, heard: csr_matrix) -> Scores:
-        """[B, T] confidences of anybody of whom it `knows` something -> [B, T], a new array."""
+    def similar(self, track_rows: Ids, k: int) -> Answers:
+        """The k tracks nearest to each of B tracks, the track itself left out."""
 
-    def knows(self, likes: csr_matrix) -> NDArray[np.bool_]:
-        """[B, T] positive confidences -> [B] whether they say anything; the other users get the popular tracks."""
+    def user_scores(self, rows: Ids) -> Scores:
+        """[B] warm users of the training -> [B, T], a new array; -inf for what is never recommended."""
+        return self.scores_from(self.history.matrix[rows])
+
+    @abstractmethod
+    def scores_from(self, user_items: csr_matrix) -> Scores:
+        """[B, T] confidences of any users who are warm -> [B, T], a new array."""
+
+    def are_warm(self, likes: csr_matrix) -> Mask:
+        """[B, T] positive confidences -> [B] whether users can be scored by them; the others get the popular tracks."""
         return np.asarray(np.diff(likes.indptr) > 0)
 
-    def recommend(
-        self,
-        user_rows: Ids,
-        k: int,
-        *,
-        allow_seen: bool = False,
-        candidates: NDArray[np.bool_] | None = None,
-    ) -> Answers:
-        """See `Recommender.recommend`; a row of -1 is a user nobody knows."""
+    def recommend(self, user_rows: Ids, k: int, *, allow_seen: bool = False, candidates: Mask | None = None) -> Answers:
+        """The k best tracks for each of B users; `candidates` [T] limits the tracks that may be recommended.
+
+        A cold user, without likes in the training or with a row of -1, gets the popular tracks.
+        """
         rows = np.asarray(user_rows)
-        known = rows >= 0
-        known[known] = self.knows(self.history.liked[rows[known]])
-
-        def score(start: int, stop: int) -> Scores:
-            return self._filled(known[start:stop], lambda here: self.user_scores(rows[start:stop][here]))
-
-        seen = None if allow_seen else self.history.heard_by(rows)
-        return rank(score, len(rows), k, self._track_count, seen=seen, candidates=candidates)
+        warm = rows >= 0
+        warm[warm] = self.are_warm(self.history.liked[rows[warm]])
+        seen = None if allow_seen else self.history.matrix_of(rows)
+        return self._ranked(warm, lambda places: self.user_scores(rows[places]), k, seen, candidates)
 
     def recommend_from(
-        self,
-        heard: csr_matrix,
-        k: int,
-        *,
-        allow_seen: bool = False,
-        candidates: NDArray[np.bool_] | None = None,
+        self, user_items: csr_matrix, k: int, *, allow_seen: bool = False, candidates: Mask | None = None
     ) -> Answers:
-        """The k best for B users the model never met, each known by a row of confidences `heard` [B, T]."""
-        if heard.shape[1] != self._track_count:
-            raise DataError(f"heard: {heard.shape[1]} tracks, but the model knows {self._track_count}; train it again")
-        known = self.knows(liked(heard))
-
-        def score(start: int, stop: int) -> Scores:
-            return self._filled(known[start:stop], lambda here: self.scores_from(heard[start:stop][here]))
-
-        seen = None if allow_seen else heard
-        return rank(score, heard.shape[0], k, self._track_count, seen=seen, candidates=candidates)
+        """The same for B users who were not in the training, each given by a row of confidences [B, T]."""
+        check_width(user_items, self._track_count)
+        warm, seen = self.are_warm(liked(user_items)), None if allow_seen else user_items
+        return self._ranked(warm, lambda places: self.scores_from(user_items[places]), k, seen, candidates)
 
     @property
     def _track_count(self) -> int:
         return len(self.history.popularity)
 
-    def _filled(self, known: NDArray[np.bool_], score: Callable[[NDArray[np.bool_]], Scores]) -> Scores:
-        """[B, T] `score` of the known ones, popularity for the others."""
-        cells = np.empty((len(known), self._track_count), np.float32)
-        if known.any():
-            cells[known] = score(known)
-        cells[~known] = self.history.popularity
-        return cells
+    def _ranked(
+        self,
+        warm: Mask,
+        score: Callable[[NDArray[np.intp]], Scores],
+        k: int,
+        seen: csr_matrix | None = None,
+        candidates: Mask | None = None,
+    ) -> Answers:
+        """The best k of B users by `score(places)` of the warm ones [B], by popularity of the others; see `rank`."""
+
+        def cells(start: int, stop: int) -> Scores:
+            places = start + np.flatnonzero(warm[start:stop])
+            if len(places) == stop - start:
+                return score(places)
+            found = np.tile(self.history.popularity, (stop - start, 1))
+            if len(places):
+                found[places - start] = score(places)
+            return found
+
+        return rank(cells, len(warm), k, self._track_count, seen=seen, candidates=candidates)

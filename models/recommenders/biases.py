@@ -1,6 +1,6 @@
-"""What a rating is without taste: a constant, or a constant plus how generous the user and how good the track is.
+"""Rating baselines without factors: the mean rating, or the mean plus biases of the user and of the track.
 
-The biases are those of Koren (2009), "Matrix factorization techniques for recommender systems": deviations, shrunk
+The biases are those of Koren (2009), "Floats factorization techniques for recommender systems": deviations, shrunk
 towards 0 where there are few ratings.
 
 Shapes: N ratings, U users, T tracks.
@@ -14,10 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DataError
-from ..arrays import Ids
+from ..arrays import Floats, Ids
 from ..interactions import Interactions
-
-Floats = NDArray[np.float32]
 
 
 def ratings_of(interactions: Interactions) -> Floats:
@@ -41,13 +39,13 @@ class Biases:
 
     @classmethod
     def constant(cls, interactions: Interactions) -> Biases:
-        """The mean rating for everybody and everything."""
+        """The mean rating for all users and tracks."""
         mean = float(ratings_of(interactions).mean(dtype=np.float64))
         return cls(mean, np.zeros(interactions.user_count, np.float32), np.zeros(interactions.track_count, np.float32))
 
     @classmethod
     def fit(cls, interactions: Interactions, *, shrinkage: float = 5.0, rounds: int = 10) -> Biases:
-        """Ridge regression on who and what, by turns; `shrinkage` is as much as that many ratings of the mean."""
+        """Ridge regression on user and track, in turn; `shrinkage` counts as that many ratings of the mean."""
         ratings = ratings_of(interactions).astype(np.float64)
         mean = float(ratings.mean())
         users, tracks = np.zeros(interactions.user_count), np.zeros(interactions.track_count)
@@ -59,9 +57,9 @@ class Biases:
         return cls(mean, users.astype(np.float32), tracks.astype(np.float32))
 
     def recent(self, interactions: Interactions, *, half: float = 50.0, shrinkage: float = 6.0) -> Biases:
-        """The same with users' deviations of late: a rating counts half as much as one `half` ratings later.
+        """The same with users' recent deviations: a rating counts half as much as one `half` ratings later.
 
-        People's standards drift. Without times everything is as late.
+        Users' standards drift. Without times nothing changes.
         """
         if interactions.times is None:
             return self

@@ -9,16 +9,14 @@ Shapes: U users, T tracks, F factors and one bias, B users asked for, k answers 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ...errors import MissingExtra
+from ...errors import optional_module
 from ..arrays import Answers, Ids, Scores
 from ..interactions import Interactions, liked
-from .base import History, ScoringRecommender, nearest_neighbours
+from .base import History, Recommender, nearest_neighbours
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -34,7 +32,7 @@ class BPROptions:
     """Threads race for the same vectors, so a seeded run uses one; None uses every core and never repeats."""
 
 
-class BPR(ScoringRecommender):
+class BPR(Recommender):
     """Recommends by the dot product of taste vectors and a bias per track; never a track without listeners."""
 
     name = "bpr"
@@ -44,13 +42,8 @@ class BPR(ScoringRecommender):
     stored_arrays = ("user_factors", "track_factors")
 
     def fit(self, interactions: Interactions) -> Self:
-        try:
-            from implicit.cpu.bpr import BayesianPersonalizedRanking
-        except ModuleNotFoundError:
-            raise MissingExtra("BPR", "train") from None
-        self.history = History.of(interactions)
-        options = self.options
-        solver = BayesianPersonalizedRanking(
+        self.history, options = History.of(interactions), self.options
+        solver = optional_module("implicit.cpu.bpr", "BPR").BayesianPersonalizedRanking(
             factors=options.factors,
             learning_rate=options.learning_rate,
             regularization=options.regularization,
@@ -63,17 +56,16 @@ class BPR(ScoringRecommender):
         """[U, F + 1]; the last column is 1"""
         self.track_factors: Scores = solver.item_factors
         """[T, F + 1]; the last column is the track's bias"""
-        self.__dict__.pop("_cold", None)
         return self
 
     def user_scores(self, rows: Ids) -> Scores:
         return self._scores(self.user_factors[rows])
 
-    def scores_from(self, heard: csr_matrix) -> Scores:
-        return self._scores(self.fold_in(liked(heard)))
+    def scores_from(self, user_items: csr_matrix) -> Scores:
+        return self._scores(self.fold_in(liked(user_items)))
 
     def fold_in(self, likes: csr_matrix) -> Scores:
-        """[B, F + 1] taste vectors of strangers of likes [B, T]: the training's steps with the tracks fixed."""
+        """[B, F + 1] taste vectors of new users of likes [B, T]: the training's steps with the tracks fixed."""
         from scipy.sparse import csr_matrix
 
         options, popular = self.options, self.history.liked.indices
@@ -101,9 +93,5 @@ class BPR(ScoringRecommender):
 
     def _scores(self, user_vectors: Scores) -> Scores:
         cells = np.asarray(user_vectors @ self.track_factors.T)
-        cells[:, self._cold] = -np.inf
+        cells[:, self.history.cold_rows] = -np.inf
         return cells
-
-    @cached_property
-    def _cold(self) -> NDArray[np.intp]:
-        return np.flatnonzero(~self.history.warm_tracks)

@@ -9,18 +9,14 @@ Shapes: U users, T tracks, D dimensions of the sound vector, B users asked for, 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ...errors import DataError
-from ..arrays import Answers, Ids, Scores, l2_normalize
+from ..arrays import Answers, Ids, Mask, Scores, column_scale, l2_normalize
 from ..catalogue import Catalogue
 from ..interactions import Interactions, liked
-from ..storage import load_model, load_options, save_model
-from .base import History, ScoringRecommender, nearest_neighbours
+from .base import History, Recommender, check_catalogue, nearest_neighbours
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -36,31 +32,32 @@ class ContentOptions:
     embedding has directions that mean something as they are, a table of audio features has not."""
 
 
-class Content(ScoringRecommender):
+class Content(Recommender):
     """Scores a track by the cosine of its sound and the mean sound of what the user likes."""
 
     name = "content"
 
+    options: ContentOptions
+    options_type = ContentOptions
+    stored_arrays = ("sound",)
+
     def __init__(self, catalogue: Catalogue | None = None, options: ContentOptions | None = None) -> None:
-        self.options = options or ContentOptions()
+        super().__init__(options)
         self._catalogue = catalogue
 
     def fit(self, interactions: Interactions) -> Self:
-        catalogue = self._catalogue
-        if catalogue is None or len(catalogue) != interactions.track_count:
-            known = "no catalogue" if catalogue is None else f"a catalogue of {len(catalogue)}"
-            raise DataError(f"content: {known} for listens on {interactions.track_count} tracks")
+        catalogue = check_catalogue(self.name, self._catalogue, interactions)
         self.history = History.of(interactions)
-        self.sound: Scores = l2_normalize(comparable(catalogue.sound, self.options.standardize))
+        self.sound: Scores = l2_normalize(standardized_columns(catalogue.sound, self.options.standardize))
         """[T, D] of length 1, or zeros for a track without sound"""
         return self
 
-    def scores_from(self, heard: csr_matrix) -> Scores:
-        cells = np.asarray(l2_normalize(liked(heard) @ self.sound) @ self.sound.T, np.float32)
+    def scores_from(self, user_items: csr_matrix) -> Scores:
+        cells = np.asarray(l2_normalize(liked(user_items) @ self.sound) @ self.sound.T, np.float32)
         cells[:, ~self._has_sound] = -np.inf
         return cells
 
-    def knows(self, likes: csr_matrix) -> NDArray[np.bool_]:
+    def are_warm(self, likes: csr_matrix) -> Mask:
         """Users none of whose tracks have sound count as cold."""
         return np.asarray(likes @ self._has_sound.astype(np.float32) > 0)
 
@@ -68,29 +65,19 @@ class Content(ScoringRecommender):
         """By the cosine of sound."""
         return nearest_neighbours(self.sound, track_rows, k)
 
-    def save(self, folder: Path) -> None:
-        save_model(folder, self.name, {"sound": self.sound, **self.history.arrays()}, self.options)
-
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        arrays, header = load_model(folder, cls.name)
-        model = cls(options=load_options(ContentOptions, header))
-        model.sound, model.history = arrays["sound"], History.from_arrays(arrays)
-        return model
-
     @property
-    def _has_sound(self) -> NDArray[np.bool_]:
+    def _has_sound(self) -> Mask:
         return np.asarray(np.any(self.sound != 0, axis=1))
 
 
-def comparable(sound: Scores, standardize: bool | None = None) -> Scores:
-    """Sound vectors whose cosines mean something; see `ContentOptions.standardize`. Rows of zeros stay."""
+def standardized_columns(sound: Scores, standardize: bool | None = None) -> Scores:
+    """Sound vectors whose columns can be compared; see `ContentOptions.standardize`. Rows of zeros stay."""
     has_sound = np.any(sound != 0, axis=1)
     if standardize is False or not has_sound.any():
         return np.asarray(sound, np.float32)
-    center, spread = sound[has_sound].mean(axis=0, dtype=np.float64), sound[has_sound].std(axis=0, dtype=np.float64)
-    varied = spread > 1e-6 * spread.max()
-    if standardize is None and not (varied.any() and spread.max() > UNEQUAL_SCALES * np.median(spread[varied])):
+    deviations = sound[has_sound].std(axis=0, dtype=np.float64)
+    varied = deviations[deviations > 1e-6 * deviations.max()]
+    if standardize is None and not (len(varied) and deviations.max() > UNEQUAL_SCALES * np.median(varied)):
         return np.asarray(sound, np.float32)
-    scaled = (sound - center) / np.where(varied, spread, 1)
-    return np.asarray(np.where(has_sound[:, None], scaled, 0), np.float32)
+    means, scales = column_scale(sound[has_sound])
+    return np.asarray(np.where(has_sound[:, None], (sound - means) / scales, 0), np.float32)

@@ -1,8 +1,8 @@
 """Item-KNN: tracks are near when the same users listen to them; a user's score adds up what their tracks are near to.
 
-Likeness is the cosine of the tracks' columns of the user x track matrix, in which users who hear everything weigh less,
-and with lengths damped: a full cosine makes a track with two listeners the nearest of all. Each track keeps its nearest
-neighbours only.
+The similarity is the cosine of the tracks' columns of the user x track matrix, in which users of many tracks weigh
+less, and with lengths damped: a full cosine makes a track with two listeners the nearest of all. Each track keeps its
+nearest neighbours only.
 
 Shapes: U users, T tracks, B users asked for, k answers each.
 """
@@ -10,18 +10,21 @@ Shapes: U users, T tracks, B users asked for, k answers each.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from ...errors import MissingExtra
-from ..arrays import Answers, Ids, Scores
+from ...errors import optional_module
+from ..arrays import Answers, Ids, Scores, csr_arrays, csr_of
 from ..interactions import Interactions, liked
 from ..storage import Arrays
-from .base import History, ScoringRecommender, rank
+from .base import History, Recommender, rank
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
+
+SAVED_SIMILARITY = ("near_indptr", "near_tracks", "near_scores")
+"""names of the arrays of a similarity matrix in a file"""
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class ItemKNNOptions:
     """0 uses every core; the answer does not depend on it."""
 
 
-class ItemKNN(ScoringRecommender):
+class ItemKNN(Recommender):
     """Recommends what is near to the tracks a user likes; a track near to none of them is not recommended."""
 
     name = "item-knn"
@@ -45,48 +48,36 @@ class ItemKNN(ScoringRecommender):
     options_type = ItemKNNOptions
 
     def fit(self, interactions: Interactions) -> Self:
-        try:
-            from implicit.nearest_neighbours import all_pairs_knn
-        except ModuleNotFoundError:
-            raise MissingExtra("item-KNN", "train") from None
-        self.history = History.of(interactions)
-        options = self.options
+        all_pairs_knn = optional_module("implicit.nearest_neighbours", "item-KNN").all_pairs_knn
+        self.history, options = History.of(interactions), self.options
         profiles = self.history.liked.astype(np.float64)
         counts = np.diff(profiles.indptr)
         profiles.data /= np.repeat(np.maximum(counts, 1), counts) ** options.user_discount
         squares = np.bincount(profiles.indices, profiles.data**2, minlength=interactions.track_count)
         profiles.data /= squares[profiles.indices] ** (options.length_power / 2)
         near = all_pairs_knn(profiles, options.neighbours + 1, num_threads=options.threads, show_progress=False)
-        self.likeness: csr_matrix = _without_itself(near)
+        self.similarity: csr_matrix = _without_itself(near)
         """[T, T] each row a track's neighbours"""
         return self
 
-    def scores_from(self, heard: csr_matrix) -> Scores:
-        return _dense((liked(heard) @ self.likeness).tocsr())
+    def scores_from(self, user_items: csr_matrix) -> Scores:
+        return _dense((liked(user_items) @ self.similarity).tocsr())
 
     def similar(self, track_rows: Ids, k: int) -> Answers:
         """By common listeners; at most as many as there are neighbours."""
         rows = np.asarray(track_rows)
 
         def score(start: int, stop: int) -> Scores:
-            return _dense(self.likeness[rows[start:stop]])
+            return _dense(self.similarity[rows[start:stop]])
 
-        return rank(score, len(rows), k, self.likeness.shape[0])
+        return rank(score, len(rows), k, self.similarity.shape[0])
 
     def arrays(self) -> Arrays:
-        return super().arrays() | {
-            "near_indptr": self.likeness.indptr.astype(np.int64),
-            "near_tracks": self.likeness.indices.astype(np.int32),
-            "near_scores": self.likeness.data,
-        }
+        return super().arrays() | csr_arrays(self.similarity, *SAVED_SIMILARITY)
 
-    def restore(self, arrays: Arrays) -> None:
-        from scipy.sparse import csr_matrix
-
-        super().restore(arrays)
-        count = len(arrays["near_indptr"]) - 1
-        parts = (arrays["near_scores"], arrays["near_tracks"], arrays["near_indptr"])
-        self.likeness = csr_matrix(parts, shape=(count, count))
+    def restore(self, arrays: Arrays, facts: dict[str, Any]) -> None:
+        super().restore(arrays, facts)
+        self.similarity = csr_of(arrays, self._track_count, *SAVED_SIMILARITY)
 
 
 def _without_itself(near: csr_matrix) -> csr_matrix:

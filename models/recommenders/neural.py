@@ -1,7 +1,7 @@
 """What the neural recommenders share: how long to train is chosen on held out listens, then all listens are learned.
 
-A model says how it is built, what a batch is and what it costs; this says the rest. Where the numbers that answer are
-plain vectors they are kept as numpy arrays, so that answering needs no torch.
+A model defines its module, its batches and its loss; the rest is here. Where scores come from plain vectors, these are
+kept as numpy arrays, so that recommending needs no torch.
 
 Shapes: U users, T tracks, F factors, B users asked for, k answers each.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -19,14 +19,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ...errors import DataError, UsageError
-from ..arrays import Answers, Ids, Scores, top_k
+from ...errors import UsageError
+from ..arrays import Answers, Ids, Mask, Scores
 from ..catalogue import Catalogue
-from ..evaluation import metrics
-from ..evaluation.splits import by_chance, by_user
+from ..evaluation.metrics import hits, ndcg, relevant_counts
+from ..evaluation.splits import within_users
 from ..interactions import Interactions, liked, to_find
 from ..nn.training_loop import Curve, Schedule, Watch, best_epoch, device, seeded, train
-from .base import History, ScoringRecommender, nearest_neighbours
+from .base import History, Recommender, check_catalogue, nearest_neighbours, rank
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -68,29 +68,22 @@ class HeldOut:
     train: Interactions
     test: Interactions
     user_rows: Ids
-    """[B] who can be asked, no more than `VALIDATION_USERS`"""
+    """[B] to recommend to, no more than `VALIDATION_USERS`"""
     truth: csr_matrix
     """[B, T]"""
 
     @classmethod
     def of_ratings(cls, interactions: Interactions, rng: np.random.Generator) -> HeldOut | None:
-        """For predicting ratings: nobody is asked what to recommend, and millions need no matrices."""
-        if interactions.times is None:
-            chosen = rng.random(len(interactions)) < 0.1
-            train, test = interactions.take(~chosen), interactions.take(chosen)
-        else:
-            split = by_user(interactions, share=0.1)
-            train, test = split.train, split.test
-        nobody = np.zeros(0, np.int32)
-        return cls(train, test, nobody, interactions.matrix[nobody]) if len(train) and len(test) else None
+        """For predicting ratings: without users to recommend to. None where one of the parts is empty."""
+        split, nobody = within_users(interactions, rng, share=0.1), np.zeros(0, np.int32)
+        if not len(split.train) or not len(split.test):
+            return None
+        return cls(split.train, split.test, nobody, interactions.matrix[nobody])
 
     @classmethod
     def of(cls, interactions: Interactions, rng: np.random.Generator) -> HeldOut | None:
         """None where nobody has enough listens to hold one out."""
-        split = (
-            by_chance(interactions, rng, share=0.1) if interactions.times is None else by_user(interactions, share=0.1)
-        )
-        # What is both in training and held out is no discovery.
+        split = within_users(interactions, rng, share=0.1)
         truth = to_find(split.test.matrix, split.train.matrix)
         known = np.diff(liked(split.train.matrix).indptr) > 0
         users = np.flatnonzero(known & (np.diff(truth.indptr) > 0)).astype(np.int32)
@@ -100,21 +93,13 @@ class HeldOut:
         return cls(split.train, split.test, users, truth[users])
 
     def ndcg(self, score: Callable[[Ids], Scores]) -> float:
-        """Mean NDCG@20 of scores [B, T] among the tracks that the users have not heard."""
-        heard = self.train.matrix[self.user_rows]
-        values = []
-        for start in range(0, len(self.user_rows), 256):
-            rows = slice(start, start + 256)
-            cells = score(self.user_rows[rows])
-            seen = heard[rows]
-            cells[np.repeat(np.arange(len(cells)), np.diff(seen.indptr)), seen.indices] = -np.inf
-            truth = self.truth[rows]
-            hits = metrics.hits(top_k(cells, _K)[0], truth)
-            values.append(metrics.ndcg(hits, metrics.relevant_counts(truth), _K))
-        return float(np.nanmean(np.concatenate(values)))
+        """Mean NDCG@20 of scores [B, T] among the tracks that are new to the users."""
+        seen, users = self.train.matrix[self.user_rows], self.user_rows
+        ids, _ = rank(lambda start, stop: score(users[start:stop]), len(users), _K, seen.shape[1], seen=seen)
+        return float(np.nanmean(ndcg(hits(ids, self.truth), relevant_counts(self.truth), _K)))
 
 
-class NeuralRecommender(ScoringRecommender):
+class NeuralRecommender(Recommender):
     """A recommender that is a torch module while it learns."""
 
     name: ClassVar[str]
@@ -148,19 +133,17 @@ class NeuralRecommender(ScoringRecommender):
         if self._checkpoint is not None:
             for stage in ("search", "refit"):
                 (self._checkpoint / f"{self.name}.{stage}").unlink(missing_ok=True)
-        self._forget_derived()
         return self
 
     def _train(self, interactions: Interactions, epochs: int, held: HeldOut | None, stage: str) -> Curve:
         options = self.options
         self._prepare(interactions)
-        self._forget_derived()
         with seeded(options.seed):
             module = self._build().to(device())
 
-        def judge(held: HeldOut) -> tuple[float, dict[str, float]]:
+        def validate(held: HeldOut) -> tuple[float, dict[str, float]]:
             self._keep(module)
-            return self._judge(held), {}
+            return self._validation_loss(held), {}
 
         curve = train(
             module,
@@ -173,7 +156,7 @@ class NeuralRecommender(ScoringRecommender):
                 learning_rate=options.learning_rate,
             ),
             seed=options.seed,
-            validate=None if held is None else partial(judge, held),
+            validate=None if held is None else partial(validate, held),
             checkpoint=None if self._checkpoint is None else self._checkpoint / f"{self.name}.{stage}",
             options=options,
             data=_columns(interactions, held),
@@ -186,42 +169,34 @@ class NeuralRecommender(ScoringRecommender):
     def _held_out(self, interactions: Interactions, rng: np.random.Generator) -> HeldOut | None:
         return HeldOut.of(interactions, rng)
 
-    def _judge(self, held: HeldOut) -> float:
+    def _validation_loss(self, held: HeldOut) -> float:
         """Lower is better."""
         return -held.ndcg(self.user_scores)
 
     def _prepare(self, interactions: Interactions) -> None:
-        """Takes in what is learned from."""
+        """Takes over the interactions."""
         self.history = History.of(interactions)
 
     def scores(self, user_vectors: Scores) -> Scores:
         """[B, F] -> [B, T], -inf for tracks of which the model has learned nothing."""
         scores = np.asarray(user_vectors @ self.track_vectors.T + self.track_bias, np.float32)
-        scores[:, self._unreachable] = -np.inf
+        scores[:, self._unreachable_rows] = -np.inf
         return scores
 
     def similar(self, track_rows: Ids, k: int) -> Answers:
         """By the cosine of the tracks' vectors."""
         vectors = self.track_vectors.copy()
-        vectors[self._unreachable] = 0
+        vectors[self._unreachable_rows] = 0
         return nearest_neighbours(vectors, track_rows, k)
 
-    def _reachable(self) -> NDArray[np.bool_]:
-        """[T] tracks whose vectors were learned."""
-        return self.history.warm_tracks
-
-    @cached_property
-    def _unreachable(self) -> NDArray[np.intp]:
-        return np.flatnonzero(~self._reachable())
-
-    @cached_property
-    def _warm_tracks(self) -> NDArray[np.intp]:
-        """Rows of the warm tracks."""
-        return np.flatnonzero(self.history.warm_tracks)
+    @property
+    def _unreachable_rows(self) -> NDArray[np.intp]:
+        """Rows of the tracks whose vectors were not learned."""
+        return self.history.cold_rows
 
     def _negatives(self, count: int, rng: np.random.Generator) -> torch.Tensor:
         """Rows of warm tracks drawn at random, all of them where there are no more than `count`."""
-        warm = self._warm_tracks
+        warm = self.history.warm_rows
         return tensor_int(warm if len(warm) <= count else rng.choice(warm, count))
 
     def _user_batches(self, size: int | None, rng: np.random.Generator) -> Iterator[csr_matrix]:
@@ -230,10 +205,6 @@ class NeuralRecommender(ScoringRecommender):
         size = size or int(np.clip(len(users) // 20, 32, 256))
         for start in range(0, len(users), size):
             yield self.history.liked[users[start : start + size]]
-
-    def _forget_derived(self) -> None:
-        for name in ("_unreachable", "_warm_tracks"):
-            self.__dict__.pop(name, None)
 
     @abstractmethod
     def _build(self) -> torch.nn.Module: ...
@@ -246,14 +217,14 @@ class NeuralRecommender(ScoringRecommender):
 
     @abstractmethod
     def _keep(self, module: torch.nn.Module) -> None:
-        """Takes over the numbers that answer."""
+        """Takes over the numbers that scores are computed from."""
 
 
 class DotRecommender(NeuralRecommender):
     """Scores are dot products of a user's and the tracks' vectors, plus a bias of the track."""
 
     @abstractmethod
-    def fold_in(self, heard: csr_matrix) -> Scores:
+    def fold_in(self, user_items: csr_matrix) -> Scores:
         """[B, T] confidences -> [B, F] vectors of users known by them alone; nothing is trained."""
 
     def user_vectors(self, rows: Ids) -> Scores:
@@ -263,12 +234,15 @@ class DotRecommender(NeuralRecommender):
     def user_scores(self, rows: Ids) -> Scores:
         return self.scores(self.user_vectors(rows))
 
-    def scores_from(self, heard: csr_matrix) -> Scores:
-        return self.scores(self.fold_in(liked(heard)))
+    def scores_from(self, user_items: csr_matrix) -> Scores:
+        return self.scores(self.fold_in(liked(user_items)))
 
 
 class CatalogueRecommender(NeuralRecommender):
-    """A neural recommender that is made with the catalogue."""
+    """A neural recommender that is made with the catalogue, and places tracks without listeners by it."""
+
+    placed: Mask
+    """[T] tracks that have listeners, or something in the catalogue that a vector is made of"""
 
     def __init__(
         self,
@@ -283,17 +257,12 @@ class CatalogueRecommender(NeuralRecommender):
 
     def _prepare(self, interactions: Interactions) -> None:
         super()._prepare(interactions)
-        if self._catalogue is not None and len(self._catalogue) != interactions.track_count:
-            raise DataError(
-                f"{self.name}: {len(self._catalogue)} tracks, but the listens are of {interactions.track_count}"
-            )
+        if self._catalogue is not None:
+            check_catalogue(self.name, self._catalogue, interactions)
 
-
-def as_binary(heard: csr_matrix) -> csr_matrix:
-    """The same entries, each 1."""
-    binary = heard.astype(np.float32)
-    binary.data = np.ones_like(binary.data)
-    return binary
+    @property
+    def _unreachable_rows(self) -> NDArray[np.intp]:
+        return np.flatnonzero(~self.placed)
 
 
 def multinomial_loss(logits: torch.Tensor, owners: torch.Tensor, tracks: torch.Tensor, counts: Any) -> torch.Tensor:
@@ -318,7 +287,7 @@ def tensor_int(array: NDArray[Any]) -> torch.Tensor:
 
 
 def _columns(interactions: Interactions, held: HeldOut | None) -> Iterator[NDArray[Any] | None]:
-    """All that is learned from and judged by."""
+    """All that training and validation read."""
     for part in (interactions,) if held is None else (interactions, held.test):
         yield from (part.user_rows, part.track_rows, part.weights, part.times, part.ratings)
         yield np.array([part.user_count, part.track_count])

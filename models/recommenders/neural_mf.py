@@ -1,10 +1,10 @@
 """Neural matrix factorisation: embeddings of users and tracks with biases, learned by gradient steps.
 
 For ratings the squared error is minimised; there the biases are not learned but solved for, those of users from their
-latest ratings (see `Biases.recent`), and the embeddings explain what is left. For implicit
-feedback either BPR's pairwise loss (Rendle et al. 2009) or a softmax over the track and sampled others, which all users
-of a batch share. Sampling is for learning only: every track is ranked when recommending. With `hidden` units a small
-network on both embeddings is added to their dot product (He et al. 2017, "Neural Collaborative Filtering").
+latest ratings (see `Biases.recent`), and the embeddings explain what is left. For implicit feedback the loss is a
+softmax over the track and sampled others, which all users of a batch share. Sampling is for learning only: every track
+is ranked when recommending. With `hidden` units a small network on both embeddings is added to their dot product (He et
+al. 2017, "Neural Collaborative Filtering").
 
 Shapes: U users, T tracks, F factors, H hidden units, N events, B users asked for.
 """
@@ -26,12 +26,12 @@ from ..arrays import Ids, Scores
 from ..interactions import Interactions
 from ..nn.training_loop import state_arrays, tensor
 from .biases import Biases, ratings_of
-from .neural import DotRecommender, HeldOut, NeuralOptions, sampled_softmax_loss, tensor_int
+from .neural import DotRecommender, HeldOut, NeuralOptions, multinomial_loss, sampled_softmax_loss, tensor_int
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-OBJECTIVES = ("softmax", "bpr", "ratings")
+OBJECTIVES = ("softmax", "ratings")
 _CELLS = 1 << 24
 
 
@@ -54,17 +54,14 @@ class NeuralMFOptions(NeuralOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.objective not in OBJECTIVES:
-            raise UsageError(f"objective {self.objective}: no such one; there are {', '.join(OBJECTIVES)}")
+            cure = "BPR is the model bpr" if self.objective == "bpr" else f"there are {', '.join(OBJECTIVES)}"
+            raise UsageError(f"objective {self.objective}: no such one; {cure}")
 
 
 def rating_options(**changes: Any) -> NeuralMFOptions:
     """Options that suit ratings."""
     # Chosen on a validation part of ml-latest-small: see scripts/experiments/choose_neural.
-    defaults: dict[str, Any] = {
-        "objective": "ratings",
-        "batch": 1024,
-        "patience": 4,
-    }
+    defaults: dict[str, Any] = {"objective": "ratings", "batch": 1024, "patience": 4}
     return NeuralMFOptions(**(defaults | changes))
 
 
@@ -90,19 +87,19 @@ class _Factors(nn.Module):
 
     def pairs(self, users: Tensor, tracks: Tensor) -> Tensor:
         """One score for each pair. Shape: [N], [N] -> [N]"""
-        mine, theirs = self.users(users), self.tracks(tracks)
-        scores = (mine * theirs).sum(dim=1) + self.user_bias(users)[:, 0] + self.track_bias(tracks)[:, 0]
-        found: Tensor = scores + self._network(torch.cat([mine, theirs], dim=1))
+        user_vectors, track_vectors = self.users(users), self.tracks(tracks)
+        scores = (user_vectors * track_vectors).sum(dim=1) + self.user_bias(users)[:, 0] + self.track_bias(tracks)[:, 0]
+        found: Tensor = scores + self._network(torch.cat([user_vectors, track_vectors], dim=1))
         return found
 
     def table(self, users: Tensor, tracks: Tensor) -> Tensor:
         """Every user with every track. Shape: [N], [M] -> [N, M]"""
-        mine, theirs = self.users(users), self.tracks(tracks)
-        scores = mine @ theirs.T + self.track_bias(tracks)[:, 0]
+        user_vectors, track_vectors = self.users(users), self.tracks(tracks)
+        scores = user_vectors @ track_vectors.T + self.track_bias(tracks)[:, 0]
         if self.hidden is None or self.last is None:
             return scores  # type: ignore[no-any-return]
         left, right = self.hidden.weight.chunk(2, dim=1)
-        inner = (mine @ left.T)[:, None] + (theirs @ right.T)[None] + self.hidden.bias
+        inner = (user_vectors @ left.T)[:, None] + (track_vectors @ right.T)[None] + self.hidden.bias
         return scores + self.last(torch.relu(inner))[..., 0]  # type: ignore[no-any-return]
 
     def size(self, users: Tensor, tracks: Tensor) -> Tensor:
@@ -148,12 +145,12 @@ class NeuralMF(DotRecommender):
         for start in range(0, len(user_rows), 1 << 16):
             part = slice(start, start + (1 << 16))
             users, tracks = user_rows[part], track_rows[part]
-            mine: Scores = np.where(users[:, None] >= 0, self.embeddings[users], np.float32(0))
-            theirs: Scores = np.where(tracks[:, None] >= 0, self.track_vectors[tracks], np.float32(0))
-            scores = np.einsum("nf,nf->n", mine, theirs) + np.where(users >= 0, self.user_bias[users], 0)
+            user_vectors: Scores = np.where(users[:, None] >= 0, self.embeddings[users], np.float32(0))
+            track_vectors: Scores = np.where(tracks[:, None] >= 0, self.track_vectors[tracks], np.float32(0))
+            scores = np.einsum("nf,nf->n", user_vectors, track_vectors) + np.where(users >= 0, self.user_bias[users], 0)
             scores += np.where(tracks >= 0, self.track_bias[tracks], 0) + self.mean
             if self.network:
-                scores += self._network(mine @ self.network["left"].T + theirs @ self.network["right"].T)
+                scores += self._network(user_vectors @ self.network["left"].T + track_vectors @ self.network["right"].T)
             found[part] = scores
         low, high = self.rating_range
         return np.clip(found, low, high)
@@ -161,15 +158,15 @@ class NeuralMF(DotRecommender):
     def user_vectors(self, rows: Ids) -> Scores:
         return np.asarray(self.embeddings[rows])
 
-    def fold_in(self, heard: csr_matrix) -> Scores:
+    def fold_in(self, user_items: csr_matrix) -> Scores:
         """The embeddings that fit a new user's listens best while the tracks' stay as they are.
 
-        For ratings `heard` holds ratings, and a ridge regression gives the answer; else a few steps towards the
+        For ratings `user_items` holds ratings, and a ridge regression gives the answer; else a few steps towards the
         softmax over all tracks.
         """
         if self.options.objective == "ratings":
-            return self._fold_in_ratings(heard)[:, :-1]
-        return self._fold_in_likes(heard)
+            return self._fold_in_ratings(user_items)[:, :-1]
+        return self._fold_in_likes(user_items)
 
     def scores(self, user_vectors: Scores) -> Scores:
         cells = super().scores(user_vectors)
@@ -195,7 +192,7 @@ class NeuralMF(DotRecommender):
             self._events, self._biases = (users, liked.indices), None
 
     def _build(self) -> nn.Module:
-        users, tracks = self.history.heard.shape
+        users, tracks = self.history.matrix.shape
         return _Factors(users, tracks, self.options, self._biases)
 
     def _batches(self, rng: np.random.Generator) -> Iterator[tuple[Tensor, ...]]:
@@ -207,46 +204,40 @@ class NeuralMF(DotRecommender):
             users, tracks = tensor_int(self._events[0][rows]), tensor_int(self._events[1][rows])
             if self.options.objective == "ratings":
                 yield users, tracks, tensor(self._events[2][rows])
-            elif self.options.objective == "bpr":
-                yield users, tracks, tensor_int(rng.choice(self._warm_tracks, len(rows)))
             else:
                 yield users, tracks, self._negatives(self.options.negatives, rng)
 
     def _loss(self, module: Any, batch: tuple[Tensor, ...]) -> Tensor:
         users, tracks, third = batch
-        size = self.options.regularization * module.size(users, tracks)
+        size: Tensor = self.options.regularization * module.size(users, tracks)
         if self.options.objective == "ratings":
-            loss: Tensor = size + functional.mse_loss(module.pairs(users, tracks) + self.mean, third)
-            return loss
-        right = module.pairs(users, tracks) - module.user_bias(users)[:, 0]
-        if self.options.objective == "bpr":
-            wrong = module.pairs(users, third) - module.user_bias(users)[:, 0]
-            loss = size - functional.logsigmoid(right - wrong).mean()
-            return loss
-        loss = size + sampled_softmax_loss(right, module.table(users, third), tracks, third)
-        return loss
+            loss = functional.mse_loss(module.pairs(users, tracks) + self.mean, third)
+        else:
+            positive = module.pairs(users, tracks) - module.user_bias(users)[:, 0]
+            loss = sampled_softmax_loss(positive, module.table(users, third), tracks, third)
+        return size + loss
 
     def _held_out(self, interactions: Interactions, rng: np.random.Generator) -> HeldOut | None:
         if self.options.objective == "ratings":
             return HeldOut.of_ratings(interactions, rng)
         return super()._held_out(interactions, rng)
 
-    def _judge(self, held: HeldOut) -> float:
+    def _validation_loss(self, held: HeldOut) -> float:
         if self.options.objective != "ratings":
-            return super()._judge(held)
+            return super()._validation_loss(held)
         test = held.test
         return float(np.sqrt(np.mean((self.predict(test.user_rows, test.track_rows) - ratings_of(test)) ** 2)))
 
     def _keep(self, module: Any) -> None:
         arrays = state_arrays(module)
         # What was never learned stays at its random beginning, which would look like taste.
-        warm_users = np.diff(self.history.heard.indptr) > 0
+        warm_users = np.diff(self.history.matrix.indptr) > 0
         self.embeddings: Scores = np.where(warm_users[:, None], arrays["users.weight"], 0)
         """[U, F]"""
         self.user_bias: Scores = arrays["user_bias.weight"][:, 0]
         """[U]"""
-        heard = np.bincount(self.history.heard.indices, minlength=len(arrays["tracks.weight"])) > 0
-        self.track_vectors = np.where(heard[:, None], arrays["tracks.weight"], 0)
+        in_training = np.bincount(self.history.matrix.indices, minlength=len(arrays["tracks.weight"])) > 0
+        self.track_vectors = np.where(in_training[:, None], arrays["tracks.weight"], 0)
         self.track_bias = arrays["track_bias.weight"][:, 0]
         self.network: dict[str, Scores] = {}
         if "hidden.weight" in arrays:
@@ -261,48 +252,39 @@ class NeuralMF(DotRecommender):
     def _network(self, inner: Scores) -> Scores:
         return np.asarray(np.maximum(inner + self.network["bias"], 0) @ self.network["last"], np.float32)
 
-    def _fold_in_ratings(self, heard: csr_matrix) -> Scores:
+    def _fold_in_ratings(self, user_items: csr_matrix) -> Scores:
         """[B, F + 1]: the embedding, and the user's bias."""
         if self.network:
             raise UsageError("hidden: the embedding of a new user is solved for without a network; use hidden=0")
-        found = np.zeros((heard.shape[0], self.options.factors + 1), np.float32)
+        found = np.zeros((user_items.shape[0], self.options.factors + 1), np.float32)
         # As many ratings' worth of doubt as the embeddings' spread calls for.
         spread = self.embeddings[self.history.warm_users].std() + 1e-6
         ridge = np.append(np.full(self.options.factors, 0.7 / spread**2), 5.0)
         for row in range(len(found)):
-            part = slice(heard.indptr[row], heard.indptr[row + 1])
-            tracks = heard.indices[part]
+            part = slice(user_items.indptr[row], user_items.indptr[row + 1])
+            tracks = user_items.indices[part]
             if len(tracks):
-                left = heard.data[part] - self.mean - self.track_bias[tracks]
+                left = user_items.data[part] - self.mean - self.track_bias[tracks]
                 design = np.column_stack([self.track_vectors[tracks], np.ones(len(tracks), np.float32)])
                 found[row] = np.linalg.solve(design.T @ design + np.diag(ridge), design.T @ left)
         return found
 
-    def _fold_in_likes(self, heard: csr_matrix, steps: int = 30) -> Scores:
+    def _fold_in_likes(self, user_items: csr_matrix, steps: int = 30) -> Scores:
         """Adam on each user's vector alone, from the users' mean."""
+        warm, mean = self.history.warm_rows, self.embeddings[self.history.warm_users].mean(axis=0)
+        likes, found = user_items[:, warm], np.tile(mean, (user_items.shape[0], 1)).astype(np.float32)
         with torch.inference_mode(False), torch.enable_grad():
-            vectors, bias = (
-                torch.from_numpy(self.track_vectors[self._warm_tracks]),
-                torch.from_numpy(self.track_bias[self._warm_tracks]),
-            )
-            place = np.full(len(self.track_vectors), -1)
-            place[self._warm_tracks] = np.arange(len(self._warm_tracks))
-            start = self.embeddings[self.history.warm_users].mean(axis=0)
-            found = np.tile(start, (heard.shape[0], 1)).astype(np.float32)
+            track_vectors, track_bias, start = map(tensor, (self.track_vectors[warm], self.track_bias[warm], mean))
             for low in range(0, len(found), 256):
-                part = heard[low : low + 256]
-                owners = np.repeat(np.arange(part.shape[0]), np.diff(part.indptr))
-                columns = place[part.indices]
-                known = columns >= 0
-                rows, columns_known = torch.from_numpy(owners[known]), torch.from_numpy(columns[known])
-                counts = torch.from_numpy(np.bincount(owners[known], minlength=part.shape[0])).float()
-                mine = torch.from_numpy(found[low : low + 256].copy()).requires_grad_()
-                optimiser = torch.optim.Adam([mine], lr=0.1)
+                part = likes[low : low + 256]
+                counts = np.diff(part.indptr)
+                owners, tracks = tensor_int(np.repeat(np.arange(len(counts)), counts)), tensor_int(part.indices)
+                vectors = tensor(found[low : low + 256].copy()).requires_grad_()
+                optimiser = torch.optim.Adam([vectors], lr=0.1)
                 for _ in range(steps):
-                    logits = mine @ vectors.T + bias
-                    likely = logits[rows, columns_known].sum() - (torch.logsumexp(logits, dim=1) * counts).sum()
+                    loss = multinomial_loss(vectors @ track_vectors.T + track_bias, owners, tracks, counts)
                     optimiser.zero_grad()
-                    (0.5 * ((mine - torch.from_numpy(start)) ** 2).sum() - likely).backward()  # type: ignore[no-untyped-call]
+                    (0.5 * ((vectors - start) ** 2).sum() + len(counts) * loss).backward()  # type: ignore[no-untyped-call]
                     optimiser.step()
-                found[low : low + 256] = mine.detach().numpy()
+                found[low : low + 256] = vectors.detach().cpu().numpy()
         return found

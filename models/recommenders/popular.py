@@ -9,7 +9,7 @@ import numpy as np
 
 from ..arrays import Answers, Ids, Scores
 from ..interactions import Interactions
-from .base import RECENT_SECONDS, History, ScoringRecommender, popularity, rank
+from .base import RECENT_SECONDS, History, Recommender, popularity, rank
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -21,7 +21,7 @@ class PopularOptions:
     """Count the listeners of the log's last seconds first; None counts them all."""
 
 
-class Popular(ScoringRecommender):
+class Popular(Recommender):
     """Ranks tracks by how many different users listened to them."""
 
     name = "popular"
@@ -34,12 +34,12 @@ class Popular(ScoringRecommender):
         self.history = replace(History.of(interactions), popularity=scores)
         return self
 
-    def scores_from(self, heard: csr_matrix) -> Scores:
+    def scores_from(self, user_items: csr_matrix) -> Scores:
         """Numbers of listeners, the same for all."""
-        return np.tile(self.track_scores, (heard.shape[0], 1))
+        return np.tile(self.track_scores, (user_items.shape[0], 1))
 
     def similar(self, track_rows: Ids, k: int) -> Answers:
-        """The most popular other tracks: the model knows no likeness."""
+        """The most popular other tracks: it does not depend on the track."""
         rows = np.asarray(track_rows)
 
         def score(start: int, stop: int) -> Scores:

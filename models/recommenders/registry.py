@@ -59,7 +59,7 @@ def make(name: str, catalogue: Catalogue) -> Recommender:
     """A model with its default options, not yet fitted."""
     chosen = entry(name)
     kind = chosen.load()
-    return kind(catalogue) if chosen.by_content else kind()  # type: ignore[call-arg]
+    return kind(catalogue) if chosen.by_content else kind()
 
 
 def in_order(names: Sequence[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""SASRec: a transformer over a user's last tracks, in order, that says what comes next.
+"""SASRec: a transformer over a user's last tracks, in order, that predicts the next one.
 
 Kang & McAuley (2018), "Self-Attentive Sequential Recommendation"; with a softmax over the next track and sampled others
 in place of one negative, which is what makes it work (Klenitskiy & Vasilev 2023). Where the catalogue has sound, a
@@ -22,11 +22,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ...errors import DataError, UsageError
-from ..arrays import Answers, Ids, Scores
+from ..arrays import Answers, Ids, Mask, Rows, Scores
 from ..interactions import Interactions, liked
 from ..nn.training_loop import Dropout, device, state_arrays, tensor
 from ..storage import Arrays
-from .base import rank
 from .neural import CatalogueRecommender, NeuralOptions, sampled_softmax_loss, tensor_int
 from .two_tower import standardized
 
@@ -59,7 +58,7 @@ class SASRecOptions(NeuralOptions):
 
 
 class _Block(nn.Module):
-    """Attention to what came before, then a small network; both beside the way straight on."""
+    """Causal self-attention, then a small network; both residual."""
 
     def __init__(self, options: SASRecOptions) -> None:
         super().__init__()
@@ -122,32 +121,20 @@ class SASRec(CatalogueRecommender):
     options_type = SASRecOptions
     stored_arrays = ("ends", "sequence", "placed", ("_sound", "sound"), ("network", "network."))
 
-    def recommend_after(
-        self, sequences: Sequence[Sequence[int]], k: int, *, candidates: NDArray[np.bool_] | None = None
-    ) -> Answers:
+    def recommend_after(self, sequences: Sequence[Sequence[int]], k: int, *, candidates: Mask | None = None) -> Answers:
         """What follows each of B sequences of track rows, oldest first; the popular tracks where one is empty.
 
         Tracks of the sequence may come again. Shape: [B, k], [B, k]
         """
-        count = len(self.history.popularity)
-        for sequence in sequences:
-            for track in sequence:
-                if not 0 <= track < count:
-                    raise DataError(f"track {track}: the model knows {count} tracks; train it again")
         ends = np.cumsum([0, *(len(sequence) for sequence in sequences)])
-        flat = np.array([track for sequence in sequences for track in sequence], np.int32)
+        tracks = np.array([track for sequence in sequences for track in sequence], np.int32)
+        outside = tracks[(tracks < 0) | (tracks >= self._track_count)]
+        if len(outside):
+            raise DataError(f"track {outside[0]}: the model has {self._track_count} tracks; train it again")
+        return self._ranked(np.diff(ends) > 0, lambda rows: self._after(tracks, ends, rows), k, candidates=candidates)
 
-        def score(start: int, stop: int) -> Scores:
-            cells = np.tile(self.history.popularity, (stop - start, 1))
-            known = np.flatnonzero(np.diff(ends[start : stop + 1]) > 0)
-            if len(known):
-                cells[known] = self._after(flat, ends, start + known)
-            return cells
-
-        return rank(score, len(sequences), k, count, candidates=candidates)
-
-    def restore(self, arrays: Arrays) -> None:
-        super().restore(arrays)
+    def restore(self, arrays: Arrays, facts: dict[str, Any]) -> None:
+        super().restore(arrays, facts)
         module = self._build()
         module.load_state_dict({name: torch.from_numpy(array) for name, array in self.network.items()})
         with torch.inference_mode():
@@ -156,7 +143,7 @@ class SASRec(CatalogueRecommender):
     def _prepare(self, interactions: Interactions) -> None:
         super()._prepare(interactions)
         if interactions.times is None:
-            raise DataError("sasrec: the log knows neither time nor order, so nothing comes next")
+            raise DataError("sasrec: the log has neither time nor order, so nothing comes next")
         liked = np.flatnonzero(interactions.likes)
         order = liked[np.lexsort((liked, interactions.times[liked], interactions.user_rows[liked]))]
         self.sequence: Ids = interactions.track_rows[order]
@@ -164,12 +151,9 @@ class SASRec(CatalogueRecommender):
         counts = np.bincount(interactions.user_rows[order], minlength=interactions.user_count)
         self.ends: NDArray[np.int64] = np.concatenate([[0], np.cumsum(counts)])
         """[U + 1] where each user's tracks begin and end"""
-        catalogue = self._catalogue
-        heard = np.zeros((interactions.track_count, 0), np.float32) if catalogue is None else catalogue.sound
-        if not heard.any():
-            heard = np.zeros((interactions.track_count, 0), np.float32)
-        self._sound = standardized(heard)
-        self.placed: NDArray[np.bool_] = self.history.warm_tracks | np.any(self._sound != 0, axis=1)
+        catalogue, without = self._catalogue, np.zeros((interactions.track_count, 0), np.float32)
+        self._sound = standardized(without if catalogue is None or not catalogue.sound.any() else catalogue.sound)
+        self.placed: Mask = self.history.warm_tracks | np.any(self._sound != 0, axis=1)
         """[T] tracks that have listeners or sound"""
 
     def _build(self) -> nn.Module:
@@ -226,13 +210,13 @@ class SASRec(CatalogueRecommender):
     def user_scores(self, rows: Ids) -> Scores:
         return self._after(self.sequence, self.ends, rows)
 
-    def scores_from(self, heard: csr_matrix) -> Scores:
+    def scores_from(self, user_items: csr_matrix) -> Scores:
         """The order of such listens is not known (see `recommend_after`): the surest stands for the latest."""
-        likes = liked(heard)
+        likes = liked(user_items)
         owners = np.repeat(np.arange(likes.shape[0]), np.diff(likes.indptr))
         return self._after(likes.indices[np.lexsort((likes.data, owners))], likes.indptr, np.arange(likes.shape[0]))
 
-    def _after(self, sequence: Ids, ends: NDArray[np.integer], rows: NDArray[np.integer]) -> Scores:
+    def _after(self, sequence: Ids, ends: Rows, rows: Rows) -> Scores:
         """[B] rows of `ends` -> [B, T]"""
         length = self.options.length
         stop = ends[rows + 1]
@@ -248,6 +232,3 @@ class SASRec(CatalogueRecommender):
                 places = tensor_int(last[low : low + 256])
                 found.append(part[torch.arange(len(part), device=device()), places].cpu().numpy())
         return self.scores(np.concatenate(found))
-
-    def _reachable(self) -> NDArray[np.bool_]:
-        return self.placed

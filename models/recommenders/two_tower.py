@@ -1,4 +1,4 @@
-"""Two towers: one makes a vector of what a user likes, the other of what a track is; both know how tracks sound.
+"""Two towers: one makes a vector of what a user likes, the other of what a track is; both use the sound.
 
 A track's vector is a small network of its sound, plus a vector of its artists, plus one of its own that is dropped half
 of the time while learning (Volkovs, Yu & Poutanen 2017, "DropoutNet"), so that sound and artist learn to stand alone: a
@@ -16,16 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ...errors import DataError
-from ..arrays import Scores
+from ..arrays import Mask, Scores, as_binary
 from ..interactions import Interactions
 from ..nn.training_loop import device, tensor
-from .content import comparable
-from .neural import CatalogueRecommender, DotRecommender, NeuralOptions, as_binary, multinomial_loss, tensor_int
+from .base import check_catalogue
+from .content import standardized_columns
+from .neural import CatalogueRecommender, DotRecommender, NeuralOptions, multinomial_loss, tensor_int
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -101,27 +100,23 @@ class TwoTower(CatalogueRecommender, DotRecommender):
     stored_arrays = ("track_vectors", "track_bias", "profile_vectors", "placed")
     stored_facts = ("scale",)
 
-    def fold_in(self, heard: csr_matrix) -> Scores:
-        binary = as_binary(heard)
+    def fold_in(self, user_items: csr_matrix) -> Scores:
+        binary = as_binary(user_items)
         summed = np.asarray(binary @ self.profile_vectors, np.float32)
         lengths = np.linalg.norm(summed, axis=1, keepdims=True)
         return np.asarray(self.scale * summed / np.maximum(lengths, 1e-6), np.float32)
 
     def _prepare(self, interactions: Interactions) -> None:
         super()._prepare(interactions)
-        if self._catalogue is None:
-            raise DataError(f"{self.name}: needs the catalogue to be fitted")
-        self._sound = standardized(self._catalogue.sound)
-        warm = self.history.warm_tracks
-        matrix = self._catalogue.artist_matrix
+        catalogue = check_catalogue(self.name, self._catalogue, interactions)
+        self._sound, warm, matrix = standardized(catalogue.sound), self.history.warm_tracks, catalogue.artist_matrix
         known = np.asarray(matrix.T @ warm.astype(np.float32)) > 0
         self._artists = matrix[:, np.flatnonzero(known)]
         by_artist = np.diff(self._artists.indptr) > 0
-        self.placed: NDArray[np.bool_] = warm | self._catalogue.has_sound | by_artist
+        self.placed: Mask = warm | catalogue.has_sound | by_artist
         """[T] tracks that have listeners, sound or an artist with listeners"""
-        warm_rows = np.flatnonzero(warm)
         self._column = np.full(len(warm), -1)
-        self._column[warm_rows] = np.arange(len(warm_rows))
+        self._column[warm] = np.arange(np.count_nonzero(warm))
 
     def _build(self) -> nn.Module:
         coo = self._artists.tocoo()
@@ -147,7 +142,7 @@ class TwoTower(CatalogueRecommender, DotRecommender):
             tracks, module.into(), tensor_int(batch.indptr[:-1]), mode="sum", per_sample_weights=kept
         )
         profiles = module.scale * functional.normalize(summed, dim=1, eps=1e-6)
-        warm = tensor_int(self._warm_tracks)
+        warm = tensor_int(self.history.warm_rows)
         logits = profiles @ module.out()[warm].T + module.bias[warm]
         return multinomial_loss(logits, owners, tensor_int(self._column)[tracks], counts)
 
@@ -164,15 +159,12 @@ class TwoTower(CatalogueRecommender, DotRecommender):
         self.track_vectors = np.asarray(vectors[1], np.float32)
         bias = module.bias.detach().cpu().numpy().copy()
         # A cold track has as much bias as the average warm one, not the zero that no loss ever touched.
-        self.track_bias = np.where(own[:, 0], bias, bias[self._warm_tracks].mean()).astype(np.float32)
+        self.track_bias = np.where(own[:, 0], bias, bias[self.history.warm_rows].mean()).astype(np.float32)
         self.scale = float(module.scale)
-
-    def _reachable(self) -> NDArray[np.bool_]:
-        return self.placed
 
 
 def standardized(sound: Scores) -> Scores:
     """Sound vectors of mean length 1, columns of different units brought to one scale; rows of zeros stay."""
-    found = comparable(sound)
+    found = standardized_columns(sound)
     lengths = np.linalg.norm(found, axis=1)
     return np.asarray(found / lengths[lengths > 0].mean(), np.float32) if (lengths > 0).any() else found

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..arrays import Scores
+from ..arrays import Scores, as_binary
 from ..nn.training_loop import device, state_arrays
-from .neural import DotRecommender, NeuralOptions, as_binary, multinomial_loss, tensor_int
+from .neural import DotRecommender, NeuralOptions, multinomial_loss, tensor_int
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -77,9 +77,9 @@ class MultVAE(DotRecommender):
     options_type = VAEOptions
     stored_arrays = ("track_vectors", "track_bias", ("encoder", "encoder_"))
 
-    def fold_in(self, heard: csr_matrix) -> Scores:
+    def fold_in(self, user_items: csr_matrix) -> Scores:
         """One pass through the encoder."""
-        binary = as_binary(heard)
+        binary = as_binary(user_items)
         counts = np.maximum(np.diff(binary.indptr), 1)
         found = binary @ self.encoder["into"] / np.sqrt(counts, dtype=np.float32)[:, None] + self.encoder["into_bias"]
         if "second" in self.encoder:

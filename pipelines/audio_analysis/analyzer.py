@@ -19,7 +19,7 @@ from ...audio.loudness import integrated_lufs
 from ...audio.music_detection import Texture, texture
 from ...audio.tempo import pulse, tempo_bpm
 from ...audio.windows import PLACES, Grid, excerpts
-from ...models.encoders.base import Floats
+from ...models.arrays import Floats
 from ...models.encoders.musicnn import Corpus, MusiCNN
 from ...models.genres.model import GenreModel, rolled_up
 from ...models.genres.vocabulary import BUILT_IN, Tagging, Vocabulary, moods, name

@@ -28,7 +28,7 @@ from ...audio.decoding import Recording
 from ...audio.log_mel import LogMel
 from ...audio.windows import SILENCE, Grid, excerpts
 from ...errors import MACHINE_FAULTS, AudioError, LibraryError, ResourceError
-from ...models.encoders.base import Floats
+from ...models.arrays import Floats
 from ...models.encoders.musicnn import MEL_SOURCE, Corpus, MusiCNN
 from ...models.encoders.transformers import INPUT_SOURCE, PREFIX, HubEncoder
 from ...models.storage import content_hash, replacing

@@ -18,7 +18,7 @@ def neural_train(
     *,
     library: LibraryFolder,
     out: Annotated[Path, option("folder for model, embeddings and curve")],
-    objective: Annotated[Literal["softmax", "bpr", "ratings"] | None, option("of mf (softmax)")] = None,
+    objective: Annotated[Literal["softmax", "ratings"] | None, option("of mf (softmax)")] = None,
     epochs: Annotated[Count | None, option("at most")] = None,
     refit: Annotated[Flag, option("then learn all listens, for as many epochs as were best")] = False,
     sound: SoundName = None,

@@ -22,9 +22,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ...models.arrays import Mask
 from ...models.catalogue import Catalogue
 from ...models.evaluation import splits
-from ...models.evaluation.splits import Mask, Split
+from ...models.evaluation.splits import Split
 from ...models.interactions import Interactions, liked, to_find
 
 if TYPE_CHECKING:

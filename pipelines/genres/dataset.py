@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DataError
-from ...models.genres.classical import Floats, Targets
+from ...models.arrays import Floats
+from ...models.genres.classical import Targets
 from ...models.genres.folds import Rows, grouped_folds, groups_per_class, splits
 from ...models.genres.heads import PooledFeatures, WindowFeatures
 from ...models.storage import content_hash

@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...errors import MissingExtra, UsageError
+from ...models.arrays import Floats
 from ...models.encoders.musicnn import Corpus, MusiCNN
 from ...models.encoders.transformers import PREFIX, HubEncoder, input_source
 from ...models.genres import classical
 from ...models.genres.calibration import Calibration, fit_calibration
-from ...models.genres.classical import Floats, LinearScorer, Scorer, Targets
+from ...models.genres.classical import LinearScorer, Scorer, Targets
 from ...models.genres.folds import Rows, grouped_folds, splits
 from ...models.genres.heads import (
     Classifier,

@@ -18,9 +18,8 @@ import numpy as np
 
 from ...audio.decoding import quiet_decoders
 from ...errors import LibraryError, UsageError
-from ...models.arrays import l2_normalize, top_k
+from ...models.arrays import Floats, l2_normalize, top_k
 from ...models.catalogue import COLLECTIVE_ARTISTS, Catalogue
-from ...models.encoders.base import Floats
 from ...models.storage import content_hash, replacing
 from ..audio_analysis.analyzer import AudioAnalyzer
 from ..library.scan import readable

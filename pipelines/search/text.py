@@ -30,7 +30,7 @@ def embed_library(library: Library, name: str, tick: Tick | None = None) -> dict
     """
     encoder = HubEncoder.open(name)
     if not encoder.embeds_text:
-        raise UsageError(f"--encoder {name}: knows no text; a CLAP model does (laion/clap-htsat-unfused)")
+        raise UsageError(f"--encoder {name}: has no text encoder; a CLAP model does (laion/clap-htsat-unfused)")
     missing = library.tracks_without_vector(encoder.name)
     failed: dict[str, str] = {}
     batch: list[tuple[str, np.ndarray]] = []

@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from ....errors import AudioError, LibraryError
 from ....models.analysis.projection import flat_map
 from ....models.analysis.segments import SegmentOptions, Segments
-from ....models.arrays import l2_normalize
-from ....models.encoders.base import Floats
+from ....models.arrays import Floats, l2_normalize
 from ...charts.chart import Chart
 from ...library.scan import readable
 from ..context import ReportData

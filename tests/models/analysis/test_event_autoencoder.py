@@ -15,7 +15,6 @@ from crossfade.models.analysis.event_autoencoder import (
     AutoencoderOptions,
     ErrorSummary,
     FeatureAutoencoder,
-    parameter_counts,
 )
 from crossfade.models.nn.training_loop import Epoch
 
@@ -36,7 +35,7 @@ def fitted(rows: np.ndarray, options: AutoencoderOptions = QUICK) -> FeatureAuto
 
 def test_the_original_network_has_its_numbers_of_parameters(rng: np.random.Generator) -> None:
     model = fitted(events(rng), replace(QUICK, epochs=1))
-    assert parameter_counts(model.module) == (22_692, 768)
+    assert sum(parameter.numel() for parameter in model.module.parameters()) == 22_692
     assert model.encode(events(rng)[:7]).shape == (7, 32) and model.reconstruct(events(rng)[:7]).shape == (7, 4)
 
 

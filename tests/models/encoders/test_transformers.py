@@ -133,7 +133,7 @@ def test_text_and_sound_share_a_space(folders, rng):
 
 
 def test_others_know_no_text(folders):
-    with pytest.raises(UsageError, match="knows no text"):
+    with pytest.raises(UsageError, match="has no text encoder"):
         HubEncoder.open(str(folders["ast"])).embed_text(["rock"])
 
 

@@ -100,10 +100,9 @@ def test_coverage_novelty_and_the_rest_have_dense_references(ids: np.ndarray, rn
     unit /= np.linalg.norm(unit, axis=1, keepdims=True)
     unit[::11] = 0
     k = 20
-    novelty, unseen, diversity, bias, shown = [], [], [], [], set()
+    novelty, unseen, diversity, bias = [], [], [], []
     for user, row in enumerate(ids):
         tracks = [track for track in row[:k] if track >= 0]
-        shown.update(tracks)
         novelty.append(np.mean([-np.log2(max(listeners[track], 1) / USERS) for track in tracks]))
         unseen.append(np.mean([heard[user, track] == 0 for track in tracks]))
         sounding = [track for track in tracks if unit[track].any()]
@@ -116,7 +115,6 @@ def test_coverage_novelty_and_the_rest_have_dense_references(ids: np.ndarray, rn
     # Vectors are float32: so are their sums.
     np.testing.assert_allclose(metrics.diversities(ids, unit, (k,))[0], diversity, atol=1e-6)
     np.testing.assert_allclose(metrics.popularity_biases(ids, listeners, heard, (k,))[0], bias, atol=TOLERANCE)
-    assert metrics.catalogue_coverage(ids, k, TRACKS) == len(shown) / TRACKS
     np.testing.assert_array_equal(metrics.user_coverage(ids, k), [float(user % 3 > 0) for user in range(USERS)])
     assert metrics.user_coverage(ids, 40).sum() == 0
 
@@ -161,7 +159,7 @@ def test_a_paired_difference_is_narrower_than_its_sides(rng: np.random.Generator
     difficulty = rng.random(400)
     better, worse = difficulty + 0.02 + 0.01 * rng.random(400), difficulty + 0.01 * rng.random(400)
     first, second, gain = intervals(np.stack([better, worse, better - worse], axis=1), rng)
-    assert second.high > first.low and gain.excludes_zero and gain.low > 0
+    assert second.high > first.low and gain.low > 0
 
 
 def test_the_interval_of_a_ratio_holds_it_nineteen_times_of_twenty(rng: np.random.Generator) -> None:
@@ -177,5 +175,5 @@ def test_the_interval_of_a_ratio_holds_it_nineteen_times_of_twenty(rng: np.rando
 
 def test_the_interval_of_coverage_holds_its_value(ids: np.ndarray, rng: np.random.Generator) -> None:
     found = coverage_intervals(ids, (3,), TRACKS * 3, rng)[0]
-    assert found.value == metrics.catalogue_coverage(ids, 3, TRACKS * 3)
+    assert found.value == len(set(ids[:, :3].ravel().tolist()) - {-1}) / (TRACKS * 3)
     assert 0 < found.low < found.value < found.high < 1

@@ -40,7 +40,7 @@ def test_what_is_evaluated_is_what_is_recommended_and_what_the_service_answers(r
     newer = replace(WORLD.catalogue.take(np.arange(3)), track_ids=("new 0", "new 1", "new 2"))
     for model in (hybrid, hybrid.append_tracks(newer)):
         users = np.arange(0, 120, 7, dtype=np.int32)
-        heard = model.history.heard[users]
+        heard = model.history.matrix[users]
         evaluated, scores = model.recommend(users, 30)
         recommended, their_scores = model.recommend_from(heard, 30)
         np.testing.assert_array_equal(evaluated, recommended)
@@ -61,10 +61,10 @@ def test_what_is_evaluated_is_what_is_recommended_and_what_the_service_answers(r
 
 
 def test_a_dislike_moves_what_is_recommended(hybrid: Hybrid) -> None:
-    heard = hybrid.history.heard[[5]].toarray()
+    heard = hybrid.history.matrix[[5]].toarray()
     without, _ = hybrid.recommend_from(csr_matrix(heard), 10)
     heard[0, without[0, :3]] = -1
-    vector, other = hybrid.fold_in(csr_matrix(heard))[0], hybrid.fold_in(hybrid.history.heard[[5]])[0]
+    vector, other = hybrid.fold_in(csr_matrix(heard))[0], hybrid.fold_in(hybrid.history.matrix[[5]])[0]
     assert (hybrid.taste[without[0, :3]] @ vector < hybrid.taste[without[0, :3]] @ other).all()
 
 

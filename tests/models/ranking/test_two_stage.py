@@ -9,6 +9,7 @@ from pathlib import Path
 import catboost
 import numpy as np
 import pytest
+from scipy.special import expit
 
 from crossfade.errors import DataError, LibraryError, UsageError
 from crossfade.models.confidence import States
@@ -34,7 +35,7 @@ from crossfade.models.ranking.ranker import (
     base_rates,
     check_no_leaking_feature,
 )
-from crossfade.models.ranking.two_stage import TwoStageRecommender, sigmoid
+from crossfade.models.ranking.two_stage import TwoStageRecommender
 from crossfade.models.recommenders.als import ALSOptions
 from crossfade.models.recommenders.item_knn import ItemKNN
 from crossfade.pipelines.simulation.tracks import DAY_SECONDS
@@ -87,7 +88,7 @@ def test_candidates_are_new_different_and_few(hybrid: Hybrid, generator: Candida
     for user, found in zip(rows, each(generator, rows), strict=True):
         mine = found.ids
         assert len(np.unique(mine)) == len(mine) <= 60
-        assert not np.isin(mine, hybrid.history.heard[user].indices).any()
+        assert not np.isin(mine, hybrid.history.matrix[user].indices).any()
         votes = sum(flags.astype(int) for flags in found.nominated.values())
         assert (votes > 0).all()
 
@@ -104,7 +105,7 @@ def test_seen_tracks_come_back_when_allowed(hybrid: Hybrid, generator: Candidate
     rows = warm(hybrid)
     candidates = each(generator, rows, allow_seen=True)
     pairs = zip(rows, candidates, strict=True)
-    assert any(np.isin(found.ids, hybrid.history.heard[user].indices).any() for user, found in pairs)
+    assert any(np.isin(found.ids, hybrid.history.matrix[user].indices).any() for user, found in pairs)
 
 
 def test_the_sound_source_finds_what_nobody_has_played(hybrid: Hybrid, generator: CandidateGenerator) -> None:
@@ -335,7 +336,7 @@ def test_what_the_ranker_claims_is_true(objective: str, rng: np.random.Generator
     options = RankerOptions(objective=objective, iterations=30, threads=1)
     ranker = Ranker(options).fit(table.take(kept), labels[kept], groups[kept], held_out[kept])
     asked, its_truth, _ = planted(rng, 4200)
-    claimed = sigmoid(ranker.scores(asked))
+    claimed = expit(ranker.scores(asked))
     assert labels[kept & ~held_out].mean() > 2.5 * truth.mean()
     # Known to as much as the 600 users kept aside say.
     by_user = (labels - truth)[held_out].reshape(-1, 60).mean(axis=1), truth.reshape(-1, 60).mean(axis=1)
@@ -424,7 +425,7 @@ def test_a_history_that_chose_no_sound_teaches_all_the_same(hybrid: Hybrid, gene
 def test_the_chain_recommends_what_is_new(recommender: TwoStageRecommender, hybrid: Hybrid) -> None:
     rows = warm(hybrid)
     ids, scores = recommender.recommend(rows, 10)
-    heard = hybrid.history.heard[rows].toarray() != 0
+    heard = hybrid.history.matrix[rows].toarray() != 0
     assert (ids >= 0).all()
     assert not np.take_along_axis(heard, ids, axis=1).any()
     assert (np.diff(scores, axis=1) <= 0).all()
@@ -485,7 +486,7 @@ def test_the_chain_claims_what_comes() -> None:
     rows = np.flatnonzero(hybrid.history.warm_users).astype(np.int32)
     came = (by_time(split.test).train.matrix > 0).toarray()
     candidates = each(recommender.generator, rows)
-    claimed = [sigmoid(recommender.rank(found)).mean() for found in candidates]
+    claimed = [expit(recommender.rank(found)).mean() for found in candidates]
     true = [came[row, found.ids].mean() for row, found in zip(rows, candidates, strict=True)]
     by_user = np.stack([claimed, true], axis=1)
     claimed, true = intervals(by_user, np.random.default_rng(0))

@@ -74,7 +74,7 @@ def test_a_skip_is_seen_and_says_nothing(listens: Interactions, rng: np.random.G
 
 
 def test_fold_in_needs_the_same_tracks(listens: Interactions) -> None:
-    with pytest.raises(DataError, match="31 tracks, but the model knows 30"):
+    with pytest.raises(DataError, match="31 tracks, but the model has 30"):
         ALS(PLAIN).fit(listens).fold_in(csr_matrix((1, 31), dtype=np.float32))
 
 

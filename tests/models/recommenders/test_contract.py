@@ -1,4 +1,4 @@
-"""What holds for every recommender of the roster."""
+"""What holds for every recommender of the registry."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def checkerboard(users: int = 40, tracks: int = 20) -> tuple[Interactions, Catal
 
 
 def missing(users: int = 40, tracks: int = 20) -> np.ndarray:
-    """[U] the track that each user of the checkerboard has still to hear."""
+    """[U] the track that each user of the checkerboard has not listened to."""
     row = np.arange(users)
     return (2 * (row // 2) + row % 2) % tracks
 
@@ -118,8 +118,8 @@ def test_answers_have_shapes_types_and_order(name: str) -> None:
         assert not np.isnan(scores).any()
         assert np.all(scores[:, 1:] <= scores[:, :-1])
         for row in ids:
-            there = row[row >= 0]
-            assert len(set(there.tolist())) == len(there)
+            tracks = row[row >= 0]
+            assert len(set(tracks.tolist())) == len(tracks)
     empty = model.recommend(EVERYONE[:0], 7)
     assert empty[0].shape == empty[1].shape == (0, 7)
 
@@ -135,11 +135,11 @@ def test_one_user_gets_what_a_batch_gets(name: str) -> None:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_seen_tracks_are_left_out_unless_allowed(name: str) -> None:
-    heard = world()[0].matrix.toarray() != 0
+    seen = world()[0].matrix.toarray() != 0
     ids, _ = fitted(name).recommend(EVERYONE, 50)
-    assert not any(heard[user, ids[user][ids[user] >= 0]].any() for user in EVERYONE)
+    assert not any(seen[user, ids[user][ids[user] >= 0]].any() for user in EVERYONE)
     again, _ = fitted(name).recommend(EVERYONE[:50], 50, allow_seen=True)
-    assert any(heard[user, again[user][again[user] >= 0]].any() for user in EVERYONE[:50])
+    assert any(seen[user, again[user][again[user] >= 0]].any() for user in EVERYONE[:50])
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -262,8 +262,8 @@ def test_similar_tracks_of_the_checkerboard_share_their_parity(name: str) -> Non
 
 @pytest.mark.parametrize("name", PERSONAL)
 def test_a_new_user_is_known_from_a_handful_of_listens(name: str) -> None:
-    heard = csr_matrix(np.eye(20, dtype=np.float32)[[4, 7]] + np.eye(20, dtype=np.float32)[[8, 11]])
-    ids, _ = on_checkerboard(name).recommend_from(heard, 8)
+    user_items = csr_matrix(np.eye(20, dtype=np.float32)[[4, 7]] + np.eye(20, dtype=np.float32)[[8, 11]])
+    ids, _ = on_checkerboard(name).recommend_from(user_items, 8)
     assert (ids % 2 == [[0], [1]]).all()
     assert not np.isin(ids[0], [4, 8]).any() and not np.isin(ids[1], [7, 11]).any()
 

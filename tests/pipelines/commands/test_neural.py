@@ -80,8 +80,8 @@ def test_what_cannot_be_done_is_said_in_a_line(
     library: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     train = ["neural", "train", "vae", "--library", str(library), "--out", str(tmp_path)]
-    assert main([*train, "--objective", "bpr"]) == 2
-    assert "--objective bpr: only mf has a choice" in capsys.readouterr().err
+    assert main([*train, "--objective", "ratings"]) == 2
+    assert "--objective ratings: only mf has a choice" in capsys.readouterr().err
     assert main([*train, "--epochs", "2", "--json"]) == 0
     ask = ["neural", "recommend", str(tmp_path)]
     assert main([*ask, "--heard", "t1,new"]) == 1

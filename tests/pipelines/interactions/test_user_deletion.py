@@ -110,7 +110,7 @@ def test_versions_without_a_listener_are_whole(folder: Path) -> None:
         als = after.hybrid.als
         assert not als.user_factors[row].any() and not after.hybrid.history.warm_users[row]
         np.testing.assert_array_equal(als.user_factors[rest], before.hybrid.als.user_factors[rest])
-        assert (als.history.heard[rest] != before.hybrid.als.history.heard[rest]).nnz == 0
+        assert (als.history.matrix[rest] != before.hybrid.als.history.matrix[rest]).nnz == 0
         assert ranked_before is not None and after.two_stage is not None
         assert (after.two_stage.generator.last[row] == -1).all()
         assert all(np.isnan(column[row]) for column in after.two_stage.statistics.users.values())

@@ -481,7 +481,7 @@ def test_folding_in_agrees_with_the_trained_model(client: TestClient) -> None:
     snapshot = service_of(client).follower.snapshot
     assert snapshot.model is not None
     hybrid = snapshot.model.hybrid
-    heard = hybrid.history.heard[[4]]
+    heard = hybrid.history.matrix[[4]]
     rows, scores = hybrid.recommend_from(heard, 10)
     mine, its_scores = hybrid.candidates(hybrid.user_history(4), 10)
     np.testing.assert_array_equal(mine, rows[0])
