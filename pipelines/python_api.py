@@ -113,7 +113,7 @@ class Library:
         from .embedding.extract import EmbedOptions, embed
 
         paths = [Path(place).expanduser() for place in places]
-        return embed(self._library, paths, _options(EmbedOptions, "embed", options), lambda done, total: None)
+        return embed(self._library, paths, _options(EmbedOptions, "embed", options))
 
     def tracks(self) -> pl.DataFrame:
         """A row for each track: track_id, title, artists and what else is known."""

@@ -23,9 +23,9 @@ from ...models.analysis.projection import flat_map
 from ...models.arrays import top_k
 from ...models.nn.training_loop import Watch
 from ..charts.chart import Chart, draw
+from ..charts.training import epoch_table, learning_curve
 from ..interactions.schema import listed_ids, read_listens
 from ..library.store import Library
-from ..training.neural import epoch_table, learning_curve
 from .segments import genre_matrix
 
 STRANGEST = 20

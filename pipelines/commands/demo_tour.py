@@ -62,9 +62,9 @@ class _Tour:
             "the regions overlap, and two artists live between styles.",
         )
         started = time.monotonic()
-        with Library.open(self._folder, create=True), self._console.bar("render") as tick:
+        with Library.open(self._folder, create=True), self._console.bar("render") as progress:
             for done, _ in enumerate(write_catalogue(self._music, tracks), 1):
-                tick(done, len(tracks))
+                progress(done, len(tracks))
         self._console.message(f"   rendered into {self._music} ({time.monotonic() - started:.0f} s)")
 
     def hear(self) -> None:

@@ -61,6 +61,6 @@ def fetch(
     """
     from ..interactions.download import fetch as download
 
-    with console.bar("fetch") as tick:
-        for fetched in download(source, out, sha256=sha256, progress=tick):
+    with console.bar("fetch") as progress:
+        for fetched in download(source, out, sha256=sha256, progress=progress):
             console.record(**fetched.record())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from ...errors import MACHINE_FAULTS, AudioError, CrossfadeError, DataError, Lib
 from ...models.genres.model import GenreModel
 from ...models.storage import content_hash
 from ..audio_analysis.analyzer import AudioAnalyzer, TrackAnalysis
+from ..library.progress import Progress, silent
 from ..library.scan import ScannedFile, absolute, readable, scan, tags_of
 from ..library.store import Library
 from ..library.tracks import StoredFile
@@ -72,12 +73,8 @@ class _Outcome:
     reason: str | None = None
 
 
-Progress = Callable[[int, int], None]
-"""called with (files done, files in all)"""
-
-
-def embed(library: Library, places: Sequence[Path], options: EmbedOptions, progress: Progress) -> EmbedSummary:
-    """Embeds files and folders into a library. KeyboardInterrupt stops it cleanly, with all that is done committed."""
+def embed(library: Library, places: Sequence[Path], options: EmbedOptions, progress: Progress = silent) -> EmbedSummary:
+    """Embeds files and folders into a library; KeyboardInterrupt stops it cleanly, with all that is done committed."""
     started = time.monotonic()
     model = options.genre_model
     analyzer = AudioAnalyzer(model=GenreModel.load(model)) if model else library.analyzer()

@@ -14,7 +14,7 @@ Negatives are never sampled: every candidate is ranked. Shapes: B users asked fo
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -31,12 +31,12 @@ from ...models.evaluation.metrics import Values
 from ...models.interactions import Interactions
 from ...models.recommenders.base import Recommender
 from ...models.recommenders.registry import in_order, make
+from ..library.progress import Message, silent
 from .profiling import Fitting, cost_row, growth_rows
 from .protocols import COLD_TRACK, SPLITS, TRIALS, WARM_TRACK, Question, Scenario, plan
 from .ratings import rating_rows
 
 Row = dict[str, Any]
-Tell = Callable[[str], None]
 COMPARED = ("recall", "ndcg")
 DAY_SECONDS = 86_400
 
@@ -84,12 +84,12 @@ class MetricInputs:
 
 
 def evaluate(
-    listens: Interactions, catalogue: Catalogue, options: EvaluationOptions, *, tell: Tell = lambda text: None
+    listens: Interactions, catalogue: Catalogue, options: EvaluationOptions, *, message: Message = silent
 ) -> Iterator[Row]:
-    """All rows, those of a slice as soon as it is done. `tell` hears what goes on, and what was left out and why."""
+    """All rows, those of a slice as soon as it is done. `message` gets what goes on, and what was left out and why."""
     names = in_order(options.models)
     if not catalogue.has_sound.any() and "content" in names:
-        tell("content: left out; no track has sound")
+        message("content: left out; no track has sound")
         names.remove("content")
     asked = False
     for trial in plan(
@@ -102,21 +102,21 @@ def evaluate(
         gap_seconds=options.gap_days * DAY_SECONDS,
     ):
         if options.gap_days and trial.split.name.startswith("within-user"):
-            tell(f"{trial.name}: no gap; {trial.split!r} is not by time")
+            message(f"{trial.name}: no gap; {trial.split!r} is not by time")
         if not trial.questions:
-            tell(f"{trial.name}: left out; {trial.split!r} leaves nobody to ask")
+            message(f"{trial.name}: left out; {trial.split!r} leaves nobody to ask")
             continue
         asked = True
-        yield from _rows_of_trial(trial, names, catalogue, options, tell)
+        yield from _rows_of_trial(trial, names, catalogue, options, message)
     if not asked:
         raise DataError(f"listens: {listens!r} leave nobody to ask; more users need listens in both parts of the split")
 
 
 def _rows_of_trial(
-    trial: Scenario, names: Sequence[str], catalogue: Catalogue, options: EvaluationOptions, tell: Tell
+    trial: Scenario, names: Sequence[str], catalogue: Catalogue, options: EvaluationOptions, message: Message
 ) -> Iterator[Row]:
     sides = ", ".join(f"{question.slice} {len(question.user_rows):,}" for question in trial.questions)
-    tell(f"{trial.name}: {trial.split.name}; users asked for: {sides}")
+    message(f"{trial.name}: {trial.split.name}; users asked for: {sides}")
     about = {
         "split": trial.split.name,
         "within_user": trial.split.within_user,
@@ -126,7 +126,7 @@ def _rows_of_trial(
     for name in names:
         fitting = Fitting(make(name, catalogue), trial.split.train)
         models[name] = fitting.model
-        tell(f"{trial.name}: {name} fitted in {fitting.seconds:.1f} s")
+        message(f"{trial.name}: {name} fitted in {fitting.seconds:.1f} s")
         if trial.name == options.trials[0]:
             for row in (*fitting.rows(name), *_learning(name, models[name])):
                 yield row | about
@@ -152,7 +152,7 @@ def _rows_of_trial(
                 ):
                     yield cost_row(name, metric, each * seconds) | about
             if (answers < 0).all():
-                tell(f"{question.slice}: {name} recommends none of these tracks, and scores 0")
+                message(f"{question.slice}: {name} recommends none of these tracks, and scores 0")
             values[name] = metric_values(answers, question, inputs, options.ks)
             for row in interval_rows(name, answers, values[name], question, options, rng):
                 yield row | about
@@ -166,7 +166,7 @@ def _rows_of_trial(
                 yield row | about
     if options.growth and trial.name == options.trials[0]:
         for row in growth_rows(names, trial.split.train, catalogue):
-            tell(f"growth: {row['model']} takes time as {row['metric'].removeprefix('growth_with_')}^{row['value']}")
+            message(f"growth: {row['model']} takes time as {row['metric'].removeprefix('growth_with_')}^{row['value']}")
             yield row | about
     if trial.name == "warm":
         rng = np.random.default_rng([options.seed, len(TRIALS)])

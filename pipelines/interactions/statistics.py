@@ -9,7 +9,7 @@ How much a row counts: `plays` where the source says so; else 1, but nothing for
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
@@ -18,6 +18,7 @@ import numpy as np
 import polars as pl
 
 from ...errors import UsageError
+from ..library.progress import Progress, silent
 from .schema import SCHEMA, distinct_pairs, listed_ids, with_rows
 
 DAY_SECONDS = 86_400
@@ -26,9 +27,6 @@ SESSION_GAP_SECONDS = 30 * 60
 BLOCK_EVENTS = 4_000_000
 SUSPICIOUS_PLAYS_PER_DAY = 1_000
 """tracks of 90 seconds, day and night: more than a person listens to"""
-
-Progress = Callable[[str, int, int], None]
-"""(what, done, of how many)"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,11 +162,11 @@ class LogStatistics:
         *,
         period: Period | None = None,
         duration_seconds: pl.Series | None = None,
-        progress: Progress = lambda what, done, total: None,
+        progress: Progress = silent,
     ) -> None:
         """`track_ids` are all tracks of the library; those of the log that are not among them are appended."""
         self.period = period or Period()
-        progress("reading the log", 0, 1)
+        progress(0, 1, "reading the log")
         whole = log.filter(pl.col("user_id").is_not_null() & pl.col("track_id").is_not_null())
         self.user_ids, played_ids = listed_ids(whole)
         self.library_tracks = len(track_ids)
@@ -188,11 +186,11 @@ class LogStatistics:
         """None where the log has no times"""
         file = scratch / "coded.parquet"
         _coded(log, self.user_ids, self.track_ids, duration_seconds).sink_parquet(file)
-        progress("reading the log", 1, 1)
+        progress(1, 1, "reading the log")
         blocks = []
         for number, count, block in self._blocks(file):
             blocks.append(self._counted(block))
-            progress("counting", number, count)
+            progress(number, count, "counting")
         tables = {name: pl.concat([block[name] for block in blocks]) for name in blocks[0]}
         tables |= {name: tables[name].group_by(keys).agg(pl.all().sum()).sort(keys) for name, keys in _KEYS.items()}
         # Over the whole log:

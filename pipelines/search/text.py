@@ -6,7 +6,7 @@ The model's embedding of each track is kept in the library as vectors under the 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +15,14 @@ from ...errors import AudioError, LibraryError, UsageError
 from ...models.arrays import l2_normalize, top_k
 from ...models.encoders.transformers import PREFIX, HubEncoder
 from ..audio_analysis.feature_sources import extract
+from ..library.progress import Progress, silent
 from ..library.store import Library
 from .similar import Neighbour
 
 BATCH = 16
-Tick = Callable[[int, int], None]
-"""(tracks done so far, of how many)"""
 
 
-def embed_library(library: Library, name: str, tick: Tick | None = None) -> dict[str, str]:
+def embed_library(library: Library, name: str, progress: Progress = silent) -> dict[str, str]:
     """Embeds all tracks with audio that have no vector of the encoder; gives track_id -> reason of those that fail.
 
     Committed in batches: an interrupted run carries on where it stopped.
@@ -49,8 +48,7 @@ def embed_library(library: Library, name: str, tick: Tick | None = None) -> dict
                 failed[track_id] = error.reason
             if len(batch) == BATCH:
                 commit()
-            if tick:
-                tick(done, len(missing))
+            progress(done, len(missing))
     finally:
         commit()
     return failed

@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 
 from ...errors import DataError, LibraryError, UsageError
 from ...models.arrays import Ids, Scores
-from ...models.nn.training_loop import Curve, Watch, best_epoch
+from ...models.nn.training_loop import Watch, best_epoch
 from ...models.recommenders.neural import DotRecommender
 from ...models.recommenders.registry import REGISTRY
-from ..charts.chart import Chart, draw
+from ..charts.chart import draw
+from ..charts.training import epoch_table, learning_curve
 from ..interactions.schema import listed_ids, read_listens, to_listens
 from ..library.store import Library
 
@@ -142,27 +143,6 @@ def _write(model: Any, user_ids: Sequence[str], track_ids: Sequence[str], out: P
     epoch_table(model.curve).write_parquet(out / "epochs.parquet")
     note = "The validation loss is what the best epoch is chosen by: RMSE, or NDCG@20 below 0."
     draw(learning_curve(model.curve, note), out / "epochs.png")
-
-
-def epoch_table(curve: Curve) -> pl.DataFrame:
-    """A row per epoch."""
-    return pl.DataFrame([epoch.record() for epoch in curve])
-
-
-def learning_curve(curve: Curve, note: str = "") -> Chart:
-    """The losses of each epoch."""
-    epochs = epoch_table(curve)
-    losses = [name for name in ("train_loss", "validation_loss") if epochs[name].dtype != pl.Null]
-    return Chart(
-        name="epochs",
-        title="Learning curve",
-        frame=epochs.unpivot(losses, index="epoch", variable_name="loss").drop_nulls(),
-        kind="line",
-        x="epoch",
-        y="value",
-        series="loss",
-        note=note,
-    )
 
 
 def _embeddings(

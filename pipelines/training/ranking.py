@@ -15,7 +15,8 @@ from ...models.hybrid.model import Hybrid
 from ...models.interactions import Interactions
 from ...models.ranking.dataset import TwoStageOptions
 from ...models.ranking.two_stage import TwoStageRecommender
-from ...models.storage import replacing
+from ..charts.chart import draw
+from ..charts.training import importance_chart
 from ..library.folder import ARTEFACTS
 
 
@@ -53,19 +54,8 @@ def album_counts(tracks: pl.DataFrame) -> NDArray[np.int32] | None:
 
 def write_importance(recommender: TwoStageRecommender, version: Path) -> None:
     """What the ranker looks at: `artefacts/feature_importance.parquet` and a picture of it."""
-    folder = version / ARTEFACTS
+    folder, importance = version / ARTEFACTS, recommender.ranker.importance
     folder.mkdir(parents=True, exist_ok=True)
-    importance = recommender.ranker.importance
     table = pl.DataFrame({"feature": list(importance), "importance": list(importance.values())})
-    with replacing(folder / "feature_importance.parquet") as part:
-        table.write_parquet(part)
-    from matplotlib.figure import Figure
-
-    shown = table.head(20).reverse()
-    figure = Figure(figsize=(7, 6), layout="constrained")
-    axes = figure.subplots()
-    axes.barh(shown["feature"].to_list(), shown["importance"].to_list())
-    axes.set_xlabel("share of all changes of the score, %")
-    axes.spines[["top", "right"]].set_visible(False)
-    with replacing(folder / "feature_importance.png") as part:
-        figure.savefig(part, format="png", dpi=120)
+    table.write_parquet(folder / "feature_importance.parquet")
+    draw(importance_chart(importance), folder / "feature_importance.png")

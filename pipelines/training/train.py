@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -39,6 +38,7 @@ from ..interactions.schema import listed_ids, mixed_clocks, parts_of, read_liste
 from ..interactions.statistics import log_figures
 from ..interactions.user_deletion import forget_the_missing
 from ..library.folder import KEPT_VERSIONS
+from ..library.progress import Message, silent
 from ..library.store import Library
 from ..versions.model_version import FORMAT, ModelVersion
 from .artefacts import ArtefactOptions, write_artefacts, write_manifest
@@ -47,8 +47,6 @@ from .resumable_steps import Stages, key_of_catalogue
 
 STAGE_VERSIONS = {"hybrid": 2, "ranking": 7, "artefacts": 1}
 """Raised when a stage's code comes to other results: libraries then run it again."""
-
-Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,12 +116,12 @@ def train(
     options: TrainingOptions | None = None,
     *,
     force: bool = False,
-    tell: Tell = lambda text: None,
+    message: Message = silent,
 ) -> TrainingSummary:
     """Trains a version and makes it the library's current one; a failure leaves the old one in place.
 
-    Where nothing has changed since the current version, nothing is done. `force` runs all stages again; `tell` hears
-    what was left out, and why.
+    Where nothing has changed since the current version, nothing is done. `force` runs all stages again; `message`
+    gets what was left out, and why.
     """
     started = time.monotonic()
     job = _Training(library, options or TrainingOptions(), force)
@@ -134,7 +132,7 @@ def train(
         return _timed(summary, started, tuple(job.keys))
     version = library.new_version()
     try:
-        summary = _timed(job.run(version, tell), started, tuple(job.stages.unchanged))
+        summary = _timed(job.run(version, message), started, tuple(job.stages.unchanged))
         about = job.about | {**summary.record(), "version": version.name}
         write_json(version / "training.json", about)
         write_manifest(version, {"listens": summary.listens, "users": summary.users, "tracks": summary.tracks})
@@ -206,11 +204,11 @@ class _Training:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise LibraryError(f"{version / 'training.json'}: damaged ({error}); train again with --force") from None
 
-    def run(self, version: Path, tell: Tell) -> TrainingSummary:
+    def run(self, version: Path, message: Message) -> TrainingSummary:
         if note := mixed_clocks(self.library):
-            tell(note)
+            message(note)
         trained = self._hybrid(version)
-        ranker, recommender = self._ranking(version, trained, tell)
+        ranker, recommender = self._ranking(version, trained, message)
         self._artefacts(version, trained, recommender)
         hybrid = trained.hybrid
         return TrainingSummary(
@@ -257,7 +255,9 @@ class _Training:
             count(len(listens))
         return trained
 
-    def _ranking(self, version: Path, trained: ModelVersion, tell: Tell) -> tuple[str, TwoStageRecommender | None]:
+    def _ranking(
+        self, version: Path, trained: ModelVersion, message: Message
+    ) -> tuple[str, TwoStageRecommender | None]:
         name, current = "ranking", self.stages.current
         if self.unchanged[name] and current is not None:
             self.stages.take_over(name, version)
@@ -273,10 +273,10 @@ class _Training:
                     seed=self.options.seed,
                 )
             except DataError as error:
-                tell(f"no ranker, so recommendations come from the hybrid ({error})")
+                message(f"no ranker, so recommendations come from the hybrid ({error})")
                 return str(error), None
             for source, why in recommender.generator.failed.items():
-                tell(f"{source}: left out of the candidates; {why}")
+                message(f"{source}: left out of the candidates; {why}")
             recommender.save(version)
             write_importance(recommender, version)
             count(len(self.listens))

@@ -16,6 +16,7 @@ from ....errors import LibraryError
 from ....models.analysis.segments import SegmentOptions, Segments
 from ....models.genres.model import read_card
 from ...charts.chart import Chart
+from ...charts.training import importance_chart
 from ...versions.model_version import ModelVersion
 from ..context import ReportData
 from ..exhibits import Exhibit, Gallery, Gap, Table
@@ -120,16 +121,7 @@ def _ranker(data: ReportData, trained: ModelVersion) -> Iterator[Exhibit]:
         yield Gap("What the ranker looks at", "no ranker was trained")
         return
     ranker = trained.two_stage.ranker
-    importance = {"feature": [*ranker.importance], "importance": [*ranker.importance.values()]}
-    yield Chart(
-        name="feature_importance",
-        title="What the ranker looks at",
-        frame=pl.DataFrame(importance).head(20),
-        kind="across",
-        x="importance",
-        y="feature",
-        x_title="share of all changes of the score, in per cent",
-    )
+    yield importance_chart(ranker.importance)
     titles = {"learn": "learned from", "validation": "held out"}
     parts = [
         pl.DataFrame({"part": titles.get(part, part), "trees": range(1, len(losses) + 1), "loss": losses})
