@@ -24,7 +24,7 @@ from ...models.arrays import top_k
 from ...models.nn.training_loop import Watch
 from ..charts.chart import Chart, draw
 from ..charts.training import epoch_table, learning_curve
-from ..interactions.schema import listed_ids, read_listens
+from ..interactions.schema import listed_ids, read_listens, with_rows
 from ..library.store import Library
 from .segments import genre_matrix
 
@@ -57,14 +57,6 @@ def _latest(log: pl.LazyFrame) -> tuple[pl.Expr, int]:
     return pl.lit(0), 1
 
 
-def _with_rows(log: pl.LazyFrame, *ids: list[str]) -> pl.LazyFrame:
-    """The log with `user_row` and `track_row`, in its own order, so that a seeded run repeats exactly."""
-    for name, known in zip(("user", "track"), ids, strict=True):
-        rows = pl.LazyFrame({f"{name}_id": pl.Series(known, dtype=pl.String)}).with_row_index(f"{name}_row")
-        log = log.join(rows, on=f"{name}_id", how="left", maintain_order="left").drop(f"{name}_id")
-    return log
-
-
 @contextmanager
 def events_of(
     library: Library, folder: Path, *, user_ids: list[str] | None = None, track_ids: list[str] | None = None
@@ -78,7 +70,8 @@ def events_of(
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".events-", dir=folder) as scratch:
         part = Path(scratch) / "events.parquet"
-        _with_rows(log, users, tracks).select(
+        # In the log's own order, so that a seeded run repeats exactly.
+        with_rows(log, users, tracks, ordered=True).select(
             ratio.alias("ratio"),
             column.cast(pl.Float32).fill_null(float("nan")).alias("interaction"),
             pl.col("user_row", "track_row").cast(pl.Float32),

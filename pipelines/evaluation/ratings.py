@@ -43,7 +43,7 @@ def rating_rows(split: Split, rng: np.random.Generator, *, resamples: int = RESA
     )
     counts = np.bincount(owners)
     drawn = draws @ counts
-    about = {"slice": "ratings", "k": None, "users": len(users), "split": split.name, "within_user": split.within_user}
+    about = {"slice": "ratings", "k": None, "users": len(users)}
     roots: dict[str, tuple[float, NDArray[np.float64]]] = {}
     for name, found in predictions.items():
         squares, sizes = squared_errors(found, ratings), absolute_errors(found, ratings)

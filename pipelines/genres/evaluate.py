@@ -12,7 +12,6 @@ import typing
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from ...models.genres.metrics import Figures, figures, top_class_is_right
 from ...models.genres.model import Card, GenreModel
 from ..audio_analysis.feature_sources import extract, sample_rate
 from ..charts.chart import Chart
+from ..evaluation.profiling import size_on_disk
 from ..library.progress import Message, silent
 from .dataset import AudioDataset, EvaluationProtocol, given_fold, protocols
 from .methods import Method
@@ -250,20 +250,12 @@ def compare(
         costs = {
             "train_seconds": round(time.perf_counter() - started, 2),
             "seconds_per_track": round(seconds_per_track(model, dataset.labels.paths), 3),
-            "size_bytes": _size(model),
+            "size_bytes": size_on_disk(model),
             "extra_dependencies": list(method.extras),
         }
         trainings.trained()
         for evaluation in evaluations:
             yield method, evaluation, costs
-
-
-def _size(model: GenreModel) -> int:
-    """Bytes of the model's folder."""
-    with TemporaryDirectory() as scratch:
-        folder = Path(scratch) / "model"
-        model.save(folder)
-        return sum(path.stat().st_size for path in folder.iterdir())
 
 
 def seconds_per_track(model: GenreModel, paths: tuple[Path, ...]) -> float:

@@ -19,7 +19,7 @@ import polars as pl
 
 from ...errors import UsageError
 from ..library.progress import Progress, silent
-from .schema import SCHEMA, distinct_pairs, listed_ids, with_rows
+from .schema import SCHEMA, distinct_pairs, listed_ids, user_blocks, with_rows
 
 DAY_SECONDS = 86_400
 SESSION_GAP_SECONDS = 30 * 60
@@ -232,10 +232,10 @@ class LogStatistics:
         per_user = rows.group_by("user_row").len().collect(engine="streaming")
         events = np.zeros(len(self.user_ids), np.int64)
         events[per_user.get_column("user_row").to_numpy()] = per_user.get_column("len").to_numpy()
-        starts = np.flatnonzero(np.diff(np.cumsum(events) // BLOCK_EVENTS, prepend=-1)).tolist() or [0]
-        for number, (low, high) in enumerate(zip(starts, [*starts[1:], len(events)], strict=True), start=1):
-            part = rows if len(starts) == 1 else rows.filter(pl.col("user_row").is_between(low, high - 1))
-            yield number, len(starts), part.collect(engine="streaming")
+        blocks = list(user_blocks(events, BLOCK_EVENTS))
+        for number, (first, end) in enumerate(blocks, start=1):
+            part = rows if len(blocks) == 1 else rows.filter(pl.col("user_row").is_between(first, end - 1))
+            yield number, len(blocks), part.collect(engine="streaming")
 
     def _counted(self, block: pl.DataFrame) -> dict[str, pl.DataFrame]:
         """Aggregates of whole users."""

@@ -22,6 +22,7 @@ from ...errors import UsageError
 from ...models.arrays import l2_normalize
 from ...models.catalogue import Catalogue
 from ...models.interactions import Clock, Interactions
+from ..interactions.schema import user_blocks
 from .habits import Habits, Habitual
 from .tracks import DAY_SECONDS, EPOCH_SECONDS, WorldTracks, artist_names, title
 
@@ -133,9 +134,8 @@ class World:
 
     def blocks(self) -> Iterator[Events]:
         """All events, in blocks of consecutive users."""
-        starts = np.flatnonzero(np.diff(np.cumsum(self.user_listens) // _BLOCK_EVENTS, prepend=-1))
-        for block, (low, high) in enumerate(zip(starts, [*starts[1:], self.options.users], strict=True)):
-            yield self._events(int(low), int(high), np.random.default_rng([self.options.seed, 2, block]))
+        for block, (first, end) in enumerate(user_blocks(self.user_listens, _BLOCK_EVENTS)):
+            yield self._events(first, end, np.random.default_rng([self.options.seed, 2, block]))
 
     @cached_property
     def _rows_by_popularity(self) -> NDArray[np.int32]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from collections import defaultdict
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -21,9 +22,10 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from ...errors import DataError, LibraryError, UsageError
-from ...models.catalogue import Catalogue
+from ...models.catalogue import COLLECTIVE_ARTISTS, Catalogue
 from ...models.hybrid.index import HybridIndex
 from ...models.hybrid.model import Hybrid
 from ...models.interactions import Interactions
@@ -32,17 +34,18 @@ from ...models.ranking.diversity import RerankingOptions
 from ...models.ranking.two_stage import TwoStageRecommender
 from ...models.recommenders.als import ALSOptions
 from ...models.storage import content_hash, hash_of_values, write_json
+from ..charts.chart import draw
+from ..charts.training import importance_chart
 from ..interactions.cleaning import CleaningOptions, CleaningStep, clean
 from ..interactions.live_events import events_mark
 from ..interactions.schema import listed_ids, mixed_clocks, parts_of, read_listens, to_listens
 from ..interactions.statistics import log_figures
 from ..interactions.user_deletion import forget_the_missing
-from ..library.folder import KEPT_VERSIONS
+from ..library.folder import ARTEFACTS, KEPT_VERSIONS
 from ..library.progress import Message, silent
 from ..library.store import Library
 from ..versions.model_version import FORMAT, ModelVersion
 from .artefacts import ArtefactOptions, write_artefacts, write_manifest
-from .ranking import fit_ranking, write_importance
 from .resumable_steps import Stages, key_of_catalogue
 
 STAGE_VERSIONS = {"hybrid": 2, "ranking": 7, "artefacts": 1}
@@ -264,23 +267,27 @@ class _Training:
             return self.summary_of_current().ranker, trained.two_stage
         with self.stages.running(name, self.keys[name], version) as count:
             try:
-                recommender = fit_ranking(
-                    self.listens,
-                    self.catalogue,
-                    trained.hybrid,
-                    self.tracks,
-                    options=self.options.ranking,
-                    seed=self.options.seed,
-                )
+                recommender = self._fit_ranking(trained.hybrid)
             except DataError as error:
                 message(f"no ranker, so recommendations come from the hybrid ({error})")
                 return str(error), None
             for source, why in recommender.generator.failed.items():
                 message(f"{source}: left out of the candidates; {why}")
             recommender.save(version)
-            write_importance(recommender, version)
+            _write_importance(recommender, version)
             count(len(self.listens))
         return recommender.options.ranker.objective, recommender
+
+    def _fit_ranking(self, hybrid: Hybrid) -> TwoStageRecommender:
+        """The two-stage recommender on top of `hybrid`; DataError where there is too little to learn a ranking from."""
+        listens, options = self.listens, self.options
+        listeners = int((np.diff(listens.matrix.indptr) > 1).sum())
+        if listeners < 20:
+            raise DataError(f"ranker: {listeners} users with two tracks or more; 20 are needed")
+        albums = _album_counts(self.tracks)
+        return TwoStageRecommender.fit(
+            listens, self.catalogue, hybrid, albums=albums, options=options.ranking, seed=options.seed
+        )
 
     def _artefacts(self, version: Path, trained: ModelVersion, recommender: TwoStageRecommender | None) -> None:
         name = "artefacts"
@@ -295,3 +302,25 @@ class _Training:
 def _timed(summary: TrainingSummary, started: float, unchanged: tuple[str, ...]) -> TrainingSummary:
     seconds = time.monotonic() - started
     return TrainingSummary(**{**vars(summary), "seconds": seconds, "unchanged": unchanged})
+
+
+def _album_counts(tracks: pl.DataFrame) -> NDArray[np.int32] | None:
+    """[T] on how many different albums a track's artists are, the most of any of them; None where no album is known."""
+    if not tracks["album"].count():
+        return None
+    albums: defaultdict[str, set[str]] = defaultdict(set)
+    pairs = list(zip(tracks["artists"].to_list(), tracks["album"].to_list(), strict=True))
+    for artists, album in pairs:
+        for artist in artists:
+            if album is not None and artist.strip().lower() not in COLLECTIVE_ARTISTS:
+                albums[artist].add(album)
+    return np.array([max((len(albums[artist]) for artist in artists), default=0) for artists, _ in pairs], np.int32)
+
+
+def _write_importance(recommender: TwoStageRecommender, version: Path) -> None:
+    """What the ranker looks at: `artefacts/feature_importance.parquet` and a picture of it."""
+    folder, importance = version / ARTEFACTS, recommender.ranker.importance
+    folder.mkdir(parents=True, exist_ok=True)
+    table = pl.DataFrame({"feature": list(importance), "importance": list(importance.values())})
+    table.write_parquet(folder / "feature_importance.parquet")
+    draw(importance_chart(importance), folder / "feature_importance.png")

@@ -193,10 +193,10 @@ def test_a_gap_parts_training_from_test(world: tuple[Interactions, Catalogue]) -
 def test_whole_artists_are_new(world: tuple[Interactions, Catalogue]) -> None:
     listens, catalogue = world
     (trial,) = plan(listens, catalogue, trials=("cold",), split="auto", allow_seen=False, seed=0)
-    (question,) = (question for question in trial.questions if question.slice == "cold track, new artist")
-    assert question.candidates is not None
+    (part,) = (part for part in trial.slices if part.name == "cold track, new artist")
+    assert part.candidates is not None
     warm = {name for track in np.flatnonzero(trial.split.train.listeners) for name in catalogue.artists[track]}
-    new = [catalogue.artists[track][0] for track in np.flatnonzero(question.candidates)]
+    new = [catalogue.artists[track][0] for track in np.flatnonzero(part.candidates)]
     assert not warm & set(new)
     assert len(set(new)) < len(new), "an artist with many tracks is among them"
 
