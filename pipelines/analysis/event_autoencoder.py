@@ -28,7 +28,7 @@ from ..interactions.schema import listed_ids, read_listens, with_rows
 from ..library.store import Library
 from .segments import genre_matrix
 
-STRANGEST = 20
+LARGEST_ERRORS = 20
 LATEST = 0.1
 """share of the events that stands at the end of the file, to validate on"""
 _SLICE_ROWS = 1 << 21
@@ -91,7 +91,7 @@ def events_of(
         yield EventFile(rows, users, tracks, interaction)
 
 
-def learn(
+def train_autoencoder(
     library: Library,
     out: Path,
     changes: dict[str, Any],
@@ -99,9 +99,9 @@ def learn(
     continue_from: Path | None = None,
     watch: Watch | None = None,
 ) -> ErrorSummary:
-    """Learns the library's events and writes the model and its finds into `out`; resumes an interrupted run.
+    """Trains on the library's events and writes the model and its finds into `out`; resumes an interrupted run.
 
-    `changes` are options that differ from the defaults, or from those of the model that is learned on from.
+    `changes` are options that differ from the defaults, or from those of the model to continue from.
     """
     checkpoint = out / "training.state"
     if continue_from is None:
@@ -124,7 +124,7 @@ def learn(
 
 
 def vocabulary(folder: Path) -> tuple[list[str], list[str]]:
-    """The users and tracks that a model knows, in the order of their rows."""
+    """The users and tracks of a model, in the order of their rows."""
     try:
         users, tracks = (pl.read_parquet(folder / f"{name}.parquet").get_column("id") for name in ("users", "tracks"))
     except (OSError, pl.exceptions.PolarsError) as error:
@@ -157,8 +157,8 @@ def _bottlenecks(model: FeatureAutoencoder, events: EventFile) -> tuple[pl.DataF
     for (_, ids), total, count in zip(sides, totals, counts, strict=True):
         mean = np.asarray(total / np.maximum(count, 1)[:, None], np.float32)
         frame = pl.DataFrame({"id": pl.Series(ids, dtype=pl.String), "bottleneck": mean})
-        there = pl.Series(count > 0)
-        frames.append(frame.with_columns(pl.when(there).then(pl.col("bottleneck").arr.to_list()).alias("bottleneck")))
+        bottleneck = pl.when(pl.Series(count > 0)).then(pl.col("bottleneck").arr.to_list())
+        frames.append(frame.with_columns(bottleneck.alias("bottleneck")))
     return frames[0], frames[1]
 
 
@@ -169,7 +169,7 @@ def _write(library: Library, model: FeatureAutoencoder, events: EventFile, out: 
     epoch_table(model.curve).write_parquet(out / "epochs.parquet")
     errors = model.errors(events.rows)
     summary = ErrorSummary.of(errors)
-    strangest, _ = top_k(np.nan_to_num(errors, nan=-1.0), STRANGEST)
+    strangest, _ = top_k(np.nan_to_num(errors, nan=-1.0), LARGEST_ERRORS)
     _table(events, errors, strangest).write_parquet(out / "strangest.parquet")
     for chart in _charts(model, events, errors, _genre_of(library)):
         draw(chart, out / f"{chart.name}.png")
@@ -235,13 +235,13 @@ def _charts(
 
 
 def _genre_of(library: Library) -> dict[str, str]:
-    """Track id -> a genre of its own, or the most probable one that was heard; tracks without either are left out."""
+    """Track id -> a genre of its own, else its most probable one; tracks without either are left out."""
     catalogue = library.catalogue(library.vector_name())
     names, matrix = genre_matrix(library, catalogue)
     if not names:
         return {}
-    best, there = np.asarray(matrix.argmax(axis=1)).ravel(), np.flatnonzero(matrix.sum(axis=1))
-    return {catalogue.track_ids[row]: names[best[row]] for row in there}
+    best, labelled = np.asarray(matrix.argmax(axis=1)).ravel(), np.flatnonzero(matrix.sum(axis=1))
+    return {catalogue.track_ids[row]: names[best[row]] for row in labelled}
 
 
 def _interaction(log: pl.LazyFrame) -> tuple[str, pl.Expr]:
@@ -263,5 +263,4 @@ def _joined(known: list[str] | None, ids: pl.Series) -> list[str]:
         return ids.to_list()
     if len(set(known)) != len(known):
         raise DataError("vocabulary: an id appears twice")
-    there = set(known)
-    return [*known, *(name for name in ids.to_list() if name not in there)]
+    return list(dict.fromkeys([*known, *ids.to_list()]))

@@ -22,7 +22,7 @@ from ...errors import CrossfadeError, MissingExtra
 from ...models.arrays import l2_normalize, top_k
 from ..library.store import Library
 from ..simulation.composition import STYLES
-from ..simulation.demo import CatalogueOptions, DemoTrack, demo_world, plan, unheard_tracks, write_catalogue
+from ..simulation.demo import CatalogueOptions, DemoTrack, demo_world, plan, unplayed_tracks, write_catalogue
 from .console import Console
 from .main import run
 
@@ -146,7 +146,7 @@ class _Tour:
             "slices: tracks and listeners without history."
         )
         self._slices()
-        cold = unheard_tracks(self._world)[0]
+        cold = unplayed_tracks(self._world)[0]
         track = next(track for track in self._tracks if track.path == cold)
         self._say(
             f"9. “{track.title}” by {track.artist} ({track.style}) came out yesterday and nobody has played it. "

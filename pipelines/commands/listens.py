@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -63,4 +64,4 @@ def fetch(
 
     with console.bar("fetch") as progress:
         for fetched in download(source, out, sha256=sha256, progress=progress):
-            console.record(**fetched.record())
+            console.record(**asdict(fetched))

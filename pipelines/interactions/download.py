@@ -15,7 +15,7 @@ import json
 import re
 import zipfile
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 from typing import IO, Any
@@ -64,9 +64,6 @@ class Fetched:
     sha256: str
     status: str
     """fetched, resumed, or unchanged"""
-
-    def record(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def fetch(what: str, out: Path, *, sha256: str | None = None, progress: Progress = silent) -> Iterator[Fetched]:

@@ -31,6 +31,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ...errors import DataError
+from ...models.catalogue import Catalogue
 from ...models.confidence import ConfidenceOptions, Signals, States
 from ...models.interactions import Clock, Interactions
 from ..library.store import Library
@@ -290,6 +291,13 @@ def to_listens(
         ratings = None
     weights = states.confidences(options)
     return Interactions(users, tracks, weights, len(user_ids), len(track_ids), times, clock, ratings, states, options)
+
+
+def read_interactions(library: Library, catalogue: Catalogue) -> tuple[pl.Series, Interactions]:
+    """(user ids, the whole log over them and the tracks of the catalogue)"""
+    log = read_listens(library)
+    users, _ = listed_ids(log)
+    return users, to_listens(log, users, catalogue.track_ids)
 
 
 def _sorted_columns(

@@ -86,7 +86,7 @@ class Period:
         >>> Period.of_days("1970-01-02", "1970-01-02")
         Period(start=86400, end=172800)
         """
-        start, end = (_midnight(text, option) for text, option in ((first, "--from"), (last, "--to")))
+        start, end = (day_start(text, option) for text, option in ((first, "--from"), (last, "--to")))
         if end is not None:
             end += DAY_SECONDS
         if start is not None and end is not None and start >= end:
@@ -98,7 +98,8 @@ class Period:
         return self.start is None and self.end is None
 
 
-def _midnight(text: str | None, option: str) -> int | None:
+def day_start(text: str | None, option: str) -> int | None:
+    """Seconds since 1970 of an ISO day; UsageError that names the option where it is none."""
     if text is None:
         return None
     try:

@@ -72,18 +72,18 @@ def _table(path: Path) -> Table:
     return Table.csv(path, separator=max((b",", b"\t", b";", b"|"), key=header.count).decode())
 
 
-def _columns(table: Table, asked: Mapping[str, str]) -> dict[str, str]:
-    """Our name -> the file's for each column that was asked for or is recognised."""
-    for name in asked:
+def _columns(table: Table, given: Mapping[str, str]) -> dict[str, str]:
+    """Our name -> the file's for each column that is given or recognised."""
+    for name in given:
         if name not in NAMES:
             raise UsageError(f"{name}: no such column of a listening log; there are: {', '.join(NAMES)}")
-    table.require(*asked.values())
+    table.require(*given.values())
     in_file = table.schema.names()
-    by_name = {column.strip().lower(): column for column in reversed(in_file) if column not in asked.values()}
+    by_name = {column.strip().lower(): column for column in reversed(in_file) if column not in given.values()}
     recognised = {
         name: by_name[alias] for name, aliases in NAMES.items() for alias in reversed(aliases) if alias in by_name
     }
-    names = {**recognised, **asked}
+    names = {**recognised, **given}
     for name in ("user_id", "track_id"):
         if name not in names:
             among = f"among {listed(in_file)}; say which with --columns {name}=COLUMN"

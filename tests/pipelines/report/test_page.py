@@ -27,7 +27,7 @@ from crossfade.pipelines.report.context import ReportOptions
 from crossfade.pipelines.report.page import Report, write_report
 from crossfade.pipelines.report.sections import models as model_figures
 from crossfade.pipelines.report.sections.evaluation import learning_curves, winners
-from crossfade.pipelines.report.sections.genre_trends import typical
+from crossfade.pipelines.report.sections.genre_trends import typical_of_groups
 from crossfade.pipelines.report.sections.sound import near_duplicates
 from crossfade.pipelines.simulation.world import World, WorldOptions
 
@@ -311,8 +311,8 @@ def test_bars_of_numbers_fill_the_distance_between_them(step: float) -> None:
 
 def test_groups_are_named_by_what_they_have_more_of() -> None:
     counts = pl.DataFrame({"group": [0, 0, 1, 1], "genre": ["a", "b", "a", "b"], "count": [8.0, 2.0, 2.0, 8.0]})
-    assert typical(counts, "genre") == {0: "a", 1: "b"}
-    assert set(typical(counts.with_columns(count=pl.lit(1.0)), "genre").values()) == {"a bit of all"}
+    assert typical_of_groups(counts, "genre") == {0: "a", 1: "b"}
+    assert set(typical_of_groups(counts.with_columns(count=pl.lit(1.0)), "genre").values()) == {"a bit of all"}
 
 
 def test_map_keeps_neighbours(rng: np.random.Generator) -> None:
