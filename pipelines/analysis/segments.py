@@ -75,7 +75,7 @@ class Segmentation:
     track_ids: Sequence[str]
 
     def for_newcomer(self, segment: int | None, k: int) -> list[tuple[int, str]]:
-        """k (segment, track id) for somebody without listens who fits a segment; None where none is known.
+        """k (segment, track id) for a user without listens who fits a segment; None where the segment is unknown.
 
         Then the segments take turns, as often as their sizes call for.
         """

@@ -43,7 +43,7 @@ _QUICK_SECONDS = 0.5
 
 
 class Fitting:
-    """Fits a model and watches the clock and the memory."""
+    """Fits a model and measures time and memory."""
 
     def __init__(self, model: Recommender, listens: Interactions) -> None:
         before = _reset_peak()
@@ -58,7 +58,7 @@ class Fitting:
         """that the process held at most, beyond what it held before; None where that is not known (only on Linux)"""
 
     def rows(self, name: str) -> Iterator[Row]:
-        """All that is known before anybody asks."""
+        """The costs of training, and of the trained model."""
         yield cost_row(name, "fit_seconds", self.seconds)
         yield cost_row(name, "fit_cpu_seconds", self.cpu_seconds)
         if self.peak_bytes is not None:

@@ -97,7 +97,7 @@ def _reranked(trained: ModelVersion, first: Callable[[int], Answers], k: int, re
 def recommend_liked(
     trained: ModelVersion, liked: Sequence[str | Catalogue], k: int, *, allow_seen: bool = False
 ) -> pl.DataFrame:
-    """To somebody who likes these tracks: of the library by their ids, and others that need not be in it, by sound.
+    """For a user who likes these tracks: of the library by their ids, and others that need not be in it, by sound.
 
     A frame of SCHEMA with no user_id.
     """

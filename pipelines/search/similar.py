@@ -33,7 +33,7 @@ _SAME_SECONDS = 0.1
 
 @dataclass(frozen=True, eq=False)
 class Query:
-    """The track or file whose neighbours are searched, and how to know it among them."""
+    """The track or file whose neighbours are searched, and how it is recognised among them."""
 
     vector: Floats
     """[D] of the sound that is searched; [0] of a track without"""

@@ -40,7 +40,7 @@ class WorldOptions:
     tracks: int = 2_000
     artists: int = 200
     groups: int = 6
-    """of listeners, planted for whoever looks for segments"""
+    """of listeners with like taste: the segments that an analysis should find"""
     styles: int = 12
     seed: int = 0
     link: float = 0.8
