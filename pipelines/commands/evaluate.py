@@ -11,7 +11,7 @@ from ...errors import LibraryError
 from .options import Flag, LibraryFolder, Names, Numbers, Screen, Seed, SoundName, open_library, option
 
 if TYPE_CHECKING:
-    from ..evaluation.evaluate import Row
+    from ..evaluation.profiling import Row
     from ..interactions.cleaning import CleaningOptions
     from ..library.store import Library
 

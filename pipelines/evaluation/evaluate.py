@@ -17,7 +17,6 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,14 +30,13 @@ from ...models.evaluation.metrics import Values
 from ...models.interactions import Interactions
 from ...models.recommenders.base import Recommender
 from ...models.recommenders.registry import in_order, make
+from ..interactions.statistics import DAY_SECONDS
 from ..library.progress import Message, silent
-from .profiling import Fitting, cost_row, growth_rows
+from .profiling import Fitting, Row, cost_row, growth_rows
 from .protocols import COLD_TRACK, SPLITS, TRIALS, WARM_TRACK, EvaluationSlice, Trial, plan
 from .ratings import rating_rows
 
-Row = dict[str, Any]
 COMPARED = ("recall", "ndcg")
-DAY_SECONDS = 86_400
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +139,7 @@ def _rows_of_trial(
         values: dict[str, dict[tuple[str, int], Values]] = {}
         for name, model in models.items():
             started, used = time.perf_counter(), time.process_time()
-            ids = recommend(model, part, max(options.ks), allow_seen=options.allow_seen)
+            ids = _recommended(model, part, max(options.ks), allow_seen=options.allow_seen)
             seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - used
             if costs and not number:
                 each = 1000 / len(part.user_rows)
@@ -164,7 +162,7 @@ def _rows_of_trial(
         yield from rating_rows(trial.split, rng, resamples=options.resamples)
 
 
-def recommend(model: Recommender, part: EvaluationSlice, k: int, *, allow_seen: bool) -> Ids:
+def _recommended(model: Recommender, part: EvaluationSlice, k: int, *, allow_seen: bool) -> Ids:
     """[B, k] track ids of what the model recommends."""
     if part.fold_in:
         return model.recommend_from(part.history, k, allow_seen=allow_seen, candidates=part.candidates)[0]

@@ -33,7 +33,7 @@ FEW_TRACKS = 1000
 REPEATS = 5
 
 
-class Trainings(typing.Protocol):
+class TrainingProgress(typing.Protocol):
     """Is called as trainings go on: before the first of so many, as one goes on, after each."""
 
     def begin(self, name: str, total: int) -> None: ...
@@ -112,7 +112,7 @@ def evaluate(
     protocol: EvaluationProtocol,
     options: GenreEvaluationOptions = DEFAULTS,
     *,
-    trainings: Trainings | None = None,
+    trainings: TrainingProgress | None = None,
 ) -> Evaluation:
     """Trains on each training part and pools the predictions of the test parts."""
     message = trainings.message if trainings else silent
@@ -238,7 +238,7 @@ def train(
 
 
 def compare(
-    dataset: AudioDataset, methods: Sequence[Method], options: GenreEvaluationOptions, trainings: Trainings
+    dataset: AudioDataset, methods: Sequence[Method], options: GenreEvaluationOptions, trainings: TrainingProgress
 ) -> Iterator[tuple[Method, Evaluation, dict[str, Any]]]:
     """Each method under each protocol, with the cost of the model that would be kept."""
     for method in methods:

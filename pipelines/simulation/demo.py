@@ -17,10 +17,11 @@ import numpy as np
 import soundfile
 
 from ...errors import UsageError
+from ..interactions.statistics import DAY_SECONDS
 from .composition import BRIDGES, STYLES, Overlap, Sound, artist_sound, track_sound
 from .instruments import SAMPLE_RATE, Samples
 from .synthesizer import render
-from .tracks import DAY_SECONDS, EPOCH_SECONDS, WorldTracks, artist_names, title
+from .tracks import EPOCH_SECONDS, WorldTracks, artist_names, title
 from .world import World, WorldOptions
 
 FORMATS = ("mp3", "mp3", "mp3", "flac", "ogg", "m4a", "wav")

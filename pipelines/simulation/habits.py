@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import UsageError
-from .tracks import DAY_SECONDS, EPOCH_SECONDS, WorldTracks
+from ..interactions.statistics import DAY_SECONDS
+from .tracks import EPOCH_SECONDS, Floats, WorldTracks
 
-Floats = NDArray[np.float32]
 _PERIOD_SECONDS = 15 * DAY_SECONDS
 _FASHION_PERIODS = 3.0
 """after which a fashion has lost half of its strength"""

@@ -23,13 +23,12 @@ from ...models.arrays import l2_normalize
 from ...models.catalogue import Catalogue
 from ...models.interactions import Clock, Interactions
 from ..interactions.schema import user_blocks
+from ..interactions.statistics import DAY_SECONDS
 from .habits import Habits, Habitual
-from .tracks import DAY_SECONDS, EPOCH_SECONDS, WorldTracks, artist_names, title
+from .tracks import EPOCH_SECONDS, Floats, WorldTracks, artist_names, title
 
 _SESSION_LISTENS = 8
 _BLOCK_EVENTS = 60_000
-
-Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)
