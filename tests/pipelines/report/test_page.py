@@ -309,6 +309,16 @@ def test_bars_of_numbers_fill_the_distance_between_them(step: float) -> None:
     assert all(0.9 * step < bar["right"] - bar["left"] < step for bar in bars)
 
 
+def test_numbers_stand_in_the_cells_of_a_heat_map_that_are_not_0(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"x": ["a", "b"], "y": ["a", "a"], "share": [0.8, 0.0]})
+    chart = Chart(name="c", title="c", frame=frame, kind="heat", x="x", y="y", value="share", values_shown=True)
+    (text,) = (layer for layer in vega_lite(chart)["layer"] if layer["mark"]["type"] == "text")
+    assert text["transform"] == [{"filter": "datum['share'] > 0"}]
+    assert text["encoding"]["color"]["condition"]["test"] == "datum['share'] > 0.4"
+    draw(chart, tmp_path / "c.png")
+    assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_groups_are_named_by_what_they_have_more_of() -> None:
     counts = pl.DataFrame({"group": [0, 0, 1, 1], "genre": ["a", "b", "a", "b"], "count": [8.0, 2.0, 2.0, 8.0]})
     assert typical_of_groups(counts, "genre") == {0: "a", 1: "b"}
