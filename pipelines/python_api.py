@@ -16,7 +16,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ..errors import DataError, UsageError
-from .interactions.columns import UNREADABLE_TIME, Table
+from .interactions.columns import UNREADABLE_TIME, SourceTable
 from .library.store import Library as LibraryFolder
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class Library:
         from .embedding.extract import EmbedOptions, embed
 
         paths = [Path(place).expanduser() for place in places]
-        return embed(self._library, paths, _options(EmbedOptions, "embed", options), lambda done, total: None)
+        return embed(self._library, paths, _options(EmbedOptions, "embed", options))
 
     def tracks(self) -> pl.DataFrame:
         """A row for each track: track_id, title, artists and what else is known."""
@@ -254,7 +254,7 @@ def _options(kind: Any, name: str, given: dict[str, Any]) -> Any:
 
 def _polars(frame: Any, name: str, needed: tuple[str, ...]) -> pl.DataFrame:
     table = frame if isinstance(frame, pl.DataFrame) else pl.from_pandas(frame)
-    Table(Path(name), table.lazy()).require(*needed)
+    SourceTable(Path(name), table.lazy()).require(*needed)
     for column in needed:
         if nulls := table[column].null_count():
             raise DataError(f"{name}: {nulls} rows without {column}; drop them first")
@@ -266,7 +266,9 @@ def _polars(frame: Any, name: str, needed: tuple[str, ...]) -> pl.DataFrame:
 def _weights(interactions: pl.DataFrame) -> NDArray[np.float32]:
     if "weight" not in interactions.columns:
         return np.ones(len(interactions), np.float32)
-    column = Table(Path("interactions"), interactions.lazy()).number("weight").cast(pl.Float32).fill_null(float("nan"))
+    column = (
+        SourceTable(Path("interactions"), interactions.lazy()).number("weight").cast(pl.Float32).fill_null(float("nan"))
+    )
     weights = interactions.select(column).to_series().to_numpy()
     if not np.isfinite(weights).all():
         raise DataError(f"interactions: weight: {int((~np.isfinite(weights)).sum())} rows are not numbers")
@@ -276,7 +278,7 @@ def _weights(interactions: pl.DataFrame) -> NDArray[np.float32]:
 def _times(interactions: pl.DataFrame) -> NDArray[np.int64] | None:
     if "time" not in interactions.columns:
         return None
-    times = interactions.select(Table(Path("interactions"), interactions.lazy()).seconds("time")).to_series()
+    times = interactions.select(SourceTable(Path("interactions"), interactions.lazy()).seconds("time")).to_series()
     if wrong := times.null_count() + int((times == UNREADABLE_TIME).sum()):
         raise DataError(f"interactions: {wrong} rows without a time that can be read; drop them, or the column")
     return times.to_numpy()

@@ -23,12 +23,12 @@ from ...models.analysis.projection import flat_map
 from ...models.arrays import top_k
 from ...models.nn.training_loop import Watch
 from ..charts.chart import Chart, draw
-from ..interactions.schema import listed_ids, read_listens
+from ..charts.training import epoch_table, learning_curve
+from ..interactions.schema import listed_ids, read_listens, with_rows
 from ..library.store import Library
-from ..training.neural import epoch_table, learning_curve
 from .segments import genre_matrix
 
-STRANGEST = 20
+LARGEST_ERRORS = 20
 LATEST = 0.1
 """share of the events that stands at the end of the file, to validate on"""
 _SLICE_ROWS = 1 << 21
@@ -57,14 +57,6 @@ def _latest(log: pl.LazyFrame) -> tuple[pl.Expr, int]:
     return pl.lit(0), 1
 
 
-def _with_rows(log: pl.LazyFrame, *ids: list[str]) -> pl.LazyFrame:
-    """The log with `user_row` and `track_row`, in its own order, so that a seeded run repeats exactly."""
-    for name, known in zip(("user", "track"), ids, strict=True):
-        rows = pl.LazyFrame({f"{name}_id": pl.Series(known, dtype=pl.String)}).with_row_index(f"{name}_row")
-        log = log.join(rows, on=f"{name}_id", how="left", maintain_order="left").drop(f"{name}_id")
-    return log
-
-
 @contextmanager
 def events_of(
     library: Library, folder: Path, *, user_ids: list[str] | None = None, track_ids: list[str] | None = None
@@ -78,7 +70,8 @@ def events_of(
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".events-", dir=folder) as scratch:
         part = Path(scratch) / "events.parquet"
-        _with_rows(log, users, tracks).select(
+        # In the log's own order, so that a seeded run repeats exactly.
+        with_rows(log, users, tracks, ordered=True).select(
             ratio.alias("ratio"),
             column.cast(pl.Float32).fill_null(float("nan")).alias("interaction"),
             pl.col("user_row", "track_row").cast(pl.Float32),
@@ -98,7 +91,7 @@ def events_of(
         yield EventFile(rows, users, tracks, interaction)
 
 
-def learn(
+def train_autoencoder(
     library: Library,
     out: Path,
     changes: dict[str, Any],
@@ -106,9 +99,9 @@ def learn(
     continue_from: Path | None = None,
     watch: Watch | None = None,
 ) -> ErrorSummary:
-    """Learns the library's events and writes the model and its finds into `out`; resumes an interrupted run.
+    """Trains on the library's events and writes the model and its finds into `out`; resumes an interrupted run.
 
-    `changes` are options that differ from the defaults, or from those of the model that is learned on from.
+    `changes` are options that differ from the defaults, or from those of the model to continue from.
     """
     checkpoint = out / "training.state"
     if continue_from is None:
@@ -131,7 +124,7 @@ def learn(
 
 
 def vocabulary(folder: Path) -> tuple[list[str], list[str]]:
-    """The users and tracks that a model knows, in the order of their rows."""
+    """The users and tracks of a model, in the order of their rows."""
     try:
         users, tracks = (pl.read_parquet(folder / f"{name}.parquet").get_column("id") for name in ("users", "tracks"))
     except (OSError, pl.exceptions.PolarsError) as error:
@@ -164,8 +157,8 @@ def _bottlenecks(model: FeatureAutoencoder, events: EventFile) -> tuple[pl.DataF
     for (_, ids), total, count in zip(sides, totals, counts, strict=True):
         mean = np.asarray(total / np.maximum(count, 1)[:, None], np.float32)
         frame = pl.DataFrame({"id": pl.Series(ids, dtype=pl.String), "bottleneck": mean})
-        there = pl.Series(count > 0)
-        frames.append(frame.with_columns(pl.when(there).then(pl.col("bottleneck").arr.to_list()).alias("bottleneck")))
+        bottleneck = pl.when(pl.Series(count > 0)).then(pl.col("bottleneck").arr.to_list())
+        frames.append(frame.with_columns(bottleneck.alias("bottleneck")))
     return frames[0], frames[1]
 
 
@@ -176,7 +169,7 @@ def _write(library: Library, model: FeatureAutoencoder, events: EventFile, out: 
     epoch_table(model.curve).write_parquet(out / "epochs.parquet")
     errors = model.errors(events.rows)
     summary = ErrorSummary.of(errors)
-    strangest, _ = top_k(np.nan_to_num(errors, nan=-1.0), STRANGEST)
+    strangest, _ = top_k(np.nan_to_num(errors, nan=-1.0), LARGEST_ERRORS)
     _table(events, errors, strangest).write_parquet(out / "strangest.parquet")
     for chart in _charts(model, events, errors, _genre_of(library)):
         draw(chart, out / f"{chart.name}.png")
@@ -242,13 +235,13 @@ def _charts(
 
 
 def _genre_of(library: Library) -> dict[str, str]:
-    """Track id -> a genre of its own, or the most probable one that was heard; tracks without either are left out."""
+    """Track id -> a genre of its own, else its most probable one; tracks without either are left out."""
     catalogue = library.catalogue(library.vector_name())
     names, matrix = genre_matrix(library, catalogue)
     if not names:
         return {}
-    best, there = np.asarray(matrix.argmax(axis=1)).ravel(), np.flatnonzero(matrix.sum(axis=1))
-    return {catalogue.track_ids[row]: names[best[row]] for row in there}
+    best, labelled = np.asarray(matrix.argmax(axis=1)).ravel(), np.flatnonzero(matrix.sum(axis=1))
+    return {catalogue.track_ids[row]: names[best[row]] for row in labelled}
 
 
 def _interaction(log: pl.LazyFrame) -> tuple[str, pl.Expr]:
@@ -270,5 +263,4 @@ def _joined(known: list[str] | None, ids: pl.Series) -> list[str]:
         return ids.to_list()
     if len(set(known)) != len(known):
         raise DataError("vocabulary: an id appears twice")
-    there = set(known)
-    return [*known, *(name for name in ids.to_list() if name not in there)]
+    return list(dict.fromkeys([*known, *ids.to_list()]))

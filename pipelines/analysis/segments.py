@@ -23,7 +23,7 @@ from ...models.catalogue import Catalogue
 from ...models.interactions import Interactions
 from ...models.recommenders.als import ALS, ALSOptions
 from ..charts.chart import Chart, draw
-from ..interactions.schema import listed_ids, read_listens, to_listens
+from ..interactions.schema import read_interactions
 from ..library.store import Library
 
 if TYPE_CHECKING:
@@ -32,11 +32,10 @@ if TYPE_CHECKING:
 FACTORS = 64
 MAP_POINTS = 20_000
 POPULAR = 200
-_NAMED = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Portrait:
+class SegmentProfile:
     """Who is in a segment, and what sets it apart."""
 
     segment: int
@@ -63,27 +62,27 @@ class Portrait:
 
 @dataclass(frozen=True, eq=False)
 class Segmentation:
-    """Segments, their portraits and a map."""
+    """Segments, their profiles and a map."""
 
     kind: str
     segments: Segments
     ids: Sequence[str]
     """[N] of users or tracks"""
-    portraits: tuple[Portrait, ...]
+    profiles: tuple[SegmentProfile, ...]
     positions: NDArray[np.float32]
     """[N, 2]; NaN for those that are not on the map"""
     map_method: str
     track_ids: Sequence[str]
 
     def for_newcomer(self, segment: int | None, k: int) -> list[tuple[int, str]]:
-        """k (segment, track id) for somebody without listens who fits a segment; None where none is known.
+        """k (segment, track id) for a user without listens who fits a segment; None where the segment is unknown.
 
         Then the segments take turns, as often as their sizes call for.
         """
-        if segment is not None and not 0 <= segment < len(self.portraits):
-            raise UsageError(f"segment {segment}: there are 0 to {len(self.portraits) - 1}")
-        chosen = self.portraits if segment is None else (self.portraits[segment],)
-        rows = turns([portrait.popular for portrait in chosen], [portrait.size for portrait in chosen], k)
+        if segment is not None and not 0 <= segment < len(self.profiles):
+            raise UsageError(f"segment {segment}: there are 0 to {len(self.profiles) - 1}")
+        chosen = self.profiles if segment is None else (self.profiles[segment],)
+        rows = turns([profile.popular for profile in chosen], [profile.size for profile in chosen], k)
         return [(chosen[owner].segment, self.track_ids[row]) for row, owner in rows]
 
     def table(self) -> pl.DataFrame:
@@ -96,14 +95,14 @@ class Segmentation:
         """segment (null: for everybody), rank (from 1), track_id: see `for_newcomer`."""
         rows = [
             (segment, rank, track_id)
-            for segment in (None, *(portrait.segment for portrait in self.portraits))
+            for segment in (None, *(profile.segment for profile in self.profiles))
             for rank, (_, track_id) in enumerate(self.for_newcomer(segment, POPULAR), 1)
         ]
         return pl.DataFrame(rows, {"segment": pl.Int32, "rank": pl.Int32, "track_id": pl.String}, orient="row")
 
     def charts(self) -> Iterator[Chart]:
         """The map, and the figures that the number of segments was chosen by."""
-        names = {portrait.segment: f"{portrait.segment + 1}: {_short(portrait)}" for portrait in self.portraits}
+        names = {profile.segment: f"{profile.segment + 1}: {_short(profile)}" for profile in self.profiles}
         points = self.table().drop_nulls().with_columns(name=pl.col("segment").replace_strict(names, default=""))
         yield Chart(
             name=f"map-of-{self.kind}",
@@ -139,7 +138,7 @@ class Segmentation:
         written = [folder / name for name in names]
         self.table().write_parquet(written[0])
         self.newcomer_table().write_parquet(written[2])
-        lines = [json.dumps(portrait.record(), ensure_ascii=False) for portrait in self.portraits]
+        lines = [json.dumps(profile.record(), ensure_ascii=False) for profile in self.profiles]
         written[1].write_text("\n".join(lines) + "\n")
         self.segments.save(folder / self.kind)
         for chart in self.charts():
@@ -166,7 +165,8 @@ def segment_listeners(
     library: Library, segments: Segments, *, sound: str | None = None, vectors: NDArray[np.float32] | None = None
 ) -> Segmentation:
     """Segments of the users by their taste vectors, or by `vectors` [U, D] given for them in the order of their ids."""
-    users, listens, catalogue = _read(library, sound)
+    catalogue = library.catalogue(sound)
+    users, listens = read_interactions(library, catalogue)
     if vectors is None:
         vectors = _als(listens).user_factors
     if len(vectors) != len(users):
@@ -183,7 +183,8 @@ def segment_listeners(
 
 def segment_tracks(library: Library, segments: Segments, *, sound: str | None = None) -> Segmentation:
     """Segments of the tracks with listeners, by their taste vectors."""
-    _, listens, catalogue = _read(library, sound)
+    catalogue = library.catalogue(sound)
+    _, listens = read_interactions(library, catalogue)
     vectors = _als(listens).track_factors
     describer = _Describer(library, listens, catalogue)
 
@@ -191,12 +192,6 @@ def segment_tracks(library: Library, segments: Segments, *, sound: str | None = 
         return np.where(members, describer.everybody, 0), float(describer.everybody[members].mean())
 
     return _segmentation("tracks", segments.fit(vectors), catalogue.track_ids, vectors, describer, counts)
-
-
-def _read(library: Library, sound: str | None) -> tuple[pl.Series, Interactions, Catalogue]:
-    log, catalogue = read_listens(library), library.catalogue(sound)
-    users, _ = listed_ids(log)
-    return users, to_listens(log, users, catalogue.track_ids), catalogue
 
 
 def _als(listens: Interactions) -> ALS:
@@ -213,15 +208,15 @@ def _segmentation(
 ) -> Segmentation:
     """`counts` gives the listeners of each track in a segment [T], and listens per member, of a mask of members [N]."""
     labels, seed = segments.labels, segments.options.seed
-    portraits = tuple(
-        describer.portrait(labels, segment, *counts(labels == segment)) for segment in range(labels.max() + 1)
+    profiles = tuple(
+        describer.profile(labels, segment, *counts(labels == segment)) for segment in range(labels.max() + 1)
     )
     mapped = np.flatnonzero(labels >= 0)
     if len(mapped) > MAP_POINTS:
         mapped = np.sort(np.random.default_rng(seed).choice(mapped, MAP_POINTS, replace=False))
     positions = np.full((len(vectors), 2), np.nan, np.float32)
     positions[mapped], method = flat_map(vectors[mapped], seed=seed)
-    return Segmentation(kind, segments, ids, portraits, positions, method, describer.catalogue.track_ids)
+    return Segmentation(kind, segments, ids, profiles, positions, method, describer.catalogue.track_ids)
 
 
 class _Describer:
@@ -241,13 +236,18 @@ class _Describer:
             described.get_column(name).fill_null(np.nan).to_numpy() for name in ("tempo_bpm", "loudness_lufs")
         )
 
-    def portrait(
+    def profile(
         self, labels: NDArray[np.int32], segment: int, counts: NDArray[np.float64], listens_each: float
-    ) -> Portrait:
+    ) -> SegmentProfile:
         """Of a segment whose members like each track `counts` [T] times."""
         members, size = int((labels >= 0).sum()), int((labels == segment).sum())
-        genres = _typical(self.genre_names, self.genres, counts, self.everybody)
-        artists = _typical(self.catalogue.artist_names, self.catalogue.artist_matrix, counts, self.everybody)
+        genres, artists = (
+            typical(names, matrix.T @ counts, matrix.T @ self.everybody)
+            for names, matrix in (
+                (self.genre_names, self.genres),
+                (self.catalogue.artist_names, self.catalogue.artist_matrix),
+            )
+        )
         tempo, loudness = _mean(self.tempo, counts), _mean(self.loudness, counts)
         popular, _ = top_k(counts, POPULAR)
         popular = popular[counts[popular] > 0]
@@ -259,7 +259,7 @@ class _Describer:
             parts.append(f"{_compared(tempo, usual, 4, 'slower', 'faster')} ({tempo:.0f} BPM)")
         if loudness is not None:
             parts.append(_compared(loudness, _mean(self.loudness, self.everybody), 1, "quieter", "more energetic"))
-        return Portrait(
+        return SegmentProfile(
             segment=segment,
             size=size,
             share=round(size / members, 4),
@@ -274,17 +274,16 @@ class _Describer:
         )
 
 
-def _typical(
-    names: Sequence[str], matrix: csr_matrix, counts: NDArray[np.float64], everybody: NDArray[np.float64]
+def typical(
+    names: Sequence[str] | NDArray[np.str_], inside: NDArray[np.floating], outside: NDArray[np.floating], most: int = 3
 ) -> tuple[str, ...]:
-    """The names with the highest lift among those that matter, at most three."""
-    if not names:
+    """The names with the highest lift among those that matter: `inside` counts each in a segment, `outside` in all."""
+    if not len(names):
         return ()
-    inside, outside = matrix.T @ counts, matrix.T @ everybody
     lifts = lift(inside, outside)
     # A name with less than a hundredth of the listens does not stand for the segment.
     lifts[inside < 0.01 * max(inside.sum(), 1e-9)] = 0
-    order, _ = top_k(lifts, _NAMED)
+    order, _ = top_k(lifts, most)
     return tuple(names[row] for row in order if lifts[row] > 1)
 
 
@@ -314,5 +313,5 @@ def _compared(value: float, usual: float | None, step: float, less: str, more: s
     return f"{less if value < usual else more} than others"
 
 
-def _short(portrait: Portrait) -> str:
-    return " and ".join(portrait.genres[:2]) or ", ".join(portrait.artists[:1]) or f"{portrait.size} members"
+def _short(profile: SegmentProfile) -> str:
+    return " and ".join(profile.genres[:2]) or ", ".join(profile.artists[:1]) or f"{profile.size} members"

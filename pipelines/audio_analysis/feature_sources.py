@@ -151,14 +151,14 @@ class FileFeatures:
 
 
 def extract_all(
-    paths: Sequence[Path], sources: Sequence[str], cache: FeatureCache, *, workers: int | None = None
+    paths: Sequence[Path], sources: Sequence[str], cache: FeatureCache | None = None
 ) -> Iterator[FileFeatures]:
     """The features of every file, in order; a file that cannot be decoded comes with a reason.
 
-    They stay in the cache, so that an interrupted run carries on where it stopped.
+    They stay in the cache, where there is one, so that an interrupted run carries on where it stopped.
     """
     # Threads: decoding, FFTs and networks run outside the interpreter's lock, and nothing has to be started twice.
-    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
         try:
             yield from pool.map(partial(_extract_cached, sources=sources, cache=cache), range(len(paths)), paths)
         except BaseException:
@@ -166,7 +166,7 @@ def extract_all(
             raise
 
 
-def _extract_cached(row: int, path: Path, sources: Sequence[str], cache: FeatureCache) -> FileFeatures:
+def _extract_cached(row: int, path: Path, sources: Sequence[str], cache: FeatureCache | None) -> FileFeatures:
     try:
         content = content_hash(path, "sha256")
     except OSError as error:
@@ -175,7 +175,7 @@ def _extract_cached(row: int, path: Path, sources: Sequence[str], cache: Feature
         return FileFeatures(row, "", {}, f"not readable: {error.strerror}")
     by_source: dict[str, NDArray[Any]] = {}
     for source in sources:
-        windows = cache.get(content, source)
+        windows = None if cache is None else cache.get(content, source)
         if windows is None:
             try:
                 windows = extract(path, source)
@@ -184,6 +184,7 @@ def _extract_cached(row: int, path: Path, sources: Sequence[str], cache: Feature
             if source in ("log-mel", MEL_SOURCE) or source.startswith(INPUT_SOURCE):
                 # Half precision, which a network does not notice, lets a large data set stay in memory.
                 windows = windows.astype(np.float16)
-            cache.put(content, source, windows)
+            if cache is not None:
+                cache.put(content, source, windows)
         by_source[source] = windows
     return FileFeatures(row, content, by_source)

@@ -72,6 +72,8 @@ class Chart:
     value: str | None = None
     interval: tuple[str, str] | None = None
     """columns with the ends of an interval around y (x for `across`)"""
+    values_shown: bool = False
+    """heat: the value stands in each cell where it is not 0"""
     text: str | None = None
     """column shown when a point is touched"""
     x_title: str | None = None
@@ -131,6 +133,13 @@ def vega_lite(chart: Chart, width: int | Literal["container"] = "container") -> 
         encoding["opacity"] = {"condition": {"param": "chosen", "value": 0.8}, "value": 0.1}
     encoding["tooltip"] = {"field": chart.text} if chart.text else _tooltip(chart, drawn)
     layers: list[dict[str, Any]] = [{"mark": mark, "encoding": encoding, "params": _interactions(chart)}]
+    if chart.values_shown:
+        number = {"field": drawn, "type": "quantitative", "format": ".0%" if chart.percent else "~s"}
+        half = float(rows.get_column(drawn).to_numpy().max()) / 2
+        halfway = {"condition": {"test": f"datum['{drawn}'] > {half}", "value": "white"}}
+        cells = {"x": encoding["x"], "y": encoding["y"], "text": number, "color": halfway | {"value": INK}}
+        filled = [{"filter": f"datum['{drawn}'] > 0"}]
+        layers.append({"mark": {"type": "text", "fontSize": 10}, "encoding": cells, "transform": filled})
     if chart.interval is not None:
         low, high = chart.interval
         side = "x" if chart.kind == "across" else "y"

@@ -11,7 +11,9 @@ from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from rich.progress import Progress as Bars
+
+    from ..library.progress import Progress
 
 EVERY_SECONDS = 10.0
 
@@ -53,17 +55,17 @@ class Console:
         self._err.flush()
 
     @contextmanager
-    def bar(self, name: str) -> Iterator[Callable[..., None]]:
-        """A bar on stderr; gives what moves it, `tick(done, total, text)`, of which the text may be left out."""
-        with self.progress() as progress:
-            task = progress.add_task(name, total=None)
+    def bar(self, name: str) -> Iterator[Progress]:
+        """A bar on stderr; gives the `Progress` that moves it."""
+        with self.bars() as bars:
+            task = bars.add_task(name, total=None)
 
-            def tick(done: int, total: int | None, text: str = name) -> None:
-                progress.update(task, completed=done, total=total, description=text)
+            def move(done: int, total: int | None, what: str = name, /) -> None:
+                bars.update(task, completed=done, total=total, description=what)
 
-            yield tick
+            yield move
 
-    def progress(self) -> Progress:
+    def bars(self) -> Bars:
         """Bars with rate and time left on stderr; silent where stderr is not a terminal."""
         from rich import progress
         from rich.console import Console as RichConsole
@@ -82,7 +84,7 @@ class Console:
     @contextmanager
     def trainings(self) -> Iterator[Trainings]:
         """One bar for each way to learn."""
-        with self.progress() as bars:
+        with self.bars() as bars:
             yield Trainings(self, bars)
 
     def close(self) -> None:
@@ -107,9 +109,9 @@ def _encodes(text: str, encoding: str) -> bool:
 
 
 class Trainings:
-    """Counts trainings: `begin` names what follows and its number, `trained` counts one, `say` shows how one goes."""
+    """Counts trainings: `begin` names what follows and its number, `trained` counts one, `message` tells of one."""
 
-    def __init__(self, console: Console, bars: Progress) -> None:
+    def __init__(self, console: Console, bars: Bars) -> None:
         self._console, self._bars = console, bars
 
     def begin(self, name: str, total: int) -> None:
@@ -121,9 +123,9 @@ class Trainings:
         self._done += 1
         self._bars.update(self._task, completed=self._done, description=self._name)
         if self._done < self._total:
-            self.say("")
+            self.message("")
 
-    def say(self, text: str) -> None:
+    def message(self, text: str) -> None:
         if self._bars.disable:
             now = time.monotonic()
             if now - self._last >= EVERY_SECONDS:

@@ -22,7 +22,7 @@ from ...errors import CrossfadeError, MissingExtra
 from ...models.arrays import l2_normalize, top_k
 from ..library.store import Library
 from ..simulation.composition import STYLES
-from ..simulation.demo import CatalogueOptions, DemoTrack, demo_world, plan, unheard_tracks, write_catalogue
+from ..simulation.demo import CatalogueOptions, DemoTrack, demo_world, plan, unplayed_tracks, write_catalogue
 from .console import Console
 from .main import run
 
@@ -62,9 +62,9 @@ class _Tour:
             "the regions overlap, and two artists live between styles.",
         )
         started = time.monotonic()
-        with Library.open(self._folder, create=True), self._console.bar("render") as tick:
+        with Library.open(self._folder, create=True), self._console.bar("render") as progress:
             for done, _ in enumerate(write_catalogue(self._music, tracks), 1):
-                tick(done, len(tracks))
+                progress(done, len(tracks))
         self._console.message(f"   rendered into {self._music} ({time.monotonic() - started:.0f} s)")
 
     def hear(self) -> None:
@@ -146,7 +146,7 @@ class _Tour:
             "slices: tracks and listeners without history."
         )
         self._slices()
-        cold = unheard_tracks(self._world)[0]
+        cold = unplayed_tracks(self._world)[0]
         track = next(track for track in self._tracks if track.path == cold)
         self._say(
             f"9. “{track.title}” by {track.artist} ({track.style}) came out yesterday and nobody has played it. "

@@ -11,7 +11,7 @@ from ...errors import LibraryError
 from .options import Flag, LibraryFolder, Names, Numbers, Screen, Seed, SoundName, open_library, option
 
 if TYPE_CHECKING:
-    from ..evaluation.evaluate import Row
+    from ..evaluation.profiling import Row
     from ..interactions.cleaning import CleaningOptions
     from ..library.store import Library
 
@@ -77,7 +77,7 @@ def evaluate(
         users, _ = listed_ids(log)
         listens = to_listens(log, users, catalogue.track_ids, cleaning.confidence)
     rows = []
-    for row in evaluate_models(listens, catalogue, options, tell=console.message):
+    for row in evaluate_models(listens, catalogue, options, message=console.message):
         rows.append(row)
         if console.as_json:
             console.record(**row)

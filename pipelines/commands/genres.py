@@ -57,8 +57,8 @@ class LabelOptions:
             subset=self.subset,
             skip_classes=self.skip_classes,
         )
-        with console.bar("hearing") as tick:
-            prepared = prepare(labelled, sources, self.features(), skip_classes=self.skip_classes, tick=tick)
+        with console.bar("hearing") as progress:
+            prepared = prepare(labelled, sources, self.features(), skip_classes=self.skip_classes, progress=progress)
         for name, reason in prepared.failed.items():
             console.message(f"left out: {name}: {reason}")
         left_out = sorted(set(labelled.classes) - set(prepared.labels.classes))
@@ -114,9 +114,9 @@ def genres_train(
     Example: crossfade genres train labels.csv --out model
     """
     from ...models.genres.model import check_replaceable
-    from ..genres.evaluate import evaluate, train, write_misclassified
+    from ..charts.chart import draw
+    from ..genres.evaluate import confusion_chart, evaluate, train, write_misclassified
     from ..genres.methods import LEARNING, NetworkOptions, method_named
-    from ..genres.plots import draw_confusion
 
     options = test_options.evaluation_options()
     checkpoints = out.with_name(f".{out.name}.checkpoints")
@@ -130,9 +130,9 @@ def genres_train(
         _tell_what_is_tested(console, found)
         with console.trainings() as trainings:
             trainings.begin(method.name, sum(len(protocol.folds) for protocol in found))
-            tested = [evaluate(prepared, method, protocol, options, progress=trainings) for protocol in found]
+            tested = [evaluate(prepared, method, protocol, options, trainings=trainings) for protocol in found]
     started = time.perf_counter()
-    trained = train(prepared, method, tested, options, watch=console.message)
+    trained = train(prepared, method, tested, options, message=console.message)
     seconds = round(time.perf_counter() - started, 2)
     trained.save(out)
     if checkpoints.is_dir():
@@ -141,7 +141,7 @@ def genres_train(
     if tested:
         first = tested[0]
         title = f"{method.name}, {first.protocol.name} split"
-        draw_confusion(out / "confusion.png", first.figures.confusion, first.classes, title)
+        draw(confusion_chart(first, title), out / "confusion.png")
         write_misclassified(out / "wrong.csv", first.misclassified)
     costs = {"train_seconds": seconds, "out": str(out)}
     for one in tested:
@@ -165,8 +165,8 @@ def genres_evaluate(
     Example: crossfade genres evaluate other.csv --genre-model model
     """
     from ...models.genres.model import GenreModel
-    from ..genres.evaluate import evaluate_model, write_misclassified
-    from ..genres.plots import draw_confusion
+    from ..charts.chart import draw
+    from ..genres.evaluate import confusion_chart, evaluate_model, write_misclassified
 
     if genre_model is None:
         if labels is None:
@@ -189,7 +189,7 @@ def genres_evaluate(
     _record(console, head | found.row() | {"per_class": found.per_class()})
     if report:
         report.mkdir(parents=True, exist_ok=True)
-        draw_confusion(report / "confusion.png", found.figures.confusion, found.classes, model.card.name)
+        draw(confusion_chart(found, model.card.name), report / "confusion.png")
         write_misclassified(report / "wrong.csv", found.misclassified)
 
 

@@ -85,9 +85,9 @@ def embed(
         workers=workers,
         genre_model=genre_model,
     )
-    with open_library(library, create=True) as opened, console.bar("hearing") as tick:
+    with open_library(library, create=True) as opened, console.bar("hearing") as progress:
         try:
-            summary = embed_places(opened, places, options, tick)
+            summary = embed_places(opened, places, options, progress)
         except KeyboardInterrupt:
             console.message("crossfade: interrupted; what was embedded is kept, the same command carries on")
             return 130
@@ -160,8 +160,8 @@ def find(
 
     with open_library(library) as opened:
         if encoder:
-            with console.bar("hearing") as tick:
-                failed = embed_library(opened, encoder, tick)
+            with console.bar("hearing") as progress:
+                failed = embed_library(opened, encoder, progress)
             for track_id, reason in failed.items():
                 console.message(f"left out: {track_id}: {reason}")
         for answer in find_tracks(opened, text, k, encoder=encoder):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -61,6 +62,6 @@ def fetch(
     """
     from ..interactions.download import fetch as download
 
-    with console.bar("fetch") as tick:
-        for fetched in download(source, out, sha256=sha256, progress=tick):
-            console.record(**fetched.record())
+    with console.bar("fetch") as progress:
+        for fetched in download(source, out, sha256=sha256, progress=progress):
+            console.record(**asdict(fetched))

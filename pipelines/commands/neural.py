@@ -29,10 +29,10 @@ def neural_train(
 
     Example: crossfade neural train sasrec --library L --out model
     """
-    from ..training.neural import learn
+    from ..training.neural import train_neural
 
     with open_library(library) as opened:
-        summary = learn(
+        summary = train_neural(
             opened,
             model,
             out,
@@ -51,7 +51,7 @@ def neural_recommend(
     folder: Annotated[Path, option("as neural train wrote it")],
     /,
     *,
-    heard: Annotated[str, option("ID[=VALUE],… tracks, oldest first; with ratings where mf learned such")],
+    heard: Annotated[str, option("ID[=VALUE],… tracks, oldest first; with ratings where mf trained such")],
     k: Length = 10,
     embedding: Annotated[Flag, option("print the user's embedding instead")] = False,
     console: Screen,
@@ -60,16 +60,16 @@ def neural_recommend(
 
     Example: crossfade neural recommend model --heard TRACK_ID,TRACK_ID
     """
-    from ..training.neural import Learned
+    from ..training.neural import NeuralModel
 
     tracks = [_track(part) for part in heard.split(",") if part.strip()]
-    learned = Learned.load(folder)
+    trained = NeuralModel.load(folder)
     if embedding:
-        console.record(embedding=[round(float(value), 6) for value in learned.embedding(tracks)])
+        console.record(embedding=[round(float(value), 6) for value in trained.embedding(tracks)])
         return
-    for row, score in zip(*learned.recommend(tracks, k), strict=True):
+    for row, score in zip(*trained.recommend(tracks, k), strict=True):
         if row >= 0:
-            console.record(track_id=learned.track_ids[row], score=round(float(score), 4))
+            console.record(track_id=trained.track_ids[row], score=round(float(score), 4))
 
 
 def _track(text: str) -> tuple[str, float]:

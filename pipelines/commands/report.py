@@ -32,6 +32,6 @@ def report(
     options = ReportOptions(
         period=Period.of_days(first_day, last_day), top=top, evaluation=evaluation, genre_model=genre_model
     )
-    with open_library(library) as opened, console.bar("report") as tick:
-        written = write_report(opened, out, options, progress=lambda what, done, total: tick(done, total, what))
+    with open_library(library) as opened, console.bar("report") as progress:
+        written = write_report(opened, out, options, progress=progress)
     console.record(**written.record())

@@ -55,8 +55,8 @@ def segments(
             f"{'  <- taken' if choice.chosen else ''}"
         )
     if newcomer is None:
-        for portrait in found.portraits:
-            console.record(**portrait.record())
+        for profile in found.profiles:
+            console.record(**profile.record())
     else:
         for segment, track_id in found.for_newcomer(None if newcomer == "any" else int(newcomer), k):
             console.record(segment=segment, track_id=track_id)
@@ -79,11 +79,11 @@ def autoencoder(
 
     Example: crossfade autoencoder --library L --out strange
     """
-    from ..analysis.event_autoencoder import learn
+    from ..analysis.event_autoencoder import train_autoencoder
 
     given = {"ids": ids, "noise": noise, "epochs": epochs, "seed": seed}
     with open_library(library) as opened:
-        summary = learn(
+        summary = train_autoencoder(
             opened,
             out,
             {name: value for name, value in given.items() if value is not None},

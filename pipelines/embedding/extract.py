@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from ...errors import MACHINE_FAULTS, AudioError, CrossfadeError, DataError, Lib
 from ...models.genres.model import GenreModel
 from ...models.storage import content_hash
 from ..audio_analysis.analyzer import AudioAnalyzer, TrackAnalysis
+from ..library.progress import Progress, silent
 from ..library.scan import ScannedFile, absolute, readable, scan, tags_of
 from ..library.store import Library
 from ..library.tracks import StoredFile
@@ -72,12 +73,8 @@ class _Outcome:
     reason: str | None = None
 
 
-Progress = Callable[[int, int], None]
-"""called with (files done, files in all)"""
-
-
-def embed(library: Library, places: Sequence[Path], options: EmbedOptions, progress: Progress) -> EmbedSummary:
-    """Embeds files and folders into a library. KeyboardInterrupt stops it cleanly, with all that is done committed."""
+def embed(library: Library, places: Sequence[Path], options: EmbedOptions, progress: Progress = silent) -> EmbedSummary:
+    """Embeds files and folders into a library; KeyboardInterrupt stops it cleanly, with all that is done committed."""
     started = time.monotonic()
     model = options.genre_model
     analyzer = AudioAnalyzer(model=GenreModel.load(model)) if model else library.analyzer()
@@ -88,21 +85,21 @@ def embed(library: Library, places: Sequence[Path], options: EmbedOptions, progr
     found = list(scan(places, paths, manifest=options.manifest, id_field=options.id_field, fixed=fixed))
     library.add_places(_places(places, found))
     library.use_vocabulary(analyzer)
-    ledger = _Ledger(library)
-    ledger.rename({path: track_id for track_id, path in paths.items() if path is not None}, found)
-    jobs = list(_changed(found, ledger, retry=options.retry))
+    writer = _BatchWriter(library)
+    writer.rename({path: track_id for track_id, path in paths.items() if path is not None}, found)
+    jobs = list(_changed(found, writer, retry=options.retry))
     progress(len(found) - len(jobs), len(found))
     count = max(1, min(options.workers or os.cpu_count() or 1, len(jobs)))
     start = (library.folder, options.all_windows)
     try:
         work = in_workers(_work, jobs, count=count, prepare=_prepare, options=start) if jobs else ()
         for done, (job, outcome) in enumerate(work, start=len(found) - len(jobs) + 1):
-            ledger.enter(job, outcome if isinstance(outcome, _Outcome) else _Outcome(reason="crashed the decoder"))
+            writer.add(job, outcome if isinstance(outcome, _Outcome) else _Outcome(reason="crashed the decoder"))
             progress(done, len(found))
     finally:
-        ledger.commit()
+        writer.commit()
     seconds = round(time.monotonic() - started, 2)
-    return EmbedSummary(ledger.embedded, ledger.unchanged, ledger.failed, seconds, ledger.renamed)
+    return EmbedSummary(writer.embedded, writer.unchanged, writer.failed, seconds, writer.renamed)
 
 
 def _places(places: Sequence[Path], found: Sequence[ScannedFile]) -> list[Path]:
@@ -123,9 +120,9 @@ def _listened(library: Library) -> frozenset[str]:
     return frozenset(listens.select("track_id").unique().collect(engine="streaming")["track_id"])
 
 
-def _changed(found: Sequence[ScannedFile], ledger: _Ledger, *, retry: bool) -> Iterator[_Job]:
-    """The files that have to be looked into; failures that are known to remain are entered at once."""
-    library = ledger.library
+def _changed(found: Sequence[ScannedFile], writer: _BatchWriter, *, retry: bool) -> Iterator[_Job]:
+    """The files that have to be looked into; failures that are known to remain are added at once."""
+    library = writer.library
     analyzed, failures = library.analyzed_files(), library.failures()
     failed_paths = {stored.path for stored in failures}
     for file in found:
@@ -134,24 +131,24 @@ def _changed(found: Sequence[ScannedFile], ledger: _Ledger, *, retry: bool) -> I
         except OSError as error:
             _stop_for(error, file.path)
             missing = _Job(file, StoredFile(os.fsencode(file.path), 0, 0))
-            ledger.enter(missing, _Outcome(reason=file.refusal or f"not readable: {error.strerror}"))
+            writer.add(missing, _Outcome(reason=file.refusal or f"not readable: {error.strerror}"))
             continue
         if file.refusal:
-            ledger.enter(_Job(file, stored), _Outcome(reason=file.refusal))
+            writer.add(_Job(file, stored), _Outcome(reason=file.refusal))
         elif stored in analyzed:
-            ledger.unchanged += 1
+            writer.unchanged += 1
             if stored.path in failed_paths:
                 # It was refused for what an earlier manifest asked for; it is embedded all the same.
                 library.remove_failure(stored.path)
             if file.tags is not None:
                 library.describe_track(file.track_id, file.tags)
         elif stored in failures and not retry:
-            ledger.failed += 1
+            writer.failed += 1
         else:
             yield _Job(file, stored)
 
 
-class _Ledger:
+class _BatchWriter:
     """Collects outcomes and commits them in batches."""
 
     def __init__(self, library: Library) -> None:
@@ -160,7 +157,7 @@ class _Ledger:
         self._waiting: list[tuple[_Job, _Outcome]] = []
         self._last = time.monotonic()
 
-    def enter(self, job: _Job, outcome: _Outcome) -> None:
+    def add(self, job: _Job, outcome: _Outcome) -> None:
         self._waiting.append((job, outcome))
         if len(self._waiting) >= BATCH_TRACKS or time.monotonic() - self._last > BATCH_SECONDS:
             self.commit()
@@ -173,7 +170,7 @@ class _Ledger:
             with self.library.transaction():
                 for job, outcome in waiting:
                     if outcome.reason is None:
-                        self._enter_track(job, outcome)
+                        self._add_track(job, outcome)
                     else:
                         self.failed += 1
                         self.library.add_failure(job.stored, outcome.reason)
@@ -188,7 +185,7 @@ class _Ledger:
         self.library.rename_tracks(renames)
         self.renamed = len(renames)
 
-    def _enter_track(self, job: _Job, outcome: _Outcome) -> None:
+    def _add_track(self, job: _Job, outcome: _Outcome) -> None:
         library, digest = self.library, outcome.content_hash
         if outcome.analysis is not None:
             library.add_analysis(digest, outcome.analysis)

@@ -40,21 +40,21 @@ def in_workers(
     while True:
         suspects: list[Item] = []
         pool = worker_pool(count, prepare, options)
-        flying: dict[Future[Result], Item] = {}
+        in_flight: dict[Future[Result], Item] = {}
         try:
             while True:
-                for item in islice(waiting, 2 * count - len(flying)):
+                for item in islice(waiting, 2 * count - len(in_flight)):
                     suspects = [item]
-                    flying[pool.submit(work, item)] = item
+                    in_flight[pool.submit(work, item)] = item
                     suspects = []
-                if not flying:
+                if not in_flight:
                     return
-                done, _ = wait(flying, return_when=FIRST_COMPLETED)
+                done, _ = wait(in_flight, return_when=FIRST_COMPLETED)
                 for future in done:
                     result = future.result()
-                    yield flying.pop(future), result
+                    yield in_flight.pop(future), result
         except BrokenProcessPool:
-            suspects += flying.values()
+            suspects += in_flight.values()
         finally:
             stop_pool(pool)
         for item in suspects:
@@ -107,13 +107,13 @@ def stop_pool(pool: ProcessPoolExecutor) -> None:
 
 
 _WORKER = "worker process"
-_trouble: str | None = None
+_start_error: str | None = None
 """why this process could not be prepared"""
 
 
 def _call(work: Callable[..., Result], /, *arguments: Any, **named: Any) -> Result:
-    if _trouble is not None:
-        raise ResourceError(f"{_WORKER}: cannot start: {_trouble}")
+    if _start_error is not None:
+        raise ResourceError(f"{_WORKER}: cannot start: {_start_error}")
     return work(*arguments, **named)
 
 
@@ -128,15 +128,15 @@ def _start(prepare: Callable[..., None], options: tuple[Any, ...]) -> None:
     threading.Thread(target=_follow_parent, daemon=True).start()
     # C libraries write warnings about broken files to stderr, across the progress bar.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-    global _trouble
+    global _start_error
     try:
         prepare(*options)
     except MemoryError:
-        _trouble = "not enough memory"
+        _start_error = "not enough memory"
     except CrossfadeError as error:
-        _trouble = str(error)
+        _start_error = str(error)
     except Exception as error:
-        _trouble = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        _start_error = f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def _follow_parent() -> None:

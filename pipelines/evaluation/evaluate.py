@@ -8,16 +8,15 @@ without listens in training in the lists of the slice `all`, `cold_share_ratio` 
 listened to, `ndcg_cold_to_warm` compares cold tracks among themselves with warm ones. Rows of the slices `cost`,
 `ratings` and `learning` have no k; those of `learning` have an `epoch`.
 
-Negatives are never sampled: every candidate is ranked. Shapes: B users asked for, T tracks.
+Negatives are never sampled: every candidate is ranked. Shapes: B users of a slice, T tracks.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,14 +30,13 @@ from ...models.evaluation.metrics import Values
 from ...models.interactions import Interactions
 from ...models.recommenders.base import Recommender
 from ...models.recommenders.registry import in_order, make
-from .profiling import Fitting, cost_row, growth_rows
-from .protocols import COLD_TRACK, SPLITS, TRIALS, WARM_TRACK, Question, Scenario, plan
+from ..interactions.statistics import DAY_SECONDS
+from ..library.progress import Message, silent
+from .profiling import Fitting, Row, cost_row, growth_rows
+from .protocols import COLD_TRACK, SPLITS, TRIALS, WARM_TRACK, EvaluationSlice, Trial, plan
 from .ratings import rating_rows
 
-Row = dict[str, Any]
-Tell = Callable[[str], None]
 COMPARED = ("recall", "ndcg")
-DAY_SECONDS = 86_400
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,14 +82,14 @@ class MetricInputs:
 
 
 def evaluate(
-    listens: Interactions, catalogue: Catalogue, options: EvaluationOptions, *, tell: Tell = lambda text: None
+    listens: Interactions, catalogue: Catalogue, options: EvaluationOptions, *, message: Message = silent
 ) -> Iterator[Row]:
-    """All rows, those of a slice as soon as it is done. `tell` hears what goes on, and what was left out and why."""
+    """All rows, those of a slice as soon as it is done. `message` gets what goes on, and what was left out and why."""
     names = in_order(options.models)
     if not catalogue.has_sound.any() and "content" in names:
-        tell("content: left out; no track has sound")
+        message("content: left out; no track has sound")
         names.remove("content")
-    asked = False
+    measured = False
     for trial in plan(
         listens,
         catalogue,
@@ -102,98 +100,88 @@ def evaluate(
         gap_seconds=options.gap_days * DAY_SECONDS,
     ):
         if options.gap_days and trial.split.name.startswith("within-user"):
-            tell(f"{trial.name}: no gap; {trial.split!r} is not by time")
-        if not trial.questions:
-            tell(f"{trial.name}: left out; {trial.split!r} leaves nobody to ask")
+            message(f"{trial.name}: no gap; {trial.split!r} is not by time")
+        if not trial.slices:
+            message(f"{trial.name}: left out; {trial.split!r} leaves nobody to ask")
             continue
-        asked = True
-        yield from _rows_of_trial(trial, names, catalogue, options, tell)
-    if not asked:
+        measured = True
+        split = {"split": trial.split.name, "within_user": trial.split.within_user}
+        for row in _rows_of_trial(trial, names, catalogue, options, message):
+            yield row | split | {"allow_seen": options.allow_seen}
+    if not measured:
         raise DataError(f"listens: {listens!r} leave nobody to ask; more users need listens in both parts of the split")
 
 
 def _rows_of_trial(
-    trial: Scenario, names: Sequence[str], catalogue: Catalogue, options: EvaluationOptions, tell: Tell
+    trial: Trial, names: Sequence[str], catalogue: Catalogue, options: EvaluationOptions, message: Message
 ) -> Iterator[Row]:
-    sides = ", ".join(f"{question.slice} {len(question.user_rows):,}" for question in trial.questions)
-    tell(f"{trial.name}: {trial.split.name}; users asked for: {sides}")
-    about = {
-        "split": trial.split.name,
-        "within_user": trial.split.within_user,
-        "allow_seen": options.allow_seen,
-    }
+    sizes = ", ".join(f"{part.name} {len(part.user_rows):,}" for part in trial.slices)
+    message(f"{trial.name}: {trial.split.name}; users asked for: {sizes}")
+    train, costs = trial.split.train, trial.name == options.trials[0]
     models: dict[str, Recommender] = {}
     for name in names:
-        fitting = Fitting(make(name, catalogue), trial.split.train)
+        fitting = Fitting(make(name, catalogue), train)
         models[name] = fitting.model
-        tell(f"{trial.name}: {name} fitted in {fitting.seconds:.1f} s")
-        if trial.name == options.trials[0]:
-            for row in (*fitting.rows(name), *_learning(name, models[name])):
-                yield row | about
+        message(f"{trial.name}: {name} fitted in {fitting.seconds:.1f} s")
+        if costs:
+            yield from fitting.rows(name)
+            yield from _learning(name, models[name])
     als = models.get("als")
     inputs = MetricInputs(
-        trial.split.train.listeners,
-        len(np.unique(trial.split.train.user_rows)),
+        train.listeners,
+        len(np.unique(train.user_rows)),
         l2_normalize(catalogue.sound),
         None if als is None else l2_normalize(als.track_factors),  # type: ignore[attr-defined]
     )
     ndcg: dict[tuple[str, str], Values] = {}
-    for number, question in enumerate(trial.questions):
+    for number, part in enumerate(trial.slices):
         rng = np.random.default_rng([options.seed, TRIALS.index(trial.name), number])
         values: dict[str, dict[tuple[str, int], Values]] = {}
         for name, model in models.items():
             started, used = time.perf_counter(), time.process_time()
-            answers = recommend(model, question, max(options.ks), allow_seen=options.allow_seen)
-            if trial.name == options.trials[0] and not number:
-                each = 1000 / len(question.user_rows)
-                for metric, seconds in (
-                    ("seconds_per_1000_users", time.perf_counter() - started),
-                    ("cpu_seconds_per_1000_users", time.process_time() - used),
-                ):
-                    yield cost_row(name, metric, each * seconds) | about
-            if (answers < 0).all():
-                tell(f"{question.slice}: {name} recommends none of these tracks, and scores 0")
-            values[name] = metric_values(answers, question, inputs, options.ks)
-            for row in interval_rows(name, answers, values[name], question, options, rng):
-                yield row | about
-            ndcg[question.slice, name] = _by_user(
-                values[name]["ndcg", metrics.nearest_k(options.ks, 10)], question, trial
-            )
-        for row in _gains(values, question, options, rng):
-            yield row | about
-        if question.slice == COLD_TRACK:
-            for row in _cold_to_warm(ndcg, models, question, options, rng):
-                yield row | about
-    if options.growth and trial.name == options.trials[0]:
-        for row in growth_rows(names, trial.split.train, catalogue):
-            tell(f"growth: {row['model']} takes time as {row['metric'].removeprefix('growth_with_')}^{row['value']}")
-            yield row | about
+            ids = _recommended(model, part, max(options.ks), allow_seen=options.allow_seen)
+            seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - used
+            if costs and not number:
+                each = 1000 / len(part.user_rows)
+                yield cost_row(name, "seconds_per_1000_users", each * seconds)
+                yield cost_row(name, "cpu_seconds_per_1000_users", each * cpu_seconds)
+            if (ids < 0).all():
+                message(f"{part.name}: {name} recommends none of these tracks, and scores 0")
+            values[name] = metric_values(ids, part, inputs, options.ks)
+            yield from interval_rows(name, ids, values[name], part, options, rng)
+            ndcg[part.name, name] = _by_user(values[name]["ndcg", metrics.nearest_k(options.ks, 10)], part, trial)
+        yield from _gains(values, part, options, rng)
+        if part.name == COLD_TRACK:
+            yield from _cold_to_warm(ndcg, models, part, options, rng)
+    if options.growth and costs:
+        for row in growth_rows(names, train, catalogue):
+            message(f"growth: {row['model']} takes time as {row['metric'].removeprefix('growth_with_')}^{row['value']}")
+            yield row
     if trial.name == "warm":
         rng = np.random.default_rng([options.seed, len(TRIALS)])
-        for row in rating_rows(trial.split, rng, resamples=options.resamples):
-            yield row | about
+        yield from rating_rows(trial.split, rng, resamples=options.resamples)
 
 
-def recommend(model: Recommender, question: Question, k: int, *, allow_seen: bool) -> Ids:
-    """[B, k] the model's answers."""
-    if question.from_heard:
-        return model.recommend_from(question.heard, k, allow_seen=allow_seen, candidates=question.candidates)[0]
-    return model.recommend(question.user_rows, k, allow_seen=allow_seen, candidates=question.candidates)[0]
+def _recommended(model: Recommender, part: EvaluationSlice, k: int, *, allow_seen: bool) -> Ids:
+    """[B, k] track ids of what the model recommends."""
+    if part.fold_in:
+        return model.recommend_from(part.history, k, allow_seen=allow_seen, candidates=part.candidates)[0]
+    return model.recommend(part.user_rows, k, allow_seen=allow_seen, candidates=part.candidates)[0]
 
 
 def metric_values(
-    ids: Ids, question: Question, inputs: MetricInputs, ks: Sequence[int]
+    ids: Ids, part: EvaluationSlice, inputs: MetricInputs, ks: Sequence[int]
 ) -> dict[tuple[str, int], Values]:
     """(metric, k) -> [B] one value per user."""
-    hits = metrics.hits(ids, question.truth)
-    relevant = metrics.relevant_counts(question.truth)
+    hits = metrics.hits(ids, part.truth)
+    relevant = metrics.relevant_counts(part.truth)
     shared = {
         "novelty": metrics.novelties(ids, inputs.listeners, inputs.user_count, ks),
-        "unseen_share": metrics.unseen_shares(ids, question.heard, ks),
-        "popularity_bias": metrics.popularity_biases(ids, inputs.listeners, question.heard, ks),
+        "unseen_share": metrics.unseen_shares(ids, part.history, ks),
+        "popularity_bias": metrics.popularity_biases(ids, inputs.listeners, part.history, ks),
     }
-    if question.candidates is None and (inputs.listeners == 0).any():
-        cold = question.truth[:, inputs.listeners == 0].nnz / max(question.truth.nnz, 1)
+    if part.candidates is None and (inputs.listeners == 0).any():
+        cold = part.truth[:, inputs.listeners == 0].nnz / max(part.truth.nnz, 1)
         shared["cold_share"] = metrics.cold_shares(ids, inputs.listeners, ks)
         shared["cold_share_ratio"] = shared["cold_share"] / (cold or np.nan)
     if inputs.sound.any():
@@ -218,23 +206,23 @@ def interval_rows(
     model: str,
     ids: Ids,
     values: dict[tuple[str, int], Values],
-    question: Question,
+    part: EvaluationSlice,
     options: EvaluationOptions,
     rng: np.random.Generator,
 ) -> Iterator[Row]:
     """A row per metric and k; `values` as `metric_values` gives them."""
     found = intervals(np.stack(list(values.values()), axis=1), rng, resamples=options.resamples)
     for (metric, k), interval in zip(values, found, strict=True):
-        yield _row(model, question, metric, k, interval)
-    count = question.truth.shape[1] if question.candidates is None else int(question.candidates.sum())
+        yield _row(model, part, metric, k, interval)
+    count = part.truth.shape[1] if part.candidates is None else int(part.candidates.sum())
     covered = coverage_intervals(ids, options.ks, count, rng)
     for k, interval in zip(options.ks, covered, strict=True):
-        yield _row(model, question, "catalogue_coverage", k, interval)
+        yield _row(model, part, "catalogue_coverage", k, interval)
 
 
 def _gains(
     values: dict[str, dict[tuple[str, int], Values]],
-    question: Question,
+    part: EvaluationSlice,
     options: EvaluationOptions,
     rng: np.random.Generator,
 ) -> Iterator[Row]:
@@ -248,14 +236,14 @@ def _gains(
     for model, other in pairs:
         for metric, k in measures:
             interval = next(found)
-            row = _row(model, question, f"{metric}_gain", k, interval)
+            row = _row(model, part, f"{metric}_gain", k, interval)
             yield row | {"against": other, "better": interval.low > 0, "worse": interval.high < 0}
 
 
 def _cold_to_warm(
     ndcg: dict[tuple[str, str], Values],
     names: Iterable[str],
-    question: Question,
+    part: EvaluationSlice,
     options: EvaluationOptions,
     rng: np.random.Generator,
 ) -> Iterator[Row]:
@@ -264,20 +252,20 @@ def _cold_to_warm(
         if (WARM_TRACK, name) in ndcg:
             pair = ndcg[COLD_TRACK, name], ndcg[WARM_TRACK, name]
             interval = ratio_interval(*pair, rng, resamples=options.resamples)
-            yield _row(name, question, "ndcg_cold_to_warm", metrics.nearest_k(options.ks, 10), interval)
+            yield _row(name, part, "ndcg_cold_to_warm", metrics.nearest_k(options.ks, 10), interval)
 
 
-def _by_user(values: Values, question: Question, trial: Scenario) -> Values:
-    """[B] values of the users asked for -> [U], NaN for the others."""
+def _by_user(values: Values, part: EvaluationSlice, trial: Trial) -> Values:
+    """[B] values of the users of a slice -> [U], NaN for the others."""
     every = np.full(trial.split.train.user_count, np.nan)
-    known = question.user_rows >= 0
-    every[question.user_rows[known]] = values[known]
+    known = part.user_rows >= 0
+    every[part.user_rows[known]] = values[known]
     return every
 
 
-def _row(model: str, question: Question, metric: str, k: int, interval: Interval) -> Row:
-    row = {"model": model, "slice": question.slice, "metric": metric, "k": k}
-    return row | interval.record() | {"users": len(question.user_rows)}
+def _row(model: str, part: EvaluationSlice, metric: str, k: int, interval: Interval) -> Row:
+    row = {"model": model, "slice": part.name, "metric": metric, "k": k}
+    return row | interval.record() | {"users": len(part.user_rows)}
 
 
 def _learning(name: str, model: Recommender) -> Iterator[Row]:

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from ...models.catalogue import Catalogue
+from ...models.genres.model import GenreModel
 from ...models.interactions import Interactions
 from ...models.recommenders.base import Recommender
 from ...models.recommenders.registry import REGISTRY, make
@@ -42,7 +43,7 @@ _QUICK_SECONDS = 0.5
 
 
 class Fitting:
-    """Fits a model and watches the clock and the memory."""
+    """Fits a model and measures time and memory."""
 
     def __init__(self, model: Recommender, listens: Interactions) -> None:
         before = _reset_peak()
@@ -57,7 +58,7 @@ class Fitting:
         """that the process held at most, beyond what it held before; None where that is not known (only on Linux)"""
 
     def rows(self, name: str) -> Iterator[Row]:
-        """All that is known before anybody asks."""
+        """The costs of training, and of the trained model."""
         yield cost_row(name, "fit_seconds", self.seconds)
         yield cost_row(name, "fit_cpu_seconds", self.cpu_seconds)
         if self.peak_bytes is not None:
@@ -92,11 +93,11 @@ def cost_row(model: str, metric: str, value: float) -> Row:
     return {"model": model, "slice": "cost", "metric": metric, "k": None, "value": value, "low": None, "high": None}
 
 
-def size_on_disk(model: Recommender) -> int:
+def size_on_disk(model: Recommender | GenreModel) -> int:
     """Bytes that `save` writes."""
-    with TemporaryDirectory() as folder:
-        model.save(Path(folder))
-        return sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
+    with TemporaryDirectory() as scratch:
+        model.save(Path(scratch) / "model")
+        return sum(file.stat().st_size for file in Path(scratch).rglob("*") if file.is_file())
 
 
 def code_lines(name: str) -> int:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib.util import find_spec
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +19,7 @@ from ...models.evaluation.bootstrap import RESAMPLES, Interval
 from ...models.evaluation.metrics import absolute_errors, squared_errors
 from ...models.evaluation.splits import Split
 from ...models.recommenders.biases import Biases, ratings_of
-
-Row = dict[str, Any]
+from .profiling import Row
 
 
 def rating_rows(split: Split, rng: np.random.Generator, *, resamples: int = RESAMPLES) -> Iterator[Row]:
@@ -43,7 +41,7 @@ def rating_rows(split: Split, rng: np.random.Generator, *, resamples: int = RESA
     )
     counts = np.bincount(owners)
     drawn = draws @ counts
-    about = {"slice": "ratings", "k": None, "users": len(users), "split": split.name, "within_user": split.within_user}
+    about = {"slice": "ratings", "k": None, "users": len(users)}
     roots: dict[str, tuple[float, NDArray[np.float64]]] = {}
     for name, found in predictions.items():
         squares, sizes = squared_errors(found, ratings), absolute_errors(found, ratings)

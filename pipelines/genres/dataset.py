@@ -5,7 +5,7 @@ Shapes: T tracks of the data set, n of them in rows, C classes, D features.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -19,10 +19,8 @@ from ...models.genres.folds import Rows, grouped_folds, groups_per_class, splits
 from ...models.genres.heads import PooledFeatures, WindowFeatures
 from ...models.storage import content_hash
 from ..audio_analysis.feature_sources import FeatureCache, extract_all
+from ..library.progress import Progress, silent
 from .labels import LabelledAudio, checked
-
-Tick = Callable[[int, int], None]
-"""(files read so far, of how many)"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +76,7 @@ def prepare(
     cache: FeatureCache,
     *,
     skip_classes: bool = False,
-    tick: Tick | None = None,
+    progress: Progress = silent,
 ) -> AudioDataset:
     """Extracts the features of every file. DataError where too little is left to learn from."""
     extracted, failed = {}, {}
@@ -88,8 +86,7 @@ def prepare(
             failed[name] = one.reason
         else:
             extracted[name] = one
-        if tick:
-            tick(one.row + 1, len(labels))
+        progress(one.row + 1, len(labels))
     if not extracted:
         name, reason = next(iter(failed.items()))
         raise DataError(f"{labels.source}: none of {len(labels)} files could be heard; {name}: {reason}")

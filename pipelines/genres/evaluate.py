@@ -12,29 +12,32 @@ import typing
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from ...errors import DataError
 from ...models.genres.metrics import Figures, figures, top_class_is_right
 from ...models.genres.model import Card, GenreModel
 from ..audio_analysis.feature_sources import extract, sample_rate
+from ..charts.chart import Chart
+from ..evaluation.profiling import size_on_disk
+from ..library.progress import Message, silent
 from .dataset import AudioDataset, EvaluationProtocol, given_fold, protocols
-from .methods import Method, Watch
+from .methods import Method
 
 MOST_MISCLASSIFIED = 50
 FEW_TRACKS = 1000
 REPEATS = 5
 
 
-class Progress(typing.Protocol):
+class TrainingProgress(typing.Protocol):
     """Is called as trainings go on: before the first of so many, as one goes on, after each."""
 
     def begin(self, name: str, total: int) -> None: ...
-    def say(self, text: str) -> None: ...
+    def message(self, text: str) -> None: ...
     def trained(self) -> None: ...
 
 
@@ -109,19 +112,21 @@ def evaluate(
     protocol: EvaluationProtocol,
     options: GenreEvaluationOptions = DEFAULTS,
     *,
-    progress: Progress | None = None,
+    trainings: TrainingProgress | None = None,
 ) -> Evaluation:
     """Trains on each training part and pools the predictions of the test parts."""
-    watch = progress.say if progress else None
+    message = trainings.message if trainings else silent
     parts, confident, chosen = [], [], []
     for number, fold in enumerate(protocol.folds):
-        fitted = method.fit(dataset, fold.train, validation=fold.validation, seed=options.seed + number, watch=watch)
+        fitted = method.fit(
+            dataset, fold.train, validation=fold.validation, seed=options.seed + number, message=message
+        )
         curve = fitted.calibration(dataset.multi_label, method=options.calibration, error_rate=options.error_rate)
         parts.append(curve(fitted.classifier.scores(dataset.of(fold.test, method.sources))))
         confident.append(parts[-1].max(axis=1) >= curve.abstain_below)
         chosen.append(fitted.chosen)
-        if progress:
-            progress.trained()
+        if trainings:
+            trainings.trained()
     rows = np.concatenate([fold.test for fold in protocol.folds])
     probabilities, targets, multi_label = np.concatenate(parts), dataset.targets[rows], dataset.multi_label
     groups, answered, seed = dataset.groups[rows], np.concatenate(confident), options.seed
@@ -171,6 +176,24 @@ def most_misclassified(
     return tuple(result.values())
 
 
+def confusion_chart(evaluation: Evaluation, title: str) -> Chart:
+    """The share of each class (row) that was given each class (column)."""
+    counts, classes = evaluation.figures.confusion, evaluation.classes
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    columns = {"label": np.repeat(classes, len(classes)), "predicted": np.tile(classes, len(classes))}
+    return Chart(
+        name="confusion",
+        title=title,
+        frame=pl.DataFrame(columns | {"share": shares.ravel()}),
+        kind="heat",
+        x="predicted",
+        y="label",
+        value="share",
+        values_shown=True,
+        percent=True,
+    )
+
+
 def write_misclassified(path: Path, misclassified: Sequence[Misclassified]) -> None:
     """As CSV; `said` is the predicted class."""
     with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
@@ -187,7 +210,7 @@ def train(
     evaluations: Sequence[Evaluation] = (),
     options: GenreEvaluationOptions = DEFAULTS,
     *,
-    watch: Watch | None = None,
+    message: Message = silent,
 ) -> GenreModel:
     """The model to keep, of all tracks or of the training part of a given split; its card has the evaluations."""
     labels = dataset.labels
@@ -195,7 +218,7 @@ def train(
     if labels.splits is not None:
         fold = given_fold(labels.splits)
         rows, validation = fold.train, fold.validation
-    fitted = method.fit(dataset, rows, validation=validation, seed=options.seed, watch=watch)
+    fitted = method.fit(dataset, rows, validation=validation, seed=options.seed, message=message)
     curve = fitted.calibration(dataset.multi_label, method=options.calibration, error_rate=options.error_rate)
     card = Card(
         name=method.name,
@@ -215,32 +238,24 @@ def train(
 
 
 def compare(
-    dataset: AudioDataset, methods: Sequence[Method], options: GenreEvaluationOptions, progress: Progress
+    dataset: AudioDataset, methods: Sequence[Method], options: GenreEvaluationOptions, trainings: TrainingProgress
 ) -> Iterator[tuple[Method, Evaluation, dict[str, Any]]]:
     """Each method under each protocol, with the cost of the model that would be kept."""
     for method in methods:
         ways = options.protocols(dataset, method)
-        progress.begin(method.name, sum(len(protocol.folds) for protocol in ways) + 1)
-        evaluations = [evaluate(dataset, method, protocol, options, progress=progress) for protocol in ways]
+        trainings.begin(method.name, sum(len(protocol.folds) for protocol in ways) + 1)
+        evaluations = [evaluate(dataset, method, protocol, options, trainings=trainings) for protocol in ways]
         started = time.perf_counter()
-        model = train(dataset, method, options=options, watch=progress.say)
+        model = train(dataset, method, options=options, message=trainings.message)
         costs = {
             "train_seconds": round(time.perf_counter() - started, 2),
             "seconds_per_track": round(seconds_per_track(model, dataset.labels.paths), 3),
-            "size_bytes": _size(model),
+            "size_bytes": size_on_disk(model),
             "extra_dependencies": list(method.extras),
         }
-        progress.trained()
+        trainings.trained()
         for evaluation in evaluations:
             yield method, evaluation, costs
-
-
-def _size(model: GenreModel) -> int:
-    """Bytes of the model's folder."""
-    with TemporaryDirectory() as scratch:
-        folder = Path(scratch) / "model"
-        model.save(folder)
-        return sum(path.stat().st_size for path in folder.iterdir())
 
 
 def seconds_per_track(model: GenreModel, paths: tuple[Path, ...]) -> float:

@@ -38,14 +38,14 @@ from ...models.genres.heads import (
 )
 from ...models.genres.model import PARENT_SEPARATOR
 from ...models.storage import hash_of_values
+from ..charts.chart import draw
+from ..charts.training import learning_curve
+from ..library.progress import Message, silent
 from .dataset import AudioDataset
-from .plots import draw_learning
 
 if TYPE_CHECKING:
     from ...models.nn.training_loop import Epoch
 
-Watch = Callable[[str], None]
-"""is called now and then with a line on how a long training goes"""
 INNER_FOLDS = 4
 INNER_REPEATS = 2
 """deals of the inner folds, below FEW tracks"""
@@ -93,7 +93,7 @@ class Method(ABC):
 
     @abstractmethod
     def fit(
-        self, dataset: AudioDataset, rows: Rows, *, validation: Rows | None, seed: int, watch: Watch | None = None
+        self, dataset: AudioDataset, rows: Rows, *, validation: Rows | None, seed: int, message: Message = silent
     ) -> Fitted:
         """Learns from some tracks; `validation`, where given, is what is held out."""
 
@@ -150,7 +150,7 @@ class HeadMethod(Method):
     settings: tuple[HeadSetting, ...]
 
     def fit(
-        self, dataset: AudioDataset, rows: Rows, *, validation: Rows | None, seed: int, watch: Watch | None = None
+        self, dataset: AudioDataset, rows: Rows, *, validation: Rows | None, seed: int, message: Message = silent
     ) -> Fitted:
         repeats = INNER_REPEATS if len(self.settings) > 1 else 1
         inner = [(rows, validation)] if validation is not None else inner_splits(dataset, rows, seed, repeats)
@@ -267,7 +267,7 @@ class ZeroShotMethod(Method):
     encoder: str
 
     def fit(
-        self, dataset: AudioDataset, rows: Rows, *, validation: Rows | None, seed: int, watch: Watch | None = None
+        self, dataset: AudioDataset, rows: Rows, *, validation: Rows | None, seed: int, message: Message = silent
     ) -> Fitted:
         prompts = [PROMPT.format(name.split(PARENT_SEPARATOR)[-1].lower()) for name in dataset.labels.classes]
         encoder = HubEncoder.open(self.encoder)
@@ -290,7 +290,7 @@ class NetworkMethod(Method):
     options: NetworkOptions
 
     def fit(
-        self, dataset: AudioDataset, rows: Rows, *, validation: Rows | None, seed: int, watch: Watch | None = None
+        self, dataset: AudioDataset, rows: Rows, *, validation: Rows | None, seed: int, message: Message = silent
     ) -> Fitted:
         try:
             from ...models.genres import networks
@@ -308,12 +308,11 @@ class NetworkMethod(Method):
         def report(point: Epoch) -> None:
             seconds.append(point.seconds)
             left = float(np.mean(seconds)) * (training.epochs - point.epoch)
-            if watch:
-                watch(
-                    f"epoch {point.epoch} of at most {training.epochs}: loss {point.train_loss:.3f}, "
-                    f"validation {point.validation_loss:.3f}, accuracy {point.figures['accuracy']:.2f}, "
-                    f"at most {left:.0f} s left"
-                )
+            message(
+                f"epoch {point.epoch} of at most {training.epochs}: loss {point.train_loss:.3f}, "
+                f"validation {point.validation_loss:.3f}, accuracy {point.figures['accuracy']:.2f}, "
+                f"at most {left:.0f} s left"
+            )
 
         trained = networks.train_network(
             [tracks[row] for row in rows],
@@ -325,7 +324,7 @@ class NetworkMethod(Method):
             watch=report,
         )
         if folder and folder.is_dir():
-            draw_learning(folder / LEARNING, [point.record() for point in trained.curve])
+            draw(learning_curve(trained.curve), folder / LEARNING)
         best = max(point.epoch for point in trained.curve if point.saved)
         chosen = f"epoch {best} of {len(trained.curve)}"
         return Fitted(trained.classifier, trained.validation_scores, dataset.targets[validation], chosen)

@@ -59,9 +59,6 @@ class CleaningStep:
     dropped_users: int
     dropped_tracks: int
 
-    def record(self) -> dict[str, Any]:
-        return dict(vars(self))
-
 
 def clean(frame: pl.LazyFrame, options: CleaningOptions | None = None) -> tuple[pl.LazyFrame, list[CleaningStep]]:
     """The rows to learn from, lazily, and the steps that led to them; DataError names the step that left nothing."""

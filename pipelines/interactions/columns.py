@@ -58,7 +58,7 @@ def listed(names: Sequence[str], most: int = 20) -> str:
 
 
 @dataclass(frozen=True)
-class Table:
+class SourceTable:
     """A table that is read lazily, and its columns as expressions of one type; DataError where they cannot be that."""
 
     path: Path

@@ -14,8 +14,8 @@ import base64
 import json
 import re
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 from typing import IO, Any
@@ -25,9 +25,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from ...errors import DataError, UsageError
 from ...models.storage import content_hash, move_durably, write_json
-
-Progress = Callable[[int, int | None], None]
-"""called with (bytes so far, bytes in all or None)"""
+from ..library.progress import Progress, silent
 
 _CHUNK_BYTES = 1 << 20
 _TIMEOUT_SECONDS = 60
@@ -67,12 +65,9 @@ class Fetched:
     status: str
     """fetched, resumed, or unchanged"""
 
-    def record(self) -> dict[str, Any]:
-        return asdict(self)
 
-
-def fetch(what: str, out: Path, *, sha256: str | None = None, progress: Progress | None = None) -> Iterator[Fetched]:
-    """Downloads a data set by name or one URL into the folder `out`, file by file."""
+def fetch(what: str, out: Path, *, sha256: str | None = None, progress: Progress = silent) -> Iterator[Fetched]:
+    """Downloads a data set by name or one URL into the folder `out`, file by file; progress is in bytes."""
     if what in DATA_SETS:
         if sha256 is not None and len(DATA_SETS[what]) > 1:
             raise UsageError(f"--sha256: {what} is several files; fetch them by URL to give a hash")
@@ -91,7 +86,7 @@ def fetch(what: str, out: Path, *, sha256: str | None = None, progress: Progress
         yield fetched
 
 
-def fetch_file(url: str, out: Path, *, sha256: str | None = None, progress: Progress | None = None) -> Fetched:
+def fetch_file(url: str, out: Path, *, sha256: str | None = None, progress: Progress = silent) -> Fetched:
     """Downloads one file into the folder `out`; DataError says what is wrong: the network, the server or the file."""
     name = Path(unquote(urlsplit(url).path)).name or urlsplit(url).netloc
     path, part, state, receipt = (out / f"{name}{suffix}" for suffix in ("", ".part", ".part.json", ".fetched.json"))
@@ -184,7 +179,7 @@ class _Response:
         hashes = _announced_hashes({**redirects.headers, **headers})
         return cls(body, start, int(size) if size.isdecimal() else None, hashes)
 
-    def append_to(self, part: Path, progress: Progress | None) -> Exception | None:
+    def append_to(self, part: Path, progress: Progress) -> Exception | None:
         """Writes what comes behind `start`; returns the error that the connection ended with, if it did."""
         with self.body, part.open("ab" if self.start else "wb") as file:
             while True:
@@ -195,8 +190,7 @@ class _Response:
                 if not chunk:
                     return None
                 file.write(chunk)
-                if progress:
-                    progress(file.tell(), self.size)
+                progress(file.tell(), self.size)
 
 
 def _announced_hashes(headers: Mapping[str, str]) -> dict[str, str]:

@@ -29,7 +29,7 @@ DATABASE_VARIABLE = "CROSSFADE_EVENTS_DATABASE"
 
 _SOURCE = "events"
 _MARK = "events.json"
-_BEHIND = 1 << 40
+_FIRST_POSITION = 1 << 40
 """where positions of events begin: behind those of imported logs, which have an order but no times"""
 _SCHEMA = pl.Schema(
     {
@@ -103,7 +103,7 @@ def _write(library: Library, db: Any, newest: int) -> int:
     if table.is_empty():
         file.unlink(missing_ok=True)
         return 0
-    order = pl.int_range(_BEHIND, _BEHIND + pl.len(), dtype=pl.Int64).alias("position")
+    order = pl.int_range(_FIRST_POSITION, _FIRST_POSITION + pl.len(), dtype=pl.Int64).alias("position")
     with replacing(file) as part:
         sink(SourceLog(Path(_SOURCE), table.sort("time", "sequence").with_columns(order).lazy()), part)
     return len(table)

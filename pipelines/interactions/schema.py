@@ -24,17 +24,21 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from ...errors import DataError
+from ...models.catalogue import Catalogue
 from ...models.confidence import ConfidenceOptions, Signals, States
 from ...models.interactions import Clock, Interactions
 from ..library.store import Library
 from .columns import UNREADABLE_TIME, reading
+
+if TYPE_CHECKING:
+    from polars._typing import MaintainOrderJoin
 
 SCHEMA = pl.Schema(
     {
@@ -205,14 +209,32 @@ def listed_ids(frame: pl.LazyFrame) -> tuple[pl.Series, pl.Series]:
 
 
 def with_rows(
-    frame: pl.LazyFrame, user_ids: Sequence[str] | pl.Series, track_ids: Sequence[str] | pl.Series
+    frame: pl.LazyFrame,
+    user_ids: Sequence[str] | pl.Series,
+    track_ids: Sequence[str] | pl.Series,
+    *,
+    ordered: bool = False,
 ) -> pl.LazyFrame:
-    """The log with `user_row` and `track_row` (int32) instead of its ids; other users and tracks are left out."""
+    """The log with `user_row` and `track_row` (int32) instead of its ids; other users and tracks are left out.
+
+    `ordered` keeps the order of the rows, which takes longer.
+    """
+    order: MaintainOrderJoin = "left" if ordered else "none"
     for name, ids in (("user", user_ids), ("track", track_ids)):
         columns = {"id": pl.Series(ids, dtype=pl.String), "row": np.arange(len(ids), dtype=np.int32)}
         rows = pl.LazyFrame({f"{name}_{kind}": column for kind, column in columns.items()})
-        frame = frame.join(rows, on=f"{name}_id", how="inner").drop(f"{name}_id")
+        frame = frame.join(rows, on=f"{name}_id", how="inner", maintain_order=order).drop(f"{name}_id")
     return frame
+
+
+def user_blocks(events: NDArray[np.integer], size: int) -> Iterator[tuple[int, int]]:
+    """(first, end) of blocks of consecutive users with about `size` of the [U] events each; at least one block.
+
+    >>> list(user_blocks(np.array([3, 3, 1, 5]), 5))
+    [(0, 1), (1, 3), (3, 4)]
+    """
+    starts = np.flatnonzero(np.diff(np.cumsum(events) // size, prepend=-1)).tolist() or [0]
+    return pairwise([*starts, len(events)])
 
 
 def distinct_pairs(
@@ -271,17 +293,23 @@ def to_listens(
     return Interactions(users, tracks, weights, len(user_ids), len(track_ids), times, clock, ratings, states, options)
 
 
+def read_interactions(library: Library, catalogue: Catalogue) -> tuple[pl.Series, Interactions]:
+    """(user ids, the whole log over them and the tracks of the catalogue)"""
+    log = read_listens(library)
+    users, _ = listed_ids(log)
+    return users, to_listens(log, users, catalogue.track_ids)
+
+
 def _sorted_columns(
     table: pl.DataFrame, order: Sequence[str], names: Iterable[str], user_count: int
 ) -> dict[str, NDArray[Any]]:
     """Columns sorted by `order`, a block of users at a time: sorting all rows at once takes three times the memory."""
     columns = {name: np.empty(len(table), _DTYPES.get(name, np.float32)) for name in names}
     events = np.bincount(table.get_column("user_row").to_numpy(), minlength=user_count)
-    bounds = [*np.flatnonzero(np.diff(np.cumsum(events) // _BLOCK_EVENTS, prepend=-1)).tolist(), user_count]
     start = 0
-    for first, end in pairwise(bounds):
-        block = table.filter(pl.col("user_row").is_between(first, end - 1)) if len(bounds) > 2 else table
-        block = block.sort(order)
+    for first, end in user_blocks(events, _BLOCK_EVENTS):
+        whole = (first, end) == (0, user_count)
+        block = (table if whole else table.filter(pl.col("user_row").is_between(first, end - 1))).sort(order)
         for name, column in columns.items():
             column[start : start + len(block)] = block.get_column(name).to_numpy()
         start += len(block)

@@ -9,7 +9,7 @@ How much a row counts: `plays` where the source says so; else 1, but nothing for
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
@@ -18,7 +18,8 @@ import numpy as np
 import polars as pl
 
 from ...errors import UsageError
-from .schema import SCHEMA, distinct_pairs, listed_ids, with_rows
+from ..library.progress import Progress, silent
+from .schema import SCHEMA, distinct_pairs, listed_ids, user_blocks, with_rows
 
 DAY_SECONDS = 86_400
 SESSION_GAP_SECONDS = 30 * 60
@@ -26,9 +27,6 @@ SESSION_GAP_SECONDS = 30 * 60
 BLOCK_EVENTS = 4_000_000
 SUSPICIOUS_PLAYS_PER_DAY = 1_000
 """tracks of 90 seconds, day and night: more than a person listens to"""
-
-Progress = Callable[[str, int, int], None]
-"""(what, done, of how many)"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +86,7 @@ class Period:
         >>> Period.of_days("1970-01-02", "1970-01-02")
         Period(start=86400, end=172800)
         """
-        start, end = (_midnight(text, option) for text, option in ((first, "--from"), (last, "--to")))
+        start, end = (day_start(text, option) for text, option in ((first, "--from"), (last, "--to")))
         if end is not None:
             end += DAY_SECONDS
         if start is not None and end is not None and start >= end:
@@ -100,7 +98,8 @@ class Period:
         return self.start is None and self.end is None
 
 
-def _midnight(text: str | None, option: str) -> int | None:
+def day_start(text: str | None, option: str) -> int | None:
+    """Seconds since 1970 of an ISO day; UsageError that names the option where it is none."""
     if text is None:
         return None
     try:
@@ -164,11 +163,11 @@ class LogStatistics:
         *,
         period: Period | None = None,
         duration_seconds: pl.Series | None = None,
-        progress: Progress = lambda what, done, total: None,
+        progress: Progress = silent,
     ) -> None:
         """`track_ids` are all tracks of the library; those of the log that are not among them are appended."""
         self.period = period or Period()
-        progress("reading the log", 0, 1)
+        progress(0, 1, "reading the log")
         whole = log.filter(pl.col("user_id").is_not_null() & pl.col("track_id").is_not_null())
         self.user_ids, played_ids = listed_ids(whole)
         self.library_tracks = len(track_ids)
@@ -188,11 +187,11 @@ class LogStatistics:
         """None where the log has no times"""
         file = scratch / "coded.parquet"
         _coded(log, self.user_ids, self.track_ids, duration_seconds).sink_parquet(file)
-        progress("reading the log", 1, 1)
+        progress(1, 1, "reading the log")
         blocks = []
         for number, count, block in self._blocks(file):
             blocks.append(self._counted(block))
-            progress("counting", number, count)
+            progress(number, count, "counting")
         tables = {name: pl.concat([block[name] for block in blocks]) for name in blocks[0]}
         tables |= {name: tables[name].group_by(keys).agg(pl.all().sum()).sort(keys) for name, keys in _KEYS.items()}
         # Over the whole log:
@@ -234,10 +233,10 @@ class LogStatistics:
         per_user = rows.group_by("user_row").len().collect(engine="streaming")
         events = np.zeros(len(self.user_ids), np.int64)
         events[per_user.get_column("user_row").to_numpy()] = per_user.get_column("len").to_numpy()
-        starts = np.flatnonzero(np.diff(np.cumsum(events) // BLOCK_EVENTS, prepend=-1)).tolist() or [0]
-        for number, (low, high) in enumerate(zip(starts, [*starts[1:], len(events)], strict=True), start=1):
-            part = rows if len(starts) == 1 else rows.filter(pl.col("user_row").is_between(low, high - 1))
-            yield number, len(starts), part.collect(engine="streaming")
+        blocks = list(user_blocks(events, BLOCK_EVENTS))
+        for number, (first, end) in enumerate(blocks, start=1):
+            part = rows if len(blocks) == 1 else rows.filter(pl.col("user_row").is_between(first, end - 1))
+            yield number, len(blocks), part.collect(engine="streaming")
 
     def _counted(self, block: pl.DataFrame) -> dict[str, pl.DataFrame]:
         """Aggregates of whole users."""

@@ -64,10 +64,10 @@ def forget_the_missing(library: Library, version: Path) -> None:
 
 def _missing(library: Library, users: Collection[str]) -> set[str]:
     """Those of the users who are not in the log."""
-    asked = pl.LazyFrame({"user_id": pl.Series(list(users), dtype=pl.String)})
+    missing = pl.LazyFrame({"user_id": pl.Series(list(users), dtype=pl.String)})
     for part in parts_of(library):
-        asked = asked.join(pl.scan_parquet(part, glob=False).select("user_id"), on="user_id", how="anti")
-    return set(asked.collect(engine="streaming").get_column("user_id"))
+        missing = missing.join(pl.scan_parquet(part, glob=False).select("user_id"), on="user_id", how="anti")
+    return set(missing.collect(engine="streaming").get_column("user_id"))
 
 
 def _deleted_until(users: pl.Series, forgotten: Mapping[str, int]) -> dict[str, int]:

@@ -53,10 +53,10 @@ class Credits:
             found += self._parts_of(name)
         if title and not title.isalnum():
             for guests in _GUESTS.findall(f" {title}"):
-                found += self._listed(guests, strangers=True)
+                found += self._listed(guests, unknown=True)
             for pattern in (_WITH, _REMIX):
                 for names in pattern.findall(title):
-                    found += self._listed(names, strangers=False)
+                    found += self._listed(names, unknown=False)
         seen: dict[str, str] = {}
         for name in found:
             seen.setdefault(name.casefold(), name)
@@ -73,17 +73,17 @@ class Credits:
         found: list[str] = []
         if len(sure) > 1:
             for part in sure:
-                found += self._listed(part, strangers=True)
+                found += self._listed(part, unknown=True)
             return found
         if not _LIST.search(name):
             return []
         parts = _LIST.split(name)[::2]
-        known = [part for part in self._listed(name, strangers=False) if part.casefold() != name.casefold()]
+        known = [part for part in self._listed(name, unknown=False) if part.casefold() != name.casefold()]
         whole = all(part.casefold() in self._known for part in parts)
         return known if whole else [part for part in known if " " in part]
 
-    def _listed(self, text: str, *, strangers: bool) -> list[str]:
-        """The names in "X, Y & Z", the longest known ones first; other parts too where `strangers` are welcome."""
+    def _listed(self, text: str, *, unknown: bool) -> list[str]:
+        """The names in "X, Y & Z", the longest known ones first; other parts too with `unknown`."""
         pieces = _LIST.split(text.strip())
         found: list[str] = []
         start = 0
@@ -95,7 +95,7 @@ class Credits:
                     start = stop + 1
                     break
             else:
-                if strangers and pieces[start].strip():
+                if unknown and pieces[start].strip():
                     found.append(pieces[start].strip())
                 start += 2
         return found

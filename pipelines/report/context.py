@@ -12,7 +12,8 @@ import polars as pl
 
 from ...errors import DataError
 from ..interactions.schema import read_listens
-from ..interactions.statistics import LogStatistics, Period, Progress
+from ..interactions.statistics import LogStatistics, Period
+from ..library.progress import Progress
 from ..library.store import Library
 from ..versions.model_version import ModelVersion
 

@@ -21,7 +21,8 @@ import polars as pl
 from ...errors import DataError, MissingExtra
 from ...models.storage import replacing, write_json
 from ..charts.chart import Chart, column_title, draw, vega_lite
-from ..interactions.statistics import Progress, day_of, share_of_top
+from ..interactions.statistics import day_of, share_of_top
+from ..library.progress import Progress, silent
 from ..library.store import Library
 from .context import ReportData, ReportOptions
 from .exhibits import Exhibit, Gallery, Gap, Table
@@ -79,7 +80,7 @@ def write_report(
     out: Path,
     options: ReportOptions | None = None,
     *,
-    progress: Progress = lambda what, done, total: None,
+    progress: Progress = silent,
 ) -> Report:
     """Writes `out/report.html`, `out/pictures/*.png` and `out/numbers/*.parquet`."""
     for folder in (out / "pictures", out / "numbers"):
@@ -92,13 +93,13 @@ def write_report(
     with tempfile.TemporaryDirectory(prefix=".report-", dir=out) as scratch:
         data = ReportData.read(library, Path(scratch), options or ReportOptions(), progress)
         for number, (name, title, exhibits, _) in enumerate(SECTIONS):
-            progress(title.lower(), number, len(SECTIONS))
+            progress(number, len(SECTIONS), title.lower())
             sections[name] = list(exhibits(data))
         cards, sentences = _cards(data), list(_sentences(data))
     shown = [exhibit for exhibits in sections.values() for exhibit in exhibits]
     files: list[str] = []
     for number, exhibit in enumerate(shown):
-        progress("drawing", number, len(shown))
+        progress(number, len(shown), "drawing")
         files += _write_files(exhibit, out)
     _forget_others(out, files)
     html = page.render(

@@ -52,10 +52,10 @@ def personal(
     """The k tracks for each row of users (-1: unknown), ranked, and re-ranked where that is asked for."""
     model = trained.two_stage or trained.hybrid
 
-    def ask(count: int) -> Answers:
+    def first(count: int) -> Answers:
         return model.recommend(rows, count, allow_seen=allow_seen, candidates=trained.in_library)
 
-    return _reranked(trained, ask, k, reranking or trained.reranking)
+    return _reranked(trained, first, k, reranking or trained.reranking)
 
 
 def recommend_one(
@@ -75,7 +75,7 @@ def recommend_one(
     """
     two_stage, mask = trained.two_stage if ranked else None, trained.in_library
 
-    def ask(count: int) -> Answers:
+    def first(count: int) -> Answers:
         if two_stage is None:
             ids, scores = trained.hybrid.candidates(history, count, allow_seen=allow_seen, mask=mask)
         else:
@@ -84,20 +84,20 @@ def recommend_one(
             )
         return ids[None], scores[None]
 
-    (ids,), (scores,) = _reranked(trained, ask, k, trained.reranking)
+    (ids,), (scores,) = _reranked(trained, first, k, trained.reranking)
     return ids[ids >= 0], scores[ids >= 0]
 
 
-def _reranked(trained: ModelVersion, ask: Callable[[int], Answers], k: int, reranking: RerankingOptions) -> Answers:
+def _reranked(trained: ModelVersion, first: Callable[[int], Answers], k: int, reranking: RerankingOptions) -> Answers:
     if not reranking.changes:
-        return ask(k)
-    return relist(trained.hybrid, ask(min(max(k, RERANKED), len(trained))), k, reranking)
+        return first(k)
+    return relist(trained.hybrid, first(min(max(k, RERANKED), len(trained))), k, reranking)
 
 
 def recommend_liked(
     trained: ModelVersion, liked: Sequence[str | Catalogue], k: int, *, allow_seen: bool = False
 ) -> pl.DataFrame:
-    """To somebody who likes these tracks: of the library by their ids, and others that need not be in it, by sound.
+    """For a user who likes these tracks: of the library by their ids, and others that need not be in it, by sound.
 
     A frame of SCHEMA with no user_id.
     """
@@ -116,8 +116,8 @@ def recommend_liked(
             names += like.track_ids
     mask = np.concatenate([trained.in_library, np.zeros(len(names) - len(trained), bool)])
     history = UserHistory(np.unique(rows).astype(np.int32), np.ones(len(set(rows)), np.float32))
-    heard = csr_matrix((history.weights, history.track_rows, [0, len(history.track_rows)]), shape=(1, len(names)))
-    ids, scores = hybrid.recommend_from(heard, k, allow_seen=allow_seen, candidates=mask)
+    row = csr_matrix((history.weights, history.track_rows, [0, len(history.track_rows)]), shape=(1, len(names)))
+    ids, scores = hybrid.recommend_from(row, k, allow_seen=allow_seen, candidates=mask)
     return _frame([None], ids, scores, hybrid.because(history, ids[0])[None], names)
 
 

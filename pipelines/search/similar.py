@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -32,7 +32,7 @@ _SAME_SECONDS = 0.1
 
 @dataclass(frozen=True, eq=False)
 class Query:
-    """The track or file whose neighbours are searched, and how to know it among them."""
+    """The track or file whose neighbours are searched, and how it is recognised among them."""
 
     vector: Floats
     """[D] of the sound that is searched; [0] of a track without"""
@@ -57,6 +57,14 @@ class Neighbour:
     title: str | None
     score: float
     """cosine, or the blend of two, -1 … 1"""
+
+    @classmethod
+    def of(cls, library: Library, track: dict[str, Any], score: float) -> Self:
+        """`track` is a row of `Library.tracks`."""
+        # Not the path of the row: what is not UTF-8 is escaped there, and would not name the file any more.
+        path = library.path_of(track["track_id"])
+        artist = ", ".join(track["artists"]) or None
+        return cls(track["track_id"], None if path is None else str(path), artist, track["title"], score)
 
 
 def query_for(library: Library, track_or_file: str, *, vectors: str | None = None) -> Query:
@@ -122,10 +130,7 @@ def similar(
     for track_id, score in ranked:
         track = tracks.row(row_of[track_id], named=True)
         if not _same(library, query, track):
-            # Not the path of `tracks`: what is not UTF-8 is escaped there, and would not name the file any more.
-            path = library.path_of(track_id)
-            artist = ", ".join(track["artists"]) or None
-            yield Neighbour(track_id, None if path is None else str(path), artist, track["title"], round(score, 6))
+            yield Neighbour.of(library, track, round(score, 6))
 
 
 Ranked = Iterator[tuple[str, float]]

@@ -6,51 +6,50 @@ The model's embedding of each track is kept in the library as vectors under the 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from ...errors import AudioError, LibraryError, UsageError
+from ...errors import LibraryError, UsageError
 from ...models.arrays import l2_normalize, top_k
 from ...models.encoders.transformers import PREFIX, HubEncoder
-from ..audio_analysis.feature_sources import extract
+from ..audio_analysis.feature_sources import encoder_named, extract_all
+from ..library.progress import Progress, silent
 from ..library.store import Library
 from .similar import Neighbour
 
 BATCH = 16
-Tick = Callable[[int, int], None]
-"""(tracks done so far, of how many)"""
 
 
-def embed_library(library: Library, name: str, tick: Tick | None = None) -> dict[str, str]:
+def embed_library(library: Library, name: str, progress: Progress = silent) -> dict[str, str]:
     """Embeds all tracks with audio that have no vector of the encoder; gives track_id -> reason of those that fail.
 
     Committed in batches: an interrupted run carries on where it stopped.
     """
-    encoder = HubEncoder.open(name)
-    if not encoder.embeds_text:
+    # Loaded here, before the threads of `extract_all` use it.
+    encoder = encoder_named(f"{PREFIX}{name}")
+    if not isinstance(encoder, HubEncoder) or not encoder.embeds_text:
         raise UsageError(f"--encoder {name}: has no text encoder; a CLAP model does (laion/clap-htsat-unfused)")
     missing = library.tracks_without_vector(encoder.name)
     failed: dict[str, str] = {}
-    batch: list[tuple[str, np.ndarray]] = []
+    paths = [Path(os.fsdecode(path)) for path in missing.values()]
+    batch: dict[str, np.ndarray] = {}
 
     def commit() -> None:
         if batch:
-            library.add_vectors(encoder.name, [one for one, _ in batch], np.stack([vector for _, vector in batch]))
+            library.add_vectors(encoder.name, list(batch), np.stack(list(batch.values())))
             batch.clear()
 
     try:
-        for done, (track_id, path) in enumerate(missing.items(), 1):
-            try:
-                windows = extract(Path(os.fsdecode(path)), encoder.name)
-                batch.append((track_id, windows.mean(axis=0)))
-            except AudioError as error:
-                failed[track_id] = error.reason
+        for done, (track_id, file) in enumerate(zip(missing, extract_all(paths, [encoder.name]), strict=True), 1):
+            if file.reason:
+                failed[track_id] = file.reason
+            else:
+                batch[track_id] = file.windows[encoder.name].mean(axis=0)
             if len(batch) == BATCH:
                 commit()
-            if tick:
-                tick(done, len(missing))
+            progress(done, len(missing))
     finally:
         commit()
     return failed
@@ -73,6 +72,4 @@ def find(library: Library, text: str, k: int, *, encoder: str | None = None) -> 
     ids, values = top_k(np.where(vectors.any(axis=1), scores, -np.inf), k)
     tracks = library.tracks()
     for row, score in zip(ids.tolist(), values.tolist(), strict=True):
-        one = tracks.row(row, named=True)
-        artist = ", ".join(one["artists"]) or None
-        yield Neighbour(one["track_id"], one["path"], artist, one["title"], round(score, 4))
+        yield Neighbour.of(library, tracks.row(row, named=True), round(score, 4))

@@ -17,16 +17,17 @@ import numpy as np
 import soundfile
 
 from ...errors import UsageError
+from ..interactions.statistics import DAY_SECONDS
 from .composition import BRIDGES, STYLES, Overlap, Sound, artist_sound, track_sound
 from .instruments import SAMPLE_RATE, Samples
 from .synthesizer import render
-from .tracks import DAY_SECONDS, EPOCH_SECONDS, WorldTracks, artist_names, title
+from .tracks import EPOCH_SECONDS, WorldTracks, artist_names, title
 from .world import World, WorldOptions
 
 FORMATS = ("mp3", "mp3", "mp3", "flac", "ogg", "m4a", "wav")
 """what the files are, in the shares of an ordinary collection"""
 _OGG_BLOCK_FRAMES = 65_536
-UNHEARD_SHARE = 0.08
+UNPLAYED_SHARE = 0.08
 """of the tracks came out too late for anyone to have played them"""
 _FRESH_SHARE = 0.12
 """came out while the log ran"""
@@ -193,12 +194,12 @@ def demo_world(tracks: Sequence[DemoTrack], *, users: int = 400, seed: int = 0) 
     fame = dict(zip(dict.fromkeys(track.artist for track in tracks), rng.pareto(1.5, count) + 0.5, strict=False))
     popularity = np.array([fame[track.artist] for track in tracks]) * (rng.pareto(2.0, count) + 0.3)
     order = rng.permutation(count)
-    unheard = order[: max(1, round(UNHEARD_SHARE * count))]
-    fresh = order[len(unheard) : len(unheard) + round(_FRESH_SHARE * count)]
-    popularity[unheard] = 0
+    unplayed = order[: max(1, round(UNPLAYED_SHARE * count))]
+    fresh = order[len(unplayed) : len(unplayed) + round(_FRESH_SHARE * count)]
+    popularity[unplayed] = 0
     released = np.array([datetime(track.year, 6, 1, tzinfo=UTC).timestamp() for track in tracks], np.int64)
     released[fresh] = EPOCH_SECONDS + DAY_SECONDS * rng.integers(options.days // 2, options.days * 9 // 10, len(fresh))
-    released[unheard] = EPOCH_SECONDS + DAY_SECONDS * options.days
+    released[unplayed] = EPOCH_SECONDS + DAY_SECONDS * options.days
     styles = tuple(STYLES)
     return World(
         options,
@@ -218,6 +219,6 @@ def demo_world(tracks: Sequence[DemoTrack], *, users: int = 400, seed: int = 0) 
     )
 
 
-def unheard_tracks(world: World) -> list[str]:
+def unplayed_tracks(world: World) -> list[str]:
     """The track_ids that nobody has played."""
     return [world.tracks.track_ids[row] for row in np.flatnonzero(world.tracks.popularity == 0)]

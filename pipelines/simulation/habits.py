@@ -1,4 +1,4 @@
-"""Habits: what listeners are known to do besides following their taste, for a synthetic world that is to have it.
+"""Habits: what listeners do besides following their taste, each an option of a synthetic world.
 
     loyalty       listeners go on with an artist they have met: the most popular tracks of the artists at hand predict
                   what comes next as well as most models do (Bonnin & Jannach 2014, ACM Computing Surveys 47)
@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import UsageError
-from .tracks import DAY_SECONDS, EPOCH_SECONDS, WorldTracks
+from ..interactions.statistics import DAY_SECONDS
+from .tracks import EPOCH_SECONDS, Floats, WorldTracks
 
-Floats = NDArray[np.float32]
 _PERIOD_SECONDS = 15 * DAY_SECONDS
 _FASHION_PERIODS = 3.0
 """after which a fashion has lost half of its strength"""
@@ -60,7 +60,7 @@ STRONG = Habits(loyalty=0.3, mainstream=0.5, eras=2.0, novelty=1.5, trends=0.7)
 """a world in which all of them matter"""
 
 
-class Habitual:
+class HabitEffects:
     """The habits of one world's listeners and tracks; random draws of their own, so that the rest stays as it was."""
 
     def __init__(self, habits: Habits, tracks: WorldTracks, users: int, days: int, seed: int) -> None:

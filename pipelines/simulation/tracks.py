@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-DAY_SECONDS = 86_400
 EPOCH_SECONDS = 1_704_067_200
 """where the log begins: 1 January 2024"""
 

@@ -22,13 +22,13 @@ from ...errors import UsageError
 from ...models.arrays import l2_normalize
 from ...models.catalogue import Catalogue
 from ...models.interactions import Clock, Interactions
-from .habits import Habits, Habitual
-from .tracks import DAY_SECONDS, EPOCH_SECONDS, WorldTracks, artist_names, title
+from ..interactions.schema import user_blocks
+from ..interactions.statistics import DAY_SECONDS
+from .habits import HabitEffects, Habits
+from .tracks import EPOCH_SECONDS, Floats, WorldTracks, artist_names, title
 
 _SESSION_LISTENS = 8
 _BLOCK_EVENTS = 60_000
-
-Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ class WorldOptions:
     tracks: int = 2_000
     artists: int = 200
     groups: int = 6
-    """of listeners, planted for whoever looks for segments"""
+    """of listeners with like taste: the segments that an analysis should find"""
     styles: int = 12
     seed: int = 0
     link: float = 0.8
@@ -120,7 +120,7 @@ class World:
         listens = np.round(activity * options.listens_per_user / activity.mean())
         self.user_listens: NDArray[np.int64] = np.maximum(3, listens).astype(np.int64)
         """[U]"""
-        self.habitual = Habitual(options.habits, tracks, options.users, options.days, options.seed)
+        self.habit_effects = HabitEffects(options.habits, tracks, options.users, options.days, options.seed)
 
     def __repr__(self) -> str:
         rows = int(self.user_listens.sum())
@@ -133,9 +133,8 @@ class World:
 
     def blocks(self) -> Iterator[Events]:
         """All events, in blocks of consecutive users."""
-        starts = np.flatnonzero(np.diff(np.cumsum(self.user_listens) // _BLOCK_EVENTS, prepend=-1))
-        for block, (low, high) in enumerate(zip(starts, [*starts[1:], self.options.users], strict=True)):
-            yield self._events(int(low), int(high), np.random.default_rng([self.options.seed, 2, block]))
+        for block, (first, end) in enumerate(user_blocks(self.user_listens, _BLOCK_EVENTS)):
+            yield self._events(first, end, np.random.default_rng([self.options.seed, 2, block]))
 
     @cached_property
     def _rows_by_popularity(self) -> NDArray[np.int32]:
@@ -165,11 +164,11 @@ class World:
         )
         if options.habits:
             habit_rng = np.random.default_rng([options.seed, 5, low])
-            back = self.habitual.back_to_artist(positions, habit_rng)
+            back = self.habit_effects.back_to_artist(positions, habit_rng)
             loyal = back > 0
             source[loyal] = rows[loyal]
             earlier = chosen[_origins(np.where(loyal, rows - back, source))[loyal]]
-            others = self.habitual.others(earlier, options.candidates, habit_rng)
+            others = self.habit_effects.others(earlier, options.candidates, habit_rng)
             chosen[loyal] = self._choose(users[loyal], others, times[loyal], tastes[loyal], habit_rng)
         played = chosen[_origins(source)]
         match = np.einsum("ek,ek->e", self.tracks.latents[played], tastes)
@@ -197,7 +196,7 @@ class World:
         newness = np.where(age_days < 0, -1e9, np.exp(-np.maximum(age_days, 0) / 20))
         appeal = self.options.taste_strength * matches + newness
         if self.options.habits:
-            appeal += self.habitual.appeal(users, candidates, times)
+            appeal += self.habit_effects.appeal(users, candidates, times)
         picks = np.argmax(appeal - np.log(rng.exponential(size=appeal.shape)), axis=1)  # the Gumbel-max trick
         return np.asarray(candidates[np.arange(len(candidates)), picks])
 

@@ -12,10 +12,8 @@ They are in `artefacts/` of a version's folder. Each file appears when it is who
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +25,8 @@ from ...models.arrays import Answers, Ids, top_k
 from ...models.interactions import Clock, Interactions
 from ...models.ranking.features import user_statistics
 from ...models.recommenders.base import popularity
-from ...models.storage import replacing
+from ...models.storage import write_json
+from ..interactions.statistics import day_start
 from ..library.folder import ARTEFACTS, MANIFEST, describe_files, files_in
 from ..library.store import Library
 from ..search.recommend import personal, write_parquet
@@ -65,7 +64,7 @@ class ArtefactOptions:
         for name in ("top", "per_user", "per_track"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name}: {getattr(self, name)}; it has to be at least 1")
-        _moment("since", self.since), _moment("until", self.until)
+        day_start(self.since, "since:"), day_start(self.until, "until:")
 
 
 def write_artefacts(
@@ -109,13 +108,12 @@ def write_manifest(version: Path, about: Mapping[str, Any]) -> None:
         "files": describe_files(version, files),
         "about": about,
     }
-    with replacing(version / MANIFEST) as part:
-        part.write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
+    write_json(version / MANIFEST, manifest)
 
 
 def top_popular(tracks: pl.DataFrame, listens: Interactions, options: ArtefactOptions) -> pl.DataFrame:
     """The tracks with the most listeners between the two days, best first; `tracks` in the rows of `listens`."""
-    since, until = _moment("since", options.since), _moment("until", options.until)
+    since, until = day_start(options.since, "since:"), day_start(options.until, "until:")
     period = listens
     if since is not None or until is not None:
         if listens.clock is not Clock.TIME or listens.times is None:
@@ -146,16 +144,16 @@ def top_popular(tracks: pl.DataFrame, listens: Interactions, options: ArtefactOp
 
 
 def _lists(
-    ask: Callable[[Ids], Answers], rows: Ids, owners: pl.Series, tracks: pl.Series, names: tuple[str, str]
+    rank: Callable[[Ids], Answers], rows: Ids, owners: pl.Series, tracks: pl.Series, names: tuple[str, str]
 ) -> Iterator[pl.DataFrame]:
     """The ranked answers for these rows of `owners`, a part of them at a time."""
     for start in range(0, max(len(rows), 1), USERS_PER_BATCH):
-        asked = rows[start : start + USERS_PER_BATCH]
-        ids, scores = ask(asked)
+        part = rows[start : start + USERS_PER_BATCH]
+        ids, scores = rank(part)
         lists, places = np.nonzero(ids >= 0)
         yield pl.DataFrame(
             {
-                names[0]: owners.gather(asked[lists]),
+                names[0]: owners.gather(part[lists]),
                 names[1]: tracks.gather(ids[lists, places]),
                 "rank": (places + 1).astype(np.int32),
                 "score": scores[lists, places],
@@ -172,12 +170,3 @@ def _user_features(user_ids: Sequence[str | None], listens: Interactions) -> pl.
         .with_columns(pl.col(*names).fill_nan(None))
         .with_columns(pl.col("listening_month", "tracks_listened").cast(pl.Int32))
     )
-
-
-def _moment(name: str, day: str | None) -> int | None:
-    if day is None:
-        return None
-    try:
-        return int(datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC).timestamp())
-    except ValueError:
-        raise UsageError(f"{name}: {day}; a day is written as 2024-12-31") from None

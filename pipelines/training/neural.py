@@ -1,7 +1,7 @@
-"""One neural recommender of a library, learned into a folder and asked there.
+"""One neural recommender of a library, trained into a folder and loaded from it.
 
 The folder holds the model, what every epoch came to (epochs.parquet, epochs.png), and where the model has them the
-embeddings by id: users.parquet and tracks.parquet (`id`, `embedding`, `bias`), null for what it knows nothing of.
+embeddings by id: users.parquet and tracks.parquet (`id`, `embedding`, `bias`), null for rows of zeros.
 
 Shapes: U users, T tracks, F factors.
 """
@@ -19,16 +19,17 @@ from numpy.typing import NDArray
 
 from ...errors import DataError, LibraryError, UsageError
 from ...models.arrays import Ids, Scores
-from ...models.nn.training_loop import Curve, Watch, best_epoch
+from ...models.nn.training_loop import Watch, best_epoch
 from ...models.recommenders.neural import DotRecommender
 from ...models.recommenders.registry import REGISTRY
-from ..charts.chart import Chart, draw
-from ..interactions.schema import listed_ids, read_listens, to_listens
+from ..charts.chart import draw
+from ..charts.training import epoch_table, learning_curve
+from ..interactions.schema import read_interactions
 from ..library.store import Library
 
 
 @dataclass(frozen=True, eq=False)
-class Learned:
+class NeuralModel:
     """A model and the ids of its tracks."""
 
     model: Any
@@ -36,8 +37,8 @@ class Learned:
     """[T]"""
 
     @classmethod
-    def load(cls, folder: Path) -> Learned:
-        """LibraryError where the folder holds no model that `learn` has written."""
+    def load(cls, folder: Path) -> NeuralModel:
+        """LibraryError where the folder holds no model that `train_neural` has written."""
         name = next((name for name in REGISTRY if (folder / f"{name}.json").exists()), None)
         if name is None:
             raise LibraryError(f"{folder}: holds no neural model; learn one with crossfade neural train")
@@ -47,27 +48,27 @@ class Learned:
             raise LibraryError(f"{folder / 'tracks.parquet'}: missing or damaged ({error}); learn again") from None
         return cls(REGISTRY[name].load().load(folder), ids)
 
-    def recommend(self, heard: Sequence[tuple[str, float]], k: int) -> tuple[Ids, Scores]:
-        """[k] tracks for somebody known by (track, rating or confidence) pairs, oldest first; nothing is trained."""
-        rows = self._rows(heard)
+    def recommend(self, history: Sequence[tuple[str, float]], k: int) -> tuple[Ids, Scores]:
+        """[k] tracks for a user of these (track, rating or confidence) pairs, oldest first; nothing is trained."""
+        rows = self._rows(history)
         if hasattr(self.model, "recommend_after"):
             ids, scores = self.model.recommend_after([[row for row, value in rows if value > 0]], k)
         else:
             ids, scores = self.model.recommend_from(self._matrix(rows), k)
         return ids[0], scores[0]
 
-    def embedding(self, heard: Sequence[tuple[str, float]]) -> NDArray[np.float32]:
-        """[F] of somebody known by (track, rating or confidence) pairs."""
+    def embedding(self, history: Sequence[tuple[str, float]]) -> NDArray[np.float32]:
+        """[F] of a user of these (track, rating or confidence) pairs."""
         if not isinstance(self.model, DotRecommender):
             raise UsageError(f"{self.model.name}: has no embeddings of users; choose another model")
-        return np.asarray(self.model.fold_in(self._matrix(self._rows(heard)))[0], np.float32)
+        return np.asarray(self.model.fold_in(self._matrix(self._rows(history)))[0], np.float32)
 
-    def _rows(self, heard: Sequence[tuple[str, float]]) -> list[tuple[int, float]]:
+    def _rows(self, history: Sequence[tuple[str, float]]) -> list[tuple[int, float]]:
         row_of = {name: row for row, name in enumerate(self.track_ids)}
-        for name, _ in heard:
+        for name, _ in history:
             if name not in row_of:
                 raise DataError(f"{name}: the model knows no such track; it may be newer than the training")
-        return [(row_of[name], value) for name, value in heard]
+        return [(row_of[name], value) for name, value in history]
 
     def _matrix(self, rows: list[tuple[int, float]]) -> Any:
         from scipy.sparse import csr_matrix
@@ -76,7 +77,7 @@ class Learned:
         return csr_matrix((values, ([0] * len(rows), columns)), shape=(1, len(self.track_ids)))
 
 
-def learn(
+def train_neural(
     library: Library,
     name: str,
     out: Path,
@@ -88,11 +89,9 @@ def learn(
     sound: str | None = None,
     watch: Watch | None = None,
 ) -> dict[str, Any]:
-    """Learns the library's listens and writes the folder; an interrupted run carries on. What came out, in figures."""
+    """Trains on the library's listens and writes the folder; an interrupted run carries on. Returns its figures."""
     catalogue = library.catalogue(sound)
-    log = read_listens(library)
-    users, _ = listed_ids(log)
-    listens = to_listens(log, users, catalogue.track_ids)
+    users, listens = read_interactions(library, catalogue)
     entry = REGISTRY[name]
     kind: Any = entry.load()
     options = replace(_options(name, objective), refit=refit, seed=seed)
@@ -105,7 +104,7 @@ def learn(
     (out / "unfinished").rmdir()
     _write(model, users.to_list(), catalogue.track_ids, out)
     best = best_epoch(model.curve)
-    held = model.curve[best - 1].validation_loss
+    loss = model.curve[best - 1].validation_loss
     rated = getattr(options, "objective", "") == "ratings"
     return {
         "model": name,
@@ -113,8 +112,8 @@ def learn(
         "tracks": int(model.history.warm_tracks.sum()),
         "epochs": len(model.curve),
         "best_epoch": best,
-        "validation_rmse" if rated else "validation_ndcg@20": None if held is None else held if rated else -held,
-        "refitted": refit and held is not None,
+        "validation_rmse" if rated else "validation_ndcg@20": None if loss is None else loss if rated else -loss,
+        "refitted": refit and loss is not None,
         "seconds": round(sum(point.seconds for point in model.curve), 1),
     }
 
@@ -144,37 +143,16 @@ def _write(model: Any, user_ids: Sequence[str], track_ids: Sequence[str], out: P
     draw(learning_curve(model.curve, note), out / "epochs.png")
 
 
-def epoch_table(curve: Curve) -> pl.DataFrame:
-    """A row per epoch."""
-    return pl.DataFrame([epoch.record() for epoch in curve])
-
-
-def learning_curve(curve: Curve, note: str = "") -> Chart:
-    """The losses of each epoch."""
-    epochs = epoch_table(curve)
-    losses = [name for name in ("train_loss", "validation_loss") if epochs[name].dtype != pl.Null]
-    return Chart(
-        name="epochs",
-        title="Learning curve",
-        frame=epochs.unpivot(losses, index="epoch", variable_name="loss").drop_nulls(),
-        kind="line",
-        x="epoch",
-        y="value",
-        series="loss",
-        note=note,
-    )
-
-
 def _embeddings(
     ids: Sequence[str], vectors: Scores | None, biases: Scores | None, rows: NDArray[np.integer]
 ) -> pl.DataFrame:
-    """Those of `rows`; the other ids have none. A row of zeros is one that nothing is known of."""
+    """Those of `rows`; the other ids have none, nor have rows of zeros."""
     frame = pl.DataFrame({"id": pl.Series(ids, dtype=pl.String)}).with_row_index("row")
     if vectors is None:
         return frame.drop("row")
-    there = np.any(vectors != 0, axis=1)
-    known = pl.DataFrame({"row": pl.Series(rows[there], dtype=pl.UInt32), "embedding": vectors[there]})
-    known = known.with_columns(pl.col("embedding").arr.to_list())
+    known = np.any(vectors != 0, axis=1)
+    table = pl.DataFrame({"row": pl.Series(rows[known], dtype=pl.UInt32), "embedding": vectors[known]})
+    table = table.with_columns(pl.col("embedding").arr.to_list())
     if biases is not None:
-        known = known.with_columns(bias=pl.Series(biases[there]))
-    return frame.join(known, on="row", how="left", maintain_order="left").drop("row")
+        table = table.with_columns(bias=pl.Series(biases[known]))
+    return frame.join(table, on="row", how="left", maintain_order="left").drop("row")

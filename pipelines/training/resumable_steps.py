@@ -1,6 +1,6 @@
-"""Stages: parts of a training that are not run again while what goes into them is the same.
+"""Steps of a training that are not run again while what goes into them is the same.
 
-A stage has a key: the hash of its inputs, its parameters and its own version. Beside the files that it wrote into a
+A step has a key: the hash of its inputs, its parameters and its own version. Beside the files that it wrote into a
 version's folder, `stages.json` holds its key; a later training takes the files over from the current version when its
 own key is the same. What was run, and what was not, is appended to `execution_log.txt` in the library.
 """
@@ -36,8 +36,8 @@ def key_of_catalogue(catalogue: Catalogue) -> str:
 
 
 @dataclass
-class Stages:
-    """The stages of one training of a library, in the order in which they are asked for."""
+class ResumableSteps:
+    """The steps of one training of a library, in the order in which they are run."""
 
     library: Path
     current: Path | None
@@ -45,20 +45,20 @@ class Stages:
     force: bool = False
     """runs everything again"""
     keys: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """stage -> key and files, of this training"""
+    """step -> key and files, of this training"""
     unchanged: list[str] = field(default_factory=list)
-    """stages that were taken over"""
+    """steps that were taken over"""
 
     def is_unchanged(self, name: str, key: str) -> bool:
-        """Whether the current version has what the stage would write."""
+        """Whether the current version has what the step would write."""
         if self.force or self.current is None:
             return False
         before = self._before.get(name, {})
-        there = all((self.current / file).exists() for file in before.get("files", ()))
-        return before.get("key") == key and there
+        whole = all((self.current / file).exists() for file in before.get("files", ()))
+        return before.get("key") == key and whole
 
     def take_over(self, name: str, version: Path) -> None:
-        """The stage's files of the current version become the new one's, without a copy where the disk allows it."""
+        """The step's files of the current version become the new one's, without a copy where the disk allows it."""
         if self.current is None:
             raise LibraryError(f"{self.library}: no version in use, so there is nothing to take over")
         before = self._before[name]
@@ -75,7 +75,7 @@ class Stages:
 
     @contextmanager
     def running(self, name: str, key: str, version: Path) -> Iterator[Callable[[int], None]]:
-        """The block runs the stage: what it writes into `version` is the stage's. Yields a counter of rows."""
+        """The block runs the step: what it writes into `version` is the step's. Yields a counter of rows."""
         already = set(files_in(version))
         started, rows = time.monotonic(), [0]
 
@@ -96,7 +96,7 @@ class Stages:
         write_json(version / KEYS, self.keys)
 
     def log(self, name: str, state: str, seconds: float, rows: int) -> None:
-        """One line: when, which stage, how it went, seconds, rows, and the most memory so far."""
+        """One line: when, which step, how it went, seconds, rows, and the most memory so far."""
         stamp = datetime.now(UTC).isoformat(timespec="seconds")
         line = f"{stamp}  {name:<12}  {state:<10}  {seconds:9.2f} s  {rows:12,} rows  {_peak_megabytes():8.0f} MB\n"
         with (self.library / LOG).open("a", encoding="utf-8") as file:
@@ -109,7 +109,7 @@ class Stages:
         try:
             found: dict[str, dict[str, Any]] = json.loads((self.current / KEYS).read_text())
         except (OSError, ValueError):
-            # A version of before there were stages, or a damaged file: run everything.
+            # A version of before there were steps, or a damaged file: run everything.
             return {}
         return found
 

@@ -1,6 +1,6 @@
 """Training: a library's log and sounds become a version of models that recommends and searches.
 
-Three stages, each taken over from the current version while what goes into it is the same (see `stages`):
+Three steps, each taken over from the current version while what goes into it is the same (see `resumable_steps`):
 
     hybrid      cleaned listens and the catalogue -> ALS, content prior and crossfade, chosen on validation -> the index
     ranking     candidates, features and labels of the log's last part -> the ranker
@@ -14,17 +14,18 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields
+from collections import defaultdict
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from ...errors import DataError, LibraryError, UsageError
-from ...models.catalogue import Catalogue
+from ...models.catalogue import COLLECTIVE_ARTISTS, Catalogue
 from ...models.hybrid.index import HybridIndex
 from ...models.hybrid.model import Hybrid
 from ...models.interactions import Interactions
@@ -33,22 +34,22 @@ from ...models.ranking.diversity import RerankingOptions
 from ...models.ranking.two_stage import TwoStageRecommender
 from ...models.recommenders.als import ALSOptions
 from ...models.storage import content_hash, hash_of_values, write_json
+from ..charts.chart import draw
+from ..charts.training import importance_chart
 from ..interactions.cleaning import CleaningOptions, CleaningStep, clean
 from ..interactions.live_events import events_mark
 from ..interactions.schema import listed_ids, mixed_clocks, parts_of, read_listens, to_listens
 from ..interactions.statistics import log_figures
 from ..interactions.user_deletion import forget_the_missing
-from ..library.folder import KEPT_VERSIONS
+from ..library.folder import ARTEFACTS, KEPT_VERSIONS
+from ..library.progress import Message, silent
 from ..library.store import Library
 from ..versions.model_version import FORMAT, ModelVersion
 from .artefacts import ArtefactOptions, write_artefacts, write_manifest
-from .ranking import fit_ranking, write_importance
-from .resumable_steps import Stages, key_of_catalogue
+from .resumable_steps import ResumableSteps, key_of_catalogue
 
-STAGE_VERSIONS = {"hybrid": 2, "ranking": 7, "artefacts": 1}
-"""Raised when a stage's code comes to other results: libraries then run it again."""
-
-Tell = Callable[[str], None]
+STEP_VERSIONS = {"hybrid": 2, "ranking": 7, "artefacts": 1}
+"""Raised when a step's code comes to other results: libraries then run it again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,12 +97,12 @@ class TrainingSummary:
     log: dict[str, Any] = field(default_factory=dict)
     """density of the cleaned log, share of zero cells per column (see `log_figures`)"""
     unchanged: tuple[str, ...] = ()
-    """stages that were taken over from the version before"""
+    """steps that were taken over from the version before"""
 
     def record(self) -> dict[str, Any]:
         """For the command line."""
         figures = {name: round(value, 4) for name, value in self.figures.items()}
-        steps = [step.record() for step in self.steps]
+        steps = [asdict(step) for step in self.steps]
         recall = {name: round(value, 4) for name, value in self.candidate_recall.items()}
         rounded = {"figures": figures, "seconds": round(self.seconds, 1), "candidate_recall": recall}
         return {**vars(self), **rounded, "steps": steps}
@@ -118,27 +119,27 @@ def train(
     options: TrainingOptions | None = None,
     *,
     force: bool = False,
-    tell: Tell = lambda text: None,
+    message: Message = silent,
 ) -> TrainingSummary:
     """Trains a version and makes it the library's current one; a failure leaves the old one in place.
 
-    Where nothing has changed since the current version, nothing is done. `force` runs all stages again; `tell` hears
-    what was left out, and why.
+    Where nothing has changed since the current version, nothing is done. `force` runs all steps again; `message`
+    gets what was left out, and why.
     """
     started = time.monotonic()
     job = _Training(library, options or TrainingOptions(), force)
     if all(job.unchanged.values()):
         summary = job.summary_of_current()
         for name in job.keys:
-            job.stages.log(name, "unchanged", 0.0, 0)
+            job.steps.log(name, "unchanged", 0.0, 0)
         return _timed(summary, started, tuple(job.keys))
     version = library.new_version()
     try:
-        summary = _timed(job.run(version, tell), started, tuple(job.stages.unchanged))
+        summary = _timed(job.run(version, message), started, tuple(job.steps.unchanged))
         about = job.about | {**summary.record(), "version": version.name}
         write_json(version / "training.json", about)
         write_manifest(version, {"listens": summary.listens, "users": summary.users, "tracks": summary.tracks})
-        job.stages.save(version)
+        job.steps.save(version)
     except BaseException:
         shutil.rmtree(version, ignore_errors=True)
         raise
@@ -149,7 +150,7 @@ def train(
 
 
 class _Training:
-    """One run: the keys of its stages, and what they hand to each other, each made when it is first needed."""
+    """One run: the keys of its steps, and what they hand to each other, each made when it is first needed."""
 
     def __init__(self, library: Library, options: TrainingOptions, force: bool) -> None:
         self.library, self.options = library, options
@@ -160,21 +161,21 @@ class _Training:
         except LibraryError:
             current = None
         read_listens(library)
-        self.stages = Stages(library.folder, current, force)
+        self.steps = ResumableSteps(library.folder, current, force)
         cleaning, ranking = asdict(options.cleaning), asdict(options.ranking)
         # How many cores there are makes no difference to the answer.
         ranking["ranker"].pop("threads")
         als = {name: value for name, value in asdict(options.als).items() if name != "threads"}
         log = hash_of_values([(file.name, content_hash(file)) for file in parts_of(library)])
         base = (FORMAT, log, key_of_catalogue(self.catalogue), self.sound, library.about("encoder"), options.seed)
-        hybrid = hash_of_values(STAGE_VERSIONS["hybrid"], base, cleaning, als)
-        chain = hash_of_values(STAGE_VERSIONS["ranking"], hybrid, ranking, self.tracks["album"].to_list())
+        hybrid = hash_of_values(STEP_VERSIONS["hybrid"], base, cleaning, als)
+        ranker = hash_of_values(STEP_VERSIONS["ranking"], hybrid, ranking, self.tracks["album"].to_list())
         names = self.tracks["title"].to_list()
         tables = hash_of_values(
-            STAGE_VERSIONS["artefacts"], chain, asdict(options.artefacts), asdict(options.reranking), names
+            STEP_VERSIONS["artefacts"], ranker, asdict(options.artefacts), asdict(options.reranking), names
         )
-        self.keys = {"hybrid": hybrid, "ranking": chain, "artefacts": tables}
-        self.unchanged = {name: self.stages.is_unchanged(name, key) for name, key in self.keys.items()}
+        self.keys = {"hybrid": hybrid, "ranking": ranker, "artefacts": tables}
+        self.unchanged = {name: self.steps.is_unchanged(name, key) for name, key in self.keys.items()}
         self.about: dict[str, Any] = {
             "format_version": FORMAT,
             "sound": self.sound,
@@ -206,11 +207,11 @@ class _Training:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise LibraryError(f"{version / 'training.json'}: damaged ({error}); train again with --force") from None
 
-    def run(self, version: Path, tell: Tell) -> TrainingSummary:
+    def run(self, version: Path, message: Message) -> TrainingSummary:
         if note := mixed_clocks(self.library):
-            tell(note)
+            message(note)
         trained = self._hybrid(version)
-        ranker, recommender = self._ranking(version, trained, tell)
+        ranker, recommender = self._ranking(version, trained, message)
         self._artefacts(version, trained, recommender)
         hybrid = trained.hybrid
         return TrainingSummary(
@@ -224,7 +225,7 @@ class _Training:
             hybrid.options.record(),
             hybrid.figures,
             0.0,
-            tuple(self.steps),
+            tuple(self.cleaning_steps),
             ranker,
             recommender.recall if recommender else {},
             self.log,
@@ -232,23 +233,23 @@ class _Training:
 
     @cached_property
     def listens(self) -> Interactions:
-        """The cleaned log over the catalogue's tracks; sets `steps`, `log` and `user_ids`, too."""
+        """The cleaned log over the catalogue's tracks; sets `cleaning_steps`, `log` and `user_ids`, too."""
         library, options = self.library, self.options
-        frame, self.steps = clean(read_listens(library), options.cleaning)
+        frame, self.cleaning_steps = clean(read_listens(library), options.cleaning)
         self.log = asdict(log_figures(frame))
-        self.user_ids, heard_of = listed_ids(frame)
+        self.user_ids, played_ids = listed_ids(frame)
         known = pl.Series(list(self.catalogue.track_ids), dtype=pl.String)
-        if not heard_of.is_in(known.implode()).any():
-            raise DataError(f"{library.folder}: none of the {len(heard_of):,} tracks in the log is in the library")
+        if not played_ids.is_in(known.implode()).any():
+            raise DataError(f"{library.folder}: none of the {len(played_ids):,} tracks in the log is in the library")
         return to_listens(frame, self.user_ids, known, options.cleaning.confidence)
 
     def _hybrid(self, version: Path) -> ModelVersion:
-        name, current = "hybrid", self.stages.current
+        name, current = "hybrid", self.steps.current
         if self.unchanged[name] and current is not None:
             trained = ModelVersion.load(self.library, current)
-            self.stages.take_over(name, version)
+            self.steps.take_over(name, version)
             return trained
-        with self.stages.running(name, self.keys[name], version) as count:
+        with self.steps.running(name, self.keys[name], version) as count:
             catalogue, listens = self.catalogue, self.listens
             hybrid = Hybrid(catalogue, als=self.options.als, seed=self.options.seed).fit(listens)
             index = HybridIndex.of(np.where(hybrid.known[:, None], hybrid.taste, 0), catalogue.sound)
@@ -257,41 +258,68 @@ class _Training:
             count(len(listens))
         return trained
 
-    def _ranking(self, version: Path, trained: ModelVersion, tell: Tell) -> tuple[str, TwoStageRecommender | None]:
-        name, current = "ranking", self.stages.current
+    def _ranking(
+        self, version: Path, trained: ModelVersion, message: Message
+    ) -> tuple[str, TwoStageRecommender | None]:
+        name, current = "ranking", self.steps.current
         if self.unchanged[name] and current is not None:
-            self.stages.take_over(name, version)
+            self.steps.take_over(name, version)
             return self.summary_of_current().ranker, trained.two_stage
-        with self.stages.running(name, self.keys[name], version) as count:
+        with self.steps.running(name, self.keys[name], version) as count:
             try:
-                recommender = fit_ranking(
-                    self.listens,
-                    self.catalogue,
-                    trained.hybrid,
-                    self.tracks,
-                    options=self.options.ranking,
-                    seed=self.options.seed,
-                )
+                recommender = self._fit_ranking(trained.hybrid)
             except DataError as error:
-                tell(f"no ranker, so recommendations come from the hybrid ({error})")
+                message(f"no ranker, so recommendations come from the hybrid ({error})")
                 return str(error), None
             for source, why in recommender.generator.failed.items():
-                tell(f"{source}: left out of the candidates; {why}")
+                message(f"{source}: left out of the candidates; {why}")
             recommender.save(version)
-            write_importance(recommender, version)
+            _write_importance(recommender, version)
             count(len(self.listens))
         return recommender.options.ranker.objective, recommender
+
+    def _fit_ranking(self, hybrid: Hybrid) -> TwoStageRecommender:
+        """The two-stage recommender on top of `hybrid`; DataError where there is too little to learn a ranking from."""
+        listens, options = self.listens, self.options
+        listeners = int((np.diff(listens.matrix.indptr) > 1).sum())
+        if listeners < 20:
+            raise DataError(f"ranker: {listeners} users with two tracks or more; 20 are needed")
+        albums = _album_counts(self.tracks)
+        return TwoStageRecommender.fit(
+            listens, self.catalogue, hybrid, albums=albums, options=options.ranking, seed=options.seed
+        )
 
     def _artefacts(self, version: Path, trained: ModelVersion, recommender: TwoStageRecommender | None) -> None:
         name = "artefacts"
         if self.unchanged[name]:
-            self.stages.take_over(name, version)
+            self.steps.take_over(name, version)
             return
-        with self.stages.running(name, self.keys[name], version) as count:
+        with self.steps.running(name, self.keys[name], version) as count:
             trained = trained.with_ranking(recommender, self.options.reranking)
             count(write_artefacts(version, self.library, trained, self.listens, self.options.artefacts))
 
 
 def _timed(summary: TrainingSummary, started: float, unchanged: tuple[str, ...]) -> TrainingSummary:
-    seconds = time.monotonic() - started
-    return TrainingSummary(**{**vars(summary), "seconds": seconds, "unchanged": unchanged})
+    return replace(summary, seconds=time.monotonic() - started, unchanged=unchanged)
+
+
+def _album_counts(tracks: pl.DataFrame) -> NDArray[np.int32] | None:
+    """[T] on how many different albums a track's artists are, the most of any of them; None where no album is known."""
+    if not tracks["album"].count():
+        return None
+    albums: defaultdict[str, set[str]] = defaultdict(set)
+    pairs = list(zip(tracks["artists"].to_list(), tracks["album"].to_list(), strict=True))
+    for artists, album in pairs:
+        for artist in artists:
+            if album is not None and artist.strip().lower() not in COLLECTIVE_ARTISTS:
+                albums[artist].add(album)
+    return np.array([max((len(albums[artist]) for artist in artists), default=0) for artists, _ in pairs], np.int32)
+
+
+def _write_importance(recommender: TwoStageRecommender, version: Path) -> None:
+    """What the ranker looks at: `artefacts/feature_importance.parquet` and a picture of it."""
+    folder, importance = version / ARTEFACTS, recommender.ranker.importance
+    folder.mkdir(parents=True, exist_ok=True)
+    table = pl.DataFrame({"feature": list(importance), "importance": list(importance.values())})
+    table.write_parquet(folder / "feature_importance.parquet")
+    draw(importance_chart(importance), folder / "feature_importance.png")

@@ -28,6 +28,7 @@ from ...models.hybrid.index import HybridIndex
 from ...models.hybrid.model import Hybrid
 from ...models.ranking.diversity import RerankingOptions
 from ...models.ranking.two_stage import TwoStageRecommender
+from ...models.storage import write_json
 from ..library.store import ChangeCounter, Library
 from .track_index import Rows, TrackIndex
 
@@ -88,7 +89,7 @@ class ModelVersion(TrackIndex):
         for name, ids in (("track", self.track_ids), ("user", self.user_ids)):
             frame = pl.DataFrame({f"{name}_id": ids}, schema={f"{name}_id": pl.String})
             frame.write_parquet(version / f"{name}s.parquet")
-        (version / "training.json").write_text(json.dumps(self.metadata, indent=1) + "\n")
+        write_json(version / "training.json", self.metadata)
 
     @property
     def two_stage(self) -> TwoStageRecommender | None:

@@ -23,7 +23,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from ...errors import LibraryError, UsageError
-from ...models.storage import content_hash, move_durably, replacing
+from ...models.storage import content_hash, move_durably, write_json
 from ..interactions.live_events import forgotten_in
 from ..interactions.user_deletion import forget_while_rewriting
 from ..library.folder import ARTEFACTS, files_in
@@ -102,8 +102,7 @@ def pull(
             place.download(entry["at"], fetched[path])
             if content_hash(fetched[path]) != entry["hash"]:
                 raise PublishError(f"{place.url}/{entry['at']}: damaged; publish again")
-        with replacing(folder / PULLED) as part:
-            part.write_text(json.dumps({"url": place.url, "version": version}) + "\n")
+        write_json(folder / PULLED, {"url": place.url, "version": version})
         # An empty library where there is none, so that there is something to lock.
         with Library.open(folder, create=True) as library, library.rewriting():
             _install(folder, entries, fetched)

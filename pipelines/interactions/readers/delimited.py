@@ -19,7 +19,7 @@ from pathlib import Path
 import polars as pl
 
 from ....errors import DataError, UsageError
-from ..columns import Table, listed, reading
+from ..columns import SourceTable, listed, reading
 from ..schema import SourceLog
 
 NAMES: Mapping[str, tuple[str, ...]] = {
@@ -58,7 +58,7 @@ def read(path: Path, scratch: Path, columns: Mapping[str, str] | None = None) ->
     return SourceLog(path, table.select(**_events(table, names)), tracks, notes=notes)
 
 
-def _table(path: Path) -> Table:
+def _table(path: Path) -> SourceTable:
     if path.is_dir():
         files = [file for file in sorted(path.iterdir()) if file.name.lower().endswith(TABLES)]
         if len(files) != 1:
@@ -66,24 +66,24 @@ def _table(path: Path) -> Table:
             raise DataError(f"{path}: which file? the csv format reads one table, here are: {names}")
         path = files[0]
     if path.suffix.lower() == ".parquet":
-        return Table.parquet(path)
+        return SourceTable.parquet(path)
     with reading(path), (gzip.open if path.suffix.lower() == ".gz" else open)(path, "rb") as file:
         header = file.readline()
-    return Table.csv(path, separator=max((b",", b"\t", b";", b"|"), key=header.count).decode())
+    return SourceTable.csv(path, separator=max((b",", b"\t", b";", b"|"), key=header.count).decode())
 
 
-def _columns(table: Table, asked: Mapping[str, str]) -> dict[str, str]:
-    """Our name -> the file's for each column that was asked for or is recognised."""
-    for name in asked:
+def _columns(table: SourceTable, given: Mapping[str, str]) -> dict[str, str]:
+    """Our name -> the file's for each column that is given or recognised."""
+    for name in given:
         if name not in NAMES:
             raise UsageError(f"{name}: no such column of a listening log; there are: {', '.join(NAMES)}")
-    table.require(*asked.values())
+    table.require(*given.values())
     in_file = table.schema.names()
-    by_name = {column.strip().lower(): column for column in reversed(in_file) if column not in asked.values()}
+    by_name = {column.strip().lower(): column for column in reversed(in_file) if column not in given.values()}
     recognised = {
         name: by_name[alias] for name, aliases in NAMES.items() for alias in reversed(aliases) if alias in by_name
     }
-    names = {**recognised, **asked}
+    names = {**recognised, **given}
     for name in ("user_id", "track_id"):
         if name not in names:
             among = f"among {listed(in_file)}; say which with --columns {name}=COLUMN"
@@ -91,7 +91,7 @@ def _columns(table: Table, asked: Mapping[str, str]) -> dict[str, str]:
     return names
 
 
-def _events(table: Table, names: Mapping[str, str]) -> dict[str, pl.Expr]:
+def _events(table: SourceTable, names: Mapping[str, str]) -> dict[str, pl.Expr]:
     columns = {name: table.id(names[name]) for name in ("user_id", "track_id")}
     if "time" in names:
         columns["time"] = table.seconds(names["time"])
@@ -115,7 +115,7 @@ def _finite(value: pl.Expr) -> pl.Expr:
     return pl.when(value.is_finite()).then(value)
 
 
-def _described(table: Table, names: Mapping[str, str]) -> dict[str, pl.Expr]:
+def _described(table: SourceTable, names: Mapping[str, str]) -> dict[str, pl.Expr]:
     columns = {"track_id": table.id(names["track_id"])}
     columns |= {
         name: pl.col(names[name]).cast(pl.String).str.strip_chars() for name in ("title", "album") if name in names

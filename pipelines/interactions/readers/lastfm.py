@@ -15,27 +15,27 @@ from pathlib import Path
 
 import polars as pl
 
-from ..columns import Table, find, reading
+from ..columns import SourceTable, find, reading
 from ..schema import SourceLog, SourceVectors
 from .mpd import AUDIO_FEATURES
 
 
 def read(path: Path, scratch: Path) -> SourceLog:
     """The log in a folder."""
-    plays = Table.csv(find(path, "user_artists.dat"), "userID", "artistID", "weight", separator="\t", quote=None)
+    plays = SourceTable.csv(find(path, "user_artists.dat"), "userID", "artistID", "weight", separator="\t", quote=None)
     listens = plays.select(
         user_id=plays.id("userID"),
         track_id=plays.id("artistID"),
         plays=plays.number("weight").fill_null(float("nan")),
     )
     artists_path = _as_utf8(find(path, "artists.dat"), scratch)
-    artists = Table.csv(artists_path, "id", "name", separator="\t", quote=None)
+    artists = SourceTable.csv(artists_path, "id", "name", separator="\t", quote=None)
     name = pl.col("name").str.strip_chars()
     tracks = artists.select(track_id=artists.id("id"), title=name, artists=pl.concat_list(name).list.drop_nulls())
     vectors = None
     features_path = plays.path.with_name("artist_audio_features.csv")
     if features_path.is_file():
-        features = Table.csv(features_path, "id", *AUDIO_FEATURES)
+        features = SourceTable.csv(features_path, "id", *AUDIO_FEATURES)
         columns = {column: features.number(column) for column in AUDIO_FEATURES}
         vectors = SourceVectors("features", features.select(track_id=features.id("id"), **columns))
     return SourceLog(path, listens, tracks, vectors)

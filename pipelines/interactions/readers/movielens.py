@@ -12,13 +12,13 @@ from pathlib import Path
 
 import polars as pl
 
-from ..columns import Table, find
+from ..columns import SourceTable, find
 from ..schema import SourceLog
 
 
 def read(path: Path, scratch: Path) -> SourceLog:
     """The log in a folder."""
-    ratings = Table.csv(find(path, "ratings.csv"), "userId", "movieId", "rating", "timestamp")
+    ratings = SourceTable.csv(find(path, "ratings.csv"), "userId", "movieId", "rating", "timestamp")
     listens = ratings.select(
         user_id=ratings.id("userId"),
         track_id=ratings.id("movieId"),
@@ -30,7 +30,7 @@ def read(path: Path, scratch: Path) -> SourceLog:
     if not movies_path.is_file():
         notes += (f"{movies_path.parent}: no movies.csv; titles and genres are unknown",)
         return SourceLog(path, listens, notes=notes)
-    movies = Table.csv(movies_path, "movieId", "title", "genres")
+    movies = SourceTable.csv(movies_path, "movieId", "title", "genres")
     year = pl.col("title").str.extract(r"\((\d{4})\)\s*$").cast(pl.Int32, strict=False)
     tracks = movies.select(
         track_id=movies.id("movieId"),

@@ -26,7 +26,7 @@ from pathlib import Path
 import polars as pl
 
 from ....errors import DataError
-from ..columns import Table, find, reading
+from ..columns import SourceTable, find, reading
 from ..schema import SourceLog, SourceVectors
 
 AUDIO_FEATURES = (
@@ -49,8 +49,8 @@ def read(path: Path, scratch: Path) -> SourceLog:
         return _read_slices(path, [path], scratch)
     if slices := sorted((path.parent if path.is_file() else path).glob("**/mpd.slice.*.json")):
         return _read_slices(path, slices, scratch)
-    entries = Table.parquet(find(path, "playlist_tracks.parquet"), "playlist_id", "position", "track_id")
-    tracks = Table.parquet(find(path, "tracks.parquet"), "track_id", "artist", "title")
+    entries = SourceTable.parquet(find(path, "playlist_tracks.parquet"), "playlist_id", "position", "track_id")
+    tracks = SourceTable.parquet(find(path, "tracks.parquet"), "track_id", "artist", "title")
     track_id = tracks.id("track_id")
     features = [name for name in AUDIO_FEATURES if name in tracks.schema]
     return SourceLog(

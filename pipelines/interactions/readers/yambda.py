@@ -22,7 +22,7 @@ from pathlib import Path
 import polars as pl
 
 from ....errors import DataError
-from ..columns import Table, listed
+from ..columns import SourceTable, listed
 from ..schema import SourceLog, SourceVectors
 
 _LIKED = {"likes": 1, "dislikes": -1, "unlikes": 0, "undislikes": 0}
@@ -31,14 +31,14 @@ _LIKED = {"likes": 1, "dislikes": -1, "unlikes": 0, "undislikes": 0}
 def read(path: Path, scratch: Path) -> SourceLog:
     """The log in a folder, or in one of its files; the tables beside the events are found also one or two levels up."""
     folder = path if path.is_dir() else path.parent
-    events = [Table.parquet(file, "uid", "item_id", "timestamp") for file in _event_files(path)]
+    events = [SourceTable.parquet(file, "uid", "item_id", "timestamp") for file in _event_files(path)]
     listens = pl.concat([_events(table) for table in events], how="diagonal")
     notes = [note for table in events for note in table.time_note("timestamp")]
     if [table.path.stem for table in events] == ["listens"]:
         notes.append(f"{folder}: no likes and dislikes beside listens.parquet")
     vectors = None
     if embeddings := _beside(folder, "embeddings.parquet"):
-        table = Table.parquet(embeddings, "item_id", "normalized_embed")
+        table = SourceTable.parquet(embeddings, "item_id", "normalized_embed")
         vectors = SourceVectors("yambda", table.select(track_id=table.id("item_id"), vector="normalized_embed"))
     return SourceLog(path, listens, _tracks(folder, listens), vectors, tuple(notes))
 
@@ -54,7 +54,7 @@ def _event_files(path: Path) -> list[Path]:
     return files or [together]
 
 
-def _events(table: Table) -> pl.LazyFrame:
+def _events(table: SourceTable) -> pl.LazyFrame:
     kind = table.path.stem
     if isinstance(table.schema["item_id"], pl.List):
         raise DataError(f"{table.path}: the sequential layout, one row per user; fetch the flat one")
@@ -82,7 +82,7 @@ def _tracks(folder: Path, listens: pl.LazyFrame) -> pl.LazyFrame | None:
         ("album", pl.col("album").min()),
     ):
         if file := _beside(folder, f"{kind}_item_mapping.parquet"):
-            mapping = Table.parquet(file, f"{kind}_id", "item_id")
+            mapping = SourceTable.parquet(file, f"{kind}_id", "item_id")
             pairs = mapping.select(**{"track_id": mapping.id("item_id"), kind: mapping.id(f"{kind}_id")})
             tables.append(pairs.join(played, on="track_id", how="semi").group_by("track_id").agg(names))
     return pl.concat(tables, how="align_full") if tables else None

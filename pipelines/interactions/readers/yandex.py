@@ -22,7 +22,7 @@ import polars as pl
 
 from ....errors import DataError
 from ....models.storage import replacing
-from ..columns import Table, find, reading
+from ..columns import SourceTable, find, reading
 from ..schema import SourceLog
 
 ITEM_COLUMNS = ("item_id", "albums", "artists", "genres", "name", "num_users", "num_users_norm")
@@ -33,14 +33,14 @@ _KINDS = {"albums": "album", "artists": "artist", "genres": "genre"}
 
 def read(path: Path, scratch: Path) -> SourceLog:
     """The log in a folder."""
-    plays = Table.parquet(find(path, "interactions.parquet"), "user_id", "track_id", "track_seq", "started_at")
+    plays = SourceTable.parquet(find(path, "interactions.parquet"), "user_id", "track_id", "track_seq", "started_at")
     listens = plays.select(
         user_id=plays.id("user_id"),
         track_id=plays.id("track_id"),
         time=plays.seconds("started_at"),
         position=pl.col("track_seq").cast(pl.Int64),
     )
-    items = Table(plays.path.with_name("tracks.parquet"), named_items(path).lazy())
+    items = SourceTable(plays.path.with_name("tracks.parquet"), named_items(path).lazy())
     tracks = items.select(
         track_id=items.id("item_id"),
         title="name",
@@ -53,8 +53,8 @@ def read(path: Path, scratch: Path) -> SourceLog:
 
 def named_items(path: Path) -> pl.DataFrame:
     """The tracks with names instead of numbers: item_id, albums, artists, genres, name."""
-    tracks = Table.parquet(find(path, "tracks.parquet"), "track_id", *_KINDS)
-    names = Table.parquet(find(path, "catalog_names.parquet"), "id", "type", "name")
+    tracks = SourceTable.parquet(find(path, "tracks.parquet"), "track_id", *_KINDS)
+    names = SourceTable.parquet(find(path, "catalog_names.parquet"), "id", "type", "name")
     for column in _KINDS:
         if not isinstance(tracks.schema[column], pl.List):
             raise DataError(f"{tracks.path}: column {column} is not a list")
@@ -87,7 +87,7 @@ def write_tables(path: Path, out: Path) -> None:
     """Writes items.parquet and events.parquet of the log in a folder; each appears whole or not at all."""
     out.mkdir(parents=True, exist_ok=True)
     plays_path = find(path, "interactions.parquet")
-    plays = Table.parquet(plays_path).frame.drop_nulls(["user_id", "track_id"]).rename({"track_id": "item_id"})
+    plays = SourceTable.parquet(plays_path).frame.drop_nulls(["user_id", "track_id"]).rename({"track_id": "item_id"})
     items = named_items(path)
     dtype = items.schema["item_id"]
     with reading(plays_path):

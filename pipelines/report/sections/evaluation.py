@@ -19,10 +19,10 @@ _INTERVAL = ("low", "high")
 _OF_N_LISTENERS = pl.col("slice").str.starts_with("n = ")
 
 
-def nearest_k(rows: pl.DataFrame, metric: str, wanted: int) -> int | None:
-    """The cut-off that was measured nearest to the wanted one."""
+def nearest_k(rows: pl.DataFrame, metric: str, target: int) -> int | None:
+    """The cut-off that was measured nearest to the target one."""
     ks = rows.filter(pl.col("metric") == metric).get_column("k").drop_nulls().unique().to_list()
-    return metrics.nearest_k(ks, wanted) if ks else None
+    return metrics.nearest_k(ks, target) if ks else None
 
 
 def winners(rows: pl.DataFrame) -> pl.DataFrame:
@@ -164,8 +164,8 @@ def learning_curves(rows: pl.DataFrame) -> Iterator[Exhibit]:
 def _table(rows: pl.DataFrame) -> Table:
     """One row per slice and model; the file has the intervals, too."""
     frame = rows.filter(pl.col("k").is_not_null()).select("slice", "model").unique(maintain_order=True)
-    for metric, wanted in SHOWN:
-        if (k := nearest_k(rows, metric, wanted)) is not None:
+    for metric, target in SHOWN:
+        if (k := nearest_k(rows, metric, target)) is not None:
             name = f"{metric}@{k}"
             part = rows.filter(pl.col("metric") == metric, pl.col("k") == k)
             figures = part.select("slice", "model", pl.col("value").alias(name), "low", "high")

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 import polars as pl
 
+from ...analysis.segments import typical
 from ...charts.chart import Chart
 from ...interactions.statistics import LogStatistics, day_of
 from ..context import ReportData
@@ -209,17 +210,14 @@ def _top_groups(log: LogStatistics, group: str, groups: pl.DataFrame) -> Exhibit
     )
 
 
-def typical(counts: pl.DataFrame, what: str, most: int = 2) -> dict[int, str]:
-    """Of `group`, a column of names and `count`: group -> the names whose share in it is the most above their share
-    of all, joined; "a bit of all" where none stands out.
-    """
-    inside = pl.col("count").sum().over("group", what) / pl.col("count").sum().over("group")
-    overall = pl.col("count").sum().over(what) / pl.col("count").sum()
-    shares = counts.select("group", what, overall=overall, excess=inside - overall).unique()
-    excess = shares.filter(pl.col("excess") > 0.05 * pl.col("overall").max())
-    best = excess.sort("group", "excess", what, descending=[False, True, False]).group_by("group", maintain_order=True)
-    named = dict(best.agg(pl.col(what).head(most).str.join(", ")).iter_rows())
-    return {group: named.get(group, "a bit of all") for group in counts.get_column("group").unique()}
+def typical_of_groups(counts: pl.DataFrame, what: str, most: int = 2) -> dict[int, str]:
+    """Of `group`, a column of names and `count`: group -> its typical names, joined; "a bit of all" without any."""
+    groups, rows = np.unique(counts.get_column("group").to_numpy(), return_inverse=True)
+    names, columns = np.unique(counts.get_column(what).to_list(), return_inverse=True)
+    table = np.zeros((len(groups), len(names)))
+    np.add.at(table, (rows, columns), counts.get_column("count").to_numpy())
+    parts = zip(groups.tolist(), table, strict=True)
+    return {group: ", ".join(typical(names, part, table.sum(axis=0), most)) or "a bit of all" for group, part in parts}
 
 
 def _labels_against_sound(data: ReportData) -> Iterator[Exhibit]:

@@ -16,11 +16,12 @@ from ....errors import LibraryError
 from ....models.analysis.segments import SegmentOptions, Segments
 from ....models.genres.model import read_card
 from ...charts.chart import Chart
+from ...charts.training import importance_chart
 from ...versions.model_version import ModelVersion
 from ..context import ReportData
 from ..exhibits import Exhibit, Gallery, Gap, Table
 from . import evaluation
-from .genre_trends import typical
+from .genre_trends import typical_of_groups
 
 SAMPLE_LISTENERS = 5
 SEGMENTS = 6
@@ -120,16 +121,7 @@ def _ranker(data: ReportData, trained: ModelVersion) -> Iterator[Exhibit]:
         yield Gap("What the ranker looks at", "no ranker was trained")
         return
     ranker = trained.two_stage.ranker
-    importance = {"feature": [*ranker.importance], "importance": [*ranker.importance.values()]}
-    yield Chart(
-        name="feature_importance",
-        title="What the ranker looks at",
-        frame=pl.DataFrame(importance).head(20),
-        kind="across",
-        x="importance",
-        y="feature",
-        x_title="share of all changes of the score, in per cent",
-    )
+    yield importance_chart(ranker.importance)
     titles = {"learn": "learned from", "validation": "held out"}
     parts = [
         pl.DataFrame({"part": titles.get(part, part), "trees": range(1, len(losses) + 1), "loss": losses})
@@ -211,7 +203,9 @@ def _segments(data: ReportData, trained: ModelVersion) -> Iterator[Exhibit]:
     kind = data.kind
     by_kind = counted.join(data.kinds, on="track_row").group_by("group", kind).agg(pl.col("count").sum())
     table = _segment_table(data, counted, members)
-    label = pl.format("{}: {}", pl.col("group") + 1, pl.col("group").replace_strict(typical(by_kind, kind), default=""))
+    label = pl.format(
+        "{}: {}", pl.col("group") + 1, pl.col("group").replace_strict(typical_of_groups(by_kind, kind), default="")
+    )
     top = by_kind.group_by(kind).agg(total=pl.col("count").sum()).sort("total", kind, descending=[True, False])
     drawn = table.select("group", name=label).join(top.head(15), how="cross", maintain_order="left_right")
     shares = by_kind.with_columns(share=pl.col("count") / pl.col("count").sum().over("group"))
@@ -249,7 +243,7 @@ def _segment_table(data: ReportData, counted: pl.DataFrame, members: pl.DataFram
     table = members.group_by("group").agg(listeners=pl.len()).join(favourites, on="group").sort("group")
     for what, names, most in (("genre", data.genres, 2), ("artist", data.artists, 3)):
         counts = counted.join(names, on="track_row").group_by("group", what).agg(pl.col("count").sum())
-        kinds = typical(counts, what, most)
+        kinds = typical_of_groups(counts, what, most)
         named = pl.col("group").replace_strict(kinds, default=None, return_dtype=pl.String)
         table = table.with_columns(named.alias(f"{what}s"))
     share = pl.col("plays") / pl.col("plays").sum()

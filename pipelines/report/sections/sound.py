@@ -22,7 +22,7 @@ from ...charts.chart import Chart
 from ...library.scan import readable
 from ..context import ReportData
 from ..exhibits import Exhibit, Gallery, Gap, Table
-from .genre_trends import DRAWN, REST, typical
+from .genre_trends import DRAWN, REST, typical_of_groups
 
 MAPPED_TRACKS = 2_000
 """more points than this only cover each other, and take long to lay out"""
@@ -130,7 +130,7 @@ def _tastes(data: ReportData) -> dict[str, str] | None:
     placed = placed.filter(pl.col("group") >= 0)
     kinds = data.kinds.join(data.names.select("track_row", "track_id"), on="track_row")
     counts = placed.join(kinds, on="track_id").group_by("group", data.kind).agg(count=pl.len())
-    names = {group: f"{group + 1}: {name}" for group, name in typical(counts, data.kind).items()}
+    names = {group: f"{group + 1}: {name}" for group, name in typical_of_groups(counts, data.kind).items()}
     return {track_id: names.get(group, f"taste {group + 1}") for track_id, group in placed.iter_rows()}
 
 

@@ -38,7 +38,7 @@ from crossfade.models.ranking.ranker import (
 from crossfade.models.ranking.two_stage import TwoStageRecommender
 from crossfade.models.recommenders.als import ALSOptions
 from crossfade.models.recommenders.item_knn import ItemKNN
-from crossfade.pipelines.simulation.tracks import DAY_SECONDS
+from crossfade.pipelines.interactions.statistics import DAY_SECONDS
 from crossfade.pipelines.simulation.world import World, WorldOptions
 
 WORLD = World(WorldOptions(users=120, tracks=150, artists=30, listens_per_user=40, seed=5))

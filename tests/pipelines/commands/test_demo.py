@@ -17,7 +17,7 @@ from crossfade.pipelines.commands.demo_tour import same_style_shares
 from crossfade.pipelines.commands.main import main
 from crossfade.pipelines.library.store import Library
 from crossfade.pipelines.simulation.composition import STYLES
-from crossfade.pipelines.simulation.demo import CatalogueOptions, demo_world, plan, unheard_tracks
+from crossfade.pipelines.simulation.demo import CatalogueOptions, demo_world, plan, unplayed_tracks
 
 SHORT = ("--seconds", "4", "--artists", "1")
 
@@ -81,7 +81,7 @@ def test_demo_listeners_play_their_style_and_leave_the_newest_tracks_alone() -> 
     tracks = plan()
     world = demo_world(tracks)
     events = world.event_table()
-    unheard = unheard_tracks(world)
+    unheard = unplayed_tracks(world)
     assert unheard and not set(unheard) & set(events["track_id"])
     # Taste shows: listeners play their favourite style much more than its share of all plays.
     style_of = {track.path: track.style.partition("/")[0] for track in tracks}

@@ -184,7 +184,7 @@ def test_a_gap_parts_training_from_test(world: tuple[Interactions, Catalogue]) -
     assert {row["split"] for row in evaluate(listens, catalogue, options)} == {"temporal"}
     said: list[str] = []
     ordered = replace(listens, clock=Clock.ORDER)
-    list(evaluate(ordered, catalogue, replace(options, split="auto"), tell=said.append))
+    list(evaluate(ordered, catalogue, replace(options, split="auto"), message=said.append))
     assert any("no gap" in text for text in said)
     with pytest.raises(UsageError, match="gap"):
         replace(options, split="user")
@@ -193,10 +193,10 @@ def test_a_gap_parts_training_from_test(world: tuple[Interactions, Catalogue]) -
 def test_whole_artists_are_new(world: tuple[Interactions, Catalogue]) -> None:
     listens, catalogue = world
     (trial,) = plan(listens, catalogue, trials=("cold",), split="auto", allow_seen=False, seed=0)
-    (question,) = (question for question in trial.questions if question.slice == "cold track, new artist")
-    assert question.candidates is not None
+    (part,) = (part for part in trial.slices if part.name == "cold track, new artist")
+    assert part.candidates is not None
     warm = {name for track in np.flatnonzero(trial.split.train.listeners) for name in catalogue.artists[track]}
-    new = [catalogue.artists[track][0] for track in np.flatnonzero(question.candidates)]
+    new = [catalogue.artists[track][0] for track in np.flatnonzero(part.candidates)]
     assert not warm & set(new)
     assert len(set(new)) < len(new), "an artist with many tracks is among them"
 
@@ -223,7 +223,7 @@ def test_what_cannot_be_evaluated_is_said(world: tuple[Interactions, Catalogue])
     mute = Catalogue(catalogue.track_ids, catalogue.artists, np.zeros((TRACKS, 0), np.float32))
     said: list[str] = []
     options = EvaluationOptions(models=("content", "bpr"), trials=("cold",), ks=(5,), resamples=20)
-    rows = list(evaluate(listens, mute, options, tell=said.append))
+    rows = list(evaluate(listens, mute, options, message=said.append))
     assert "content: left out; no track has sound" in said
     assert not [row for row in rows if row["metric"] == "diversity_sound"]
     lonely = listens.take(np.unique(listens.user_rows, return_index=True)[1])

@@ -27,7 +27,7 @@ from crossfade.pipelines.report.context import ReportOptions
 from crossfade.pipelines.report.page import Report, write_report
 from crossfade.pipelines.report.sections import models as model_figures
 from crossfade.pipelines.report.sections.evaluation import learning_curves, winners
-from crossfade.pipelines.report.sections.genre_trends import typical
+from crossfade.pipelines.report.sections.genre_trends import typical_of_groups
 from crossfade.pipelines.report.sections.sound import near_duplicates
 from crossfade.pipelines.simulation.world import World, WorldOptions
 
@@ -309,10 +309,20 @@ def test_bars_of_numbers_fill_the_distance_between_them(step: float) -> None:
     assert all(0.9 * step < bar["right"] - bar["left"] < step for bar in bars)
 
 
+def test_numbers_stand_in_the_cells_of_a_heat_map_that_are_not_0(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"x": ["a", "b"], "y": ["a", "a"], "share": [0.8, 0.0]})
+    chart = Chart(name="c", title="c", frame=frame, kind="heat", x="x", y="y", value="share", values_shown=True)
+    (text,) = (layer for layer in vega_lite(chart)["layer"] if layer["mark"]["type"] == "text")
+    assert text["transform"] == [{"filter": "datum['share'] > 0"}]
+    assert text["encoding"]["color"]["condition"]["test"] == "datum['share'] > 0.4"
+    draw(chart, tmp_path / "c.png")
+    assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_groups_are_named_by_what_they_have_more_of() -> None:
     counts = pl.DataFrame({"group": [0, 0, 1, 1], "genre": ["a", "b", "a", "b"], "count": [8.0, 2.0, 2.0, 8.0]})
-    assert typical(counts, "genre") == {0: "a", 1: "b"}
-    assert set(typical(counts.with_columns(count=pl.lit(1.0)), "genre").values()) == {"a bit of all"}
+    assert typical_of_groups(counts, "genre") == {0: "a", 1: "b"}
+    assert set(typical_of_groups(counts.with_columns(count=pl.lit(1.0)), "genre").values()) == {"a bit of all"}
 
 
 def test_map_keeps_neighbours(rng: np.random.Generator) -> None:

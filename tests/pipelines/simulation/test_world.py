@@ -12,10 +12,11 @@ import pytest
 from crossfade.errors import UsageError
 from crossfade.models.catalogue import COLLECTIVE_ARTISTS
 from crossfade.pipelines.interactions.importer import ImportOptions, import_log
+from crossfade.pipelines.interactions.statistics import DAY_SECONDS
 from crossfade.pipelines.library.store import Library
 from crossfade.pipelines.simulation.habits import Habits
 from crossfade.pipelines.simulation.log_writer import write_yambda, write_yandex
-from crossfade.pipelines.simulation.tracks import DAY_SECONDS, EPOCH_SECONDS
+from crossfade.pipelines.simulation.tracks import EPOCH_SECONDS
 from crossfade.pipelines.simulation.world import World, WorldOptions
 
 SMALL = WorldOptions(users=300, tracks=500, artists=60, listens_per_user=40)

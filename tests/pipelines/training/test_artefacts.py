@@ -136,7 +136,7 @@ def test_a_stage_that_fails_leaves_the_version(library: Library, monkeypatch: py
 def test_too_little_for_a_ranker_is_said_and_recommended_from_the_hybrid(library: Library) -> None:
     said: list[str] = []
     ranker = replace(OPTIONS.ranking.ranker, least_positives=10**6)
-    summary = train(library, replace(OPTIONS, ranking=replace(OPTIONS.ranking, ranker=ranker)), tell=said.append)
+    summary = train(library, replace(OPTIONS, ranking=replace(OPTIONS.ranking, ranker=ranker)), message=said.append)
     assert "1000000 are needed" in summary.ranker
     assert len(said) == 1
     trained = ModelVersion.load(library)
