@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, fields
 from glob import escape
 from pathlib import Path
@@ -44,8 +44,10 @@ def replacing(file: Path) -> Iterator[Path]:
     Readers see the old file or the new one, also after a power failure; where the block fails, the old one stays.
     """
     for leftover in file.parent.glob(f"{escape(file.name)}.*.part"):
-        if time.time() - leftover.stat().st_mtime > _LEFTOVER_SECONDS:
-            leftover.unlink(missing_ok=True)
+        # Another process may be done with its own in the meantime.
+        with suppress(FileNotFoundError):
+            if time.time() - leftover.stat().st_mtime > _LEFTOVER_SECONDS:
+                leftover.unlink()
     # A name of its own, since several threads and processes may replace a file at once.
     part = file.with_name(f"{file.name}.{os.getpid()}-{threading.get_native_id()}.part")
     try:
