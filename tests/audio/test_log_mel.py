@@ -24,7 +24,7 @@ def test_equals_librosa(loud: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("options", [LogMel(), LogMel(22_050, 1024, 512, 64, 1.0)])
-def test_what_networks_are_trained_on_is_what_is_heard_without_torch(options: LogMel, loud: np.ndarray) -> None:
+def test_torchaudio_and_numpy_agree(options: LogMel, loud: np.ndarray) -> None:
     """torchaudio's transform gives the numbers of the core's log-mel, whatever the level; read-only clips too."""
     for level in (1.0, 1e-3, 0.0):
         clips = (loud * np.float32(level))[:, 5:20_006]

@@ -87,7 +87,7 @@ def test_values_as_the_sums_that_yield_them() -> None:
     assert metrics.average_precision(hits, relevant, 4)[0] == pytest.approx((1 / 2 + 2 / 3) / 3)
 
 
-def test_nobody_to_find_is_no_value() -> None:
+def test_a_user_without_relevant_tracks_has_no_value() -> None:
     hits, nothing = np.zeros((1, 3), bool), np.zeros(1, np.int64)
     for values in (metrics.recall(hits, nothing, 3), metrics.ndcg(hits, nothing, 3)):
         assert np.isnan(values).all()

@@ -1,4 +1,4 @@
-"""What holds for every recommender of the roster."""
+"""What holds for every recommender of the registry."""
 
 from __future__ import annotations
 

@@ -147,7 +147,7 @@ def test_the_cnn_leaves_a_learning_curve_and_no_checkpoints(collection, run, tmp
     assert [path.name for path in tmp_path.iterdir()] == ["M"]
 
 
-def test_what_cannot_be_heard_is_left_out_and_named(collection, run, tmp_path, cache):
+def test_what_cannot_be_decoded_is_left_out_and_named(collection, run, tmp_path, cache):
     rows = [(f"{genre}/{n}.flac", genre, f"{genre}{n}") for genre in GENRES for n in range(4)]
     silent = collection / "silent.flac"
     soundfile.write(silent, np.zeros(RATE * 2, np.float32), RATE)
@@ -235,7 +235,7 @@ def test_real_clips(shared, tmp_path_factory):
     assert evaluate(prepared, svm, once).figures.accuracy >= 0.70
 
 
-def test_a_patch_is_heard_alike_by_training_and_use(collection):
+def test_a_patch_has_one_shape_in_training_and_use(collection):
     patches = extract(collection / "noise" / "0.flac", "log-mel")
     assert patches.shape[1:] == (115, 96)
 

@@ -74,7 +74,7 @@ def lib(tmp_path: Path) -> Path:
     return tmp_path / "L"
 
 
-def test_a_second_run_does_nothing_and_a_changed_file_is_heard_again(music: Path, lib: Path) -> None:
+def test_a_second_run_does_nothing_and_a_changed_file_is_embedded_again(music: Path, lib: Path) -> None:
     assert counts(run(lib, music)) == (3, 0, 0)
     assert paths(lib) == {"a/one.wav": "one.wav", "a/two.wav": "two.wav", "b/one.wav": "one.wav"}
     assert counts(run(lib, music)) == (0, 3, 0)
@@ -285,7 +285,7 @@ def test_what_a_genre_model_can_name_from_stored_embeddings_is_not_decoded_again
             assert descriptions[digest] == json.loads(text)
 
 
-def test_a_library_hears_other_files_as_it_heard_its_own(music: Path, lib: Path, genre_model: Path) -> None:
+def test_other_files_are_analyzed_with_the_vocabulary_of_the_library(music: Path, lib: Path, genre_model: Path) -> None:
     """One analyzer for all: the library's genre model names what is asked about, and a missing one is one line."""
     run(lib, music, genre_model=genre_model)
     with Library.open(lib) as opened:
@@ -494,7 +494,7 @@ def test_a_killed_run_is_carried_on_to_the_same_library(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_ctrl_c_keeps_what_was_heard_and_says_how_to_go_on(tmp_path: Path) -> None:
+def test_ctrl_c_keeps_what_was_embedded_and_names_the_way_on(tmp_path: Path) -> None:
     folder = tmp_path / "music"
     for number in range(60):
         song(folder / f"{number:02}.wav", number, seconds=3)
