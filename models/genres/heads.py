@@ -8,10 +8,12 @@ Shapes: N tracks, W windows, D features, H hidden units, C classes.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
@@ -148,11 +150,19 @@ def fit_head(
 def _one_thread() -> AbstractContextManager[object]:
     """Keeps BLAS from sharing out the small steps of a solver among threads, which makes them ten times as slow."""
     try:
-        from threadpoolctl import threadpool_limits
+        libraries = _libraries(len(sys.modules))
     except ImportError:
         return nullcontext()
-    limits: AbstractContextManager[object] = threadpool_limits(limits=1, user_api="blas")
+    limits: AbstractContextManager[object] = libraries.limit(limits=1, user_api="blas")
     return limits
+
+
+@lru_cache(maxsize=1)
+def _libraries(modules: int) -> Any:
+    """The BLAS libraries of the process, looked for anew where modules were imported since; a look takes 5 ms."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 @dataclass(frozen=True, eq=False)
