@@ -25,9 +25,8 @@ from ...pipelines.interactions.user_deletion import EVER, user_hash
 from ...pipelines.interactions.user_deletion import forget as forget_listens
 from ...pipelines.library.store import Library
 from ..errors import Problem, documented
-from ..events.store import EventStore
+from ..events.store import EventStore, StoredEvent
 from ..parameters import Id
-from .events import ListedEvent
 
 _LOG = logging.getLogger("crossfade.service")
 _BLOCK = 1 << 16
@@ -47,7 +46,7 @@ class ListenerData(BaseModel):
     """Everything that names the listener."""
 
     user_id: str
-    events: list[ListedEvent] = Field(description="sent to this service, newest first")
+    events: list[StoredEvent] = Field(description="sent to this service, newest first")
     listens: list[dict[str, Any]] = Field(description="rows of the library's listening log")
 
 
