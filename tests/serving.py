@@ -105,7 +105,7 @@ def serving(folder: Path, role: Role = Role.ALL, **options: Any) -> Iterator[Tes
     given = {"requests_per_second": 0.0, **options}
     service = Service(ServeOptions(library=folder, role=role, **given))
     if role is not Role.EVENTS:
-        # The collection after a load is quick in a process that holds nothing else; here it would look at all of pytest.
+        # The collection after a load is quick in a process of its own; here it would look at all of pytest.
         with patch("gc.unfreeze"):
             service.follower.check()
     with TestClient(service.app, base_url="http://localhost", raise_server_exceptions=True) as client:
