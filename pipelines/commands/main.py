@@ -37,7 +37,7 @@ COMMANDS = {
 """group of `--help` -> module -> commands, which are functions of their names; see FAMILIES"""
 
 FAMILIES = {
-    "neural": "Learn one neural recommender, with its embeddings in files, and ask it.",
+    "neural": "Learn one neural recommender, with its embeddings in files, and recommend with it.",
     "genres": "Train, evaluate and compare your own genre classifiers.",
 }
 """modules whose commands are subcommands: `neural train` is the function `neural_train`"""

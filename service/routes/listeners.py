@@ -1,7 +1,7 @@
 """Listeners' own data: all that is kept of one, for them to take away or to have deleted.
 
 Both read the whole listening log, and a deletion writes it anew: few are done at a time, apart from other requests, and
-beyond that, a 503 says when to come again. What is taken away goes into a file first, row by row.
+beyond that, the answer is a 503 with a Retry-After. What is taken away goes into a file first, row by row.
 """
 
 from __future__ import annotations
