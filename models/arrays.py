@@ -9,8 +9,10 @@ Shapes: B lists, C scores of each, k answers; N rows of width D.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -128,11 +130,19 @@ def csr_of(arrays: Mapping[str, NDArray[Any]], width: int, indptr: str, indices:
 def one_blas_thread() -> AbstractContextManager[object]:
     """Around many small products, or threads of another library: more BLAS threads only fight for the same cores."""
     try:
-        from threadpoolctl import threadpool_limits
+        libraries = _blas_libraries(len(sys.modules))
     except ImportError:
         return nullcontext()
-    limits: AbstractContextManager[object] = threadpool_limits(limits=1, user_api="blas")
+    limits: AbstractContextManager[object] = libraries.limit(limits=1, user_api="blas")
     return limits
+
+
+@lru_cache(maxsize=1)
+def _blas_libraries(modules: int) -> Any:
+    """The BLAS libraries of the process, looked for anew where modules were imported since; a look takes 5 ms."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 class GrowingRows:

@@ -29,8 +29,8 @@ from .snapshot.recommendations import RecommendationService
 from .upload_analyzer import UploadAnalyzer
 
 DESCRIPTION = (
-    "Recommendations, similar tracks and live events of a Crossfade library. Errors are problem+json; `notes` says "
-    "what an answer had to do without."
+    "Recommendations, similar tracks and live events of a Crossfade library. Errors are problem+json; `notes` "
+    "lists what an answer had to do without."
 )
 
 
@@ -79,7 +79,7 @@ class Service:
             api.include_router(similar_routes(self.follower, self.upload_analyzer))
             api.include_router(track_routes(self.follower, self.upload_analyzer))
         if self.event_store is not None:
-            api.include_router(event_routes(self.event_store, self._knows, self.metrics))
+            api.include_router(event_routes(self.event_store, self._has_track, self.metrics))
             api.include_router(listener_routes(self.event_store, self.options.library))
         follower = self.follower if role is not Role.EVENTS else None
         api.include_router(health_routes(role, follower, self.event_store, self.metrics))
@@ -99,7 +99,7 @@ class Service:
             if self.event_source is not None:
                 self.event_source.close()
 
-    def _knows(self, track_id: str) -> bool:
+    def _has_track(self, track_id: str) -> bool:
         """Whether the library has the track; an event is accepted unchecked where the library can't be read now."""
         snapshot = self.follower.newest
         if snapshot is not None and track_id in snapshot.tracks:

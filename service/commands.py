@@ -3,31 +3,14 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated, Literal
+from dataclasses import replace
+from typing import Annotated
 
-from cyclopts import Parameter
-
-from ..pipelines.commands.options import Flag, LibraryFolder, Screen, option
-
-RoleName = Literal["all", "recommend", "similar", "events"]
-Repeated = Annotated[tuple[str, ...], Parameter(show_default=False)]
+from ..pipelines.commands.options import LibraryFolder, Screen, open_library, option
+from .settings import EVENTS_URL_VARIABLE, KEY_VARIABLE, ServeOptions
 
 
-def serve(
-    *,
-    library: LibraryFolder,
-    role: Annotated[RoleName, option("of this process; apart, they find each other by CROSSFADE_EVENTS_URL")] = "all",
-    host: Annotated[str, option("address; others than this machine's need a key")] = "127.0.0.1",
-    port: Annotated[int | None, option("8000; 8010 for similar, 8020 for events")] = None,
-    database: Annotated[str | None, option("URL of the event store (SQLite in the library), or postgresql://…")] = None,
-    require_key: Annotated[Flag, option("ask for a key on this machine, too")] = False,
-    allow_origin: Annotated[Repeated, option("web origin that may call; may be repeated")] = (),
-    rate: Annotated[float, option("requests a second per client")] = 200.0,
-    upload_limit: Annotated[float, option("MiB of an upload")] = 256.0,
-    uploads: Annotated[int, option("uploads at once; more get a 503")] = 16,
-    uploads_limit: Annotated[float | None, option("MiB of these together (four of the largest)")] = None,
-    console: Screen,
-) -> int | None:
+def serve(*, options: ServeOptions, console: Screen) -> int:
     """Recommendations, similar tracks, live events and a web page over HTTP.
 
     Example: crossfade serve --library L --port 8000
@@ -44,22 +27,12 @@ def serve(
 
     from ..pipelines.interactions.live_events import DATABASE_VARIABLE
     from .server import serve as serve_until_stopped
-    from .settings import EVENTS_URL_VARIABLE, KEY_VARIABLE, Role, ServeOptions
 
-    options = ServeOptions(
-        library=library,
-        role=Role(role),
-        host=host,
-        port=port,
-        database=database or os.environ.get(DATABASE_VARIABLE),
-        events_url=os.environ.get(EVENTS_URL_VARIABLE) or f"http://127.0.0.1:{Role.EVENTS.port}",
+    options = replace(
+        options,
+        database=options.database or os.environ.get(DATABASE_VARIABLE),
+        events_url=os.environ.get(EVENTS_URL_VARIABLE) or options.events_url,
         outgoing_key=os.environ.get(KEY_VARIABLE),
-        require_key=require_key,
-        allowed_origins=allow_origin,
-        requests_per_second=rate,
-        upload_bytes=int(upload_limit * 2**20),
-        uploads=uploads,
-        uploads_bytes=None if uploads_limit is None else int(uploads_limit * 2**20),
     )
     return serve_until_stopped(options, console)
 
@@ -75,10 +48,9 @@ def keys(
 
     Example: crossfade keys --library L --new phone
     """
-    from ..pipelines.library.store import Library
     from .middleware.api_keys import ApiKeyStore
 
-    Library.open(library).close()
+    open_library(library).close()
     store = ApiKeyStore(library)
     if new:
         console.record(name=new, key=store.add(new))

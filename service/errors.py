@@ -102,7 +102,7 @@ def install(app: FastAPI) -> None:
 
 
 def without_folders(text: str) -> str:
-    """A message about files of this machine that does not tell where they are.
+    """A message without the folders of this machine that its files are in.
 
     >>> without_folders("/srv/music/L: not trained yet; run crossfade train --library /srv/music/L")
     'L: not trained yet; run crossfade train --library L'

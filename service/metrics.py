@@ -27,7 +27,9 @@ class Metrics:
         self.tracks = Gauge("crossfade_tracks", "Tracks that can be found", registry=registry)
         self.swaps = Gauge("crossfade_snapshots", "Snapshots taken into use", registry=registry)
         self.trained_at = Gauge("crossfade_trained_at_seconds", "When the version was trained", registry=registry)
-        self.waiting_uploads = Gauge("crossfade_uploads_waiting", "Uploads heard or waiting for it", registry=registry)
+        self.waiting_uploads = Gauge(
+            "crossfade_uploads_waiting", "Uploads analyzed or waiting for it", registry=registry
+        )
 
     def text(self) -> bytes:
         return generate_latest(self.registry)

@@ -17,7 +17,7 @@ MAX_K = 1000
 
 Id = Annotated[str, StringConstraints(min_length=1, max_length=512, pattern="^[^\\x00]+$")]
 """any text but NUL, which PostgreSQL cannot keep"""
-UserId = Annotated[Id, Query(description="a listener, as the listening log knows them", examples=["123"])]
+UserId = Annotated[Id, Query(description="a listener's id in the listening log", examples=["123"])]
 TrackId = Annotated[Id, Query(description="a track_id of the library", examples=["folk/nocturne.mp3"])]
 K = Annotated[int, Query(ge=1, le=MAX_K, description="how many", examples=[10])]
 Blend = Annotated[float, Query(ge=0, le=1, description="how much taste (1) counts against sound (0)")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -37,48 +38,41 @@ class TrackIds(BaseModel):
     events: list[str] = Field(description="track ids, newest first")
 
 
-class Reason(BaseModel):
-    """A track the listener listened to that speaks loudest for the recommended one."""
-
+class NamedTrack(BaseModel):
     track_id: str
     title: str | None
     artists: list[str]
 
 
-class FoundTrack(BaseModel):
-    track_id: str
-    title: str | None
-    artists: list[str]
-    has_audio: bool
+class FoundTrack(NamedTrack):
+    """A track of the library."""
+
+    has_audio: bool = Field(description="whether /v1/audio has it")
 
 
 class FoundTracks(BaseModel):
     tracks: list[FoundTrack]
 
 
-class Scored(BaseModel):
-    track_id: str
-    title: str | None
-    artists: list[str]
+class Scored(FoundTrack):
     score: float
-    has_audio: bool = Field(description="whether /v1/audio has it")
 
 
 class Recommended(Scored):
-    because: Reason | None = Field(description="null where nothing that was listened to speaks for the track")
+    because: NamedTrack | None = Field(
+        description="what they listened to that adds most to the score; null where nothing does"
+    )
 
 
 class ScoredTracks(BaseModel):
-    tracks: list[Scored]
+    tracks: Sequence[Scored]
     version: str | None = Field(description="of the models; null where the library is not trained")
-    notes: list[str] = []
-
-
-class PersonalTracks(BaseModel):
-    tracks: list[Recommended]
-    personal: bool = Field(description="false: nothing is known of the listener, these are the popular tracks")
-    version: str | None
     notes: list[str] = Field(default=[], description="what the answer had to do without")
+
+
+class PersonalTracks(ScoredTracks):
+    tracks: Sequence[Recommended]
+    personal: bool = Field(description="false: nothing is known of the listener, these are the popular tracks")
 
 
 def found(snapshot: Snapshot, row: int) -> dict[str, Any]:
@@ -101,7 +95,9 @@ def personal(answer: RecommendedTracks) -> PersonalTracks:
     snapshot = answer.snapshot
     reasons = [-1] * len(answer.rows) if answer.because is None else answer.because.tolist()
     tracks = [
-        Recommended(**scored(snapshot, row, score), because=Reason(**found(snapshot, reason)) if reason >= 0 else None)
+        Recommended(
+            **scored(snapshot, row, score), because=NamedTrack(**found(snapshot, reason)) if reason >= 0 else None
+        )
         for row, score, reason in zip(answer.rows.tolist(), answer.scores.tolist(), reasons, strict=True)
     ]
     notes = [note.text for note in answer.notes]

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter, Token
 
 from ..errors import UsageError
-from ..pipelines.interactions.live_events import FILE_NAME
+from ..pipelines.commands.options import Flag, LibraryFolder
+
+MEBIBYTE = 2**20
 
 
 class Role(StrEnum):
@@ -36,41 +41,56 @@ ROLE_HEADER = "Crossfade-Role"
 """header of a request from one role to another: its clients were counted by the role that asks"""
 
 
+def _shown(size: int) -> str:
+    return f"{size / MEBIBYTE:g}"
+
+
+def _mebibytes(kind: object, tokens: Sequence[Token]) -> int:
+    return int(float(tokens[-1].value) * MEBIBYTE)
+
+
+@Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class ServeOptions:
-    """How a process serves."""
+    """How a process serves; the options of `crossfade serve` but for what is not parsed."""
 
-    library: Path
+    library: LibraryFolder
     role: Role = Role.ALL
+    """of this process; apart, they find each other by CROSSFADE_EVENTS_URL"""
     host: str = "127.0.0.1"
+    """address; others than this machine's need a key"""
     port: int | None = None
-    """None means the role's own"""
+    """8000; 8010 for similar, 8020 for events"""
     database: str | None = None
-    """URL of the event store; None means `events.db` in the library"""
-    events_url: str = f"http://127.0.0.1:{Role.EVENTS.port}"
-    """of the events role, for a process that has not got it"""
-    outgoing_key: str | None = None
-    require_key: bool = False
-    """also on loopback"""
-    allowed_origins: tuple[str, ...] = ()
-    """web origins that may call from a browser (CORS)"""
-    requests_per_second: float = 200.0
-    """per client, with bursts of twice as many; 0 for no limit"""
-    upload_bytes: int = 256 * 1024 * 1024
+    """URL of the event store (SQLite in the library), or postgresql://…"""
+    require_key: Flag = False
+    """ask for a key on this machine, too"""
+    allowed_origins: Annotated[tuple[str, ...], Parameter(name="--allow-origin", show_default=False)] = ()
+    """web origin that may call; may be repeated"""
+    requests_per_second: Annotated[float, Parameter(name="--rate")] = 200.0
+    """requests a second per client, with bursts of twice as many; 0 for no limit"""
+    upload_bytes: Annotated[
+        int, Parameter(name="--upload-limit", converter=_mebibytes, n_tokens=1, show_default=_shown)
+    ] = 256 * MEBIBYTE
+    """MiB of an upload"""
     uploads: int = 16
-    """at once, those that are still arriving and those that wait to be analyzed"""
-    uploads_bytes: int | None = None
-    """of all of these together; None means four of the largest"""
-    body_seconds: float = 60.0
+    """uploads at once, arriving and waiting; more get a 503"""
+    uploads_bytes: Annotated[int | None, Parameter(name="--uploads-limit", converter=_mebibytes, n_tokens=1)] = None
+    """MiB of these together (four of the largest)"""
+    events_url: Annotated[str, Parameter(parse=False)] = f"http://127.0.0.1:{Role.EVENTS.port}"
+    """of the events role, for a process that has not got it"""
+    outgoing_key: Annotated[str | None, Parameter(parse=False)] = None
+    """what the recommend role sends to the events role"""
+    body_seconds: Annotated[float, Parameter(parse=False)] = 60.0
     """how long a client may take to send its body"""
-    follow_seconds: float = 0.5
+    follow_seconds: Annotated[float, Parameter(parse=False)] = 0.5
     """how often to look for a new version"""
 
     def __post_init__(self) -> None:
         if self.uploads < 1 or self.max_uploads_bytes < self.upload_bytes:
             raise UsageError(
-                f"uploads: {self.uploads} at once of {self.max_uploads_bytes / 2**20:g} MiB together; there has to be "
-                f"room for one of {self.upload_bytes / 2**20:g} MiB"
+                f"uploads: {self.uploads} at once of {_shown(self.max_uploads_bytes)} MiB together; there has to be "
+                f"room for one of {_shown(self.upload_bytes)} MiB"
             )
 
     @property
@@ -79,6 +99,8 @@ class ServeOptions:
 
     @property
     def database_url(self) -> str:
+        from ..pipelines.interactions.live_events import FILE_NAME
+
         return self.database or f"sqlite:///{self.library.absolute() / FILE_NAME}"
 
     @property

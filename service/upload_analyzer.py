@@ -18,7 +18,7 @@ MAX_SECONDS = 60.0
 
 
 class UploadAnalyzer:
-    """Analyzes one file after the other, as the library's tracks are; any number of threads may ask."""
+    """Analyzes one file after the other, as the library's tracks are; called from any thread."""
 
     def __init__(self, metrics: Metrics, library: Path) -> None:
         self._metrics, self._library = metrics, library
@@ -43,7 +43,7 @@ class UploadAnalyzer:
             except (BrokenProcessPool, CancelledError):
                 reason = "crashed the decoder"
             except TimeoutError:
-                reason = f"not heard within {MAX_SECONDS:g} s"
+                reason = f"not analyzed within {MAX_SECONDS:g} s"
             except ResourceError:
                 # The process did not start; the next file gets a new one.
                 self.close()

@@ -27,7 +27,7 @@ _ENDING = re.compile(r"\.[A-Za-z0-9]{1,8}")
 
 @contextmanager
 def on_disk(upload: UploadFile) -> Iterator[Path]:
-    """The upload as a file, for as long as the block lasts. Its name is ours; only the ending is the client's."""
+    """The upload as a file, for as long as the block lasts. Only the ending of its name is the client's."""
     ending = PurePosixPath(upload.filename or "").suffix
     with tempfile.TemporaryDirectory(prefix="crossfade-upload-") as folder:
         path = Path(folder) / f"upload{ending if _ENDING.fullmatch(ending) else ''}"

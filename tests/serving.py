@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import polars as pl
@@ -104,7 +105,9 @@ def serving(folder: Path, role: Role = Role.ALL, **options: Any) -> Iterator[Tes
     given = {"requests_per_second": 0.0, **options}
     service = Service(ServeOptions(library=folder, role=role, **given))
     if role is not Role.EVENTS:
-        service.follower.check()
+        # The collection after a load is quick in a process of its own; here it would look at all of pytest.
+        with patch("gc.unfreeze"):
+            service.follower.check()
     with TestClient(service.app, base_url="http://localhost", raise_server_exceptions=True) as client:
         client.service = service  # type: ignore[attr-defined]
         yield client

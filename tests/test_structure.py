@@ -91,7 +91,7 @@ def test_no_import_circles() -> None:
     assert not graph, f"a circle among {', '.join(sorted(graph))}"
 
 
-def test_every_folder_says_what_belongs_in_it_and_is_packaged() -> None:
+def test_every_folder_has_its_sentence_and_is_packaged() -> None:
     packaged = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
     there = {"." if file.parent == ROOT else relative(file.parent) for file in SOURCES}
     assert {"crossfade" if name == "." else f"crossfade.{name.replace('/', '.')}" for name in there} == set(packaged)

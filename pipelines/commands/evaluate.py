@@ -41,7 +41,7 @@ def evaluate(
     split: Annotated[Split, option("by time, each user's last, or by chance; auto takes what the log allows")] = "auto",
     gap: Annotated[float, option("days between training and test, where the split is by time")] = 0.0,
     trials: Annotated[Names | None, option("warm, cold, listeners (all); each fits every model anew")] = None,
-    allow_seen: Annotated[Flag, option("tracks already heard may be recommended again")] = False,
+    allow_seen: Annotated[Flag, option("tracks already listened to may be recommended again")] = False,
     k: Annotated[Numbers, option("lengths of lists (5,10,20,100)", "-k")] = CUT_OFFS,
     sound: SoundName = None,
     growth: Annotated[Flag, option("fit smaller parts, too: how training time grows with users and tracks")] = False,

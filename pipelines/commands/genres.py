@@ -127,7 +127,7 @@ def genres_train(
     tested = []
     if prepared.labels.splits is None or "test" in prepared.labels.splits:
         found = options.protocols(prepared, method)
-        _tell_what_is_tested(console, found)
+        _print_what_is_tested(console, found)
         with console.trainings() as trainings:
             trainings.begin(method.name, sum(len(protocol.folds) for protocol in found))
             tested = [evaluate(prepared, method, protocol, options, trainings=trainings) for protocol in found]
@@ -206,22 +206,20 @@ def genres_compare(
 
     Example: crossfade genres compare labels.csv --models probe,svm
     """
-
     from ...models.storage import hash_of_values
     from ..genres.evaluate import compare
     from ..genres.methods import NetworkOptions, method_named
 
     options = test_options.evaluation_options()
     # The same comparison, once interrupted, carries on with its networks, too.
-    asked = [str(labels.absolute()), models, test_options.epochs, str(options)]
-    key = hash_of_values(asked)[:16]
+    key = hash_of_values([str(labels.absolute()), models, test_options.epochs, str(options)])[:16]
     checkpoints = label_options.features().folder.with_name("trainings") / key
     methods = [method_named(name, NetworkOptions(test_options.epochs, checkpoints)) for name in models]
     if not methods:
         raise UsageError("--models: names no model")
     sources = tuple(dict.fromkeys(source for method in methods for source in method.sources))
     prepared = label_options.prepare(labels, sources, console)
-    _tell_what_is_tested(console, options.protocols(prepared, methods[0]))
+    _print_what_is_tested(console, options.protocols(prepared, methods[0]))
     try:
         with console.trainings() as trainings:
             for method, one, costs in compare(prepared, methods, options, trainings):
@@ -232,7 +230,7 @@ def genres_compare(
     shutil.rmtree(checkpoints, ignore_errors=True)
 
 
-def _tell_what_is_tested(console: Screen, protocols: list[EvaluationProtocol]) -> None:
+def _print_what_is_tested(console: Screen, protocols: list[EvaluationProtocol]) -> None:
     """What the artist-aware figure leaves out, or that there is none."""
     for one in protocols:
         if one.skipped:

@@ -44,12 +44,12 @@ def classify(
     for file in files:
         try:
             with quiet_decoders():
-                heard = analyzer.analyze(file)
+                analysis = analyzer.analyze(file)
         except AudioError as error:
             failed = True
             console.message(f"crossfade: {readable(file)}: {error.reason}")
         else:
-            console.record(classified, path=str(file), **heard.record())
+            console.record(classified, path=str(file), **analysis.record())
     return int(failed)
 
 
@@ -67,7 +67,7 @@ def embed(
     strict: Annotated[Flag, option("exit with 1 where a file failed")] = False,
     console: Screen,
 ) -> int:
-    """Hear files or folders once and keep what was heard; resumable.
+    """Analyze files or folders once and keep their embeddings; resumable.
 
     Example: crossfade embed ~/Music --library L
     """
@@ -92,7 +92,7 @@ def embed(
             console.message("crossfade: interrupted; what was embedded is kept, the same command carries on")
             return 130
     if summary.failed:
-        console.message(f"{summary.failed} could not be heard: crossfade failures --library {library}")
+        console.message(f"{summary.failed} could not be analyzed: crossfade failures --library {library}")
     if summary.renamed:
         whose = "manifest" if manifest else "tag"
         console.message(f"{summary.renamed} tracks took the track_id of the {whose}; train again where it was trained")
@@ -132,8 +132,8 @@ def similar(
     from .display import track_line
 
     with open_library(library) as opened:
-        asked = search.query_for(opened, query, vectors=sound)
-        neighbours = search.similar(opened, asked, blend=blend, vectors=sound)
+        track = search.query_for(opened, query, vectors=sound)
+        neighbours = search.similar(opened, track, blend=blend, vectors=sound)
         found = list(search.limit_per_artist(neighbours, k, per_artist))
         for neighbour in found:
             console.record(track_line, **asdict(neighbour))
@@ -203,7 +203,7 @@ def tag(
     *,
     genre_model: GenreModelFolder = None,
     write: Annotated[Flag, option("do it")] = False,
-    undo: Annotated[Flag, option("put back what the files said before")] = False,
+    undo: Annotated[Flag, option("put back the files' former tags")] = False,
     journal: Annotated[Path | None, option("where changes are noted, for --undo")] = None,
     console: Screen,
 ) -> int:

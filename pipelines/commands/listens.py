@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from .options import Flag, LibraryFolder, Screen, open_library, option
 
-_COLUMNS = """csv: OURS=THEIRS,… says which column is user_id, track_id, time, position, plays, played_ratio,
+_COLUMNS = """csv: NAME=COLUMN,… names the columns of user_id, track_id, time, position, plays, played_ratio,
 played_percent, rating, liked, organic, title, artist, album, genre; those not named are recognised"""
 
 
@@ -34,10 +34,10 @@ def listens(
 
     pairs = {}
     for pair in filter(str.strip, columns.split(",")):
-        ours, equals, theirs = pair.partition("=")
+        name, equals, column = pair.partition("=")
         if not equals:
-            raise UsageError(f"--columns {columns}: {pair!r} is not of the form OURS=THEIRS")
-        pairs[ours.strip()] = theirs.strip()
+            raise UsageError(f"--columns {columns}: {pair!r} is not of the form NAME=COLUMN")
+        pairs[name.strip()] = column.strip()
     options = ImportOptions(
         format=format, columns=pairs, match=match is not None, known_only=known_only, source=source, out=out
     )

@@ -37,7 +37,7 @@ COMMANDS = {
 """group of `--help` -> module -> commands, which are functions of their names; see FAMILIES"""
 
 FAMILIES = {
-    "neural": "Learn one neural recommender, with its embeddings in files, and ask it.",
+    "neural": "Learn one neural recommender, with its embeddings in files, and recommend with it.",
     "genres": "Train, evaluate and compare your own genre classifiers.",
 }
 """modules whose commands are subcommands: `neural train` is the function `neural_train`"""
@@ -103,9 +103,10 @@ def run(words: Sequence[str], console: Console) -> int:
         command, bound, not_parsed = app.parse_args(words, print_error=False, exit_on_error=False)
     except CycloptsError as error:
         raise UsageError(_one_line(error)) from None
-    if not not_parsed and not any(word.startswith("-") for word in words):
+    if "console" not in not_parsed and not any(word.startswith("-") for word in words):
         raise UsageError(f"{' '.join(words) or 'COMMAND'}: say which command; crossfade --help lists them")
-    return int(command(*bound.args, **bound.kwargs, **dict.fromkeys(not_parsed, console)) or 0)
+    given = {"console": console} if "console" in not_parsed else {}
+    return int(command(*bound.args, **bound.kwargs, **given) or 0)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

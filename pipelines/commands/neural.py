@@ -1,4 +1,4 @@
-"""The command that learns a single neural recommender, and asks it: `neural train` and `neural recommend`."""
+"""The commands of a single neural recommender: `neural train` and `neural recommend`."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def neural_recommend(
     embedding: Annotated[Flag, option("print the user's embedding instead")] = False,
     console: Screen,
 ) -> None:
-    """What a model recommends to somebody it never met.
+    """What a model recommends to a user who was not in the training.
 
     Example: crossfade neural recommend model --heard TRACK_ID,TRACK_ID
     """

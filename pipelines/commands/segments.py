@@ -17,7 +17,7 @@ def segments(
     count: Annotated[int | None, option("how many; by silhouette and stability if absent")] = None,
     method: Literal["k-means", "mixture"] = "k-means",
     bottleneck: Annotated[Path | None, option("an autoencoder, to cluster by its bottleneck instead of taste")] = None,
-    newcomer: Annotated[str | None, option("a segment's number, or any: print what fits who is new there")] = None,
+    newcomer: Annotated[str | None, option("a segment's number, or any: print tracks for somebody new to it")] = None,
     k: Length = 20,
     sound: SoundName = None,
     seed: Seed = 0,
@@ -34,7 +34,7 @@ def segments(
     from ..analysis.segments import segment_listeners, segment_tracks
 
     if bottleneck is not None and of == "tracks":
-        raise UsageError("--bottleneck: tells listeners apart, not tracks")
+        raise UsageError("--bottleneck: clusters listeners, not tracks")
     if newcomer not in (None, "any") and not newcomer.isdecimal():
         raise UsageError(f"--newcomer {newcomer}: has to be the number of a segment, or any")
     model = Segments(SegmentOptions(method=method, count=count, seed=seed))

@@ -91,13 +91,13 @@ def recommend(
     users: Annotated[Path | None, option("a file of user ids, one a line")] = None,
     out: Annotated[Path | None, option("write a Parquet table instead of printing")] = None,
     allow_seen: Annotated[Flag, option("what was listened to may be recommended again")] = False,
-    like: Annotated[Words, option("for a stranger who likes these audio files or tracks")] = (),
+    like: Annotated[Words, option("for an unknown user who likes these audio files or tracks")] = (),
     diversity: Annotated[float | None, option("0 … 1, what sounding alike costs (0)")] = None,
     per_artist: Annotated[int | None, option("tracks of one artist at most (any)")] = None,
     discovery: Annotated[float | None, option("0 … 1, share of tracks nobody has played yet (0)")] = None,
     console: Screen,
 ) -> None:
-    """Tracks for users; for a user nobody knows, what is popular.
+    """Tracks for users; for an unknown user, what is popular.
 
     Example: crossfade recommend USER_ID --library L -k 10
     """
@@ -119,7 +119,7 @@ def recommend(
             given = {"diversity": diversity, "per_artist": per_artist, "discovery": discovery}
             reranking = replaced(trained.reranking, given)
             frames = search.recommend(trained, names, k, allow_seen=allow_seen, reranking=reranking)
-            frames = _naming_who_gets_none(frames, names, console)
+            frames = _with_messages_for_the_rest(frames, names, console)
         if out:
             console.record(users=len(names) or 1, rows=search.write_parquet(frames, out))
             return
@@ -139,18 +139,20 @@ def _print_recommendations(library: Library, frames: Iterator[pl.DataFrame], con
         console.record(partial(track_line, names=names), **row)
 
 
-def _naming_who_gets_none(frames: Iterator[pl.DataFrame], users: list[str], console: Screen) -> Iterator[pl.DataFrame]:
+def _with_messages_for_the_rest(
+    frames: Iterator[pl.DataFrame], users: list[str], console: Screen
+) -> Iterator[pl.DataFrame]:
     left = dict.fromkeys(users)
     for frame in frames:
         for user in frame["user_id"].unique():
             left.pop(user, None)
         yield frame
     for user in left:
-        console.message(f"{user}: nothing to recommend; what there is was heard before (--allow-seen gives that, too)")
+        console.message(f"{user}: nothing to recommend but what was listened to before (--allow-seen)")
 
 
 def _liked(library: Library, trained: ModelVersion, query: str) -> str | Catalogue:
-    """A track_id, else an audio file; a file that cannot be heard (silent, broken) is an error that names it."""
+    """A track_id, else an audio file; a file that cannot be analyzed (silent, broken) is an error that names it."""
     from ...models.catalogue import Catalogue
 
     if query in trained:
@@ -159,13 +161,13 @@ def _liked(library: Library, trained: ModelVersion, query: str) -> str | Catalog
         raise UsageError(f"{query}: neither a track_id of the library nor an audio file")
     if trained.metadata["sound"] != "encoder":
         raise LibraryError(
-            f"{query}: the version was trained without embeddings of audio, so a file says nothing to it"
+            f"{query}: the version was trained without embeddings of audio, so a file cannot be compared with it"
         )
     try:
-        heard = library.analyzer().analyze(query)
+        analysis = library.analyzer().analyze(query)
     except AudioError as error:
         raise AudioError(f"{query}: {error.reason}") from None
-    return Catalogue.of_one(query, heard.embedding, (), heard.genres, heard.vocabulary.genres)
+    return Catalogue.of_one(query, analysis.embedding, (), analysis.genres, analysis.vocabulary.genres)
 
 
 def explain(track_id: str, /, *, library: LibraryFolder, k: Length = 5, console: Screen) -> None:

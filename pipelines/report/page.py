@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -310,8 +311,9 @@ def _prose(text: str) -> Any:
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
+@cache
 def _vega_source() -> str:
-    """JavaScript of Vega, Vega-Lite and Vega-Embed."""
+    """JavaScript of Vega, Vega-Lite and Vega-Embed; it takes a second to bundle."""
     try:
         from vl_convert import javascript_bundle
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""The events of listeners as another process has them: the events role, asked over HTTP."""
+"""The events of listeners from another process: the events role, over HTTP."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PAUSE_SECONDS = 1.0
 
 
 class Unreachable(Exception):
-    """The events role cannot be asked now; `str` says why, for a person."""
+    """The events role does not answer; `str` is the reason, for a person."""
 
 
 class EventSource(Protocol):
@@ -52,7 +52,7 @@ class RemoteEvents:
         except httpx.HTTPError as error:
             self._paused_until = time.monotonic() + PAUSE_SECONDS
             raise Unreachable(f"events: {self._url} does not answer ({type(error).__name__})") from None
-        # It is there, and quick: a refusal of this question is no reason not to ask the next one.
+        # It answers quickly: a refusal of this request is no reason to leave out the next one.
         if answer.status_code != 200:
             raise Unreachable(f"events: {self._url} answers {answer.status_code} {answer.reason_phrase}")
         try:

@@ -173,9 +173,9 @@ class EventStore:
         store, _, number = (after or "").rpartition(":")
         start = int(number) if store == self._name and number.isdecimal() else 0
         with engine.connect() as connection:
-            asked = {"user": user_id, "start": start}
-            forgotten, news = connection.execute(_STATE, asked | {"hash": user_hash(user_id)}).one()
-            rows = connection.execute(_RECENT, asked | {"k": k}).mappings() if news else ()
+            values = {"user": user_id, "start": start}
+            forgotten, has_new = connection.execute(_STATE, values | {"hash": user_hash(user_id)}).one()
+            rows = connection.execute(_RECENT, values | {"k": k}).mappings() if has_new else ()
             return RecentEvents(tuple(StoredEvent(**row) for row in rows), forgotten)
 
     def events_of(self, user_id: str) -> Iterator[StoredEvent]:

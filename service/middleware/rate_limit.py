@@ -1,4 +1,4 @@
-"""Limits: how often a client may ask, how large and slow its body may be, and how many uploads run at once."""
+"""Limits: how many requests a client may send, how large and slow its body may be, and how many uploads run at once."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class RateLimiter:
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def take(self, client: str, now: float | None = None) -> None:
-        """Raises a Problem (429) that says when to come again. Called from one thread only."""
+        """Raises a Problem (429) with a Retry-After. Called from one thread only."""
         if not self.per_second:
             return
         now = time.monotonic() if now is None else now
@@ -56,7 +56,7 @@ class UploadLimiter:
     def place(self) -> Iterator[Callable[[int], None]]:
         """Counts one more until the block ends; yields a function to be called with its size in bytes so far.
 
-        Where there is no room, either raises a Problem (503) that says when to come again.
+        Where there is no room, either raises a Problem (503) with a Retry-After.
         """
         if self.count >= self.most:
             raise self._full(f"{self.most} are in flight already")

@@ -93,7 +93,7 @@ class RequestChecks:
             self._note(scope, status, time.perf_counter() - started, client, request_id)
 
     def _admit(self, scope: Scope, headers: Headers) -> str:
-        """Name of the client, for the rate and the log; a Problem where it may not ask."""
+        """Name of the client, for the rate and the log; a Problem where it is not admitted."""
         path, method = scope["path"], scope["method"]
         address = scope["client"][0] if scope.get("client") else "-"
         self._check_browser(method, headers)

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..errors import Problem, documented
-from ..events.store import EventStore, StoredEvent
+from ..events.store import EventStore, RecentEvents, StoredEvent
 from ..metrics import Metrics
 from ..parameters import MAX_K, Id, K, QueryOrBodyRoute, TrackId, UserId, WholeNumber
 from ..schemas import Result, TrackIds
@@ -63,20 +63,6 @@ class Received(BaseModel):
     event_ids: list[str] = Field(description="of the batch, in its order")
 
 
-class ListedEvent(BaseModel):
-    event_id: str
-    user_id: str
-    track_id: str
-    time: int
-    played_ratio: float | None
-    liked: int | None
-
-
-class Listed(BaseModel):
-    events: list[ListedEvent] = Field(description="newest first")
-    forgotten_at: int | None = Field(description="when the listener's data were deleted; seconds since 1970")
-
-
 class Deleted(BaseModel):
     deleted: int
 
@@ -118,10 +104,9 @@ def event_routes(store: EventStore, known: Known, metrics: Metrics) -> APIRouter
         user_id: UserId,
         k: K = MAX_K,
         after: Annotated[str | None, Query(max_length=100, description="a mark of a trained version")] = None,
-    ) -> Listed:
+    ) -> RecentEvents:
         """The listener's newest events; with `after`, those that the version has not been trained on."""
-        recent = store.recent(user_id, k, after=after)
-        return Listed(events=[ListedEvent(**vars(one)) for one in recent.events], forgotten_at=recent.forgotten_at)
+        return store.recent(user_id, k, after=after)
 
     @routes.delete("/v1/events", responses=documented())
     def delete_events(user_id: UserId, event_id: Annotated[list[Id], Query(min_length=1, max_length=200)]) -> Deleted:

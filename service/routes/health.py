@@ -39,7 +39,7 @@ def health_routes(
 
     @routes.get("/health/ready", responses=documented())
     def ready() -> Ready:
-        """The role can do its work; else 503 says what is missing."""
+        """The role can do its work; else 503 and what is missing."""
         answer = Ready(status="ready", role=role)
         if follower is not None:
             snapshot = follower.snapshot

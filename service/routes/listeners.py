@@ -1,7 +1,7 @@
 """Listeners' own data: all that is kept of one, for them to take away or to have deleted.
 
 Both read the whole listening log, and a deletion writes it anew: few are done at a time, apart from other requests, and
-beyond that, a 503 says when to come again. What is taken away goes into a file first, row by row.
+beyond that, the answer is a 503 with a Retry-After. What is taken away goes into a file first, row by row.
 """
 
 from __future__ import annotations
@@ -25,9 +25,8 @@ from ...pipelines.interactions.user_deletion import EVER, user_hash
 from ...pipelines.interactions.user_deletion import forget as forget_listens
 from ...pipelines.library.store import Library
 from ..errors import Problem, documented
-from ..events.store import EventStore
+from ..events.store import EventStore, StoredEvent
 from ..parameters import Id
-from .events import ListedEvent
 
 _LOG = logging.getLogger("crossfade.service")
 _BLOCK = 1 << 16
@@ -47,7 +46,7 @@ class ListenerData(BaseModel):
     """Everything that names the listener."""
 
     user_id: str
-    events: list[ListedEvent] = Field(description="sent to this service, newest first")
+    events: list[StoredEvent] = Field(description="sent to this service, newest first")
     listens: list[dict[str, Any]] = Field(description="rows of the library's listening log")
 
 

@@ -62,7 +62,7 @@ def recommendation_routes(service: RecommendationService, metrics: Metrics) -> A
     def live_recommendations(
         response: Response, user_id: UserId, k: K = 10, allow_seen: bool = False
     ) -> PersonalTracks:
-        """History and new events together, ranked now, each with the track that speaks loudest for it."""
+        """History and new events together, ranked now, each with the listened track that adds most to its score."""
         return personal(noted(service.live(user_id, k, allow_seen=allow_seen), response))
 
     @routes.post("/v1/sessions", responses=documented(400, 404))

@@ -26,11 +26,11 @@ class Genre(BaseModel):
 
 
 class Classified(BaseModel):
-    """What was heard, as `crossfade classify` prints it."""
+    """The analysis of a file, as `crossfade classify` prints it."""
 
     duration_seconds: float
     genres: list[Genre] = Field(description="best first")
-    confident: bool = Field(description="false: probably not music that the model knows")
+    confident: bool = Field(description="false: probably unlike the music that the model was trained on")
     moods: list[str]
     tempo_bpm: float | None
     key: str | None
@@ -48,7 +48,7 @@ def similar_routes(follower: LibraryFollower, analyzer: UploadAnalyzer) -> APIRo
         snapshot = follower.snapshot
         snapshot.check_track(track_id)
         rows, scores = snapshot.tracks.similar(track_id, k, blend=blend)
-        notes = [] if len(rows) else [f"{track_id}: neither heard nor listened to, so nothing is like it"]
+        notes = [] if len(rows) else [f"{track_id}: has neither an embedding nor listens, so nothing is like it"]
         return _scored_tracks(snapshot, rows, scores, notes)
 
     @routes.post("/similar_tracks", responses=documented(404))

@@ -1,4 +1,4 @@
-"""Tracks: what is known of them, their audio, and new ones."""
+"""Tracks: their descriptions, their audio, and new ones."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .similar import Classified, Genre, classified
 
 
 class Track(BaseModel):
-    """What the library says of a track; null where it doesn't."""
+    """What the library holds about a track; null where it holds nothing."""
 
     track_id: str
     title: str | None
@@ -32,7 +32,7 @@ class Track(BaseModel):
     labels: list[str] = Field(description="the catalogue's own genres")
     released_at: int | None
     duration_seconds: float | None
-    genres: list[Genre] = Field(description="as heard, best first; empty where the track was never heard")
+    genres: list[Genre] = Field(description="of the analysis, best first; empty where the track was never analyzed")
     moods: list[str]
     tempo_bpm: float | None
     key: str | None
@@ -126,7 +126,7 @@ def track_routes(follower: LibraryFollower, analyzer: UploadAnalyzer) -> APIRout
             path = _audio_file(library, library.path_of(track_id))
         if path is None:
             raise Problem(
-                404, f"{track_id}: its audio is not here; crossfade embed FOLDER says again which folders are served"
+                404, f"{track_id}: its audio is not here; crossfade embed FOLDER adds a folder to those that are served"
             )
         return FileResponse(path, media_type=_audio_type(path) or "application/octet-stream")
 

@@ -87,7 +87,7 @@ class LibraryFollower:
     def _fail(self, state: State | None, error: Exception) -> None:
         reason = f"{error}" if isinstance(error, CrossfadeError) else f"{self.folder}: {error!r}"
         if isinstance(error.__cause__, sqlite3.Error):
-            self.trouble = f"library.db: {type(error.__cause__).__name__}; the log says more"
+            self.trouble = f"library.db: {type(error.__cause__).__name__}; the log has the details"
         else:
             self.trouble = without_folders(reason)
         if self._failed != (state, reason):

@@ -44,7 +44,7 @@ class Note(NamedTuple):
     text: str
 
 
-BUSY = Note("ranking", "many ask at once: the hybrid's order, not the ranker's")
+BUSY = Note("ranking", "many requests at once: the hybrid's order, not the ranker's")
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +89,7 @@ class RecommendationService:
         return self._best(snapshot, listener, k, notes, allow_seen=allow_seen)
 
     def session(self, track_ids: Sequence[str], k: int) -> RecommendedTracks:
-        """For somebody unknown who has just listened to these tracks; a Problem (404) for one that is not there."""
+        """For somebody unknown who has just listened to these tracks; a Problem (404) for one that does not exist."""
         snapshot = self._follower.snapshot
         events = []
         for time, track_id in enumerate(track_ids):
@@ -128,7 +128,7 @@ class RecommendationService:
         session = with_events(snapshot, Listener(), recent.events)
         if session.history.is_cold:
             return self._best(snapshot, listener, k, notes)
-        # What they listened to before is no news, either.
+        # What they listened to before is not new, either.
         seen = session.history.with_seen(listener.history.track_rows)
         return self._best(snapshot, replace(session, history=seen), k, notes)
 
@@ -216,14 +216,14 @@ def trained_events(snapshot: Snapshot, user_id: str) -> str | None:
 def with_events(snapshot: Snapshot, listener: Listener, events: Sequence[StoredEvent]) -> Listener:
     """With further events, the newest first; those on tracks that the snapshot does not have are left out."""
     # In order of time; of equal times those that came first are the last of the newest first.
-    news = [(row, one) for one in reversed(events) if (row := snapshot.tracks.row_of(one.track_id)) is not None]
-    if not news:
+    known = [(row, one) for one in reversed(events) if (row := snapshot.tracks.row_of(one.track_id)) is not None]
+    if not known:
         return listener
-    rows = np.array([row for row, _ in news], np.int32)
-    times = np.array([one.time for _, one in news], np.int64)
+    rows = np.array([row for row, _ in known], np.int32)
+    times = np.array([one.time for _, one in known], np.int64)
 
     def column(name: str) -> Scores:
-        values = (getattr(one, name) for _, one in news)
+        values = (getattr(one, name) for _, one in known)
         return np.array([np.nan if value is None else value for value in values], np.float32)
 
     options = ConfidenceOptions() if snapshot.model is None else snapshot.model.confidence_options

@@ -132,7 +132,7 @@ def test_what_is_no_audio_is_a_reason(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["mp3", "flac", "ogg", "wav"])
-def test_a_truncated_file_is_heard_as_far_as_it_goes(tmp_path: Path, rng: np.random.Generator, suffix: str) -> None:
+def test_a_truncated_file_is_decoded_as_far_as_it_goes(tmp_path: Path, rng: np.random.Generator, suffix: str) -> None:
     path = write(tmp_path / f"a.{suffix}", music_like(60, 22_050, rng), 22_050)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     assert 1 <= len(heard(path)) <= 10
@@ -165,7 +165,7 @@ BEGINNINGS = {
 
 
 @pytest.mark.parametrize(("why", "beginning"), BEGINNINGS.items())
-def test_a_reason_says_what_is_wrong_with_the_file(tmp_path: Path, why: str, beginning: bytes) -> None:
+def test_the_reason_names_what_is_wrong_with_the_file(tmp_path: Path, why: str, beginning: bytes) -> None:
     """Not what the decoder answered, such as "Operation not permitted" or "Error number -16976906 occurred"."""
     path = tmp_path / "a.mp3"
     path.write_bytes(beginning + b"<p>" * 300)
@@ -205,7 +205,7 @@ def test_headers_and_samples_that_cannot_be_true_are_reasons(tmp_path: Path, rng
 
 
 @pytest.mark.parametrize("channels", [3, 16, 500])
-def test_any_number_of_channels_is_heard(tmp_path: Path, rng: np.random.Generator, channels: int) -> None:
+def test_any_number_of_channels_is_decoded(tmp_path: Path, rng: np.random.Generator, channels: int) -> None:
     path = write(tmp_path / "a.wav", np.stack([noise(1, RATE, rng)] * channels, axis=1), RATE)
     assert len(heard(path)) == 1
 

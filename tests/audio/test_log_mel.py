@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import librosa
 import numpy as np
 import pytest
+from librosa.filters import mel
+from scipy.signal import get_window
 
 from crossfade.audio.log_mel import LogMel, hz_to_mel, mel_to_hz
 
@@ -18,13 +19,16 @@ def loud(rng: np.random.Generator) -> np.ndarray:
 
 
 def test_equals_librosa(loud: np.ndarray) -> None:
+    """librosa's filters over the power of each frame: `melspectrogram` is the same, but compiled for half a minute."""
+    bands = mel(sr=16_000, n_fft=512, n_mels=96)
     for clip in loud:
-        power = librosa.feature.melspectrogram(y=clip, sr=16_000, n_fft=512, hop_length=256, n_mels=96, center=False)
-        np.testing.assert_allclose(LogMel()(clip[None])[0], np.log10(1 + 10_000 * power.T), atol=LOG_TOLERANCE)
+        frames = np.stack([clip[start : start + 512] for start in range(0, len(clip) - 511, 256)])
+        power = np.abs(np.fft.rfft(frames * get_window("hann", 512))) ** 2 @ bands.T
+        np.testing.assert_allclose(LogMel()(clip[None])[0], np.log10(1 + 10_000 * power), atol=LOG_TOLERANCE)
 
 
 @pytest.mark.parametrize("options", [LogMel(), LogMel(22_050, 1024, 512, 64, 1.0)])
-def test_what_networks_are_trained_on_is_what_is_heard_without_torch(options: LogMel, loud: np.ndarray) -> None:
+def test_torchaudio_and_numpy_agree(options: LogMel, loud: np.ndarray) -> None:
     """torchaudio's transform gives the numbers of the core's log-mel, whatever the level; read-only clips too."""
     for level in (1.0, 1e-3, 0.0):
         clips = (loud * np.float32(level))[:, 5:20_006]

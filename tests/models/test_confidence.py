@@ -38,13 +38,13 @@ def column(*values: float) -> NDArray[np.float32]:
     return np.array(values, np.float32)
 
 
-def test_one_play_is_worth_one_however_it_is_told() -> None:
+def test_one_play_is_worth_one_in_every_form() -> None:
     assert pair(Signals(), 1) == 1
     assert pair(Signals(plays=column(1)), 1) == 1
     assert pair(Signals(played_ratio=column(0.5)), 1) == 1
 
 
-def test_counted_plays_are_worth_the_same_as_told_one_by_one() -> None:
+def test_counted_plays_are_worth_the_same_as_single_events() -> None:
     assert pair(Signals(), 13) == pytest.approx(pair(Signals(plays=column(13)), 1), abs=1e-6)
 
 
@@ -128,7 +128,7 @@ def read(events: list[tuple[int, float, float, float, int]], options: Confidence
 
 
 @given(EVENTS, st.integers(0, 30), st.sampled_from([None, 30.0]))
-def test_a_log_cut_at_any_moment_says_what_was_known_at_it(
+def test_a_log_cut_at_any_moment_holds_what_was_known_then(
     events: list[tuple[int, float, float, float, int]], cut: int, half_life: float | None
 ) -> None:
     options = ConfidenceOptions(half_life_days=half_life)
@@ -152,7 +152,7 @@ def test_news_is_worth_what_the_next_training_makes_of_it(
     np.testing.assert_allclose(after.weights, whole.matrix.data, atol=1e-5)
 
 
-def test_plays_told_in_two_parts_are_worth_as_much_as_in_one() -> None:
+def test_plays_in_two_parts_are_worth_as_much_as_in_one() -> None:
     """Three plays and a later dislike are a dislike; seven plays and seven more are fourteen plays."""
     seven, dislike = log([0], Signals(plays=column(7))), log([0], Signals(liked=column(-1)))
     history = UserHistory(seven.matrix.indices, seven.matrix.data, seven.pair_states)

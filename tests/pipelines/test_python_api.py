@@ -56,7 +56,7 @@ def test_every_model_has_the_same_verbs(name: str, interactions: pl.DataFrame) -
     assert model.similar([100], k=3).columns == ["item_id", "similar_item_id", "score", "rank"]
 
 
-def test_an_item_that_nobody_knows_is_recommended_by_its_sound(interactions: pl.DataFrame) -> None:
+def test_an_item_without_interactions_is_recommended_by_its_sound(interactions: pl.DataFrame) -> None:
     """Item 200 sounds like the second camp."""
     ids = [*range(100, 140), 200]
     sound = [[1.0, 0.1] if item < 120 else [0.1, 1.0] for item in ids]
@@ -107,6 +107,6 @@ def test_importing_is_instant_and_light() -> None:
     assert done.stdout.strip() == "set()"
 
 
-def test_what_is_not_there_is_said() -> None:
+def test_a_name_that_is_not_public_is_an_error_that_lists_those_that_are() -> None:
     with pytest.raises(AttributeError, match="no attribute 'clasify'; it has AudioError"):
         crossfade.clasify  # noqa: B018

@@ -118,7 +118,7 @@ def test_a_new_version_under_load_fails_no_request(folder: Path, tmp_path: Path)
         assert service.stop() == 0
 
 
-def test_the_roles_run_apart_and_one_that_is_down_is_said(folder: Path, tmp_path: Path) -> None:
+def test_the_roles_run_apart_and_a_missing_one_is_a_note(folder: Path, tmp_path: Path) -> None:
     port = free_port()
     events_url = f"http://127.0.0.1:{port}"
     events = ("--role", "events", "--port", str(port))
@@ -151,7 +151,7 @@ def test_the_roles_run_apart_and_one_that_is_down_is_said(folder: Path, tmp_path
             assert httpx.get(ask).json()["notes"] == []
 
 
-def test_told_to_stop_it_lets_answers_finish(folder: Path, tmp_path: Path) -> None:
+def test_sigterm_lets_answers_finish(folder: Path, tmp_path: Path) -> None:
     with running(folder, log=tmp_path / "log") as service:
         file = (folder / "music" / "first.wav").read_bytes()
         answers: list[httpx.Response] = []

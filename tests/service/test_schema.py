@@ -13,7 +13,7 @@ from serving import library
 
 
 @pytest.mark.slow
-def test_the_service_keeps_the_word_of_its_document(tmp_path: Path) -> None:
+def test_the_service_keeps_its_openapi_document(tmp_path: Path) -> None:
     with running(library(tmp_path), "--rate", "0", log=tmp_path / "log") as service:
         done = subprocess.run(
             [

@@ -50,7 +50,7 @@ def test_learning_lowers_the_error_and_the_best_epoch_is_kept(ids: str, rng: np.
 
 
 @pytest.mark.parametrize("ids", ["numbers", "embedded"])
-def test_saved_and_loaded_it_says_the_same(ids: str, rng: np.random.Generator, tmp_path: Path) -> None:
+def test_saved_and_loaded_it_answers_the_same(ids: str, rng: np.random.Generator, tmp_path: Path) -> None:
     rows = events(rng)
     model = fitted(rows, replace(QUICK, ids=ids))
     model.save(tmp_path)

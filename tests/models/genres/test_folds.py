@@ -43,7 +43,7 @@ def test_collaborations_tie_artists():
     assert joined_groups(keys).tolist() == [0, 0, 0, 1, 2]
 
 
-def test_collective_names_tie_nobody():
+def test_collective_names_group_no_tracks():
     assert joined_groups([artist_keys("Various Artists"), artist_keys("various artists")]).tolist() == [0, 1]
 
 

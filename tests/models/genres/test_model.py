@@ -48,7 +48,7 @@ def model(rng, fit, normalisation=Normalisation.STANDARD):
 
 @pytest.mark.parametrize("name", FITS)
 @pytest.mark.parametrize("normalisation", Normalisation)
-def test_saved_and_loaded_it_says_the_same(name, normalisation, tmp_path, rng):
+def test_saved_and_loaded_it_answers_the_same(name, normalisation, tmp_path, rng):
     pytest.importorskip("sklearn")
     made = model(rng, FITS[name], normalisation)
     made.save(tmp_path / "M")
@@ -154,7 +154,7 @@ def test_a_probe_of_ten_thousand_vectors(rng):
     assert (head(features).argmax(axis=1) == targets.argmax(axis=1)).mean() > 0.9
 
 
-def test_a_model_of_an_older_version_loads_or_says_what_to_run():
+def test_a_model_of_an_older_version_loads_or_names_the_command_to_run():
     """Saved by the version before scikit-learn's estimators were kept by skops; never made anew."""
     vector = {"musicnn-msd": [np.array([[1, 2]], np.float32)]}
     found = GenreModel.load(FORMATS / "genre_model_1").predict(vector)

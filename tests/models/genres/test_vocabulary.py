@@ -51,7 +51,7 @@ def test_music_passes_at_any_level(rng: np.random.Generator) -> None:
         assert texture(windows(gain * samples), ENCODER.log_mel).musical
 
 
-def test_a_tag_at_its_prior_says_nothing_and_a_lifted_one_names_its_genre() -> None:
+def test_a_tag_at_its_prior_adds_nothing_and_a_lifted_one_names_its_genre() -> None:
     neutral = {corpus: Tagging(corpus.tags, np.zeros((2, 50), np.float32)) for corpus in Corpus}
     flat = name(neutral[Corpus.MSD], neutral[Corpus.MTT])
     np.testing.assert_allclose(flat.probabilities, 1 / len(GENRES), rtol=1e-6)

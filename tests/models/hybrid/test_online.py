@@ -118,7 +118,7 @@ def test_somebody_cold_gets_what_is_popular(hybrid: Hybrid) -> None:
     assert hybrid.user_history(-1).is_cold
 
 
-def test_listens_add_up_and_a_skip_says_nothing(hybrid: Hybrid) -> None:
+def test_listens_add_up_and_a_skip_adds_nothing(hybrid: Hybrid) -> None:
     history = hybrid.user_history(0)
     now = np.zeros(1, np.int64)
     both = history.with_events(history.track_rows[:1], States(given=np.array([2], np.float32)), now)

@@ -94,7 +94,7 @@ def test_attention_listens_to_the_artists_tracks_that_sound_alike(rng: np.random
     assert keen[1] > 0.9
 
 
-def test_various_artists_is_nobody(rng: np.random.Generator) -> None:
+def test_various_artists_is_no_artist(rng: np.random.Generator) -> None:
     catalogue = small((("Various Artists",),) * 3 + (("a",),), np.zeros((4, 0)))
     vectors = rng.normal(size=(4, 3)).astype(np.float32)
     warm = np.array([True, True, False, True])
@@ -144,7 +144,7 @@ def measured(link: float, seed: int = 0) -> tuple[Planted, dict[str, tuple[float
     }
 
 
-def test_a_prior_that_hears_beats_the_artist_mean_and_the_cosine_of_sound() -> None:
+def test_the_prior_beats_the_artist_mean_and_the_cosine_of_sound() -> None:
     _, found = measured(0.9)
     assert found["hybrid"][0] >= 1.1 * found["artist mean"][0]
     assert found["hybrid"][1] >= 1.1 * found["content"][1]

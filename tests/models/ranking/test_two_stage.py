@@ -1,4 +1,4 @@
-"""The chain: candidates, features of the past only, the ranker, re-ranking."""
+"""Two-stage recommending: candidates, features of the past only, the ranker, re-ranking."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_seen_tracks_come_back_when_allowed(hybrid: Hybrid, generator: Candidate
     assert any(np.isin(found.ids, hybrid.history.matrix[user].indices).any() for user, found in pairs)
 
 
-def test_the_sound_source_finds_what_nobody_has_played(hybrid: Hybrid, generator: CandidateGenerator) -> None:
+def test_the_sound_source_finds_cold_tracks(hybrid: Hybrid, generator: CandidateGenerator) -> None:
     everything = np.ones(len(CATALOGUE), bool)
     for user in warm(hybrid).tolist():
         nominated = generator.sources(generator.trained_profile(user))["sound"].best(len(CATALOGUE), everything)
@@ -160,7 +160,7 @@ def test_features_know_nothing_of_the_label_period(hybrid: Hybrid, generator: Ca
     assert {"genre_share", "tracks_per_month", "released_days", "artist_count", "trend"} <= set(table.names)
 
 
-def test_leanings_are_distances_from_what_is_liked(hybrid: Hybrid, generator: CandidateGenerator) -> None:
+def test_age_and_fame_gaps_are_measured_from_liked_tracks(hybrid: Hybrid, generator: CandidateGenerator) -> None:
     statistics, row = HistoryStatistics.of(SPLIT.train, CATALOGUE), warm(hybrid, 1)
     (found,) = each(generator, row)
     table = features(generator, statistics, found)
@@ -221,7 +221,7 @@ def test_a_leak_without_times_is_caught() -> None:
         HistoryStatistics.of(untimed, CATALOGUE).check_no_leak(untimed.take(np.arange(50)), within_user=True)
 
 
-def test_a_feature_that_tells_the_labels_is_caught(rng: np.random.Generator) -> None:
+def test_a_feature_that_leaks_the_labels_is_caught(rng: np.random.Generator) -> None:
     labels = rng.random(400) < 0.2
     numbers = np.stack([rng.random(400), labels + 0.1 * rng.random(400)], axis=1).astype(np.float32)
     table = FeatureTable(numbers, ("noise", "days_until_played"), np.zeros(400, np.int32), (NO_GENRE,))
@@ -273,7 +273,7 @@ def test_base_rates_expect_what_there_was(rng: np.random.Generator) -> None:
     np.testing.assert_allclose(np.bincount(groups, expected), np.bincount(groups, labels), rtol=1e-3)
 
 
-def test_what_hardly_varied_says_nothing_when_it_changes(rng: np.random.Generator) -> None:
+def test_a_constant_feature_has_no_weight_when_it_changes(rng: np.random.Generator) -> None:
     """Every track was first heard within a minute of the others; a week later all of them are older."""
     numbers = np.stack([rng.normal(size=400), 90 + rng.uniform(0, 1e-3, 400)], axis=1).astype(np.float32)
     linear = Linear.fit(numbers, numbers[:, 0] + rng.normal(size=400) > 0)
@@ -300,7 +300,7 @@ def test_yetirank_orders_too(hybrid: Hybrid) -> None:
         RankerOptions(objective="lambdarank")
 
 
-def test_the_history_teaches_too(hybrid: Hybrid, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_earlier_label_periods_are_trained_on_too(hybrid: Hybrid, monkeypatch: pytest.MonkeyPatch) -> None:
     both = ranking_dataset(SPLIT.train, CATALOGUE, hybrid, options=OPTIONS)
     monkeypatch.setattr(dataset_module, "LABEL_PERIODS", 1)
     newest = ranking_dataset(SPLIT.train, CATALOGUE, hybrid, options=OPTIONS)
@@ -328,7 +328,7 @@ def planted(rng: np.random.Generator, users: int) -> tuple[FeatureTable, np.ndar
 
 
 @pytest.mark.parametrize("objective", ["classifier", "yetirank"])
-def test_what_the_ranker_claims_is_true(objective: str, rng: np.random.Generator) -> None:
+def test_the_rankers_probabilities_are_calibrated(objective: str, rng: np.random.Generator) -> None:
     """Learned from ten negatives of users with positives, it claims the rate of all candidates of all users."""
     table, truth, groups = planted(rng, 4200)
     labels, held_out = rng.random(len(truth)) < truth, groups % 7 == 0
@@ -347,7 +347,7 @@ def test_what_the_ranker_claims_is_true(objective: str, rng: np.random.Generator
         assert claimed[part].mean() == pytest.approx(its_truth[part].mean(), rel=0.2)
 
 
-def test_users_kept_aside_teach_nothing(hybrid: Hybrid, rng: np.random.Generator) -> None:
+def test_users_kept_aside_are_not_trained_on(hybrid: Hybrid, rng: np.random.Generator) -> None:
     """Whatever they turned to, the weighted sum and the first tree are the same: only the scale may differ."""
     dataset = ranking_dataset(SPLIT.train, CATALOGUE, hybrid, options=OPTIONS)
     other = np.where(
@@ -386,7 +386,9 @@ def test_the_rate_of_all_users_is_that_of_all_candidates(hybrid: Hybrid, generat
     )
 
 
-def test_lessons_choose_by_what_precedes_their_label_period(hybrid: Hybrid, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_candidates_are_chosen_by_what_precedes_their_label_period(
+    hybrid: Hybrid, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The hybrid's choices, too, know nothing of the labels: each history makes its own."""
     asked: list[Interactions] = []
     made: list[HybridOptions] = []
@@ -408,10 +410,10 @@ def test_lessons_choose_by_what_precedes_their_label_period(hybrid: Hybrid, monk
     assert [options.affinity for options in made] == [0.01, 0.02]
 
 
-def test_a_history_that_chose_no_sound_teaches_all_the_same(hybrid: Hybrid, generator: CandidateGenerator) -> None:
+def test_a_history_without_sound_has_the_same_features(hybrid: Hybrid, generator: CandidateGenerator) -> None:
     """Which sources there are depends on the history; which features there are does not."""
-    deaf = Hybrid(CATALOGUE, als=hybrid.als.options, options=HybridOptions(prior=PriorOptions(sound="none")))
-    other = CandidateGenerator(deaf.fit(SPLIT.train), OPTIONS.candidates).fit(SPLIT.train)
+    without_sound = Hybrid(CATALOGUE, als=hybrid.als.options, options=HybridOptions(prior=PriorOptions(sound="none")))
+    other = CandidateGenerator(without_sound.fit(SPLIT.train), OPTIONS.candidates).fit(SPLIT.train)
     statistics, rows = HistoryStatistics.of(SPLIT.train, CATALOGUE), warm(hybrid)
     tables = [features(one, statistics, each(one, rows)[0]) for one in (generator, other)]
     assert tables[0].names == tables[1].names
@@ -419,10 +421,10 @@ def test_a_history_that_chose_no_sound_teaches_all_the_same(hybrid: Hybrid, gene
     assert np.isnan(unknown).all()
 
 
-# -- the chain -------------------------------------------------------------------------------------------------------
+# -- both stages -----------------------------------------------------------------------------------------------------
 
 
-def test_the_chain_recommends_what_is_new(recommender: TwoStageRecommender, hybrid: Hybrid) -> None:
+def test_the_two_stages_recommend_what_is_new(recommender: TwoStageRecommender, hybrid: Hybrid) -> None:
     rows = warm(hybrid)
     ids, scores = recommender.recommend(rows, 10)
     heard = hybrid.history.matrix[rows].toarray() != 0
@@ -441,7 +443,7 @@ def test_behind_the_candidates_come_the_others(recommender: TwoStageRecommender,
         assert (np.diff(values[: len(mine)]) <= 0).all()
 
 
-def test_strangers_get_the_hybrids_answer(recommender: TwoStageRecommender, hybrid: Hybrid) -> None:
+def test_unknown_users_get_the_hybrids_answer(recommender: TwoStageRecommender, hybrid: Hybrid) -> None:
     np.testing.assert_array_equal(recommender.recommend(np.array([-1]), 5)[0], hybrid.recommend(np.array([-1]), 5)[0])
 
 
@@ -452,7 +454,7 @@ def test_a_user_without_candidates_gets_nothing(recommender: TwoStageRecommender
     assert (scores == -np.inf).all()
 
 
-def test_the_chain_saves_and_loads(recommender: TwoStageRecommender, hybrid: Hybrid, tmp_path: Path) -> None:
+def test_the_two_stages_save_and_load(recommender: TwoStageRecommender, hybrid: Hybrid, tmp_path: Path) -> None:
     recommender.save(tmp_path)
     loaded = TwoStageRecommender.load(tmp_path, hybrid)
     rows = warm(hybrid)
@@ -476,7 +478,7 @@ def test_one_of_many_is_as_alone(recommender: TwoStageRecommender, hybrid: Hybri
             np.testing.assert_array_equal(its, values[mine >= 0])
 
 
-def test_the_chain_claims_what_comes() -> None:
+def test_the_mean_probability_is_the_rate_of_the_next_period() -> None:
     """All candidates of all users, in a period as long as the label period was."""
     world = World(WorldOptions(users=600, tracks=300, artists=40, listens_per_user=60, seed=1))
     split, catalogue = by_time(world.listens()), world.catalogue()
@@ -490,7 +492,7 @@ def test_the_chain_claims_what_comes() -> None:
     true = [came[row, found.ids].mean() for row, found in zip(rows, candidates, strict=True)]
     by_user = np.stack([claimed, true], axis=1)
     claimed, true = intervals(by_user, np.random.default_rng(0))
-    # The rate that it was told, that of the label period, is as uncertain.
+    # The rate that it was trained on, that of the label period, is as uncertain.
     assert abs(claimed.value - true.value) < np.sqrt(2) * min(true.high - true.value, true.value - true.low)
 
 
@@ -502,7 +504,7 @@ def test_candidates_hold_most_of_what_comes(recommender: TwoStageRecommender) ->
 # -- one user -----------------------------------------------------------------------------------------------------
 
 
-def test_codes_nominate_the_same_candidates(recommender: TwoStageRecommender, hybrid: Hybrid) -> None:
+def test_compressed_vectors_give_the_same_candidates(recommender: TwoStageRecommender, hybrid: Hybrid) -> None:
     exact = recommender.generator
     compressed = copy(hybrid)
     compressed.exact_rows = 10
@@ -522,7 +524,7 @@ def plays(count: int) -> tuple[States, np.ndarray]:
     return States(plays=np.ones(count, np.float32)), np.zeros(count, np.int64)
 
 
-def test_news_and_strangers_are_ranked_too(recommender: TwoStageRecommender, hybrid: Hybrid) -> None:
+def test_new_events_and_unknown_users_are_ranked_too(recommender: TwoStageRecommender, hybrid: Hybrid) -> None:
     row = int(warm(hybrid)[0])
     history = hybrid.user_history(row)
     before, _ = recommender.recommend_one(history, 10, user_row=row)
@@ -579,7 +581,7 @@ def table_of(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, list[lis
     return rng.random(30).astype(np.float32), sound, [[n % 6] for n in range(30)], np.arange(30) % 10 == 0
 
 
-def test_without_wishes_the_order_is_by_score(rng: np.random.Generator) -> None:
+def test_without_reranking_the_order_is_by_score(rng: np.random.Generator) -> None:
     scores, *rest = table_of(rng)
     assert rerank(scores, *rest, 10, RerankingOptions()).tolist() == np.argsort(-scores)[:10].tolist()
 
@@ -589,14 +591,14 @@ def test_artists_are_capped(rng: np.random.Generator) -> None:
     assert sorted(place % 6 for place in places) == list(range(6))
 
 
-def test_diversity_lowers_likeness(rng: np.random.Generator) -> None:
+def test_diversity_lowers_similarity(rng: np.random.Generator) -> None:
     scores, sound, artists, fresh = table_of(rng)
 
-    def likeness(diversity: float) -> float:
+    def similarity(diversity: float) -> float:
         chosen = sound[rerank(scores, sound, artists, fresh, 8, RerankingOptions(diversity=diversity))]
         return float((chosen @ chosen.T).sum())
 
-    assert likeness(1.0) < likeness(0.5) < likeness(0.0)
+    assert similarity(1.0) < similarity(0.5) < similarity(0.0)
 
 
 def test_discoveries_get_their_share(rng: np.random.Generator) -> None:
@@ -607,7 +609,7 @@ def test_discoveries_get_their_share(rng: np.random.Generator) -> None:
     assert fresh[places[:5]].sum() == 1
 
 
-def test_lists_are_made_of_the_chains_answers(recommender: TwoStageRecommender, hybrid: Hybrid) -> None:
+def test_reranked_lists_are_made_of_the_two_stages_answers(recommender: TwoStageRecommender, hybrid: Hybrid) -> None:
     rows = warm(hybrid, 4)
     answers = recommender.recommend(rows, 50)
     ids, scores = relist(hybrid, answers, 10, RerankingOptions(per_artist=1, diversity=0.3))

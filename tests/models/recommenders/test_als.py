@@ -55,7 +55,7 @@ def test_a_user_folded_in_is_near_to_the_one_trained(listens: Interactions) -> N
     np.testing.assert_allclose(model.fold_in(listens.matrix), model.user_factors, atol=0.05)
 
 
-def test_a_skip_is_seen_and_says_nothing(listens: Interactions, rng: np.random.Generator) -> None:
+def test_a_skip_is_seen_and_changes_no_factor(listens: Interactions, rng: np.random.Generator) -> None:
     """One rule for skips: in a fit and a fold-in as if it had not been, elsewhere as seen."""
     skipped = rng.random(len(listens)) < 0.3
     with_skips = replace(listens, weights=np.where(skipped, 0, listens.weights).astype(np.float32))

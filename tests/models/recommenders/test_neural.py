@@ -93,7 +93,7 @@ def test_a_checkpoint_belongs_to_a_catalogue_too(model: Any, rng: np.random.Gene
 
 
 @pytest.mark.parametrize("unknown", [1, 2])
-def test_a_validation_that_says_nothing_at_first_does_not_freeze_training(unknown: int) -> None:
+def test_a_validation_loss_that_is_nan_at_first_does_not_stop_training(unknown: int) -> None:
     """Not a number is no loss to beat: the best epoch is one that is known to be good, however late it comes."""
     module = torch.nn.Linear(1, 1)
     held = iter([np.nan] * unknown + [0.5, 0.3, 0.4, np.nan])
@@ -114,7 +114,7 @@ def test_a_validation_that_says_nothing_at_first_does_not_freeze_training(unknow
     assert [point.saved for point in curve] == [True] * unknown + [True, True, False, False]
 
 
-def test_a_validation_that_never_says_anything_keeps_the_last_epoch() -> None:
+def test_a_validation_loss_that_stays_nan_keeps_the_last_epoch() -> None:
     module = torch.nn.Linear(1, 1)
     curve = train(
         module,

@@ -26,7 +26,7 @@ def _records(out: str) -> list[dict[str, object]]:
     return [json.loads(line) for line in out.splitlines()]
 
 
-def test_without_the_train_extra_the_tour_hears_and_says_how_to_get_the_rest(
+def test_without_the_train_extra_the_tour_ends_with_how_to_install_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(demo, "find_spec", lambda name: None)
@@ -55,7 +55,7 @@ def test_without_the_train_extra_the_tour_hears_and_says_how_to_get_the_rest(
         (["--seed", "-1"], "Must be >= 0"),
     ],
 )
-def test_wrong_arguments_are_said_in_a_line(
+def test_wrong_arguments_are_one_line(
     wrong: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["demo", "--library", str(tmp_path / "library"), *wrong]) == 2

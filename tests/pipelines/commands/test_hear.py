@@ -225,7 +225,7 @@ def test_any_name_of_vectors_can_be_exported(capsys: pytest.CaptureFixture[str],
 
 
 @pytest.mark.parametrize("name", ["encoder", "", " "])
-def test_no_vectors_take_the_name_of_what_embed_hears(
+def test_imported_vectors_need_a_name_other_than_the_encoders(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, name: str
 ) -> None:
     pl.DataFrame({"track_id": ["a"], "x": [1.0]}).write_parquet(tmp_path / "v.parquet")

@@ -43,7 +43,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[dict[str, A
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
-def test_ratings_are_learned_and_a_stranger_is_answered(
+def test_ratings_are_learned_and_an_unknown_user_gets_recommendations(
     library: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     train = ("neural", "train", "mf", "--library", str(library), "--out", str(tmp_path), "--objective", "ratings")
@@ -76,9 +76,7 @@ def test_what_comes_next_after_some_tracks(library: Path, tmp_path: Path, capsys
     assert "sasrec: has no embeddings of users" in capsys.readouterr().err
 
 
-def test_what_cannot_be_done_is_said_in_a_line(
-    library: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_cannot_be_done_is_one_line(library: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train = ["neural", "train", "vae", "--library", str(library), "--out", str(tmp_path)]
     assert main([*train, "--objective", "ratings"]) == 2
     assert "--objective ratings: only mf has a choice" in capsys.readouterr().err

@@ -62,6 +62,21 @@ def counts(summary: EmbedSummary) -> tuple[int, int, int]:
 
 
 @pytest.fixture
+def processes() -> None:
+    """For a test that analyzes in worker processes, as users do; the others save themselves the start of one a run."""
+
+
+@pytest.fixture(autouse=True)
+def without_processes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    def work_here(work: Any, items: Any, *, count: int, prepare: Any, options: Any) -> Any:
+        prepare(*options)
+        return ((item, work(item)) for item in items)
+
+    if "processes" not in request.fixturenames:
+        monkeypatch.setattr("crossfade.pipelines.embedding.extract.in_workers", work_here)
+
+
+@pytest.fixture
 def music(tmp_path: Path) -> Path:
     folder = tmp_path / "music"
     for number, name in enumerate(("a/one.wav", "a/two.wav", "b/one.wav")):
@@ -74,7 +89,8 @@ def lib(tmp_path: Path) -> Path:
     return tmp_path / "L"
 
 
-def test_a_second_run_does_nothing_and_a_changed_file_is_heard_again(music: Path, lib: Path) -> None:
+@pytest.mark.usefixtures("processes")
+def test_a_second_run_does_nothing_and_a_changed_file_is_embedded_again(music: Path, lib: Path) -> None:
     assert counts(run(lib, music)) == (3, 0, 0)
     assert paths(lib) == {"a/one.wav": "one.wav", "a/two.wav": "two.wav", "b/one.wav": "one.wav"}
     assert counts(run(lib, music)) == (0, 3, 0)
@@ -285,7 +301,7 @@ def test_what_a_genre_model_can_name_from_stored_embeddings_is_not_decoded_again
             assert descriptions[digest] == json.loads(text)
 
 
-def test_a_library_hears_other_files_as_it_heard_its_own(music: Path, lib: Path, genre_model: Path) -> None:
+def test_other_files_are_analyzed_with_the_vocabulary_of_the_library(music: Path, lib: Path, genre_model: Path) -> None:
     """One analyzer for all: the library's genre model names what is asked about, and a missing one is one line."""
     run(lib, music, genre_model=genre_model)
     with Library.open(lib) as opened:
@@ -392,39 +408,33 @@ def test_faults_of_the_program_or_of_the_disk_stop_the_run(
 ) -> None:
     """What is not the file's fault is not recorded as a failure; what was heard before it stays."""
     run(lib, music / "b")
-    _in_this_process(monkeypatch, {"a/one.wav": fault})
-    with pytest.raises(CrossfadeError, match=line):
+    with monkeypatch.context() as patch, pytest.raises(CrossfadeError, match=line):
+        _failing(patch, {"a/one.wav": fault})
         run(lib, music)
     assert failures(lib) == {}
     assert set(paths(lib).values()) == {"one.wav"}
-    monkeypatch.undo()
     assert counts(run(lib, music)) == (2, 1, 0)
 
 
 def test_faults_of_a_file_are_recorded(music: Path, lib: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One strange file ends no run."""
     faults = {"a/one.wav": PermissionError(errno.EACCES, "Permission denied"), "a/two.wav": ValueError("odd")}
-    _in_this_process(monkeypatch, faults)
+    _failing(monkeypatch, faults)
     assert counts(run(lib, music)) == (1, 0, 2)
     assert failures(lib) == {"one.wav": "not readable: Permission denied", "two.wav": "unexpected ValueError: odd"}
 
 
-def _in_this_process(monkeypatch: pytest.MonkeyPatch, faults: dict[str, Exception]) -> None:
-    """Hears without worker processes; hearing these files (by the end of their paths) raises."""
+def _failing(monkeypatch: pytest.MonkeyPatch, faults: dict[str, Exception]) -> None:
+    """Analyzing these files (by the end of their paths) raises."""
 
-    def work_here(work: Any, items: Any, *, count: int, prepare: Any, options: Any) -> Any:
-        prepare(*options)
-        return ((item, work(item)) for item in items)
-
-    def hear(analyzer: AudioAnalyzer, path: Path) -> TrackAnalysis:
+    def analyze(analyzer: AudioAnalyzer, path: Path) -> TrackAnalysis:
         for name, fault in faults.items():
             if str(path).endswith(name):
                 raise fault
         return whole(analyzer, path)
 
     whole = AudioAnalyzer.analyze
-    monkeypatch.setattr("crossfade.pipelines.embedding.extract.in_workers", work_here)
-    monkeypatch.setattr(AudioAnalyzer, "analyze", hear)
+    monkeypatch.setattr(AudioAnalyzer, "analyze", analyze)
 
 
 def _refuse(why: str) -> None:
@@ -494,7 +504,7 @@ def test_a_killed_run_is_carried_on_to_the_same_library(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_ctrl_c_keeps_what_was_heard_and_says_how_to_go_on(tmp_path: Path) -> None:
+def test_ctrl_c_keeps_what_was_embedded_and_names_the_way_on(tmp_path: Path) -> None:
     folder = tmp_path / "music"
     for number in range(60):
         song(folder / f"{number:02}.wav", number, seconds=3)

@@ -218,7 +218,7 @@ def test_predicted_ratings_are_judged(
     assert found["bias", "rmse"]["high"] < 0.4 < 0.7 < found["constant", "rmse"]["low"]
 
 
-def test_what_cannot_be_evaluated_is_said(world: tuple[Interactions, Catalogue]) -> None:
+def test_what_cannot_be_evaluated_is_an_error(world: tuple[Interactions, Catalogue]) -> None:
     listens, catalogue = world
     mute = Catalogue(catalogue.track_ids, catalogue.artists, np.zeros((TRACKS, 0), np.float32))
     said: list[str] = []

@@ -123,7 +123,7 @@ def test_the_step_that_left_nothing_is_named() -> None:
         clean(log(user_id=[None], track_id=["x"]))
 
 
-def test_a_sample_of_nobody_is_wrong_usage() -> None:
+def test_a_sample_of_no_user_is_wrong_usage() -> None:
     for share in (0, 1.5):
         with pytest.raises(UsageError, match="users sample"):
             CleaningOptions(users_sample=share)

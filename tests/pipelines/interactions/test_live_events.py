@@ -43,7 +43,7 @@ def event(number: int, user_id: str, row: int, **more: float) -> StoredEvent:
     return StoredEvent(event_id=f"e{number}", user_id=user_id, track_id=track(row), time=NOW + number, **more)
 
 
-def test_events_are_part_of_the_log_and_the_mark_says_which(folder: Path, url: str) -> None:
+def test_events_are_part_of_the_log_up_to_the_mark(folder: Path, url: str) -> None:
     store = EventStore(url)
     with Library.open(folder) as library:
         before = read_listens(library).collect()
@@ -126,7 +126,7 @@ def test_after_a_training_an_event_counts_once(folder: Path, capsys: pytest.Capt
         assert weights("u1").keys() - before["u1"].keys() == {7}
 
 
-def test_a_store_that_is_none_is_said(folder: Path) -> None:
+def test_a_store_that_is_none_is_an_error(folder: Path) -> None:
     (folder / "events.db").write_bytes(b"not a database, but long enough to be taken for one" * 10)
     with Library.open(folder) as library:
         with pytest.raises(DataError, match=r"events\.db"):

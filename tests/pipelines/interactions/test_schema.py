@@ -29,7 +29,7 @@ def test_unknown_tracks_are_kept_and_counted_or_dropped_and_counted(library: Lib
     assert dropped.dropped == {"unknown track": 2} and events(library) == [("1", "a")]
 
 
-def test_matching_brings_listens_to_the_tracks_that_were_heard(library: Library, source: Path) -> None:
+def test_matching_brings_listens_to_embedded_tracks(library: Library, source: Path) -> None:
     heard = {"track_id": ["x.flac", "y.flac"], "title": ["X", "Y (Remastered 2009)"], "artists": [["A"], ["The B"]]}
     library.add_tracks(pl.DataFrame(heard))
     file = source / "log.csv"
@@ -110,7 +110,7 @@ def test_arrays_made_in_blocks_are_the_same_arrays(
         np.testing.assert_array_equal(getattr(parts, name), getattr(whole, name))
 
 
-def test_sources_that_know_times_and_sources_that_do_not_are_told(library: Library, source: Path) -> None:
+def test_sources_with_times_and_sources_without_are_named(library: Library, source: Path) -> None:
     for name, text in (("timed", "user_id,track_id,time\n1,a,1577836800\n"), ("untimed", "user_id,track_id\n2,a\n")):
         assert mixed_clocks(library) is None
         (source / name).write_text(text)
@@ -120,7 +120,7 @@ def test_sources_that_know_times_and_sources_that_do_not_are_told(library: Libra
     assert to_listens(read_listens(library), ["1", "2"], ["a"]).clock is Clock.NONE
 
 
-def test_a_library_without_listens_says_how_to_get_some(library: Library) -> None:
+def test_a_library_without_listens_is_an_error_with_the_command(library: Library) -> None:
     with pytest.raises(DataError, match="no listens yet; crossfade listens PATH"):
         read_listens(library)
 

@@ -207,7 +207,7 @@ def test_a_listener_who_came_back_stays_in_later_versions(folder: Path) -> None:
 
 def test_pulling_does_not_bring_a_deleted_listener_back(folder: Path, tmp_path: Path) -> None:
     """What was published before knows nothing of the deletion."""
-    place, pulled = Destination((tmp_path / "shelf").as_uri(), {}), tmp_path / "pulled"
+    place, pulled = Destination((tmp_path / "remote").as_uri(), {}), tmp_path / "pulled"
     with Library.open(folder) as library:
         publish(library, place)
     pull(place, pulled)

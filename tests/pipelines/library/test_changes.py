@@ -71,7 +71,7 @@ def test_every_write_moves_the_change_counter(
     assert len(library.catalogue("encoder", after=after)) == 0 and library.removed(after) == []
 
 
-def test_what_is_said_again_is_no_change(library: Library) -> None:
+def test_the_same_row_written_again_is_no_change(library: Library) -> None:
     """A log that is imported again names all its tracks again: nothing has to be read for that."""
     title(library)
     before = library.change_counter()

@@ -193,7 +193,7 @@ NAMED = pl.DataFrame({"track_id": ["x", "y"], "title": ["X", "Y"], "artists": [[
     ],
     ids=["empty library", "no listens", "one user, one genre, out of order", "ids only", "no times", "only dislikes"],
 )
-def test_what_is_missing_is_said(
+def test_the_report_lists_what_is_missing(
     events: pl.DataFrame | None, tracks: pl.DataFrame | None, missing: set[str], tmp_path: Path
 ) -> None:
     with fill(tmp_path, events, tracks) as library:

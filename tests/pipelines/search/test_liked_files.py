@@ -103,11 +103,11 @@ def test_genres_of_another_vocabulary_say_nothing_to_a_trained_version(
     """A library gets a genre model after its training: it goes on answering, by sound and without wrong columns."""
     folder = shutil.copytree(library, tmp_path / "L")
     with Library.open(folder) as opened:
-        trained = ModelVersion.load(opened)
+        version = ModelVersion.load(opened)
         one = opened.catalogue().take(np.array([0]))
-        assert trained.adapt(one) is one
+        assert version.adapt(one) is one
         renamed = replace(one, genre_names=tuple(f"other {name}" for name in one.genre_names))
-        assert trained.adapt(renamed).genre_probabilities.size == 0
+        assert version.adapt(renamed).genre_probabilities.size == 0
         opened.use_vocabulary(AudioAnalyzer(model=GenreModel.load(genre_model)))
     stranger = write(tmp_path / "stranger.wav", 104)
     for command in (["similar", stranger, "--blend", ".5"], ["recommend", "--like", stranger]):

@@ -107,7 +107,7 @@ def test_planted_groups_are_found_again_in_what_people_play() -> None:
     assert adjusted_rand_score(world.user_groups, found) >= 0.8
 
 
-def test_as_a_catalogue_nobody_in_particular_is_no_artist(world: World) -> None:
+def test_as_a_catalogue_various_artists_is_no_artist(world: World) -> None:
     catalogue = world.catalogue()
     assert len(catalogue) == SMALL.tracks and catalogue.has_sound.all()
     assert not {name.lower() for name in catalogue.artist_names} & COLLECTIVE_ARTISTS

@@ -133,15 +133,15 @@ def test_a_stage_that_fails_leaves_the_version(library: Library, monkeypatch: py
     assert log_of(library)[-1] == ("artefacts", "failed:")
 
 
-def test_too_little_for_a_ranker_is_said_and_recommended_from_the_hybrid(library: Library) -> None:
+def test_with_too_little_for_a_ranker_the_hybrid_recommends(library: Library) -> None:
     said: list[str] = []
     ranker = replace(OPTIONS.ranking.ranker, least_positives=10**6)
     summary = train(library, replace(OPTIONS, ranking=replace(OPTIONS.ranking, ranker=ranker)), message=said.append)
     assert "1000000 are needed" in summary.ranker
     assert len(said) == 1
-    trained = ModelVersion.load(library)
-    assert trained.two_stage is None
-    assert len(pl.concat(recommend(trained, ["1"], 5))) == 5
+    version = ModelVersion.load(library)
+    assert version.two_stage is None
+    assert len(pl.concat(recommend(version, ["1"], 5))) == 5
     manifest = json.loads((library.current_version() / "artefacts" / "manifest.json").read_text())
     assert "ranker" not in manifest["models"]
 
@@ -181,7 +181,7 @@ def test_recommendations_are_those_of_the_command(library: Library, capsys: pyte
     assert len(set(names)) == len(names)
 
 
-def test_the_configuration_says_how_lists_are_made(library: Library) -> None:
+def test_the_configuration_decides_how_lists_are_made(library: Library) -> None:
     train(library, replace(OPTIONS, reranking=RerankingOptions(per_artist=1)))
     assert ModelVersion.load(library).reranking.per_artist == 1
 
@@ -237,7 +237,7 @@ def test_a_wrong_configuration(tmp_path: Path, text: str, said: str) -> None:
 
 
 def place(tmp_path: Path) -> Destination:
-    return Destination((tmp_path / "shelf").as_uri(), {})
+    return Destination((tmp_path / "remote").as_uri(), {})
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
@@ -303,25 +303,25 @@ def test_a_damaged_place_changes_nothing(library: Library, tmp_path: Path) -> No
     before = files_of(elsewhere / "models")
     train(library, OPTIONS, force=True)
     publish(library, place(tmp_path))
-    manifest = json.loads((tmp_path / "shelf" / "manifests" / f"{library.current_version().name}.json").read_text())
+    manifest = json.loads((tmp_path / "remote" / "manifests" / f"{library.current_version().name}.json").read_text())
     entry = next(e for path, e in manifest["files"].items() if path.endswith("training.json"))
-    (tmp_path / "shelf" / entry["at"]).write_text("{}")
+    (tmp_path / "remote" / entry["at"]).write_text("{}")
     with pytest.raises(PublishError, match="damaged"):
         pull(place(tmp_path), elsewhere)
     assert files_of(elsewhere / "models") == before
-    (tmp_path / "shelf" / "current.json").write_text("nonsense")
+    (tmp_path / "remote" / "current.json").write_text("nonsense")
     with pytest.raises(PublishError, match=r"current\.json: damaged"):
         pull(place(tmp_path), elsewhere)
 
 
 def test_a_manifest_cannot_write_outside_of_the_library(library: Library, tmp_path: Path) -> None:
     publish(library, place(tmp_path))
-    file = next((tmp_path / "shelf" / "manifests").iterdir())
+    file = next((tmp_path / "remote" / "manifests").iterdir())
     manifest = json.loads(file.read_text())
     manifest["files"][f"models/{manifest['version']}/../../../evil"] = next(iter(manifest["files"].values()))
     file.write_text(json.dumps(manifest))
     pointer = {"format_version": 1, "version": manifest["version"], "hash": content_hash(file.read_bytes())}
-    (tmp_path / "shelf" / "current.json").write_text(json.dumps(pointer))
+    (tmp_path / "remote" / "current.json").write_text(json.dumps(pointer))
     with pytest.raises(PublishError, match="no file of a library"):
         pull(place(tmp_path), tmp_path / "elsewhere")
 
@@ -361,7 +361,7 @@ def test_where_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         Destination("zzz://x", {})
 
 
-def test_publish_says_where(
+def test_publish_prints_where_it_uploaded(
     library: Library, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("S3_BUCKET_NAME", raising=False)
@@ -369,10 +369,10 @@ def test_publish_says_where(
     where = ["--library", str(library.folder)]
     assert main(["publish", *where]) == 2
     assert "set S3_BUCKET_NAME" in capsys.readouterr().err
-    assert main(["publish", str(tmp_path / "shelf"), *where]) == 0
+    assert main(["publish", str(tmp_path / "remote"), *where]) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert {line["to"].rpartition("/")[2] for line in lines} == {"data", "model", "recommendations", "pictures"}
-    assert main(["pull", str(tmp_path / "shelf"), "--library", str(tmp_path / "pulled")]) == 0
+    assert main(["pull", str(tmp_path / "remote"), "--library", str(tmp_path / "pulled")]) == 0
     config = tmp_path / "train.toml"
     config.write_text(show_configuration(OPTIONS))
     capsys.readouterr()
@@ -382,7 +382,7 @@ def test_publish_says_where(
     assert "not published: S3_BUCKET_NAME is not set" in said.err
 
 
-def test_train_says_where_it_publishes_and_what_became_of_both(
+def test_train_prints_where_it_publishes_and_whether_it_did(
     library: Library, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Bucket and prefix are named before the upload; one that fails does not hide the training."""

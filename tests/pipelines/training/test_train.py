@@ -61,7 +61,7 @@ def library(folder: Path) -> Iterator[Library]:
 
 
 @pytest.fixture
-def trained(library: Library) -> ModelVersion:
+def version(library: Library) -> ModelVersion:
     return ModelVersion.load(library)
 
 
@@ -86,13 +86,13 @@ def remove_tracks(library: Library, *track_ids: str) -> None:
         db.executemany("DELETE FROM tracks WHERE track_id = ?", [(track_id,) for track_id in track_ids])
 
 
-def similar(trained: ModelVersion, track_id: str, k: int, *, blend: float = 0.0) -> list[str]:
-    rows, _ = trained.similar(track_id, k, blend=blend)
-    return [trained.track_ids[row] for row in rows]
+def similar(version: ModelVersion, track_id: str, k: int, *, blend: float = 0.0) -> list[str]:
+    rows, _ = version.similar(track_id, k, blend=blend)
+    return [version.track_ids[row] for row in rows]
 
 
-def test_every_user_gets_k_new_tracks_each_with_a_reason(trained: ModelVersion) -> None:
-    frame = pl.concat(recommend(trained, ["u3", "u1"], 10))
+def test_every_user_gets_k_new_tracks_each_with_a_reason(version: ModelVersion) -> None:
+    frame = pl.concat(recommend(version, ["u3", "u1"], 10))
     assert frame["user_id"].to_list() == ["u3"] * 10 + ["u1"] * 10
     heard = {f"u{u} t{t}" for u, t in zip(WORLD.train.user_rows, WORLD.train.track_rows, strict=True)}
     shown = frame.select(pl.format("{} {}", "user_id", "track_id")).to_series().to_list()
@@ -102,73 +102,73 @@ def test_every_user_gets_k_new_tracks_each_with_a_reason(trained: ModelVersion) 
     assert set(reasons) <= heard
 
 
-def test_a_stranger_gets_what_is_popular(trained: ModelVersion) -> None:
-    frame = pl.concat(recommend(trained, ["nobody knows me"], 5))
+def test_an_unknown_user_gets_what_is_popular(version: ModelVersion) -> None:
+    frame = pl.concat(recommend(version, ["nobody knows me"], 5))
     most = np.argsort(-WORLD.train.listeners, kind="stable")[0]
     assert frame["track_id"][0] == f"t{most}"
     assert frame["because"].null_count() == 5
 
 
-def test_more_than_the_catalogue_holds(trained: ModelVersion) -> None:
-    frame = pl.concat(recommend(trained, ["u0"], 10_000, allow_seen=True))
+def test_more_than_the_catalogue_holds(version: ModelVersion) -> None:
+    frame = pl.concat(recommend(version, ["u0"], 10_000, allow_seen=True))
     assert frame["track_id"].n_unique() == len(frame) == len(WORLD.catalogue)
     assert NOTHING_KNOWN not in frame["track_id"]
     with pytest.raises(UsageError, match="k: 0"):
-        list(recommend(trained, ["u0"], 0))
+        list(recommend(version, ["u0"], 0))
 
 
-def test_somebody_who_likes_a_cold_track_and_a_file(trained: ModelVersion) -> None:
+def test_somebody_who_likes_a_cold_track_and_a_file(version: ModelVersion) -> None:
     cold = int(WORLD.new[0])
     file = Catalogue.of_one("song.ogg", WORLD.catalogue.sound[int(WORLD.new[1])])
-    both = recommend_liked(trained, [f"t{cold}", file], 5)
+    both = recommend_liked(version, [f"t{cold}", file], 5)
     assert len(both) == 5
     assert f"t{cold}" not in both["track_id"]
     assert set(both["because"].drop_nulls()) <= {f"t{cold}", "song.ogg"}
     with pytest.raises(UsageError, match="no such track"):
-        recommend_liked(trained, ["never heard of"], 5)
+        recommend_liked(version, ["never heard of"], 5)
 
 
-def test_a_new_track_is_found_and_recommended_without_training(trained: ModelVersion) -> None:
+def test_a_new_track_is_found_and_recommended_without_training(version: ModelVersion) -> None:
     twin = int(np.argmax(WORLD.train.listeners))
     sound, artists = WORLD.catalogue.sound[twin : twin + 1], WORLD.catalogue.artists[twin]
     new = Catalogue(("brand new",), (artists,), sound)
-    before, trained = trained, trained.append_tracks(new)
-    assert "brand new" in similar(trained, f"t{twin}", 3) and similar(trained, "brand new", 1) == [f"t{twin}"]
+    before, version = version, version.append_tracks(new)
+    assert "brand new" in similar(version, f"t{twin}", 3) and similar(version, "brand new", 1) == [f"t{twin}"]
     other = before.append_tracks(replace(new, track_ids=("another",)))
     assert similar(other, "another", 1) == [f"t{twin}"]
-    assert "brand new" not in other and "brand new" not in before and len(before) + 1 == len(trained) == len(other)
-    frame = pl.concat(recommend(trained, ["u0"], 10_000))
+    assert "brand new" not in other and "brand new" not in before and len(before) + 1 == len(version) == len(other)
+    frame = pl.concat(recommend(version, ["u0"], 10_000))
     assert "brand new" in frame["track_id"]
-    assert explain(trained, "brand new")["listeners"] == 0
+    assert explain(version, "brand new")["listeners"] == 0
     with pytest.raises(UsageError, match="already"):
-        trained.append_tracks(new)
+        version.append_tracks(new)
 
 
-def test_an_unknown_file_is_placed_by_its_sound(trained: ModelVersion) -> None:
+def test_an_unknown_file_is_placed_by_its_sound(version: ModelVersion) -> None:
     row = int(WORLD.new[2])
     for blend in (0.0, 0.5, 1.0):
-        found, scores = trained.similar_to(Catalogue.of_one("", WORLD.catalogue.sound[row]), 5, blend=blend)
+        found, scores = version.similar_to(Catalogue.of_one("", WORLD.catalogue.sound[row]), 5, blend=blend)
         assert len(found) == 5
         if blend == 0:
-            assert trained.track_ids[found[0]] == f"t{row}"
+            assert version.track_ids[found[0]] == f"t{row}"
             assert scores[0] == pytest.approx(1, abs=1e-5)
     with pytest.raises(LibraryError, match="7 dimensions, but the version was trained on 24"):
-        trained.similar_to(Catalogue.of_one("", np.ones(7, np.float32)), 5)
+        version.similar_to(Catalogue.of_one("", np.ones(7, np.float32)), 5)
     with pytest.raises(UsageError, match="blend"):
-        trained.similar("t0", 5, blend=1.5)
+        version.similar("t0", 5, blend=1.5)
 
 
-def test_a_track_of_which_nothing_is_known_is_explained_and_never_an_answer(trained: ModelVersion) -> None:
-    said = explain(trained, NOTHING_KNOWN)
+def test_a_track_of_which_nothing_is_known_is_explained_and_never_an_answer(version: ModelVersion) -> None:
+    said = explain(version, NOTHING_KNOWN)
     assert said["nearest_by_sound"] == said["nearest_by_taste"] == []
     assert "cannot be placed" in said["why"]
-    assert similar(trained, NOTHING_KNOWN, 3) == []
+    assert similar(version, NOTHING_KNOWN, 3) == []
 
 
-def test_explaining_adds_up(trained: ModelVersion) -> None:
-    warm = explain(trained, f"t{int(np.argmax(WORLD.train.listeners))}")
+def test_explaining_adds_up(version: ModelVersion) -> None:
+    warm = explain(version, f"t{int(np.argmax(WORLD.train.listeners))}")
     assert warm["weight"] == pytest.approx(warm["listeners"] / (warm["listeners"] + warm["tau"]), abs=1e-3)
-    cold = explain(trained, f"t{int(WORLD.known[0])}")
+    cold = explain(version, f"t{int(WORLD.known[0])}")
     assert cold["weight"] == 0
     assert cold["artist_tracks"] > 0
     assert len(cold["nearest_by_taste"]) == 5
@@ -180,10 +180,10 @@ def test_tracks_removed_after_the_training_are_no_answers(tmp_path: Path) -> Non
         popular = f"t{int(np.argmax(WORLD.train.listeners))}"
         [before] = similar(ModelVersion.load(library), "t0", 1, blend=0.5)
         remove_tracks(library, popular, before)
-        trained = ModelVersion.load(library)
-        shown = pl.concat(recommend(trained, ["u0", "stranger"], 10_000, allow_seen=True))
+        version = ModelVersion.load(library)
+        shown = pl.concat(recommend(version, ["u0", "stranger"], 10_000, allow_seen=True))
         assert not {popular, before} & set(shown["track_id"])
-        assert before not in similar(trained, "t0", 500, blend=0.5)
+        assert before not in similar(version, "t0", 500, blend=0.5)
 
 
 def test_a_version_that_is_updated_is_the_one_that_is_loaded(folder: Path, tmp_path: Path) -> None:
@@ -309,7 +309,7 @@ def test_a_tiny_log_is_trained_without_a_validation_part(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("has_mark", [True, False])
-def test_a_version_hears_what_sounds_otherwise_since(folder: Path, tmp_path: Path, has_mark: bool) -> None:
+def test_an_embedding_that_changed_since_the_training_is_taken_up(folder: Path, tmp_path: Path, has_mark: bool) -> None:
     """A track that is heard again is compared by its new sound; its taste is its listeners' until the next training.
 
     Also in a version that was trained before there were marks.

@@ -105,7 +105,7 @@ def test_a_second_opening_finds_what_the_first_wrote(store: EventStore, url: str
 
 
 @pytest.mark.parametrize("wrong", ["mysql://localhost/x", "nonsense", "sqlite://", ""])
-def test_a_database_that_cannot_be_used_is_said_without_its_password(wrong: str) -> None:
+def test_an_unusable_database_is_an_error_without_its_password(wrong: str) -> None:
     with pytest.raises(UsageError, match="event store"):
         EventStore(wrong)
 
@@ -154,6 +154,6 @@ def test_malformed_json_is_a_bad_request(client: TestClient) -> None:
     assert (answer.status_code, answer.json()["detail"]) == (400, "body: not JSON")
 
 
-def test_the_role_says_that_it_is_ready_and_has_no_recommendations(client: TestClient) -> None:
+def test_the_events_role_is_ready_and_has_no_recommendations(client: TestClient) -> None:
     assert client.get("/health/ready").json()["events"] in ("sqlite", "postgresql")
     assert client.get("/v1/recommendations?user_id=u").status_code == 404

@@ -66,7 +66,9 @@ def test_keys_are_listed_by_name_and_revoked(folder: Path, capsys: pytest.Captur
         ApiKeyStore(folder).hashes()
 
 
-def test_a_running_service_knows_keys_that_come_and_go(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_running_service_follows_keys_that_are_made_and_revoked(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A revoked key used to open until the service was started again."""
     key, other = make_key(folder, capsys), make_key(folder, capsys, "other")
     with serving(folder, Role.EVENTS, host="0.0.0.0") as client:
@@ -106,7 +108,7 @@ def test_other_addresses_are_refused_without_a_key(folder: Path, capsys: pytest.
 
 
 @pytest.mark.parametrize("wrong", [["--port", "70000"], ["--host", "256.1.1.1"], ["--database", "mysql://x"]])
-def test_an_address_or_database_that_makes_no_sense_is_said_in_a_line(
+def test_an_unusable_address_or_database_is_one_line(
     folder: Path, capsys: pytest.CaptureFixture[str], wrong: list[str]
 ) -> None:
     ApiKeyStore(folder).add("a")
@@ -130,7 +132,7 @@ def test_web_pages_elsewhere_do_not_reach_a_service_without_keys(folder: Path) -
         assert answer.headers["access-control-allow-origin"] == "https://good.example"
 
 
-def test_a_client_that_asks_too_often_is_told_when_to_come_again(folder: Path) -> None:
+def test_a_client_over_its_rate_gets_429_with_a_retry_after(folder: Path) -> None:
     with serving(folder, Role.EVENTS, requests_per_second=1.0) as client:
         answers = [client.get("/health/live") for _ in range(4)]
     assert [one.status_code for one in answers[:2]] == [200, 200]
@@ -265,7 +267,7 @@ def test_the_page_is_self_contained(folder: Path) -> None:
         assert client.get("/").status_code == 404
 
 
-def test_what_nobody_foresaw_is_a_problem_without_details(
+def test_an_unexpected_exception_is_a_500_without_details(
     folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(*_: object) -> None:

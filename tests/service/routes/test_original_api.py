@@ -64,7 +64,7 @@ def test_similar_tracks_are_of_the_same_camp_and_not_the_track_itself(client: Te
     assert found["scores"] == sorted(found["scores"], reverse=True)
 
 
-def test_a_json_body_or_a_form_says_the_same_as_the_query(client: TestClient) -> None:
+def test_a_json_body_or_a_form_equals_the_query(client: TestClient) -> None:
     expected = client.post("/recommendations?user_id=u5&k=3").json()
     assert client.post("/recommendations", json={"user_id": "u5", "k": 3}).json() == expected
     assert client.post("/recommendations", data={"user_id": "u5", "k": "3"}).json() == expected

@@ -319,7 +319,7 @@ def test_an_export_holds_everything_and_is_read_by_the_page(client: TestClient, 
     assert answer.json()["listens"] == kept.to_dicts()
 
 
-def test_exports_and_deletions_beyond_their_number_are_told_to_come_again(
+def test_exports_and_deletions_beyond_their_number_get_503_with_a_retry_after(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each reads the whole log: without a bound they take all threads from those who ask for recommendations."""
@@ -455,7 +455,7 @@ def test_a_damaged_library_is_unavailable(tmp_path: Path) -> None:
         assert answer.status_code == 503 and "library.db" in answer.json()["detail"]
 
 
-def test_a_library_that_is_not_trained_knows_sounds(tmp_path: Path) -> None:
+def test_a_library_that_is_not_trained_answers_by_sound(tmp_path: Path) -> None:
     fill(tmp_path)
     with serving(tmp_path) as client:
         assert {camp(one) for one in ids(client.get(f"/v1/similar_tracks?track_id={track(0)}&k=5"))} == {0}
@@ -466,7 +466,7 @@ def test_a_library_that_is_not_trained_knows_sounds(tmp_path: Path) -> None:
         assert "not trained" in client.get("/health/ready").json()["notes"][0]
 
 
-def test_the_recommend_role_answers_without_the_events_role_and_says_so(made: Path) -> None:
+def test_the_recommend_role_answers_without_the_events_role_with_a_note(made: Path) -> None:
     with serving(made, Role.RECOMMEND, events_url="http://127.0.0.1:1") as client:
         answer = client.get("/v1/recommendations?user_id=u1&k=5")
         assert {camp(one) for one in ids(answer)} == {1}
@@ -488,7 +488,7 @@ def test_folding_in_agrees_with_the_trained_model(client: TestClient) -> None:
     np.testing.assert_allclose(its_scores, scores[0], rtol=1e-4)
 
 
-def test_who_finds_no_place_to_be_ranked_is_answered_without_and_told(
+def test_without_a_free_ranking_slot_the_hybrid_answers_with_a_note(
     made: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with serving(made) as client:

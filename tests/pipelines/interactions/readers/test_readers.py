@@ -191,7 +191,7 @@ def test_a_missing_column_is_named_with_those_there_are(library: Library, source
 
 
 @pytest.mark.parametrize("format", ["yandex", "yambda", "movielens", "lastfm", "mpd"])
-def test_a_folder_without_the_files_says_which_are_missing(library: Library, source: Path, format: str) -> None:
+def test_a_folder_without_the_files_is_an_error_that_names_them(library: Library, source: Path, format: str) -> None:
     (source / "something.txt").write_text("else")
     with pytest.raises(DataError, match=r"something\.txt"):
         bring(library, source, format)
