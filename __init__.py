@@ -17,7 +17,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .errors import AudioError, CrossfadeError, DataError, LibraryError, MissingExtra, UsageError
-    from .pipelines.python_api import Classification, FrameRecommender, Genre, Library, classify, recommender
+    from .pipelines.python_api import (
+        Classification,
+        DemoListening,
+        FrameRecommender,
+        Genre,
+        Library,
+        classify,
+        demo_listening,
+        demo_music,
+        evaluate,
+        recommender,
+    )
 
     __version__: str
 
@@ -26,6 +37,7 @@ __all__ = [
     "Classification",
     "CrossfadeError",
     "DataError",
+    "DemoListening",
     "FrameRecommender",
     "Genre",
     "Library",
@@ -34,6 +46,9 @@ __all__ = [
     "UsageError",
     "__version__",
     "classify",
+    "demo_listening",
+    "demo_music",
+    "evaluate",
     "recommender",
 ]
 

@@ -6,9 +6,9 @@ Tables are polars or pandas data frames; what is given decides what comes back. 
 from __future__ import annotations
 
 import os
-import typing
+import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -24,9 +24,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ..models.catalogue import Catalogue
+    from ..models.interactions import Interactions
     from ..models.recommenders.base import Recommender
     from .embedding.extract import EmbedSummary
     from .search.similar import Neighbour
+    from .simulation.world import World
 
     Frame = pl.DataFrame | pd.DataFrame
 
@@ -60,20 +62,27 @@ class Classification:
 
 
 def classify(
-    path: Place, *, windows: Literal["default", "all"] = "default", model: Place | None = None
+    path: Place,
+    *,
+    windows: Literal["default", "all"] = "default",
+    genre_model: Place | None = None,
+    model: Place | None = None,
 ) -> Classification:
     """Genres, moods, tempo, key and loudness of an audio file.
 
-    `windows` is nine windows spread over the track, or all of it; `model` the folder of a genre model of your own
-    (`crossfade genres train`). AudioError where the file cannot be decoded.
+    `windows` is nine windows spread over the track, or all of it; `genre_model` the folder of a genre model of your own
+    (`crossfade genres train`), `model` its former name. AudioError where the file cannot be decoded.
     """
+    if model is not None:
+        warnings.warn("classify(model=…) is called genre_model=… now", DeprecationWarning, stacklevel=2)
+        genre_model = model
     from ..audio.decoding import quiet_decoders
     from ..models.genres.model import GenreModel
     from .audio_analysis.analyzer import AudioAnalyzer
 
     file = Path(path).expanduser()
     analyzer = AudioAnalyzer(
-        all_windows=windows == "all", model=None if model is None else GenreModel.load(Path(model))
+        all_windows=windows == "all", model=None if genre_model is None else GenreModel.load(Path(genre_model))
     )
     with quiet_decoders():
         found = analyzer.analyze(file)
@@ -143,12 +152,12 @@ class Library:
 def recommender(name: str, **options: Any) -> FrameRecommender:
     """A recommender by its name (`als`, `item-knn`, `vae`, `hybrid` …), with its own options, not yet fitted.
 
-    UsageError where there is no such model or option; MissingExtra where a package is not installed.
+    Those of `hybrid` are the options of its ALS; the others it chooses itself. UsageError where there is no such model
+    or option; MissingExtra where a package is not installed.
     """
     from ..models.recommenders.registry import entry
 
-    kind = entry(name).load()
-    _options(_options_parameter(kind)[1], name, options)
+    _model_options(name, entry(name).load(), options)
     return FrameRecommender(name, options)
 
 
@@ -161,20 +170,17 @@ class FrameRecommender:
 
     def __init__(self, name: str, options: dict[str, Any]) -> None:
         self.name, self.options = name, options
-        self._users = self._items = pl.Series(dtype=pl.String)
-        self._model: Recommender | None = None
-        self._as_pandas = False
+        self._fitted: tuple[Recommender, _NumberedData] | None = None
 
     def __repr__(self) -> str:
-        known = f", {len(self._users):,} users, {len(self._items):,} items" if self._model else ""
+        data = self._fitted and self._fitted[1]
+        known = f", {len(data.user_ids):,} users, {len(data.item_ids):,} items" if data else ""
         return f"crossfade.recommender({self.name!r}{known})"
 
     @property
     def model(self) -> Recommender:
         """The fitted model, on row numbers instead of ids."""
-        if self._model is None:
-            raise UsageError(f"{self.name}: not fitted yet; call fit(interactions) first")
-        return self._model
+        return self._model_and_data()[0]
 
     def fit(self, interactions: Frame, items: Frame | None = None) -> Self:
         """Learns from interactions; models by content (`hybrid`, `content` …) also from `items`.
@@ -182,74 +188,192 @@ class FrameRecommender:
         `items` has item_id and where known artists (a name or a list of names) and vector (a list of numbers); items
         without interactions are cold, and recommended all the same. DataError where a column is missing or broken.
         """
-        from ..models.interactions import Clock, Interactions
         from ..models.recommenders.registry import entry
 
         chosen = entry(self.name)
         if items is not None and not chosen.by_content:
             raise UsageError(f"{self.name}: learns from interactions alone; leave out items")
-        frame = _polars(interactions, "interactions", ("user_id", "item_id"))
-        described = frame.select("item_id") if items is None else _polars(items, "items", ("item_id",))
-        self._users = frame["user_id"].unique(maintain_order=True)
-        self._items = pl.concat([described["item_id"], frame["item_id"]]).unique(maintain_order=True)
-        self._as_pandas = not isinstance(interactions, pl.DataFrame)
-        times = _times(frame)
-        events = Interactions(
-            _rows(frame["user_id"], self._users),
-            _rows(frame["item_id"], self._items),
-            _weights(frame),
-            len(self._users),
-            len(self._items),
-            times,
-            Clock.NONE if times is None else Clock.TIME,
-        )
-        kind = chosen.load()
-        parameter, options_type = _options_parameter(kind)
-        given = {parameter: _options(options_type, self.name, self.options)}
+        data = _NumberedData.of(interactions, items)
+        make: Any = chosen.load()
+        given = _model_options(self.name, make, self.options)
         if chosen.by_content:
-            given["catalogue"] = _catalogue(described, self._items)
-        make: Any = kind
-        self._model = make(**given).fit(events)
+            given["catalogue"] = data.catalogue
+        self._fitted = make(**given).fit(data.interactions), data
         return self
 
-    def recommend(self, users: Sequence[Any] | None = None, k: int = 10, *, allow_seen: bool = False) -> Frame:
+    def recommend(
+        self, users: Sequence[Any] | None = None, k: int = 10, *, allow_seen: bool = False, because: bool = False
+    ) -> Frame:
         """user_id, item_id, score, rank: the k best of each user, best first; None is all users of the training.
 
-        Somebody unknown gets what is popular. What a user interacted with is left out unless `allow_seen`.
+        Somebody unknown gets what is popular. What a user interacted with is left out unless `allow_seen`. `because`
+        adds a column: the item the user likes that adds most to the score, null where none does (`hybrid` alone).
         """
-        known = self._users
+        model, data = self._model_and_data()
+        if because and not hasattr(model, "because"):
+            raise UsageError(f"{self.name}: gives no reasons; hybrid does")
+        known = data.user_ids
         asked = known if users is None else pl.Series("user_id", list(users), dtype=known.dtype, strict=False)
-        return self._frame("user_id", asked, self.model.recommend(_rows(asked, known), k, allow_seen=allow_seen))
+        rows = _rows(asked, known)
+        ids, scores = model.recommend(rows, k, allow_seen=allow_seen)
+        table, reasons = data.table(asked.alias("user_id"), "item_id", ids, scores), np.empty_like(ids)
+        if because:
+            hybrid: Any = model
+            for place, row in enumerate(rows.tolist()):
+                reasons[place] = hybrid.because(hybrid.user_history(row), ids[place])
+            items = pl.Series("row", reasons[ids >= 0]).replace(-1, None)
+            table = table.with_columns(data.item_ids.gather(items).alias("because"))
+        return data.like_given(table)
 
     def similar(self, items: Sequence[Any], k: int = 10) -> Frame:
         """item_id, similar_item_id, score, rank: the k items nearest to each. UsageError for an unknown item."""
-        asked = pl.Series("item_id", list(items), dtype=self._items.dtype, strict=False)
-        rows = _rows(asked, self._items)
+        model, data = self._model_and_data()
+        asked = pl.Series("item_id", list(items), dtype=data.item_ids.dtype, strict=False)
+        rows = _rows(asked, data.item_ids)
         if (rows < 0).any():
             raise UsageError(f"{list(items)[int(np.argmax(rows < 0))]!r}: no such item in the interactions")
-        return self._frame("item_id", asked, self.model.similar(rows, k))
+        return data.like_given(data.table(asked, "similar_item_id", *model.similar(rows, k)))
 
-    def _frame(self, key: str, asked: pl.Series, answers: tuple[NDArray[np.int32], NDArray[np.float32]]) -> Frame:
-        ids, scores = answers
-        which, places = np.nonzero(ids >= 0)
-        found = self._items.gather(ids[which, places]).alias("similar_item_id" if key == "item_id" else "item_id")
-        table = pl.DataFrame(
-            [asked.gather(which).alias(key), found, pl.Series("score", scores[which, places])]
-        ).with_columns(pl.Series("rank", places + 1, pl.Int32))
-        return table.to_pandas() if self._as_pandas else table
+    def _model_and_data(self) -> tuple[Recommender, _NumberedData]:
+        if self._fitted is None:
+            raise UsageError(f"{self.name}: not fitted yet; call fit(interactions) first")
+        return self._fitted
 
 
-def _options_parameter(kind: type) -> tuple[str, type]:
-    """Name and dataclass of the parameter by which a recommender takes its options: `options: XOptions | None`."""
-    from ..models.catalogue import Catalogue
+def evaluate(
+    interactions: Frame,
+    items: Frame | None = None,
+    *,
+    models: Sequence[str] = ("als", "content", "hybrid"),
+    **options: Any,
+) -> Frame:
+    """Models side by side, by one protocol: the rows of `crossfade evaluate`, one per model, slice, metric and k.
 
-    hints = typing.get_type_hints(kind.__init__)  # type: ignore[misc]
-    return next(
-        (name, one)
-        for name, hint in hints.items()
-        for one in typing.get_args(hint)
-        if isinstance(one, type) and is_dataclass(one) and one is not Catalogue
+    Columns: model, slice, metric, k, value, low and high (the 95 % interval), users, split and more. `interactions` and
+    `items` as for `FrameRecommender.fit`; `options` are the fields of `EvaluationOptions`, such as `trials` (warm,
+    cold, listeners), `split` (auto, time, user, random), `ks` and `seed`. The baselines are always in it, `content`
+    where items have vectors.
+    """
+    from .evaluation.evaluate import EvaluationOptions
+    from .evaluation.evaluate import evaluate as evaluation_rows
+
+    chosen = _options(EvaluationOptions, "evaluate", {"models": tuple(models), **options})
+    data = _NumberedData.of(interactions, items)
+    rows = list(evaluation_rows(data.interactions, data.catalogue, chosen))
+    return data.like_given(pl.DataFrame(rows, infer_schema_length=None))
+
+
+@dataclass(frozen=True, eq=False)
+class DemoListening:
+    """A synthetic listening log, whose truth is known."""
+
+    interactions: pl.DataFrame
+    """user_id, item_id, weight, time: a row for each listen"""
+    items: pl.DataFrame
+    """item_id, title, artists, album, genres, released_at, vector (which stands for the sound)"""
+    users: pl.DataFrame
+    """user_id, group: whose taste each user's is near"""
+    _world: World = field(repr=False)
+
+    def write(self, folder: Place, format: Literal["yambda", "yandex"]) -> None:
+        """The same log as files of another one's format, for `crossfade listens --format`."""
+        from .simulation.log_writer import write_yambda, write_yandex
+
+        writer = {"yambda": write_yambda, "yandex": write_yandex}[format]
+        writer(self._world, Path(folder).expanduser())
+
+
+def demo_listening(**options: Any) -> DemoListening:
+    """Listeners and tracks that are made up; `options` are the fields of `WorldOptions`: users, tracks, seed …"""
+    from .simulation.world import World, WorldOptions
+
+    world = World(_options(WorldOptions, "demo_listening", options))
+    users, listens = pl.Series(world.user_ids), world.listens()
+    items = world.track_table().rename({"track_id": "item_id"})
+    interactions = {
+        "user_id": users.gather(listens.user_rows),
+        "item_id": items["item_id"].gather(listens.track_rows),
+        "weight": listens.weights,
+        "time": listens.times,
+    }
+    return DemoListening(
+        pl.DataFrame(interactions),
+        items.with_columns(pl.Series("vector", list(world.tracks.sound))),
+        pl.DataFrame({"user_id": users, "group": world.user_groups}),
+        world,
     )
+
+
+def demo_music(folder: Place, **options: Any) -> pl.DataFrame:
+    """Renders music of made-up artists in six styles into a folder, and gives its labels; what is there stays.
+
+    Columns: path (in the folder), title, artist, album, style (two with a stroke, for an artist between them), year.
+    `options` are the fields of `CatalogueOptions`, such as `artists_per_style` and `seed`.
+    """
+    from .simulation.demo import CatalogueOptions, plan, write_catalogue
+
+    tracks = plan(_options(CatalogueOptions, "demo_music", options))
+    for _ in write_catalogue(Path(folder).expanduser(), tracks):
+        pass
+    columns = ("path", "title", "artist", "album", "style", "year")
+    return pl.DataFrame({column: [getattr(track, column) for track in tracks] for column in columns})
+
+
+@dataclass(frozen=True, eq=False)
+class _NumberedData:
+    """Data frames as the models take them: row numbers in place of ids."""
+
+    user_ids: pl.Series
+    item_ids: pl.Series
+    interactions: Interactions
+    catalogue: Catalogue
+    as_pandas: bool
+
+    @classmethod
+    def of(cls, interactions: Frame, items: Frame | None) -> Self:
+        from ..models.interactions import Clock, Interactions
+
+        frame = _polars(interactions, "interactions", ("user_id", "item_id"))
+        described = frame.select("item_id") if items is None else _polars(items, "items", ("item_id",))
+        user_ids = frame["user_id"].unique(maintain_order=True)
+        item_ids = pl.concat([described["item_id"], frame["item_id"]]).unique(maintain_order=True)
+        times = _times(frame)
+        events = Interactions(
+            _rows(frame["user_id"], user_ids),
+            _rows(frame["item_id"], item_ids),
+            _weights(frame),
+            len(user_ids),
+            len(item_ids),
+            times,
+            Clock.NONE if times is None else Clock.TIME,
+        )
+        as_pandas = not isinstance(interactions, pl.DataFrame)
+        return cls(user_ids, item_ids, events, _catalogue(described, item_ids), as_pandas)
+
+    def table(self, asked: pl.Series, answer: str, ids: NDArray[np.int32], scores: NDArray[np.float32]) -> pl.DataFrame:
+        """Answers [B, k] as rows: what was asked, the item under the name `answer`, score, rank."""
+        which, places = np.nonzero(ids >= 0)
+        return pl.DataFrame(
+            [
+                asked.gather(which),
+                self.item_ids.gather(ids[which, places]).alias(answer),
+                pl.Series("score", scores[which, places]),
+                pl.Series("rank", places + 1, pl.Int32),
+            ]
+        )
+
+    def like_given(self, table: pl.DataFrame) -> Frame:
+        """In pandas, if the interactions were."""
+        return table.to_pandas() if self.as_pandas else table
+
+
+def _model_options(name: str, kind: Any, given: dict[str, Any]) -> dict[str, Any]:
+    """The arguments by which a recommender takes its options; none where nothing is given: it may choose itself."""
+    from ..models.recommenders.als import ALSOptions
+
+    parameter, options_type = ("als", ALSOptions) if name == "hybrid" else ("options", kind.options_type)
+    options = _options(options_type, name, given)
+    return {parameter: options} if given else {}
 
 
 def _options(kind: Any, name: str, given: dict[str, Any]) -> Any:

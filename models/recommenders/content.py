@@ -40,6 +40,7 @@ class Content(ScoringRecommender):
     """Scores a track by the cosine of its sound and the mean sound of what the user likes."""
 
     name = "content"
+    options_type = ContentOptions
 
     def __init__(self, catalogue: Catalogue | None = None, options: ContentOptions | None = None) -> None:
         self.options = options or ContentOptions()

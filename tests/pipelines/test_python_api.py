@@ -110,3 +110,76 @@ def test_importing_is_instant_and_light() -> None:
 def test_what_is_not_there_is_said() -> None:
     with pytest.raises(AttributeError, match="no attribute 'clasify'; it has AudioError"):
         crossfade.clasify  # noqa: B018
+
+
+@pytest.mark.parametrize("name", REGISTRY)
+def test_every_model_takes_its_own_options(name: str) -> None:
+    with pytest.raises(crossfade.UsageError, match=f"{name}: no option nonsense; there are"):
+        crossfade.recommender(name, nonsense=1)
+
+
+def test_a_model_without_options_keeps_its_own_defaults() -> None:
+    """Of the last thirty days: two listens of the item b, against the three of a."""
+    days = [0, 0, 0, 100, 100]
+    frame = pl.DataFrame({"user_id": list("vwxyz"), "item_id": list("aaabb"), "time": [86_400 * day for day in days]})
+    for name, first in (("popular", "a"), ("recent-popular", "b")):
+        assert crossfade.recommender(name).fit(frame).recommend(["nobody"], k=1).rows()[0][1] == first
+
+
+@pytest.fixture(scope="module")
+def listening() -> crossfade.DemoListening:
+    return crossfade.demo_listening(users=120, tracks=150, artists=20, listens_per_user=30)
+
+
+def test_an_evaluation_is_the_rows_of_the_command(listening: crossfade.DemoListening) -> None:
+    asked = {"models": ["als", "content"], "trials": ["warm"], "ks": [5], "resamples": 50}
+    rows = crossfade.evaluate(listening.interactions, listening.items, **asked)
+    ndcg = rows.filter(metric="ndcg", k=5, slice="warm")
+    assert ndcg["model"].to_list() == ["popular", "recent-popular", "item-knn", "als", "content"]
+    assert ((ndcg["low"] <= ndcg["value"]) & (ndcg["value"] <= ndcg["high"])).all()
+    pandas = crossfade.evaluate(listening.interactions.to_pandas(), listening.items.to_pandas(), **asked)
+    quality = pl.col("k").is_not_null()
+    pd.testing.assert_frame_equal(
+        pl.from_pandas(pandas).filter(quality).select(ndcg.columns[:7]).to_pandas(),
+        rows.filter(quality).select(ndcg.columns[:7]).to_pandas(),
+        check_dtype=False,
+    )
+    with pytest.raises(crossfade.UsageError, match="evaluate: no option trial; there are"):
+        crossfade.evaluate(listening.interactions, trial="warm")
+
+
+def test_the_hybrid_gives_reasons_from_the_users_own_history(listening: crossfade.DemoListening) -> None:
+    model = crossfade.recommender("hybrid", factors=16).fit(listening.interactions, listening.items)
+    found = model.recommend(["1", "2"], k=5, because=True)
+    assert found.columns == ["user_id", "item_id", "score", "rank", "because"] and found["because"].count()
+    own = found.drop_nulls("because").join(
+        listening.interactions, left_on=["user_id", "because"], right_on=["user_id", "item_id"], how="anti"
+    )
+    assert not len(own)
+    assert found.drop("because").equals(model.recommend(["1", "2"], k=5))
+
+
+@pytest.mark.parametrize("format", ["yambda", "yandex"])
+def test_a_demo_log_is_written_as_the_formats_that_listens_reads(
+    listening: crossfade.DemoListening, format: str, tmp_path: Path
+) -> None:
+    from crossfade.pipelines.commands.main import main
+
+    listening.write(tmp_path / "log", format)  # type: ignore[arg-type]
+    with crossfade.Library(tmp_path / "L"):
+        pass
+    assert not main(["listens", str(tmp_path / "log"), "--format", format, "--library", str(tmp_path / "L"), "--json"])
+
+
+def test_demo_music_is_rendered_once_and_labelled(tmp_path: Path) -> None:
+    options = {"artists_per_style": 1, "tracks_per_artist": 1, "shortest_seconds": 1, "longest_seconds": 1}
+    music = crossfade.demo_music(tmp_path, **options)
+    files = [tmp_path / path for path in music["path"]]
+    changed = [file.stat().st_mtime_ns for file in files]
+    assert music.equals(crossfade.demo_music(tmp_path, **options))
+    assert [file.stat().st_mtime_ns for file in files] == changed
+
+
+def test_the_former_name_of_a_parameter_says_what_it_is_now(tmp_path: Path) -> None:
+    with pytest.warns(DeprecationWarning, match="genre_model"), pytest.raises(crossfade.LibraryError):
+        crossfade.classify("song.mp3", model=tmp_path / "none")
