@@ -155,9 +155,6 @@ def recommender(name: str, **options: Any) -> FrameRecommender:
     Those of `hybrid` are the options of its ALS; the others it chooses itself. UsageError where there is no such model
     or option; MissingExtra where a package is not installed.
     """
-    from ..models.recommenders.registry import entry
-
-    _model_options(name, entry(name).load(), options)
     return FrameRecommender(name, options)
 
 
@@ -171,6 +168,7 @@ class FrameRecommender:
     def __init__(self, name: str, options: dict[str, Any]) -> None:
         self.name, self.options = name, options
         self._fitted: tuple[Recommender, _NumberedData] | None = None
+        self._arguments()
 
     def __repr__(self) -> str:
         data = self._fitted and self._fitted[1]
@@ -188,17 +186,12 @@ class FrameRecommender:
         `items` has item_id and where known artists (a name or a list of names) and vector (a list of numbers); items
         without interactions are cold, and recommended all the same. DataError where a column is missing or broken.
         """
-        from ..models.recommenders.registry import entry
+        from ..models.recommenders.registry import entry, make
 
-        chosen = entry(self.name)
-        if items is not None and not chosen.by_content:
+        if items is not None and not entry(self.name).by_content:
             raise UsageError(f"{self.name}: learns from interactions alone; leave out items")
         data = _NumberedData.of(interactions, items)
-        make: Any = chosen.load()
-        given = _model_options(self.name, make, self.options)
-        if chosen.by_content:
-            given["catalogue"] = data.catalogue
-        self._fitted = make(**given).fit(data.interactions), data
+        self._fitted = make(self.name, data.catalogue, **self._arguments()).fit(data.interactions), data
         return self
 
     def recommend(
@@ -234,6 +227,16 @@ class FrameRecommender:
             raise UsageError(f"{list(items)[int(np.argmax(rows < 0))]!r}: no such item in the interactions")
         return data.like_given(data.table(asked, "similar_item_id", *model.similar(rows, k)))
 
+    def _arguments(self) -> dict[str, Any]:
+        """What the model is made with; nothing where no option is given, so that it keeps its own defaults."""
+        from ..models.recommenders.als import ALSOptions
+        from ..models.recommenders.registry import entry
+
+        kind: Any = entry(self.name).load()
+        parameter, options_type = ("als", ALSOptions) if self.name == "hybrid" else ("options", kind.options_type)
+        options = _options(options_type, self.name, self.options)
+        return {parameter: options} if self.options else {}
+
     def _model_and_data(self) -> tuple[Recommender, _NumberedData]:
         if self._fitted is None:
             raise UsageError(f"{self.name}: not fitted yet; call fit(interactions) first")
@@ -244,22 +247,27 @@ def evaluate(
     interactions: Frame,
     items: Frame | None = None,
     *,
-    models: Sequence[str] = ("als", "content", "hybrid"),
+    models: Sequence[str | FrameRecommender] = ("als", "content", "hybrid"),
     **options: Any,
 ) -> Frame:
     """Models side by side, by one protocol: the rows of `crossfade evaluate`, one per model, slice, metric and k.
 
-    Columns: model, slice, metric, k, value, low and high (the 95 % interval), users, split and more. `interactions` and
-    `items` as for `FrameRecommender.fit`; `options` are the fields of `EvaluationOptions`, such as `trials` (warm,
+    Columns: model, slice, metric, k, value, low and high (the 95 % interval), users, split and more. `models` are
+    names, or recommenders with options of their own, which stay unfitted; `interactions` and `items` as for
+    `FrameRecommender.fit`; `options` are the fields of `EvaluationOptions`, such as `trials` (warm,
     cold, listeners), `split` (auto, time, user, random), `ks` and `seed`. The baselines are always in it, `content`
     where items have vectors.
     """
     from .evaluation.evaluate import EvaluationOptions
     from .evaluation.evaluate import evaluate as evaluation_rows
 
-    chosen = _options(EvaluationOptions, "evaluate", {"models": tuple(models), **options})
+    chosen = [FrameRecommender(model, {}) if isinstance(model, str) else model for model in models]
+    made = {model.name: model._arguments() for model in chosen}
+    if len(made) < len(chosen):
+        raise UsageError(f"evaluate: models: {', '.join(model.name for model in chosen)}; each name may come once")
+    given = _options(EvaluationOptions, "evaluate", {"models": tuple(made), "model_arguments": made, **options})
     data = _NumberedData.of(interactions, items)
-    rows = list(evaluation_rows(data.interactions, data.catalogue, chosen))
+    rows = list(evaluation_rows(data.interactions, data.catalogue, given))
     return data.like_given(pl.DataFrame(rows, infer_schema_length=None))
 
 
@@ -365,15 +373,6 @@ class _NumberedData:
     def like_given(self, table: pl.DataFrame) -> Frame:
         """In pandas, if the interactions were."""
         return table.to_pandas() if self.as_pandas else table
-
-
-def _model_options(name: str, kind: Any, given: dict[str, Any]) -> dict[str, Any]:
-    """The arguments by which a recommender takes its options; none where nothing is given: it may choose itself."""
-    from ..models.recommenders.als import ALSOptions
-
-    parameter, options_type = ("als", ALSOptions) if name == "hybrid" else ("options", kind.options_type)
-    options = _options(options_type, name, given)
-    return {parameter: options} if given else {}
 
 
 def _options(kind: Any, name: str, given: dict[str, Any]) -> Any:

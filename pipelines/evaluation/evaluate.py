@@ -14,8 +14,8 @@ Negatives are never sampled: every candidate is ranked. Shapes: B users asked fo
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
 
@@ -55,6 +55,12 @@ class EvaluationOptions:
     resamples: int = RESAMPLES
     growth: bool = False
     """Whether to fit smaller parts, too, to say how training time grows."""
+    model_arguments: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """model -> what it is made with, where that is not its defaults"""
+
+    def make(self, name: str, catalogue: Catalogue) -> Recommender:
+        """A model that is not fitted yet."""
+        return make(name, catalogue, **self.model_arguments.get(name, {}))
 
     def __post_init__(self) -> None:
         if not self.ks or min(self.ks) < 1:
@@ -124,7 +130,7 @@ def _rows_of_trial(
     }
     models: dict[str, Recommender] = {}
     for name in names:
-        fitting = Fitting(make(name, catalogue), trial.split.train)
+        fitting = Fitting(options.make(name, catalogue), trial.split.train)
         models[name] = fitting.model
         tell(f"{trial.name}: {name} fitted in {fitting.seconds:.1f} s")
         if trial.name == options.trials[0]:
@@ -165,7 +171,7 @@ def _rows_of_trial(
             for row in _cold_to_warm(ndcg, models, question, options, rng):
                 yield row | about
     if options.growth and trial.name == options.trials[0]:
-        for row in growth_rows(names, trial.split.train, catalogue):
+        for row in growth_rows(names, trial.split.train, catalogue, options.make):
             tell(f"growth: {row['model']} takes time as {row['metric'].removeprefix('growth_with_')}^{row['value']}")
             yield row | about
     if trial.name == "warm":

@@ -144,6 +144,9 @@ def test_an_evaluation_is_the_rows_of_the_command(listening: crossfade.DemoListe
         rows.filter(quality).select(ndcg.columns[:7]).to_pandas(),
         check_dtype=False,
     )
+    few = crossfade.evaluate(listening.interactions, **asked | {"models": [crossfade.recommender("als", factors=1)]})
+    worse = few.filter(metric="ndcg", model="als")["value"][0]
+    assert worse < ndcg.filter(model="als")["value"][0]
     with pytest.raises(crossfade.UsageError, match="evaluate: no option trial; there are"):
         crossfade.evaluate(listening.interactions, trial="warm")
 
