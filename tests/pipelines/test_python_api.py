@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,7 @@ import pandas as pd
 import polars as pl
 import pytest
 import soundfile
+from conftest import ROOT
 from sounds import music_like
 
 import crossfade
@@ -97,6 +100,22 @@ def test_a_folder_of_music_is_embedded_and_searched(tmp_path: Path) -> None:
         assert sorted(library.tracks()["track_id"]) == ["a.wav", "b.wav", "c.wav"]
         nearest = library.similar("a.wav", k=2)
         assert [one.track_id for one in library.similar(music / "a.wav", k=2)] == [one.track_id for one in nearest]
+
+
+def test_the_page_runs(tmp_path: Path) -> None:
+    """The code of docs/python_api.md, as one script."""
+    music = tmp_path / "Music"
+    music.mkdir()
+    for file in (tmp_path / "song.mp3", music / "one.flac", music / "two.flac"):
+        soundfile.write(file, music_like(4.0, 16_000, np.random.default_rng(len(file.name))), 16_000)
+    text = (ROOT / "docs" / "python_api.md").read_text()
+    script = tmp_path / "page.py"
+    script.write_text("\n".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL)))
+    environment = os.environ | {"HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 2
+    assert (tmp_path / "log" / "listens.parquet").is_file()
 
 
 def test_importing_is_instant_and_light() -> None:
