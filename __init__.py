@@ -88,4 +88,4 @@ class _FormerModules:
             raise ModuleNotFoundError(f"{former} is {moved[former]} now; {public}")
 
 
-sys.meta_path.append(_FormerModules)  # type: ignore[arg-type]
+sys.meta_path.append(_FormerModules)

@@ -253,7 +253,7 @@ def evaluate(
     """Models side by side, by one protocol: the rows of `crossfade evaluate`, one per model, slice, metric and k.
 
     Columns: model, slice, metric, k, value, low and high (the 95 % interval), users, split and more. `models` are
-    names, or recommenders with options of their own, which stay unfitted; `interactions` and `items` as for
+    names, or recommenders with options of their own, which stay as they are; `interactions` and `items` as for
     `FrameRecommender.fit`; `options` are the fields of `EvaluationOptions`, such as `trials` (warm,
     cold, listeners), `split` (auto, time, user, random), `ks` and `seed`. The baselines are always in it, `content`
     where items have vectors.
