@@ -142,7 +142,7 @@ class Library:
         return list(limit_per_artist(similar(self._library, query, blend=blend), k, per_artist))
 
     def recommend(self, users: Iterable[str], k: int = 10, *, allow_seen: bool = False) -> pl.DataFrame:
-        """By the trained version: user_id, rank, track_id, score and the listened track each is because of."""
+        """By the trained version, best first: user_id, track_id, score, because (the listened track that adds most)."""
         from .search.recommend import recommend
         from .versions.model_version import ModelVersion
 
