@@ -53,5 +53,6 @@ def test_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
             cell.source = cell.source.replace("\n!", "\nassert not globals().get('_exit_code')\n!")
             cell.source += "\nassert not _exit_code, _exit_code"
     NotebookClient(book, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    assert "\\u001b[2K" not in nbformat.writes(book), "a command draws a moving bar into the page"
     size = sum(len(nbformat.writes(nbformat.v4.new_notebook(cells=[cell]))) for cell in book.cells)
     assert size < 2_000_000, "outputs should be small"
