@@ -16,21 +16,16 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ..errors import DataError, UsageError
-from .interactions.columns import UNREADABLE_TIME, Table
+from ..errors import UsageError
+from .interactions.data_frames import NumberedData, rows_of
 from .library.store import Library as LibraryFolder
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from ..models.catalogue import Catalogue
-    from ..models.interactions import Interactions
     from ..models.recommenders.base import Recommender
     from .embedding.extract import EmbedSummary
+    from .interactions.data_frames import Frame
     from .search.similar import Neighbour
     from .simulation.world import World
-
-    Frame = pl.DataFrame | pd.DataFrame
 
 Place = str | os.PathLike[str]
 
@@ -167,7 +162,7 @@ class FrameRecommender:
 
     def __init__(self, name: str, options: dict[str, Any]) -> None:
         self.name, self.options = name, options
-        self._fitted: tuple[Recommender, _NumberedData] | None = None
+        self._fitted: tuple[Recommender, NumberedData] | None = None
         self._arguments()
 
     def __repr__(self) -> str:
@@ -190,7 +185,7 @@ class FrameRecommender:
 
         if items is not None and not entry(self.name).by_content:
             raise UsageError(f"{self.name}: learns from interactions alone; leave out items")
-        data = _NumberedData.of(interactions, items)
+        data = NumberedData.of(interactions, items)
         self._fitted = make(self.name, data.catalogue, **self._arguments()).fit(data.interactions), data
         return self
 
@@ -207,7 +202,7 @@ class FrameRecommender:
             raise UsageError(f"{self.name}: gives no reasons; hybrid does")
         known = data.user_ids
         asked = known if users is None else pl.Series("user_id", list(users), dtype=known.dtype, strict=False)
-        rows = _rows(asked, known)
+        rows = rows_of(asked, known)
         ids, scores = model.recommend(rows, k, allow_seen=allow_seen)
         table, reasons = data.table(asked.alias("user_id"), "item_id", ids, scores), np.empty_like(ids)
         if because:
@@ -222,7 +217,7 @@ class FrameRecommender:
         """item_id, similar_item_id, score, rank: the k items nearest to each. UsageError for an unknown item."""
         model, data = self._model_and_data()
         asked = pl.Series("item_id", list(items), dtype=data.item_ids.dtype, strict=False)
-        rows = _rows(asked, data.item_ids)
+        rows = rows_of(asked, data.item_ids)
         if (rows < 0).any():
             raise UsageError(f"{list(items)[int(np.argmax(rows < 0))]!r}: no such item in the interactions")
         return data.like_given(data.table(asked, "similar_item_id", *model.similar(rows, k)))
@@ -237,7 +232,7 @@ class FrameRecommender:
         options = _options(options_type, self.name, self.options)
         return {parameter: options} if self.options else {}
 
-    def _model_and_data(self) -> tuple[Recommender, _NumberedData]:
+    def _model_and_data(self) -> tuple[Recommender, NumberedData]:
         if self._fitted is None:
             raise UsageError(f"{self.name}: not fitted yet; call fit(interactions) first")
         return self._fitted
@@ -259,14 +254,13 @@ def evaluate(
     where items have vectors.
     """
     from .evaluation.evaluate import EvaluationOptions
-    from .evaluation.evaluate import evaluate as evaluation_rows
 
     chosen = [FrameRecommender(model, {}) if isinstance(model, str) else model for model in models]
     made = {model.name: model._arguments() for model in chosen}
     if len(made) < len(chosen):
         raise UsageError(f"evaluate: models: {', '.join(model.name for model in chosen)}; each name may come once")
     given = _options(EvaluationOptions, "evaluate", {"models": tuple(made), "model_arguments": made, **options})
-    data = _NumberedData.of(interactions, items)
+    data = NumberedData.of(interactions, items)
     rows = list(evaluation_rows(data.interactions, data.catalogue, given))
     return data.like_given(pl.DataFrame(rows, infer_schema_length=None))
 
@@ -327,117 +321,8 @@ def demo_music(folder: Place, **options: Any) -> pl.DataFrame:
     return pl.DataFrame({column: [getattr(track, column) for track in tracks] for column in columns})
 
 
-@dataclass(frozen=True, eq=False)
-class _NumberedData:
-    """Data frames as the models take them: row numbers in place of ids."""
-
-    user_ids: pl.Series
-    item_ids: pl.Series
-    interactions: Interactions
-    catalogue: Catalogue
-    as_pandas: bool
-
-    @classmethod
-    def of(cls, interactions: Frame, items: Frame | None) -> Self:
-        from ..models.interactions import Clock, Interactions
-
-        frame = _polars(interactions, "interactions", ("user_id", "item_id"))
-        described = frame.select("item_id") if items is None else _polars(items, "items", ("item_id",))
-        user_ids = frame["user_id"].unique(maintain_order=True)
-        item_ids = pl.concat([described["item_id"], frame["item_id"]]).unique(maintain_order=True)
-        times = _times(frame)
-        events = Interactions(
-            _rows(frame["user_id"], user_ids),
-            _rows(frame["item_id"], item_ids),
-            _weights(frame),
-            len(user_ids),
-            len(item_ids),
-            times,
-            Clock.NONE if times is None else Clock.TIME,
-        )
-        as_pandas = not isinstance(interactions, pl.DataFrame)
-        return cls(user_ids, item_ids, events, _catalogue(described, item_ids), as_pandas)
-
-    def table(self, asked: pl.Series, answer: str, ids: NDArray[np.int32], scores: NDArray[np.float32]) -> pl.DataFrame:
-        """Answers [B, k] as rows: what was asked, the item under the name `answer`, score, rank."""
-        which, places = np.nonzero(ids >= 0)
-        return pl.DataFrame(
-            [
-                asked.gather(which),
-                self.item_ids.gather(ids[which, places]).alias(answer),
-                pl.Series("score", scores[which, places]),
-                pl.Series("rank", places + 1, pl.Int32),
-            ]
-        )
-
-    def like_given(self, table: pl.DataFrame) -> Frame:
-        """In pandas, if the interactions were."""
-        return table.to_pandas() if self.as_pandas else table
-
-
 def _options(kind: Any, name: str, given: dict[str, Any]) -> Any:
     known = {field.name for field in fields(kind)}
     if unknown := sorted(given.keys() - known):
         raise UsageError(f"{name}: no option {', '.join(unknown)}; there are {', '.join(sorted(known))}")
     return kind(**given)
-
-
-def _polars(frame: Any, name: str, needed: tuple[str, ...]) -> pl.DataFrame:
-    table = frame if isinstance(frame, pl.DataFrame) else pl.from_pandas(frame)
-    Table(Path(name), table.lazy()).require(*needed)
-    for column in needed:
-        if nulls := table[column].null_count():
-            raise DataError(f"{name}: {nulls} rows without {column}; drop them first")
-    if not len(table):
-        raise DataError(f"{name}: no rows")
-    return table
-
-
-def _weights(interactions: pl.DataFrame) -> NDArray[np.float32]:
-    if "weight" not in interactions.columns:
-        return np.ones(len(interactions), np.float32)
-    column = Table(Path("interactions"), interactions.lazy()).number("weight").cast(pl.Float32).fill_null(float("nan"))
-    weights = interactions.select(column).to_series().to_numpy()
-    if not np.isfinite(weights).all():
-        raise DataError(f"interactions: weight: {int((~np.isfinite(weights)).sum())} rows are not numbers")
-    return weights
-
-
-def _times(interactions: pl.DataFrame) -> NDArray[np.int64] | None:
-    if "time" not in interactions.columns:
-        return None
-    times = interactions.select(Table(Path("interactions"), interactions.lazy()).seconds("time")).to_series()
-    if wrong := times.null_count() + int((times == UNREADABLE_TIME).sum()):
-        raise DataError(f"interactions: {wrong} rows without a time that can be read; drop them, or the column")
-    return times.to_numpy()
-
-
-def _rows(ids: pl.Series, known: pl.Series) -> NDArray[np.int32]:
-    """Positions of ids among the known ones, -1 for the others."""
-    table = pl.DataFrame({"id": known}).with_row_index("row")
-    joined = ids.rename("id").to_frame().join(table, on="id", how="left", maintain_order="left")
-    return joined["row"].cast(pl.Int32).fill_null(-1).to_numpy()
-
-
-def _catalogue(items: pl.DataFrame, ids: pl.Series) -> Catalogue:
-    """Artists and vectors in the order of `ids`; those that are not described have neither."""
-    from ..models.catalogue import Catalogue
-
-    table = pl.DataFrame({"item_id": ids}).join(
-        items.unique("item_id", keep="first"), on="item_id", how="left", maintain_order="left"
-    )
-    artists: list[tuple[str, ...]] = [()] * len(table)
-    if "artists" in table.columns:
-        artists = [
-            () if names is None else (names,) if isinstance(names, str) else tuple(map(str, names))
-            for names in table["artists"].to_list()
-        ]
-    sound = np.zeros((len(table), 0), np.float32)
-    if "vector" in table.columns:
-        vectors = table["vector"].to_list()
-        widths = {len(vector) for vector in vectors if vector is not None}
-        if len(widths) != 1:
-            raise DataError(f"items: vector: {sorted(widths)} numbers; all have to have the same, at least one of them")
-        blank = [0.0] * widths.pop()
-        sound = np.array([blank if vector is None else vector for vector in vectors], np.float32)
-    return Catalogue(tuple(map(str, ids.to_list())), tuple(artists), sound)
