@@ -254,6 +254,7 @@ def evaluate(
     where items have vectors.
     """
     from .evaluation.evaluate import EvaluationOptions
+    from .evaluation.evaluate import evaluate as evaluation_rows
 
     chosen = [FrameRecommender(model, {}) if isinstance(model, str) else model for model in models]
     made = {model.name: model._arguments() for model in chosen}
