@@ -12,12 +12,24 @@ before it is used.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .errors import AudioError, CrossfadeError, DataError, LibraryError, MissingExtra, UsageError
-    from .pipelines.python_api import Classification, FrameRecommender, Genre, Library, classify, recommender
+    from .pipelines.python_api import (
+        Classification,
+        DemoListening,
+        FrameRecommender,
+        Genre,
+        Library,
+        classify,
+        demo_listening,
+        demo_music,
+        evaluate,
+        recommender,
+    )
 
     __version__: str
 
@@ -26,6 +38,7 @@ __all__ = [
     "Classification",
     "CrossfadeError",
     "DataError",
+    "DemoListening",
     "FrameRecommender",
     "Genre",
     "Library",
@@ -34,6 +47,9 @@ __all__ = [
     "UsageError",
     "__version__",
     "classify",
+    "demo_listening",
+    "demo_music",
+    "evaluate",
     "recommender",
 ]
 
@@ -51,3 +67,25 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return list(__all__)
+
+
+class _FormerModules:
+    """Asked last, of a module that nobody else found: a former one says where it went (`moved.txt`)."""
+
+    @staticmethod
+    def find_spec(name: str, *_: object) -> None:
+        if not name.startswith(f"{__name__}."):
+            return
+        from pathlib import Path
+
+        lines = Path(__file__).resolve().with_name("moved.txt").read_text().splitlines()
+        moved = {f"{__name__}.{former}": f"{__name__}.{new}" for former, new in map(str.split, lines)}
+        # Of a former module that is a package now, what is asked for is a name in it.
+        former = name if name in moved else name.rpartition(".")[0]
+        if former in moved:
+            public = f"what is public is {__name__} itself (docs/python_api.md)"
+            # Without its `name`: Python would leave out the message of `from package import former`.
+            raise ModuleNotFoundError(f"{former} is {moved[former]} now; {public}")
+
+
+sys.meta_path.append(_FormerModules)

@@ -10,5 +10,5 @@ import polars as pl
 import crossfade
 
 plays = pl.read_csv(sys.argv[1])
-model = crossfade.recommender(sys.argv[2] if len(sys.argv) > 2 else "als", factors=32).fit(plays)
+model = crossfade.recommender(sys.argv[2] if len(sys.argv) > 2 else "als").fit(plays)
 print(model.recommend(k=5).write_csv(), end="")

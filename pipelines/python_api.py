@@ -6,8 +6,9 @@ Tables are polars or pandas data frames; what is given decides what comes back. 
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -15,19 +16,16 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ..errors import DataError, UsageError
-from .interactions.columns import UNREADABLE_TIME, SourceTable
+from ..errors import UsageError
+from .interactions.data_frames import NumberedData, rows_of
 from .library.store import Library as LibraryFolder
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from ..models.catalogue import Catalogue
     from ..models.recommenders.base import Recommender
     from .embedding.extract import EmbedSummary
+    from .interactions.data_frames import Frame
     from .search.similar import Neighbour
-
-    Frame = pl.DataFrame | pd.DataFrame
+    from .simulation.world import World
 
 Place = str | os.PathLike[str]
 
@@ -59,20 +57,27 @@ class Classification:
 
 
 def classify(
-    path: Place, *, windows: Literal["default", "all"] = "default", model: Place | None = None
+    path: Place,
+    *,
+    windows: Literal["default", "all"] = "default",
+    genre_model: Place | None = None,
+    model: Place | None = None,
 ) -> Classification:
     """Genres, moods, tempo, key and loudness of an audio file.
 
-    `windows` is nine windows spread over the track, or all of it; `model` the folder of a genre model of your own
-    (`crossfade genres train`). AudioError where the file cannot be decoded.
+    `windows` is nine windows spread over the track, or all of it; `genre_model` the folder of a genre model of your own
+    (`crossfade genres train`), `model` its former name. AudioError where the file cannot be decoded.
     """
+    if model is not None:
+        warnings.warn("classify(model=…) is called genre_model=… now", DeprecationWarning, stacklevel=2)
+        genre_model = model
     from ..audio.decoding import quiet_decoders
     from ..models.genres.model import GenreModel
     from .audio_analysis.analyzer import AudioAnalyzer
 
     file = Path(path).expanduser()
     analyzer = AudioAnalyzer(
-        all_windows=windows == "all", model=None if model is None else GenreModel.load(Path(model))
+        all_windows=windows == "all", model=None if genre_model is None else GenreModel.load(Path(genre_model))
     )
     with quiet_decoders():
         found = analyzer.analyze(file)
@@ -132,7 +137,7 @@ class Library:
         return list(limit_per_artist(similar(self._library, query, blend=blend), k, per_artist))
 
     def recommend(self, users: Iterable[str], k: int = 10, *, allow_seen: bool = False) -> pl.DataFrame:
-        """By the trained version: user_id, rank, track_id, score and the listened track each is because of."""
+        """By the trained version, best first: user_id, track_id, score, because (the listened track that adds most)."""
         from .search.recommend import recommend
         from .versions.model_version import ModelVersion
 
@@ -142,12 +147,9 @@ class Library:
 def recommender(name: str, **options: Any) -> FrameRecommender:
     """A recommender by its name (`als`, `item-knn`, `vae`, `hybrid` …), with its own options, not yet fitted.
 
-    UsageError where there is no such model or option; MissingExtra where a package is not installed.
+    Those of `hybrid` are the options of its ALS; the others it chooses itself. UsageError where there is no such model
+    or option; MissingExtra where a package is not installed.
     """
-    from ..models.recommenders.registry import entry
-
-    kind = entry(name).load()
-    _options(_options_parameter(kind)[1], name, options)
     return FrameRecommender(name, options)
 
 
@@ -160,20 +162,18 @@ class FrameRecommender:
 
     def __init__(self, name: str, options: dict[str, Any]) -> None:
         self.name, self.options = name, options
-        self._users = self._items = pl.Series(dtype=pl.String)
-        self._model: Recommender | None = None
-        self._as_pandas = False
+        self._fitted: tuple[Recommender, NumberedData] | None = None
+        self._arguments()
 
     def __repr__(self) -> str:
-        known = f", {len(self._users):,} users, {len(self._items):,} items" if self._model else ""
+        data = self._fitted and self._fitted[1]
+        known = f", {len(data.user_ids):,} users, {len(data.item_ids):,} items" if data else ""
         return f"crossfade.recommender({self.name!r}{known})"
 
     @property
     def model(self) -> Recommender:
         """The fitted model, on row numbers instead of ids."""
-        if self._model is None:
-            raise UsageError(f"{self.name}: not fitted yet; call fit(interactions) first")
-        return self._model
+        return self._model_and_data()[0]
 
     def fit(self, interactions: Frame, items: Frame | None = None) -> Self:
         """Learns from interactions; models by content (`hybrid`, `content` …) also from `items`.
@@ -181,68 +181,145 @@ class FrameRecommender:
         `items` has item_id and where known artists (a name or a list of names) and vector (a list of numbers); items
         without interactions are cold, and recommended all the same. DataError where a column is missing or broken.
         """
-        from ..models.interactions import Clock, Interactions
-        from ..models.recommenders.registry import entry
+        from ..models.recommenders.registry import entry, make
 
-        chosen = entry(self.name)
-        if items is not None and not chosen.by_content:
+        if items is not None and not entry(self.name).by_content:
             raise UsageError(f"{self.name}: learns from interactions alone; leave out items")
-        frame = _polars(interactions, "interactions", ("user_id", "item_id"))
-        described = frame.select("item_id") if items is None else _polars(items, "items", ("item_id",))
-        self._users = frame["user_id"].unique(maintain_order=True)
-        self._items = pl.concat([described["item_id"], frame["item_id"]]).unique(maintain_order=True)
-        self._as_pandas = not isinstance(interactions, pl.DataFrame)
-        times = _times(frame)
-        events = Interactions(
-            _rows(frame["user_id"], self._users),
-            _rows(frame["item_id"], self._items),
-            _weights(frame),
-            len(self._users),
-            len(self._items),
-            times,
-            Clock.NONE if times is None else Clock.TIME,
-        )
-        kind = chosen.load()
-        parameter, options_type = _options_parameter(kind)
-        given = {parameter: _options(options_type, self.name, self.options)}
-        if chosen.by_content:
-            given["catalogue"] = _catalogue(described, self._items)
-        make: Any = kind
-        self._model = make(**given).fit(events)
+        data = NumberedData.of(interactions, items)
+        self._fitted = make(self.name, data.catalogue, **self._arguments()).fit(data.interactions), data
         return self
 
-    def recommend(self, users: Sequence[Any] | None = None, k: int = 10, *, allow_seen: bool = False) -> Frame:
+    def recommend(
+        self, users: Sequence[Any] | None = None, k: int = 10, *, allow_seen: bool = False, because: bool = False
+    ) -> Frame:
         """user_id, item_id, score, rank: the k best of each user, best first; None is all users of the training.
 
-        Somebody unknown gets what is popular. What a user interacted with is left out unless `allow_seen`.
+        Somebody unknown gets what is popular. What a user interacted with is left out unless `allow_seen`. `because`
+        adds a column: the item the user likes that adds most to the score, null where none does (`hybrid` alone).
         """
-        known = self._users
+        model, data = self._model_and_data()
+        if because and not hasattr(model, "because"):
+            raise UsageError(f"{self.name}: gives no reasons; hybrid does")
+        known = data.user_ids
         asked = known if users is None else pl.Series("user_id", list(users), dtype=known.dtype, strict=False)
-        return self._frame("user_id", asked, self.model.recommend(_rows(asked, known), k, allow_seen=allow_seen))
+        rows = rows_of(asked, known)
+        ids, scores = model.recommend(rows, k, allow_seen=allow_seen)
+        table, reasons = data.table(asked.alias("user_id"), "item_id", ids, scores), np.empty_like(ids)
+        if because:
+            hybrid: Any = model
+            for place, row in enumerate(rows.tolist()):
+                reasons[place] = hybrid.because(hybrid.user_history(row), ids[place])
+            items = pl.Series("row", reasons[ids >= 0]).replace(-1, None)
+            table = table.with_columns(data.item_ids.gather(items).alias("because"))
+        return data.like_given(table)
 
     def similar(self, items: Sequence[Any], k: int = 10) -> Frame:
         """item_id, similar_item_id, score, rank: the k items nearest to each. UsageError for an unknown item."""
-        asked = pl.Series("item_id", list(items), dtype=self._items.dtype, strict=False)
-        rows = _rows(asked, self._items)
+        model, data = self._model_and_data()
+        asked = pl.Series("item_id", list(items), dtype=data.item_ids.dtype, strict=False)
+        rows = rows_of(asked, data.item_ids)
         if (rows < 0).any():
             raise UsageError(f"{list(items)[int(np.argmax(rows < 0))]!r}: no such item in the interactions")
-        return self._frame("item_id", asked, self.model.similar(rows, k))
+        return data.like_given(data.table(asked, "similar_item_id", *model.similar(rows, k)))
 
-    def _frame(self, key: str, asked: pl.Series, answers: tuple[NDArray[np.int32], NDArray[np.float32]]) -> Frame:
-        ids, scores = answers
-        which, places = np.nonzero(ids >= 0)
-        found = self._items.gather(ids[which, places]).alias("similar_item_id" if key == "item_id" else "item_id")
-        table = pl.DataFrame(
-            [asked.gather(which).alias(key), found, pl.Series("score", scores[which, places])]
-        ).with_columns(pl.Series("rank", places + 1, pl.Int32))
-        return table.to_pandas() if self._as_pandas else table
+    def _arguments(self) -> dict[str, Any]:
+        """What the model is made with; nothing where no option is given, so that it keeps its own defaults."""
+        from ..models.recommenders.als import ALSOptions
+        from ..models.recommenders.registry import entry
+
+        kind: Any = entry(self.name).load()
+        parameter, options_type = ("als", ALSOptions) if self.name == "hybrid" else ("options", kind.options_type)
+        options = _options(options_type, self.name, self.options)
+        return {parameter: options} if self.options else {}
+
+    def _model_and_data(self) -> tuple[Recommender, NumberedData]:
+        if self._fitted is None:
+            raise UsageError(f"{self.name}: not fitted yet; call fit(interactions) first")
+        return self._fitted
 
 
-def _options_parameter(kind: Any) -> tuple[str, type]:
-    """Name and dataclass of the parameter of a recommender's options; of the hybrid those of its ALS."""
-    from ..models.recommenders.als import ALSOptions
+def evaluate(
+    interactions: Frame,
+    items: Frame | None = None,
+    *,
+    models: Sequence[str | FrameRecommender] = ("als", "content", "hybrid"),
+    **options: Any,
+) -> Frame:
+    """Models side by side, by one protocol: the rows of `crossfade evaluate`, one per model, slice, metric and k.
 
-    return ("als", ALSOptions) if kind.name == "hybrid" else ("options", kind.options_type)
+    Columns: model, slice, metric, k, value, low and high (the 95 % interval), users, split and more. `models` are
+    names, or recommenders with options of their own, which stay as they are; `interactions` and `items` as for
+    `FrameRecommender.fit`; `options` are the fields of `EvaluationOptions`, such as `trials` (warm,
+    cold, listeners), `split` (auto, time, user, random), `ks` and `seed`. The baselines are always in it, `content`
+    where items have vectors.
+    """
+    from .evaluation.evaluate import EvaluationOptions
+    from .evaluation.evaluate import evaluate as evaluation_rows
+
+    chosen = [FrameRecommender(model, {}) if isinstance(model, str) else model for model in models]
+    made = {model.name: model._arguments() for model in chosen}
+    if len(made) < len(chosen):
+        raise UsageError(f"evaluate: models: {', '.join(model.name for model in chosen)}; each name may come once")
+    given = _options(EvaluationOptions, "evaluate", {"models": tuple(made), "model_arguments": made, **options})
+    data = NumberedData.of(interactions, items)
+    rows = list(evaluation_rows(data.interactions, data.catalogue, given))
+    return data.like_given(pl.DataFrame(rows, infer_schema_length=None))
+
+
+@dataclass(frozen=True, eq=False)
+class DemoListening:
+    """A synthetic listening log, whose truth is known."""
+
+    interactions: pl.DataFrame
+    """user_id, item_id, weight, time: a row for each listen"""
+    items: pl.DataFrame
+    """item_id, title, artists, album, genres, released_at, vector (which stands for the sound)"""
+    users: pl.DataFrame
+    """user_id, group: whose taste each user's is near"""
+    _world: World = field(repr=False)
+
+    def write(self, folder: Place, format: Literal["yambda", "yandex"]) -> None:
+        """The same log as files of another one's format, for `crossfade listens --format`."""
+        from .simulation.log_writer import write_yambda, write_yandex
+
+        writer = {"yambda": write_yambda, "yandex": write_yandex}[format]
+        writer(self._world, Path(folder).expanduser())
+
+
+def demo_listening(**options: Any) -> DemoListening:
+    """Listeners and tracks that are made up; `options` are the fields of `WorldOptions`: users, tracks, seed …"""
+    from .simulation.world import World, WorldOptions
+
+    world = World(_options(WorldOptions, "demo_listening", options))
+    users, listens = pl.Series(world.user_ids), world.listens()
+    items = world.track_table().rename({"track_id": "item_id"})
+    interactions = {
+        "user_id": users.gather(listens.user_rows),
+        "item_id": items["item_id"].gather(listens.track_rows),
+        "weight": listens.weights,
+        "time": listens.times,
+    }
+    return DemoListening(
+        pl.DataFrame(interactions),
+        items.with_columns(pl.Series("vector", list(world.tracks.sound))),
+        pl.DataFrame({"user_id": users, "group": world.user_groups}),
+        world,
+    )
+
+
+def demo_music(folder: Place, **options: Any) -> pl.DataFrame:
+    """Renders music of made-up artists in six styles into a folder, and gives its labels; what is there stays.
+
+    Columns: path (in the folder), title, artist, album, style (two with a stroke, for an artist between them), year.
+    `options` are the fields of `CatalogueOptions`, such as `artists_per_style` and `seed`.
+    """
+    from .simulation.demo import CatalogueOptions, plan, write_catalogue
+
+    tracks = plan(_options(CatalogueOptions, "demo_music", options))
+    for _ in write_catalogue(Path(folder).expanduser(), tracks):
+        pass
+    columns = ("path", "title", "artist", "album", "style", "year")
+    return pl.DataFrame({column: [getattr(track, column) for track in tracks] for column in columns})
 
 
 def _options(kind: Any, name: str, given: dict[str, Any]) -> Any:
@@ -250,66 +327,3 @@ def _options(kind: Any, name: str, given: dict[str, Any]) -> Any:
     if unknown := sorted(given.keys() - known):
         raise UsageError(f"{name}: no option {', '.join(unknown)}; there are {', '.join(sorted(known))}")
     return kind(**given)
-
-
-def _polars(frame: Any, name: str, needed: tuple[str, ...]) -> pl.DataFrame:
-    table = frame if isinstance(frame, pl.DataFrame) else pl.from_pandas(frame)
-    SourceTable(Path(name), table.lazy()).require(*needed)
-    for column in needed:
-        if nulls := table[column].null_count():
-            raise DataError(f"{name}: {nulls} rows without {column}; drop them first")
-    if not len(table):
-        raise DataError(f"{name}: no rows")
-    return table
-
-
-def _weights(interactions: pl.DataFrame) -> NDArray[np.float32]:
-    if "weight" not in interactions.columns:
-        return np.ones(len(interactions), np.float32)
-    column = (
-        SourceTable(Path("interactions"), interactions.lazy()).number("weight").cast(pl.Float32).fill_null(float("nan"))
-    )
-    weights = interactions.select(column).to_series().to_numpy()
-    if not np.isfinite(weights).all():
-        raise DataError(f"interactions: weight: {int((~np.isfinite(weights)).sum())} rows are not numbers")
-    return weights
-
-
-def _times(interactions: pl.DataFrame) -> NDArray[np.int64] | None:
-    if "time" not in interactions.columns:
-        return None
-    times = interactions.select(SourceTable(Path("interactions"), interactions.lazy()).seconds("time")).to_series()
-    if wrong := times.null_count() + int((times == UNREADABLE_TIME).sum()):
-        raise DataError(f"interactions: {wrong} rows without a time that can be read; drop them, or the column")
-    return times.to_numpy()
-
-
-def _rows(ids: pl.Series, known: pl.Series) -> NDArray[np.int32]:
-    """Positions of ids among the known ones, -1 for the others."""
-    table = pl.DataFrame({"id": known}).with_row_index("row")
-    joined = ids.rename("id").to_frame().join(table, on="id", how="left", maintain_order="left")
-    return joined["row"].cast(pl.Int32).fill_null(-1).to_numpy()
-
-
-def _catalogue(items: pl.DataFrame, ids: pl.Series) -> Catalogue:
-    """Artists and vectors in the order of `ids`; those that are not described have neither."""
-    from ..models.catalogue import Catalogue
-
-    table = pl.DataFrame({"item_id": ids}).join(
-        items.unique("item_id", keep="first"), on="item_id", how="left", maintain_order="left"
-    )
-    artists: list[tuple[str, ...]] = [()] * len(table)
-    if "artists" in table.columns:
-        artists = [
-            () if names is None else (names,) if isinstance(names, str) else tuple(map(str, names))
-            for names in table["artists"].to_list()
-        ]
-    sound = np.zeros((len(table), 0), np.float32)
-    if "vector" in table.columns:
-        vectors = table["vector"].to_list()
-        widths = {len(vector) for vector in vectors if vector is not None}
-        if len(widths) != 1:
-            raise DataError(f"items: vector: {sorted(widths)} numbers; all have to have the same, at least one of them")
-        blank = [0.0] * widths.pop()
-        sound = np.array([blank if vector is None else vector for vector in vectors], np.float32)
-    return Catalogue(tuple(map(str, ids.to_list())), tuple(artists), sound)

@@ -60,7 +60,8 @@ def test_recommend_from_a_table(tmp_path: Path) -> None:
     log = tmp_path / "plays.csv"
     rows = [(user, item) for user in range(20) for item in range(10) if (user + item) % 2 == 0 and item != user % 10]
     log.write_text("user_id,item_id\n" + "".join(f"{user},{item}\n" for user, item in rows))
-    answers = csv.DictReader(io.StringIO(run("recommend_from_a_table.py", log, "als")))
-    found = {(int(row["user_id"]), int(row["item_id"])) for row in answers}
-    assert len({user for user, _ in found}) == 20
-    assert not found & set(rows)
+    for model in ("als", "item-knn"):
+        answers = csv.DictReader(io.StringIO(run("recommend_from_a_table.py", log, model)))
+        found = {(int(row["user_id"]), int(row["item_id"])) for row in answers}
+        assert len({user for user, _ in found}) == 20
+        assert not found & set(rows)

@@ -131,14 +131,16 @@ def test_the_core_wheel_alone_classifies(tmp_path: Path) -> None:
 
     # From a copy: setuptools leaves a build folder behind, and would ship what is still in it next time.
     source = tmp_path / "source"
-    for name in ("pyproject.toml", "README.md", "LICENSE", "__init__.py", "errors.py", "py.typed", *LAYERS):
+    files = ("pyproject.toml", "README.md", "LICENSE", "__init__.py", "errors.py", "moved.txt", "py.typed")
+    for name in (*files, *LAYERS):
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         source.mkdir(exist_ok=True)
         copy(ROOT / name, source / name)
     run(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", source, "-w", tmp_path)
     wheel = next(tmp_path.glob("*.whl"))
-    held = {name.removeprefix("crossfade/") for name in zipfile.ZipFile(wheel).namelist() if name.endswith(".py")}
-    assert held == {relative(file) for file in SOURCES}
+    packed = {name.removeprefix("crossfade/") for name in zipfile.ZipFile(wheel).namelist()}
+    assert {name for name in packed if name.endswith(".py")} == {relative(file) for file in SOURCES}
+    assert {"py.typed", "moved.txt"} <= packed
     run(sys.executable, "-m", "venv", tmp_path / "clean")
     python = tmp_path / "clean" / "bin" / "python"
     run(python, "-m", "pip", "install", "-q", wheel)

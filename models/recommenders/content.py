@@ -36,6 +36,7 @@ class Content(Recommender):
     """Scores a track by the cosine of its sound and the mean sound of what the user likes."""
 
     name = "content"
+    options_type = ContentOptions
 
     options: ContentOptions
     options_type = ContentOptions

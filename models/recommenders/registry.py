@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from typing import Any
 
 from ...errors import MissingExtra, UsageError
 from ..catalogue import Catalogue
@@ -55,11 +56,12 @@ def entry(name: str) -> Entry:
         raise UsageError(f"{name}: no such model; there are {', '.join(REGISTRY)}") from None
 
 
-def make(name: str, catalogue: Catalogue) -> Recommender:
-    """A model with its default options, not yet fitted."""
+def make(name: str, catalogue: Catalogue, **arguments: Any) -> Recommender:
+    """A model with its default options or other arguments, not yet fitted."""
     chosen = entry(name)
-    kind = chosen.load()
-    return kind(catalogue) if chosen.by_content else kind()
+    kind: Any = chosen.load()
+    made: Recommender = kind(catalogue, **arguments) if chosen.by_content else kind(**arguments)
+    return made
 
 
 def in_order(names: Sequence[str]) -> list[str]:

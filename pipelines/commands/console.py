@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 import time
@@ -66,7 +67,7 @@ class Console:
             yield move
 
     def bars(self) -> Bars:
-        """Bars with rate and time left on stderr; silent where stderr is not a terminal."""
+        """Bars with rate and time left on stderr; silent where it is no terminal, or a notebook's, which keeps all."""
         from rich import progress
         from rich.console import Console as RichConsole
 
@@ -78,7 +79,7 @@ class Console:
             progress.MofNCompleteColumn(),
             progress.TimeRemainingColumn(),
             console=RichConsole(file=self._err),
-            disable=not self._err.isatty(),
+            disable=not self._err.isatty() or "JPY_PARENT_PID" in os.environ,
         )
 
     @contextmanager

@@ -14,9 +14,10 @@ Negatives are never sampled: every candidate is ranked. Shapes: B users of a sli
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +54,12 @@ class EvaluationOptions:
     resamples: int = RESAMPLES
     growth: bool = False
     """Whether to fit smaller parts, too, to say how training time grows."""
+    model_arguments: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """model -> what it is made with, where that is not its defaults"""
+
+    def make(self, name: str, catalogue: Catalogue) -> Recommender:
+        """A model that is not fitted yet."""
+        return make(name, catalogue, **self.model_arguments.get(name, {}))
 
     def __post_init__(self) -> None:
         if not self.ks or min(self.ks) < 1:
@@ -120,7 +127,7 @@ def _rows_of_trial(
     train, costs = trial.split.train, trial.name == options.trials[0]
     models: dict[str, Recommender] = {}
     for name in names:
-        fitting = Fitting(make(name, catalogue), train)
+        fitting = Fitting(options.make(name, catalogue), train)
         models[name] = fitting.model
         message(f"{trial.name}: {name} fitted in {fitting.seconds:.1f} s")
         if costs:
@@ -154,7 +161,7 @@ def _rows_of_trial(
         if part.name == COLD_TRACK:
             yield from _cold_to_warm(ndcg, models, part, options, rng)
     if options.growth and costs:
-        for row in growth_rows(names, train, catalogue):
+        for row in growth_rows(names, train, catalogue, options.make):
             message(f"growth: {row['model']} takes time as {row['metric'].removeprefix('growth_with_')}^{row['value']}")
             yield row
     if trial.name == "warm":

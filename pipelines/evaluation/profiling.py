@@ -9,9 +9,10 @@ from __future__ import annotations
 import ctypes
 import gc
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -69,7 +70,12 @@ class Fitting:
         yield cost_row(name, "extra_dependencies", len(needs)) | {"needs": list(needs)}
 
 
-def growth_rows(names: Sequence[str], listens: Interactions, catalogue: Catalogue) -> Iterator[Row]:
+def growth_rows(
+    names: Sequence[str],
+    listens: Interactions,
+    catalogue: Catalogue,
+    make: Callable[[str, Catalogue], Recommender] = make,
+) -> Iterator[Row]:
     """How training time grows: the exponent p of CPU seconds ~ users^p, and tracks^p, fitted to three sizes.
 
     Users (tracks) are left out by chance, with all their listens.
@@ -80,11 +86,10 @@ def growth_rows(names: Sequence[str], listens: Interactions, catalogue: Catalogu
         "tracks": (rng.permutation(listens.track_count), listens.track_rows),
     }
     for name in names:
-        whole = _seconds(name, listens, catalogue)
+        made = partial(make, name, catalogue)
+        whole = _seconds(made, listens)
         for axis, (place, rows) in axes.items():
-            parts = [
-                _seconds(name, _part(listens, place[rows] < share * len(place)), catalogue) for share in SHARES[:-1]
-            ]
+            parts = [_seconds(made, _part(listens, place[rows] < share * len(place))) for share in SHARES[:-1]]
             slope = np.polyfit(np.log(SHARES), np.log([*parts, whole]), 1)[0]
             yield cost_row(name, f"growth_with_{axis}", round(float(slope), 2)) | {"seconds": [*parts, whole]}
 
@@ -111,10 +116,10 @@ def _part(listens: Interactions, which: Any) -> Interactions:
     return listens.take(np.flatnonzero(which))
 
 
-def _seconds(name: str, listens: Interactions, catalogue: Catalogue) -> float:
+def _seconds(make: Callable[[], Any], listens: Interactions) -> float:
     found: list[float] = []
     while not found or (len(found) < 3 and found[-1] < _QUICK_SECONDS):
-        model: Any = make(name, catalogue)
+        model = make()
         if hasattr(getattr(model, "options", None), "refit"):
             model.options = replace(model.options, epochs=EPOCHS, refit=False)
         started = time.process_time()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,7 @@ import pandas as pd
 import polars as pl
 import pytest
 import soundfile
+from conftest import ROOT
 from sounds import music_like
 
 import crossfade
@@ -99,6 +102,22 @@ def test_a_folder_of_music_is_embedded_and_searched(tmp_path: Path) -> None:
         assert [one.track_id for one in library.similar(music / "a.wav", k=2)] == [one.track_id for one in nearest]
 
 
+def test_the_page_runs(tmp_path: Path) -> None:
+    """The code of docs/python_api.md, as one script."""
+    music = tmp_path / "Music"
+    music.mkdir()
+    for file in (tmp_path / "song.mp3", music / "one.flac", music / "two.flac"):
+        soundfile.write(file, music_like(4.0, 16_000, np.random.default_rng(len(file.name))), 16_000)
+    text = (ROOT / "docs" / "python_api.md").read_text()
+    script = tmp_path / "page.py"
+    script.write_text("\n".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL)))
+    environment = os.environ | {"HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 2
+    assert (tmp_path / "log" / "listens.parquet").is_file()
+
+
 def test_importing_is_instant_and_light() -> None:
     """Nothing heavy is imported before it is used."""
     heavy = "{'numpy', 'torch', 'polars', 'faiss'}"
@@ -110,3 +129,79 @@ def test_importing_is_instant_and_light() -> None:
 def test_a_name_that_is_not_public_is_an_error_that_lists_those_that_are() -> None:
     with pytest.raises(AttributeError, match="no attribute 'clasify'; it has AudioError"):
         crossfade.clasify  # noqa: B018
+
+
+@pytest.mark.parametrize("name", REGISTRY)
+def test_every_model_takes_its_own_options(name: str) -> None:
+    with pytest.raises(crossfade.UsageError, match=f"{name}: no option nonsense; there are"):
+        crossfade.recommender(name, nonsense=1)
+
+
+def test_a_model_without_options_keeps_its_own_defaults() -> None:
+    """Of the last thirty days: two listens of the item b, against the three of a."""
+    days = [0, 0, 0, 100, 100]
+    frame = pl.DataFrame({"user_id": list("vwxyz"), "item_id": list("aaabb"), "time": [86_400 * day for day in days]})
+    for name, first in (("popular", "a"), ("recent-popular", "b")):
+        assert crossfade.recommender(name).fit(frame).recommend(["nobody"], k=1).rows()[0][1] == first
+
+
+@pytest.fixture(scope="module")
+def listening() -> crossfade.DemoListening:
+    return crossfade.demo_listening(users=120, tracks=150, artists=20, listens_per_user=30)
+
+
+def test_an_evaluation_is_the_rows_of_the_command(listening: crossfade.DemoListening) -> None:
+    asked = {"models": ["als", "content"], "trials": ["warm"], "ks": [5], "resamples": 50}
+    rows = crossfade.evaluate(listening.interactions, listening.items, **asked)
+    ndcg = rows.filter(metric="ndcg", k=5, slice="warm")
+    assert ndcg["model"].to_list() == ["popular", "recent-popular", "item-knn", "als", "content"]
+    assert ((ndcg["low"] <= ndcg["value"]) & (ndcg["value"] <= ndcg["high"])).all()
+    pandas = crossfade.evaluate(listening.interactions.to_pandas(), listening.items.to_pandas(), **asked)
+    quality = pl.col("k").is_not_null()
+    pd.testing.assert_frame_equal(
+        pl.from_pandas(pandas).filter(quality).select(ndcg.columns[:7]).to_pandas(),
+        rows.filter(quality).select(ndcg.columns[:7]).to_pandas(),
+        check_dtype=False,
+    )
+    few = crossfade.evaluate(listening.interactions, **asked | {"models": [crossfade.recommender("als", factors=1)]})
+    worse = few.filter(metric="ndcg", model="als")["value"][0]
+    assert worse < ndcg.filter(model="als")["value"][0]
+    with pytest.raises(crossfade.UsageError, match="evaluate: no option trial; there are"):
+        crossfade.evaluate(listening.interactions, trial="warm")
+
+
+def test_the_hybrid_gives_reasons_from_the_users_own_history(listening: crossfade.DemoListening) -> None:
+    model = crossfade.recommender("hybrid", factors=16).fit(listening.interactions, listening.items)
+    found = model.recommend(["1", "2"], k=5, because=True)
+    assert found.columns == ["user_id", "item_id", "score", "rank", "because"] and found["because"].count()
+    own = found.drop_nulls("because").join(
+        listening.interactions, left_on=["user_id", "because"], right_on=["user_id", "item_id"], how="anti"
+    )
+    assert not len(own)
+    assert found.drop("because").equals(model.recommend(["1", "2"], k=5))
+
+
+@pytest.mark.parametrize("format", ["yambda", "yandex"])
+def test_a_demo_log_is_written_as_the_formats_that_listens_reads(
+    listening: crossfade.DemoListening, format: str, tmp_path: Path
+) -> None:
+    from crossfade.pipelines.commands.main import main
+
+    listening.write(tmp_path / "log", format)  # type: ignore[arg-type]
+    with crossfade.Library(tmp_path / "L"):
+        pass
+    assert not main(["listens", str(tmp_path / "log"), "--format", format, "--library", str(tmp_path / "L"), "--json"])
+
+
+def test_demo_music_is_rendered_once_and_labelled(tmp_path: Path) -> None:
+    options = {"artists_per_style": 1, "tracks_per_artist": 1, "shortest_seconds": 1, "longest_seconds": 1}
+    music = crossfade.demo_music(tmp_path, **options)
+    files = [tmp_path / path for path in music["path"]]
+    changed = [file.stat().st_mtime_ns for file in files]
+    assert music.equals(crossfade.demo_music(tmp_path, **options))
+    assert [file.stat().st_mtime_ns for file in files] == changed
+
+
+def test_the_former_name_of_a_parameter_says_what_it_is_now(tmp_path: Path) -> None:
+    with pytest.warns(DeprecationWarning, match="genre_model"), pytest.raises(crossfade.LibraryError):
+        crossfade.classify("song.mp3", model=tmp_path / "none")
