@@ -246,5 +246,5 @@ def test_a_history_without_users_keeps_the_others() -> None:
         "popularity": np.zeros(4, np.float32),
     }
     left = History.without_users(arrays, np.array([0]))
-    heard = History.from_arrays(left).heard.toarray()
+    heard = History.from_arrays(left).matrix.toarray()
     assert heard.tolist() == [[0, 0, 0, 0], [0, 0, 0, 0], [0, 3, 4, 5]]
