@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DataError
-from ..arrays import Mask
+from ..arrays import Mask, one_blas_thread
 from ..catalogue import Catalogue
 from ..evaluation.splits import Split, fitting
 from ..hybrid.model import Hybrid
@@ -150,21 +150,22 @@ def labelled_candidates(
     tables, labels, groups = [], [], []
     reached: dict[str, int] = {}
     offered = 0
-    for user in users.tolist():
-        candidates = generator.candidates_of(generator.trained_profile(user))
-        positive = np.isin(candidates.ids, truth.indices[truth.indptr[user] : truth.indptr[user + 1]])
-        for name, flags in candidates.nominated.items():
-            reached[name] = reached.get(name, 0) + int((positive & flags).sum())
-        reached["all"] = reached.get("all", 0) + int(positive.sum())
-        offered += len(candidates) if active[user] else 0
-        # Negatives: a sample without replacement, as those with the smallest of random numbers.
-        lots = np.where(positive, np.inf, rng.random(len(candidates)))
-        kept = np.full(len(candidates), held_out[user])
-        if positive.any():
-            kept |= positive | (lots < np.sort(lots)[min(options.negatives, len(candidates) - 1)])
-        tables.append(features(generator, statistics, candidates).take(kept))
-        labels.append(positive[kept])
-        groups.append(np.full(int(kept.sum()), user))
+    with one_blas_thread():
+        for user in users.tolist():
+            candidates = generator.candidates_of(generator.trained_profile(user))
+            positive = np.isin(candidates.ids, truth.indices[truth.indptr[user] : truth.indptr[user + 1]])
+            for name, flags in candidates.nominated.items():
+                reached[name] = reached.get(name, 0) + int((positive & flags).sum())
+            reached["all"] = reached.get("all", 0) + int(positive.sum())
+            offered += len(candidates) if active[user] else 0
+            # Negatives: a sample without replacement, as those with the smallest of random numbers.
+            lots = np.where(positive, np.inf, rng.random(len(candidates)))
+            kept = np.full(len(candidates), held_out[user])
+            if positive.any():
+                kept |= positive | (lots < np.sort(lots)[min(options.negatives, len(candidates) - 1)])
+            tables.append(features(generator, statistics, candidates).take(kept))
+            labels.append(positive[kept])
+            groups.append(np.full(int(kept.sum()), user))
     total = max(int(truth[users].nnz), 1)
     recall = {name: count / total for name, count in sorted(reached.items(), key=lambda pair: -pair[1])}
     owners = np.concatenate(groups).astype(np.intp)

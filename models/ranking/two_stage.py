@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import LibraryError
-from ..arrays import Answers, Ids, Mask, top_k
+from ..arrays import Answers, Ids, Mask, one_blas_thread, top_k
 from ..catalogue import Catalogue
 from ..hybrid.model import Hybrid
 from ..hybrid.online import UserHistory
@@ -74,9 +74,10 @@ class TwoStageRecommender:
         warm = np.flatnonzero(self.generator.hybrid.history.warm_users).astype(np.int32)
         users = rng.permutation(warm)[:_CALIBRATION_USERS]
         logits = []
-        for user in users.tolist():
-            found = self.generator.candidates_of(self.generator.trained_profile(user))
-            logits.append(self.rank(found))
+        with one_blas_thread():
+            for user in users.tolist():
+                found = self.generator.candidates_of(self.generator.trained_profile(user))
+                logits.append(self.rank(found))
         self.ranker.calibrate(rate, np.concatenate(logits))
 
     def recommend(
@@ -90,10 +91,13 @@ class TwoStageRecommender:
         """`recommend_one` for each of B users of the training, -1 for another one. Shape: -> ([B, k], [B, k])"""
         rows = np.asarray(user_rows, np.int32)
         ids, scores = np.full((len(rows), k), -1, np.int32), np.full((len(rows), k), -np.inf, np.float32)
-        for place, row in enumerate(rows.tolist()):
-            history = self.generator.hybrid.user_history(row)
-            found, values = self.recommend_one(history, k, user_row=row, allow_seen=allow_seen, candidates=candidates)
-            ids[place, : len(found)], scores[place, : len(found)] = found, values
+        with one_blas_thread():
+            for place, row in enumerate(rows.tolist()):
+                history = self.generator.hybrid.user_history(row)
+                found, values = self.recommend_one(
+                    history, k, user_row=row, allow_seen=allow_seen, candidates=candidates
+                )
+                ids[place, : len(found)], scores[place, : len(found)] = found, values
         return ids, scores
 
     def recommend_one(

@@ -185,6 +185,7 @@ class FoldIn:
         """[B, T] confidences -> [B, F]"""
         check_width(user_items, len(self.factors))
         vectors = np.empty((user_items.shape[0], self.factors.shape[1]), np.float32)
-        for row, (start, stop) in enumerate(zip(user_items.indptr, user_items.indptr[1:], strict=False)):
-            vectors[row] = self.one(user_items.indices[start:stop], user_items.data[start:stop])
+        with one_blas_thread():
+            for row, (start, stop) in enumerate(zip(user_items.indptr, user_items.indptr[1:], strict=False)):
+                vectors[row] = self.one(user_items.indices[start:stop], user_items.data[start:stop])
         return vectors

@@ -102,7 +102,7 @@ def test_train_evaluate_and_use(collection, run, tmp_path):
     assert shown.frame.to_dicts() == [{name: line[name] for name in columns} for line in lines]
     first = by_genre.frame.row(0, named=True)
     assert first == {"split": "artist", "genre": first["genre"], **lines[0]["per_class"][first["genre"]]}
-    found = crossfade.classify(collection / "noise" / "0.flac", model=tmp_path / "M").genres
+    found = crossfade.classify(collection / "noise" / "0.flac", genre_model=tmp_path / "M").genres
     assert found[0].name == "noise"
     assert sum(one.probability for one in found) == pytest.approx(1, abs=1e-3)
 
@@ -253,6 +253,6 @@ def test_several_labels_and_sub_genres(collection, run, tmp_path):
     status, lines, _ = run("train", collection / "several.csv", "--out", tmp_path / "M", "--folds", 3)
     assert (status, lines[0]["accuracy"]) == (0, 1)
     assert GenreModel.load(tmp_path / "M").card.multi_label
-    classified = crossfade.classify(collection / "noise" / "1.flac", model=tmp_path / "M")
+    classified = crossfade.classify(collection / "noise" / "1.flac", genre_model=tmp_path / "M")
     found = {one.name: one.probability for one in classified.genres}
     assert min(found["loud"], found["Noise"]) > 0.5 > found["Tonal"]
