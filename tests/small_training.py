@@ -6,7 +6,7 @@ from crossfade.models.ranking.candidates import CandidateOptions
 from crossfade.models.ranking.dataset import TwoStageOptions
 from crossfade.models.ranking.ranker import RankerOptions
 from crossfade.models.recommenders.als import ALSOptions
-from crossfade.pipelines.training.artefacts import ArtefactOptions
+from crossfade.pipelines.training.batch_tables import ArtefactOptions
 from crossfade.pipelines.training.train import TrainingOptions
 
 OPTIONS = TrainingOptions(

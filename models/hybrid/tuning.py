@@ -28,7 +28,7 @@ from ..evaluation.metrics import hits, ndcg, recall, relevant_counts
 from ..evaluation.splits import known_artists, thinned
 from ..interactions import Interactions, to_find
 from ..recommenders.als import ALS, ALSOptions
-from .options import PROFILE_FEATURES, Crossfade, HybridOptions, artist_counts, artist_rarity, sound_profiles
+from .crossfade import PROFILE_FEATURES, Crossfade, HybridOptions, artist_counts, artist_rarity, sound_profiles
 from .prior import CatalogueSound, ContentPrior, PriorOptions, SoundRegression
 
 if TYPE_CHECKING:

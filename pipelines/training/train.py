@@ -45,7 +45,7 @@ from ..library.folder import ARTEFACTS, KEPT_VERSIONS
 from ..library.progress import Message, silent
 from ..library.store import Library
 from ..versions.model_version import FORMAT, ModelVersion
-from .artefacts import ArtefactOptions, write_artefacts, write_manifest
+from .batch_tables import ArtefactOptions, write_artefacts, write_manifest
 from .resumable_steps import ResumableSteps, key_of_catalogue
 
 STEP_VERSIONS = {"hybrid": 2, "ranking": 7, "artefacts": 1}

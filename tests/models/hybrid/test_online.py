@@ -12,9 +12,9 @@ from planted import planted
 from scipy.sparse import csr_matrix
 
 from crossfade.models.confidence import States
+from crossfade.models.hybrid.crossfade import HybridOptions
 from crossfade.models.hybrid.model import Hybrid
 from crossfade.models.hybrid.online import NO_HISTORY, UserHistory
-from crossfade.models.hybrid.options import HybridOptions
 from crossfade.models.interactions import Interactions
 from crossfade.models.recommenders.als import ALSOptions, FoldIn
 

@@ -16,9 +16,9 @@ from crossfade.models.confidence import States
 from crossfade.models.evaluation.bootstrap import intervals
 from crossfade.models.evaluation.splits import by_time, by_user
 from crossfade.models.hybrid import model as hybrid_module
+from crossfade.models.hybrid.crossfade import HybridOptions
 from crossfade.models.hybrid.model import Hybrid
 from crossfade.models.hybrid.online import NO_HISTORY
-from crossfade.models.hybrid.options import HybridOptions
 from crossfade.models.hybrid.prior import PriorOptions
 from crossfade.models.interactions import Clock, Interactions, to_find
 from crossfade.models.ranking import dataset as dataset_module

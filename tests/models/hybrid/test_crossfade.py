@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from crossfade.errors import UsageError
-from crossfade.models.hybrid.options import Crossfade, HybridOptions
+from crossfade.models.hybrid.crossfade import Crossfade, HybridOptions
 from crossfade.models.hybrid.prior import PriorOptions
 
 

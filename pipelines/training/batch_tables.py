@@ -1,4 +1,4 @@
-"""Offline artefacts: what a product takes away from a training, as Parquet files.
+"""Offline tables: what a product takes away from a training, as Parquet files.
 
     top_popular.parquet       item_id, users_top, users_top_norm, num_users_norm, name, albums, artists, genres
     personal_als.parquet      user_id, item_id, rank, score

@@ -23,7 +23,7 @@ from crossfade.pipelines.interactions.schema import SourceLog, sink, writing
 from crossfade.pipelines.library.store import Library
 from crossfade.pipelines.search.recommend import recommend
 from crossfade.pipelines.simulation.world import World, WorldOptions
-from crossfade.pipelines.training.artefacts import ArtefactOptions
+from crossfade.pipelines.training.batch_tables import ArtefactOptions
 from crossfade.pipelines.training.train import TrainingOptions, train
 from crossfade.pipelines.versions import publish as publishing
 from crossfade.pipelines.versions.model_version import ModelVersion
