@@ -22,7 +22,7 @@ from .library.store import Library as LibraryFolder
 
 if TYPE_CHECKING:
     from ..models.recommenders.base import Recommender
-    from .embedding.extract import EmbedSummary
+    from .embedding.embed import EmbedSummary
     from .interactions.data_frames import Frame
     from .search.similar import Neighbour
     from .simulation.world import World
@@ -114,7 +114,7 @@ class Library:
         Files that cannot be decoded are counted, and named by `crossfade failures`. Worker processes import the main
         module again: call it under `if __name__ == "__main__":` in a script.
         """
-        from .embedding.extract import EmbedOptions, embed
+        from .embedding.embed import EmbedOptions, embed
 
         paths = [Path(place).expanduser() for place in places]
         return embed(self._library, paths, _options(EmbedOptions, "embed", options))

@@ -71,8 +71,8 @@ def embed(
 
     Example: crossfade embed ~/Music --library L
     """
-    from ..embedding.extract import EmbedOptions
-    from ..embedding.extract import embed as embed_places
+    from ..embedding.embed import EmbedOptions
+    from ..embedding.embed import embed as embed_places
 
     kind, _, name = (id_from or "tag:any").partition(":")
     if kind != "tag" or not name:

@@ -24,7 +24,7 @@ from crossfade.models.genres.heads import FeatureSlice, HeadClassifier, Normalis
 from crossfade.models.genres.model import Card, GenreModel
 from crossfade.models.genres.vocabulary import GENRES
 from crossfade.pipelines.audio_analysis.analyzer import AudioAnalyzer, TrackAnalysis
-from crossfade.pipelines.embedding.extract import BATCH_TRACKS, EmbedOptions, EmbedSummary, embed
+from crossfade.pipelines.embedding.embed import BATCH_TRACKS, EmbedOptions, EmbedSummary, embed
 from crossfade.pipelines.embedding.process_pool import WorkerDied, in_workers
 from crossfade.pipelines.interactions.schema import conform
 from crossfade.pipelines.library.import_export import export
@@ -73,7 +73,7 @@ def without_processes(request: pytest.FixtureRequest, monkeypatch: pytest.Monkey
         return ((item, work(item)) for item in items)
 
     if "processes" not in request.fixturenames:
-        monkeypatch.setattr("crossfade.pipelines.embedding.extract.in_workers", work_here)
+        monkeypatch.setattr("crossfade.pipelines.embedding.embed.in_workers", work_here)
 
 
 @pytest.fixture
