@@ -78,7 +78,7 @@ def application(command: str | None = None) -> App:
                 root.command(parent)
             for name in names.split():
                 function = f"{module}_{name}" if is_family else name
-                needed = command in (None, module, *names.split())
+                needed = command in (None, module if is_family else name)
                 parent.command(
                     getattr(import_module(path), function) if needed else f"{path}:{function}",
                     name=name,
