@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from ..errors import DataError
 from .arrays import Mask, as_binary
-from .confidence import ConfidenceOptions, States, fading, merged
+from .confidence_weights import ConfidenceOptions, States, fading, merged
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix

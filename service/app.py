@@ -15,7 +15,7 @@ from .errors import install
 from .events.client import EventSource, RemoteEvents
 from .events.store import EventStore
 from .metrics import Metrics
-from .middleware.request_checks import RequestChecks
+from .middleware.http_middleware import HTTPMiddleware
 from .routes.events import event_routes
 from .routes.health import health_routes
 from .routes.listeners import listener_routes
@@ -59,7 +59,7 @@ class Service:
                 allow_methods=["GET", "POST", "DELETE"],
                 allow_headers=["Authorization", "X-API-Key", "Content-Type"],
             )
-        self.app = RequestChecks(self.app, options, self.metrics)
+        self.app = HTTPMiddleware(self.app, options, self.metrics)
 
     def _api(self) -> FastAPI:
         role = self.options.role

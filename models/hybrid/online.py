@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arrays import Ids, Mask, Rows, Scores
-from ..confidence import ConfidenceOptions, States, fading, merged
+from ..confidence_weights import ConfidenceOptions, States, fading, merged
 
 
 @dataclass(frozen=True, eq=False)

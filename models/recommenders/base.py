@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ...errors import DataError
 from ..arrays import Answers, Ids, Mask, Scores, csr_arrays, csr_of, l2_normalize, top_k
 from ..catalogue import Catalogue
-from ..confidence import States
+from ..confidence_weights import States
 from ..interactions import Clock, Interactions, liked
 from ..storage import Arrays, StoredModel
 

@@ -16,8 +16,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ...errors import DataError, UsageError
+from ...models.analysis.listener_clusters import Segments, lift
 from ...models.analysis.projection import flat_map
-from ...models.analysis.segments import Segments, lift
 from ...models.arrays import top_k
 from ...models.catalogue import Catalogue
 from ...models.interactions import Interactions

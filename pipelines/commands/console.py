@@ -91,7 +91,7 @@ class Console:
     def close(self) -> None:
         """Draws the table of all records since the last one."""
         if self._rows:
-            from .display import table
+            from .terminal_layout import table
 
             self._show(table(self._rows, shutil.get_terminal_size().columns))
             self._rows.clear()

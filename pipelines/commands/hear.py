@@ -36,7 +36,7 @@ def classify(
     from ...models.genres.model import GenreModel
     from ..audio_analysis.analyzer import AudioAnalyzer
     from ..library.scan import readable
-    from .display import classified
+    from .terminal_layout import classified
 
     model = GenreModel.load(genre_model) if genre_model else None
     analyzer = AudioAnalyzer(all_windows=windows == "all", model=model)
@@ -129,7 +129,7 @@ def similar(
     Example: crossfade similar new-song.flac --library L -k 10
     """
     from ..search import similar as search
-    from .display import track_line
+    from .terminal_layout import track_line
 
     with open_library(library) as opened:
         track = search.query_for(opened, query, vectors=sound)
@@ -156,7 +156,7 @@ def find(
     """
     from ..search.text import embed_library
     from ..search.text import find as find_tracks
-    from .display import track_line
+    from .terminal_layout import track_line
 
     with open_library(library) as opened:
         if encoder:

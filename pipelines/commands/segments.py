@@ -30,7 +30,7 @@ def segments(
     """
     from tempfile import TemporaryDirectory
 
-    from ...models.analysis.segments import SegmentOptions, Segments
+    from ...models.analysis.listener_clusters import SegmentOptions, Segments
     from ..analysis.segments import segment_listeners, segment_tracks
 
     if bottleneck is not None and of == "tracks":

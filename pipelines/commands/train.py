@@ -52,7 +52,7 @@ def train(
     from ..interactions.statistics import Period, day_of
     from ..training.train import TrainingOptions
     from ..training.train import train as train_version
-    from .config import read_configuration, replaced, show_configuration
+    from .config_file import read_configuration, replaced, show_configuration
     from .publish import publish_where_set
 
     options = TrainingOptions() if config is None else read_configuration(config, TrainingOptions())
@@ -103,7 +103,7 @@ def recommend(
     """
     from ..search import recommend as search
     from ..versions.model_version import ModelVersion
-    from .config import replaced
+    from .config_file import replaced
 
     names = [*user_ids, *(search.users_in(users) if users else [])]
     if bool(names) == bool(like) and not users:
@@ -127,7 +127,7 @@ def recommend(
 
 
 def _print_recommendations(library: Library, frames: Iterator[pl.DataFrame], console: Screen) -> None:
-    from .display import track_line
+    from .terminal_layout import track_line
 
     tracks = [] if console.as_json else library.tracks().iter_rows(named=True)
     names = {row["track_id"]: " – ".join(filter(None, [", ".join(row["artists"]), row["title"]])) for row in tracks}

@@ -16,7 +16,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ...errors import DataError, UsageError
-from ...models.confidence import ConfidenceOptions
+from ...models.confidence_weights import ConfidenceOptions
 from .schema import distinct_pairs, listed_ids, with_rows
 
 Mask = NDArray[np.bool_]
@@ -140,7 +140,7 @@ def core(
 
 
 def _positive(frame: pl.LazyFrame, options: ConfidenceOptions) -> pl.Expr:
-    """Whether a row on its own raises the confidence in its pair; the same rule as in `models.confidence`."""
+    """Whether a row on its own raises the confidence in its pair; the same rule as in `models.confidence_weights`."""
     highest = frame.select(pl.col("rating").max()).collect(engine="streaming").item()
     ratio, plays, rating, liked = (pl.col(name) for name in ("played_ratio", "plays", "rating", "liked"))
     played = (

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from ...errors import DataError
 from ...models.catalogue import Catalogue
-from ...models.confidence import ConfidenceOptions, Signals, States
+from ...models.confidence_weights import ConfidenceOptions, Signals, States
 from ...models.interactions import Clock, Interactions
 from ..library.store import Library
 from .columns import UNREADABLE_TIME, reading

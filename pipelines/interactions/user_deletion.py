@@ -19,7 +19,7 @@ from ...errors import LibraryError
 from ...models.ranking.two_stage import TwoStageRecommender
 from ...models.recommenders.als import ALS
 from ...models.storage import content_hash, replacing, write_json
-from ..library.folder import ARTEFACTS, MANIFEST, describe_files
+from ..library.folder_layout import ARTEFACTS, MANIFEST, describe_files
 from ..library.store import Library
 from .schema import parts_of
 

@@ -30,7 +30,7 @@ from ...errors import DataError, LibraryError, UsageError
 from ...models.catalogue import Catalogue
 from ...models.genres.vocabulary import BUILT_IN, Vocabulary
 from .artist_credits import Credits
-from .folder import LibraryFolder
+from .folder_layout import LibraryFolder
 from .schema import vocabulary_number
 from .tracks import CURRENT_VOCABULARY, Tracks
 

@@ -27,7 +27,7 @@ from ...models.ranking.features import user_statistics
 from ...models.recommenders.base import popularity
 from ...models.storage import write_json
 from ..interactions.statistics import day_start
-from ..library.folder import ARTEFACTS, MANIFEST, describe_files, files_in
+from ..library.folder_layout import ARTEFACTS, MANIFEST, describe_files, files_in
 from ..library.store import Library
 from ..search.recommend import personal, write_parquet
 from ..versions.model_version import ModelVersion

@@ -23,7 +23,7 @@ from typing import Any
 from ...errors import LibraryError
 from ...models.catalogue import Catalogue
 from ...models.storage import content_hash, hash_of_values, write_json
-from ..library.folder import files_in
+from ..library.folder_layout import files_in
 
 KEYS = "stages.json"
 LOG = "execution_log.txt"

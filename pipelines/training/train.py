@@ -41,7 +41,7 @@ from ..interactions.live_events import events_mark
 from ..interactions.schema import listed_ids, mixed_clocks, parts_of, read_listens, to_listens
 from ..interactions.statistics import log_figures
 from ..interactions.user_deletion import forget_the_missing
-from ..library.folder import ARTEFACTS, KEPT_VERSIONS
+from ..library.folder_layout import ARTEFACTS, KEPT_VERSIONS
 from ..library.progress import Message, silent
 from ..library.store import Library
 from ..versions.model_version import FORMAT, ModelVersion

@@ -23,7 +23,7 @@ import polars as pl
 from ...errors import LibraryError
 from ...models.arrays import Scores
 from ...models.catalogue import Catalogue
-from ...models.confidence import ConfidenceOptions
+from ...models.confidence_weights import ConfidenceOptions
 from ...models.hybrid.index import HybridIndex
 from ...models.hybrid.model import Hybrid
 from ...models.ranking.diversity import RerankingOptions

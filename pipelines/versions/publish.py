@@ -26,7 +26,7 @@ from ...errors import LibraryError, UsageError
 from ...models.storage import content_hash, move_durably, write_json
 from ..interactions.live_events import forgotten_in
 from ..interactions.user_deletion import forget_while_rewriting
-from ..library.folder import ARTEFACTS, files_in
+from ..library.folder_layout import ARTEFACTS, files_in
 from ..library.store import Library
 from .remote_storage import Destination, PublishError
 

@@ -14,7 +14,7 @@ from ..errors import Problem, documented
 from ..events.store import EventStore, RecentEvents, StoredEvent
 from ..metrics import Metrics
 from ..parameters import MAX_K, Id, K, QueryOrBodyRoute, TrackId, UserId, WholeNumber
-from ..schemas import Result, TrackIds
+from ..response_schemas import Result, TrackIds
 
 Known = Callable[[str], bool]
 """whether the library has a track; True where it cannot be read now: an event is worth more than the check"""

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..errors import documented
 from ..metrics import Metrics
 from ..parameters import MAX_K, Id, K, QueryOrBodyRoute, UserId, WholeNumber
-from ..schemas import PersonalTracks, Recommendations, personal
+from ..response_schemas import PersonalTracks, Recommendations, personal
 from ..snapshot.recommendations import RecommendationService, RecommendedTracks
 
 

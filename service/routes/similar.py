@@ -13,7 +13,7 @@ from ...models.catalogue import Catalogue
 from ...pipelines.audio_analysis.analyzer import TrackAnalysis
 from ..errors import documented
 from ..parameters import MAX_K, Blend, K, QueryOrBodyRoute, TrackId
-from ..schemas import Scored, ScoredTracks, SimilarTracks, scored
+from ..response_schemas import Scored, ScoredTracks, SimilarTracks, scored
 from ..snapshot.follower import LibraryFollower
 from ..snapshot.snapshot import Snapshot
 from ..upload_analyzer import UploadAnalyzer

@@ -15,7 +15,7 @@ from ...pipelines.genres.labels import AUDIO_SUFFIXES
 from ...pipelines.library.store import Library
 from ..errors import Problem, documented
 from ..parameters import Id, K
-from ..schemas import FoundTrack, FoundTracks, found
+from ..response_schemas import FoundTrack, FoundTracks, found
 from ..snapshot.follower import LibraryFollower
 from ..upload_analyzer import UploadAnalyzer
 from ..uploads import AudioFile, add_track, on_disk

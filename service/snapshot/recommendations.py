@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ...errors import LibraryError
 from ...models.arrays import Ids, Scores, top_k
-from ...models.confidence import ConfidenceOptions, Signals, States
+from ...models.confidence_weights import ConfidenceOptions, Signals, States
 from ...models.hybrid.online import NO_HISTORY, UserHistory
 from ...models.ranking.candidates import NO_TRACKS
 from ...pipelines.search.recommend import recommend_one

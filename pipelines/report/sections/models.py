@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from ....errors import LibraryError
-from ....models.analysis.segments import SegmentOptions, Segments
+from ....models.analysis.listener_clusters import SegmentOptions, Segments
 from ....models.genres.model import read_card
 from ...charts.chart import Chart
 from ...charts.training import importance_chart

@@ -15,8 +15,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ....errors import AudioError, LibraryError
+from ....models.analysis.listener_clusters import SegmentOptions, Segments
 from ....models.analysis.projection import flat_map
-from ....models.analysis.segments import SegmentOptions, Segments
 from ....models.arrays import Floats, l2_normalize
 from ...charts.chart import Chart
 from ...library.scan import readable

@@ -11,7 +11,7 @@ import pytest
 from planted import planted
 from scipy.sparse import csr_matrix
 
-from crossfade.models.confidence import States
+from crossfade.models.confidence_weights import States
 from crossfade.models.hybrid.crossfade import HybridOptions
 from crossfade.models.hybrid.model import Hybrid
 from crossfade.models.hybrid.online import NO_HISTORY, UserHistory

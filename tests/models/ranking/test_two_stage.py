@@ -12,7 +12,7 @@ import pytest
 from scipy.special import expit
 
 from crossfade.errors import DataError, LibraryError, UsageError
-from crossfade.models.confidence import States
+from crossfade.models.confidence_weights import States
 from crossfade.models.evaluation.bootstrap import intervals
 from crossfade.models.evaluation.splits import by_time, by_user
 from crossfade.models.hybrid import model as hybrid_module

@@ -17,8 +17,8 @@ pytest.importorskip("torch")
 from sklearn.metrics import adjusted_rand_score
 
 from crossfade.errors import DataError, UsageError
+from crossfade.models.analysis.listener_clusters import SegmentOptions, Segments, lift
 from crossfade.models.analysis.projection import flat_map
-from crossfade.models.analysis.segments import SegmentOptions, Segments, lift
 from crossfade.models.recommenders.als import ALS, ALSOptions
 from crossfade.pipelines.commands.main import main
 from crossfade.pipelines.interactions.schema import SourceLog, conform, sink, writing

@@ -14,7 +14,7 @@ import soundfile
 from rich.cells import cell_len
 from sounds import music_like
 
-from crossfade.pipelines.commands import display
+from crossfade.pipelines.commands import terminal_layout
 from crossfade.pipelines.commands.console import Console
 from crossfade.pipelines.commands.main import COMMANDS, FAMILIES, application, main
 
@@ -127,7 +127,7 @@ def test_a_file_is_one_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     soundfile.write(file, music_like(4, 16_000, np.random.default_rng(0), bpm=90), 16_000)
     first, *genres, last = shown(monkeypatch, "classify", str(file)).splitlines()
     assert re.fullmatch(r"/.*…/.*01 夜に駆ける\.flac  0:04(, not confident)?", first)
-    assert len(genres) == display.GENRES and all(re.search(r"\d %$|\d%$", line) for line in genres)
+    assert len(genres) == terminal_layout.GENRES and all(re.search(r"\d %$|\d%$", line) for line in genres)
     assert "key C major; loudness" in last
 
 
@@ -149,7 +149,7 @@ RECORDS: dict[str, list[dict[str, Any]]] = {
 @pytest.mark.parametrize("kind", RECORDS)
 def test_a_table_is_no_wider_than_the_terminal_and_breaks_no_word(kind: str) -> None:
     rows = RECORDS[kind]
-    text = display.table(rows, WIDTH)
+    text = terminal_layout.table(rows, WIDTH)
     assert all(cell_len(line) <= WIDTH for line in text.splitlines())
     words = {word for row in rows for value in row.items() for part in value for word in str(part).split()}
     for word in text.replace("…", " … ").split():
@@ -162,10 +162,13 @@ def test_a_table_is_no_wider_than_the_terminal_and_breaks_no_word(kind: str) -> 
 def test_a_track_is_one_line_with_its_reason() -> None:
     names = {"t1": "An Artist – A Title", "t2": "Somebody – Something"}
     fields = {"user_id": "u", "track_id": "t1", "score": 0.5, "because": "t2"}
-    assert display.track_line(fields, WIDTH, names) == " 0.500  An Artist – A Title  because of Somebody – Something"
-    assert display.track_line(fields | {"because": None}, WIDTH, {}) == " 0.500  t1"
+    assert (
+        terminal_layout.track_line(fields, WIDTH, names)
+        == " 0.500  An Artist – A Title  because of Somebody – Something"
+    )
+    assert terminal_layout.track_line(fields | {"because": None}, WIDTH, {}) == " 0.500  t1"
     long = {"track_id": "t", "score": -0.25, "artist": "名前 " * 20, "title": "word " * 30, "because": "another " * 20}
-    line = display.track_line(long, WIDTH)
+    line = terminal_layout.track_line(long, WIDTH)
     assert cell_len(line) <= WIDTH and "because of" in line and "\n" not in line
 
 
@@ -176,7 +179,7 @@ def test_a_terminal_without_these_letters_shows_others() -> None:
 
     terminal = Ascii(io.BytesIO(), encoding="ascii")
     console = Console(as_json=False, out=terminal)
-    console.record(display.track_line, track_id="b\udcff", score=0.5, artist="é", title="…")
+    console.record(terminal_layout.track_line, track_id="b\udcff", score=0.5, artist="é", title="…")
     console.record(path="b\udcff")
     console.close()
     terminal.seek(0)
@@ -186,7 +189,7 @@ def test_a_terminal_without_these_letters_shows_others() -> None:
 @pytest.mark.parametrize("width", range(4, 60, 7))
 def test_texts_are_shortened_in_their_middle(width: int) -> None:
     for text in ("/a/folder of music/another/song.mp3", "many words of a title", "Ω" * 70, "名" * 50, "short"):
-        short = display.shortened(text, width)
+        short = terminal_layout.shortened(text, width)
         assert cell_len(short) <= width
         assert short == text or ("…" in short and cell_len(text) > width)
 
@@ -194,6 +197,6 @@ def test_texts_are_shortened_in_their_middle(width: int) -> None:
 def test_what_is_piped_has_no_view() -> None:
     out = io.StringIO()
     console = Console(as_json=False, out=out)
-    console.record(display.track_line, track_id="a", score=0.5, artist="é")
+    console.record(terminal_layout.track_line, track_id="a", score=0.5, artist="é")
     console.close()
     assert out.getvalue() == '{"track_id": "a", "score": 0.5, "artist": "é"}\n'

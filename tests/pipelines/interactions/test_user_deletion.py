@@ -19,7 +19,7 @@ from crossfade.models.recommenders.base import History
 from crossfade.pipelines.interactions.live_events import take_events
 from crossfade.pipelines.interactions.schema import SourceLog, read_listens, sink, writing
 from crossfade.pipelines.interactions.user_deletion import EVER, forget, user_hash
-from crossfade.pipelines.library.folder import MANIFEST, describe_files
+from crossfade.pipelines.library.folder_layout import MANIFEST, describe_files
 from crossfade.pipelines.library.store import Library
 from crossfade.pipelines.simulation.world import World, WorldOptions
 from crossfade.pipelines.training import train as training

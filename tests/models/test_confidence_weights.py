@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from crossfade.errors import DataError, UsageError
-from crossfade.models.confidence import ConfidenceOptions, Signals, States
+from crossfade.models.confidence_weights import ConfidenceOptions, Signals, States
 from crossfade.models.hybrid.online import NO_HISTORY, UserHistory
 from crossfade.models.interactions import Clock, Interactions
 
