@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from ..catalogue import Catalogue
 from ..confidence_weights import States
 from ..interactions import Clock, Interactions, liked
 from ..storage import Arrays, StoredModel
+from .search_space import SearchSpace
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -203,6 +204,8 @@ class Recommender(StoredModel, ABC):
     """
 
     history: History
+    search_space: ClassVar[SearchSpace] = {}
+    """What `crossfade evaluate --tune` draws the fields of the options from; empty for a model with nothing to tune."""
 
     def __init__(self, options: Any = None) -> None:
         self.options = options or self.options_type()
