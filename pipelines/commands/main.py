@@ -20,11 +20,7 @@ from .console import Console
 COMMANDS = {
     "Hear": {"hear": "classify embed failures similar find tag vectors export"},
     "Listen": {"listens": "listens fetch"},
-    "Recommend": {
-        "train": "train recommend explain",
-        "neural": "train recommend",
-        "publish": "publish pull",
-    },
+    "Recommend": {"train": "train recommend explain", "neural": "train recommend", "publish": "publish pull"},
     "Evaluate": {
         "evaluate": "evaluate",
         "genres": "train evaluate compare",

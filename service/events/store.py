@@ -58,10 +58,7 @@ _EVENTS = Table(
     sqlite_autoincrement=True,
 )
 _FORGOTTEN = Table(
-    "forgotten",
-    _METADATA,
-    Column("user_hash", String, primary_key=True),
-    Column("time", BigInteger, nullable=False),
+    "forgotten", _METADATA, Column("user_hash", String, primary_key=True), Column("time", BigInteger, nullable=False)
 )
 _ABOUT = Table("about", _METADATA, Column("key", String, primary_key=True), Column("value", String, nullable=False))
 """`store`: a name of its own, so that marks of another store are not taken for its own"""

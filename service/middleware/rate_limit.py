@@ -87,12 +87,7 @@ def no_limit(size: int) -> None:
 
 
 def limited_body(
-    scope: Scope,
-    receive: Receive,
-    *,
-    max_bytes: int,
-    max_seconds: float,
-    grow: Callable[[int], None] = no_limit,
+    scope: Scope, receive: Receive, *, max_bytes: int, max_seconds: float, grow: Callable[[int], None] = no_limit
 ) -> Receive:
     """`receive` that raises a Problem where the body gets too large (413) or takes too long (408).
 

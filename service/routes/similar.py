@@ -68,9 +68,7 @@ def similar_routes(follower: LibraryFollower, analyzer: UploadAnalyzer) -> APIRo
 
     @routes.post("/v1/similar_tracks", responses=documented(400, 413, 415))
     def similar_to_file(
-        file: AudioFile,
-        k: Annotated[int, Form(ge=1, le=MAX_K)] = 10,
-        blend: Annotated[float, Form(ge=0, le=1)] = 0.5,
+        file: AudioFile, k: Annotated[int, Form(ge=1, le=MAX_K)] = 10, blend: Annotated[float, Form(ge=0, le=1)] = 0.5
     ) -> SimilarToFile:
         """The tracks nearest to an uploaded file, which is not kept."""
         snapshot = follower.snapshot
