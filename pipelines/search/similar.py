@@ -3,7 +3,7 @@
 By sound alone in a library that was only embedded, by taste alone in one that only has listens, by any blend of the two
 where there are both.
 
-Shapes: D dimensions, G genres.
+Shapes: D dimensions.
 """
 
 from __future__ import annotations
@@ -14,16 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
-
 from ...audio.decoding import quiet_decoders
 from ...errors import LibraryError, UsageError
-from ...models.arrays import Floats, l2_normalize, top_k
+from ...models.arrays import Floats, l2_normalize
 from ...models.catalogue import COLLECTIVE_ARTISTS, Catalogue
 from ...models.storage import content_hash, replacing
 from ..audio_analysis.analyzer import AudioAnalyzer
 from ..library.scan import readable
 from ..library.store import Library
+from ..versions.track_index import TrackIndex
 
 _SAME_COSINE = 1 - 1e-5
 _SAME_SECONDS = 0.1
@@ -34,17 +33,12 @@ _SAME_SECONDS = 0.1
 class Query:
     """The track or file whose neighbours are searched, and how it is recognised among them."""
 
-    vector: Floats
-    """[D] of the sound that is searched; [0] of a track without"""
-    genres: Floats | None = None
-    """[G] probabilities of a file that is no track of the library"""
-    genre_names: tuple[str, ...] = ()
-    """[G]"""
-    track_id: str | None = None
-    content_hash: str | None = None
-    embedding: Floats | None = None
-    """what the encoder makes of its audio"""
-    duration_seconds: float | None = None
+    track: str | Catalogue
+    """a track_id of the library, or a file that is no track of it"""
+    embedding: Floats | None
+    """[D] what the encoder makes of its audio"""
+    duration_seconds: float | None
+    content_hash: str | None
 
 
 @dataclass(frozen=True)
@@ -84,14 +78,12 @@ def query_for(library: Library, track_or_file: str, *, vectors: str | None = Non
             _check_is_of_encoder(library, name)
             with quiet_decoders():
                 found = library.analyzer().analyze(path)
-            names, seconds = found.vocabulary.genres, found.duration_seconds
-            return Query(found.embedding, found.genres, names, None, digest, found.embedding, seconds)
+            file = Catalogue.of_one("", found.embedding, (), found.genres, found.vocabulary.genres)
+            return Query(file, found.embedding, found.duration_seconds, digest)
         track_id = copies[0]
     track = library.tracks(track_id).row(0, named=True)
-    vector, embedding = library.vector(track_id, name), library.vector(track_id, "encoder")
-    nothing = np.zeros(0, np.float32)
-    digest, seconds = track["content_hash"], track["duration_seconds"]
-    return Query(nothing if vector is None else vector, None, (), track_id, digest, embedding, seconds)
+    embedding = library.vector(track_id, "encoder")
+    return Query(track_id, embedding, track["duration_seconds"], track["content_hash"])
 
 
 def _check_is_of_encoder(library: Library, vectors: str | None) -> None:
@@ -118,63 +110,52 @@ def similar(
     """
     if blend is not None and not 0 <= blend <= 1:
         raise UsageError(f"blend: {blend:g}; it has to be from 0 (sound) to 1 (taste)")
+    index: TrackIndex
     if vectors is None and library.current_name is not None:
-        ranked = _by_blend(library, query, blend)
+        from ..versions.model_version import ModelVersion
+
+        index = ModelVersion.load(library)
     elif blend:
         why = f"{vectors} is sound alone" if vectors else f"{library.folder} is not trained, so it has no taste"
         raise UsageError(f"blend: {blend:g}; {why}: leave it out" + ("" if vectors else ", or run crossfade train"))
+    elif library.vector_name(vectors) is None:
+        raise LibraryError(
+            f"{library.folder}: nothing in it is embedded and it is not trained yet; run crossfade embed FOLDER, or "
+            f"crossfade train --library {library.folder}"
+        )
     else:
-        ranked = _by_sound(library, query, library.vector_name(vectors))
+        index = TrackIndex.of_sound(library, vectors)
     tracks = library.tracks()
     row_of = {track_id: row for row, track_id in enumerate(tracks["track_id"])}
-    for track_id, score in ranked:
+    for track_id, score in _ranked(index, query, blend, library.folder):
         track = tracks.row(row_of[track_id], named=True)
         if not _same(library, query, track):
             yield Neighbour.of(library, track, round(score, 6))
 
 
-Ranked = Iterator[tuple[str, float]]
-"""(track_id, score), best first"""
-
-
-def _by_sound(library: Library, query: Query, name: str | None) -> Ranked:
-    if name is None:
-        raise LibraryError(
-            f"{library.folder}: nothing in it is embedded and it is not trained yet; run crossfade embed FOLDER, or "
-            f"crossfade train --library {library.folder}"
-        )
-    if not len(query.vector):
-        raise LibraryError(f"{query.track_id}: has no sound in {library.folder}, so nothing can be compared")
-    vectors, track_ids = library.vectors(name), library.track_ids()
-    cosines = l2_normalize(vectors) @ l2_normalize(query.vector)
-    rows, scores = top_k(np.where(vectors.any(axis=1), cosines, -np.inf), len(track_ids))
-    return ((track_ids[row], float(score)) for row, score in zip(rows, scores, strict=True))
-
-
-def _by_blend(library: Library, query: Query, blend: float | None) -> Ranked:
-    from ..versions.model_version import ModelVersion
-
-    trained, known = ModelVersion.load(library), query.track_id
-    if known is not None:
-        vector = trained.index.vectors[trained.row(known)]
-        taste, sound = vector[: trained.index.factors].any(), vector[trained.index.factors :].any()
+def _ranked(index: TrackIndex, query: Query, blend: float | None, folder: Path) -> Iterator[tuple[str, float]]:
+    """(track_id, score) of all tracks, best first."""
+    track = query.track
+    if isinstance(track, str):
+        vector = index.index.vectors[index.row(track)]
+        taste, sound = vector[: index.index.factors].any(), vector[index.index.factors :].any()
         if not taste and not sound:
-            raise LibraryError(f"{known}: neither taste nor sound of it is known, so nothing can be compared")
-        if blend == 0 and not sound and trained.index.sound_width:
-            raise UsageError(f"blend: 0; {known} has no sound: only 1 (taste) can be asked")
+            halves = "neither taste nor sound" if index.index.factors else "no sound"
+            raise LibraryError(f"{track}: has {halves} in {folder}, so nothing can be compared")
+        if blend == 0 and not sound and index.index.sound_width:
+            raise UsageError(f"blend: 0; {track} has no sound: only 1 (taste) can be asked")
         if blend == 1 and not taste:
-            raise UsageError(f"blend: 1; {known} has no taste: only 0 (sound) can be asked")
-    if blend is not None and blend < 1 and not trained.index.sound_width:
-        raise UsageError(f"blend: {blend:g}; {library.folder} was trained without sound: only 1 (taste) can be asked")
+            raise UsageError(f"blend: 1; {track} has no taste: only 0 (sound) can be asked")
+    if blend is not None and blend < 1 and not index.index.sound_width:
+        raise UsageError(f"blend: {blend:g}; {folder} was trained without sound: only 1 (taste) can be asked")
     share, given, k = 0.5 if blend is None else blend, 0, 64
     while True:
-        if known is not None:
-            rows, scores = trained.similar(known, k, blend=share)
+        if isinstance(track, str):
+            rows, scores = index.similar(track, k, blend=share)
         else:
-            track = Catalogue.of_one("", query.vector, (), query.genres, query.genre_names)
-            rows, scores = trained.similar_to(track, k, blend=share)
+            rows, scores = index.similar_to(track, k, blend=share)
         for row, score in zip(rows[given:].tolist(), scores[given:].tolist(), strict=True):
-            yield trained.track_ids[row], round(score, 6)
+            yield index.track_ids[row], score
         # Most callers take a few; more are searched for only as these are used up.
         if len(rows) < k:
             return
@@ -183,7 +164,7 @@ def _by_blend(library: Library, query: Query, blend: float | None) -> Ranked:
 
 def _same(library: Library, query: Query, track: dict[str, Any]) -> bool:
     """Whether it is the query itself, a copy of it, or the same audio in another file."""
-    if track["track_id"] == query.track_id:
+    if track["track_id"] == query.track:
         return True
     if track["content_hash"] is None or query.embedding is None or query.duration_seconds is None:
         return False

@@ -43,12 +43,11 @@ class TrackIndex:
         self._row_of = {track_id: row for row, track_id in enumerate(self.track_ids)}
 
     @classmethod
-    def of_sound(cls, library: Library) -> TrackIndex:
-        """All tracks of a library that need not be trained."""
-        sound, changes = library.vector_name(), library.change_counter()
-        catalogue = library.catalogue(sound)
-        index = HybridIndex.of(np.zeros((len(catalogue), 0), np.float32), catalogue.sound)
-        return cls(index, catalogue.track_ids, sound, changes)
+    def of_sound(cls, library: Library, vectors: str | None = None) -> TrackIndex:
+        """All tracks of a library that need not be trained, by a set of vectors (see `Library.vector_name`)."""
+        name, changes, track_ids = library.vector_name(vectors), library.change_counter(), library.track_ids()
+        index = HybridIndex.of(np.zeros((len(track_ids), 0), np.float32), library.vectors(name))
+        return cls(index, track_ids, name, changes)
 
     def compressed(self) -> Self:
         """The same for many questions, one at a time (see `HybridIndex.compressed`)."""
