@@ -7,7 +7,6 @@ the library is trained again.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +18,7 @@ from ...errors import LibraryError
 from ...models.ranking.two_stage import TwoStageRecommender
 from ...models.recommenders.als import ALS
 from ...models.storage import content_hash, replacing, write_json
-from ..library.folder_layout import ARTEFACTS, MANIFEST, describe_files
+from ..library.folder_layout import ARTEFACTS, MANIFEST, describe_files, read_manifest
 from ..library.store import Library
 from .schema import parts_of
 
@@ -130,6 +129,5 @@ def _delete_from_version(version: Path, deleted_users: Collection[str]) -> None:
     with replacing(version / "users.parquet") as part:
         pl.DataFrame({"user_id": users.set(leaving, None)}).write_parquet(part)
     file = version / MANIFEST
-    manifest = json.loads(file.read_text())
-    manifest["files"] = describe_files(version, manifest["files"])
-    write_json(file, manifest)
+    manifest = read_manifest(file.read_text(), str(file))
+    write_json(file, manifest | {"files": describe_files({name: version / name for name in manifest["files"]})})

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +16,8 @@ from ...errors import LibraryError
 from ...models.storage import content_hash, replacing, write_json
 
 _PLACES = "places.json"
+FORMAT = 1
+"""version of manifests"""
 ARTEFACTS = "artefacts"
 """folder of a version with its tables: recommendations, popular tracks and so on"""
 MANIFEST = f"{ARTEFACTS}/manifest.json"
@@ -29,9 +31,22 @@ def files_in(version: Path) -> list[str]:
     return sorted(str(file.relative_to(version)) for file in version.rglob("*") if file.is_file())
 
 
-def describe_files(version: Path, names: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """name -> bytes and hash of a version's files, as its manifest has them."""
-    return {name: {"bytes": (version / name).stat().st_size, "hash": content_hash(version / name)} for name in names}
+def describe_files(files: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
+    """name -> bytes and hash of the files, as manifests have them."""
+    return {name: {"bytes": file.stat().st_size, "hash": content_hash(file)} for name, file in files.items()}
+
+
+def write_manifest(version: str, **content: Any) -> str:
+    """The JSON of a manifest, of a version's folder or of one that is published, or of a pointer to one."""
+    return json.dumps({"format_version": FORMAT, "version": version, **content}, indent=1, ensure_ascii=False) + "\n"
+
+
+def read_manifest(text: str, where: str) -> dict[str, Any]:
+    """LibraryError where `where` was written by a newer program; ValueError, KeyError, TypeError for a damaged one."""
+    found: dict[str, Any] = json.loads(text)
+    if found["format_version"] > FORMAT:
+        raise LibraryError(f"{where}: published by a newer Crossfade; upgrade with pip install -U crossfade")
+    return found
 
 
 class LibraryFolder:

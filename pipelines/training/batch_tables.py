@@ -25,15 +25,14 @@ from ...models.arrays import Answers, Ids, top_k
 from ...models.interactions import Clock, Interactions
 from ...models.ranking.features import user_statistics
 from ...models.recommenders.base import popularity
-from ...models.storage import write_json
+from ...models.storage import replacing
 from ..interactions.statistics import day_start
-from ..library.folder_layout import ARTEFACTS, MANIFEST, describe_files, files_in
+from ..library.folder_layout import ARTEFACTS, MANIFEST, describe_files, files_in, write_manifest
 from ..library.store import Library
 from ..search.recommend import personal, write_parquet
 from ..versions.model_version import ModelVersion
 from .resumable_steps import KEYS
 
-FORMAT = 1
 USERS_PER_BATCH = 2048
 MODELS = {
     "als": "als.safetensors",
@@ -97,18 +96,12 @@ def write_artefacts(
     return sum(write_parquet(frames, folder / f"{name}.parquet") for name, frames in tables.items())
 
 
-def write_manifest(version: Path, about: Mapping[str, Any]) -> None:
-    """Written last: it names what the version holds, with hashes."""
+def complete_version(version: Path, about: Mapping[str, Any]) -> None:
+    """Writes its manifest, after all else: it names what the version holds, with hashes."""
     models = {name: file for name, file in MODELS.items() if (version / file).exists()}
-    files = [name for name in files_in(version) if name not in (MANIFEST, KEYS)]
-    manifest = {
-        "format_version": FORMAT,
-        "version": version.name,
-        "models": models,
-        "files": describe_files(version, files),
-        "about": about,
-    }
-    write_json(version / MANIFEST, manifest)
+    files = describe_files({name: version / name for name in files_in(version) if name not in (MANIFEST, KEYS)})
+    with replacing(version / MANIFEST) as part:
+        part.write_text(write_manifest(version.name, models=models, files=files, about=about))
 
 
 def top_popular(tracks: pl.DataFrame, listens: Interactions, options: ArtefactOptions) -> pl.DataFrame:

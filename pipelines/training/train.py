@@ -45,7 +45,7 @@ from ..library.folder_layout import ARTEFACTS, KEPT_VERSIONS
 from ..library.progress import Message, silent
 from ..library.store import Library
 from ..versions.model_version import FORMAT, ModelVersion
-from .batch_tables import ArtefactOptions, write_artefacts, write_manifest
+from .batch_tables import ArtefactOptions, complete_version, write_artefacts
 from .resumable_steps import ResumableSteps, key_of_catalogue
 
 STEP_VERSIONS = {"hybrid": 2, "ranking": 7, "artefacts": 1}
@@ -138,7 +138,7 @@ def train(
         summary = _timed(job.run(version, message), started, tuple(job.steps.unchanged))
         about = job.about | {**summary.record(), "version": version.name}
         write_json(version / "training.json", about)
-        write_manifest(version, {"listens": summary.listens, "users": summary.users, "tracks": summary.tracks})
+        complete_version(version, {"listens": summary.listens, "users": summary.users, "tracks": summary.tracks})
         job.steps.save(version)
     except BaseException:
         shutil.rmtree(version, ignore_errors=True)

@@ -26,11 +26,10 @@ from ...errors import LibraryError, UsageError
 from ...models.storage import content_hash, move_durably, write_json
 from ..interactions.live_events import forgotten_in
 from ..interactions.user_deletion import forget_while_rewriting
-from ..library.folder_layout import ARTEFACTS, files_in
+from ..library.folder_layout import ARTEFACTS, describe_files, files_in, read_manifest, write_manifest
 from ..library.store import Library
 from .remote_storage import Destination, PublishError
 
-FORMAT = 1
 CURRENT = "current.json"
 PULLED = "pulled.json"
 
@@ -61,22 +60,18 @@ def publish(library: Library, place: Destination) -> list[Published]:
         sources = {f"models/{version.name}/{name}": version / name for name in files_in(version)}
         sources |= {f"listens/{part.name}": part for part in sorted(library.listens_folder.glob("*.parquet"))}
         sources["library.db"] = copy
-        entries: Entries = {}
+        entries: Entries = describe_files(sources)
         uploaded = set()
-        for path, file in sources.items():
-            digest, size = content_hash(file), file.stat().st_size
-            name = f"{_folder_of(path)}/{digest}/{file.name}"
-            entries[path] = {"at": name, "bytes": size, "hash": digest}
-            if place.size(name) != size:
-                place.upload(file, name)
-                if place.digest(name) != digest:
+        for path, entry in entries.items():
+            name = entry["at"] = f"{_folder_of(path)}/{entry['hash']}/{sources[path].name}"
+            if place.size(name) != entry["bytes"]:
+                place.upload(sources[path], name)
+                if place.digest(name) != entry["hash"]:
                     raise PublishError(f"{place.url}/{name}: not what was uploaded; publish again")
                 uploaded.add(path)
-    manifest = {"format_version": FORMAT, "version": version.name, "files": entries}
-    text = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
+    text = write_manifest(version.name, files=entries)
     place.write(f"manifests/{version.name}.json", text)
-    pointer = {"format_version": FORMAT, "version": version.name, "hash": content_hash(text.encode())}
-    place.write(CURRENT, json.dumps(pointer) + "\n")
+    place.write(CURRENT, write_manifest(version.name, hash=content_hash(text.encode())))
     return _summary(entries, uploaded)
 
 
@@ -143,14 +138,12 @@ def _manifest(place: Destination) -> tuple[str, Entries]:
     if text is None:
         raise PublishError(f"{place.url}: nothing was published here")
     try:
-        pointer = json.loads(text)
+        pointer = read_manifest(text, place.url)
         name = f"manifests/{pointer['version']}.json"
         found = place.read(name)
-        if pointer["format_version"] > FORMAT:
-            raise PublishError(f"{place.url}: published by a newer Crossfade; upgrade with pip install -U crossfade")
         if found is None or content_hash(found.encode()) != pointer["hash"]:
             raise PublishError(f"{place.url}/{name}: missing or damaged; publish again")
-        manifest = json.loads(found)
+        manifest = read_manifest(found, place.url)
         version, entries = str(manifest["version"]), dict(manifest["files"])
     except (ValueError, KeyError, TypeError) as error:
         raise PublishError(f"{place.url}/{CURRENT}: damaged ({error}); publish again") from None

@@ -118,7 +118,7 @@ def test_versions_without_a_listener_are_whole(folder: Path) -> None:
             np.testing.assert_array_equal(one, other)
         for version in library.versions():
             said = json.loads((version / MANIFEST).read_text())["files"]
-            assert len(said) > 10 and describe_files(version, said) == said
+            assert len(said) > 10 and describe_files({name: version / name for name in said}) == said
 
 
 def test_no_array_of_a_version_has_a_row_for_each_user_but_those_that_are_emptied(folder: Path) -> None:
@@ -165,14 +165,14 @@ def test_deletions_at_once_all_count(folder: Path) -> None:
 
 def test_who_is_deleted_while_a_version_is_trained_is_not_in_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The version that is being made has read the log before."""
-    write = training.write_manifest
+    write = training.complete_version
 
     def deleted_meanwhile(*arguments: object) -> None:
         with Library.open(folder) as other:
             assert forget(other, {user_hash(named(7)): EVER}) > 0
         write(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(training, "write_manifest", deleted_meanwhile)
+    monkeypatch.setattr(training, "complete_version", deleted_meanwhile)
     with Library.open(folder) as library:
         train(library, OPTIONS, force=True)
         assert places_of(folder, named(7)) == []
