@@ -11,7 +11,19 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from ...errors import AudioError, LibraryError, UsageError
-from .options import Flag, Length, LibraryFolder, Screen, SoundName, Words, open_library, option
+from .options import (
+    Flag,
+    Length,
+    LibraryFolder,
+    Screen,
+    SoundName,
+    Words,
+    open_library,
+    option,
+    read_configuration,
+    replaced,
+    show_configuration,
+)
 
 if TYPE_CHECKING:
     import polars as pl
@@ -52,7 +64,6 @@ def train(
     from ..interactions.statistics import Period, day_of
     from ..training.train import TrainingOptions
     from ..training.train import train as train_version
-    from .config_file import read_configuration, replaced, show_configuration
     from .publish import publish_where_set
 
     options = TrainingOptions() if config is None else read_configuration(config, TrainingOptions())
@@ -103,7 +114,6 @@ def recommend(
     """
     from ..search import recommend as search
     from ..versions.model_version import ModelVersion
-    from .config_file import replaced
 
     names = [*user_ids, *(search.users_in(users) if users else [])]
     if bool(names) == bool(like) and not users:

@@ -17,8 +17,8 @@ from small_training import OPTIONS
 from crossfade.errors import DataError, UsageError
 from crossfade.models.ranking.diversity import RerankingOptions
 from crossfade.models.storage import content_hash
-from crossfade.pipelines.commands.config_file import read_configuration, show_configuration
 from crossfade.pipelines.commands.main import main
+from crossfade.pipelines.commands.options import read_configuration, show_configuration
 from crossfade.pipelines.interactions.schema import SourceLog, sink, writing
 from crossfade.pipelines.library.store import Library
 from crossfade.pipelines.search.recommend import recommend
