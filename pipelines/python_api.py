@@ -114,8 +114,12 @@ class Library:
         Files that cannot be decoded are counted, and named by `crossfade failures`. Worker processes import the main
         module again: call it under `if __name__ == "__main__":` in a script.
         """
-        from .embedding.embed import EmbedOptions, embed
+        from .embedding.embed import embed
+        from .embedding.options import EmbedOptions
 
+        if "all_windows" in options:
+            warnings.warn('embed(all_windows=True) is called windows="all" now', DeprecationWarning, stacklevel=2)
+            options["windows"] = "all" if options.pop("all_windows") else "default"
         paths = [Path(place).expanduser() for place in places]
         return embed(self._library, paths, _options(EmbedOptions, "embed", options))
 

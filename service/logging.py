@@ -23,12 +23,12 @@ class JsonLines(logging.Formatter):
         return json.dumps(line, default=str)
 
 
-def start_logging(level: str = "INFO") -> None:
+def start_logging() -> None:
     """For a process that is a service; an application that is embedded keeps its own logging."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     for name in ("crossfade", "uvicorn.error"):
         logger = logging.getLogger(name)
         logger.handlers = [handler]
-        logger.setLevel(level)
+        logger.setLevel("INFO")
         logger.propagate = False

@@ -77,13 +77,7 @@ class PersonalTracks(ScoredTracks):
 
 def found(snapshot: Snapshot, row: int) -> dict[str, Any]:
     """The fields of `FoundTrack`."""
-    track_id, summary = snapshot.shown(row)
-    return {
-        "track_id": track_id,
-        "title": summary.title,
-        "artists": list(summary.artists),
-        "has_audio": summary.has_file,
-    }
+    return snapshot.table.summaries[row]._asdict()
 
 
 def scored(snapshot: Snapshot, row: int, score: float) -> dict[str, Any]:

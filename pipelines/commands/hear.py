@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from ...errors import AudioError, UsageError
+from ..embedding.options import EmbedOptions
 from .options import (
     Count,
     Flag,
@@ -23,6 +24,8 @@ from .options import (
 
 if TYPE_CHECKING:
     from ..genres.tag_writer import Change
+
+EMBED_OPTIONS = EmbedOptions()
 
 
 def classify(
@@ -58,12 +61,7 @@ def embed(
     /,
     *,
     library: LibraryFolder,
-    manifest: Annotated[Path | None, option("a CSV of path, track_id, title, artist, album, genre …")] = None,
-    id_from: Annotated[str | None, option("tag:NAME, such as tag:musicbrainz_trackid, for track_id")] = None,
-    windows: Windows = "default",
-    workers: Annotated[Count | None, option("processes; one per core by default")] = None,
-    genre_model: GenreModelFolder = None,
-    retry: Annotated[Flag, option("try again what failed before")] = False,
+    options: EmbedOptions = EMBED_OPTIONS,
     strict: Annotated[Flag, option("exit with 1 where a file failed")] = False,
     console: Screen,
 ) -> int:
@@ -71,20 +69,8 @@ def embed(
 
     Example: crossfade embed ~/Music --library L
     """
-    from ..embedding.embed import EmbedOptions
     from ..embedding.embed import embed as embed_places
 
-    kind, _, name = (id_from or "tag:any").partition(":")
-    if kind != "tag" or not name:
-        raise UsageError(f"--id-from {id_from}: not of the form tag:NAME, such as tag:musicbrainz_trackid")
-    options = EmbedOptions(
-        manifest=manifest,
-        id_field=id_from and name.lower(),
-        all_windows=windows == "all",
-        retry=retry,
-        workers=workers,
-        genre_model=genre_model,
-    )
     with open_library(library, create=True) as opened, console.bar("hearing") as progress:
         try:
             summary = embed_places(opened, places, options, progress)
@@ -94,7 +80,7 @@ def embed(
     if summary.failed:
         console.message(f"{summary.failed} could not be analyzed: crossfade failures --library {library}")
     if summary.renamed:
-        whose = "manifest" if manifest else "tag"
+        whose = "manifest" if options.manifest else "tag"
         console.message(f"{summary.renamed} tracks took the track_id of the {whose}; train again where it was trained")
     console.record(**asdict(summary))
     return int(strict and summary.failed > 0)

@@ -13,36 +13,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...audio.decoding import BrokenOff
+from ...audio.metadata import read_tags
 from ...errors import MACHINE_FAULTS, AudioError, CrossfadeError, DataError, LibraryError, ResourceError
 from ...models.genres.model import GenreModel
 from ...models.storage import content_hash
 from ..audio_analysis.analyzer import AudioAnalyzer, TrackAnalysis
 from ..library.progress import Progress, silent
-from ..library.scan import ScannedFile, absolute, readable, scan, tags_of
+from ..library.scan import ScannedFile, absolute, readable, scan
 from ..library.store import Library
 from ..library.tracks import StoredFile
+from .options import EmbedOptions
 from .process_pool import in_workers
 
 BATCH_TRACKS = 32
 BATCH_SECONDS = 5.0
-
-
-@dataclass(frozen=True)
-class EmbedOptions:
-    """How to embed."""
-
-    manifest: Path | None = None
-    """CSV with path, track_id and what else is known"""
-    id_field: str | None = None
-    """name of the tag that holds the track_id; None means the path relative to the embedded folder"""
-    all_windows: bool = False
-    """embed all windows, not nine of them"""
-    retry: bool = False
-    """try again what failed before and has not changed"""
-    workers: int | None = None
-    """None means one per core"""
-    genre_model: Path | None = None
-    """folder of a trained genre model; None means what the library has, at first the built-in vocabulary"""
 
 
 @dataclass(frozen=True)
@@ -90,7 +74,7 @@ def embed(library: Library, places: Sequence[Path], options: EmbedOptions, progr
     jobs = list(_changed(found, writer, retry=options.retry))
     progress(len(found) - len(jobs), len(found))
     count = max(1, min(options.workers or os.cpu_count() or 1, len(jobs)))
-    start = (library.folder, options.all_windows)
+    start = (library.folder, options.windows == "all")
     try:
         work = in_workers(_work, jobs, count=count, prepare=_prepare, options=start) if jobs else ()
         for done, (job, outcome) in enumerate(work, start=len(found) - len(jobs) + 1):
@@ -199,7 +183,7 @@ class _BatchWriter:
         else:
             self.embedded += 1
         library.set_file(track_id, job.stored, digest)
-        library.describe_track(track_id, tags_of(job.file))
+        library.describe_track(track_id, job.file.tags or read_tags(job.file.path))
 
     def _moved(self, digest: str) -> str | None:
         """The track whose file is gone and had this content: it was moved or renamed."""

@@ -47,7 +47,8 @@ def import_vectors(library: Library, path: Path, name: str) -> Imported:
     elif not lists and numbers:
         vectors = frame.select(pl.col(numbers).cast(pl.Float32).fill_null(float("nan"))).to_numpy()
     else:
-        raise DataError(f"{path}: needs one list column or numeric columns beside track_id, has {_kinds(frame)}")
+        found = ", ".join(f"{name} ({kind})" for name, kind in frame.schema.items())
+        raise DataError(f"{path}: needs one list column or numeric columns beside track_id, has {found}")
     whole = np.isfinite(vectors).all(axis=1)
     if not vectors.size or not whole.any():
         raise DataError(f"{path}: no row has a vector without null, NaN or infinity")
@@ -80,10 +81,6 @@ def _file_name(name: str) -> str:
     'hub%3Alaion%2Fclap'
     """
     return re.sub(r'[\x00-\x1f%/\\:*?"<>|]', lambda found: f"%{ord(found[0]):02X}", name)
-
-
-def _kinds(frame: pl.DataFrame) -> str:
-    return ", ".join(f"{name} ({kind})" for name, kind in frame.schema.items())
 
 
 def export(library: Library, folder: Path) -> dict[str, int]:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...audio.metadata import Tags, read_fields, read_tags, released_at
+from ...audio.metadata import Tags, read_fields, released_at
 from ...errors import DataError, UsageError
 
 BESIDE_MUSIC = frozenset(
@@ -186,8 +186,3 @@ def absolute(path: Path) -> Path:
 def readable(path: str | bytes | Path) -> str:
     """A path as text that can be stored and printed: what is not UTF-8 in it is escaped."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
-
-
-def tags_of(file: ScannedFile) -> Tags:
-    """The manifest's, else the file's own."""
-    return file.tags if file.tags is not None else read_tags(file.path)

@@ -137,47 +137,6 @@ def vocabulary_number(db: sqlite3.Connection, vocabulary: Vocabulary) -> int:
     return int(found.fetchone()[0])
 
 
-def _connect(folder: Path, *, create: bool) -> sqlite3.Connection:
-    """The database in `folder`, of the format above; with `create` an empty one is made where there is none.
-
-    LibraryError where there is none, where it is of a newer format, or not a library at all.
-    """
-    file = folder / "library.db"
-    if not file.exists():
-        if not create:
-            raise LibraryError(f"{folder}: no library here; `crossfade embed FOLDER --library {folder}` makes one")
-        if folder.exists() and not folder.is_dir():
-            raise LibraryError(f"{folder}: not a folder")
-        folder.mkdir(parents=True, exist_ok=True)
-    with _sqlite_errors(folder):
-        db = sqlite3.connect(file, timeout=60, isolation_level=None, check_same_thread=False)
-        db.execute("PRAGMA foreign_keys = ON")
-        if _is_empty(db):
-            db.execute("PRAGMA journal_mode = WAL")
-            with _transaction(db):
-                # Another process may have made the tables between the look and the lock.
-                if _is_empty(db):
-                    for statement in (*(_TABLES + _CHANGES).split(";\n"), *_TRIGGERS):
-                        db.execute(statement)
-                    db.execute("INSERT INTO about VALUES ('format', ?)", (str(FORMAT),))
-        db.execute("PRAGMA synchronous = NORMAL")
-        found = _format(db)
-        if not found:
-            raise LibraryError(f"{folder}: library.db is not a Crossfade library")
-        if found > FORMAT:
-            raise LibraryError(
-                f"{folder}: written by a newer Crossfade (format {found}, this one knows {FORMAT}); "
-                "upgrade with pip install -U crossfade"
-            )
-        if found < FORMAT:
-            with _transaction(db):
-                # Another process may have done it between the look and the lock.
-                for migrate in _MIGRATIONS[_format(db) - 1 :]:
-                    migrate(db)
-                db.execute("UPDATE about SET value = ? WHERE key = 'format'", (str(FORMAT),))
-    return db
-
-
 def _is_empty(db: sqlite3.Connection) -> bool:
     return db.execute("SELECT 1 FROM sqlite_master").fetchone() is None
 
@@ -220,8 +179,45 @@ class Database:
 
     @classmethod
     def open(cls, folder: str | os.PathLike[str], *, create: bool = False) -> Self:
-        """The library in `folder`; with `create` an empty one is made where there is none."""
-        return cls(Path(folder), _connect(Path(folder), create=create))
+        """The library in `folder`, brought to the format above; with `create` an empty one where there is none.
+
+        LibraryError where there is none, where it is of a newer format, or not a library at all.
+        """
+        folder = Path(folder)
+        file = folder / "library.db"
+        if not file.exists():
+            if not create:
+                raise LibraryError(f"{folder}: no library here; `crossfade embed FOLDER --library {folder}` makes one")
+            if folder.exists() and not folder.is_dir():
+                raise LibraryError(f"{folder}: not a folder")
+            folder.mkdir(parents=True, exist_ok=True)
+        with _sqlite_errors(folder):
+            db = sqlite3.connect(file, timeout=60, isolation_level=None, check_same_thread=False)
+            db.execute("PRAGMA foreign_keys = ON")
+            if _is_empty(db):
+                db.execute("PRAGMA journal_mode = WAL")
+                with _transaction(db):
+                    # Another process may have made the tables between the look and the lock.
+                    if _is_empty(db):
+                        for statement in (*(_TABLES + _CHANGES).split(";\n"), *_TRIGGERS):
+                            db.execute(statement)
+                        db.execute("INSERT INTO about VALUES ('format', ?)", (str(FORMAT),))
+            db.execute("PRAGMA synchronous = NORMAL")
+            found = _format(db)
+            if not found:
+                raise LibraryError(f"{folder}: library.db is not a Crossfade library")
+            if found > FORMAT:
+                raise LibraryError(
+                    f"{folder}: written by a newer Crossfade (format {found}, this one knows {FORMAT}); "
+                    "upgrade with pip install -U crossfade"
+                )
+            if found < FORMAT:
+                with _transaction(db):
+                    # Another process may have done it between the look and the lock.
+                    for migrate in _MIGRATIONS[_format(db) - 1 :]:
+                        migrate(db)
+                    db.execute("UPDATE about SET value = ? WHERE key = 'format'", (str(FORMAT),))
+        return cls(folder, db)
 
     def __enter__(self) -> Self:
         return self

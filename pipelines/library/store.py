@@ -15,12 +15,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -51,6 +51,15 @@ class ChangeCounter:
     def follows(self, other: ChangeCounter) -> bool:
         """Whether the changes after `other` are all that lies between the two."""
         return self.history == other.history and self.revision >= other.revision
+
+
+class TrackSummary(NamedTuple):
+    """What is shown of a track in lists."""
+
+    track_id: str
+    title: str | None = None
+    artists: tuple[str, ...] = ()
+    has_audio: bool = False
 
 
 class Library(Tracks, LibraryFolder):
@@ -243,13 +252,9 @@ class Library(Tracks, LibraryFolder):
             raise UsageError(f"{name}: no such vectors in {self.folder}; there are: {', '.join(names) or 'none'}")
         return name or next(iter(names), None)
 
-    def vectors(self, name: str | None) -> NDArray[np.float32]:
-        """[T, D] a set's vectors as they are compared; zeros where a track has none, D = 0 where no track has one."""
-        return self._vectors(name)
-
     def vector(self, track_id: str, name: str | None) -> NDArray[np.float32] | None:
         """[D] one track's of these; None where it has none."""
-        found = self._vectors(name, "WHERE track_id = ?", (track_id,))
+        found = self.vectors(name, "WHERE track_id = ?", (track_id,))
         return found[0] if found.any() else None
 
     def tracks_without_vector(self, name: str) -> dict[str, bytes]:
@@ -260,7 +265,11 @@ class Library(Tracks, LibraryFolder):
         )
         return dict(self._query(sql, (name,)))
 
-    def _vectors(self, name: str | None, where: str = "", parameters: Sequence[Any] = ()) -> NDArray[np.float32]:
+    def vectors(self, name: str | None, where: str = "", parameters: Sequence[Any] = ()) -> NDArray[np.float32]:
+        """[T, D] a set's vectors as they are compared; zeros where a track has none, D = 0 where no track has one.
+
+        `where` is SQL that leaves some of the tracks.
+        """
         if name == "encoder":
             return self._blobs(f"SELECT embedding {_WITH_ANALYSIS} {where} ORDER BY track_row", parameters)
         vectors = self._blobs(
@@ -345,20 +354,20 @@ class Library(Tracks, LibraryFolder):
         return Catalogue(
             tuple(row[0] for row in rows),
             tuple(credits.of(names, title) for names, title in named),
-            self._vectors(chosen, where, parameters),
+            self.vectors(chosen, where, parameters),
             tuple(tuple(json.loads(row[2])) for row in rows),
             probabilities,
             np.array([unknown if row[3] is None else row[3] for row in rows], np.int64),
             self.vocabulary().genres if chosen == "encoder" else (),
         )
 
-    def titles(self, after: ChangeCounter | None = None) -> Iterator[tuple[str, str | None, tuple[str, ...], bool]]:
-        """(track_id, title, artists, has a file) of all tracks, or of those that changed since."""
+    def summaries(self, after: ChangeCounter | None = None) -> dict[str, TrackSummary]:
+        """By track_id, of all tracks or of those that changed since."""
         where, parameters = _changed_after(after)
         rows = self._query(f"SELECT track_id, title, artists, path NOTNULL FROM tracks {where}", parameters)
         # Many tracks have the same artists.
         artists = cache(lambda text: tuple(json.loads(text)))
-        return ((track_id, title, artists(text), bool(has_file)) for track_id, title, text, has_file in rows)
+        return {row[0]: TrackSummary(row[0], row[1], artists(row[2]), bool(row[3])) for row in rows}
 
 
 def _changed_after(after: ChangeCounter | None) -> tuple[str, tuple[int, ...]]:

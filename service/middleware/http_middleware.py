@@ -1,7 +1,7 @@
-"""The checks that every request passes before an endpoint sees it, and what every answer gets on its way out.
+"""The middleware around all endpoints: checks of the request, then headers of the answer, a log line and the metrics.
 
-Request id, host and origin, key, rate, body limits; then the log line and the metrics. Plain ASGI, since it runs at
-every request.
+Checked are host and origin, API key, rate and body. Every answer carries `X-Request-ID` (the client's, where it is a
+plain word) and `X-Content-Type-Options`. Plain ASGI, since it runs at every request.
 """
 
 from __future__ import annotations
@@ -35,8 +35,6 @@ _METHODS = _SAFE | {"POST", "PUT", "PATCH", "DELETE"}
 
 
 class HTTPMiddleware:
-    """Middleware around the application."""
-
     def __init__(self, app: ASGIApp, options: ServeOptions, metrics: Metrics) -> None:
         self.app = app
         self.options = options

@@ -89,23 +89,10 @@ def track_routes(follower: LibraryFollower, analyzer: UploadAnalyzer) -> APIRout
             genres, description = library.genres_of(track_id), library.description_of(track_id)
             file = _audio_file(library, library.path_of(track_id))
         known = found.row(0, named=True)
-        return Track(
-            track_id=track_id,
-            title=known["title"],
-            artists=known["artists"],
-            album=known["album"],
-            labels=known["genres"],
-            released_at=known["released_at"],
-            duration_seconds=known["duration_seconds"],
-            genres=[
-                Genre(genre=genre, probability=round(probability, 4))
-                for genre, probability in sorted(genres.items(), key=lambda pair: -pair[1])
-            ],
-            moods=description.get("moods", []),
-            tempo_bpm=description.get("tempo_bpm"),
-            key=description.get("key"),
-            has_audio=file is not None,
-        )
+        probable = sorted(genres.items(), key=lambda pair: -pair[1])
+        heard = {"moods": [], "tempo_bpm": None, "key": None} | description
+        heard["genres"] = [Genre(genre=genre, probability=round(share, 4)) for genre, share in probable]
+        return Track(**known | {"labels": known["genres"], "has_audio": file is not None} | heard)
 
     @routes.get(
         "/v1/audio/{track_id:path}",

@@ -6,15 +6,48 @@ a new track disturbs nobody.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Self
 
-from ...pipelines.library.store import Library
+from ...pipelines.library.store import Library, TrackSummary
 from ...pipelines.search.recommend import recommend_one
 from ...pipelines.versions.model_version import ModelVersion
 from ...pipelines.versions.track_index import TrackIndex
 from ..errors import Problem
-from .track_table import TrackSummary, TrackTable, summaries_of
+
+
+class TrackTable:
+    """Summaries in the rows of the newest index, and the search for words in them.
+
+    Rows are never taken away; all snapshots share the table and show the newest summaries.
+    """
+
+    def __init__(self) -> None:
+        self.summaries: list[TrackSummary] = []
+        self._texts: list[str] = []
+
+    def update(self, tracks: TrackIndex, summaries: dict[str, TrackSummary]) -> None:
+        """Takes in what changed, by track_id, and the tracks that the index appended."""
+        for track_id, summary in summaries.items():
+            row = tracks.row_of(track_id)
+            if row is not None and row < len(self.summaries):
+                self.summaries[row], self._texts[row] = summary, _text(summary)
+        appended = tracks.track_ids[len(self.summaries) :]
+        self.summaries += [summaries.get(track_id, TrackSummary(track_id)) for track_id in appended]
+        self._texts += map(_text, self.summaries[len(self._texts) :])
+
+    def find(self, query: str) -> Iterator[int]:
+        """Rows of the tracks that have all words of the query in their id, title or artists."""
+        # What is long is rare: most rows are dismissed by one look.
+        first, *rest = sorted(query.casefold().split(), key=len, reverse=True) or [""]
+        rows = (row for row, text in enumerate(self._texts) if first in text)
+        return (row for row in rows if all(word in self._texts[row] for word in rest))
+
+
+def _text(summary: TrackSummary) -> str:
+    """What is searched."""
+    return f"{summary.track_id} {summary.title or ''} {' '.join(summary.artists)}".casefold()
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +64,7 @@ class Snapshot:
     @classmethod
     def load(cls, library: Library) -> Self:
         """The current version, or sound alone where there is none. LibraryError for a damaged one."""
-        summaries = summaries_of(library)
+        summaries = library.summaries()
         if library.current_name is not None:
             version = library.current_version()
             trained_at = int((version / "training.json").stat().st_mtime)
@@ -44,7 +77,7 @@ class Snapshot:
 
     def updated(self, library: Library) -> Self:
         """The same version over the tracks that the library has now."""
-        summaries = summaries_of(library, after=self.tracks.changes)
+        summaries = library.summaries(self.tracks.changes)
         tracks = self.tracks.updated(library)
         if tracks is None:
             return self.load(library)
@@ -68,10 +101,6 @@ class Snapshot:
         """Raises a Problem (404) where the library does not have it."""
         if track_id not in self.tracks:
             raise Problem(404, f"{track_id}: no such track")
-
-    def shown(self, row: int) -> tuple[str, TrackSummary]:
-        """track_id and summary"""
-        return self.tracks.track_ids[row], self.table.summaries[row]
 
     def _warm(self, users: int = 3) -> None:
         """What the first request would wait for happens now."""

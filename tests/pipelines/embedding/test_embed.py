@@ -19,12 +19,14 @@ import soundfile
 from sounds import music_like
 
 from crossfade.errors import AudioError, CrossfadeError, DataError, LibraryError, ResourceError, UsageError
+from crossfade.models.catalogue import Catalogue
 from crossfade.models.genres.classical import fit_ridge
 from crossfade.models.genres.heads import FeatureSlice, HeadClassifier, Normalisation, PooledFeatures, fit_head
 from crossfade.models.genres.model import Card, GenreModel
 from crossfade.models.genres.vocabulary import GENRES
 from crossfade.pipelines.audio_analysis.analyzer import AudioAnalyzer, TrackAnalysis
-from crossfade.pipelines.embedding.embed import BATCH_TRACKS, EmbedOptions, EmbedSummary, embed
+from crossfade.pipelines.embedding.embed import BATCH_TRACKS, EmbedSummary, embed
+from crossfade.pipelines.embedding.options import EmbedOptions
 from crossfade.pipelines.embedding.process_pool import WorkerDied, in_workers
 from crossfade.pipelines.interactions.schema import conform
 from crossfade.pipelines.library.import_export import export
@@ -309,7 +311,7 @@ def test_other_files_are_analyzed_with_the_vocabulary_of_the_library(music: Path
         assert heard.vocabulary == opened.vocabulary()
         assert dict(zip(heard.vocabulary.genres, heard.genres.tolist(), strict=True)) == opened.genres_of("a/one.wav")
         query = query_for(opened, str(song(music / "other.wav", 8)))
-        assert query.genre_names == ("loud", "quiet")
+        assert isinstance(query.track, Catalogue) and query.track.genre_names == ("loud", "quiet")
         shutil.rmtree(genre_model)
         with pytest.raises(LibraryError, match=r"its genre model is gone .* --genre-model M"):
             opened.analyzer()
