@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from ...errors import AudioError, LibraryError, UsageError
+from ...errors import UsageError
 from .options import (
     Flag,
     Length,
@@ -28,9 +28,7 @@ from .options import (
 if TYPE_CHECKING:
     import polars as pl
 
-    from ...models.catalogue import Catalogue
     from ..library.store import Library
-    from ..versions.model_version import ModelVersion
 
 
 def train(
@@ -113,6 +111,7 @@ def recommend(
     Example: crossfade recommend USER_ID --library L -k 10
     """
     from ..search import recommend as search
+    from ..search.similar import query_for
     from ..versions.model_version import ModelVersion
 
     names = [*user_ids, *(search.users_in(users) if users else [])]
@@ -123,7 +122,7 @@ def recommend(
     with open_library(library) as opened:
         trained = ModelVersion.load(opened)
         if like:
-            liked = [_liked(opened, trained, query) for query in like]
+            liked = [query_for(opened, query, vectors=trained.sound).track for query in dict.fromkeys(like)]
             frames = iter([search.recommend_liked(trained, liked, k, allow_seen=allow_seen)])
         else:
             given = {"diversity": diversity, "per_artist": per_artist, "discovery": discovery}
@@ -159,25 +158,6 @@ def _with_messages_for_the_rest(
         yield frame
     for user in left:
         console.message(f"{user}: nothing to recommend but what was listened to before (--allow-seen)")
-
-
-def _liked(library: Library, trained: ModelVersion, query: str) -> str | Catalogue:
-    """A track_id, else an audio file; a file that cannot be analyzed (silent, broken) is an error that names it."""
-    from ...models.catalogue import Catalogue
-
-    if query in trained:
-        return query
-    if not Path(query).is_file():
-        raise UsageError(f"{query}: neither a track_id of the library nor an audio file")
-    if trained.metadata["sound"] != "encoder":
-        raise LibraryError(
-            f"{query}: the version was trained without embeddings of audio, so a file cannot be compared with it"
-        )
-    try:
-        analysis = library.analyzer().analyze(query)
-    except AudioError as error:
-        raise AudioError(f"{query}: {error.reason}") from None
-    return Catalogue.of_one(query, analysis.embedding, (), analysis.genres, analysis.vocabulary.genres)
 
 
 def explain(track_id: str, /, *, library: LibraryFolder, k: Length = 5, console: Screen) -> None:

@@ -101,24 +101,20 @@ def recommend_liked(
 
     A frame of SCHEMA with no user_id.
     """
-    from scipy.sparse import csr_matrix
-
     k = min(_checked(k), int(trained.in_library.sum()))
     if not liked:
         raise UsageError("like: nothing is liked")
-    hybrid, names, rows = trained.hybrid, trained.track_ids[: len(trained)], []
+    version, rows = trained, []
     for like in liked:
         if isinstance(like, str):
-            rows.append(trained.row(like))
+            rows.append(version.row(like))
         else:
-            hybrid = hybrid.append_tracks(trained.adapt(like))
-            rows += range(len(names), len(names) + len(like))
-            names += like.track_ids
-    mask = np.concatenate([trained.in_library, np.zeros(len(names) - len(trained), bool)])
+            rows += range(len(version), len(version) + len(like))
+            version = version.append_tracks(like)
+    version.in_library[len(trained) :] = False
     history = UserHistory(np.unique(rows).astype(np.int32), np.ones(len(set(rows)), np.float32))
-    row = csr_matrix((history.weights, history.track_rows, [0, len(history.track_rows)]), shape=(1, len(names)))
-    ids, scores = hybrid.recommend_from(row, k, allow_seen=allow_seen, candidates=mask)
-    return _frame([None], ids, scores, hybrid.because(history, ids[0])[None], names)
+    ids, scores = recommend_one(version, history, k, allow_seen=allow_seen, ranked=False)
+    return _frame([None], ids[None], scores[None], version.hybrid.because(history, ids)[None], version.track_ids)
 
 
 def users_in(file: Path) -> list[str]:
