@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import threading
 from concurrent.futures import CancelledError
-from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from ..errors import AudioError, CrossfadeError, ResourceError
 from ..pipelines.audio_analysis.analyzer import AudioAnalyzer, TrackAnalysis
-from ..pipelines.embedding.process_pool import stop_pool, wait_until_ready, worker_pool
+from ..pipelines.embedding.process_pool import WorkerPool
 from ..pipelines.library.store import Library
 from .metrics import Metrics
 
@@ -23,12 +23,12 @@ class UploadAnalyzer:
     def __init__(self, metrics: Metrics, library: Path) -> None:
         self._metrics, self._library = metrics, library
         self._lock = threading.Lock()
-        self._pool: ProcessPoolExecutor | None = None
+        self._pool: WorkerPool | None = None
 
-    def start(self) -> ProcessPoolExecutor:
+    def start(self) -> WorkerPool:
         """Starts the process where there is none, and loads the models, without waiting for it."""
         if self._pool is None:
-            self._pool = worker_pool(1, _prepare, ())
+            self._pool = WorkerPool(1, _prepare)
             self._pool.submit(os.getpid)
         return self._pool
 
@@ -38,7 +38,7 @@ class UploadAnalyzer:
         with self._metrics.waiting_uploads.track_inprogress(), self._lock:
             pool = self.start()
             try:
-                wait_until_ready(pool)
+                pool.wait_until_ready()
                 return pool.submit(_analyze, path, self._library).result(timeout=MAX_SECONDS)
             except (BrokenProcessPool, CancelledError):
                 reason = "crashed the decoder"
@@ -54,7 +54,7 @@ class UploadAnalyzer:
 
     def close(self) -> None:
         if self._pool is not None:
-            stop_pool(self._pool)
+            self._pool.stop()
             self._pool = None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import shutil
@@ -31,15 +32,15 @@ class Console:
         self._err = err if err is not None else sys.stderr
         self.as_json = as_json or not self._out.isatty()
         self._encoding: str = getattr(self._out, "encoding", None) or "utf-8"
+        self._is_unicode = codecs.lookup(self._encoding).name.startswith("utf")
         self._rows: list[Fields] = []
 
     def record(self, view: View | None = None, /, **fields: Any) -> None:
         """One line of the answer; on a terminal by its view, else it waits for `close`, which draws a table."""
         if self.as_json:
-            text = json.dumps(fields, ensure_ascii=False, allow_nan=False)
-            if not text.isascii() and not _encodes(text, self._encoding):
-                text = json.dumps(fields, allow_nan=False)
-            self.write(text + "\n")
+            text = json.dumps(fields, ensure_ascii=not self._is_unicode, allow_nan=False)
+            # Of a file name with invalid UTF-8, what cannot be written becomes an escape of JSON.
+            self.write(text.encode("utf-8", "backslashreplace").decode() + "\n")
         elif view is None:
             self._rows.append(fields)
         else:
@@ -98,15 +99,6 @@ class Console:
 
     def _show(self, text: str) -> None:
         self.write(text.encode(self._encoding, "replace").decode(self._encoding) + "\n")
-
-
-def _encodes(text: str, encoding: str) -> bool:
-    """Whether the text can be written as it is; a file name with invalid UTF-8 cannot, and is escaped instead."""
-    try:
-        text.encode(encoding)
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 class Trainings:

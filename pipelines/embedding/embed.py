@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from ...audio.decoding import BrokenOff
@@ -74,9 +75,9 @@ def embed(library: Library, places: Sequence[Path], options: EmbedOptions, progr
     jobs = list(_changed(found, writer, retry=options.retry))
     progress(len(found) - len(jobs), len(found))
     count = max(1, min(options.workers or os.cpu_count() or 1, len(jobs)))
-    start = (library.folder, options.windows == "all")
+    prepare = partial(_prepare, library.folder, options.windows == "all")
     try:
-        work = in_workers(_work, jobs, count=count, prepare=_prepare, options=start) if jobs else ()
+        work = in_workers(_work, jobs, count=count, prepare=prepare) if jobs else ()
         for done, (job, outcome) in enumerate(work, start=len(found) - len(jobs) + 1):
             writer.add(job, outcome if isinstance(outcome, _Outcome) else _Outcome(reason="crashed the decoder"))
             progress(done, len(found))

@@ -23,87 +23,77 @@ class WorkerDied(Exception):
 
 
 def in_workers(
-    work: Callable[[Item], Result],
-    items: Iterable[Item],
-    *,
-    count: int,
-    prepare: Callable[..., None],
-    options: tuple[Any, ...] = (),
+    work: Callable[[Item], Result], items: Iterable[Item], *, count: int, prepare: Callable[[], None]
 ) -> Iterator[tuple[Item, Result | WorkerDied]]:
     """(item, result) pairs as they are done, in any order; WorkerDied stands for an item that killed its worker.
 
-    `prepare(*options)` runs once in each worker; ResourceError where that fails, which is no item's fault. A native
-    decoder may crash on a broken file: what was in flight then is tried again, one item at a time, so that only the
-    culprit is blamed.
+    `prepare` runs once in each worker; ResourceError where that fails, which is no item's fault. A native decoder may
+    crash on a broken file: what was in flight then is tried again, one item at a time, so that only the culprit is
+    blamed.
     """
     waiting = iter(items)
     while True:
         suspects: list[Item] = []
-        pool = worker_pool(count, prepare, options)
         in_flight: dict[Future[Result], Item] = {}
         try:
-            while True:
-                for item in islice(waiting, 2 * count - len(in_flight)):
-                    suspects = [item]
-                    in_flight[pool.submit(work, item)] = item
-                    suspects = []
-                if not in_flight:
-                    return
-                done, _ = wait(in_flight, return_when=FIRST_COMPLETED)
-                for future in done:
-                    result = future.result()
-                    yield in_flight.pop(future), result
+            with WorkerPool(count, prepare) as pool:
+                while True:
+                    for item in islice(waiting, 2 * count - len(in_flight)):
+                        suspects = [item]
+                        in_flight[pool.submit(work, item)] = item
+                        suspects = []
+                    if not in_flight:
+                        return
+                    done, _ = wait(in_flight, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        result = future.result()
+                        yield in_flight.pop(future), result
         except BrokenProcessPool:
             suspects += in_flight.values()
-        finally:
-            stop_pool(pool)
         for item in suspects:
-            yield item, _alone(work, item, prepare, options)
+            yield item, _alone(work, item, prepare)
 
 
-def _alone(
-    work: Callable[[Item], Result], item: Item, prepare: Callable[..., None], options: Any
-) -> Result | WorkerDied:
-    pool = worker_pool(1, prepare, options)
-    try:
-        wait_until_ready(pool)
-        return pool.submit(work, item).result()
-    except BrokenProcessPool:
-        return WorkerDied()
-    finally:
-        stop_pool(pool)
+def _alone(work: Callable[[Item], Result], item: Item, prepare: Callable[[], None]) -> Result | WorkerDied:
+    with WorkerPool(1, prepare) as pool:
+        pool.wait_until_ready()
+        try:
+            return pool.submit(work, item).result()
+        except BrokenProcessPool:
+            return WorkerDied()
 
 
-def worker_pool(count: int, prepare: Callable[..., None], options: tuple[Any, ...]) -> ProcessPoolExecutor:
-    """Processes that end with this one."""
-    # Spawned, not forked: a fork copies the locks of threads that it does not copy.
-    context = multiprocessing.get_context("spawn")
-    return _Pool(count, mp_context=context, initializer=_start, initargs=(prepare, options))
+class WorkerPool(ProcessPoolExecutor):
+    """Processes that end with this one, and at the end of a `with` block whatever they are doing.
 
+    Work raises ResourceError in a process that could not start, instead of breaking the whole pool.
+    """
 
-class _Pool(ProcessPoolExecutor):
-    """Whose work raises ResourceError in a process that could not start, instead of breaking the whole pool."""
+    def __init__(self, count: int, prepare: Callable[[], None]) -> None:
+        # Spawned, not forked: a fork copies the locks of threads that it does not copy.
+        context = multiprocessing.get_context("spawn")
+        super().__init__(count, mp_context=context, initializer=_start, initargs=(prepare,))
 
     def submit(self, work: Callable[..., Result], /, *arguments: Any, **named: Any) -> Future[Result]:
         return super().submit(_call, work, *arguments, **named)
 
+    def wait_until_ready(self) -> None:
+        """Until a process has started; ResourceError where it could not."""
+        try:
+            self.submit(_nothing).result()
+        except BrokenProcessPool:
+            raise ResourceError(f"{_WORKER}: died while it loaded its models; is there enough memory for it?") from None
 
-def wait_until_ready(pool: ProcessPoolExecutor) -> None:
-    """Until a process of the pool has started; ResourceError where it could not."""
-    try:
-        pool.submit(_nothing).result()
-    except BrokenProcessPool:
-        raise ResourceError(f"{_WORKER}: died while it loaded its models; is there enough memory for it?") from None
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
-
-def stop_pool(pool: ProcessPoolExecutor) -> None:
-    """At once, whatever its processes are doing."""
-    processes = list((pool._processes or {}).values())
-    pool.shutdown(wait=False, cancel_futures=True)
-    for process in processes:
-        process.terminate()
-    for process in processes:
-        process.join()
+    def stop(self) -> None:
+        processes = list((self._processes or {}).values())
+        self.shutdown(wait=False, cancel_futures=True)
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.join()
 
 
 _WORKER = "worker process"
@@ -120,7 +110,7 @@ def _call(work: Callable[..., Result], /, *arguments: Any, **named: Any) -> Resu
 def _nothing() -> None: ...
 
 
-def _start(prepare: Callable[..., None], options: tuple[Any, ...]) -> None:
+def _start(prepare: Callable[[], None]) -> None:
     """Runs first in each worker."""
     # Ctrl-C goes to the whole group; the parent decides when to stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -130,7 +120,7 @@ def _start(prepare: Callable[..., None], options: tuple[Any, ...]) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     global _start_error
     try:
-        prepare(*options)
+        prepare()
     except MemoryError:
         _start_error = "not enough memory"
     except CrossfadeError as error:

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +71,8 @@ def processes() -> None:
 
 @pytest.fixture(autouse=True)
 def without_processes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    def work_here(work: Any, items: Any, *, count: int, prepare: Any, options: Any) -> Any:
-        prepare(*options)
+    def work_here(work: Any, items: Any, *, count: int, prepare: Any) -> Any:
+        prepare()
         return ((item, work(item)) for item in items)
 
     if "processes" not in request.fixturenames:
@@ -377,7 +378,7 @@ def test_a_track_that_was_listened_to_keeps_the_id_that_its_listens_go_by(
 def test_a_model_that_does_not_load_in_a_worker_stops_the_run() -> None:
     """A worker that cannot start is no file's fault: one line, and the next run hears the files."""
     with pytest.raises(ResourceError, match="worker process: cannot start: weights: damaged"):
-        list(in_workers(_square_or_die, range(8), count=2, prepare=_refuse, options=("weights: damaged",)))
+        list(in_workers(_square_or_die, range(8), count=2, prepare=partial(_refuse, "weights: damaged")))
     with pytest.raises(ResourceError, match="worker process: cannot start: not enough memory"):
         list(in_workers(_square_or_die, range(8), count=2, prepare=_run_out))
     with pytest.raises(ResourceError, match="worker process: died while it loaded"):
