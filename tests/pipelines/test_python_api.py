@@ -205,3 +205,5 @@ def test_demo_music_is_rendered_once_and_labelled(tmp_path: Path) -> None:
 def test_the_former_name_of_a_parameter_says_what_it_is_now(tmp_path: Path) -> None:
     with pytest.warns(DeprecationWarning, match="genre_model"), pytest.raises(crossfade.LibraryError):
         crossfade.classify("song.mp3", model=tmp_path / "none")
+    with pytest.warns(DeprecationWarning, match="windows"), crossfade.Library(tmp_path / "L") as library:
+        assert library.embed(all_windows=True).embedded == 0

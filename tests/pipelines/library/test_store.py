@@ -13,6 +13,7 @@ from conftest import ROOT
 from crossfade.errors import DataError, LibraryError, UsageError
 from crossfade.models.genres.vocabulary import GENRES, Vocabulary
 from crossfade.pipelines.audio_analysis.analyzer import Description, TrackAnalysis
+from crossfade.pipelines.library.folder_layout import read_manifest, write_manifest
 from crossfade.pipelines.library.schema import FORMAT
 from crossfade.pipelines.library.store import Library
 from crossfade.pipelines.library.tracks import StoredFile
@@ -204,3 +205,15 @@ def test_a_dead_writer_leaves_the_library_readable(tmp_path: Path) -> None:
         torn.execute("INSERT INTO tracks (track_id) VALUES ('b')")
         torn.close()
         assert library.track_ids() == ["a"]
+
+
+def test_a_manifest_is_read_as_it_was_written_and_a_newer_one_is_refused() -> None:
+    """Those of a version's folder, of what is published, and the pointer to it are one format."""
+    text = write_manifest("v1", files={"é": {"bytes": 1, "hash": "a"}})
+    assert read_manifest(text, "here") == {
+        "format_version": 1,
+        "version": "v1",
+        "files": {"é": {"bytes": 1, "hash": "a"}},
+    }
+    with pytest.raises(LibraryError, match="here: published by a newer Crossfade"):
+        read_manifest(text.replace('"format_version": 1', '"format_version": 2'), "here")
