@@ -152,13 +152,7 @@ class FeatureAutoencoder(StoredModel):
         return self
 
     def resume(
-        self,
-        rows: Rows,
-        users: int,
-        tracks: int,
-        *,
-        checkpoint: Path | None = None,
-        watch: Watch | None = None,
+        self, rows: Rows, users: int, tracks: int, *, checkpoint: Path | None = None, watch: Watch | None = None
     ) -> Self:
         """Trains on from the present weights; scales stay, new users and tracks get embeddings of their own.
 

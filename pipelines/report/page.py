@@ -77,11 +77,7 @@ class Report:
 
 
 def write_report(
-    library: Library,
-    out: Path,
-    options: ReportOptions | None = None,
-    *,
-    progress: Progress = silent,
+    library: Library, out: Path, options: ReportOptions | None = None, *, progress: Progress = silent
 ) -> Report:
     """Writes `out/report.html`, `out/pictures/*.png` and `out/numbers/*.parquet`."""
     for folder in (out / "pictures", out / "numbers"):
