@@ -42,9 +42,8 @@ def winners(rows: pl.DataFrame) -> pl.DataFrame:
             *here.filter((pl.col("against") == best["model"]) & pl.col("worse")).get_column("model"),
         ]
         rivals = [model for model in models.get_column("model") if model not in (best["model"], *beaten)]
-        figures = {column: best[column] for column in ("slice", "model", "value", "low", "high")}
-        found.append(figures | {"rivals": rivals if len(here) else None})
-    schema = {"slice": pl.String, "model": pl.String, "value": pl.Float64, "low": pl.Float64, "high": pl.Float64}
+        found.append({**best, "rivals": rivals if len(here) else None})
+    schema = {column: rows.schema[column] for column in ("slice", "model", "value", "low", "high")}
     return pl.DataFrame(found, schema={**schema, "rivals": pl.List(pl.String)})
 
 
@@ -137,10 +136,8 @@ def learning_curves(rows: pl.DataFrame) -> Iterator[Exhibit]:
     held_out = (
         "Quality on listens that are held out, as a share of the best epoch's; training stops when it no longer grows."
     )
-    for metric, part, y_title, note in (
-        ("train_loss", "training", "loss, of the first epoch's", training),
-        ("validation_loss", "held out", "of its best", held_out),
-    ):
+    shown = ("training", "loss, of the first epoch's", training), ("held out", "of its best", held_out)
+    for metric, (part, y_title, note) in zip(("train_loss", "validation_loss"), shown, strict=True):
         curves = points.filter(pl.col("metric") == metric).sort("model", "epoch", maintain_order=True)
         # A loss below 0 is a negated measure of quality, -NDCG@20: its share of the best is shown.
         value = pl.col("value")
