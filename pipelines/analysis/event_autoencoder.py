@@ -142,8 +142,7 @@ def user_bottlenecks(library: Library, model_folder: Path, scratch: Path) -> NDA
 def _bottlenecks(model: FeatureAutoencoder, events: EventFile) -> tuple[pl.DataFrame, pl.DataFrame]:
     """(users, tracks): id and the mean bottleneck of their events, null without events."""
     sides = ((2, events.user_ids), (3, events.track_ids))
-    totals = [np.zeros((len(ids), BOTTLENECK)) for _, ids in sides]
-    counts = [np.zeros(len(ids)) for _, ids in sides]
+    totals, counts = ([np.zeros((len(ids), *shape)) for _, ids in sides] for shape in ((BOTTLENECK,), ()))
     for start in range(0, len(events.rows), _SLICE_ROWS >> 4):
         block = np.asarray(events.rows[start : start + (_SLICE_ROWS >> 4)])
         code = model.encode(block)
