@@ -83,7 +83,22 @@ def exhibits(rows: pl.DataFrame) -> Iterator[Exhibit]:
     ):
         warm = (pl.col("metric") == metric) & (pl.col("slice") == "warm") & pl.col("value").is_not_null()
         if len(frame := rows.filter(warm).select("model", "k", "value", "low", "high")):
-            yield _over_k(name, title, frame, y_title, note)
+            # A curve over the length of the list; bars where only one length was evaluated.
+            single = frame.get_column("k").n_unique() == 1
+            yield Chart(
+                name=name,
+                title=title,
+                frame=frame.sort("k", maintain_order=True),
+                kind="across" if single else "line",
+                x="value" if single else "k",
+                y="model" if single else "value",
+                interval=_INTERVAL,
+                series=None if single else "model",
+                x_title=f"{y_title}, lists of {frame.item(0, 'k')}" if single else "length of the list",
+                y_title=None if single else y_title,
+                log_x=not single,
+                note=note,
+            )
     yield from learning_curves(rows)
     yield _table(rows)
 
@@ -104,25 +119,6 @@ def _over_listeners(frame: pl.DataFrame, k: int | None) -> Exhibit:
         x_title="listeners that a track has",
         y_title=f"NDCG@{k}",
         note="Well-known tracks of which only n listeners are shown to the models.",
-    )
-
-
-def _over_k(name: str, title: str, frame: pl.DataFrame, y_title: str, note: str) -> Chart:
-    """A curve over the length of the list; bars where only one length was evaluated."""
-    single = frame.get_column("k").n_unique() == 1
-    return Chart(
-        name=name,
-        title=title,
-        frame=frame.sort("k", maintain_order=True),
-        kind="across" if single else "line",
-        x="value" if single else "k",
-        y="model" if single else "value",
-        interval=_INTERVAL,
-        series=None if single else "model",
-        x_title=f"{y_title}, lists of {frame.item(0, 'k')}" if single else "length of the list",
-        y_title=None if single else y_title,
-        log_x=not single,
-        note=note,
     )
 
 
