@@ -56,9 +56,9 @@ class AutoencoderOptions:
     def __post_init__(self) -> None:
         if self.ids not in ("numbers", "embedded"):
             raise UsageError(f"ids {self.ids}: has to be numbers or embedded")
-        for name, low, high in (("noise", 0, 1), ("dropout", 0, 1), ("validation", 0, 1)):
-            if not low <= getattr(self, name) < high:
-                raise UsageError(f"{name}: {getattr(self, name)}, outside {low} … {high}")
+        for name in ("noise", "dropout", "validation"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UsageError(f"{name}: {getattr(self, name)}, outside 0 … 1")
         if self.epochs < 1 or (self.batch is not None and self.batch < 2):
             raise UsageError("epochs and batch: at least 1 epoch, in batches of 2 or more")
 
@@ -90,12 +90,8 @@ class Scaling:
         mean = total / count
         spread = np.sqrt(np.maximum(squares / count - mean**2, 0))
         spread = np.where(spread > 1e-6 * np.maximum(np.abs(mean), 1), spread, 1.0)
-        return cls(
-            (float(mean[0]), float(mean[1]), 0.0, 0.0),
-            (float(spread[0]), float(spread[1]), float(max(users - 1, 1)), float(max(tracks - 1, 1))),
-            users,
-            tracks,
-        )
+        scale = (*spread.tolist(), float(max(users - 1, 1)), float(max(tracks - 1, 1)))
+        return cls((*mean.tolist(), 0.0, 0.0), scale, users, tracks)
 
     def __call__(self, rows: Rows) -> Rows:
         """[N, 4] inputs; NaN stays."""
@@ -152,13 +148,7 @@ class FeatureAutoencoder(StoredModel):
         return self
 
     def resume(
-        self,
-        rows: Rows,
-        users: int,
-        tracks: int,
-        *,
-        checkpoint: Path | None = None,
-        watch: Watch | None = None,
+        self, rows: Rows, users: int, tracks: int, *, checkpoint: Path | None = None, watch: Watch | None = None
     ) -> Self:
         """Trains on from the present weights; scales stay, new users and tracks get embeddings of their own.
 
@@ -185,10 +175,8 @@ class FeatureAutoencoder(StoredModel):
                 module = self._build()
             fresh = module.state_dict()
             for name, value in state.items():
-                if value.ndim:
-                    fresh[name][: len(value)] = value
-                else:
-                    fresh[name] = value
+                known_rows = fresh[name][: len(value)] if value.ndim else fresh[name]
+                known_rows.copy_(value)
             module.load_state_dict(fresh)
             self.module = module
         self._train(rows)
@@ -206,7 +194,8 @@ class FeatureAutoencoder(StoredModel):
         """[N] mean squared error of each event's outputs, unknown ones left out; NaN where all are."""
         found = []
         for block in _blocks(rows):
-            target = self._target(self.scaling(np.asarray(block, np.float32)))
+            target = self.scaling(np.asarray(block, np.float32))
+            target = target if self.options.ids == "numbers" else target[:, :2]
             squares = (self.reconstruct(np.asarray(block, np.float32)) - target) ** 2
             known = ~np.isnan(squares)
             total, count = np.where(known, squares, 0).sum(axis=1), known.sum(axis=1)
@@ -238,16 +227,13 @@ class FeatureAutoencoder(StoredModel):
         split = len(rows) - held if 0 < held <= len(rows) - 2 else len(rows)
         learned, later = rows[:split], rows[split:]
 
-        def validate() -> tuple[float, dict[str, float]]:
-            return float(np.nanmean(self.errors(later))), {}
-
         self.curve = train(
             self.module,
             self._loss,
             lambda rng: self._batches(learned, rng),
             Schedule(epochs=options.epochs, patience=options.patience, learning_rate=options.learning_rate),
             seed=options.seed,
-            validate=validate if len(later) else None,
+            validate=(lambda: (float(np.nanmean(self.errors(later))), {})) if len(later) else None,
             checkpoint=self._checkpoint,
             options=(options, self.scaling),
             data=_blocks(rows),
@@ -287,9 +273,6 @@ class FeatureAutoencoder(StoredModel):
         tracks = torch.where(tracks <= self.scaling.tracks, tracks, 0)
         return torch.cat([scaled[:, :2].nan_to_num(), self.module.users(users), self.module.tracks(tracks)], dim=1)
 
-    def _target(self, scaled: Rows) -> Rows:
-        return scaled if self.options.ids == "numbers" else scaled[:, :2]
-
     def _through(self, rows: Rows, way: Any) -> NDArray[np.float32]:
         self.module.eval()
         found = []
@@ -317,15 +300,8 @@ class ErrorSummary:
         known = errors[~np.isnan(errors)].astype(np.float64)
         if not len(known):
             raise DataError("errors: no event has a value to be reconstructed")
-        low, middle, high = np.quantile(known, [0.25, 0.5, 0.75])
-        return cls(
-            len(known),
-            float(known.mean()),
-            float(known.std()),
-            float(known.min()),
-            (float(low), float(middle), float(high)),
-            float(known.max()),
-        )
+        least, low, middle, high, most = np.quantile(known, [0, 0.25, 0.5, 0.75, 1]).tolist()
+        return cls(len(known), float(known.mean()), float(known.std()), least, (low, middle, high), most)
 
 
 def _blocks(rows: Rows) -> Iterator[Rows]:

@@ -88,22 +88,22 @@ class Segments(StoredModel):
         points = (unit - self.center) @ self.axes.T
         self.choices = self._choices(points, distinct)
         count = next(choice.count for choice in self.choices if choice.chosen)
-        clusters = _clusters(points, count, self.options, self.options.seed)
+        labels, centers, variances, shares = _clusters(points, count, self.options, self.options.seed)
         # The largest first; none is empty.
-        sizes = np.bincount(clusters.labels, minlength=count)
+        sizes = np.bincount(labels, minlength=count)
         order = np.argsort(-sizes, kind="stable")
         order = order[sizes[order] > 0]
-        self.centers: Floats = clusters.centers[order].astype(np.float32)
+        self.centers: Floats = centers[order].astype(np.float32)
         """[S, axes]"""
-        self.variances: Floats = clusters.variances[order].astype(np.float32)
+        self.variances: Floats = variances[order].astype(np.float32)
         """[S, axes] how far a segment reaches along each axis; the same for all of k-means"""
-        self.shares: Floats = clusters.shares[order].astype(np.float32)
+        self.shares: Floats = shares[order].astype(np.float32)
         """[S] how likely each is before anything is known; the same for all of k-means"""
         place = np.full(count, NOWHERE, np.int32)
         place[order] = np.arange(len(order))
         self.labels: Labels = np.full(len(vectors), NOWHERE, np.int32)
         """[N] 0 for the largest segment; -1 for a row of zeros"""
-        self.labels[has_vector] = place[clusters.labels]
+        self.labels[has_vector] = place[labels]
         return self
 
     def assign(self, vectors: Floats) -> Labels:
@@ -154,7 +154,7 @@ def lift(inside: NDArray[np.number], outside: NDArray[np.number], *, doubt: floa
 
 def _silhouette(points: Floats, count: int, options: SegmentOptions) -> float:
     metrics = _sklearn("metrics")
-    labels = _clusters(points, count, options, options.seed).labels
+    labels = _clusters(points, count, options, options.seed)[0]
     if len(np.unique(labels)) < 2 or len(points) <= len(np.unique(labels)):
         return -1.0
     size = _SILHOUETTE_SAMPLE if len(points) > _SILHOUETTE_SAMPLE else None
@@ -173,7 +173,7 @@ def _stability(points: Floats, count: int, options: SegmentOptions, rng: np.rand
         first, second = (np.sort(rng.choice(len(points), size, replace=False)) for _ in range(2))
         seeds = rng.integers(1 << 31, size=2)
         labels = [
-            _clusters(points[part], count, options, int(seed)).labels
+            _clusters(points[part], count, options, int(seed))[0]
             for part, seed in zip((first, second), seeds, strict=True)
         ]
         _, in_first, in_second = np.intersect1d(first, second, return_indices=True)
@@ -181,17 +181,8 @@ def _stability(points: Floats, count: int, options: SegmentOptions, rng: np.rand
     return float(np.mean(agreement))
 
 
-@dataclass(frozen=True, eq=False)
-class _Clusters:
-    """What one clustering found; see `Segments` for the arrays."""
-
-    labels: Labels
-    centers: Floats
-    variances: Floats
-    shares: Floats
-
-
-def _clusters(points: Floats, count: int, options: SegmentOptions, seed: int) -> _Clusters:
+def _clusters(points: Floats, count: int, options: SegmentOptions, seed: int) -> tuple[Labels, Floats, Floats, Floats]:
+    """(labels, centers, variances, shares) of one clustering; see `Segments` for the arrays."""
     if options.method == "mixture":
         mixture = _sklearn("mixture").GaussianMixture(
             count, covariance_type="diag", reg_covar=1e-4, n_init=2, random_state=seed, max_iter=200
@@ -200,11 +191,11 @@ def _clusters(points: Floats, count: int, options: SegmentOptions, seed: int) ->
             # A mixture that has not settled after all its steps is good enough.
             warnings.simplefilter("ignore")
             labels = mixture.fit_predict(points)
-        return _Clusters(labels.astype(np.int32), mixture.means_, mixture.covariances_, mixture.weights_)
+        return labels.astype(np.int32), mixture.means_, mixture.covariances_, mixture.weights_
     means = _sklearn("cluster").KMeans(count, n_init=4, random_state=seed)
     labels = means.fit_predict(points).astype(np.int32)
     centers = means.cluster_centers_
-    return _Clusters(labels, centers, np.ones_like(centers), np.full(count, 1 / count, np.float32))
+    return labels, centers, np.ones_like(centers), np.full(count, 1 / count, np.float32)
 
 
 def _sklearn(module: str) -> Any:

@@ -104,21 +104,19 @@ def train_autoencoder(
     `changes` are options that differ from the defaults, or from those of the model to continue from.
     """
     checkpoint = out / "training.state"
-    if continue_from is None:
-        with events_of(library, out) as events:
+    user_ids, track_ids = (None, None) if continue_from is None else vocabulary(continue_from)
+    with events_of(library, out, user_ids=user_ids, track_ids=track_ids) as events:
+        counts = len(events.user_ids), len(events.track_ids)
+        if continue_from is None:
             model = FeatureAutoencoder(AutoencoderOptions(**changes), checkpoint=checkpoint, watch=watch)
-            model.fit(events.rows, len(events.user_ids), len(events.track_ids))
-            summary = _write(library, model, events, out)
-    else:
-        known = vocabulary(continue_from)
-        with events_of(library, out, user_ids=known[0], track_ids=known[1]) as events:
+            model.fit(events.rows, *counts)
+        else:
             model = FeatureAutoencoder.load(continue_from)
             if changes.get("ids", model.options.ids) != model.options.ids:
                 raise UsageError(f"ids {changes['ids']}: {continue_from} was trained with {model.options.ids}")
             model.options = replace(model.options, **changes)
-            counts = len(events.user_ids), len(events.track_ids)
             model.resume(events.rows, *counts, checkpoint=checkpoint, watch=watch)
-            summary = _write(library, model, events, out)
+        summary = _write(library, model, events, out)
     checkpoint.unlink(missing_ok=True)
     return summary
 
@@ -144,8 +142,7 @@ def user_bottlenecks(library: Library, model_folder: Path, scratch: Path) -> NDA
 def _bottlenecks(model: FeatureAutoencoder, events: EventFile) -> tuple[pl.DataFrame, pl.DataFrame]:
     """(users, tracks): id and the mean bottleneck of their events, null without events."""
     sides = ((2, events.user_ids), (3, events.track_ids))
-    totals = [np.zeros((len(ids), BOTTLENECK)) for _, ids in sides]
-    counts = [np.zeros(len(ids)) for _, ids in sides]
+    totals, counts = ([np.zeros((len(ids), *shape)) for _, ids in sides] for shape in ((BOTTLENECK,), ()))
     for start in range(0, len(events.rows), _SLICE_ROWS >> 4):
         block = np.asarray(events.rows[start : start + (_SLICE_ROWS >> 4)])
         code = model.encode(block)
@@ -248,14 +245,10 @@ def _interaction(log: pl.LazyFrame) -> tuple[str, pl.Expr]:
     counts: dict[str, Any] = (
         log.select(pl.col("liked", "rating", "plays").count()).collect(engine="streaming").row(0, named=True)
     )
-    for name, column in (
-        ("liked", pl.col("liked").fill_null(0)),
-        ("rating", pl.col("rating")),
-        ("plays", pl.col("plays")),
-    ):
-        if counts[name]:
-            return name, column
-    return "event", pl.lit(1.0)
+    name = next((name for name, count in counts.items() if count), None)
+    if name is None:
+        return "event", pl.lit(1.0)
+    return name, pl.col(name).fill_null(0) if name == "liked" else pl.col(name)
 
 
 def _joined(known: list[str] | None, ids: pl.Series) -> list[str]:

@@ -6,10 +6,10 @@ Shapes: U users, T tracks, S segments, N members.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import polars as pl
@@ -161,62 +161,46 @@ def turns(lists: Sequence[Sequence[int]], sizes: Sequence[int], k: int) -> list[
     return list(owner_of.items())
 
 
-def segment_listeners(
-    library: Library, segments: Segments, *, sound: str | None = None, vectors: NDArray[np.float32] | None = None
+def find_segments(
+    library: Library,
+    kind: Literal["listeners", "tracks"],
+    segments: Segments,
+    *,
+    sound: str | None = None,
+    vectors: NDArray[np.float32] | None = None,
 ) -> Segmentation:
-    """Segments of the users by their taste vectors, or by `vectors` [U, D] given for them in the order of their ids."""
+    """Segments of the users, or of the tracks with listeners, by their taste vectors.
+
+    Or by `vectors` [N, D] given for them: users in the order of their ids.
+    """
     catalogue = library.catalogue(sound)
     users, listens = read_interactions(library, catalogue)
+    of_tracks = kind == "tracks"
+    ids = catalogue.track_ids if of_tracks else users.to_list()
     if vectors is None:
-        vectors = _als(listens).user_factors
-    if len(vectors) != len(users):
-        raise DataError(f"vectors: {len(vectors)}, but the log has {len(users)} users")
+        factors = min(FACTORS, max(2, min(listens.user_count, listens.track_count) - 1))
+        als = ALS(ALSOptions(factors=factors)).fit(listens)
+        vectors = als.track_factors if of_tracks else als.user_factors
+    if len(vectors) != len(ids):
+        raise DataError(f"vectors: {len(vectors)}, but the log has {len(ids)} users")
     describer = _Describer(library, listens, catalogue)
     events = np.bincount(listens.user_rows, minlength=listens.user_count)
-
-    def counts(members: NDArray[np.bool_]) -> tuple[NDArray[np.float64], float]:
-        liked = np.asarray(describer.liked[np.flatnonzero(members)].sum(axis=0), np.float64)
-        return liked.ravel(), float(events[members].mean())
-
-    return _segmentation("listeners", segments.fit(vectors), users.to_list(), vectors, describer, counts)
-
-
-def segment_tracks(library: Library, segments: Segments, *, sound: str | None = None) -> Segmentation:
-    """Segments of the tracks with listeners, by their taste vectors."""
-    catalogue = library.catalogue(sound)
-    _, listens = read_interactions(library, catalogue)
-    vectors = _als(listens).track_factors
-    describer = _Describer(library, listens, catalogue)
-
-    def counts(members: NDArray[np.bool_]) -> tuple[NDArray[np.float64], float]:
-        return np.where(members, describer.everybody, 0), float(describer.everybody[members].mean())
-
-    return _segmentation("tracks", segments.fit(vectors), catalogue.track_ids, vectors, describer, counts)
-
-
-def _als(listens: Interactions) -> ALS:
-    return ALS(ALSOptions(factors=min(FACTORS, max(2, min(listens.user_count, listens.track_count) - 1)))).fit(listens)
-
-
-def _segmentation(
-    kind: str,
-    segments: Segments,
-    ids: Sequence[str],
-    vectors: NDArray[np.float32],
-    describer: _Describer,
-    counts: Callable[[NDArray[np.bool_]], tuple[NDArray[np.float64], float]],
-) -> Segmentation:
-    """`counts` gives the listeners of each track in a segment [T], and listens per member, of a mask of members [N]."""
-    labels, seed = segments.labels, segments.options.seed
-    profiles = tuple(
-        describer.profile(labels, segment, *counts(labels == segment)) for segment in range(labels.max() + 1)
-    )
+    labels, seed = segments.fit(vectors).labels, segments.options.seed
+    profiles = []
+    for segment in range(labels.max() + 1):
+        members = labels == segment
+        if of_tracks:
+            listeners, listens_each = np.where(members, describer.everybody, 0), describer.everybody[members].mean()
+        else:
+            liked = describer.liked[np.flatnonzero(members)].sum(axis=0)
+            listeners, listens_each = np.asarray(liked, np.float64).ravel(), events[members].mean()
+        profiles.append(describer.profile(labels, segment, listeners, float(listens_each)))
     mapped = np.flatnonzero(labels >= 0)
     if len(mapped) > MAP_POINTS:
         mapped = np.sort(np.random.default_rng(seed).choice(mapped, MAP_POINTS, replace=False))
     positions = np.full((len(vectors), 2), np.nan, np.float32)
     positions[mapped], method = flat_map(vectors[mapped], seed=seed)
-    return Segmentation(kind, segments, ids, profiles, positions, method, describer.catalogue.track_ids)
+    return Segmentation(kind, segments, ids, tuple(profiles), positions, method, describer.catalogue.track_ids)
 
 
 class _Describer:

@@ -103,11 +103,6 @@ def _patches(path: Path) -> Floats:
     return np.asarray(patches.reshape(shape).mean(axis=2), np.float32)
 
 
-def default_cache() -> Path:
-    """Where features are kept between runs: $XDG_CACHE_HOME/crossfade, else ~/.cache/crossfade."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "crossfade" / "features"
-
-
 def sample_rate(source: str) -> int:
     """Hz at which a source reads audio."""
     rates = {"descriptors": descriptors.SAMPLE_RATE, "log-mel": PATCH.sample_rate}
@@ -118,7 +113,9 @@ def sample_rate(source: str) -> int:
 class FeatureCache:
     """Features by the content of the file, so that a renamed file is not read twice and a changed one is."""
 
-    folder: Path = field(default_factory=default_cache)
+    folder: Path = field(
+        default_factory=lambda: Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "crossfade/features"
+    )
 
     def path(self, content: str, source: str) -> Path:
         safe = source if source in _VERSIONS else "hub-" + content_hash(source.encode(), "sha256")[:16]

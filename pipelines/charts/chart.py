@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
-from ...errors import MissingExtra
+from ...errors import optional_module
 
 PALETTE = (
     *("#4269d0", "#efb118", "#ff725c", "#6cc5b0", "#3ca951", "#ff8ab7"),
@@ -245,8 +245,5 @@ def _values(rows: pl.DataFrame) -> list[dict[str, Any]]:
 
 def draw(chart: Chart, path: Path) -> None:
     """The picture as a PNG."""
-    try:
-        from vl_convert import vegalite_to_png
-    except ImportError as error:
-        raise MissingExtra("pictures", "train") from error
-    path.write_bytes(vegalite_to_png(vega_lite(chart, 1000 if chart.wide else 640) | {"title": chart.title}, scale=1.2))
+    specification = vega_lite(chart, 1000 if chart.wide else 640) | {"title": chart.title}
+    path.write_bytes(optional_module("vl_convert", "pictures").vegalite_to_png(specification, scale=1.2))

@@ -31,7 +31,7 @@ def segments(
     from tempfile import TemporaryDirectory
 
     from ...models.analysis.listener_clusters import SegmentOptions, Segments
-    from ..analysis.segments import segment_listeners, segment_tracks
+    from ..analysis.segments import find_segments
 
     if bottleneck is not None and of == "tracks":
         raise UsageError("--bottleneck: clusters listeners, not tracks")
@@ -39,16 +39,13 @@ def segments(
         raise UsageError(f"--newcomer {newcomer}: has to be the number of a segment, or any")
     model = Segments(SegmentOptions(method=method, count=count, seed=seed))
     with open_library(library) as opened:
-        if of == "tracks":
-            found = segment_tracks(opened, model, sound=sound)
-        else:
-            vectors = None
-            if bottleneck is not None:
-                from ..analysis.event_autoencoder import user_bottlenecks
+        vectors = None
+        if bottleneck is not None:
+            from ..analysis.event_autoencoder import user_bottlenecks
 
-                with TemporaryDirectory() as scratch:
-                    vectors = user_bottlenecks(opened, bottleneck, Path(scratch))
-            found = segment_listeners(opened, model, sound=sound, vectors=vectors)
+            with TemporaryDirectory() as scratch:
+                vectors = user_bottlenecks(opened, bottleneck, Path(scratch))
+        found = find_segments(opened, of, model, sound=sound, vectors=vectors)
     for choice in found.segments.choices:
         console.message(
             f"{choice.count} segments: silhouette {choice.silhouette:.3f}, stability {choice.stability:.3f}"

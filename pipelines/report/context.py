@@ -68,11 +68,6 @@ class ReportData:
         return frame.join(self.names, on="track_row", how="left", maintain_order="left")
 
     @cached_property
-    def has_labels(self) -> bool:
-        """Whether the catalogue itself names genres."""
-        return bool(self.tracks.get_column("genres").list.len().sum())
-
-    @cached_property
     def genre_probabilities(self) -> tuple[np.ndarray[tuple[int, ...], np.dtype[np.float32]], list[str]]:
         """([T, G], the names of the G genres), empty where no audio was analysed."""
         if "encoder" not in self.library.vector_names():

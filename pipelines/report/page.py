@@ -19,7 +19,7 @@ from typing import Any
 
 import polars as pl
 
-from ...errors import DataError, MissingExtra
+from ...errors import DataError, optional_module
 from ...models.storage import replacing, write_json
 from ..charts.chart import Chart, column_title, draw, vega_lite
 from ..interactions.statistics import day_of, share_of_top
@@ -77,11 +77,7 @@ class Report:
 
 
 def write_report(
-    library: Library,
-    out: Path,
-    options: ReportOptions | None = None,
-    *,
-    progress: Progress = silent,
+    library: Library, out: Path, options: ReportOptions | None = None, *, progress: Progress = silent
 ) -> Report:
     """Writes `out/report.html`, `out/pictures/*.png` and `out/numbers/*.parquet`."""
     for folder in (out / "pictures", out / "numbers"):
@@ -295,11 +291,7 @@ def _cell(value: Any, percent: bool) -> tuple[str, Any]:
 
 
 def _page_template() -> Any:
-    try:
-        from jinja2 import Environment
-    except ImportError as error:
-        raise MissingExtra("report", "train") from error
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment = optional_module("jinja2", "report").Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters["prose"] = _prose
     return environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
 
@@ -314,8 +306,4 @@ def _prose(text: str) -> Any:
 @cache
 def _vega_source() -> str:
     """JavaScript of Vega, Vega-Lite and Vega-Embed; it takes a second to bundle."""
-    try:
-        from vl_convert import javascript_bundle
-    except ImportError as error:
-        raise MissingExtra("report", "train") from error
-    return javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    return str(optional_module("vl_convert", "report").javascript_bundle("window.vegaEmbed = vegaEmbed;"))

@@ -87,28 +87,23 @@ BRIDGES = (("ambient", "classical"), ("folk", "jazz"))
 """pairs of styles that have an artist halfway between them"""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Overlap:
-    """How far artists stray from their style, and tracks from their artist."""
-
-    artist: float = 0.09
-    """standard deviation of each parameter"""
-    track: float = 0.08
-    borrowed: float = 0.45
-    """the most that a track takes from another style, as a share"""
+ARTIST_SPREAD, TRACK_SPREAD = 0.09, 0.08
+"""standard deviation of each parameter, of artists around their style and of tracks around their artist"""
+BORROWED = 0.45
+"""the most that a track takes from another style, as a share"""
 
 
-def artist_sound(style: str, overlap: Overlap, rng: np.random.Generator, *, bridge: str | None = None) -> Sound:
+def artist_sound(style: str, rng: np.random.Generator, *, bridge: str | None = None) -> Sound:
     """An artist of a style, or halfway between two."""
     centre = (STYLES[style].vector() + STYLES[bridge or style].vector()) / 2
-    return Sound.from_vector(_strayed(centre, overlap.artist, rng))
+    return Sound.from_vector(_strayed(centre, ARTIST_SPREAD, rng))
 
 
-def track_sound(artist: Sound, overlap: Overlap, rng: np.random.Generator) -> Sound:
+def track_sound(artist: Sound, rng: np.random.Generator) -> Sound:
     """A track of an artist, who now and then borrows from some other style."""
     other = list(STYLES.values())[rng.integers(len(STYLES))].vector()
-    share = overlap.borrowed * rng.random() ** 2
-    return Sound.from_vector(_strayed((1 - share) * artist.vector() + share * other, overlap.track, rng))
+    share = BORROWED * rng.random() ** 2
+    return Sound.from_vector(_strayed((1 - share) * artist.vector() + share * other, TRACK_SPREAD, rng))
 
 
 def _strayed(centre: NDArray[np.floating[Any]], spread: float, rng: np.random.Generator) -> NDArray[np.float64]:

@@ -18,7 +18,7 @@ import soundfile
 
 from ...errors import UsageError
 from ..interactions.statistics import DAY_SECONDS
-from .composition import BRIDGES, STYLES, Overlap, Sound, artist_sound, track_sound
+from .composition import BRIDGES, STYLES, Sound, artist_sound, track_sound
 from .instruments import SAMPLE_RATE, Samples
 from .synthesizer import render
 from .tracks import EPOCH_SECONDS, WorldTracks, artist_names, title
@@ -73,15 +73,15 @@ class DemoTrack:
     seed: int
 
 
-def plan(options: CatalogueOptions | None = None, overlap: Overlap | None = None) -> list[DemoTrack]:
+def plan(options: CatalogueOptions | None = None) -> list[DemoTrack]:
     """What the catalogue holds; the same for the same options."""
-    options, overlap = options or CatalogueOptions(), overlap or Overlap()
+    options = options or CatalogueOptions()
     rng = np.random.default_rng([options.seed, 10])
     cast: list[tuple[str, str | None]] = [(style, None) for style in STYLES for _ in range(options.artists_per_style)]
     cast += BRIDGES
     tracks = []
     for name, (style, bridge) in zip(artist_names(len(cast), rng), cast, strict=True):
-        artist = artist_sound(style, overlap, rng, bridge=bridge)
+        artist = artist_sound(style, rng, bridge=bridge)
         album = title(rng)
         first_year = int(rng.integers(1996, 2022))
         for number in range(1, options.tracks_per_artist + 1):
@@ -93,7 +93,7 @@ def plan(options: CatalogueOptions | None = None, overlap: Overlap | None = None
                     artist=name,
                     album=album,
                     style=style if bridge is None else f"{style}/{bridge}",
-                    sound=track_sound(artist, overlap, rng),
+                    sound=track_sound(artist, rng),
                     year=first_year + number // 3,
                     seconds=round(float(rng.uniform(options.shortest_seconds, options.longest_seconds)), 2),
                     loudness_dbfs=float(rng.uniform(-26, -12)),

@@ -76,7 +76,12 @@ class HabitEffects:
         """[U]"""
         periods = 2 + days * DAY_SECONDS // _PERIOD_SECONDS
         self._fashions = _walk(rng, periods if habits.trends else 0, len(tracks), habits.trends)
-        self._by_artist = _ByArtist(tracks)
+        # Tracks by the same first artist stand together; what nobody in particular made stands alone.
+        names = [f"\0{row}" if names == ("Various Artists",) else names[0] for row, names in enumerate(tracks.artists)]
+        _, self._artist_of = np.unique(names, return_inverse=True)
+        self._order = np.argsort(self._artist_of, kind="stable").astype(np.int32)
+        self._edges = np.concatenate([[0.0], np.cumsum(tracks.popularity[self._order])])
+        self._starts = np.searchsorted(self._artist_of[self._order], np.arange(self._artist_of.max() + 2))
 
     def appeal(self, users: NDArray[np.int32], offered: NDArray[np.int32], times: NDArray[np.int64]) -> Floats:
         """[E, C] log-odds that the habits add to tracks offered to users at times [E]."""
@@ -99,26 +104,13 @@ class HabitEffects:
 
     def others(self, tracks: NDArray[np.int32], count: int, rng: np.random.Generator) -> NDArray[np.int32]:
         """[n] tracks -> [n, count]: each itself, then tracks by the same artist, drawn by popularity."""
-        return np.column_stack([tracks, self._by_artist.draw(tracks, count - 1, rng)])
-
-
-class _ByArtist:
-    """Tracks by the same first artist, drawn by popularity; what nobody in particular made stands alone."""
-
-    def __init__(self, tracks: WorldTracks) -> None:
-        names = [f"\0{row}" if names == ("Various Artists",) else names[0] for row, names in enumerate(tracks.artists)]
-        _, self._artist_of = np.unique(names, return_inverse=True)
-        self._order = np.argsort(self._artist_of, kind="stable").astype(np.int32)
-        self._edges = np.concatenate([[0.0], np.cumsum(tracks.popularity[self._order])])
-        self._starts = np.searchsorted(self._artist_of[self._order], np.arange(self._artist_of.max() + 2))
-
-    def draw(self, tracks: NDArray[np.int32], count: int, rng: np.random.Generator) -> NDArray[np.int32]:
         artists = self._artist_of[tracks]
         starts, ends = self._starts[artists], self._starts[artists + 1]
         low, high = self._edges[starts][:, None], self._edges[ends][:, None]
-        places = np.searchsorted(self._edges, low + rng.random((len(tracks), count)) * (high - low), side="right") - 1
-        drawn: NDArray[np.int32] = self._order[np.clip(places, starts[:, None], ends[:, None] - 1)]
-        return drawn
+        places = (
+            np.searchsorted(self._edges, low + rng.random((len(tracks), count - 1)) * (high - low), side="right") - 1
+        )
+        return np.column_stack([tracks, self._order[np.clip(places, starts[:, None], ends[:, None] - 1)]])
 
 
 def _walk(rng: np.random.Generator, periods: int, tracks: int, spread: float) -> Floats:

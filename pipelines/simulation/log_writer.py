@@ -119,9 +119,10 @@ def _yambda_tables(world: World, events: Events, rng: np.random.Generator) -> di
         }
     )
     flat = rows.select("uid", "timestamp", "item_id", "is_organic")
-    once = ["uid", "item_id"]
-    likes = flat.filter(pl.Series(events.liked > 0)).unique(once, keep="first", maintain_order=True)
-    dislikes = flat.filter(pl.Series(events.liked < 0)).unique(once, keep="first", maintain_order=True)
+    likes, dislikes = (
+        flat.filter(pl.Series(chosen)).unique(["uid", "item_id"], keep="first", maintain_order=True)
+        for chosen in (events.liked > 0, events.liked < 0)
+    )
 
     def taken_back(table: pl.DataFrame) -> pl.DataFrame:
         """A few change their mind within a day."""

@@ -232,20 +232,19 @@ class World:
 
     def event_table(self) -> pl.DataFrame:
         """All events with external ids: user_id, track_id, time, position, played_ratio, liked, organic."""
-        return pl.concat(self.event_frame(block) for block in self.blocks())
-
-    def event_frame(self, events: Events) -> pl.DataFrame:
-        """One block of them."""
-        return pl.DataFrame(
-            {
-                "user_id": pl.Series(self.user_ids).gather(events.user_rows),
-                "track_id": pl.Series(self.tracks.track_ids).gather(events.track_rows),
-                "time": events.times,
-                "position": events.positions,
-                "played_ratio": events.played_ratios,
-                "liked": pl.Series(events.liked).replace(0, None),
-                "organic": events.organic,
-            }
+        return pl.concat(
+            pl.DataFrame(
+                {
+                    "user_id": pl.Series(self.user_ids).gather(events.user_rows),
+                    "track_id": pl.Series(self.tracks.track_ids).gather(events.track_rows),
+                    "time": events.times,
+                    "position": events.positions,
+                    "played_ratio": events.played_ratios,
+                    "liked": pl.Series(events.liked).replace(0, None),
+                    "organic": events.organic,
+                }
+            )
+            for events in self.blocks()
         )
 
 

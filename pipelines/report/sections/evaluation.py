@@ -42,9 +42,8 @@ def winners(rows: pl.DataFrame) -> pl.DataFrame:
             *here.filter((pl.col("against") == best["model"]) & pl.col("worse")).get_column("model"),
         ]
         rivals = [model for model in models.get_column("model") if model not in (best["model"], *beaten)]
-        figures = {column: best[column] for column in ("slice", "model", "value", "low", "high")}
-        found.append(figures | {"rivals": rivals if len(here) else None})
-    schema = {"slice": pl.String, "model": pl.String, "value": pl.Float64, "low": pl.Float64, "high": pl.Float64}
+        found.append({**best, "rivals": rivals if len(here) else None})
+    schema = {column: rows.schema[column] for column in ("slice", "model", "value", "low", "high")}
     return pl.DataFrame(found, schema={**schema, "rivals": pl.List(pl.String)})
 
 
@@ -84,7 +83,22 @@ def exhibits(rows: pl.DataFrame) -> Iterator[Exhibit]:
     ):
         warm = (pl.col("metric") == metric) & (pl.col("slice") == "warm") & pl.col("value").is_not_null()
         if len(frame := rows.filter(warm).select("model", "k", "value", "low", "high")):
-            yield _over_k(name, title, frame, y_title, note)
+            # A curve over the length of the list; bars where only one length was evaluated.
+            single = frame.get_column("k").n_unique() == 1
+            yield Chart(
+                name=name,
+                title=title,
+                frame=frame.sort("k", maintain_order=True),
+                kind="across" if single else "line",
+                x="value" if single else "k",
+                y="model" if single else "value",
+                interval=_INTERVAL,
+                series=None if single else "model",
+                x_title=f"{y_title}, lists of {frame.item(0, 'k')}" if single else "length of the list",
+                y_title=None if single else y_title,
+                log_x=not single,
+                note=note,
+            )
     yield from learning_curves(rows)
     yield _table(rows)
 
@@ -108,25 +122,6 @@ def _over_listeners(frame: pl.DataFrame, k: int | None) -> Exhibit:
     )
 
 
-def _over_k(name: str, title: str, frame: pl.DataFrame, y_title: str, note: str) -> Chart:
-    """A curve over the length of the list; bars where only one length was evaluated."""
-    single = frame.get_column("k").n_unique() == 1
-    return Chart(
-        name=name,
-        title=title,
-        frame=frame.sort("k", maintain_order=True),
-        kind="across" if single else "line",
-        x="value" if single else "k",
-        y="model" if single else "value",
-        interval=_INTERVAL,
-        series=None if single else "model",
-        x_title=f"{y_title}, lists of {frame.item(0, 'k')}" if single else "length of the list",
-        y_title=None if single else y_title,
-        log_x=not single,
-        note=note,
-    )
-
-
 def learning_curves(rows: pl.DataFrame) -> Iterator[Exhibit]:
     """Loss by epoch of the models that learn by epochs, each as a share of its first epoch's: losses differ in kind."""
     points = rows.filter((pl.col("slice") == "learning") & pl.col("epoch").is_not_null())
@@ -137,10 +132,8 @@ def learning_curves(rows: pl.DataFrame) -> Iterator[Exhibit]:
     held_out = (
         "Quality on listens that are held out, as a share of the best epoch's; training stops when it no longer grows."
     )
-    for metric, part, y_title, note in (
-        ("train_loss", "training", "loss, of the first epoch's", training),
-        ("validation_loss", "held out", "of its best", held_out),
-    ):
+    shown = ("training", "loss, of the first epoch's", training), ("held out", "of its best", held_out)
+    for metric, (part, y_title, note) in zip(("train_loss", "validation_loss"), shown, strict=True):
         curves = points.filter(pl.col("metric") == metric).sort("model", "epoch", maintain_order=True)
         # A loss below 0 is a negated measure of quality, -NDCG@20: its share of the best is shown.
         value = pl.col("value")

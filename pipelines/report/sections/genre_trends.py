@@ -10,7 +10,10 @@ from collections.abc import Iterator
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
+from ....models.analysis.listener_clusters import SegmentOptions, Segments
+from ....models.arrays import Floats
 from ...analysis.segments import typical
 from ...charts.chart import Chart
 from ...interactions.statistics import LogStatistics, day_of
@@ -210,6 +213,11 @@ def _top_groups(log: LogStatistics, group: str, groups: pl.DataFrame) -> Exhibit
     )
 
 
+def taste_clusters(vectors: Floats, count: int) -> NDArray[np.int32]:
+    """[N, D] -> [N] the cluster of each, found among 5,000 to 10,000 of them where there are more."""
+    return Segments(SegmentOptions(count=count)).fit(vectors[:: max(1, len(vectors) // 5_000)]).assign(vectors)
+
+
 def typical_of_groups(counts: pl.DataFrame, what: str, most: int = 2) -> dict[int, str]:
     """Of `group`, a column of names and `count`: group -> its typical names, joined; "a bit of all" without any."""
     groups, rows = np.unique(counts.get_column("group").to_numpy(), return_inverse=True)
@@ -224,7 +232,7 @@ def _labels_against_sound(data: ReportData) -> Iterator[Exhibit]:
     """What the catalogue calls a track against the predicted genre, and the labels that sound most wrong."""
     if not len(data.predicted_genres):
         yield Gap("Labels against sound", "no audio was heard", "crossfade embed FOLDER --library L")
-    elif not data.has_labels:
+    elif not data.tracks.get_column("genres").list.len().sum():
         yield Gap("Labels against sound", "the catalogue has no genre labels of its own")
     elif not len(data.labels):
         yield Gap("Labels against sound", "no track has both a label and audio")

@@ -13,7 +13,6 @@ import numpy as np
 import polars as pl
 
 from ....errors import LibraryError
-from ....models.analysis.listener_clusters import SegmentOptions, Segments
 from ....models.genres.model import read_card
 from ...charts.chart import Chart
 from ...charts.training import importance_chart
@@ -21,7 +20,7 @@ from ...versions.model_version import ModelVersion
 from ..context import ReportData
 from ..exhibits import Exhibit, Gallery, Gap, Table
 from . import evaluation
-from .genre_trends import typical_of_groups
+from .genre_trends import taste_clusters, typical_of_groups
 
 SAMPLE_LISTENERS = 5
 SEGMENTS = 6
@@ -191,8 +190,7 @@ def _segments(data: ReportData, trained: ModelVersion) -> Iterator[Exhibit]:
     if log is None or not len(log.tracks) or not len(data.kinds) or len(factors) < 2 * SEGMENTS:
         yield Gap("Groups of listeners", "that takes genres or artists, and more listeners")
         return
-    sample = factors[:: max(1, len(factors) // 5_000)]
-    labels = Segments(SegmentOptions(count=SEGMENTS)).fit(sample).assign(factors)
+    labels = taste_clusters(factors, SEGMENTS)
     groups = pl.DataFrame({"user_id": trained.user_ids, "group": labels}).filter(pl.col("group") >= 0)
     members = log.users.join(groups, on="user_id", maintain_order="left").select("user_row", "group")
     if not len(members):

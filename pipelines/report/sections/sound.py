@@ -15,14 +15,13 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ....errors import AudioError, LibraryError
-from ....models.analysis.listener_clusters import SegmentOptions, Segments
 from ....models.analysis.projection import flat_map
 from ....models.arrays import Floats, l2_normalize
 from ...charts.chart import Chart
 from ...library.scan import readable
 from ..context import ReportData
 from ..exhibits import Exhibit, Gallery, Gap, Table
-from .genre_trends import DRAWN, REST, typical_of_groups
+from .genre_trends import DRAWN, REST, taste_clusters, typical_of_groups
 
 MAPPED_TRACKS = 2_000
 """more points than this only cover each other, and take long to lay out"""
@@ -124,9 +123,8 @@ def _tastes(data: ReportData) -> dict[str, str] | None:
     count = min(TASTES, len(known))
     if count < 2:
         return None
-    sample = known[:: max(1, len(known) // 5_000)]
-    clusters = Segments(SegmentOptions(count=count)).fit(taste[sample]).assign(taste[known])
-    placed = pl.DataFrame({"track_id": np.array(trained.track_ids, object)[known].tolist(), "group": clusters})
+    ids = np.array(trained.track_ids, object)[known].tolist()
+    placed = pl.DataFrame({"track_id": ids, "group": taste_clusters(taste[known], count)})
     placed = placed.filter(pl.col("group") >= 0)
     kinds = data.kinds.join(data.names.select("track_row", "track_id"), on="track_row")
     counts = placed.join(kinds, on="track_id").group_by("group", data.kind).agg(count=pl.len())
