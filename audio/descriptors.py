@@ -7,15 +7,21 @@ Shapes: F frames.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import optional_module
+from ..errors import AudioError, optional_module
+from .decoding import Recording
+from .windows import SILENCE
 
 SAMPLE_RATE = 22050
 """what papers and librosa use"""
 HOP = 512
 """samples between frames: 23 ms"""
+EXCERPT_SECONDS = 30
+"""that a file is described by"""
 LEAST_SAMPLES = 12 * HOP
 """enough frames for the second derivative"""
 CURVES: tuple[tuple[str, int], ...] = (
@@ -40,6 +46,19 @@ NAMES: tuple[str, ...] = (
     *(f"{name}_{n}_{statistic}" for name, count in CURVES for n in range(count) for statistic in STATISTICS),
     "tempo_bpm",
 )
+
+
+def descriptors_of_file(path: Path) -> NDArray[np.float32]:
+    """`descriptors` of the file's middle half minute, or of its first where the middle is silent; AudioError."""
+    with Recording(path, SAMPLE_RATE) as recording:
+        length = EXCERPT_SECONDS * SAMPLE_RATE
+        start = max(0, round(recording.duration_seconds * SAMPLE_RATE) - length) // 2
+        samples = recording.clip(start, length).samples
+        if np.abs(samples).max(initial=0) < SILENCE:
+            samples = recording.clip(0, length).samples
+    if len(samples) == 0 or np.abs(samples).max() < SILENCE:
+        raise AudioError("silent" if len(samples) else "too short")
+    return descriptors(samples)
 
 
 def descriptors(samples: NDArray[np.float32]) -> NDArray[np.float32]:

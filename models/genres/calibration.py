@@ -141,18 +141,3 @@ def abstention_threshold(claimed: Floats, targets: Mask, error_rate: float) -> f
     last_of_run = np.append(top[order][:-1] != top[order][1:], True)
     possible = np.flatnonzero((errors <= error_rate) & last_of_run)
     return float(top[order][possible[-1]]) if len(possible) else UNREACHABLE
-
-
-def expected_calibration_error(probabilities: NDArray[Any], targets: Mask, *, bins: int = 10) -> float:
-    """Mean gap between what is claimed and what is true, weighted by how often it is claimed (0 is perfect).
-
-    One label: the top class of each track, in bins of equal width. Several labels: every (track, class) pair.
-    """
-    if targets.sum(axis=1).max(initial=0) > 1 or targets.sum(axis=1).min(initial=1) < 1:
-        claimed, right = np.asarray(probabilities).ravel(), targets.ravel()
-    else:
-        claimed = np.asarray(probabilities).max(axis=1)
-        right = targets[np.arange(len(claimed)), np.asarray(probabilities).argmax(axis=1)]
-    bin_of = np.minimum((claimed * bins).astype(np.int64), bins - 1)
-    gaps = np.bincount(bin_of, claimed - right, minlength=bins)
-    return float(np.abs(gaps).sum() / max(len(claimed), 1))

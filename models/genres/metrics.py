@@ -1,4 +1,4 @@
-"""How well a classifier does: accuracy, F1, confusion, and how much of that is luck.
+"""How well a classifier does: accuracy, F1, confusion, calibration, and how much of that is luck.
 
 Shapes: N tracks, C classes; probabilities [N, C], targets [N, C] bool.
 """
@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from ..arrays import Mask
 from ..evaluation.bootstrap import ratio_interval
-from .calibration import expected_calibration_error
 
 Floats = NDArray[np.float64]
 Targets = NDArray[np.bool_]
@@ -113,3 +112,18 @@ def figures(
         classes=classes,
         confusion=confusion(probabilities, targets),
     )
+
+
+def expected_calibration_error(probabilities: NDArray[Any], targets: Mask, *, bins: int = 10) -> float:
+    """Mean gap between what is claimed and what is true, weighted by how often it is claimed (0 is perfect).
+
+    One label: the top class of each track, in bins of equal width. Several labels: every (track, class) pair.
+    """
+    if targets.sum(axis=1).max(initial=0) > 1 or targets.sum(axis=1).min(initial=1) < 1:
+        claimed, right = np.asarray(probabilities).ravel(), targets.ravel()
+    else:
+        claimed = np.asarray(probabilities).max(axis=1)
+        right = targets[np.arange(len(claimed)), np.asarray(probabilities).argmax(axis=1)]
+    bin_of = np.minimum((claimed * bins).astype(np.int64), bins - 1)
+    gaps = np.bincount(bin_of, claimed - right, minlength=bins)
+    return float(np.abs(gaps).sum() / max(len(claimed), 1))

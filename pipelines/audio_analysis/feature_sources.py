@@ -26,14 +26,13 @@ from numpy.typing import NDArray
 from ...audio import descriptors
 from ...audio.decoding import Recording
 from ...audio.log_mel import LogMel
-from ...audio.windows import SILENCE, Grid, excerpts
+from ...audio.windows import Grid, excerpts
 from ...errors import MACHINE_FAULTS, AudioError, LibraryError, ResourceError
 from ...models.arrays import Floats
 from ...models.encoders.musicnn import MEL_SOURCE, Corpus, MusiCNN
 from ...models.encoders.transformers import INPUT_SOURCE, PREFIX, HubEncoder
 from ...models.storage import content_hash, replacing
 
-DESCRIPTOR_SECONDS = 30
 PATCH_FRAMES = 230
 """of the CNN: 3.7 s at 62.5 frames a second (Won et al. 2020, short-chunk CNN)"""
 PATCH_POOL = 2
@@ -46,7 +45,7 @@ _VERSIONS = {"descriptors": 1, "log-mel": 1, "musicnn-msd": 1, "musicnn-mtt": 1,
 def extract(path: Path, source: str) -> Floats:
     """The features of one source: [W, …]. Raises AudioError."""
     if source == "descriptors":
-        return _descriptors(path)
+        return descriptors.descriptors_of_file(path)[None]
     if source == "log-mel":
         return _patches(path)
     encoder = _encoder_behind(source)
@@ -80,18 +79,6 @@ def encoder_named(source: str) -> MusiCNN | HubEncoder:
         name, _, layer = whole.rpartition("@")
         return HubEncoder.open(name, layer=int(layer)) if name and layer.isdecimal() else HubEncoder.open(whole)
     raise LibraryError(f"source {source!r}: not known; the model may come from a newer version")
-
-
-def _descriptors(path: Path) -> Floats:
-    with Recording(path, descriptors.SAMPLE_RATE) as recording:
-        length = DESCRIPTOR_SECONDS * descriptors.SAMPLE_RATE
-        start = max(0, round(recording.duration_seconds * descriptors.SAMPLE_RATE) - length) // 2
-        samples = recording.clip(start, length).samples
-        if np.abs(samples).max(initial=0) < SILENCE:
-            samples = recording.clip(0, length).samples
-    if len(samples) == 0 or np.abs(samples).max() < SILENCE:
-        raise AudioError("silent" if len(samples) else "too short")
-    return descriptors.descriptors(samples)[None]
 
 
 def _patches(path: Path) -> Floats:

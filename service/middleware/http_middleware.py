@@ -21,7 +21,7 @@ from ..errors import Problem, from_exception
 from ..metrics import Metrics
 from ..settings import LOOPBACK, ROLE_HEADER, ServeOptions
 from .api_keys import ApiKeyStore, key_in
-from .rate_limit import RateLimiter, UploadLimiter, limited_body, no_limit
+from .request_limits import RateLimiter, UploadLimiter, limited_body, no_limit
 
 _LOG = logging.getLogger("crossfade.service")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")

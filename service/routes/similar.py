@@ -17,7 +17,7 @@ from ..response_schemas import Scored, ScoredTracks, SimilarTracks, scored
 from ..snapshot.follower import LibraryFollower
 from ..snapshot.snapshot import Snapshot
 from ..upload_analyzer import UploadAnalyzer
-from ..uploads import AudioFile, on_disk
+from ..uploaded_files import AudioFile, on_disk
 
 
 class Genre(BaseModel):

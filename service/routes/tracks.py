@@ -18,7 +18,7 @@ from ..parameters import Id, K
 from ..response_schemas import FoundTrack, FoundTracks, found
 from ..snapshot.follower import LibraryFollower
 from ..upload_analyzer import UploadAnalyzer
-from ..uploads import AudioFile, add_track, on_disk
+from ..uploaded_files import AudioFile, add_track, on_disk
 from .similar import Classified, Genre, classified
 
 

@@ -8,13 +8,12 @@ import pytest
 from crossfade.models.genres.calibration import (
     Calibration,
     abstention_threshold,
-    expected_calibration_error,
     fit_calibration,
     fit_temperature,
     isotonic_knots,
     probabilities,
 )
-from crossfade.models.genres.metrics import confusion, figures, interval, per_class
+from crossfade.models.genres.metrics import confusion, expected_calibration_error, figures, interval, per_class
 
 
 def honest(rng, tracks=4000, classes=4):

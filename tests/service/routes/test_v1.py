@@ -23,14 +23,14 @@ from crossfade.pipelines.audio_analysis.analyzer import AudioAnalyzer
 from crossfade.pipelines.interactions.schema import read_listens
 from crossfade.pipelines.library.store import Library
 from crossfade.pipelines.versions.model_version import ModelVersion
-from crossfade.service import uploads
+from crossfade.service import uploaded_files
 from crossfade.service.app import Service
 from crossfade.service.errors import Problem
 from crossfade.service.routes import listeners
 from crossfade.service.routes.listeners import MAX_DELETIONS, MAX_EXPORTS
 from crossfade.service.settings import Role
 from crossfade.service.snapshot.recommendations import BUSY, RANKING_SLOTS, RecommendationService
-from crossfade.service.uploads import add_track
+from crossfade.service.uploaded_files import add_track
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from crossfade.pipelines.library.store import Library
 from crossfade.service.errors import Problem
 from crossfade.service.events.client import RemoteEvents, Unreachable
 from crossfade.service.middleware.api_keys import FILE_NAME, ApiKeyStore
-from crossfade.service.middleware.rate_limit import RateLimiter, limited_body
+from crossfade.service.middleware.request_limits import RateLimiter, limited_body
 from crossfade.service.settings import ROLE_HEADER, Role, ServeOptions
 
 ASK = "/get_events?user_id=u"
