@@ -211,7 +211,7 @@ def test_the_same_file_uploaded_twice_at_once_is_one_track(
     """One is told 201, the other 200; under one track_id with other audio, 409; never a database's error."""
     files = [audio(tmp_path / f"{hertz}.wav", hertz=hertz) for hertz in (347, 523, 611)]
     heard = {path: service_of(client).upload_analyzer.analyze(path) for path in files}
-    hash_of = uploads.content_hash
+    hash_of = uploaded_files.content_hash
 
     def at_once(paths: list[Path], track_id: str | None) -> list[int]:
         start, said = threading.Barrier(len(paths)), []
@@ -227,7 +227,7 @@ def test_the_same_file_uploaded_twice_at_once_is_one_track(
                 said.append(problem.status)
 
         with monkeypatch.context() as patch, ThreadPoolExecutor(len(paths)) as threads:
-            patch.setattr(uploads, "content_hash", waiting)
+            patch.setattr(uploaded_files, "content_hash", waiting)
             list(threads.map(add, paths))
         return sorted(said)
 
