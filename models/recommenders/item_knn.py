@@ -10,7 +10,7 @@ Shapes: U users, T tracks, B users asked for, k answers each.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from ..arrays import Answers, Ids, Scores, csr_arrays, csr_of
 from ..interactions import Interactions, liked
 from ..storage import Arrays
 from .base import History, Recommender, rank
+from .search_space import Range, SearchSpace
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -46,6 +47,11 @@ class ItemKNN(Recommender):
 
     options: ItemKNNOptions
     options_type = ItemKNNOptions
+    search_space: ClassVar[SearchSpace] = {
+        "neighbours": Range(30, 1000, logarithmic=True, integer=True),
+        "user_discount": Range(0, 0.8),
+        "length_power": Range(0.4, 1),
+    }
 
     def fit(self, interactions: Interactions) -> Self:
         all_pairs_knn = optional_module("implicit.nearest_neighbours", "item-KNN").all_pairs_knn
