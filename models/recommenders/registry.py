@@ -45,6 +45,7 @@ REGISTRY = {
     "two-tower": Entry(".two_tower", "TwoTower", by_content=True),
     "content": Entry(".content", "Content", by_content=True),
     "hybrid": Entry("..hybrid.model", "Hybrid", by_content=True),
+    "ranked": Entry("..ranking.two_stage", "TwoStageRecommender", by_content=True),
 }
 """in the order in which tables list them"""
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..interactions.cleaning import CleaningOptions
     from ..library.store import Library
 
-_MODELS = "of als, content, hybrid (these three), bpr, mf, vae, dae, sasrec, two-tower; the baselines always"
+_MODELS = "of als, content, hybrid (these three), ranked, bpr, mf, vae, dae, sasrec, two-tower; the baselines always"
 CUT_OFFS = (5, 10, 20, 100)
 Split = Literal["auto", "time", "user", "random"]
 _SHOWN = {"recall": 20, "ndcg": 10, "map": 10, "hit_rate": 10, "catalogue_coverage": 20, "novelty": 20}

@@ -127,7 +127,14 @@ def _rows_of_trial(
     train, costs = trial.split.train, trial.name == options.trials[0]
     models: dict[str, Recommender] = {}
     for name in names:
-        fitting = Fitting(options.make(name, catalogue), train)
+        try:
+            fitting = Fitting(options.make(name, catalogue), train)
+        except DataError as error:
+            # Popular comes first: where it fails, there is nothing to learn for any model.
+            if not models:
+                raise
+            message(f"{trial.name}: {name} left out; {error}")
+            continue
         models[name] = fitting.model
         message(f"{trial.name}: {name} fitted in {fitting.seconds:.1f} s")
         if costs:
@@ -161,7 +168,7 @@ def _rows_of_trial(
         if part.name == COLD_TRACK:
             yield from _cold_to_warm(ndcg, models, part, options, rng)
     if options.growth and costs:
-        for row in growth_rows(names, train, catalogue, options.make):
+        for row in growth_rows(list(models), train, catalogue, options.make):
             message(f"growth: {row['model']} takes time as {row['metric'].removeprefix('growth_with_')}^{row['value']}")
             yield row
     if trial.name == "warm":

@@ -95,17 +95,25 @@ def fitted(name: str) -> Recommender:
 
 def hasty(name: str, catalogue: Catalogue) -> Recommender:
     """With few epochs, where quality is not the question."""
-    model = make(name, catalogue)
+    model = willing(name, catalogue)
     options = getattr(model, "options", None)
     if hasattr(options, "epochs"):
         model.options = replace(options, epochs=4)
     return model
 
 
+def willing(name: str, catalogue: Catalogue) -> Recommender:
+    """Learns from as little as there is here."""
+    model = make(name, catalogue)
+    if name == "ranked":
+        model.options = replace(model.options, ranker=replace(model.options.ranker, least_positives=20))
+    return model
+
+
 @cache
 def on_checkerboard(name: str) -> Recommender:
     listens, catalogue = checkerboard()
-    return make(name, catalogue).fit(listens)
+    return willing(name, catalogue).fit(listens)
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -66,6 +66,16 @@ def table(world: tuple[Interactions, Catalogue]) -> list[Row]:
     return list(evaluate(*world, OPTIONS))
 
 
+def test_a_model_that_cannot_be_fitted_is_left_out(world: tuple[Interactions, Catalogue]) -> None:
+    listens, catalogue = world
+    few, said = listens.take(listens.user_rows < 30), list[str]()
+    options = replace(OPTIONS, models=("ranked",), trials=("warm",))
+    rows = list(evaluate(few, catalogue, options, message=said.append))
+    assert {row["model"] for row in rows} == {"popular", "recent-popular", "item-knn"}
+    (reason,) = [line for line in said if "left out" in line]
+    assert re.match(r"warm: ranked left out; ranker: \d+ .* needed", reason)
+
+
 def test_the_report_finds_all_that_it_looks_for(table: list[Row], tmp_path: Path) -> None:
     """Intervals and figures reach the report: each name it reads from an evaluation's rows is one that is written."""
     curve = [SimpleNamespace(epoch=n, train_loss=1 / n, validation_loss=2 / n) for n in (1, 2)]
