@@ -259,7 +259,9 @@ def evaluate(
 
     if (split := options.pop("split", None)) is not None:
         options["protocol"] = OLD_SPLITS.get(split, split)
-        warnings.warn(f"split={split!r} is now called protocol={options['protocol']!r}", DeprecationWarning, stacklevel=2)
+        warnings.warn(
+            f"split={split!r} is now called protocol={options['protocol']!r}", DeprecationWarning, stacklevel=2
+        )
     chosen = [FrameRecommender(model, {}) if isinstance(model, str) else model for model in models]
     made = {model.name: model._arguments() for model in chosen}
     if len(made) < len(chosen):

@@ -23,7 +23,15 @@ chance; auto takes what the log allows; repeats: what is played next, heard befo
 heard in the last four weeks; yambda: that data set's own benchmark"""
 CUT_OFFS = (5, 10, 20, 100)
 Protocol = Literal["auto", "temporal", "within-user", "random", "repeats", "new-releases", "yambda"]
-_SHOWN = {"recall": 20, "ndcg": 10, "pooled_ndcg": 10, "map": 10, "hit_rate": 10, "catalogue_coverage": 20, "novelty": 20}
+_SHOWN = {
+    "recall": 20,
+    "ndcg": 10,
+    "pooled_ndcg": 10,
+    "map": 10,
+    "hit_rate": 10,
+    "catalogue_coverage": 20,
+    "novelty": 20,
+}
 """metric -> length of lists; what fits on a terminal"""
 
 _COSTS = {
@@ -68,7 +76,9 @@ def evaluate(
     if split is not None:
         protocol = OLD_SPLITS[split]  # type: ignore[assignment]
         new = f"--protocol {protocol}"
-        console.message(f"crossfade: evaluate --split {split} is now called {new}; the old name goes in the next version")
+        console.message(
+            f"crossfade: evaluate --split {split} is now called {new}; the old name goes in the next version"
+        )
     given = {name: value for name, value in (("models", models), ("trials", trials)) if value is not None}
     options = EvaluationOptions(
         protocol=protocol,

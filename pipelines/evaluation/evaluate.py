@@ -5,9 +5,9 @@ split, whether it is within-user (test listens of one user may be older than tra
 seen tracks may be recommended again. Rows of `recall_gain` and `ndcg_gain` compare a model with the one named by
 `against` on the same users; `better` and `worse` say whether the interval excludes 0. `cold_share` is that of tracks
 without listens in training in the lists of the slice `all`, `cold_share_ratio` is it over their share of what was
-listened to, `ndcg_cold_to_warm` compares cold tracks among themselves with warm ones. `pooled_ndcg` is the mean DCG over the mean ideal DCG
-(see `yambda_benchmark`); its rows with a `source` are what others published. Rows of the slices `cost`, `ratings` and
-`learning` have no k; those of `learning` have an `epoch`.
+listened to, `ndcg_cold_to_warm` compares cold tracks among themselves with warm ones. `pooled_ndcg` is the mean DCG
+over the mean ideal DCG (see `yambda_benchmark`); its rows with a `source` are what others published. Rows of the slices
+`cost`, `ratings` and `learning` have no k; those of `learning` have an `epoch`.
 
 Negatives are never sampled: every candidate is ranked. Shapes: B users of a slice, T tracks.
 """

@@ -1,7 +1,7 @@
 """Protocols: what the models of an evaluation are fitted on, and the slices of users and tracks they are measured on.
 
-`PROTOCOLS` has them by name. Those that split a log into training and test (`auto`, `temporal`, `within-user`, `random`)
-have up to three trials; every model is fitted once per trial:
+`PROTOCOLS` has them by name. Those that split a log into training and test (`auto`, `temporal`, `within-user`,
+`random`) have up to three trials; every model is fitted once per trial:
 
 - `warm`: that split; what warm users will listen to, among warm tracks.
 - `cold`: besides, a fifth of the tracks, a tenth of the artists with all they made, and a tenth of the users are held
@@ -110,9 +110,7 @@ class Protocol:
             needs = "times or an order" if Clock.ORDER in self.clocks else "times that all users share"
             has = {Clock.ORDER: "only an order", Clock.NONE: "neither times nor an order"}[listens.clock]
             others = [other for other, protocol in PROTOCOLS.items() if listens.clock in protocol.clocks]
-            raise DataError(
-                f"protocol {name}: needs {needs}, and the log has {has}; there remain {', '.join(others)}"
-            )
+            raise DataError(f"protocol {name}: needs {needs}, and the log has {has}; there remain {', '.join(others)}")
 
 
 def trial_number(name: str) -> int:

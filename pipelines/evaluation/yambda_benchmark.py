@@ -77,4 +77,6 @@ def published_rows() -> tuple[Mapping[str, Any], ...]:
     """Rows of an evaluation's table, without intervals."""
     row = {"slice": "yambda", "metric": "pooled_ndcg", "k": 10}
     bounds = {"low": None, "high": None, "users": None, "source": SOURCE}
-    return tuple({"model": f"{model} (published)", **row, "value": value, **bounds} for model, value in PUBLISHED.items())
+    return tuple(
+        {"model": f"{model} (published)", **row, "value": value, **bounds} for model, value in PUBLISHED.items()
+    )

@@ -179,7 +179,9 @@ def test_within_user_splits_say_so(world: tuple[Interactions, Catalogue]) -> Non
 def test_a_gap_parts_training_from_test(world: tuple[Interactions, Catalogue]) -> None:
     listens, catalogue = world
     options = EvaluationOptions(models=(), trials=("warm",), protocol="temporal", gap_days=10, ks=(5,), resamples=20)
-    (trial,) = plan(listens, catalogue, trials=("warm",), protocol="temporal", allow_seen=False, seed=0, gap_seconds=864_000)
+    (trial,) = plan(
+        listens, catalogue, trials=("warm",), protocol="temporal", allow_seen=False, seed=0, gap_seconds=864_000
+    )
     assert trial.split.train.times is not None and trial.split.test.times is not None
     assert trial.split.test.times.min() - trial.split.train.times.max() >= 864_000
     assert {row["split"] for row in evaluate(listens, catalogue, options)} == {"temporal"}
