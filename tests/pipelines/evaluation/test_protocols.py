@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import bz2
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from math import log2
 from pathlib import Path
@@ -100,6 +102,58 @@ def test_new_releases_apart_by_artist_and_discovery() -> None:
     assert candidates["new release, known artist, discovery"] == [5, 6] and candidates["new release, new artist"] == [7]
     # Track 10 was heard once before: it is outside the 5-core, and it is not new.
     assert 10 in log.track_rows and 10 not in trial.split.train.track_rows
+
+
+def in_yambdas_schema(folder: Path, log: Interactions, catalogue: Catalogue) -> None:
+    columns = {"uid": log.user_rows, "item_id": log.track_rows, "timestamp": log.times}
+    table = pl.DataFrame(columns).cast(pl.UInt32).with_columns(played_ratio_pct=pl.lit(100, pl.UInt16))
+    table.write_parquet(folder / "listens.parquet")
+    names = {name: row for row, name in enumerate(catalogue.artist_names)}
+    pairs = [(names[name], track) for track, some in enumerate(catalogue.artists) for name in some]
+    pl.DataFrame(pairs, ["artist_id", "item_id"], orient="row").write_parquet(folder / "artist_item_mapping.parquet")
+    vectors = np.eye(len(catalogue)) + 0.5
+    embeddings = pl.DataFrame({"item_id": range(len(catalogue)), "normalized_embed": vectors})
+    embeddings.cast({"normalized_embed": pl.List(pl.Float64)}).write_parquet(folder / "embeddings.parquet")
+
+
+def in_onions_schema(folder: Path, log: Interactions, catalogue: Catalogue) -> None:
+    times = pl.from_epoch(pl.Series(log.times)).dt.strftime("%Y-%m-%d %H:%M:%S")
+    listens = pl.DataFrame({"user_id": log.user_rows, "track_id": log.track_rows, "timestamp": times})
+    text = listens.write_csv(separator="\t")
+    (folder / "userid_trackid_timestamp.tsv.bz2").write_bytes(bz2.compress(text.encode()))
+    rows = [(track, some[0] if some else None, f"song {track}", None) for track, some in enumerate(catalogue.artists)]
+    information = pl.DataFrame(rows, ["id", "artist", "song", "album_name"], orient="row")
+    information.write_csv(folder / "id_information.csv", separator="\t")
+
+
+@pytest.mark.parametrize(("format", "write"), [("yambda", in_yambdas_schema), ("music4all-onion", in_onions_schema)])
+def test_new_releases_of_the_sets_that_have_them(
+    format: str,
+    write: Callable[[Path, Interactions, Catalogue], None],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    source, library = tmp_path / "source", str(tmp_path / "library")
+    source.mkdir()
+    write(source, *releases())
+    assert main(["listens", str(source), "--format", format, "--library", library]) == 0
+    if format == "music4all-onion":
+        features = "".join(f"{track}\t{track % 3}\t{track}\n" for track in range(11))
+        (source / "id_musicnn.tsv.bz2").write_bytes(bz2.compress(f"id\tx\ty\n{features}".encode()))
+        assert main(["vectors", str(source / "id_musicnn.tsv.bz2"), "--name", "musicnn", "--library", library]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", "--library", library, "--models", "content", "--protocol", "new-releases", "-k", "2"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    counts = {row["slice"]: row["users"] for row in rows if row["model"] == "content" and row["metric"] == "recall"}
+    assert counts == {
+        "new release": 3,
+        "new release, discovery": 2,
+        "new release, known artist": 2,
+        "new release, known artist, discovery": 1,
+        "new release, new artist": 1,
+    }
+    found = {row["model"]: row["value"] for row in rows if row["metric"] == "recall" and row["slice"] == "new release"}
+    assert found["content"] > 0 == found["popular"]
 
 
 def plays(*events: tuple[int, int, int, float], users: int, tracks: int) -> Interactions:
