@@ -25,7 +25,14 @@ from crossfade.models.recommenders import neural_mf
 from crossfade.pipelines.commands.main import main
 from crossfade.pipelines.evaluation.evaluate import EvaluationOptions, Row, _learning, evaluate
 from crossfade.pipelines.evaluation.protocols import EvaluationSlice, plan
-from crossfade.pipelines.evaluation.slices import GROUPS, LISTEN_GROUPS, OF_USERS, SliceGroups, _listen_groups
+from crossfade.pipelines.evaluation.slices import (
+    GROUPS,
+    LISTEN_GROUPS,
+    OF_USERS,
+    USER_GROUPS,
+    SliceGroups,
+    _listen_groups,
+)
 from crossfade.pipelines.interactions.cleaning import CleaningOptions
 from crossfade.pipelines.library.store import Library
 from crossfade.pipelines.report.context import ReportData, ReportOptions
@@ -82,9 +89,13 @@ def test_the_report_finds_all_that_it_looks_for(table: list[Row], tmp_path: Path
     known, new = _best_models(rows)
     assert "known tracks" in known and "new tracks of known artists" in new
     shown = {exhibit.name: exhibit for exhibit in exhibits(rows) if not isinstance(exhibit, Gap)}
-    names = ["quality", "winners", "quality_over_n", "coverage", "popularity_bias"]
-    assert [*shown] == [*names, "train_curves", "validation_curves", "evaluation"]
-    for name in ("quality", "winners", "quality_over_n"):
+    names = ["quality", "winners", "quality_over_n"]
+    groups = ["quality_by_listeners", "quality_by_tracks", "popularity_shift"]
+    exposure = ["coverage", "popularity_bias", "exposure"]
+    assert [*shown] == [*names, *groups, *exposure, "train_curves", "validation_curves", "evaluation"]
+    assert shown["quality_by_listeners"].frame["group"].unique(maintain_order=True).to_list() == ["all", *USER_GROUPS]
+    assert not shown["exposure"].frame.null_count().sum_horizontal().item()
+    for name in (*names, *groups):
         assert not shown[name].frame.select("value", "low", "high").null_count().sum_horizontal().item()
     for metric, _ in SHOWN:
         (column,) = [name for name in shown["evaluation"].frame.columns if re.fullmatch(rf"{metric}@\d+", name)]
