@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from ...errors import CrossfadeError, MissingExtra
 from ...models.arrays import l2_normalize, top_k
+from ..evaluation.slices import group_of
 from ..library.store import Library
 from ..simulation.composition import STYLES
 from ..simulation.demo import CatalogueOptions, DemoTrack, demo_world, plan, unplayed_tracks, write_catalogue
@@ -168,7 +169,8 @@ class _Tour:
         for row in map(json.loads, table.read_text().splitlines()):
             if row["model"] == "hybrid":
                 hybrid[row["metric"]] = row["value"]
-            if row["metric"] == "ndcg" and row["k"] == 10 and not row["slice"].startswith("n = "):
+            shown = not row["slice"].startswith("n = ") and group_of(row["slice"]) is None
+            if row["metric"] == "ndcg" and row["k"] == 10 and shown:
                 slices.setdefault(row["slice"], {"listeners": row["users"]})[row["model"]] = row["value"]
         self._say("NDCG@10 of each model by slice (1 is perfect):")
         for name, figures in slices.items():

@@ -35,6 +35,14 @@ _SHOWN = {
 }
 """metric -> length of lists; what fits on a terminal"""
 
+_EXPOSURE = {
+    "gini": "Gini",
+    "tail_share": "tail share",
+    "popularity_shift": "popularity shift",
+    "popularity_js": "divergence",
+}
+"""metric -> how a table calls it"""
+
 _COSTS = {
     "fit_seconds": ("fit, s", 1),
     "seconds_per_1000_users": ("s / 1,000 users", 1),
@@ -99,7 +107,7 @@ def evaluate(
             console.message(note)
         catalogue = opened.catalogue(sound)
         users, _ = listed_ids(log)
-        listens = to_listens(log, users, catalogue.track_ids, cleaning.confidence)
+        listens = to_listens(log, users, catalogue.track_ids, cleaning.confidence, organic=True)
     rows = []
     for row in evaluate_models(listens, catalogue, options, message=console.message):
         rows.append(row)
@@ -108,7 +116,7 @@ def evaluate(
     if out is not None:
         out.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     if not console.as_json:
-        for table in _tables(rows):
+        for table in (*_tables(rows), *_group_tables(rows)):
             for summary in table:
                 console.record(**summary)
             if table:
@@ -137,6 +145,7 @@ def _cleaning(library: Library, console: Screen) -> CleaningOptions:
 def _tables(rows: Sequence[Row]) -> tuple[list[Row], ...]:
     """Of quality, one line per slice and model with half-widths of the intervals; of costs; of predicted ratings."""
     from ...models.evaluation.metrics import nearest_k
+    from ..evaluation.slices import group_of
 
     quality: dict[tuple[str, str], Row] = {}
     costs: dict[str, Row] = {}
@@ -144,6 +153,8 @@ def _tables(rows: Sequence[Row]) -> tuple[list[Row], ...]:
     ks = {row["k"] for row in rows if row["k"] is not None}
     shown = {metric: nearest_k(ks, k) for metric, k in _SHOWN.items()}
     for row in rows:
+        if group_of(row["slice"]):
+            continue
         metric, model, users = row["metric"], row["model"], row.get("users")
         if row["k"] is not None:
             name = f"{row['slice']} (within-user)" if row["within_user"] else row["slice"]
@@ -164,6 +175,36 @@ def _tables(rows: Sequence[Row]) -> tuple[list[Row], ...]:
             if "better" in row:
                 line["against bias"] = "better" if row["better"] else "worse" if row["worse"] else "no difference shown"
     return list(quality.values()), list(costs.values()), list(ratings.values())
+
+
+def _group_tables(rows: Sequence[Row]) -> tuple[list[Row], ...]:
+    """One line per model: quality by group of listeners, and of tracks to find; how exposure is spread."""
+    from ...models.evaluation.metrics import nearest_k
+    from ...models.evaluation.popularity import TRACK_GROUPS
+    from ..evaluation.slices import LISTEN_GROUPS, USER_GROUPS, group_of
+
+    ks = {row["k"] for row in rows if row["k"] is not None}
+    of_users, of_tracks, exposure = (f"ndcg@{nearest_k(ks, 10)}", f"recall@{nearest_k(ks, 20)}", nearest_k(ks, 20))
+    users: dict[str, Row] = {}
+    tracks: dict[str, Row] = {}
+    lists: dict[str, Row] = {}
+    for row in rows:
+        model, name, group = row["model"], f"{row['metric']}@{row['k']}", group_of(row["slice"])
+        if group in USER_GROUPS and name == of_users:
+            line = users.setdefault(model, {f"{name} of listeners": model})
+            line[group.removesuffix(" listeners")] = _figure(row)
+        elif group in (*TRACK_GROUPS, *LISTEN_GROUPS) and name == of_tracks:
+            line = tracks.setdefault(model, {f"{name} of tracks": model})
+            line[group.removesuffix(" tracks").removesuffix(" listens")] = _figure(row)
+        elif row["slice"] == "warm" and row["metric"] in _EXPOSURE and row["k"] == exposure:
+            start = {f"exposure, lists of {exposure}": model} | dict.fromkeys(_EXPOSURE.values(), "")
+            line = lists.setdefault(model, start)
+            line[_EXPOSURE[row["metric"]]] = _figure(row)
+    return list(users.values()), list(tracks.values()), list(lists.values())
+
+
+def _figure(row: Row) -> str:
+    return "" if row["value"] is None else f"{row['value']:.3f}"
 
 
 def _with_margin(row: Row) -> str:

@@ -6,7 +6,8 @@ seen tracks may be recommended again. Rows of `recall_gain` and `ndcg_gain` comp
 `against` on the same users; `better` and `worse` say whether the interval excludes 0. `cold_share` is that of tracks
 without listens in training in the lists of the slice `all`, `cold_share_ratio` is it over their share of what was
 listened to, `ndcg_cold_to_warm` compares cold tracks among themselves with warm ones. `pooled_ndcg` is the mean DCG
-over the mean ideal DCG (see `yambda_benchmark`); its rows with a `source` are what others published. Rows of the slices
+over the mean ideal DCG (see `yambda_benchmark`); its rows with a `source` are what others published. The trial `warm`
+has slices of its slice, too, "warm, light listeners" and more (slices.py), which fit nothing anew. Rows of the slices
 `cost`, `ratings` and `learning` have no k; those of `learning` have an `epoch`.
 
 Negatives are never sampled: every candidate is ranked. Shapes: B users of a slice, T tracks.
@@ -17,6 +18,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import combinations
 from typing import Any
 
@@ -27,8 +29,9 @@ from ...errors import DataError, UsageError
 from ...models.arrays import Ids, l2_normalize
 from ...models.catalogue import Catalogue
 from ...models.evaluation import metrics
-from ...models.evaluation.bootstrap import RESAMPLES, Interval, coverage_intervals, intervals, ratio_interval
+from ...models.evaluation.bootstrap import RESAMPLES, Interval, exposure_intervals, intervals, ratio_interval
 from ...models.evaluation.metrics import Values
+from ...models.evaluation.popularity import TrackPopularity, popularity_divergences, popularity_shifts, tail_shares
 from ...models.interactions import Interactions
 from ...models.recommenders.base import Recommender
 from ...models.recommenders.registry import in_order, make
@@ -37,6 +40,7 @@ from ..library.progress import Message, silent
 from .profiling import Fitting, Row, cost_row, growth_rows
 from .protocols import COLD_TRACK, PROTOCOLS, TRIALS, WARM_TRACK, EvaluationSlice, Trial, plan, trial_number
 from .ratings import rating_rows
+from .slices import SliceGroups
 from .yambda_benchmark import gains
 
 COMPARED = ("recall", "ndcg")
@@ -96,6 +100,10 @@ class MetricInputs:
     """[T, D] of length 1 or 0"""
     taste: NDArray[np.float32] | None
     """[T, F] of length 1 or 0; None without ALS among the models"""
+
+    @cached_property
+    def popularity(self) -> TrackPopularity:
+        return TrackPopularity(self.listeners)
 
 
 def evaluate(
@@ -170,6 +178,7 @@ def _rows_of_trial(
     for number, part in enumerate(trial.slices):
         rng = np.random.default_rng([options.seed, trial_number(trial.name), number])
         values: dict[str, dict[tuple[str, int], Values]] = {}
+        groups = SliceGroups.of(part, trial.split, catalogue, inputs.popularity) if trial.name == "warm" else None
         for name, model in models.items():
             started, used = time.perf_counter(), time.process_time()
             ids = _recommended(model, part, max(options.ks))
@@ -183,6 +192,8 @@ def _rows_of_trial(
             values[name] = metric_values(ids, part, inputs, options.ks)
             yield from interval_rows(name, ids, values[name], part, options, rng)
             yield from _pooled(name, ids, part, options, rng)
+            if groups is not None:
+                yield from _group_rows(name, groups, ids, values[name], part, options)
             ndcg[part.name, name] = _by_user(values[name]["ndcg", metrics.nearest_k(options.ks, 10)], part, trial)
         yield from _gains(values, part, options, rng)
         if part.name == COLD_TRACK:
@@ -214,7 +225,11 @@ def metric_values(
         "novelty": metrics.novelties(ids, inputs.listeners, inputs.user_count, ks),
         "unseen_share": metrics.unseen_shares(ids, part.history, ks),
         "popularity_bias": metrics.popularity_biases(ids, inputs.listeners, part.history, ks),
+        "popularity_shift": popularity_shifts(ids, inputs.popularity, part.history, ks),
+        "tail_share": tail_shares(ids, inputs.popularity, ks),
     }
+    divergences = popularity_divergences(ids, inputs.popularity, part.history, ks)
+    shared["popularity_kl"], shared["popularity_js"] = divergences
     if part.candidates is None and (inputs.listeners == 0).any():
         cold = part.truth[:, inputs.listeners == 0].nnz / max(part.truth.nnz, 1)
         shared["cold_share"] = metrics.cold_shares(ids, inputs.listeners, ks)
@@ -231,6 +246,7 @@ def metric_values(
             ("ndcg", k): metrics.ndcg(hits, relevant, k),
             ("map", k): metrics.average_precision(hits, relevant, k),
             ("hit_rate", k): metrics.hit_rate(hits, k),
+            ("mrr", k): metrics.reciprocal_rank(hits, k),
             ("user_coverage", k): metrics.user_coverage(ids, k),
         }
         values |= {(name, k): found[number] for name, found in shared.items()}
@@ -250,9 +266,26 @@ def interval_rows(
     for (metric, k), interval in zip(values, found, strict=True):
         yield _row(model, part, metric, k, interval)
     count = part.truth.shape[1] if part.candidates is None else int(part.candidates.sum())
-    covered = coverage_intervals(ids, options.ks, count, rng)
-    for k, interval in zip(options.ks, covered, strict=True):
-        yield _row(model, part, "catalogue_coverage", k, interval)
+    exposures = exposure_intervals(ids, options.ks, count, rng)
+    for metric, exposure in zip(("catalogue_coverage", "gini"), exposures, strict=True):
+        for k, interval in zip(options.ks, exposure, strict=True):
+            yield _row(model, part, metric, k, interval)
+
+
+def _group_rows(
+    model: str,
+    groups: SliceGroups,
+    ids: Ids,
+    values: dict[tuple[str, int], Values],
+    part: EvaluationSlice,
+    options: EvaluationOptions,
+) -> Iterator[Row]:
+    """The rows of the groups within a slice; their draws are their own, so that they change no other interval."""
+    rng = np.random.default_rng([options.seed, len(TRIALS), 1])
+    for name, users, found in groups.values(ids, values, options.ks):
+        drawn = intervals(np.stack(list(found.values()), axis=1), rng, resamples=options.resamples)
+        for (metric, k), interval in zip(found, drawn, strict=True):
+            yield _row(model, part, metric, k, interval) | {"slice": f"{part.name}, {name}", "users": users}
 
 
 def _pooled(

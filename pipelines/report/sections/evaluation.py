@@ -1,20 +1,24 @@
-"""The figures of `crossfade evaluate` for the section on models: quality by slice, winners, coverage, learning curves.
+"""The figures of `crossfade evaluate` for the section on models: quality by slice and by group, winners, exposure,
+learning curves.
 
 Nothing is measured anew here, so that a test set is read once. Rows are those of `ReportData.evaluation`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import polars as pl
 
 from ....models.evaluation import metrics
+from ....models.evaluation.user_groups import MAINSTREAM_GROUPS
 from ...charts.chart import Chart
+from ...evaluation.slices import TARGET_GROUPS, USER_GROUPS, group_of
 from ..exhibits import Exhibit, Gap, Table
 
 MAIN = ("ndcg", 10)
 SHOWN = (("ndcg", 10), ("recall", 20), ("hit_rate", 10), ("catalogue_coverage", 20), ("novelty", 20))
+EXPOSURE = ("catalogue_coverage", "gini", "tail_share", "popularity_shift", "popularity_kl", "popularity_js")
 _INTERVAL = ("low", "high")
 _OF_N_LISTENERS = pl.col("slice").str.starts_with("n = ")
 
@@ -30,6 +34,7 @@ def winners(rows: pl.DataFrame) -> pl.DataFrame:
 
     Slices that no model gets anything right in are left out.
     """
+    rows, _ = by_group(rows)
     metric, k = MAIN[0], nearest_k(rows, *MAIN)
     main = rows.filter((pl.col("metric") == metric) & (pl.col("k") == k) & (pl.col("value") > 0))
     gains = rows.filter((pl.col("metric") == f"{metric}_gain") & (pl.col("k") == k))
@@ -48,8 +53,18 @@ def winners(rows: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(found, schema={**schema, "rivals": pl.List(pl.String)})
 
 
+def by_group(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """(the rows of the slices of a protocol, those of the groups within them, with the `group`)"""
+    slices = rows.get_column("slice").unique().to_list()
+    groups = {name: group for name in slices if (group := group_of(name))}
+    within = pl.col("slice").is_in([*groups])
+    group = pl.col("slice").replace_strict(groups, default=None, return_dtype=pl.String)
+    return rows.filter(~within), rows.filter(within).with_columns(group=group)
+
+
 def exhibits(rows: pl.DataFrame) -> Iterator[Exhibit]:
     """All exhibits of an evaluation."""
+    rows, grouped = by_group(rows)
     metric, k = MAIN[0], nearest_k(rows, *MAIN)
     main = rows.filter((pl.col("metric") == metric) & (pl.col("k") == k) & pl.col("value").is_not_null())
     if len(by_slice := main.filter(~_OF_N_LISTENERS)):
@@ -76,6 +91,7 @@ def exhibits(rows: pl.DataFrame) -> Iterator[Exhibit]:
                 note="As good: the 95 % interval of the difference to the best, on the same listeners, holds 0.",
             )
     yield _over_listeners(main.filter(_OF_N_LISTENERS), k)
+    yield from _groups(rows, grouped)
     coverage = "Different tracks in all lists together."
     bias = "How much more popular the answers are than what the listeners had played; 0 is even."
     for name, title, metric, y_title, note in (
@@ -85,6 +101,7 @@ def exhibits(rows: pl.DataFrame) -> Iterator[Exhibit]:
         warm = (pl.col("metric") == metric) & (pl.col("slice") == "warm") & pl.col("value").is_not_null()
         if len(frame := rows.filter(warm).select("model", "k", "value", "low", "high")):
             yield _over_k(name, title, frame, y_title, note)
+    yield from _exposure(rows)
     yield from learning_curves(rows)
     yield _table(rows)
 
@@ -105,6 +122,70 @@ def _over_listeners(frame: pl.DataFrame, k: int | None) -> Exhibit:
         x_title="listeners that a track has",
         y_title=f"NDCG@{k}",
         note="Well-known tracks of which only n listeners are shown to the models.",
+    )
+
+
+def _groups(rows: pl.DataFrame, grouped: pl.DataFrame) -> Iterator[Exhibit]:
+    """Quality by group of listeners and of tracks to find; how much more popular than their profiles lists are."""
+    if not len(grouped):
+        cure = "crossfade evaluate --library L --out L/evaluation.jsonl"
+        yield Gap("Who and what is served well", "the evaluation has no groups of listeners and tracks", cure)
+        return
+    warm = rows.filter(pl.col("slice") == "warm").with_columns(group=pl.lit("all"))
+    thirds = "Thirds of the listeners: by how much they listen, and by how popular what they listen to is."
+    parts = (
+        "What is found of it, out of all tracks. Head and tail: the most and the least popular tracks (artists) with a "
+        "fifth of all listeners each; middle: the rest."
+    )
+    shift = "1: the median answer has twice the listeners of the median track that the listener had played; 0 is even."
+    for name, title, metric, target, groups, note in (
+        ("quality_by_listeners", "Whom do models serve?", "ndcg", 10, USER_GROUPS, thirds),
+        ("quality_by_tracks", "What do models find?", "recall", 20, TARGET_GROUPS, parts),
+        (
+            "popularity_shift",
+            "Whom do models pull to what is popular?",
+            "popularity_shift",
+            20,
+            MAINSTREAM_GROUPS,
+            shift,
+        ),
+    ):
+        k = nearest_k(grouped, metric, target)
+        shown = pl.concat([warm, grouped]).filter(
+            (pl.col("metric") == metric) & (pl.col("k") == k) & pl.col("value").is_not_null(),
+            pl.col("group").is_in(["all", *groups]),
+        )
+        yield Chart(
+            name=name,
+            title=title,
+            frame=shown.sort(
+                pl.col("group").replace_strict(["all", *groups], range(len(groups) + 1)), maintain_order=True
+            ).select("group", "model", "value", "low", "high"),
+            kind="bar",
+            x="group",
+            y="value",
+            interval=_INTERVAL,
+            series="model",
+            y_title=f"{metric.replace('_', ' ').replace('ndcg', 'NDCG')}@{k}",
+            wide=len(groups) > len(MAINSTREAM_GROUPS),
+            note=note,
+        )
+
+
+def _exposure(rows: pl.DataFrame) -> Iterator[Table]:
+    """How lists share out what is heard of, per model."""
+    warm = rows.filter((pl.col("slice") == "warm") & pl.col("metric").is_in(EXPOSURE))
+    if (k := nearest_k(warm, "gini", 20)) is None:
+        return
+    yield Table(
+        name="exposure",
+        title=f"How lists of {k} spread exposure",
+        frame=_figures(warm.select("model").unique(maintain_order=True), warm, [(name, k) for name in EXPOSURE]),
+        headings={f"{name}@{k}": name.replace("_", " ") for name in EXPOSURE},
+        hidden=tuple(f"{name}@{k} {end}" for name in EXPOSURE for end in _INTERVAL),
+        note="Gini: 0 where each track is recommended equally often, near 1 where few have it all. Tail: share of "
+        "answers among the least popular tracks, with a fifth of all listeners. Shift and divergences (KL, JS): from "
+        "what the listener had played to the answers, 0 is even.",
     )
 
 
@@ -163,14 +244,9 @@ def learning_curves(rows: pl.DataFrame) -> Iterator[Exhibit]:
 
 def _table(rows: pl.DataFrame) -> Table:
     """One row per slice and model; the file has the intervals, too."""
+    shown = [(metric, k) for metric, target in SHOWN if (k := nearest_k(rows, metric, target)) is not None]
     frame = rows.filter(pl.col("k").is_not_null()).select("slice", "model").unique(maintain_order=True)
-    for metric, target in SHOWN:
-        if (k := nearest_k(rows, metric, target)) is not None:
-            name = f"{metric}@{k}"
-            part = rows.filter(pl.col("metric") == metric, pl.col("k") == k)
-            figures = part.select("slice", "model", pl.col("value").alias(name), "low", "high")
-            figures = figures.rename({"low": f"{name} low", "high": f"{name} high"})
-            frame = frame.join(figures, on=["slice", "model"], how="left", maintain_order="left")
+    frame = _figures(frame, rows, shown)
     return Table(
         name="evaluation",
         title="The evaluation in numbers",
@@ -179,3 +255,15 @@ def _table(rows: pl.DataFrame) -> Table:
         note="The file has the 95 % intervals, too.",
         rows_shown=100,
     )
+
+
+def _figures(frame: pl.DataFrame, rows: pl.DataFrame, shown: Sequence[tuple[str, int]]) -> pl.DataFrame:
+    """The table with a column for each (metric, k), and the ends of its interval."""
+    keys = frame.columns
+    for metric, k in shown:
+        name = f"{metric}@{k}"
+        part = rows.filter(pl.col("metric") == metric, pl.col("k") == k)
+        figures = part.select(*keys, pl.col("value").alias(name), "low", "high")
+        figures = figures.rename({end: f"{name} {end}" for end in _INTERVAL})
+        frame = frame.join(figures, on=keys, how="left", maintain_order="left")
+    return frame

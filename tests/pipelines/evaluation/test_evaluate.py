@@ -14,15 +14,26 @@ from typing import Any, cast
 import numpy as np
 import polars as pl
 import pytest
+from scipy.sparse import csr_matrix
 
 from crossfade.errors import DataError, UsageError
 from crossfade.models.catalogue import Catalogue
-from crossfade.models.interactions import Clock, Interactions
+from crossfade.models.evaluation.popularity import TRACK_GROUPS, TrackPopularity
+from crossfade.models.evaluation.user_groups import ACTIVITY_GROUPS, MAINSTREAM_GROUPS
+from crossfade.models.interactions import Clock, Interactions, to_find
 from crossfade.models.recommenders import neural_mf
 from crossfade.pipelines import python_api
 from crossfade.pipelines.commands.main import main
 from crossfade.pipelines.evaluation.evaluate import EvaluationOptions, Row, _learning, evaluate
-from crossfade.pipelines.evaluation.protocols import plan
+from crossfade.pipelines.evaluation.protocols import EvaluationSlice, plan
+from crossfade.pipelines.evaluation.slices import (
+    GROUPS,
+    LISTEN_GROUPS,
+    OF_USERS,
+    USER_GROUPS,
+    SliceGroups,
+    _listen_groups,
+)
 from crossfade.pipelines.interactions.cleaning import CleaningOptions
 from crossfade.pipelines.library.store import Library
 from crossfade.pipelines.report.context import ReportData, ReportOptions
@@ -89,9 +100,13 @@ def test_the_report_finds_all_that_it_looks_for(table: list[Row], tmp_path: Path
     known, new = _best_models(rows)
     assert "known tracks" in known and "new tracks of known artists" in new
     shown = {exhibit.name: exhibit for exhibit in exhibits(rows) if not isinstance(exhibit, Gap)}
-    names = ["quality", "winners", "quality_over_n", "coverage", "popularity_bias"]
-    assert [*shown] == [*names, "train_curves", "validation_curves", "evaluation"]
-    for name in ("quality", "winners", "quality_over_n"):
+    names = ["quality", "winners", "quality_over_n"]
+    groups = ["quality_by_listeners", "quality_by_tracks", "popularity_shift"]
+    exposure = ["coverage", "popularity_bias", "exposure"]
+    assert [*shown] == [*names, *groups, *exposure, "train_curves", "validation_curves", "evaluation"]
+    assert shown["quality_by_listeners"].frame["group"].unique(maintain_order=True).to_list() == ["all", *USER_GROUPS]
+    assert not shown["exposure"].frame.null_count().sum_horizontal().item()
+    for name in (*names, *groups):
         assert not shown[name].frame.select("value", "low", "high").null_count().sum_horizontal().item()
     for metric, _ in SHOWN:
         (column,) = [name for name in shown["evaluation"].frame.columns if re.fullmatch(rf"{metric}@\d+", name)]
@@ -127,6 +142,7 @@ def test_every_model_has_every_slice_and_the_baselines_are_there(table: list[Row
     assert slices.keys() == {"popular", "recent-popular", "item-knn", "als", "content"}
     cold = {"cold track", "cold track, known artist", "cold track, new artist", "cold user", "cold user, 5 listens"}
     expected = {"warm", "all", "warm track", "cost", *cold, *(f"n = {n}" for n in (0, 1, 2, 5, 10))}
+    expected |= {f"warm, {group}" for group in GROUPS if group not in LISTEN_GROUPS}
     assert all(found == expected for found in slices.values())
 
 
@@ -172,6 +188,60 @@ def test_it_repeats_and_trials_do_not_depend_on_each_other(
     alone = [row for row in evaluate(*world, options) if row["slice"] != "cost"]
     slices = {row["slice"] for row in alone}
     assert alone == [row for row in table if row["slice"] in slices]
+
+
+def test_groups_of_listeners_divide_the_warm_ones(table: list[Row]) -> None:
+    """Their means, weighted by their sizes, are the mean of all."""
+    for groups in (ACTIVITY_GROUPS, MAINSTREAM_GROUPS):
+        for metric in OF_USERS:
+            whole = next(row for row in table if (row["model"], row["slice"], row["metric"]) == ("als", "warm", metric))
+            parts = [
+                next(row for row in table if (row["model"], row["slice"], row["metric"]) == ("als", name, metric))
+                for name in (f"warm, {group}" for group in groups)
+            ]
+            assert sum(part["users"] for part in parts) == whole["users"]
+            mean = sum(part["users"] * part["value"] for part in parts) / whole["users"]
+            assert mean == pytest.approx(whole["value"], abs=2e-6)
+
+
+def test_groups_of_tracks_divide_what_is_to_be_found(world: tuple[Interactions, Catalogue]) -> None:
+    listens, catalogue = world
+    organic = (np.arange(len(listens)) % 3 - 1).astype(np.int8)
+    listens = replace(listens, organic=organic)
+    (trial,) = plan(listens, catalogue, trials=("warm",), split="auto", allow_seen=False, seed=0)
+    (part,) = trial.slices
+    groups = SliceGroups.of(part, trial.split, catalogue, TrackPopularity(trial.split.train.listeners))
+    tracks = [groups.truth[name] for name in TRACK_GROUPS]
+    assert abs(sum(tracks[1:], tracks[0]) - part.truth).nnz == 0
+    test = trial.split.test
+    assert test.organic is not None
+    for name, told in (("organic listens", 1), ("recommended listens", 0)):
+        pairs = {
+            (user, track)
+            for user, track, each in zip(test.user_rows, test.track_rows, test.organic, strict=True)
+            if each == told
+        }
+        rows, columns = part.truth.nonzero()
+        expected = {pair for pair in zip(part.user_rows[rows], columns, strict=True) if pair in pairs}
+        rows, columns = groups.truth[name].nonzero()
+        assert set(zip(part.user_rows[rows], columns, strict=True)) == expected
+        assert expected
+
+
+def test_a_track_was_found_as_its_first_listen_was() -> None:
+    """User 0 listened to track 0 organically first, to track 1 by recommendation first; 2 is not told, 3 disliked."""
+    first = np.array([[0, 0, 5, 1], [0, 1, 5, 0], [0, 0, 6, 0], [0, 1, 6, 1], [0, 2, 5, -1], [0, 3, 5, 1]])
+    users, tracks, times, organic = first.astype(np.int32).T
+    weights = np.array([1, 1, 1, 1, 1, -1], np.float32)
+    test = Interactions(
+        users, tracks, weights, 1, 4, times.astype(np.int64), Clock.TIME, organic=organic.astype(np.int8)
+    )
+    part = EvaluationSlice("warm", np.array([0], np.int32), to_find(test.matrix), csr_matrix((1, 4), dtype=np.float32))
+    found = _listen_groups(part, test)
+    assert {name: truth.indices.tolist() for name, truth in found.items()} == {
+        "organic listens": [0],
+        "recommended listens": [1],
+    }
 
 
 def test_seen_tracks_may_be_allowed(world: tuple[Interactions, Catalogue]) -> None:
@@ -273,6 +343,7 @@ def test_the_command(
     assert main(asked) == 0
     shown = capsys.readouterr().out
     assert "ndcg@10" in shown and "better than" in shown and "item-knn" in shown
+    assert "ndcg@10 of listeners" in shown and "recall@10 of tracks" in shown and "exposure, lists of 10" in shown
     trained = tmp_path / "library" / "models" / "v1"
     trained.mkdir(parents=True)
     cleaning = asdict(CleaningOptions(users_sample=0.5))
