@@ -102,7 +102,7 @@ def tuned(
             else:
                 message(f"{name}: trial {trial} ({listed(values)}) left out; its scores are no numbers")
         except FAILURES as error:
-            message(f"{name}: trial {trial} ({listed(values)}) left out; {error or type(error).__name__}")
+            message(f"{name}: trial {trial} ({listed(values)}) left out; {str(error) or type(error).__name__}")
         tried()
     if not found:
         return None
