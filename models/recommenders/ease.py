@@ -178,7 +178,7 @@ class EASE(ItemSimilarityRecommender):
         frequencies = squares / squares.sum()
 
         def weights_to(start: int) -> tuple[Ids, Floats, Floats, Floats]:
-            """What predicts C tracks: [C, kept] tracks, [C, kept] weights less their mean, [C] the mean, [C] 1 / P_jj."""
+            """What predicts C tracks: [C, kept] tracks and weights less their mean, [C] the mean; and [C] 1 / P_jj."""
             rows = inverse_rows(start, min(start + _COLUMNS, tracks))
             own = np.arange(len(rows)), start + np.arange(len(rows))
             diagonal, own_scale = rows[own], scale[own[1]]
