@@ -86,7 +86,7 @@ def gains(hits: Hits, target_counts: NDArray[np.int64], k: int) -> tuple[Values,
 def published_rows() -> tuple[Mapping[str, Any], ...]:
     """Rows of an evaluation's table, without intervals."""
     row = {"slice": "yambda", "metric": "pooled_ndcg", "k": 10}
-    bounds = {"low": None, "high": None, "users": None, "source": SOURCE}
+    bounds = {"low": None, "high": None, "users": None, "allow_seen": True, "source": SOURCE}
     return tuple(
         {"model": f"{model} (published)", **row, "value": value, **bounds} for model, value in PUBLISHED.items()
     )
