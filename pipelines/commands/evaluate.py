@@ -18,11 +18,9 @@ if TYPE_CHECKING:
     from ..interactions.cleaning import CleaningOptions
     from ..library.store import Library
 
-_MODELS = """of als, content, hybrid (these three), ranked, ease, pure-svd, rp3beta, bpr, mf, vae, dae, sasrec,
+_MODELS = """of als, content, hybrid (these three), ranked, ease, ials, pure-svd, rp3beta, bpr, mf, vae, dae, sasrec,
  two-tower; the baselines always"""
-_PROTOCOL = """which listens are trained on and which are the test (docs/protocols.md): by time, each user's last, or by
-chance; auto takes what the log allows; repeats: what is played next, heard before or not; new-releases: tracks first
-heard in the last four weeks; yambda: that data set's own benchmark"""
+_PROTOCOL = "how listens are parted into training and test (docs/protocols.md); auto takes what the log allows"
 CUT_OFFS = (5, 10, 20, 100)
 Protocol = Literal["auto", "temporal", "within-user", "random", "repeats", "new-releases", "yambda"]
 _SHOWN = {
