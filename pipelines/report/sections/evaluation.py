@@ -58,8 +58,8 @@ def by_group(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     slices = rows.get_column("slice").unique().to_list()
     groups = {name: group for name in slices if (group := group_of(name))}
     within = pl.col("slice").is_in([*groups])
-    group = pl.col("slice").replace_strict(groups, default=None, return_dtype=pl.String)
-    return rows.filter(~within), rows.filter(within).with_columns(group=group)
+    named = pl.col("slice").replace_strict(groups, default=None, return_dtype=pl.String)
+    return rows.filter(~within), rows.filter(within).with_columns(group=named)
 
 
 def exhibits(rows: pl.DataFrame) -> Iterator[Exhibit]:
