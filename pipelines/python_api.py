@@ -249,13 +249,19 @@ def evaluate(
 
     Columns: model, slice, metric, k, value, low and high (the 95 % interval), users, split and more. `models` are
     names, or recommenders with options of their own, which stay as they are; `interactions` and `items` as for
-    `FrameRecommender.fit`; `options` are the fields of `EvaluationOptions`, such as `trials` (warm,
-    cold, listeners), `split` (auto, time, user, random), `ks` and `seed`. The baselines are always in it, `content`
-    where items have vectors.
+    `FrameRecommender.fit`; `options` are the fields of `EvaluationOptions`, such as `protocol`
+    (auto, temporal, within-user, random, repeats, new-releases, yambda), `trials` (warm, cold, listeners), `ks` and
+    `seed`. The baselines are always in it, `content` where items have vectors.
     """
     from .evaluation.evaluate import EvaluationOptions
     from .evaluation.evaluate import evaluate as evaluation_rows
+    from .evaluation.protocols import OLD_SPLITS
 
+    if (split := options.pop("split", None)) is not None:
+        options["protocol"] = OLD_SPLITS.get(split, split)
+        warnings.warn(
+            f"split={split!r} is now called protocol={options['protocol']!r}", DeprecationWarning, stacklevel=2
+        )
     chosen = [FrameRecommender(model, {}) if isinstance(model, str) else model for model in models]
     made = {model.name: model._arguments() for model in chosen}
     if len(made) < len(chosen):

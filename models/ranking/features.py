@@ -115,9 +115,8 @@ class HistoryStatistics:
         """sorted (user, track) pairs of the history; only while training"""
 
     @classmethod
-    def of(cls, listens: Interactions, catalogue: Catalogue, albums: NDArray[np.int32] | None = None) -> Self:
-        """`albums` [T]: on how many albums a track's artists are, where that is known."""
-        tracks = _track_statistics(listens, catalogue, albums)
+    def of(cls, listens: Interactions, catalogue: Catalogue) -> Self:
+        tracks = _track_statistics(listens, catalogue)
         statistics = cls(user_statistics(listens, catalogue), tracks, *genres_of(catalogue))
         if listens.times is not None:
             statistics.ends = np.full(listens.user_count, _UNKNOWN_TIME)
@@ -261,9 +260,7 @@ def user_statistics(listens: Interactions, catalogue: Catalogue | None = None) -
     return _named(USER_STATISTICS, months, tracks, tracks / months, played, mean_listeners, fresh)
 
 
-def _track_statistics(
-    listens: Interactions, catalogue: Catalogue, albums: NDArray[np.int32] | None
-) -> dict[str, Floats]:
+def _track_statistics(listens: Interactions, catalogue: Catalogue) -> dict[str, Floats]:
     """name in TRACK_STATISTICS -> [T]"""
     count, now = listens.track_count, listens.newest
     unknown = np.full(count, np.nan)
@@ -286,7 +283,7 @@ def _track_statistics(
     events = np.bincount(listens.track_rows, minlength=count)
     finished = np.bincount(listens.track_rows, listens.weights > 0, minlength=count)
     played = np.divide(finished, events, out=np.full(count, np.nan), where=events > 0)
-    number = unknown if albums is None else albums
+    number = unknown if catalogue.album_counts is None else catalogue.album_counts
     # By the best known of a track's artists.
     artists = catalogue.artist_matrix
     by_artist = artists.multiply(artists.T @ listeners).max(axis=1).toarray().ravel() if artists.shape[1] else unknown

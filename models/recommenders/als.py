@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from ..arrays import Answers, Ids, Rows, Scores, one_blas_thread
 from ..interactions import Interactions, without_skips
 from ..storage import Arrays, change_model
 from .base import History, Recommender, check_width, nearest_neighbours
+from .search_space import Choice, Range, SearchSpace
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -52,6 +53,14 @@ class ALS(Recommender):
     options: ALSOptions
     options_type = ALSOptions
     stored_arrays = ("user_factors", "track_factors", "track_listeners", "mean_counts")
+    search_space: ClassVar[SearchSpace] = {
+        "factors": Choice((64, 128, 256)),
+        "regularization": Range(1, 300, logarithmic=True),
+        "alpha": Range(2, 100, logarithmic=True),
+        "iterations": Range(4, 16, integer=True),
+        "track_discount": Range(0, 0.7),
+        "user_discount": Range(0, 0.7),
+    }
 
     def fit(self, interactions: Interactions) -> Self:
         self.history = History.of(interactions)

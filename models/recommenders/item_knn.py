@@ -10,21 +10,14 @@ Shapes: U users, T tracks, B users asked for, k answers each.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import ClassVar, Self
 
 import numpy as np
 
-from ...errors import optional_module
-from ..arrays import Answers, Ids, Scores, csr_arrays, csr_of
-from ..interactions import Interactions, liked
-from ..storage import Arrays
-from .base import History, Recommender, rank
-
-if TYPE_CHECKING:
-    from scipy.sparse import csr_matrix
-
-SAVED_SIMILARITY = ("near_indptr", "near_tracks", "near_scores")
-"""names of the arrays of a similarity matrix in a file"""
+from ..interactions import Interactions
+from .base import History
+from .item_similarity import ItemSimilarityRecommender, nearest_columns
+from .search_space import Range, SearchSpace
 
 
 @dataclass(frozen=True)
@@ -39,58 +32,25 @@ class ItemKNNOptions:
     """0 uses every core; the answer does not depend on it."""
 
 
-class ItemKNN(Recommender):
-    """Recommends what is near to the tracks a user likes; a track near to none of them is not recommended."""
+class ItemKNN(ItemSimilarityRecommender):
+    """Recommends what has common listeners with the tracks a user likes."""
 
     name = "item-knn"
 
     options: ItemKNNOptions
     options_type = ItemKNNOptions
+    search_space: ClassVar[SearchSpace] = {
+        "neighbours": Range(30, 1000, logarithmic=True, integer=True),
+        "user_discount": Range(0, 0.8),
+        "length_power": Range(0.4, 1),
+    }
 
     def fit(self, interactions: Interactions) -> Self:
-        all_pairs_knn = optional_module("implicit.nearest_neighbours", "item-KNN").all_pairs_knn
         self.history, options = History.of(interactions), self.options
         profiles = self.history.liked.astype(np.float64)
         counts = np.diff(profiles.indptr)
         profiles.data /= np.repeat(np.maximum(counts, 1), counts) ** options.user_discount
         squares = np.bincount(profiles.indices, profiles.data**2, minlength=interactions.track_count)
         profiles.data /= squares[profiles.indices] ** (options.length_power / 2)
-        near = all_pairs_knn(profiles, options.neighbours + 1, num_threads=options.threads, show_progress=False)
-        self.similarity: csr_matrix = _without_itself(near)
-        """[T, T] each row a track's neighbours"""
+        self.similarity = nearest_columns(profiles, options.neighbours, threads=options.threads)
         return self
-
-    def scores_from(self, user_items: csr_matrix) -> Scores:
-        return _dense((liked(user_items) @ self.similarity).tocsr())
-
-    def similar(self, track_rows: Ids, k: int) -> Answers:
-        """By common listeners; at most as many as there are neighbours."""
-        rows = np.asarray(track_rows)
-
-        def score(start: int, stop: int) -> Scores:
-            return _dense(self.similarity[rows[start:stop]])
-
-        return rank(score, len(rows), k, self.similarity.shape[0])
-
-    def arrays(self) -> Arrays:
-        return super().arrays() | csr_arrays(self.similarity, *SAVED_SIMILARITY)
-
-    def restore(self, arrays: Arrays, facts: dict[str, Any]) -> None:
-        super().restore(arrays, facts)
-        self.similarity = csr_of(arrays, self._track_count, *SAVED_SIMILARITY)
-
-
-def _without_itself(near: csr_matrix) -> csr_matrix:
-    from scipy.sparse import csr_matrix
-
-    pairs = near.tocoo()
-    others = (pairs.row != pairs.col) & (pairs.data > 0)
-    parts = (pairs.data[others].astype(np.float32), (pairs.row[others], pairs.col[others]))
-    return csr_matrix(parts, shape=near.shape)
-
-
-def _dense(scores: csr_matrix) -> Scores:
-    """-inf where there is no score."""
-    cells = np.asarray(scores.toarray(), np.float32)
-    cells[cells == 0] = -np.inf
-    return cells

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
 from ..arrays import Answers, Ids, Scores
 from ..interactions import Interactions
 from .base import RECENT_SECONDS, History, Recommender, popularity, rank
+from .search_space import Range, SearchSpace
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
+
+_HOUR_SECONDS = 3600.0
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,9 @@ class RecentPopular(Popular):
     """Popular in the log's last thirty days; in a log without comparable times, popular."""
 
     name = "recent-popular"
+    search_space: ClassVar[SearchSpace] = {
+        "window_seconds": Range(_HOUR_SECONDS, 8760 * _HOUR_SECONDS, logarithmic=True)
+    }
 
     def __init__(self, options: PopularOptions | None = None) -> None:
         super().__init__(options or PopularOptions(window_seconds=RECENT_SECONDS))

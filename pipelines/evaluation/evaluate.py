@@ -5,9 +5,10 @@ split, whether it is within-user (test listens of one user may be older than tra
 seen tracks may be recommended again. Rows of `recall_gain` and `ndcg_gain` compare a model with the one named by
 `against` on the same users; `better` and `worse` say whether the interval excludes 0. `cold_share` is that of tracks
 without listens in training in the lists of the slice `all`, `cold_share_ratio` is it over their share of what was
-listened to, `ndcg_cold_to_warm` compares cold tracks among themselves with warm ones. The trial `warm` has slices of
-its slice, too, "warm, light listeners" and more (slices.py), which fit nothing anew. Rows of the slices `cost`,
-`ratings` and `learning` have no k; those of `learning` have an `epoch`.
+listened to, `ndcg_cold_to_warm` compares cold tracks among themselves with warm ones. `pooled_ndcg` is the mean DCG
+over the mean ideal DCG (see `yambda_benchmark`); its rows with a `source` are what others published. The trial `warm`
+has slices of its slice, too, "warm, light listeners" and more (slices.py), which fit nothing anew. Rows of the slices
+`cost`, `ratings` and `learning` have no k; those of `learning` have an `epoch`.
 
 Negatives are never sampled: every candidate is ranked. Shapes: B users of a slice, T tracks.
 """
@@ -37,9 +38,10 @@ from ...models.recommenders.registry import in_order, make
 from ..interactions.statistics import DAY_SECONDS
 from ..library.progress import Message, silent
 from .profiling import Fitting, Row, cost_row, growth_rows
-from .protocols import COLD_TRACK, SPLITS, TRIALS, WARM_TRACK, EvaluationSlice, Trial, plan
+from .protocols import COLD_TRACK, PROTOCOLS, TRIALS, WARM_TRACK, EvaluationSlice, Trial, plan, trial_number
 from .ratings import rating_rows
 from .slices import SliceGroups
+from .yambda_benchmark import gains
 
 COMPARED = ("recall", "ndcg")
 
@@ -49,7 +51,8 @@ class EvaluationOptions:
     models: tuple[str, ...] = ("als", "content", "hybrid")
     """the baselines come by themselves; bpr, on one thread and far behind, only when asked for"""
     trials: tuple[str, ...] = TRIALS
-    split: str = "auto"
+    protocol: str = "auto"
+    """see `protocols`"""
     gap_days: float = 0.0
     """between training and test, where the split is by time"""
     allow_seen: bool = False
@@ -68,14 +71,21 @@ class EvaluationOptions:
     def __post_init__(self) -> None:
         if not self.ks or min(self.ks) < 1:
             raise UsageError(f"k: {', '.join(map(str, self.ks))}; cut-offs have to be 1 or more")
-        if self.gap_days < 0 or (self.gap_days and self.split not in ("auto", "time")):
-            raise UsageError(
-                f"gap: {self.gap_days:g} days with the split {self.split!r}; 0 or more, of a split by time"
-            )
-        for what, names, known in (("trial", self.trials, TRIALS), ("split", (self.split,), tuple(SPLITS))):
+        for what, names, known in (
+            ("trial", self.trials, TRIALS),
+            ("protocol", (self.protocol,), tuple(PROTOCOLS)),
+        ):
             for name in names:
                 if name not in known:
                     raise UsageError(f"{name}: no such {what}; there are {', '.join(known)}")
+        chosen = PROTOCOLS[self.protocol]
+        if self.gap_days < 0 or (self.gap_days and not chosen.has_gap):
+            raise UsageError(
+                f"gap: {self.gap_days:g} days with the protocol {self.protocol!r}; 0 or more, of a split by time"
+            )
+        if chosen.trial is not None and (self.trials != TRIALS or self.allow_seen):
+            option = "allow-seen" if self.allow_seen else "trials"
+            raise UsageError(f"{option}: not with the protocol {self.protocol!r}, which has its own")
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,12 +114,12 @@ def evaluate(
     if not catalogue.has_sound.any() and "content" in names:
         message("content: left out; no track has sound")
         names.remove("content")
-    measured = False
+    measured: list[str] = []
     for trial in plan(
         listens,
         catalogue,
+        protocol=options.protocol,
         trials=options.trials,
-        split=options.split,
         allow_seen=options.allow_seen,
         seed=options.seed,
         gap_seconds=options.gap_days * DAY_SECONDS,
@@ -119,23 +129,39 @@ def evaluate(
         if not trial.slices:
             message(f"{trial.name}: left out; {trial.split!r} leaves nobody to ask")
             continue
-        measured = True
+        measured.append(trial.name)
         split = {"split": trial.split.name, "within_user": trial.split.within_user}
-        for row in _rows_of_trial(trial, names, catalogue, options, message):
-            yield row | split | {"allow_seen": options.allow_seen}
+        for row in _rows_of_trial(trial, names, catalogue, options, message, costs=len(measured) == 1):
+            yield row | split | {"allow_seen": row.get("allow_seen", options.allow_seen)}
     if not measured:
-        raise DataError(f"listens: {listens!r} leave nobody to ask; more users need listens in both parts of the split")
+        raise DataError(
+            f"protocol {options.protocol}: {listens!r} leave nobody to ask; more users need listens in both parts of "
+            "the split"
+        )
 
 
 def _rows_of_trial(
-    trial: Trial, names: Sequence[str], catalogue: Catalogue, options: EvaluationOptions, message: Message
+    trial: Trial,
+    names: Sequence[str],
+    catalogue: Catalogue,
+    options: EvaluationOptions,
+    message: Message,
+    *,
+    costs: bool,
 ) -> Iterator[Row]:
     sizes = ", ".join(f"{part.name} {len(part.user_rows):,}" for part in trial.slices)
     message(f"{trial.name}: {trial.split.name}; users asked for: {sizes}")
-    train, costs = trial.split.train, trial.name == options.trials[0]
+    train = trial.split.train
     models: dict[str, Recommender] = {}
     for name in names:
-        fitting = Fitting(options.make(name, catalogue), train)
+        try:
+            fitting = Fitting(options.make(name, catalogue), train)
+        except DataError as error:
+            # Popular comes first: where it fails, there is nothing to learn for any model.
+            if not models:
+                raise
+            message(f"{trial.name}: {name} left out; {error}")
+            continue
         models[name] = fitting.model
         message(f"{trial.name}: {name} fitted in {fitting.seconds:.1f} s")
         if costs:
@@ -150,12 +176,12 @@ def _rows_of_trial(
     )
     ndcg: dict[tuple[str, str], Values] = {}
     for number, part in enumerate(trial.slices):
-        rng = np.random.default_rng([options.seed, TRIALS.index(trial.name), number])
+        rng = np.random.default_rng([options.seed, trial_number(trial.name), number])
         values: dict[str, dict[tuple[str, int], Values]] = {}
         groups = SliceGroups.of(part, trial.split, catalogue, inputs.popularity) if trial.name == "warm" else None
         for name, model in models.items():
             started, used = time.perf_counter(), time.process_time()
-            ids = _recommended(model, part, max(options.ks), allow_seen=options.allow_seen)
+            ids = _recommended(model, part, max(options.ks))
             seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - used
             if costs and not number:
                 each = 1000 / len(part.user_rows)
@@ -165,14 +191,16 @@ def _rows_of_trial(
                 message(f"{part.name}: {name} recommends none of these tracks, and scores 0")
             values[name] = metric_values(ids, part, inputs, options.ks)
             yield from interval_rows(name, ids, values[name], part, options, rng)
+            yield from _pooled(name, ids, part, options, rng)
             if groups is not None:
                 yield from _group_rows(name, groups, ids, values[name], part, options)
             ndcg[part.name, name] = _by_user(values[name]["ndcg", metrics.nearest_k(options.ks, 10)], part, trial)
         yield from _gains(values, part, options, rng)
         if part.name == COLD_TRACK:
             yield from _cold_to_warm(ndcg, models, part, options, rng)
+    yield from map(dict, trial.published)
     if options.growth and costs:
-        for row in growth_rows(names, train, catalogue, options.make):
+        for row in growth_rows(list(models), train, catalogue, options.make):
             message(f"growth: {row['model']} takes time as {row['metric'].removeprefix('growth_with_')}^{row['value']}")
             yield row
     if trial.name == "warm":
@@ -180,11 +208,11 @@ def _rows_of_trial(
         yield from rating_rows(trial.split, rng, resamples=options.resamples)
 
 
-def _recommended(model: Recommender, part: EvaluationSlice, k: int, *, allow_seen: bool) -> Ids:
+def _recommended(model: Recommender, part: EvaluationSlice, k: int) -> Ids:
     """[B, k] track ids of what the model recommends."""
     if part.fold_in:
-        return model.recommend_from(part.history, k, allow_seen=allow_seen, candidates=part.candidates)[0]
-    return model.recommend(part.user_rows, k, allow_seen=allow_seen, candidates=part.candidates)[0]
+        return model.recommend_from(part.history, k, allow_seen=part.allow_seen, candidates=part.candidates)[0]
+    return model.recommend(part.user_rows, k, allow_seen=part.allow_seen, candidates=part.candidates)[0]
 
 
 def metric_values(
@@ -260,6 +288,18 @@ def _group_rows(
             yield _row(model, part, metric, k, interval) | {"slice": f"{part.name}, {name}", "users": users}
 
 
+def _pooled(
+    model: str, ids: Ids, part: EvaluationSlice, options: EvaluationOptions, rng: np.random.Generator
+) -> Iterator[Row]:
+    """The mean DCG over the mean ideal DCG, of slices whose targets are listens and not tracks."""
+    if part.target_counts is None:
+        return
+    hits = metrics.hits(ids, part.truth)
+    for k in options.ks:
+        pair = gains(hits, part.target_counts, k)
+        yield _row(model, part, "pooled_ndcg", k, ratio_interval(*pair, rng, resamples=options.resamples))
+
+
 def _gains(
     values: dict[str, dict[tuple[str, int], Values]],
     part: EvaluationSlice,
@@ -305,7 +345,7 @@ def _by_user(values: Values, part: EvaluationSlice, trial: Trial) -> Values:
 
 def _row(model: str, part: EvaluationSlice, metric: str, k: int, interval: Interval) -> Row:
     row = {"model": model, "slice": part.name, "metric": metric, "k": k}
-    return row | interval.record() | {"users": len(part.user_rows)}
+    return row | interval.record() | {"users": len(part.user_rows), "allow_seen": part.allow_seen}
 
 
 def _learning(name: str, model: Recommender) -> Iterator[Row]:

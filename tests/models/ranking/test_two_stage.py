@@ -63,7 +63,7 @@ def hybrid() -> Hybrid:
 
 @pytest.fixture(scope="module")
 def recommender(hybrid: Hybrid) -> TwoStageRecommender:
-    return TwoStageRecommender.fit(SPLIT.train, CATALOGUE, hybrid, options=OPTIONS)
+    return TwoStageRecommender(CATALOGUE, hybrid=hybrid, options=OPTIONS).fit(SPLIT.train)
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +130,7 @@ def test_a_source_that_fails_is_left_out(hybrid: Hybrid, monkeypatch: pytest.Mon
         raise DataError("item-KNN: no memory for it")
 
     monkeypatch.setattr(ItemKNN, "fit", fail)
-    recommender = TwoStageRecommender.fit(SPLIT.train, CATALOGUE, hybrid, options=OPTIONS)
+    recommender = TwoStageRecommender(CATALOGUE, hybrid=hybrid, options=OPTIONS).fit(SPLIT.train)
     assert recommender.generator.failed == dict.fromkeys(("items", "last"), "item-KNN: no memory for it")
     assert (recommender.recommend(warm(hybrid), 5)[0] >= 0).all()
 
@@ -313,7 +313,7 @@ def test_earlier_label_periods_are_trained_on_too(hybrid: Hybrid, monkeypatch: p
 def test_too_little_to_learn_from(hybrid: Hybrid) -> None:
     demanding = replace(OPTIONS, ranker=replace(OPTIONS.ranker, least_positives=10**6))
     with pytest.raises(DataError, match="1000000 are needed"):
-        TwoStageRecommender.fit(SPLIT.train, CATALOGUE, hybrid, options=demanding)
+        TwoStageRecommender(CATALOGUE, hybrid=hybrid, options=demanding).fit(SPLIT.train)
     silent = replace(LISTENS, weights=np.where(LISTENS.times >= SPLIT.test.times.min(), 0, LISTENS.weights))
     with pytest.raises(DataError, match="label period"):
         ranking_dataset(silent, CATALOGUE, hybrid, options=OPTIONS)
@@ -484,7 +484,7 @@ def test_the_mean_probability_is_the_rate_of_the_next_period() -> None:
     split, catalogue = by_time(world.listens()), world.catalogue()
     hybrid = Hybrid(catalogue, als=ALSOptions(factors=16, threads=1), options=HybridOptions()).fit(split.train)
     options = replace(OPTIONS, ranker=replace(OPTIONS.ranker, iterations=60))
-    recommender = TwoStageRecommender.fit(split.train, catalogue, hybrid, options=options)
+    recommender = TwoStageRecommender(catalogue, hybrid=hybrid, options=options).fit(split.train)
     rows = np.flatnonzero(hybrid.history.warm_users).astype(np.int32)
     came = (by_time(split.test).train.matrix > 0).toarray()
     candidates = each(recommender.generator, rows)
@@ -510,7 +510,7 @@ def test_compressed_vectors_give_the_same_candidates(recommender: TwoStageRecomm
     compressed.exact_rows = 10
     compressed._forget("_scan")
     generator = CandidateGenerator.from_arrays(exact.save_arrays(), exact.metadata(), compressed)
-    coded = TwoStageRecommender(generator, recommender.statistics, recommender.ranker, recommender.options)
+    coded = TwoStageRecommender().assemble(generator, recommender.statistics, recommender.ranker)
     shares = []
     for row in warm(hybrid):
         listened = hybrid.user_history(int(row))

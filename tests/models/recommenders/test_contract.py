@@ -17,6 +17,7 @@ from crossfade.models.interactions import Clock, Interactions
 from crossfade.models.recommenders.base import Recommender
 from crossfade.models.recommenders.popular import Popular
 from crossfade.models.recommenders.registry import REGISTRY, in_order, make
+from crossfade.models.recommenders.search_space import draw
 
 EVERYONE = np.arange(60, dtype=np.int32)
 COLD_USERS, COLD_TRACKS = EVERYONE[-3:], np.arange(46, 50)
@@ -94,17 +95,25 @@ def fitted(name: str) -> Recommender:
 
 def hasty(name: str, catalogue: Catalogue) -> Recommender:
     """With few epochs, where quality is not the question."""
-    model = make(name, catalogue)
+    model = willing(name, catalogue)
     options = getattr(model, "options", None)
     if hasattr(options, "epochs"):
         model.options = replace(options, epochs=4)
     return model
 
 
+def willing(name: str, catalogue: Catalogue) -> Recommender:
+    """Learns from as little as there is here."""
+    model = make(name, catalogue)
+    if name == "ranked":
+        model.options = replace(model.options, ranker=replace(model.options.ranker, least_positives=20))
+    return model
+
+
 @cache
 def on_checkerboard(name: str) -> Recommender:
     listens, catalogue = checkerboard()
-    return make(name, catalogue).fit(listens)
+    return willing(name, catalogue).fit(listens)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -273,6 +282,16 @@ def test_a_new_user_without_listens_gets_the_popular_tracks(name: str) -> None:
     ids, _ = fitted(name).recommend_from(csr_matrix((1, 50), dtype=np.float32), 5)
     expected = fitted("popular" if name == "popular" else "recent-popular").recommend_from
     np.testing.assert_array_equal(ids, expected(csr_matrix((1, 50), dtype=np.float32), 5)[0])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_what_a_search_space_draws_are_options(name: str) -> None:
+    kind = REGISTRY[name].load()
+    assert bool(kind.search_space) == (name not in ("popular", "hybrid"))
+    for seed in range(20):
+        drawn = draw(kind.search_space, np.random.default_rng(seed))
+        options = kind.options_type(**drawn)
+        assert {option: getattr(options, option) for option in drawn} == drawn
 
 
 def test_unknown_names_are_refused_and_baselines_always_there() -> None:

@@ -22,6 +22,7 @@ from crossfade.models.evaluation.popularity import TRACK_GROUPS, TrackPopularity
 from crossfade.models.evaluation.user_groups import ACTIVITY_GROUPS, MAINSTREAM_GROUPS
 from crossfade.models.interactions import Clock, Interactions, to_find
 from crossfade.models.recommenders import neural_mf
+from crossfade.pipelines import python_api
 from crossfade.pipelines.commands.main import main
 from crossfade.pipelines.evaluation.evaluate import EvaluationOptions, Row, _learning, evaluate
 from crossfade.pipelines.evaluation.protocols import EvaluationSlice, plan
@@ -75,6 +76,16 @@ OPTIONS = EvaluationOptions(models=("als", "content"), ks=(5, 20), resamples=100
 @pytest.fixture(scope="module")
 def table(world: tuple[Interactions, Catalogue]) -> list[Row]:
     return list(evaluate(*world, OPTIONS))
+
+
+def test_a_model_that_cannot_be_fitted_is_left_out(world: tuple[Interactions, Catalogue]) -> None:
+    listens, catalogue = world
+    few, said = listens.take(listens.user_rows < 30), list[str]()
+    options = replace(OPTIONS, models=("ranked",), trials=("warm",))
+    rows = list(evaluate(few, catalogue, options, message=said.append))
+    assert {row["model"] for row in rows} == {"popular", "recent-popular", "item-knn"}
+    (reason,) = [line for line in said if "left out" in line]
+    assert re.match(r"warm: ranked left out; ranker: \d+ .* needed", reason)
 
 
 def test_the_report_finds_all_that_it_looks_for(table: list[Row], tmp_path: Path) -> None:
@@ -241,28 +252,30 @@ def test_seen_tracks_may_be_allowed(world: tuple[Interactions, Catalogue]) -> No
 
 
 def test_within_user_splits_say_so(world: tuple[Interactions, Catalogue]) -> None:
-    options = EvaluationOptions(models=(), trials=("warm",), split="user", ks=(5,), resamples=20)
+    options = EvaluationOptions(models=(), trials=("warm",), protocol="within-user", ks=(5,), resamples=20)
     assert all(row["within_user"] and "within-user" in row["split"] for row in evaluate(*world, options))
 
 
 def test_a_gap_parts_training_from_test(world: tuple[Interactions, Catalogue]) -> None:
     listens, catalogue = world
-    options = EvaluationOptions(models=(), trials=("warm",), split="time", gap_days=10, ks=(5,), resamples=20)
-    (trial,) = plan(listens, catalogue, trials=("warm",), split="time", allow_seen=False, seed=0, gap_seconds=864_000)
+    options = EvaluationOptions(models=(), trials=("warm",), protocol="temporal", gap_days=10, ks=(5,), resamples=20)
+    (trial,) = plan(
+        listens, catalogue, trials=("warm",), protocol="temporal", allow_seen=False, seed=0, gap_seconds=864_000
+    )
     assert trial.split.train.times is not None and trial.split.test.times is not None
     assert trial.split.test.times.min() - trial.split.train.times.max() >= 864_000
     assert {row["split"] for row in evaluate(listens, catalogue, options)} == {"temporal"}
     said: list[str] = []
     ordered = replace(listens, clock=Clock.ORDER)
-    list(evaluate(ordered, catalogue, replace(options, split="auto"), message=said.append))
+    list(evaluate(ordered, catalogue, replace(options, protocol="auto"), message=said.append))
     assert any("no gap" in text for text in said)
     with pytest.raises(UsageError, match="gap"):
-        replace(options, split="user")
+        replace(options, protocol="within-user")
 
 
 def test_whole_artists_are_new(world: tuple[Interactions, Catalogue]) -> None:
     listens, catalogue = world
-    (trial,) = plan(listens, catalogue, trials=("cold",), split="auto", allow_seen=False, seed=0)
+    (trial,) = plan(listens, catalogue, trials=("cold",), protocol="auto", allow_seen=False, seed=0)
     (part,) = (part for part in trial.slices if part.name == "cold track, new artist")
     assert part.candidates is not None
     warm = {name for track in np.flatnonzero(trial.split.train.listeners) for name in catalogue.artists[track]}
@@ -298,8 +311,8 @@ def test_what_cannot_be_evaluated_is_an_error(world: tuple[Interactions, Catalog
     assert not [row for row in rows if row["metric"] == "diversity_sound"]
     lonely = listens.take(np.unique(listens.user_rows, return_index=True)[1])
     with pytest.raises(DataError, match="nobody to ask"):
-        list(evaluate(lonely, mute, EvaluationOptions(models=(), trials=("warm",), split="user")))
-    for wrong in ({"models": ("alz",)}, {"trials": ("hot",)}, {"split": "sideways"}):
+        list(evaluate(lonely, mute, EvaluationOptions(models=(), trials=("warm",), protocol="within-user")))
+    for wrong in ({"models": ("alz",)}, {"trials": ("hot",)}, {"protocol": "sideways"}):
         with pytest.raises(UsageError, match="no such"):
             list(evaluate(listens, catalogue, EvaluationOptions(**wrong)))
     with pytest.raises(UsageError, match="1 or more"):
@@ -343,3 +356,27 @@ def test_the_command(
     assert "has to be whole numbers" in capsys.readouterr().err
     assert main(["evaluate", "--library", str(tmp_path / "nowhere")]) == 1
     assert "no library here" in capsys.readouterr().err
+
+
+def test_the_old_spelling_of_a_protocol_works(
+    world: tuple[Interactions, Catalogue], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log, library = tmp_path / "log.csv", str(tmp_path / "library")
+    users = [f"u{row}" for row in world[0].user_rows]
+    frame = pl.DataFrame({"user_id": users, "track_id": world[0].track_rows, "time": world[0].times})
+    frame.write_csv(log)
+    assert main(["listens", str(log), "--format", "csv", "--library", library]) == 0
+    asked = ["evaluate", "--library", library, "--models", "popular", "--trials", "warm", "-k", "5"]
+    tables = []
+    for spelling in (["--split", "user"], ["--protocol", "within-user"]):
+        capsys.readouterr()
+        assert main([*asked, *spelling]) == 0
+        printed = capsys.readouterr()
+        assert ("is now called --protocol within-user" in printed.err) == (spelling[0] == "--split")
+        tables.append([json.loads(line) for line in printed.out.splitlines()])
+    old, new = ([row for row in table if row["slice"] != "cost"] for table in tables)
+    assert old == new
+    assert main([*asked, "--protocol", "sideways"]) == 2
+    items = frame.select("user_id", pl.col("track_id").alias("item_id"), "time", weight=pl.lit(1.0))
+    with pytest.warns(DeprecationWarning, match="protocol='temporal'"):
+        python_api.evaluate(items, models=["popular"], split="time", trials=("warm",), ks=(5,), resamples=20)
