@@ -31,7 +31,14 @@ from ...models.catalogue import Catalogue
 from ...models.evaluation import metrics
 from ...models.evaluation.bootstrap import RESAMPLES, Interval, exposure_intervals, intervals, ratio_interval
 from ...models.evaluation.metrics import Values
-from ...models.evaluation.popularity import TrackPopularity, popularity_divergences, popularity_shifts, tail_shares
+from ...models.evaluation.popularity import (
+    TrackPopularity,
+    novelties,
+    popularity_biases,
+    popularity_divergences,
+    popularity_shifts,
+    tail_shares,
+)
 from ...models.interactions import Interactions
 from ...models.recommenders.base import Recommender
 from ...models.recommenders.registry import in_order, make
@@ -222,9 +229,9 @@ def metric_values(
     hits = metrics.hits(ids, part.truth)
     relevant = metrics.relevant_counts(part.truth)
     shared = {
-        "novelty": metrics.novelties(ids, inputs.listeners, inputs.user_count, ks),
+        "novelty": novelties(ids, inputs.popularity, inputs.user_count, ks),
         "unseen_share": metrics.unseen_shares(ids, part.history, ks),
-        "popularity_bias": metrics.popularity_biases(ids, inputs.listeners, part.history, ks),
+        "popularity_bias": popularity_biases(ids, inputs.popularity, part.history, ks),
         "popularity_shift": popularity_shifts(ids, inputs.popularity, part.history, ks),
         "tail_share": tail_shares(ids, inputs.popularity, ks),
     }

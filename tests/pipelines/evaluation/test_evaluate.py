@@ -208,7 +208,7 @@ def test_groups_of_tracks_divide_what_is_to_be_found(world: tuple[Interactions, 
     listens, catalogue = world
     organic = (np.arange(len(listens)) % 3 - 1).astype(np.int8)
     listens = replace(listens, organic=organic)
-    (trial,) = plan(listens, catalogue, trials=("warm",), split="auto", allow_seen=False, seed=0)
+    (trial,) = plan(listens, catalogue, trials=("warm",))
     (part,) = trial.slices
     groups = SliceGroups.of(part, trial.split, catalogue, TrackPopularity(trial.split.train.listeners))
     tracks = [groups.truth[name] for name in TRACK_GROUPS]
