@@ -47,7 +47,7 @@ from ..library.progress import Message, silent
 from .profiling import Fitting, Row, cost_row, growth_rows
 from .protocols import COLD_TRACK, PROTOCOLS, TRIALS, WARM_TRACK, EvaluationSlice, Trial, plan, trial_number
 from .ratings import rating_rows
-from .slices import SliceGroups
+from .slices import DIVIDED_TRIALS, SliceGroups
 from .yambda_benchmark import gains
 
 COMPARED = ("recall", "ndcg")
@@ -185,7 +185,9 @@ def _rows_of_trial(
     for number, part in enumerate(trial.slices):
         rng = np.random.default_rng([options.seed, trial_number(trial.name), number])
         values: dict[str, dict[tuple[str, int], Values]] = {}
-        groups = SliceGroups.of(part, trial.split, catalogue, inputs.popularity) if trial.name == "warm" else None
+        groups = None
+        if trial.name in DIVIDED_TRIALS and not number:
+            groups = SliceGroups.of(part, trial.split, catalogue, inputs.popularity)
         for name, model in models.items():
             started, used = time.perf_counter(), time.process_time()
             ids = _recommended(model, part, max(options.ks))
