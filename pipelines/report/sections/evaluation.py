@@ -136,7 +136,8 @@ def _groups(whole: pl.DataFrame, grouped: pl.DataFrame) -> Iterator[Exhibit]:
     thirds = "Thirds of the listeners: by how much they listen, and by how popular what they listen to is."
     parts = (
         "What is found of it, out of all tracks. Head and tail: the most and the least popular tracks (artists) with a "
-        "fifth of all listeners each; middle: the rest."
+        "fifth of all listeners each; middle: the rest. Organic: what the listener first came to, not by a "
+        "recommendation."
     )
     shift = "1: the median answer has twice the listeners of the median track that the listener had played; 0 is even."
     for name, title, metric, target, groups, note in (
