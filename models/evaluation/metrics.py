@@ -98,25 +98,6 @@ def user_coverage(ids: Ids, k: int) -> Values:
     return np.broadcast_to(np.asarray(answered, np.float64), len(ids)).copy()
 
 
-def novelties(ids: Ids, listeners: NDArray[np.int64], user_count: int, ks: Sequence[int]) -> Values:
-    """[len(ks), B] mean -log2 of the share of training users who listen to each answer, in bits.
-
-    A track without listeners counts as if it had one. (Zhou et al. 2010; "mean self-information".)
-    """
-    return means_of_answers(-np.log2(np.maximum(listeners, 1) / user_count), ids, ks)
-
-
-def popularity_biases(ids: Ids, listeners: NDArray[np.int64], user_items: csr_matrix, ks: Sequence[int]) -> Values:
-    """[len(ks), B] mean listeners of the answers over those of the user's own training tracks, less 1.
-
-    (Popularity lift, Abdollahpouri et al. 2020.) A user's own tracks have a positive confidence in `user_items`
-    [B, T], as those of `listeners` [T]: skips and dislikes are none. NaN for users without own tracks.
-    """
-    liked = (user_items > 0).astype(np.float64)
-    own = ratio(liked @ listeners.astype(np.float64), np.asarray(liked.sum(axis=1)).ravel())
-    return np.stack([ratio(mean, own) - 1 for mean in means_of_answers(listeners.astype(np.float64), ids, ks)])
-
-
 def nearest_k(ks: Iterable[int], target: int) -> int:
     """The cut-off nearest to `target`, the smaller of two."""
     return min(ks, key=lambda k: (abs(k - target), k))

@@ -97,6 +97,25 @@ class TrackPopularity:
         return groups
 
 
+def novelties(ids: Ids, popularity: TrackPopularity, user_count: int, ks: Sequence[int]) -> Values:
+    """[len(ks), B] mean -log2 of the share of training users who listen to each answer, in bits.
+
+    A track without listeners counts as if it had one. (Zhou et al. 2010; "mean self-information".)
+    """
+    return means_of_answers(np.log2(user_count) - popularity.logs, ids, ks)
+
+
+def popularity_biases(ids: Ids, popularity: TrackPopularity, user_items: csr_matrix, ks: Sequence[int]) -> Values:
+    """[len(ks), B] mean listeners of the answers over those of the profile, less 1.
+
+    (Popularity lift, Abdollahpouri et al. 2020.) Profiles are the entries above 0 of `user_items` [B, T], as those of
+    the listeners: skips and dislikes are none.
+    """
+    listeners = popularity.listeners.astype(np.float64)
+    own = profile_means(user_items, listeners)
+    return np.stack([ratio(mean, own) - 1 for mean in means_of_answers(listeners, ids, ks)])
+
+
 def tail_shares(ids: Ids, popularity: TrackPopularity, ks: Sequence[int]) -> Values:
     """[len(ks), B] share of the answers that are of the long tail.
 
@@ -147,6 +166,12 @@ def kl_divergence(p: Values, q: Values) -> Values:
         terms = np.where(p == 0, 0, p * np.log2(p / q))
     # Rounding can bring a divergence of equal shares below 0.
     return np.asarray(np.maximum(terms.sum(axis=-1), 0))
+
+
+def profile_means(user_items: csr_matrix, values: Values) -> Values:
+    """[B] the mean of the `values` [T] of the tracks that each user likes; NaN for users who like none."""
+    own = liked(user_items)
+    return ratio(own.astype(bool).astype(np.float64) @ values, np.diff(own.indptr))
 
 
 def profile_medians(user_items: csr_matrix, values: Values) -> Values:

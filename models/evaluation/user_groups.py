@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..interactions import Interactions, liked
-from .metrics import Values, ratio
-from .popularity import TrackPopularity, cumulative_shares
+from ..interactions import Interactions
+from .metrics import Values
+from .popularity import TrackPopularity, cumulative_shares, profile_means
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -59,6 +59,4 @@ def mainstreaminess(user_items: csr_matrix, popularity: TrackPopularity) -> Valu
     profile by which Abdollahpouri et al. (2019, "The unfairness of popularity bias in recommendation") and Kowald et
     al. (2020) compare groups, on a log scale, where a single hit does not outweigh all else.
     """
-    own = liked(user_items)
-    total = own.astype(bool).astype(np.float64) @ popularity.logs
-    return ratio(total, np.diff(own.indptr))
+    return profile_means(user_items, popularity.logs)

@@ -205,10 +205,11 @@ def _tables(rows: Sequence[Row]) -> tuple[list[Row], ...]:
 def _group_tables(rows: Sequence[Row]) -> tuple[list[Row], ...]:
     """One line per model: quality by group of listeners, and of tracks to find; how exposure is spread."""
     from ...models.evaluation.popularity import TRACK_GROUPS
-    from ..evaluation.slices import LISTEN_GROUPS, USER_GROUPS, group_of
+    from ..evaluation.slices import LISTEN_GROUPS, USER_GROUPS, divided_slice, group_of
 
     exposure = _nearest_k(rows, 20)
     of_users, of_tracks = f"ndcg@{_nearest_k(rows, 10)}", f"recall@{exposure}"
+    divided = divided_slice(row["slice"] for row in rows)
     users: dict[str, Row] = {}
     tracks: dict[str, Row] = {}
     lists: dict[str, Row] = {}
@@ -220,7 +221,7 @@ def _group_tables(rows: Sequence[Row]) -> tuple[list[Row], ...]:
         elif group in (*TRACK_GROUPS, *LISTEN_GROUPS) and name == of_tracks:
             line = tracks.setdefault(model, {f"{name} of tracks": model})
             line[group.removesuffix(" tracks").removesuffix(" listens")] = _figure(row)
-        elif row["slice"] == "warm" and row["metric"] in _EXPOSURE and row["k"] == exposure:
+        elif row["slice"] == divided and row["metric"] in _EXPOSURE and row["k"] == exposure:
             start = {f"exposure, lists of {exposure}": model} | dict.fromkeys(_EXPOSURE.values(), "")
             line = lists.setdefault(model, start)
             line[_EXPOSURE[row["metric"]]] = _figure(row)

@@ -261,6 +261,10 @@ def _record(console: Screen, row: dict[str, Any]) -> None:
         "F1": f"{row['macro_f1']:.2f}",
         "ECE": f"{row['ece']:.3f}",
     }
+    if row.get("roc_auc") is not None:
+        shown |= {"ROC-AUC": f"{row['roc_auc']:.3f}", "PR-AUC": f"{row['pr_auc']:.3f}"}
+    if row.get("one_class_tags"):
+        shown["not in AUC"] = ", ".join(row["one_class_tags"])
     if "train_seconds" in row:
         shown["train s"] = row["train_seconds"]
     if "size_bytes" in row:

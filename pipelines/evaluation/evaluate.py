@@ -6,8 +6,8 @@ seen tracks may be recommended again. Rows of `recall_gain` and `ndcg_gain` comp
 `against` on the same users: `low` and `high` are of this pair alone, `better` and `worse` hold for all pairs of models
 together (`p_corrected`, see models/evaluation/significance.py). `tuning` says how the model's options were chosen;
 where it is fitted with several `seeds`, values are means over them, and `seed_spread` is their standard deviation. Rows
-of the slices `cost`, `tuning`, `ratings` and `learning` have no k; those of `learning` have an `epoch`. The trial
-`warm` has slices of its slice, too, "warm, light listeners" and more (slices.py), which fit nothing anew. Rows with a
+of the slices `cost`, `tuning`, `ratings` and `learning` have no k; those of `learning` have an `epoch`. The first slice
+of some trials has slices of its own, "warm, light listeners" and more (slices.py), which fit nothing anew. Rows with a
 `source` are what others published. docs/metrics.md has the formula of every metric.
 
 Negatives are never sampled: every candidate is ranked. Shapes: B users of a slice, T tracks.
@@ -31,7 +31,14 @@ from ...models.catalogue import Catalogue
 from ...models.evaluation import metrics
 from ...models.evaluation.bootstrap import LEVEL, RESAMPLES, Interval, exposure_intervals, intervals, ratio_interval
 from ...models.evaluation.metrics import Values
-from ...models.evaluation.popularity import TrackPopularity, popularity_divergences, popularity_shifts, tail_shares
+from ...models.evaluation.popularity import (
+    TrackPopularity,
+    novelties,
+    popularity_biases,
+    popularity_divergences,
+    popularity_shifts,
+    tail_shares,
+)
 from ...models.evaluation.significance import holm, sign_flip_p_values
 from ...models.interactions import Interactions
 from ...models.recommenders.base import Recommender
@@ -41,7 +48,7 @@ from ..library.progress import Message, Progress, silent
 from .profiling import Fitting, Row, cost_row, growth_rows
 from .protocols import COLD_TRACK, PROTOCOLS, TRIALS, WARM_TRACK, EvaluationSlice, Trial, plan, trial_number
 from .ratings import rating_rows
-from .slices import SliceGroups
+from .slices import DIVIDED_TRIALS, SliceGroups
 from .tuning import Tuning, Validation, listed, recommended, tuned
 from .yambda_benchmark import gains
 
@@ -188,10 +195,10 @@ class _TrialEvaluation:
         self.inputs = MetricInputs(
             train.listeners, len(np.unique(train.user_rows)), l2_normalize(catalogue.sound), None
         )
-        self.groups = [
-            SliceGroups.of(part, trial.split, catalogue, self.inputs.popularity) if trial.name == "warm" else None
-            for part in trial.slices
-        ]
+        self.groups: SliceGroups | None = None
+        """of the first slice"""
+        if trial.name in DIVIDED_TRIALS:
+            self.groups = SliceGroups.of(trial.slices[0], trial.split, catalogue, self.inputs.popularity)
         self.tunings: dict[str, Tuning] = {}
         self.compared: dict[tuple[str, str], dict[tuple[str, int], Values]] = {}
         """(slice, model) -> (metric, k) -> [B], of the metrics that models are compared by"""
@@ -336,8 +343,8 @@ class _TrialEvaluation:
         rng = self._rng(number)
         yield from interval_rows(name, lists, each, part, options, rng)
         yield from _pooled(name, lists, part, options, rng)
-        if (groups := self.groups[number]) is not None:
-            yield from _group_rows(name, groups, lists, each, part, options)
+        if self.groups is not None and not number:
+            yield from _group_rows(name, self.groups, lists, each, part, options)
         self.compared[part.name, name] = {(metric, k): mean[metric, k] for metric in COMPARED for k in options.ks}
         if part.name == COLD_TRACK:
             yield from self._cold_to_warm(name, part, rng)
@@ -390,9 +397,9 @@ def metric_values(
     hits = metrics.hits(ids, part.truth)
     relevant = metrics.relevant_counts(part.truth)
     shared = {
-        "novelty": metrics.novelties(ids, inputs.listeners, inputs.user_count, ks),
+        "novelty": novelties(ids, inputs.popularity, inputs.user_count, ks),
         "unseen_share": metrics.unseen_shares(ids, part.history, ks),
-        "popularity_bias": metrics.popularity_biases(ids, inputs.listeners, part.history, ks),
+        "popularity_bias": popularity_biases(ids, inputs.popularity, part.history, ks),
         "popularity_shift": popularity_shifts(ids, inputs.popularity, part.history, ks),
         "tail_share": tail_shares(ids, inputs.popularity, ks),
     }

@@ -13,7 +13,7 @@ import polars as pl
 from ....models.evaluation import metrics
 from ....models.evaluation.user_groups import MAINSTREAM_GROUPS
 from ...charts.chart import Chart
-from ...evaluation.slices import TARGET_GROUPS, USER_GROUPS, group_of
+from ...evaluation.slices import TARGET_GROUPS, USER_GROUPS, divided_slice, group_of
 from ..exhibits import Exhibit, Gap, Table
 
 MAIN = ("ndcg", 10)
@@ -58,12 +58,13 @@ def by_group(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     slices = rows.get_column("slice").unique().to_list()
     groups = {name: group for name in slices if (group := group_of(name))}
     within = pl.col("slice").is_in([*groups])
-    group = pl.col("slice").replace_strict(groups, default=None, return_dtype=pl.String)
-    return rows.filter(~within), rows.filter(within).with_columns(group=group)
+    named = pl.col("slice").replace_strict(groups, default=None, return_dtype=pl.String)
+    return rows.filter(~within), rows.filter(within).with_columns(group=named)
 
 
 def exhibits(rows: pl.DataFrame) -> Iterator[Exhibit]:
     """All exhibits of an evaluation."""
+    divided = pl.col("slice") == (divided_slice(rows.get_column("slice").unique(maintain_order=True)) or "warm")
     rows, grouped = by_group(rows)
     metric, k = MAIN[0], nearest_k(rows, *MAIN)
     main = rows.filter((pl.col("metric") == metric) & (pl.col("k") == k) & pl.col("value").is_not_null())
@@ -91,17 +92,17 @@ def exhibits(rows: pl.DataFrame) -> Iterator[Exhibit]:
                 note="As good: the 95 % interval of the difference to the best, on the same listeners, holds 0.",
             )
     yield _over_listeners(main.filter(_OF_N_LISTENERS), k)
-    yield from _groups(rows, grouped)
+    yield from _groups(rows.filter(divided), grouped)
     coverage = "Different tracks in all lists together."
     bias = "How much more popular the answers are than what the listeners had played; 0 is even."
     for name, title, metric, y_title, note in (
         ("coverage", "How much of the catalogue is recommended?", "catalogue_coverage", "share of tracks", coverage),
         ("popularity_bias", "Do models push what is popular?", "popularity_bias", "popularity bias", bias),
     ):
-        warm = (pl.col("metric") == metric) & (pl.col("slice") == "warm") & pl.col("value").is_not_null()
-        if len(frame := rows.filter(warm).select("model", "k", "value", "low", "high")):
+        measured = divided & (pl.col("metric") == metric) & pl.col("value").is_not_null()
+        if len(frame := rows.filter(measured).select("model", "k", "value", "low", "high")):
             yield _over_k(name, title, frame, y_title, note)
-    yield from _exposure(rows)
+    yield from _exposure(rows.filter(divided))
     yield from learning_curves(rows)
     yield _table(rows)
 
@@ -125,17 +126,18 @@ def _over_listeners(frame: pl.DataFrame, k: int | None) -> Exhibit:
     )
 
 
-def _groups(rows: pl.DataFrame, grouped: pl.DataFrame) -> Iterator[Exhibit]:
+def _groups(whole: pl.DataFrame, grouped: pl.DataFrame) -> Iterator[Exhibit]:
     """Quality by group of listeners and of tracks to find; how much more popular than their profiles lists are."""
     if not len(grouped):
         cure = "crossfade evaluate --library L --out L/evaluation.jsonl"
         yield Gap("Who and what is served well", "the evaluation has no groups of listeners and tracks", cure)
         return
-    warm = rows.filter(pl.col("slice") == "warm").with_columns(group=pl.lit("all"))
+    whole = whole.with_columns(group=pl.lit("all"))
     thirds = "Thirds of the listeners: by how much they listen, and by how popular what they listen to is."
     parts = (
         "What is found of it, out of all tracks. Head and tail: the most and the least popular tracks (artists) with a "
-        "fifth of all listeners each; middle: the rest."
+        "fifth of all listeners each; middle: the rest. Organic: what the listener first came to, not by a "
+        "recommendation."
     )
     shift = "1: the median answer has twice the listeners of the median track that the listener had played; 0 is even."
     for name, title, metric, target, groups, note in (
@@ -151,7 +153,7 @@ def _groups(rows: pl.DataFrame, grouped: pl.DataFrame) -> Iterator[Exhibit]:
         ),
     ):
         k = nearest_k(grouped, metric, target)
-        shown = pl.concat([warm, grouped]).filter(
+        shown = pl.concat([whole, grouped]).filter(
             (pl.col("metric") == metric) & (pl.col("k") == k) & pl.col("value").is_not_null(),
             pl.col("group").is_in(["all", *groups]),
         )
@@ -174,13 +176,12 @@ def _groups(rows: pl.DataFrame, grouped: pl.DataFrame) -> Iterator[Exhibit]:
 
 def _exposure(rows: pl.DataFrame) -> Iterator[Table]:
     """How lists share out what is heard of, per model."""
-    warm = rows.filter((pl.col("slice") == "warm") & pl.col("metric").is_in(EXPOSURE))
-    if (k := nearest_k(warm, "gini", 20)) is None:
+    if (k := nearest_k(rows, "gini", 20)) is None:
         return
     yield Table(
         name="exposure",
         title=f"How lists of {k} spread exposure",
-        frame=_figures(warm.select("model").unique(maintain_order=True), warm, [(name, k) for name in EXPOSURE]),
+        frame=_figures(rows.select("model").unique(maintain_order=True), rows, [(name, k) for name in EXPOSURE]),
         headings={f"{name}@{k}": name.replace("_", " ") for name in EXPOSURE},
         hidden=tuple(f"{name}@{k} {end}" for name in EXPOSURE for end in _INTERVAL),
         note="Gini: 0 where each track is recommended equally often, near 1 where few have it all. Tail: share of "

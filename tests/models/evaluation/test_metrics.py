@@ -9,7 +9,7 @@ from scipy.sparse import csr_matrix
 
 from crossfade.models.evaluation import metrics
 from crossfade.models.evaluation.bootstrap import exposure_intervals, intervals, ratio_interval
-from crossfade.models.evaluation.popularity import gini
+from crossfade.models.evaluation.popularity import TrackPopularity, gini, novelties, popularity_biases
 
 USERS, TRACKS, K = 80, 60, 25
 TOLERANCE = 1e-9
@@ -116,11 +116,11 @@ def test_coverage_novelty_and_the_rest_have_dense_references(ids: np.ndarray, rn
         diversity.append(np.mean([1 - np.float64(unit[a]) @ unit[b] for a, b in pairs]))
         own = listeners[heard[user].indices]
         bias.append(np.mean(listeners[tracks]) / np.mean(own) - 1 if len(own) else np.nan)
-    np.testing.assert_allclose(metrics.novelties(ids, listeners, USERS, (k,))[0], novelty, atol=TOLERANCE)
+    np.testing.assert_allclose(novelties(ids, TrackPopularity(listeners), USERS, (k,))[0], novelty, atol=TOLERANCE)
     np.testing.assert_allclose(metrics.unseen_shares(ids, heard, (k,))[0], unseen, atol=TOLERANCE)
     # Vectors are float32: so are their sums.
     np.testing.assert_allclose(metrics.diversities(ids, unit, (k,))[0], diversity, atol=1e-6)
-    np.testing.assert_allclose(metrics.popularity_biases(ids, listeners, heard, (k,))[0], bias, atol=TOLERANCE)
+    np.testing.assert_allclose(popularity_biases(ids, TrackPopularity(listeners), heard, (k,))[0], bias, atol=TOLERANCE)
     np.testing.assert_array_equal(metrics.user_coverage(ids, k), [float(user % 3 > 0) for user in range(USERS)])
     assert metrics.user_coverage(ids, 40).sum() == 0
 
@@ -130,7 +130,7 @@ def test_skips_and_dislikes_are_no_own_tracks_of_popularity_bias() -> None:
     confidences = np.array([2.0, 1.0, 0.0, 0.0, 0.0, -1.0], np.float32)
     heard = csr_matrix((confidences, np.arange(6), [0, 3, 6]), shape=(2, 6))
     listeners = np.array([10, 30, 90, 90, 0, 90])
-    bias = metrics.popularity_biases(np.array([[0, 1], [0, 1]], np.int32), listeners, heard, (2,))[0]
+    bias = popularity_biases(np.array([[0, 1], [0, 1]], np.int32), TrackPopularity(listeners), heard, (2,))[0]
     np.testing.assert_array_equal(bias, [20 / ((10 + 30) / 2) - 1, np.nan])
 
 

@@ -24,6 +24,7 @@ from crossfade.pipelines.commands.main import main
 from crossfade.pipelines.evaluation import yambda_benchmark
 from crossfade.pipelines.evaluation.evaluate import EvaluationOptions, evaluate
 from crossfade.pipelines.evaluation.protocols import PROTOCOLS, EvaluationSlice, plan
+from crossfade.pipelines.evaluation.slices import group_of
 from crossfade.pipelines.evaluation.yambda_benchmark import GAP_SECONDS, TEST_START
 
 DAY = 86_400
@@ -59,7 +60,8 @@ def test_repeats_are_asked_for_beside_what_is_new() -> None:
     assert both.allow_seen and asked(both) == {0: [0], 1: [2], 2: [2]}
     assert not new.allow_seen and asked(new) == {1: [2]}
     rows = list(evaluate(log, catalogue_of("", "", ""), EvaluationOptions(models=(), protocol="repeats", ks=(1, 3))))
-    said = {(row["slice"], row["allow_seen"]) for row in rows if row["slice"].startswith("next")}
+    whole = [row for row in rows if row["slice"].startswith("next") and group_of(row["slice"]) is None]
+    said = {(row["slice"], row["allow_seen"]) for row in whole}
     assert said == {("next, heard before or not", True), ("next, not heard before", False)}
     rows = [row for row in rows if row["model"] == "popular" and row["k"] == 1]
     unseen = {row["slice"]: row["value"] for row in rows if row["metric"] == "unseen_share"}
@@ -275,6 +277,9 @@ def test_the_command_runs_yambdas_benchmark_beside_what_was_published(
     (row,) = [row for row in rows if row["model"] == "popular" and row["metric"] == "pooled_ndcg"]
     ideal_of_four = sum(1 / log2(place + 1) for place in range(1, 5))
     assert row["value"] == pytest.approx(1 / (ideal_of_four + 1), abs=1e-6)
+    # All listens of the log are organic.
+    recall = {row["slice"]: row["value"] for row in rows if (row["model"], row["metric"]) == ("popular", "recall")}
+    assert recall["yambda, organic listens"] == recall["yambda"] and "yambda, recommended listens" not in recall
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     assert main(asked) == 0
