@@ -203,6 +203,8 @@ class _TrialEvaluation:
 
     def _tuned(self, name: str, validation: Validation | None, tried: Callable[[], None]) -> Tuning | None:
         options = self.options
+        if (earlier := options.tunings.get(name)) is not None:
+            return Tuning.of_row(earlier)
         if validation is None:
             return Tuning("as given" if options.model_arguments.get(name) else "defaults")
         tuning = tuned(
@@ -243,7 +245,7 @@ class _TrialEvaluation:
                     yield from fitting.rows(name)
                     yield from _learning(name, fitting.model)
                 if tuning.trials:
-                    yield _tuning_row(name, tuning) | {"trial": self.trial.name}
+                    yield tuning.row(name) | {"trial": self.trial.name}
                 if name == "als":
                     taste = l2_normalize(fitting.model.track_factors)  # type: ignore[attr-defined]
                     self.inputs = replace(self.inputs, taste=taste)
@@ -292,12 +294,6 @@ class _TrialEvaluation:
     def _rng(self, number: int, *purpose: int) -> np.random.Generator:
         """The same for every model of a slice, so that intervals do not depend on the other models."""
         return np.random.default_rng([self.options.seed, trial_number(self.trial.name), number, *purpose])
-
-
-def _tuning_row(name: str, tuning: Tuning) -> Row:
-    row = {"model": name, "slice": "tuning", "metric": "validation_ndcg", "k": None, "value": tuning.ndcg}
-    about = {"defaults": tuning.default_ndcg, "chosen": dict(tuning.chosen), "trials": tuning.trials}
-    return row | {"low": None, "high": None} | about | {"failed": tuning.failed, "seconds": tuning.seconds}
 
 
 def _by_user(values: Values, part: EvaluationSlice, trial: Trial) -> Values:

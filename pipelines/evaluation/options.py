@@ -35,6 +35,8 @@ class EvaluationOptions:
     """Whether to fit smaller parts, too, to say how training time grows."""
     model_arguments: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """model -> what it is made with, where that is not its defaults"""
+    tunings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """model -> its row of the slice `tuning` in an evaluation that was interrupted; it is not tuned again"""
 
     def make(self, name: str, catalogue: Catalogue, values: Mapping[str, Any] | None = None) -> Recommender:
         """A model that is not fitted yet, with other values of some options."""
