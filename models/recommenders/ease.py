@@ -27,8 +27,8 @@ import numpy as np
 
 from ...errors import UsageError
 from ..arrays import Answers, Floats, Ids, Mask, Rows, Scores, one_blas_thread
-from ..interactions import Interactions
-from .base import History, rank
+from ..interactions import Interactions, liked
+from .base import History, rank, to_power
 from .item_similarity import HALF_LIVES, ItemSimilarityOptions, ItemSimilarityRecommender
 from .search_space import Range, SearchSpace
 
@@ -82,7 +82,8 @@ class EASE(ItemSimilarityRecommender):
     }
 
     def fit_note(self, interactions: Interactions) -> str | None:
-        users, tracks = np.count_nonzero(interactions.matrix.getnnz(axis=1)), np.count_nonzero(interactions.listeners)
+        users = np.count_nonzero(np.diff(liked(interactions.matrix).indptr))
+        tracks = np.count_nonzero(interactions.listeners)
         most = self._most_items()
         if min(users, tracks) <= most:
             return None
@@ -139,9 +140,7 @@ class EASE(ItemSimilarityRecommender):
 
     def _inputs(self, likes: csr_matrix) -> csr_matrix:
         """Positive confidences [B, T] as X."""
-        inputs = likes.astype(np.float32)
-        inputs.data **= np.float32(self.options.confidence_power)
-        return inputs
+        return to_power(likes, self.options.confidence_power)
 
     def _most_items(self) -> int:
         if self.options.max_items is not None:

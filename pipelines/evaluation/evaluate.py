@@ -127,7 +127,10 @@ def _rows_of_trial(
     train, costs = trial.split.train, trial.name == options.trials[0]
     models: dict[str, Recommender] = {}
     for name in names:
-        fitting = Fitting(options.make(name, catalogue), train)
+        model = options.make(name, catalogue)
+        if note := model.fit_note(train):
+            message(note)
+        fitting = Fitting(model, train)
         models[name] = fitting.model
         message(f"{trial.name}: {name} fitted in {fitting.seconds:.1f} s")
         if costs:
