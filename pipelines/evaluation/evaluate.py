@@ -163,6 +163,8 @@ class _TrialEvaluation:
             self.progress(done, total, f"tuning {name}")
 
         for name in self.names:
+            if note := self.options.make(name, self.catalogue).fit_note(self.trial.split.train):
+                self.message(f"{self.trial.name}: {note}")
             try:
                 tuning = self._tuned(name, validation, lambda name=name: tried(name))  # type: ignore[misc]
                 if tuning is None:
