@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 from ...errors import LibraryError
+from ..evaluation.options import EvaluationOptions
 from .console import Console
-from .options import Flag, LibraryFolder, Names, Numbers, Screen, Seed, SoundName, open_library, option
+from .options import LibraryFolder, Screen, SoundName, open_library, option
 
 if TYPE_CHECKING:
     from ..evaluation.profiling import Row
     from ..interactions.cleaning import CleaningOptions
     from ..library.store import Library
 
-_MODELS = """of als, content, hybrid (these three), ranked, ease, ials, pure-svd, rp3beta, bpr, mf, vae, dae, sasrec,
- two-tower; the baselines always"""
-_PROTOCOL = "how listens are parted into training and test (docs/protocols.md); auto takes what the log allows"
-CUT_OFFS = (5, 10, 20, 100)
-Protocol = Literal["auto", "temporal", "within-user", "random", "repeats", "new-releases", "yambda"]
 _SHOWN = {
     "recall": 20,
     "ndcg": 10,
@@ -55,23 +52,15 @@ _COSTS = {
 """metric -> how a table calls it, and its unit"""
 
 
+OPTIONS = EvaluationOptions()
+
+
 def evaluate(
     *,
     library: LibraryFolder,
-    models: Annotated[Names | None, option(_MODELS)] = None,
-    protocol: Annotated[Protocol, option(_PROTOCOL)] = "auto",
+    options: EvaluationOptions = OPTIONS,
     split: Annotated[Literal["auto", "time", "user", "random"] | None, Parameter(show=False)] = None,
-    gap: Annotated[float, option("days between training and test, where the split is by time")] = 0.0,
-    trials: Annotated[Names | None, option("warm, cold, listeners (all); each fits every model anew")] = None,
-    allow_seen: Annotated[Flag, option("tracks already listened to may be recommended again")] = False,
-    k: Annotated[Numbers, option("lengths of lists (5,10,20,100)", "-k")] = CUT_OFFS,
     sound: SoundName = None,
-    tune: Annotated[
-        int, option("trials to choose every model's options by, the first with the defaults (0: none)")
-    ] = 0,
-    seeds: Annotated[int, option("fits of every model with randomness, each with another seed")] = 1,
-    growth: Annotated[Flag, option("fit smaller parts, too: how training time grows with users and tracks")] = False,
-    seed: Seed = 0,
     out: Annotated[Path | None, option("write the JSON lines there, too")] = None,
     console: Screen,
 ) -> None:
@@ -80,32 +69,20 @@ def evaluate(
     Example: crossfade evaluate --library L --models als,content,hybrid
     """
     from ..evaluation.evaluate import evaluate as evaluate_models
-    from ..evaluation.options import EvaluationOptions
     from ..evaluation.protocols import OLD_SPLITS, PROTOCOLS
     from ..interactions.cleaning import CleaningOptions, clean
     from ..interactions.schema import listed_ids, mixed_clocks, read_listens, to_listens
 
+    options = replace(options, ks=tuple(sorted(set(options.ks))))
     if split is not None:
-        protocol = OLD_SPLITS[split]  # type: ignore[assignment]
-        new = f"--protocol {protocol}"
+        options = replace(options, protocol=OLD_SPLITS[split])  # type: ignore[arg-type]
+        new = f"--protocol {options.protocol}"
         console.message(
             f"crossfade: evaluate --split {split} is now called {new}; the old name goes in the next version"
         )
-    given = {name: value for name, value in (("models", models), ("trials", trials)) if value is not None}
-    options = EvaluationOptions(
-        protocol=protocol,
-        gap_days=gap,
-        allow_seen=allow_seen,
-        ks=tuple(sorted(set(k))),
-        seed=seed,
-        tune=tune,
-        seeds=seeds,
-        growth=growth,
-        **given,  # type: ignore[arg-type]
-    )
     with open_library(library) as opened:
         cleaning, log = CleaningOptions(), read_listens(opened)
-        if PROTOCOLS[protocol].takes_cleaned:
+        if PROTOCOLS[options.protocol].takes_cleaned:
             cleaning = _cleaning(opened, console)
             log, _ = clean(log, cleaning)
         if note := mixed_clocks(opened):

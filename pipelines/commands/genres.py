@@ -12,7 +12,8 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from ...errors import UsageError
-from .options import Count, Flag, GenreModelFolder, Names, Paths, Screen, Seed, option
+from ..library.comma_separated import Names
+from .options import Count, Flag, GenreModelFolder, Paths, Screen, Seed, option
 
 if TYPE_CHECKING:
     from ..audio_analysis.feature_sources import FeatureCache

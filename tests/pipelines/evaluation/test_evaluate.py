@@ -9,7 +9,7 @@ from functools import partial
 from itertools import groupby
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import numpy as np
 import polars as pl
@@ -18,6 +18,7 @@ from scipy.sparse import csr_matrix
 
 from crossfade.errors import DataError, UsageError
 from crossfade.models.catalogue import Catalogue
+from crossfade.models.evaluation.bootstrap import RESAMPLES
 from crossfade.models.evaluation.popularity import TRACK_GROUPS, TrackPopularity
 from crossfade.models.evaluation.user_groups import ACTIVITY_GROUPS, MAINSTREAM_GROUPS
 from crossfade.models.interactions import Clock, Interactions, to_find
@@ -25,9 +26,9 @@ from crossfade.models.recommenders import neural_mf
 from crossfade.pipelines import python_api
 from crossfade.pipelines.commands.main import main
 from crossfade.pipelines.evaluation.evaluate import _learning, evaluate
-from crossfade.pipelines.evaluation.options import EvaluationOptions
+from crossfade.pipelines.evaluation.options import EvaluationOptions, Protocol
 from crossfade.pipelines.evaluation.profiling import Row
-from crossfade.pipelines.evaluation.protocols import EvaluationSlice, plan
+from crossfade.pipelines.evaluation.protocols import PROTOCOLS, TRIALS, EvaluationSlice, plan
 from crossfade.pipelines.evaluation.slices import (
     GROUPS,
     LISTEN_GROUPS,
@@ -134,6 +135,12 @@ def test_rows_keep_the_contract(table: list[Row]) -> None:
     json.dumps(table, allow_nan=False)
     keys = [(row["model"], row["slice"], row["metric"], row["k"], row.get("against")) for row in table]
     assert len(set(keys)) == len(keys)
+
+
+def test_options_name_what_there_is() -> None:
+    options = EvaluationOptions()
+    assert get_args(Protocol) == tuple(PROTOCOLS)
+    assert options.trials == TRIALS and options.resamples == RESAMPLES
 
 
 def test_every_metric_has_its_formula_on_the_page(table: list[Row]) -> None:
