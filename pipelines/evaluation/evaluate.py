@@ -18,6 +18,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import Any, cast
 
 import numpy as np
 
@@ -185,14 +186,14 @@ class _TrialEvaluation:
         options, trial = self.options, self.trial
         if not options.tune:
             return None
-        protocol = options.protocol
+        protocol: str = options.protocol
         if protocol == "auto":
             known = (name for start, name in SPLIT_PROTOCOLS.items() if trial.split.name.startswith(start))
             protocol = next(known, "auto")
         trials = (trial.name,) if trial.name in TRIALS else TRIALS
         # By another seed, so that what is held out by chance is not held out by the same draws.
         gap_days = options.gap_days if PROTOCOLS[protocol].has_gap else 0.0
-        inner = replace(options, protocol=protocol, trials=trials, gap_days=gap_days, seed=options.seed + 1)
+        inner = replace(options, protocol=cast(Any, protocol), trials=trials, gap_days=gap_days, seed=options.seed + 1)
         try:
             (part,) = _plan(trial.split.train, self.catalogue, inner)
             if part.slices:
@@ -238,7 +239,7 @@ class _TrialEvaluation:
         seeds = self.options.seeds if seed is not None else 1
         lists: list[list[Ids]] = [[] for _ in slices]
         for extra in range(seeds):
-            values = tuning.chosen | ({"seed": seed + extra} if seed is not None and extra else {})
+            values = dict(tuning.chosen) | ({"seed": seed + extra} if seed is not None and extra else {})
             fitting = Fitting(self.options.make(name, self.catalogue, values), train)
             of_seed = f", seed {seed + extra}" if seed is not None and seeds > 1 else ""
             self.message(f"{self.trial.name}: {name} fitted in {fitting.seconds:.1f} s{of_seed}")
@@ -288,10 +289,9 @@ class _TrialEvaluation:
         if warm is None:
             return
         k = metrics.nearest_k(self.options.ks, 10)
-        pair = [_by_user(self.compared[each.name, name]["ndcg", k], each, self.trial) for each in (part, warm)]
-        yield metric_row(
-            name, part, "ndcg_cold_to_warm", k, ratio_interval(*pair, rng, resamples=self.options.resamples)
-        )
+        above, below = (_by_user(self.compared[each.name, name]["ndcg", k], each, self.trial) for each in (part, warm))
+        interval = ratio_interval(above, below, rng, resamples=self.options.resamples)
+        yield metric_row(name, part, "ndcg_cold_to_warm", k, interval)
 
     def _rng(self, number: int, *purpose: int) -> np.random.Generator:
         """The same for every model of a slice, so that intervals do not depend on the other models."""

@@ -8,7 +8,7 @@ Shapes: B users of a slice, T tracks.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
@@ -37,7 +37,7 @@ from .yambda_benchmark import gains
 
 COMPARED = ("recall", "ndcg")
 """metrics that models are compared by"""
-Measured = Mapping[tuple[str, int], Values]
+Measured = dict[tuple[str, int], Values]
 """(metric, k) -> [B] one value per user"""
 
 

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import CrossfadeError
+from ...models.arrays import Ids
 from ...models.evaluation import metrics
 from ...models.interactions import Interactions
 from ...models.recommenders.base import Recommender
@@ -62,7 +63,7 @@ class Tuning:
         return row | {"low": None, "high": None} | about | {"failed": self.failed, "seconds": self.seconds}
 
     @classmethod
-    def of_row(cls, row: Row) -> Tuning:
+    def of_row(cls, row: Mapping[str, Any]) -> Tuning:
         """From its row, such as that of an evaluation that was interrupted."""
         names = ("chosen", "trials", "failed", "seconds")
         found = {name: row[name] for name in names}
@@ -147,7 +148,7 @@ def listed(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{option} {text}" for option, text in texts) or "the defaults"
 
 
-def recommended(model: Recommender, part: EvaluationSlice, k: int) -> metrics.Ids:
+def recommended(model: Recommender, part: EvaluationSlice, k: int) -> Ids:
     """[B, k] track ids of what the model recommends to the users of a slice."""
     if part.fold_in:
         return model.recommend_from(part.history, k, allow_seen=part.allow_seen, candidates=part.candidates)[0]

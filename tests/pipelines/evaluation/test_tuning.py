@@ -48,7 +48,7 @@ class Noisy(Popular):
     fitted: ClassVar[list[Interactions]] = []
 
     def __init__(self, options: Any = None) -> None:
-        self.options = options or NoisyOptions()
+        self.options: Any = options or NoisyOptions()
 
     def fit(self, interactions: Interactions) -> Noisy:
         self.fitted.append(interactions)
@@ -188,6 +188,7 @@ def test_a_model_without_a_valid_trial_is_one_line(listens: Interactions) -> Non
 
 def test_without_a_validation_part_models_keep_their_defaults(listens: Interactions) -> None:
     """Each user has one track to find and one to learn from: nothing is left to hold out."""
+    assert listens.times is not None
     order = np.lexsort((listens.times, listens.user_rows))
     ordered = listens.take(order)
     first = np.arange(len(ordered)) - np.searchsorted(ordered.user_rows, ordered.user_rows)
