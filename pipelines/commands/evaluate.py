@@ -145,7 +145,6 @@ def _cleaning(library: Library, console: Screen) -> CleaningOptions:
 def _tables(rows: Sequence[Row]) -> tuple[list[Row], ...]:
     """Of quality, one line per slice and model with half-widths of the intervals; of costs; of predicted ratings."""
     from ...models.evaluation.metrics import nearest_k
-    from ..evaluation.slices import group_of
 
     quality: dict[tuple[str, str], Row] = {}
     costs: dict[str, Row] = {}
@@ -153,7 +152,7 @@ def _tables(rows: Sequence[Row]) -> tuple[list[Row], ...]:
     ks = {row["k"] for row in rows if row["k"] is not None}
     shown = {metric: nearest_k(ks, k) for metric, k in _SHOWN.items()}
     for row in rows:
-        if group_of(row["slice"]):
+        if "group" in row:
             continue
         metric, model, users = row["metric"], row["model"], row.get("users")
         if row["k"] is not None:
@@ -181,16 +180,16 @@ def _group_tables(rows: Sequence[Row]) -> tuple[list[Row], ...]:
     """One line per model: quality by group of listeners, and of tracks to find; how exposure is spread."""
     from ...models.evaluation.metrics import nearest_k
     from ...models.evaluation.popularity import TRACK_GROUPS
-    from ..evaluation.slices import LISTEN_GROUPS, USER_GROUPS, divided_slice, group_of
+    from ..evaluation.slices import LISTEN_GROUPS, USER_GROUPS
 
     ks = {row["k"] for row in rows if row["k"] is not None}
     of_users, of_tracks, exposure = (f"ndcg@{nearest_k(ks, 10)}", f"recall@{nearest_k(ks, 20)}", nearest_k(ks, 20))
-    divided = divided_slice(row["slice"] for row in rows)
+    divided = next((row["slice"].removesuffix(f", {row['group']}") for row in rows if "group" in row), None)
     users: dict[str, Row] = {}
     tracks: dict[str, Row] = {}
     lists: dict[str, Row] = {}
     for row in rows:
-        model, name, group = row["model"], f"{row['metric']}@{row['k']}", group_of(row["slice"])
+        model, name, group = row["model"], f"{row['metric']}@{row['k']}", row.get("group")
         if group in USER_GROUPS and name == of_users:
             line = users.setdefault(model, {f"{name} of listeners": model})
             line[group.removesuffix(" listeners")] = _figure(row)

@@ -6,9 +6,9 @@ seen tracks may be recommended again. Rows of `recall_gain` and `ndcg_gain` comp
 `against` on the same users; `better` and `worse` say whether the interval excludes 0. `cold_share` is that of tracks
 without listens in training in the lists of the slice `all`, `cold_share_ratio` is it over their share of what was
 listened to, `ndcg_cold_to_warm` compares cold tracks among themselves with warm ones. `pooled_ndcg` is the mean DCG
-over the mean ideal DCG (see `yambda_benchmark`); its rows with a `source` are what others published. The trial `warm`
-has slices of its slice, too, "warm, light listeners" and more (slices.py), which fit nothing anew. Rows of the slices
-`cost`, `ratings` and `learning` have no k; those of `learning` have an `epoch`.
+over the mean ideal DCG (see `yambda_benchmark`); its rows with a `source` are what others published. Rows with a
+`group` are of a part of a slice's listeners or tracks, as "warm, light listeners", and fit nothing anew (`slices`).
+Rows of the slices `cost`, `ratings` and `learning` have no k; those of `learning` have an `epoch`.
 
 Negatives are never sampled: every candidate is ranked. Shapes: B users of a slice, T tracks.
 """
@@ -294,7 +294,8 @@ def _group_rows(
     for name, users, found in groups.values(ids, values, options.ks):
         drawn = intervals(np.stack(list(found.values()), axis=1), rng, resamples=options.resamples)
         for (metric, k), interval in zip(found, drawn, strict=True):
-            yield _row(model, part, metric, k, interval) | {"slice": f"{part.name}, {name}", "users": users}
+            within = {"slice": f"{part.name}, {name}", "group": name, "users": users}
+            yield _row(model, part, metric, k, interval) | within
 
 
 def _pooled(
