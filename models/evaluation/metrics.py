@@ -3,7 +3,8 @@
 Every function takes the answers of all users at once; NaN where a value is not defined. Those whose work all cut-offs
 share take many cut-offs and give a row for each, the others take one cut-off k. Precision, recall, NDCG (binary gains,
 log2 discounts, Järvelin & Kekäläinen 2002) and hit rate are those of ranx and trec_eval. Average precision is divided
-by min(k, R), not by R, so that a perfect list of k scores 1 for users with more to find.
+by min(k, R), not by R, so that a perfect list of k scores 1 for users with more to find. docs/metrics.md has all
+formulas on one page.
 
 Shapes: B users, K answers, T tracks, D dimensions, R relevant tracks of a user.
 """

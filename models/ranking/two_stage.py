@@ -8,7 +8,7 @@ Shapes: U users, T tracks, B users asked for, k answers each, C candidates.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from copy import copy
 from dataclasses import replace
 from itertools import pairwise
@@ -80,6 +80,11 @@ class TwoStageRecommender(Recommender):
         self.recall = dataset.recall
         self.calibrate(dataset.rate, np.random.default_rng([self.seed, 8]))
         return self
+
+    def arguments_with(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Values are of the options of its hybrid's ALS."""
+        als = replace(self._als or ALSOptions(), **values)
+        return {"als": als, "options": self.options, "seed": values.get("seed", self.seed)}
 
     def assemble(self, generator: CandidateGenerator, statistics: HistoryStatistics, ranker: Ranker) -> Self:
         """Recommends by these stages from now on."""

@@ -8,8 +8,8 @@ rows, best first, and [B, k] float32 scores. Where there are fewer than k answer
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -209,6 +209,16 @@ class Recommender(StoredModel, ABC):
 
     def __init__(self, options: Any = None) -> None:
         self.options = options or self.options_type()
+
+    @property
+    def first_seed(self) -> int | None:
+        """What its random numbers are drawn by; None for a model without any."""
+        chosen = getattr(self, "seed", getattr(self.options, "seed", None))
+        return 0 if chosen is None and hasattr(self.options, "seed") else chosen
+
+    def arguments_with(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """What another model of this kind is made with so that these options have other values."""
+        return {"options": replace(self.options, **values)}
 
     def arrays(self) -> Arrays:
         return super().arrays() | self.history.arrays()

@@ -6,8 +6,9 @@ also dropout / (1 - dropout) * G_jj, which is what hiding inputs at random comes
 don't overfit towards the Identity", EDLAE).
 
 In the scale X^ = X L^(-1/2) the inverse is that of I + X^'X^, tracks by tracks; where there are fewer users than tracks
-it comes from the smaller one of users by users: (I + X^'X^)^-1 = I - X^'(I + X^X^')^-1 X^. Of B only the weights of
-largest size are kept, so many for each track that is predicted.
+it comes from the smaller one of users by users: (I + X^'X^)^-1 = I - X^'(I + X^X^')^-1 X^. For each track that is
+predicted only the largest weights are kept; their mean, weighted by how often tracks are listened to, stands for the
+others. (Keeping those of largest size, negative ones too, is worse at every number.)
 
 Shapes: U users, T tracks, N rows of a symmetric matrix, B users or tracks asked for, k answers each, C columns of a
 block.
@@ -40,6 +41,7 @@ _BLOCK = 1024
 """rows of the blocks that a matrix is inverted in"""
 _COLUMNS = 256
 """of B that are computed at once"""
+_ROUNDING = 1e-3
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,8 @@ class EASEOptions:
     """share of a user's listens that is hidden as in EDLAE; 0 is EASE"""
     confidence_power: float = 0.5
     """X holds the confidences to this power: 0 is whether a user likes a track, as in the paper."""
-    neighbours: int = 600
-    """weights that are kept for each track"""
+    neighbours: int = 500
+    """weights that are kept for each track; more come nearer to all of them, at a price in memory"""
     threads: int = 0
     """0 uses every core; the answer does not depend on it."""
     max_items: int | None = None
@@ -72,7 +74,7 @@ class EASE(ItemSimilarityRecommender):
 
     options: EASEOptions
     options_type = EASEOptions
-    stored_arrays = ("learned", "residuals")
+    stored_arrays = ("learned", "residuals", "mean_weights")
     search_space: ClassVar[SearchSpace] = {
         "regularization": Range(10, 5000, logarithmic=True),
         "dropout": Range(0, 0.6),
@@ -99,7 +101,10 @@ class EASE(ItemSimilarityRecommender):
             tracks = np.sort(tracks[np.argsort(-listeners[tracks], kind="stable")[:most]])
         self.learned: Mask = np.isin(np.arange(interactions.track_count), tracks)
         """[T]"""
-        weights, residuals = self._regression(self._inputs(likes[:, tracks]))
+        weights, means, residuals = self._regression(self._inputs(likes[:, tracks]))
+        self.mean_weights: Scores = np.zeros(interactions.track_count, np.float32)
+        """[T] what stands for the weights that are not kept"""
+        self.mean_weights[tracks] = means
         self.residuals: Scores = np.zeros(interactions.track_count, np.float32)
         """[T] 1 / P_jj: how much of a learned track's listens the others leave unexplained"""
         self.residuals[tracks] = residuals
@@ -107,7 +112,9 @@ class EASE(ItemSimilarityRecommender):
         return self
 
     def scores_from(self, user_items: csr_matrix) -> Scores:
-        cells = np.asarray((self._inputs(liked(user_items)) @ self.similarity).toarray(), np.float32)
+        inputs = self._inputs(liked(user_items))
+        cells = np.asarray((inputs @ self.similarity).toarray(), np.float32)
+        cells += np.asarray(inputs.sum(axis=1)).reshape(-1, 1) * self.mean_weights
         cells[:, self.history.cold_rows] = -np.inf
         others = np.flatnonzero(self.history.warm_tracks & ~self.learned)
         if len(others):
@@ -122,8 +129,9 @@ class EASE(ItemSimilarityRecommender):
         scale = np.sqrt(np.where(self.residuals > 0, self.residuals, 1))
 
         def score(start: int, stop: int) -> Scores:
-            cells = np.asarray(self.similarity[rows[start:stop]].toarray(), np.float32)
+            cells = np.asarray(self.similarity[rows[start:stop]].toarray(), np.float32) + self.mean_weights
             cells *= scale[rows[start:stop], None] / scale
+            cells[np.arange(stop - start), rows[start:stop]] = 0
             cells[cells <= 0] = -np.inf
             return cells
 
@@ -140,8 +148,8 @@ class EASE(ItemSimilarityRecommender):
             return self.options.max_items
         return min(MOST_ITEMS, int((_free_bytes() / 2 / _bytes(1)) ** 0.5))
 
-    def _regression(self, inputs: csr_matrix) -> tuple[csr_matrix, Scores]:
-        """X [U, T] -> (B [T, T], 1 / P_jj [T])."""
+    def _regression(self, inputs: csr_matrix) -> tuple[csr_matrix, Scores, Scores]:
+        """X [U, T] -> (B less its means [T, T], the means of B's columns [T], 1 / P_jj [T])."""
         from scipy.sparse import csr_matrix, diags
 
         options = self.options
@@ -166,24 +174,28 @@ class EASE(ItemSimilarityRecommender):
             def inverse_rows(start: int, stop: int) -> Floats:
                 return np.concatenate([inverse[start:stop, :start], _symmetric(inverse[start:, start:stop])], axis=1)
 
-        kept, residuals = min(options.neighbours, tracks - 1), np.empty(tracks, np.float32)
+        kept = min(options.neighbours, tracks - 1)
+        frequencies = squares / squares.sum()
 
-        def weights_to(start: int) -> tuple[Ids, Floats]:
-            """([C, kept] tracks, [C, kept] their weights) that predict C tracks."""
+        def weights_to(start: int) -> tuple[Ids, Floats, Floats, Floats]:
+            """What predicts C tracks: [C, kept] tracks and weights less their mean, [C] the mean; and [C] 1 / P_jj."""
             rows = inverse_rows(start, min(start + _COLUMNS, tracks))
             own = np.arange(len(rows)), start + np.arange(len(rows))
-            diagonal = rows[own]
-            residuals[start : start + len(rows)] = 1 / (diagonal * scale[own[1]] ** 2)
-            rows *= scale / (-diagonal * scale[own[1]])[:, None]
+            diagonal, own_scale = rows[own], scale[own[1]]
+            rows *= scale / -(diagonal * own_scale)[:, None]
             rows[own] = 0
-            largest = np.sort(np.argpartition(-np.abs(rows), kept - 1, axis=1)[:, :kept], axis=1).astype(np.int32)
-            return largest, np.take_along_axis(rows, largest, axis=1)
+            largest = np.sort(np.argpartition(-rows, kept - 1, axis=1)[:, :kept], axis=1).astype(np.int32)
+            weights, their_frequencies = np.take_along_axis(rows, largest, axis=1), frequencies[largest]
+            rest = rows @ frequencies - (weights * their_frequencies).sum(axis=1)
+            means = rest / np.maximum(1 - their_frequencies.sum(axis=1), _ROUNDING)
+            return largest, weights - means[:, None], means, 1 / (diagonal * own_scale**2)
 
         with one_blas_thread(), ThreadPoolExecutor(options.threads or os.cpu_count()) as pool:
             parts = list(pool.map(weights_to, range(0, tracks, _COLUMNS)))
-        columns, values = (np.concatenate(column).ravel() for column in zip(*parts, strict=True))
-        weights = csr_matrix((values, columns, np.arange(tracks + 1) * kept), shape=(tracks, tracks))
-        return weights.T.tocsr(), residuals
+        columns, values, means, residuals = (np.concatenate(column) for column in zip(*parts, strict=True))
+        ends = np.arange(tracks + 1) * kept
+        weights = csr_matrix((values.ravel(), columns.ravel(), ends), shape=(tracks, tracks))
+        return weights.T.tocsr(), means, residuals
 
 
 def invert(matrix: Floats, block: int = _BLOCK) -> Floats:

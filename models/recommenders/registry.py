@@ -38,6 +38,7 @@ REGISTRY = {
     "pure-svd": Entry(".pure_svd", "PureSVD"),
     "bpr": Entry(".bpr", "BPR"),
     "als": Entry(".als", "ALS"),
+    "ials": Entry(".ials", "IALS"),
     "mf": Entry(".neural_mf", "NeuralMF"),
     "vae": Entry(".vae", "MultVAE"),
     "dae": Entry(".vae", "MultDAE"),

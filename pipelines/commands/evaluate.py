@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from ...errors import LibraryError
+from .console import Console
 from .options import Flag, LibraryFolder, Names, Numbers, Screen, Seed, SoundName, open_library, option
 
 if TYPE_CHECKING:
@@ -17,11 +18,9 @@ if TYPE_CHECKING:
     from ..interactions.cleaning import CleaningOptions
     from ..library.store import Library
 
-_MODELS = """of als, content, hybrid (these three), ranked, ease, pure-svd, rp3beta, bpr, mf, vae, dae, sasrec,
+_MODELS = """of als, content, hybrid (these three), ranked, ease, ials, pure-svd, rp3beta, bpr, mf, vae, dae, sasrec,
  two-tower; the baselines always"""
-_PROTOCOL = """which listens are trained on and which are the test (docs/protocols.md): by time, each user's last, or by
-chance; auto takes what the log allows; repeats: what is played next, heard before or not; new-releases: tracks first
-heard in the last four weeks; yambda: that data set's own benchmark"""
+_PROTOCOL = "how listens are parted into training and test (docs/protocols.md); auto takes what the log allows"
 CUT_OFFS = (5, 10, 20, 100)
 Protocol = Literal["auto", "temporal", "within-user", "random", "repeats", "new-releases", "yambda"]
 _SHOWN = {
@@ -67,6 +66,10 @@ def evaluate(
     allow_seen: Annotated[Flag, option("tracks already listened to may be recommended again")] = False,
     k: Annotated[Numbers, option("lengths of lists (5,10,20,100)", "-k")] = CUT_OFFS,
     sound: SoundName = None,
+    tune: Annotated[
+        int, option("trials to choose every model's options by, the first with the defaults (0: none)")
+    ] = 0,
+    seeds: Annotated[int, option("fits of every model with randomness, each with another seed")] = 1,
     growth: Annotated[Flag, option("fit smaller parts, too: how training time grows with users and tracks")] = False,
     seed: Seed = 0,
     out: Annotated[Path | None, option("write the JSON lines there, too")] = None,
@@ -95,6 +98,8 @@ def evaluate(
         allow_seen=allow_seen,
         ks=tuple(sorted(set(k))),
         seed=seed,
+        tune=tune,
+        seeds=seeds,
         growth=growth,
         **given,  # type: ignore[arg-type]
     )
@@ -108,20 +113,28 @@ def evaluate(
         catalogue = opened.catalogue(sound)
         users, _ = listed_ids(log)
         listens = to_listens(log, users, catalogue.track_ids, cleaning.confidence, organic=True)
-    rows = []
-    for row in evaluate_models(listens, catalogue, options, message=console.message):
-        rows.append(row)
-        if console.as_json:
-            console.record(**row)
-    if out is not None:
-        out.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    if not console.as_json:
-        for table in (*_tables(rows), *_group_tables(rows)):
-            for summary in table:
-                console.record(**summary)
-            if table:
-                console.close()
-                console.write("\n")
+    rows: list[Row] = []
+    try:
+        with console.bar("tuning") as progress:
+            for row in evaluate_models(listens, catalogue, options, message=console.message, progress=progress):
+                rows.append(row)
+                if console.as_json:
+                    console.record(**row)
+    finally:
+        # What there is of an evaluation that was interrupted is shown and kept, too.
+        if out is not None and rows:
+            out.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        if not console.as_json:
+            _show(rows, console)
+
+
+def _show(rows: Sequence[Row], console: Console) -> None:
+    for table in (*_tables(rows), *_group_tables(rows)):
+        for summary in table:
+            console.record(**summary)
+        if table:
+            console.close()
+            console.write("\n")
 
 
 def _cleaning(library: Library, console: Screen) -> CleaningOptions:
@@ -144,13 +157,13 @@ def _cleaning(library: Library, console: Screen) -> CleaningOptions:
 
 def _tables(rows: Sequence[Row]) -> tuple[list[Row], ...]:
     """Of quality, one line per slice and model with half-widths of the intervals; of costs; of predicted ratings."""
-    from ...models.evaluation.metrics import nearest_k
+    from ...models.recommenders.registry import REGISTRY
 
     quality: dict[tuple[str, str], Row] = {}
     costs: dict[str, Row] = {}
     ratings: dict[str, Row] = {}
-    ks = {row["k"] for row in rows if row["k"] is not None}
-    shown = {metric: nearest_k(ks, k) for metric, k in _SHOWN.items()}
+    shown = {metric: _nearest_k(rows, k) for metric, k in _SHOWN.items()}
+    several = any(row.get("seeds", 1) > 1 for row in rows)
     for row in rows:
         if "group" in row:
             continue
@@ -160,6 +173,10 @@ def _tables(rows: Sequence[Row]) -> tuple[list[Row], ...]:
             line = quality.setdefault((name, model), {"slice": name, "model": model, "users": users})
             if row["k"] == shown.get(metric):
                 line[f"{metric}@{row['k']}"] = _with_margin(row)
+                if metric == "ndcg":
+                    line |= {"options": row["tuning"]} | ({"seeds": row["seeds"]} if several else {})
+                    if row.get("seed_spread") is not None:
+                        line[f"{metric}@{row['k']} between seeds"] = f"±{row['seed_spread']:.4f}"
             if metric == "ndcg_gain" and row["k"] == shown["ndcg"] and (row["better"] or row["worse"]):
                 winner, loser = (model, row["against"]) if row["better"] else (row["against"], model)
                 line = quality.setdefault((name, winner), {"slice": name, "model": winner, "users": users})
@@ -173,18 +190,25 @@ def _tables(rows: Sequence[Row]) -> tuple[list[Row], ...]:
             line[metric] = _with_margin(row)
             if "better" in row:
                 line["against bias"] = "better" if row["better"] else "worse" if row["worse"] else "no difference shown"
-    return list(quality.values()), list(costs.values()), list(ratings.values())
+    slices = list(dict.fromkeys(name for name, _ in quality))
+    order = {model: place for place, model in enumerate(REGISTRY)}
+
+    def place(at: tuple[str, str]) -> tuple[int, int]:
+        return slices.index(at[0]), order.get(at[1], len(order))
+
+    lines = [quality[at] for at in sorted(quality, key=place)]
+    fits = [costs[model] for model in sorted(costs, key=lambda model: order.get(model, len(order)))]
+    return lines, fits, list(ratings.values())
 
 
 def _group_tables(rows: Sequence[Row]) -> tuple[list[Row], ...]:
     """One line per model: quality by group of listeners, and of tracks to find; how exposure is spread."""
-    from ...models.evaluation.metrics import nearest_k
     from ...models.evaluation.popularity import TRACK_GROUPS
     from ..evaluation.slices import LISTEN_GROUPS, USER_GROUPS
 
-    ks = {row["k"] for row in rows if row["k"] is not None}
-    of_users, of_tracks, exposure = (f"ndcg@{nearest_k(ks, 10)}", f"recall@{nearest_k(ks, 20)}", nearest_k(ks, 20))
     divided = next((row["slice"].removesuffix(f", {row['group']}") for row in rows if "group" in row), None)
+    exposure = _nearest_k(rows, 20)
+    of_users, of_tracks = f"ndcg@{_nearest_k(rows, 10)}", f"recall@{exposure}"
     users: dict[str, Row] = {}
     tracks: dict[str, Row] = {}
     lists: dict[str, Row] = {}
@@ -201,6 +225,14 @@ def _group_tables(rows: Sequence[Row]) -> tuple[list[Row], ...]:
             line = lists.setdefault(model, start)
             line[_EXPOSURE[row["metric"]]] = _figure(row)
     return list(users.values()), list(tracks.values()), list(lists.values())
+
+
+def _nearest_k(rows: Sequence[Row], target: int) -> int | None:
+    """The cut-off nearest to `target`; None where no row has one."""
+    from ...models.evaluation.metrics import nearest_k
+
+    ks = {row["k"] for row in rows if row["k"] is not None}
+    return nearest_k(ks, target) if ks else None
 
 
 def _figure(row: Row) -> str:

@@ -13,6 +13,8 @@
 The others have one trial of their own: `repeats`, `new-releases` (Tamm, Meehan et al., "Leveraging artist catalogs for
 cold-start music recommendation", arXiv:2604.07090) and `yambda`.
 
+`plan` of a training part is its validation, made in the same way.
+
 Shapes: U users, T tracks, A artists, B users of a slice.
 """
 

@@ -26,9 +26,11 @@ from ...models.evaluation.metrics import Hits, Values
 from ...models.evaluation.splits import Split
 from ...models.interactions import Clock, Interactions
 
+GAP_SECONDS = 1800
 TEST_START = 26_000_000 - 86_400
 """seconds; the log is taken to end at 26,000,000"""
-GAP_SECONDS = 1800
+VALIDATION_START = TEST_START - GAP_SECONDS - 86_400
+"""of the validation day, the last of the training part"""
 PLAYED_RATIO = 0.5
 """least share of the track that is a listen"""
 SOURCE = "arXiv:2505.22238, Yambda-50M, Listen+"
@@ -44,19 +46,27 @@ PUBLISHED = {
 
 
 def split(listens: Interactions) -> Split:
-    """The Listen+ of the log before and after the moment of the benchmark."""
+    """The Listen+ of the log before and after the moment of the benchmark; of its training part the validation."""
     if listens.clock is not Clock.TIME or listens.states is None or listens.states.plays is None:
         raise DataError("protocol yambda: needs listens with times and shares played; crossfade fetch yambda has them")
     if listens.confidence.ratio_threshold != PLAYED_RATIO:
         raise UsageError(
             f"protocol yambda: a listen is half of a track, but here it is {listens.confidence.ratio_threshold:g} of it"
         )
-    parts = splits.since(listens.take(listens.states.plays > 0), TEST_START, gap_seconds=GAP_SECONDS, name="yambda")
-    if not len(parts.train) or not len(parts.test):
-        missing = "test" if len(parts.train) else "training"
+    plays = listens.take(listens.states.plays > 0)
+    newest = plays.newest or 0
+    whole = newest >= TEST_START - GAP_SECONDS
+    start, name = (TEST_START, "yambda") if whole else (VALIDATION_START, "yambda, validation day")
+    if newest < start:
         raise DataError(
-            f"protocol yambda: no listens in the {missing} part, which {'begins' if missing == 'test' else 'ends'} "
-            f"{TEST_START - GAP_SECONDS * (missing == 'training'):,} s after the log's beginning"
+            f"protocol yambda: the test begins {TEST_START:,} s after the log's beginning, and the last listen to half "
+            f"a track or more comes after {newest:,} s"
+        )
+    parts = splits.since(plays, start, gap_seconds=GAP_SECONDS, name=name)
+    if not len(parts.train):
+        raise DataError(
+            f"protocol yambda: no listen to half a track before {start - GAP_SECONDS:,} s, where training ends; "
+            "times have to count from the log's beginning"
         )
     return parts
 
@@ -76,7 +86,7 @@ def gains(hits: Hits, target_counts: NDArray[np.int64], k: int) -> tuple[Values,
 def published_rows() -> tuple[Mapping[str, Any], ...]:
     """Rows of an evaluation's table, without intervals."""
     row = {"slice": "yambda", "metric": "pooled_ndcg", "k": 10}
-    bounds = {"low": None, "high": None, "users": None, "source": SOURCE}
+    bounds = {"low": None, "high": None, "users": None, "allow_seen": True, "source": SOURCE}
     return tuple(
         {"model": f"{model} (published)", **row, "value": value, **bounds} for model, value in PUBLISHED.items()
     )

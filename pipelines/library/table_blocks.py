@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import bz2
 import gzip
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any
 
 import polars as pl
 
 from ...errors import DataError
 
 BLOCK_BYTES = 1 << 26
-_OPENERS = {".gz": gzip.open, ".bz2": bz2.open}
+_OPENERS: dict[str, Callable[[Path, str], Any]] = {".gz": gzip.open, ".bz2": bz2.open}
 
 
 def is_delimited_text(path: Path) -> bool:
@@ -27,7 +27,7 @@ def table_blocks(path: Path, *, separator: str = "\t", block_bytes: int = BLOCK_
     """The rows of a table with a header, all columns as text; at least one frame. DataError names a damaged file."""
     columns: list[str] | None = None
     try:
-        with cast(IO[bytes], _OPENERS.get(path.suffix.lower(), open)(path, "rb")) as file:
+        with _opened(path) as file:
             rest = b""
             while block := file.read(block_bytes):
                 whole, newline, rest = (rest + block).rpartition(b"\n")
@@ -46,3 +46,9 @@ def _frame(text: bytes, separator: str, columns: list[str] | None) -> pl.DataFra
     return pl.read_csv(
         BytesIO(text), has_header=columns is None, new_columns=columns, separator=separator, infer_schema=False
     )
+
+
+def _opened(path: Path) -> IO[bytes]:
+    opener = _OPENERS.get(path.suffix.lower())
+    opened: IO[bytes] = path.open("rb") if opener is None else opener(path, "rb")
+    return opened

@@ -49,7 +49,7 @@ def read(path: Path, scratch: Path) -> SourceLog:
     else:
         columns["plays"] = table.number("count").fill_null(float("nan"))
     tracks = _tracks(folder)
-    notes = ()
+    notes: tuple[str, ...] = ()
     if tracks is None:
         notes = (f"{folder}: no id_information.csv; artists and titles are unknown, and so is who made a new track",)
     return SourceLog(file, table.select(**columns), tracks, notes=notes)

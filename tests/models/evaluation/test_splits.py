@@ -62,7 +62,7 @@ def test_by_time_has_one_moment_and_a_gap(listens: Interactions) -> None:
 
 
 def test_new_releases_are_tracks_first_heard_in_the_last_days() -> None:
-    """Days 0, 1, 29 and 30: the last 28 days begin with day 2; track 1 is known, track 3 falls into no part's past."""
+    """Days 0, 1, 29 and 30: the last 28 days begin with day 2, and tracks 2 and 3 are first heard in them."""
     days, tracks = np.array([0, 1, 1, 29, 29, 30]), np.array([0, 1, 0, 1, 2, 3], np.int32)
     log = Interactions(
         np.array([0, 1, 0, 0, 1, 1], np.int32), tracks, np.ones(6, np.float32), 2, 4, days * 86_400, Clock.TIME

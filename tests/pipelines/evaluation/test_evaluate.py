@@ -134,6 +134,11 @@ def test_rows_keep_the_contract(table: list[Row]) -> None:
     assert len(set(keys)) == len(keys)
 
 
+def test_every_metric_has_its_formula_on_the_page(table: list[Row]) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "metrics.md").read_text()
+    assert not {row["metric"] for row in table if f"`{row['metric']}`" not in page}
+
+
 def test_every_model_has_every_slice_and_the_baselines_are_there(table: list[Row]) -> None:
     slices = {
         model: {row["slice"] for row in rows}

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from math import log2
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import polars as pl
@@ -18,6 +19,7 @@ from crossfade.models.catalogue import Catalogue
 from crossfade.models.confidence_weights import ConfidenceOptions, Signals, States
 from crossfade.models.evaluation.metrics import hits
 from crossfade.models.interactions import Clock, Interactions
+from crossfade.pipelines.commands.evaluate import Protocol
 from crossfade.pipelines.commands.main import main
 from crossfade.pipelines.evaluation import yambda_benchmark
 from crossfade.pipelines.evaluation.evaluate import EvaluationOptions, evaluate
@@ -201,6 +203,17 @@ def test_yambdas_protocol_to_the_letter() -> None:
     assert part.allow_seen
 
 
+def test_the_training_part_has_yambdas_validation_day() -> None:
+    """[25,825,400, 25,911,800), and half an hour of gap before it."""
+    day = TEST_START - GAP_SECONDS - DAY
+    events = ((0, 0, 0, 1.0), (0, 1, day - GAP_SECONDS - 5, 1.0), (0, 2, day - GAP_SECONDS, 1.0), (0, 3, day, 1.0))
+    (trial,) = plan(plays(*events, *YAMBDA[3:], users=3, tracks=5), catalogue_of(*"aabbc"), protocol="yambda")
+    (validation,) = plan(trial.split.train, catalogue_of(*"aabbc"), protocol="yambda")
+    assert validation.split.name == "yambda, validation day"
+    assert sorted(validation.split.train.track_rows[validation.split.train.user_rows == 0]) == [0, 1]
+    assert asked(validation.slices[0]) == {0: [2, 3]}
+
+
 def test_yambdas_ndcg_is_mean_dcg_over_mean_ideal_dcg() -> None:
     """Most popular: track 0, then 1 and 2. User 0 finds track 0 of the three listens 0, 0, 4; user 1 finds nothing."""
     log = plays(*YAMBDA, users=3, tracks=5)
@@ -223,7 +236,8 @@ def test_yambdas_ndcg_is_mean_dcg_over_mean_ideal_dcg() -> None:
         "BPR (published)": 0.0389,
         "SASRec (published)": 0.0748,
     }
-    assert all((row["metric"], row["k"], row["low"]) == ("pooled_ndcg", 10, None) for row in published.values())
+    rest = {(row["metric"], row["k"], row["low"], row["allow_seen"]) for row in published.values()}
+    assert rest == {("pooled_ndcg", 10, None, True)}
 
 
 def test_a_perfect_list_has_a_pooled_ndcg_of_1() -> None:
@@ -290,15 +304,25 @@ def test_a_log_that_a_protocol_cannot_use_is_one_line() -> None:
     ):
         with pytest.raises(DataError, match=f"protocol {name}: .*{what}"):
             list(plan(other, catalogue, protocol=name))
-    early = plays(*(event for event in YAMBDA if event[2] < TEST_START), users=3, tracks=5)
-    with pytest.raises(DataError, match=r"no listens in the test part, which begins 25,913,600 s after"):
+    early = plays(*YAMBDA[:3], users=3, tracks=5)
+    with pytest.raises(
+        DataError, match=r"test begins 25,913,600 s after the log's beginning, and .* comes after 100 s"
+    ):
         list(plan(early, catalogue, protocol="yambda"))
+    with pytest.raises(DataError, match=r"protocol yambda: no listen .* before 25,911,800 s"):
+        list(plan(plays((0, 0, 1_700_000_000, 1.0), users=1, tracks=1), catalogue, protocol="yambda"))
+    with pytest.raises(DataError, match=r"protocol yambda: .* comes after 0 s"):
+        list(plan(plays(YAMBDA[5], users=3, tracks=5), catalogue, protocol="yambda"))
     strict = replace(early, confidence=ConfidenceOptions(ratio_threshold=0.8))
     with pytest.raises(UsageError, match=r"half of a track, but here it is 0\.8"):
         list(plan(strict, catalogue, protocol="yambda"))
     with pytest.raises(DataError, match=r"protocol temporal: .* nobody to ask"):
         strangers = log.take((log.user_rows == 5) | ((log.user_rows == 1) & (log.times < 4 * DAY)))
         list(evaluate(strangers, catalogue, EvaluationOptions(models=(), trials=("warm",), protocol="temporal")))
+
+
+def test_the_command_knows_every_protocol() -> None:
+    assert get_args(Protocol) == tuple(PROTOCOLS)
 
 
 def test_options_that_a_protocol_does_not_have_are_wrong_usage() -> None:
