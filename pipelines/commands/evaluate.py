@@ -204,8 +204,11 @@ def _tables(rows: Sequence[Row]) -> tuple[list[Row], ...]:
 def _group_tables(rows: Sequence[Row]) -> tuple[list[Row], ...]:
     """One line per model: quality by group of listeners, and of tracks to find; how exposure is spread."""
     from ...models.evaluation.popularity import TRACK_GROUPS
+    from ...models.recommenders.registry import REGISTRY
     from ..evaluation.slices import LISTEN_GROUPS, USER_GROUPS
 
+    order = {model: place for place, model in enumerate(REGISTRY)}
+    rows = sorted(rows, key=lambda row: order.get(row["model"], len(order)))
     divided = next((row["slice"].removesuffix(f", {row['group']}") for row in rows if "group" in row), None)
     exposure = _nearest_k(rows, 20)
     of_users, of_tracks = f"ndcg@{_nearest_k(rows, 10)}", f"recall@{exposure}"
