@@ -253,8 +253,9 @@ def evaluate(
     (auto, temporal, within-user, random, repeats, new-releases, yambda), `trials` (warm, cold, listeners), `ks` and
     `seed`. The baselines are always in it, `content` where items have vectors.
     """
-    from .evaluation.evaluate import EvaluationOptions
+    from ..models.recommenders.registry import REGISTRY
     from .evaluation.evaluate import evaluate as evaluation_rows
+    from .evaluation.options import EvaluationOptions
     from .evaluation.protocols import OLD_SPLITS
 
     if (split := options.pop("split", None)) is not None:
@@ -268,7 +269,10 @@ def evaluate(
         raise UsageError(f"evaluate: models: {', '.join(model.name for model in chosen)}; each name may come once")
     given = _options(EvaluationOptions, "evaluate", {"models": tuple(made), "model_arguments": made, **options})
     data = NumberedData.of(interactions, items)
-    rows = list(evaluation_rows(data.interactions, data.catalogue, given))
+    places = {name: place for place, name in enumerate(REGISTRY)}
+    rows = sorted(
+        evaluation_rows(data.interactions, data.catalogue, given), key=lambda row: places.get(row["model"], -1)
+    )
     return data.like_given(pl.DataFrame(rows, infer_schema_length=None))
 
 

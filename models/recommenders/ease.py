@@ -28,8 +28,8 @@ import numpy as np
 from ...errors import UsageError
 from ..arrays import Answers, Floats, Ids, Mask, Rows, Scores, one_blas_thread
 from ..interactions import Interactions, liked
-from .base import History, rank
-from .item_similarity import ItemSimilarityRecommender
+from .base import History, rank, to_power
+from .item_similarity import HALF_LIVES, ItemSimilarityOptions, ItemSimilarityRecommender
 from .search_space import Range, SearchSpace
 
 if TYPE_CHECKING:
@@ -44,23 +44,22 @@ _COLUMNS = 256
 _ROUNDING = 1e-3
 
 
-@dataclass(frozen=True)
-class EASEOptions:
-    regularization: float = 200.0
+@dataclass(frozen=True, kw_only=True)
+class EASEOptions(ItemSimilarityOptions):
+    regularization: float = 100.0
     """l2"""
-    dropout: float = 0.0
+    dropout: float = 0.3
     """share of a user's listens that is hidden as in EDLAE; 0 is EASE"""
     confidence_power: float = 0.5
     """X holds the confidences to this power: 0 is whether a user likes a track, as in the paper."""
     neighbours: int = 500
     """weights that are kept for each track; more come nearer to all of them, at a price in memory"""
-    threads: int = 0
-    """0 uses every core; the answer does not depend on it."""
     max_items: int | None = None
     """Tracks learned where there are more users than that, too: the ones of most listeners, the others are recommended
     below them by popularity. None for 30,000, or as many as half of the free memory takes."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.regularization > 0:
             raise UsageError(f"regularization: {self.regularization:g}, but has to be above 0")
         if not 0 <= self.dropout < 1:
@@ -79,10 +78,12 @@ class EASE(ItemSimilarityRecommender):
         "regularization": Range(10, 5000, logarithmic=True),
         "dropout": Range(0, 0.6),
         "confidence_power": Range(0, 1),
+        "half_life": HALF_LIVES,
     }
 
     def fit_note(self, interactions: Interactions) -> str | None:
-        users, tracks = np.count_nonzero(interactions.matrix.getnnz(axis=1)), np.count_nonzero(interactions.listeners)
+        users = np.count_nonzero(np.diff(liked(interactions.matrix).indptr))
+        tracks = np.count_nonzero(interactions.listeners)
         most = self._most_items()
         if min(users, tracks) <= most:
             return None
@@ -109,10 +110,10 @@ class EASE(ItemSimilarityRecommender):
         """[T] 1 / P_jj: how much of a learned track's listens the others leave unexplained"""
         self.residuals[tracks] = residuals
         self.similarity = _spread(weights, tracks, interactions.track_count)
+        self._keep_recency(interactions)
         return self
 
-    def scores_from(self, user_items: csr_matrix) -> Scores:
-        inputs = self._inputs(liked(user_items))
+    def _scores(self, inputs: csr_matrix) -> Scores:
         cells = np.asarray((inputs @ self.similarity).toarray(), np.float32)
         cells += np.asarray(inputs.sum(axis=1)).reshape(-1, 1) * self.mean_weights
         cells[:, self.history.cold_rows] = -np.inf
@@ -139,9 +140,7 @@ class EASE(ItemSimilarityRecommender):
 
     def _inputs(self, likes: csr_matrix) -> csr_matrix:
         """Positive confidences [B, T] as X."""
-        inputs = likes.astype(np.float32)
-        inputs.data **= np.float32(self.options.confidence_power)
-        return inputs
+        return to_power(likes, self.options.confidence_power)
 
     def _most_items(self) -> int:
         if self.options.max_items is not None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..arrays import Answers, Ids, Scores
 from ..interactions import Interactions, liked
-from .base import History, Recommender, nearest_neighbours
+from .base import History, Recommender, nearest_neighbours, to_power
 from .search_space import Range, SearchSpace
 
 if TYPE_CHECKING:
@@ -69,6 +69,4 @@ class PureSVD(Recommender):
 
     def _inputs(self, likes: csr_matrix) -> csr_matrix:
         """Positive confidences [B, T] as they are factorised."""
-        inputs = likes.astype(np.float32)
-        inputs.data **= np.float32(self.options.confidence_power)
-        return inputs
+        return to_power(likes, self.options.confidence_power)

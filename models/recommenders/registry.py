@@ -32,6 +32,7 @@ class Entry:
 REGISTRY = {
     "popular": Entry(".popular", "Popular"),
     "recent-popular": Entry(".popular", "RecentPopular"),
+    "personal-popular": Entry(".popular", "PersonalPopular"),
     "item-knn": Entry(".item_knn", "ItemKNN"),
     "rp3beta": Entry(".rp3beta", "RP3beta"),
     "ease": Entry(".ease", "EASE"),

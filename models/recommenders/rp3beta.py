@@ -17,19 +17,17 @@ import numpy as np
 
 from ..interactions import Interactions
 from .base import History
-from .item_similarity import ItemSimilarityRecommender, nearest_columns
+from .item_similarity import HALF_LIVES, ItemSimilarityOptions, ItemSimilarityRecommender, nearest_columns
 from .search_space import Range, SearchSpace
 
 
-@dataclass(frozen=True)
-class RP3betaOptions:
-    alpha: float = 1.0
+@dataclass(frozen=True, kw_only=True)
+class RP3betaOptions(ItemSimilarityOptions):
+    # Chosen on validation parts of ml-latest-small and hetrec-lastfm-2k.
+    alpha: float = 0.5
     """power of the probability of a step"""
-    beta: float = 0.6
+    beta: float = 0.4
     """A track's score is divided by its number of listeners to this power."""
-    neighbours: int = 300
-    threads: int = 0
-    """0 uses every core; the answer does not depend on it."""
 
 
 class RP3beta(ItemSimilarityRecommender):
@@ -42,6 +40,7 @@ class RP3beta(ItemSimilarityRecommender):
     search_space: ClassVar[SearchSpace] = {
         "alpha": Range(0.2, 1.6),
         "beta": Range(0, 1.2),
+        "half_life": HALF_LIVES,
         "neighbours": Range(30, 1000, logarithmic=True, integer=True),
     }
 
@@ -60,4 +59,5 @@ class RP3beta(ItemSimilarityRecommender):
         by_track[by_track > 0] **= -options.alpha
         near.data *= np.repeat(by_track / damping, np.diff(near.indptr)).astype(np.float32)
         self.similarity = near
+        self._keep_recency(interactions)
         return self

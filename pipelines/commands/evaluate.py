@@ -79,8 +79,8 @@ def evaluate(
 
     Example: crossfade evaluate --library L --models als,content,hybrid
     """
-    from ..evaluation.evaluate import EvaluationOptions
     from ..evaluation.evaluate import evaluate as evaluate_models
+    from ..evaluation.options import EvaluationOptions
     from ..evaluation.protocols import OLD_SPLITS, PROTOCOLS
     from ..interactions.cleaning import CleaningOptions, clean
     from ..interactions.schema import listed_ids, mixed_clocks, read_listens, to_listens

@@ -16,114 +16,43 @@ Negatives are never sampled: every candidate is ranked. Shapes: B users of a sli
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
-from itertools import combinations
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ...errors import DataError, UsageError
+from ...errors import DataError
 from ...models.arrays import Ids, l2_normalize
 from ...models.catalogue import Catalogue
 from ...models.evaluation import metrics
-from ...models.evaluation.bootstrap import LEVEL, RESAMPLES, Interval, exposure_intervals, intervals, ratio_interval
+from ...models.evaluation.bootstrap import ratio_interval
 from ...models.evaluation.metrics import Values
-from ...models.evaluation.popularity import (
-    TrackPopularity,
-    novelties,
-    popularity_biases,
-    popularity_divergences,
-    popularity_shifts,
-    tail_shares,
-)
-from ...models.evaluation.significance import holm, sign_flip_p_values
 from ...models.interactions import Interactions
 from ...models.recommenders.base import Recommender
-from ...models.recommenders.registry import REGISTRY, in_order, make
+from ...models.recommenders.registry import REGISTRY, in_order
 from ..interactions.statistics import DAY_SECONDS
 from ..library.progress import Message, Progress, silent
+from .metric_rows import (
+    COMPARED,
+    Measured,
+    MetricInputs,
+    gain_rows,
+    group_rows,
+    interval_rows,
+    mean_of_seeds,
+    metric_row,
+    metric_values,
+    pooled_rows,
+)
+from .options import EvaluationOptions
 from .profiling import Fitting, Row, cost_row, growth_rows
 from .protocols import COLD_TRACK, PROTOCOLS, TRIALS, WARM_TRACK, EvaluationSlice, Trial, plan, trial_number
 from .ratings import rating_rows
 from .slices import DIVIDED_TRIALS, SliceGroups
 from .tuning import Tuning, Validation, listed, recommended, tuned
-from .yambda_benchmark import gains
 
-COMPARED = ("recall", "ndcg")
 SPLIT_PROTOCOLS = {"temporal": "temporal", "within-user, last": "within-user", "within-user": "random"}
 """how the name of a split begins -> the protocol that always makes it"""
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluationOptions:
-    models: tuple[str, ...] = ("als", "content", "hybrid")
-    """the baselines come by themselves; bpr, on one thread and far behind, only when asked for"""
-    trials: tuple[str, ...] = TRIALS
-    protocol: str = "auto"
-    """see `protocols`"""
-    gap_days: float = 0.0
-    """between training and test, where the split is by time"""
-    allow_seen: bool = False
-    ks: tuple[int, ...] = (5, 10, 20, 100)
-    seed: int = 0
-    resamples: int = RESAMPLES
-    tune: int = 0
-    """trials that every model's options are chosen by, the first of them with the defaults; 0: the defaults"""
-    seeds: int = 1
-    """that every model with randomness is fitted with"""
-    growth: bool = False
-    """Whether to fit smaller parts, too, to say how training time grows."""
-    model_arguments: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """model -> what it is made with, where that is not its defaults"""
-
-    def make(self, name: str, catalogue: Catalogue, values: Mapping[str, Any] | None = None) -> Recommender:
-        """A model that is not fitted yet, with other values of some options."""
-        arguments = self.model_arguments.get(name, {})
-        made = make(name, catalogue, **arguments)
-        return make(name, catalogue, **{**arguments, **made.arguments_with(values)}) if values else made
-
-    def __post_init__(self) -> None:
-        if not self.ks or min(self.ks) < 1:
-            raise UsageError(f"k: {', '.join(map(str, self.ks))}; cut-offs have to be 1 or more")
-        for option, least in (("tune", 0), ("seeds", 1), ("resamples", 1)):
-            if getattr(self, option) < least:
-                raise UsageError(f"{option}: {getattr(self, option)}, but has to be {least} or more")
-        for what, names, known in (
-            ("trial", self.trials, TRIALS),
-            ("protocol", (self.protocol,), tuple(PROTOCOLS)),
-        ):
-            for name in names:
-                if name not in known:
-                    raise UsageError(f"{name}: no such {what}; there are {', '.join(known)}")
-        chosen = PROTOCOLS[self.protocol]
-        if self.gap_days < 0 or (self.gap_days and not chosen.has_gap):
-            raise UsageError(
-                f"gap: {self.gap_days:g} days with the protocol {self.protocol!r}; 0 or more, of a split by time"
-            )
-        if chosen.trial is not None and (self.trials != TRIALS or self.allow_seen):
-            option = "allow-seen" if self.allow_seen else "trials"
-            raise UsageError(f"{option}: not with the protocol {self.protocol!r}, which has its own")
-
-
-@dataclass(frozen=True, eq=False)
-class MetricInputs:
-    """What the metrics of one trial look up."""
-
-    listeners: NDArray[np.int64]
-    """[T] in training"""
-    user_count: int
-    """users with training listens"""
-    sound: NDArray[np.float32]
-    """[T, D] of length 1 or 0"""
-    taste: NDArray[np.float32] | None
-    """[T, F] of length 1 or 0; None without ALS among the models"""
-
-    @cached_property
-    def popularity(self) -> TrackPopularity:
-        return TrackPopularity(self.listeners)
 
 
 def evaluate(
@@ -195,11 +124,12 @@ class _TrialEvaluation:
         self.inputs = MetricInputs(
             train.listeners, len(np.unique(train.user_rows)), l2_normalize(catalogue.sound), None
         )
-        self.groups: list[SliceGroups | None] = [None] * len(trial.slices)
-        if trial.name in DIVIDED_TRIALS and trial.slices:
-            self.groups[0] = SliceGroups.of(trial.slices[0], trial.split, catalogue, self.inputs.popularity)
+        self.groups: SliceGroups | None = None
+        """of the first slice"""
+        if trial.name in DIVIDED_TRIALS:
+            self.groups = SliceGroups.of(trial.slices[0], trial.split, catalogue, self.inputs.popularity)
         self.tunings: dict[str, Tuning] = {}
-        self.compared: dict[tuple[str, str], dict[tuple[str, int], Values]] = {}
+        self.compared: dict[tuple[str, str], Measured] = {}
         """(slice, model) -> (metric, k) -> [B], of the metrics that models are compared by"""
 
     def rows(self) -> Iterator[Row]:
@@ -209,7 +139,7 @@ class _TrialEvaluation:
         yield from self._tune_and_measure()
         for number, part in enumerate(trial.slices):
             values = {name: self.compared[part.name, name] for name in self.tunings}
-            yield from _gains(values, part, self.options, self._rng(number, 1))
+            yield from gain_rows(values, part, self.options, self._rng(number, 1))
         yield from map(dict, trial.published)
         if self.options.growth and self.costs:
             for row in growth_rows(list(self.tunings), trial.split.train, self.catalogue, self._made):
@@ -233,6 +163,8 @@ class _TrialEvaluation:
             self.progress(done, total, f"tuning {name}")
 
         for name in self.names:
+            if note := self.options.make(name, self.catalogue).fit_note(self.trial.split.train):
+                self.message(f"{self.trial.name}: {note}")
             try:
                 tuning = self._tuned(name, validation, lambda name=name: tried(name))  # type: ignore[misc]
                 if tuning is None:
@@ -273,6 +205,8 @@ class _TrialEvaluation:
 
     def _tuned(self, name: str, validation: Validation | None, tried: Callable[[], None]) -> Tuning | None:
         options = self.options
+        if (earlier := options.tunings.get(name)) is not None:
+            return Tuning.of_row(earlier)
         if validation is None:
             return Tuning("as given" if options.model_arguments.get(name) else "defaults")
         tuning = tuned(
@@ -313,7 +247,7 @@ class _TrialEvaluation:
                     yield from fitting.rows(name)
                     yield from _learning(name, fitting.model)
                 if tuning.trials:
-                    yield _tuning_row(name, tuning) | {"trial": self.trial.name}
+                    yield tuning.row(name) | {"trial": self.trial.name}
                 if name == "als":
                     taste = l2_normalize(fitting.model.track_factors)  # type: ignore[attr-defined]
                     self.inputs = replace(self.inputs, taste=taste)
@@ -338,12 +272,12 @@ class _TrialEvaluation:
         if all((ids < 0).all() for ids in lists):
             self.message(f"{part.name}: {name} recommends none of these tracks, and scores 0")
         each = [metric_values(ids, part, inputs, options.ks) for ids in lists]
-        mean = _mean_of(each)
+        mean = mean_of_seeds(each)
         rng = self._rng(number)
         yield from interval_rows(name, lists, each, part, options, rng)
-        yield from _pooled(name, lists, part, options, rng)
-        if (groups := self.groups[number]) is not None:
-            yield from _group_rows(name, groups, lists, each, part, options)
+        yield from pooled_rows(name, lists, part, options, rng)
+        if self.groups is not None and not number:
+            yield from group_rows(name, self.groups, lists, each, part, options)
         self.compared[part.name, name] = {(metric, k): mean[metric, k] for metric in COMPARED for k in options.ks}
         if part.name == COLD_TRACK:
             yield from self._cold_to_warm(name, part, rng)
@@ -355,169 +289,13 @@ class _TrialEvaluation:
             return
         k = metrics.nearest_k(self.options.ks, 10)
         pair = [_by_user(self.compared[each.name, name]["ndcg", k], each, self.trial) for each in (part, warm)]
-        yield _row(name, part, "ndcg_cold_to_warm", k, ratio_interval(*pair, rng, resamples=self.options.resamples))
+        yield metric_row(
+            name, part, "ndcg_cold_to_warm", k, ratio_interval(*pair, rng, resamples=self.options.resamples)
+        )
 
     def _rng(self, number: int, *purpose: int) -> np.random.Generator:
         """The same for every model of a slice, so that intervals do not depend on the other models."""
         return np.random.default_rng([self.options.seed, trial_number(self.trial.name), number, *purpose])
-
-
-def _tuning_row(name: str, tuning: Tuning) -> Row:
-    row = {"model": name, "slice": "tuning", "metric": "validation_ndcg", "k": None, "value": tuning.ndcg}
-    about = {"defaults": tuning.default_ndcg, "chosen": dict(tuning.chosen), "trials": tuning.trials}
-    return row | {"low": None, "high": None} | about | {"failed": tuning.failed, "seconds": tuning.seconds}
-
-
-def _mean_of(each: Sequence[dict[tuple[str, int], Values]]) -> dict[tuple[str, int], Values]:
-    """One value per user: the mean over seeds."""
-    if len(each) == 1:
-        return each[0]
-    return {measure: np.mean([values[measure] for values in each], axis=0) for measure in each[0]}
-
-
-def _spread(values: Iterable[float]) -> Row:
-    """The field of a metric's standard deviation between seeds; nothing for one seed."""
-    found = np.array(list(values))
-    if len(found) < 2:
-        return {}
-    spread = float(found.std(ddof=1))
-    return {"seed_spread": None if np.isnan(spread) else round(spread, 6)}
-
-
-def _mean(values: Values) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else np.nan
-
-
-def metric_values(
-    ids: Ids, part: EvaluationSlice, inputs: MetricInputs, ks: Sequence[int]
-) -> dict[tuple[str, int], Values]:
-    """(metric, k) -> [B] one value per user."""
-    hits = metrics.hits(ids, part.truth)
-    relevant = metrics.relevant_counts(part.truth)
-    shared = {
-        "novelty": novelties(ids, inputs.popularity, inputs.user_count, ks),
-        "unseen_share": metrics.unseen_shares(ids, part.history, ks),
-        "popularity_bias": popularity_biases(ids, inputs.popularity, part.history, ks),
-        "popularity_shift": popularity_shifts(ids, inputs.popularity, part.history, ks),
-        "tail_share": tail_shares(ids, inputs.popularity, ks),
-    }
-    divergences = popularity_divergences(ids, inputs.popularity, part.history, ks)
-    shared["popularity_kl"], shared["popularity_js"] = divergences
-    if part.candidates is None and (inputs.listeners == 0).any():
-        cold = part.truth[:, inputs.listeners == 0].nnz / max(part.truth.nnz, 1)
-        shared["cold_share"] = metrics.cold_shares(ids, inputs.listeners, ks)
-        shared["cold_share_ratio"] = shared["cold_share"] / (cold or np.nan)
-    if inputs.sound.any():
-        shared["diversity_sound"] = metrics.diversities(ids, inputs.sound, ks)
-    if inputs.taste is not None:
-        shared["diversity_taste"] = metrics.diversities(ids, inputs.taste, ks)
-    values: dict[tuple[str, int], Values] = {}
-    for number, k in enumerate(ks):
-        values |= {
-            ("precision", k): metrics.precision(hits, k),
-            ("recall", k): metrics.recall(hits, relevant, k),
-            ("ndcg", k): metrics.ndcg(hits, relevant, k),
-            ("map", k): metrics.average_precision(hits, relevant, k),
-            ("hit_rate", k): metrics.hit_rate(hits, k),
-            ("mrr", k): metrics.reciprocal_rank(hits, k),
-            ("user_coverage", k): metrics.user_coverage(ids, k),
-        }
-        values |= {(name, k): found[number] for name, found in shared.items()}
-    return values
-
-
-def interval_rows(
-    model: str,
-    lists: Sequence[Ids],
-    each: Sequence[dict[tuple[str, int], Values]],
-    part: EvaluationSlice,
-    options: EvaluationOptions,
-    rng: np.random.Generator,
-) -> Iterator[Row]:
-    """A row per metric and k, of the lists of each seed and what `metric_values` gives for them."""
-    yield from _interval_rows(model, each, part, options, rng)
-    count = part.truth.shape[1] if part.candidates is None else int(part.candidates.sum())
-    exposures = [exposure_intervals(ids, options.ks, count, rng) for ids in lists]
-    for at, metric in enumerate(("catalogue_coverage", "gini")):
-        for place, k in enumerate(options.ks):
-            found = [exposure[at][place] for exposure in exposures]
-            bounds = np.mean([(one.value, one.low, one.high) for one in found], axis=0)
-            yield _row(model, part, metric, k, Interval(*bounds)) | _spread(one.value for one in found)
-
-
-def _interval_rows(
-    model: str,
-    each: Sequence[dict[tuple[str, int], Values]],
-    part: EvaluationSlice,
-    options: EvaluationOptions,
-    rng: np.random.Generator,
-) -> Iterator[Row]:
-    mean = _mean_of(each)
-    found = intervals(np.stack(list(mean.values()), axis=1), rng, resamples=options.resamples)
-    for measure, interval in zip(mean, found, strict=True):
-        yield _row(model, part, *measure, interval) | _spread(_mean(values[measure]) for values in each)
-
-
-def _group_rows(
-    model: str,
-    groups: SliceGroups,
-    lists: Sequence[Ids],
-    each: Sequence[dict[tuple[str, int], Values]],
-    part: EvaluationSlice,
-    options: EvaluationOptions,
-) -> Iterator[Row]:
-    """The rows of the groups within a slice; their draws are their own, so that they change no other interval."""
-    rng = np.random.default_rng([options.seed, len(TRIALS), 1])
-    of_seeds = (groups.values(ids, values, options.ks) for ids, values in zip(lists, each, strict=True))
-    for seeds in zip(*of_seeds, strict=True):
-        name, users, _ = seeds[0]
-        for row in _interval_rows(model, [found for _, _, found in seeds], part, options, rng):
-            yield row | {"slice": f"{part.name}, {name}", "group": name, "users": users}
-
-
-def _pooled(
-    model: str, lists: Sequence[Ids], part: EvaluationSlice, options: EvaluationOptions, rng: np.random.Generator
-) -> Iterator[Row]:
-    """The mean DCG over the mean ideal DCG, of slices whose targets are listens and not tracks."""
-    if part.target_counts is None:
-        return
-    hits = [metrics.hits(ids, part.truth) for ids in lists]
-    for k in options.ks:
-        pairs = [gains(found, part.target_counts, k) for found in hits]
-        above, below = np.mean([pair[0] for pair in pairs], axis=0), pairs[0][1]
-        interval = ratio_interval(above, below, rng, resamples=options.resamples)
-        yield _row(model, part, "pooled_ndcg", k, interval) | _spread(pair[0].sum() / below.sum() for pair in pairs)
-
-
-def _gains(
-    values: dict[str, dict[tuple[str, int], Values]],
-    part: EvaluationSlice,
-    options: EvaluationOptions,
-    rng: np.random.Generator,
-) -> Iterator[Row]:
-    """Every pair of models, on the same users; a claim holds for all pairs of a metric and k together."""
-    names = list(values)
-    pairs = list(combinations(reversed(range(len(names))), 2))
-    if not pairs:
-        return
-    for metric in COMPARED:
-        for k in options.ks:
-            columns = np.stack([values[name][metric, k] for name in names], axis=1)
-            p_values = sign_flip_p_values(columns, pairs, rng)
-            first, second = np.array(pairs).T
-            found = intervals(columns[:, first] - columns[:, second], rng, resamples=options.resamples)
-            for (model, other), interval, p_value, corrected in zip(
-                pairs, found, p_values, holm(p_values), strict=True
-            ):
-                sure = bool(corrected < 1 - LEVEL)
-                yield _row(names[model], part, f"{metric}_gain", k, interval) | {
-                    "against": names[other],
-                    "better": sure and interval.value > 0,
-                    "worse": sure and interval.value < 0,
-                    "p_value": round(float(p_value), 6),
-                    "p_corrected": round(float(corrected), 6),
-                }
 
 
 def _by_user(values: Values, part: EvaluationSlice, trial: Trial) -> Values:
@@ -526,11 +304,6 @@ def _by_user(values: Values, part: EvaluationSlice, trial: Trial) -> Values:
     known = part.user_rows >= 0
     every[part.user_rows[known]] = values[known]
     return every
-
-
-def _row(model: str, part: EvaluationSlice, metric: str, k: int, interval: Interval) -> Row:
-    row = {"model": model, "slice": part.name, "metric": metric, "k": k}
-    return row | interval.record() | {"users": len(part.user_rows), "allow_seen": part.allow_seen}
 
 
 def _learning(name: str, model: Recommender) -> Iterator[Row]:

@@ -27,6 +27,7 @@ from ...models.interactions import Interactions
 from ...models.recommenders.base import Recommender
 from ...models.recommenders.search_space import draw
 from ..library.progress import Message, silent
+from .profiling import Row
 from .protocols import EvaluationSlice, Trial
 
 K = 10
@@ -53,6 +54,19 @@ class Tuning:
     """on the validation part"""
     default_ndcg: float | None = None
     """of the defaults; None where they failed"""
+
+    def row(self, model: str) -> Row:
+        """Of the slice `tuning`."""
+        row = {"model": model, "slice": "tuning", "metric": "validation_ndcg", "k": None, "value": self.ndcg}
+        about = {"defaults": self.default_ndcg, "chosen": dict(self.chosen), "trials": self.trials}
+        return row | {"low": None, "high": None} | about | {"failed": self.failed, "seconds": self.seconds}
+
+    @classmethod
+    def of_row(cls, row: Row) -> Tuning:
+        """From its row, such as that of an evaluation that was interrupted."""
+        names = ("chosen", "trials", "failed", "seconds")
+        found = {name: row[name] for name in names}
+        return cls(_label(row["trials"]), **found, ndcg=row["value"], default_ndcg=row["defaults"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +123,7 @@ def tuned(
     # Of equal ones the first, so that the defaults stay unless something is better.
     ndcg, chosen = max(found, key=lambda each: each[0])
     return Tuning(
-        f"tuned, {trials} trials",
+        _label(trials),
         chosen,
         trials,
         trials - len(found),
@@ -117,6 +131,10 @@ def tuned(
         ndcg,
         defaults,
     )
+
+
+def _label(trials: int) -> str:
+    return f"tuned, {trials} trials"
 
 
 def listed(values: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from ...errors import DataError
+from ...models.recommenders.registry import REGISTRY
 from ..interactions.schema import read_listens
 from ..interactions.statistics import LogStatistics, Period
 from ..library.progress import Progress
@@ -144,6 +145,10 @@ class ReportData:
             return None
         try:
             rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+            # An evaluation writes model by model.
+            models = {name: place for place, name in enumerate(REGISTRY)}
+            slices = list(dict.fromkeys(row.get("slice") for row in rows))
+            rows.sort(key=lambda row: (slices.index(row.get("slice")), models.get(row.get("model"), len(models))))
             frame = pl.DataFrame(rows, infer_schema_length=None)
             missing = [pl.lit(None).alias(name) for name in _OPTIONAL if name not in frame.columns]
             return frame.with_columns(missing).select(

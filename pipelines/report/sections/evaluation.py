@@ -82,8 +82,8 @@ def exhibits(rows: pl.DataFrame) -> Iterator[Exhibit]:
                 title="Which model to take",
                 frame=found.with_columns(pl.col("rivals").list.join(", ")),
                 headings={"model": "best", "value": f"NDCG@{k}", "rivals": "as good"},
-                note="As good: no difference to the best is shown on the same listeners, at 5 % for all pairs of models "
-                "together (Holm).",
+                note="As good: no difference to the best is shown on the same listeners, at 5 % for all pairs "
+                "of models together (Holm).",
             )
     yield _over_listeners(main.filter(_OF_N_LISTENERS), k)
     yield from _groups(rows.filter(divided), grouped)

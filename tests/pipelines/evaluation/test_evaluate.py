@@ -24,7 +24,9 @@ from crossfade.models.interactions import Clock, Interactions, to_find
 from crossfade.models.recommenders import neural_mf
 from crossfade.pipelines import python_api
 from crossfade.pipelines.commands.main import main
-from crossfade.pipelines.evaluation.evaluate import EvaluationOptions, Row, _learning, evaluate
+from crossfade.pipelines.evaluation.evaluate import _learning, evaluate
+from crossfade.pipelines.evaluation.options import EvaluationOptions
+from crossfade.pipelines.evaluation.profiling import Row
 from crossfade.pipelines.evaluation.protocols import EvaluationSlice, plan
 from crossfade.pipelines.evaluation.slices import (
     GROUPS,

@@ -22,7 +22,8 @@ from crossfade.models.interactions import Clock, Interactions
 from crossfade.pipelines.commands.evaluate import Protocol
 from crossfade.pipelines.commands.main import main
 from crossfade.pipelines.evaluation import yambda_benchmark
-from crossfade.pipelines.evaluation.evaluate import EvaluationOptions, evaluate
+from crossfade.pipelines.evaluation.evaluate import evaluate
+from crossfade.pipelines.evaluation.options import EvaluationOptions
 from crossfade.pipelines.evaluation.protocols import PROTOCOLS, EvaluationSlice, plan
 from crossfade.pipelines.evaluation.yambda_benchmark import GAP_SECONDS, TEST_START
 

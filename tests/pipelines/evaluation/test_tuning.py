@@ -21,7 +21,9 @@ from crossfade.models.recommenders.popular import Popular
 from crossfade.models.recommenders.registry import REGISTRY, Entry
 from crossfade.models.recommenders.search_space import Choice, Range, SearchSpace
 from crossfade.pipelines.commands.main import main
-from crossfade.pipelines.evaluation.evaluate import EvaluationOptions, Row, evaluate
+from crossfade.pipelines.evaluation.evaluate import evaluate
+from crossfade.pipelines.evaluation.options import EvaluationOptions
+from crossfade.pipelines.evaluation.profiling import Row
 from crossfade.pipelines.evaluation.protocols import plan
 from crossfade.pipelines.evaluation.tuning import Validation, tuned
 
