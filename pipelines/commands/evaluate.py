@@ -135,7 +135,6 @@ def _cleaning(library: Library, console: Screen) -> CleaningOptions:
 def _tables(rows: Sequence[Row]) -> tuple[list[Row], ...]:
     """Of quality, one line per slice and model with half-widths of the intervals; of costs; of predicted ratings."""
     from ...models.recommenders.registry import REGISTRY
-    from ..evaluation.slices import group_of
 
     quality: dict[tuple[str, str], Row] = {}
     costs: dict[str, Row] = {}
@@ -143,7 +142,7 @@ def _tables(rows: Sequence[Row]) -> tuple[list[Row], ...]:
     shown = {metric: _nearest_k(rows, k) for metric, k in _SHOWN.items()}
     several = any(row.get("seeds", 1) > 1 for row in rows)
     for row in rows:
-        if group_of(row["slice"]):
+        if "group" in row:
             continue
         metric, model, users = row["metric"], row["model"], row.get("users")
         if row["k"] is not None:
@@ -182,16 +181,19 @@ def _tables(rows: Sequence[Row]) -> tuple[list[Row], ...]:
 def _group_tables(rows: Sequence[Row]) -> tuple[list[Row], ...]:
     """One line per model: quality by group of listeners, and of tracks to find; how exposure is spread."""
     from ...models.evaluation.popularity import TRACK_GROUPS
-    from ..evaluation.slices import LISTEN_GROUPS, USER_GROUPS, divided_slice, group_of
+    from ...models.recommenders.registry import REGISTRY
+    from ..evaluation.slices import LISTEN_GROUPS, USER_GROUPS
 
+    order = {model: place for place, model in enumerate(REGISTRY)}
+    rows = sorted(rows, key=lambda row: order.get(row["model"], len(order)))
+    divided = next((row["slice"].removesuffix(f", {row['group']}") for row in rows if "group" in row), None)
     exposure = _nearest_k(rows, 20)
     of_users, of_tracks = f"ndcg@{_nearest_k(rows, 10)}", f"recall@{exposure}"
-    divided = divided_slice(row["slice"] for row in rows)
     users: dict[str, Row] = {}
     tracks: dict[str, Row] = {}
     lists: dict[str, Row] = {}
     for row in rows:
-        model, name, group = row["model"], f"{row['metric']}@{row['k']}", group_of(row["slice"])
+        model, name, group = row["model"], f"{row['metric']}@{row['k']}", row.get("group")
         if group in USER_GROUPS and name == of_users:
             line = users.setdefault(model, {f"{name} of listeners": model})
             line[group.removesuffix(" listeners")] = _figure(row)

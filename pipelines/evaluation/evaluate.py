@@ -6,9 +6,9 @@ seen tracks may be recommended again. Rows of `recall_gain` and `ndcg_gain` comp
 `against` on the same users: `low` and `high` are of this pair alone, `better` and `worse` hold for all pairs of models
 together (`p_corrected`, see models/evaluation/significance.py). `tuning` says how the model's options were chosen;
 where it is fitted with several `seeds`, values are means over them, and `seed_spread` is their standard deviation. Rows
-of the slices `cost`, `tuning`, `ratings` and `learning` have no k; those of `learning` have an `epoch`. The first slice
-of some trials has slices of its own, "warm, light listeners" and more (slices.py), which fit nothing anew. Rows with a
-`source` are what others published. docs/metrics.md has the formula of every metric.
+of the slices `cost`, `tuning`, `ratings` and `learning` have no k; those of `learning` have an `epoch`. Rows
+with a `group` are of a part of a slice's listeners or tracks, as "warm, light listeners", and fit nothing anew
+(`slices`). Rows with a `source` are what others published. docs/metrics.md has the formula of every metric.
 
 Negatives are never sampled: every candidate is ranked. Shapes: B users of a slice, T tracks.
 """

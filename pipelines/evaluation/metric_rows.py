@@ -140,7 +140,7 @@ def group_rows(
     for seeds in zip(*of_seeds, strict=True):
         name, users, _ = seeds[0]
         for row in _interval_rows(model, [found for _, _, found in seeds], part, options, rng):
-            yield row | {"slice": f"{part.name}, {name}", "users": users}
+            yield row | {"slice": f"{part.name}, {name}", "group": name, "users": users}
 
 
 def pooled_rows(

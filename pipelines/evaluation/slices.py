@@ -10,7 +10,7 @@ Shapes: B users of a slice, T tracks.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
@@ -34,30 +34,11 @@ LISTEN_GROUPS = ("organic listens", "recommended listens")
 USER_GROUPS = (*ACTIVITY_GROUPS, *MAINSTREAM_GROUPS)
 TARGET_GROUPS = (*TRACK_GROUPS, *ARTIST_GROUPS, *LISTEN_GROUPS)
 GROUPS = (*USER_GROUPS, *TARGET_GROUPS)
-"""what slices of slices are called, behind the name of the slice and a comma"""
+"""what a row of a group has as `group`, and behind the name of the whole slice and a comma as `slice`"""
 DIVIDED_TRIALS = ("warm", "repeats", "yambda")
 """those whose first slice has groups: its users are in training, and so are the tracks it is about"""
 OF_USERS = ("recall", "ndcg", "mrr", "popularity_bias", "popularity_shift", "tail_share")
 """metrics of groups of users; recall and NDCG are those of groups of tracks"""
-
-
-def group_of(slice_name: str) -> str | None:
-    """The group that a slice of a slice is, None for a slice of a protocol.
-
-    >>> group_of("warm, light listeners"), group_of("cold track, new artist")
-    ('light listeners', None)
-    """
-    name = slice_name.rpartition(", ")[2]
-    return name if name in GROUPS else None
-
-
-def divided_slice(names: Iterable[str]) -> str | None:
-    """The slice whose groups are among the slices.
-
-    >>> divided_slice(["cost", "warm", "warm, head tracks"])
-    'warm'
-    """
-    return next((name.rpartition(", ")[0] for name in names if group_of(name)), None)
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,7 +18,7 @@ from ..library.progress import Progress
 from ..library.store import Library
 from ..versions.model_version import ModelVersion
 
-_OPTIONAL = {"against": pl.String, "better": pl.Boolean, "worse": pl.Boolean, "epoch": pl.Int64}
+_OPTIONAL = {"group": pl.String, "against": pl.String, "better": pl.Boolean, "worse": pl.Boolean, "epoch": pl.Int64}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +139,7 @@ class ReportData:
 
     @cached_property
     def evaluation(self) -> pl.DataFrame | None:
-        """model, slice, metric, k, value, low, high, against, better, worse, epoch; None without an evaluation."""
+        """model, slice, metric, k, value, low, high and the columns of _OPTIONAL; None without an evaluation."""
         file = self.options.evaluation or self.library.folder / "evaluation.jsonl"
         if not file.is_file():
             return None

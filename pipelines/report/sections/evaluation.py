@@ -13,13 +13,15 @@ import polars as pl
 from ....models.evaluation import metrics
 from ....models.evaluation.user_groups import MAINSTREAM_GROUPS
 from ...charts.chart import Chart
-from ...evaluation.slices import TARGET_GROUPS, USER_GROUPS, divided_slice, group_of
+from ...evaluation.slices import TARGET_GROUPS, USER_GROUPS
 from ..exhibits import Exhibit, Gap, Table
 
 MAIN = ("ndcg", 10)
 SHOWN = (("ndcg", 10), ("recall", 20), ("hit_rate", 10), ("catalogue_coverage", 20), ("novelty", 20))
 EXPOSURE = ("catalogue_coverage", "gini", "tail_share", "popularity_shift", "popularity_kl", "popularity_js")
 _INTERVAL = ("low", "high")
+_WHOLE = pl.col("group").is_null()
+"""rows of the slices of a protocol, not of groups within them"""
 _OF_N_LISTENERS = pl.col("slice").str.starts_with("n = ")
 
 
@@ -34,7 +36,7 @@ def winners(rows: pl.DataFrame) -> pl.DataFrame:
 
     Slices that no model gets anything right in are left out.
     """
-    rows, _ = by_group(rows)
+    rows = rows.filter(_WHOLE)
     metric, k = MAIN[0], nearest_k(rows, *MAIN)
     main = rows.filter((pl.col("metric") == metric) & (pl.col("k") == k) & (pl.col("value") > 0))
     gains = rows.filter((pl.col("metric") == f"{metric}_gain") & (pl.col("k") == k))
@@ -53,19 +55,10 @@ def winners(rows: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(found, schema={**schema, "rivals": pl.List(pl.String)})
 
 
-def by_group(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """(the rows of the slices of a protocol, those of the groups within them, with the `group`)"""
-    slices = rows.get_column("slice").unique().to_list()
-    groups = {name: group for name in slices if (group := group_of(name))}
-    within = pl.col("slice").is_in([*groups])
-    named = pl.col("slice").replace_strict(groups, default=None, return_dtype=pl.String)
-    return rows.filter(~within), rows.filter(within).with_columns(group=named)
-
-
 def exhibits(rows: pl.DataFrame) -> Iterator[Exhibit]:
     """All exhibits of an evaluation."""
-    divided = pl.col("slice") == (divided_slice(rows.get_column("slice").unique(maintain_order=True)) or "warm")
-    rows, grouped = by_group(rows)
+    grouped, rows = rows.filter(~_WHOLE), rows.filter(_WHOLE)
+    divided = pl.col("slice") == _divided(grouped)
     metric, k = MAIN[0], nearest_k(rows, *MAIN)
     main = rows.filter((pl.col("metric") == metric) & (pl.col("k") == k) & pl.col("value").is_not_null())
     if len(by_slice := main.filter(~_OF_N_LISTENERS)):
@@ -89,7 +82,8 @@ def exhibits(rows: pl.DataFrame) -> Iterator[Exhibit]:
                 title="Which model to take",
                 frame=found.with_columns(pl.col("rivals").list.join(", ")),
                 headings={"model": "best", "value": f"NDCG@{k}", "rivals": "as good"},
-                note="As good: the 95 % interval of the difference to the best, on the same listeners, holds 0.",
+                note="As good: no difference to the best is shown on the same listeners, at 5 % for all pairs "
+                "of models together (Holm).",
             )
     yield _over_listeners(main.filter(_OF_N_LISTENERS), k)
     yield from _groups(rows.filter(divided), grouped)
@@ -105,6 +99,14 @@ def exhibits(rows: pl.DataFrame) -> Iterator[Exhibit]:
     yield from _exposure(rows.filter(divided))
     yield from learning_curves(rows)
     yield _table(rows)
+
+
+def _divided(grouped: pl.DataFrame) -> str:
+    """The slice that the groups are of."""
+    if not len(grouped):
+        return "warm"
+    name, group = grouped.select("slice", "group").row(0)
+    return str(name).removesuffix(f", {group}")
 
 
 def _over_listeners(frame: pl.DataFrame, k: int | None) -> Exhibit:

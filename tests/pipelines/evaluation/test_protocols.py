@@ -25,7 +25,6 @@ from crossfade.pipelines.evaluation import yambda_benchmark
 from crossfade.pipelines.evaluation.evaluate import evaluate
 from crossfade.pipelines.evaluation.options import EvaluationOptions
 from crossfade.pipelines.evaluation.protocols import PROTOCOLS, EvaluationSlice, plan
-from crossfade.pipelines.evaluation.slices import group_of
 from crossfade.pipelines.evaluation.yambda_benchmark import GAP_SECONDS, TEST_START
 
 DAY = 86_400
@@ -61,7 +60,7 @@ def test_repeats_are_asked_for_beside_what_is_new() -> None:
     assert both.allow_seen and asked(both) == {0: [0], 1: [2], 2: [2]}
     assert not new.allow_seen and asked(new) == {1: [2]}
     rows = list(evaluate(log, catalogue_of("", "", ""), EvaluationOptions(models=(), protocol="repeats", ks=(1, 3))))
-    whole = [row for row in rows if row["slice"].startswith("next") and group_of(row["slice"]) is None]
+    whole = [row for row in rows if row["slice"].startswith("next") and "group" not in row]
     said = {(row["slice"], row["allow_seen"]) for row in whole}
     assert said == {("next, heard before or not", True), ("next, not heard before", False)}
     rows = [row for row in rows if row["model"] == "popular" and row["k"] == 1]

@@ -206,7 +206,7 @@ def test_quality_is_that_of_the_evaluation(numbers: Numbers, evaluation: pl.Data
         for rival in filter(None, row["rivals"].split(", ")):
             both = pl.col("model", "against").is_in([row["model"], rival])
             pair = gains.filter(pl.all_horizontal(both))
-            assert pair["low"].item() <= 0 <= pair["high"].item()
+            assert not pair["better"].item() and not pair["worse"].item()
 
 
 def test_the_crossfade_and_the_ranker_are_those_of_the_version(numbers: Numbers, library: Library) -> None:
