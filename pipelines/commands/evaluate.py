@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -12,6 +13,7 @@ from cyclopts import Parameter
 
 from ...errors import LibraryError
 from ..evaluation.options import EvaluationOptions
+from ..library.progress import silent
 from .console import Console
 from .options import LibraryFolder, Screen, SoundName, open_library, option
 
@@ -92,7 +94,7 @@ def evaluate(
         listens = to_listens(log, users, catalogue.track_ids, cleaning.confidence, organic=True)
     rows: list[Row] = []
     try:
-        with console.bar("tuning") as progress:
+        with console.bar("tuning") if options.tune else nullcontext(silent) as progress:
             for row in evaluate_models(listens, catalogue, options, message=console.message, progress=progress):
                 rows.append(row)
                 if console.as_json:

@@ -19,11 +19,10 @@ from crossfade.models.catalogue import Catalogue
 from crossfade.models.confidence_weights import ConfidenceOptions, Signals, States
 from crossfade.models.evaluation.metrics import hits
 from crossfade.models.interactions import Clock, Interactions
-from crossfade.pipelines.commands.evaluate import Protocol
 from crossfade.pipelines.commands.main import main
 from crossfade.pipelines.evaluation import yambda_benchmark
 from crossfade.pipelines.evaluation.evaluate import evaluate
-from crossfade.pipelines.evaluation.options import EvaluationOptions
+from crossfade.pipelines.evaluation.options import EvaluationOptions, Protocol
 from crossfade.pipelines.evaluation.protocols import PROTOCOLS, EvaluationSlice, plan
 from crossfade.pipelines.evaluation.yambda_benchmark import GAP_SECONDS, TEST_START
 
