@@ -20,6 +20,7 @@ import os
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 MOST_ITEMS = 30_000
 _GIB = 1 << 30
-_BLOCK = 1024
+_BLOCK = 512
 """rows of the blocks that a matrix is inverted in"""
 _COLUMNS = 256
 """of B that are computed at once"""
@@ -161,14 +162,14 @@ class EASE(ItemSimilarityRecommender):
         across = scaled.T.tocsr()
         scale = scale.astype(np.float32)
         if users < tracks:
-            inverse = _symmetric(invert(_gram_plus_identity(across)))
+            inverse = _symmetric(invert(_gram_plus_identity(across), threads=options.threads))
 
             def inverse_rows(start: int, stop: int) -> Floats:
                 found: Floats = -(across @ (across[start:stop] @ inverse).T).T
                 found[np.arange(stop - start), np.arange(start, stop)] += 1
                 return found
         else:
-            inverse = invert(_gram_plus_identity(scaled))
+            inverse = invert(_gram_plus_identity(scaled), threads=options.threads)
 
             def inverse_rows(start: int, stop: int) -> Floats:
                 return np.concatenate([inverse[start:stop, :start], _symmetric(inverse[start:, start:stop])], axis=1)
@@ -197,7 +198,7 @@ class EASE(ItemSimilarityRecommender):
         return weights.T.tocsr(), means, residuals
 
 
-def invert(matrix: Floats, block: int = _BLOCK) -> Floats:
+def invert(matrix: Floats, *, block: int = _BLOCK, threads: int | None = None) -> Floats:
     """The inverse of a symmetric positive definite matrix [N, N], in its place; only the lower half is used.
 
     The sweep operator (Goodnight 1979) a block of rows at a time: N^3 operations, as many as by Cholesky factors, but
@@ -205,23 +206,31 @@ def invert(matrix: Floats, block: int = _BLOCK) -> Floats:
     """
     count = len(matrix)
     blocks = [slice(start, min(start + block, count)) for start in range(0, count, block)]
+    tiles = [(rows, others) for rows in blocks for others in blocks if others.start <= rows.start]
     panel = np.empty((count, block), matrix.dtype)
-    for swept in blocks:
-        start, stop = swept.start, swept.stop
-        panel[:start, : stop - start] = matrix[swept, :start].T
-        panel[stop:, : stop - start] = matrix[stop:, swept]
-        panel[swept] = 0
-        columns = panel[:, : stop - start]
-        pivot = np.linalg.inv(_symmetric(matrix[swept, swept]).astype(np.float64)).astype(matrix.dtype)
-        scaled = columns @ pivot
-        for rows in blocks:
-            for others in blocks:
-                if others.start <= rows.start:
-                    matrix[rows, others] -= scaled[rows] @ columns[others].T
-        matrix[swept, :start] = scaled[:start].T
-        matrix[stop:, swept] = scaled[stop:]
-        matrix[swept, swept] = -pivot
+    with one_blas_thread(), ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+        for swept in blocks:
+            start, stop = swept.start, swept.stop
+            panel[:start, : stop - start] = matrix[swept, :start].T
+            panel[stop:, : stop - start] = matrix[stop:, swept]
+            panel[swept] = 0
+            columns = panel[:, : stop - start]
+            pivot = np.linalg.inv(_symmetric(matrix[swept, swept]).astype(np.float64)).astype(matrix.dtype)
+            scaled = np.concatenate(list(pool.map(partial(_product, columns, pivot), blocks)))
+
+            list(pool.map(partial(_subtract_product, matrix, scaled, columns), tiles))
+            matrix[swept, :start] = scaled[:start].T
+            matrix[stop:, swept] = scaled[stop:]
+            matrix[swept, swept] = -pivot
     return np.negative(matrix, out=matrix)
+
+
+def _product(columns: Floats, pivot: Floats, rows: slice) -> Floats:
+    return columns[rows] @ pivot
+
+
+def _subtract_product(matrix: Floats, scaled: Floats, columns: Floats, tile: tuple[slice, slice]) -> None:
+    matrix[tile] -= scaled[tile[0]] @ columns[tile[1]].T
 
 
 def _symmetric(matrix: Floats) -> Floats:

@@ -38,7 +38,7 @@ class ItemKNNOptions(ItemSimilarityOptions):
     """Columns are divided by their length to this power: 1 is the cosine, 0 counts common listeners."""
     weighting: str | None = None
     """`bm25` or `tf-idf`, before the discounts; None for the confidences as they are"""
-    bm25_k1: float = 100.0
+    bm25_k1: float = 1.2
     """how much more a larger confidence counts: 0 not at all"""
     bm25_b: float = 0.5
     """how much less a listener of a track of many listeners counts: 0 not at all"""
@@ -81,11 +81,11 @@ class ItemKNN(ItemSimilarityRecommender):
         options = self.options
         if options.weighting is None:
             return profiles
-        listeners = np.bincount(profiles.indices, minlength=profiles.shape[1])
+        plays = np.bincount(profiles.indices, profiles.data, minlength=profiles.shape[1])
         counts = np.diff(profiles.indptr)
-        rarity = np.log(np.count_nonzero(listeners)) - np.log1p(counts)
+        rarity = np.log(np.count_nonzero(plays)) - np.log1p(counts)
         if options.weighting == "bm25":
-            lengths = 1 - options.bm25_b + options.bm25_b * listeners / listeners[listeners > 0].mean()
+            lengths = 1 - options.bm25_b + options.bm25_b * plays / plays[plays > 0].mean()
             damped = options.bm25_k1 * lengths[profiles.indices] + profiles.data
             profiles.data *= (options.bm25_k1 + 1) / damped
         profiles.data *= np.repeat(np.maximum(rarity, 0), counts)
