@@ -161,7 +161,7 @@ def labelled_candidates(
             kept = np.full(len(candidates), held_out[user])
             if positive.any():
                 kept |= positive | (lots < np.sort(lots)[min(options.negatives, len(candidates) - 1)])
-            tables.append(features(generator, statistics, candidates).take(kept))
+            tables.append(features(generator, statistics, candidates, kept))
             labels.append(positive[kept])
             groups.append(np.full(int(kept.sum()), user))
     total = max(int(truth[users].nnz), 1)

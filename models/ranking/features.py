@@ -49,7 +49,7 @@ TRACK_STATISTICS = (
     "artist_listeners",
 )
 _COUNTS = ("listeners", "recent_listeners", "week_listeners", "artist_listeners")
-_RANKED_SOURCES = ("hybrid", "als", "items", "last", "artist")
+_RANKED_SOURCES = ("hybrid", "als", "items", "last", "sequence", "artist")
 """sources of which the rank, and the score relative to the highest, are features, too"""
 _WEEK_SECONDS = 7 * DAY_SECONDS
 _FRESH_DAYS = 30
@@ -199,10 +199,17 @@ class HistoryStatistics:
         return np.asarray(totals / counts, np.float32)
 
 
-def features(generator: CandidateGenerator, statistics: HistoryStatistics, candidates: Candidates) -> FeatureTable:
-    """One row for each candidate; NaN where a source has no score or nothing is known."""
+def features(
+    generator: CandidateGenerator, statistics: HistoryStatistics, candidates: Candidates, kept: Mask | None = None
+) -> FeatureTable:
+    """One row for each candidate, or for those of the mask `kept` [C]; NaN where nothing is known.
+
+    Ranks and relative scores are those among all candidates.
+    """
     tracks, user = candidates.ids, candidates.profile
     columns = _source_features(candidates)
+    if kept is not None:
+        tracks, columns = tracks[kept], {name: column[kept] for name, column in columns.items()}
     columns |= _genre_features(statistics, user, tracks)
     columns |= _artist_features(generator, user, tracks)
     for name, vectors in (("taste", generator.hybrid.taste), ("sound", generator.hybrid.sound)):

@@ -155,7 +155,7 @@ def _tables(rows: Sequence[Row]) -> tuple[list[Row], ...]:
                 if metric == "ndcg":
                     line |= {"options": row["tuning"]} | ({"seeds": row["seeds"]} if several else {})
                     if row.get("seed_spread") is not None:
-                        line[f"{metric}@{row['k']} between seeds"] = f"±{row['seed_spread']:.4f}"
+                        line["seed spread"] = f"{row['seed_spread']:.4f}"
             if metric == "ndcg_gain" and row["k"] == shown["ndcg"] and (row["better"] or row["worse"]):
                 winner, loser = (model, row["against"]) if row["better"] else (row["against"], model)
                 line = quality.setdefault((name, winner), {"slice": name, "model": winner, "users": users})

@@ -46,7 +46,7 @@ from ..versions.model_version import FORMAT, ModelVersion
 from .batch_tables import ArtefactOptions, write_artefacts, write_manifest
 from .resumable_steps import ResumableSteps, key_of_catalogue
 
-STEP_VERSIONS = {"hybrid": 2, "ranking": 7, "artefacts": 1}
+STEP_VERSIONS = {"hybrid": 2, "ranking": 8, "artefacts": 1}
 """Raised when a step's code comes to other results: libraries then run it again."""
 
 
