@@ -49,7 +49,7 @@ class EvaluationOptions:
     model_arguments: Annotated[Mapping[str, Mapping[str, Any]], Parameter(parse=False)] = field(default_factory=dict)
     """model -> what it is made with, where that is not its defaults"""
     tunings: Annotated[Mapping[str, Mapping[str, Any]], Parameter(parse=False)] = field(default_factory=dict)
-    """model -> its row of the slice `tuning` in an evaluation that was interrupted; it is not tuned again"""
+    """model -> its row of the slice `tuning` in an interrupted evaluation of a single trial; it is not tuned again"""
 
     def make(self, name: str, catalogue: Catalogue, values: Mapping[str, Any] | None = None) -> Recommender:
         """A model that is not fitted yet, with other values of some options."""
