@@ -5,6 +5,7 @@ Shapes: T tracks, A artists, G genres, D dimensions of the sound vector.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -41,6 +42,8 @@ class Catalogue:
     """[T] seconds since 1970; the minimum of int64 where unknown"""
     genre_names: tuple[str, ...] = ()
     """[G] the columns of `genre_probabilities`, where they are known"""
+    albums: tuple[str | None, ...] = ()
+    """[T] album titles, None where unknown, or () where no album is known"""
 
     def __post_init__(self) -> None:
         count = len(self.track_ids)
@@ -80,12 +83,26 @@ class Catalogue:
             self.genre_probabilities[rows] if len(self.genre_probabilities) else self.genre_probabilities,
             None if self.released_at is None else self.released_at[rows],
             self.genre_names,
+            tuple(self.albums[row] for row in rows) if self.albums else (),
         )
 
     @cached_property
     def has_sound(self) -> Mask:
         """[T] whether the track has a sound vector."""
         return np.asarray(np.any(self.sound != 0, axis=1))
+
+    @cached_property
+    def album_counts(self) -> NDArray[np.int32] | None:
+        """[T] on how many different albums a track's artists are, the most of any of them; None without albums."""
+        if not any(album is not None for album in self.albums):
+            return None
+        albums: defaultdict[str, set[str]] = defaultdict(set)
+        for artists, album in zip(self.artists, self.albums, strict=True):
+            for artist in artists:
+                if album is not None and artist.strip().lower() not in COLLECTIVE_ARTISTS:
+                    albums[artist].add(album)
+        counts = (max((len(albums[artist]) for artist in artists), default=0) for artists in self.artists)
+        return np.fromiter(counts, np.int32, len(self))
 
     @cached_property
     def artist_names(self) -> tuple[str, ...]:

@@ -37,7 +37,7 @@ class Clock(StrEnum):
     """nothing: the log has neither time nor order"""
 
 
-_COLUMNS = ("user_rows", "track_rows", "weights", "times", "ratings")
+_COLUMNS = ("user_rows", "track_rows", "weights", "times", "ratings", "organic")
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +65,9 @@ class Interactions:
     states: States | None = None
     """[N] the events that `weights` are computed from; None for weights that came as numbers"""
     confidence: ConfidenceOptions = field(default_factory=ConfidenceOptions)
+    organic: NDArray[np.int8] | None = None
+    """[N] 1 for a listen that the user came to, 0 for one that was recommended, -1 where the log does not tell; None
+    where it tells of none"""
 
     def __post_init__(self) -> None:
         for name in _COLUMNS:

@@ -253,20 +253,30 @@ def evaluate(
 
     Columns: model, slice, metric, k, value, low and high (the 95 % interval), users, split and more. `models` are
     names, or recommenders with options of their own, which stay as they are; `interactions` and `items` as for
-    `FrameRecommender.fit`; `options` are the fields of `EvaluationOptions`, such as `trials` (warm,
-    cold, listeners), `split` (auto, time, user, random), `ks` and `seed`. The baselines are always in it, `content`
-    where items have vectors.
+    `FrameRecommender.fit`; `options` are the fields of `EvaluationOptions`, such as `protocol`
+    (auto, temporal, within-user, random, repeats, new-releases, yambda), `trials` (warm, cold, listeners), `ks` and
+    `seed`. The baselines are always in it, `content` where items have vectors.
     """
-    from .evaluation.evaluate import EvaluationOptions
+    from ..models.recommenders.registry import REGISTRY
     from .evaluation.evaluate import evaluate as evaluation_rows
+    from .evaluation.options import EvaluationOptions
+    from .evaluation.protocols import OLD_SPLITS
 
+    if (split := options.pop("split", None)) is not None:
+        options["protocol"] = OLD_SPLITS.get(split, split)
+        warnings.warn(
+            f"split={split!r} is now called protocol={options['protocol']!r}", DeprecationWarning, stacklevel=2
+        )
     chosen = [FrameRecommender(model, {}) if isinstance(model, str) else model for model in models]
     made = {model.name: model._arguments() for model in chosen}
     if len(made) < len(chosen):
         raise UsageError(f"evaluate: models: {', '.join(model.name for model in chosen)}; each name may come once")
     given = _options(EvaluationOptions, "evaluate", {"models": tuple(made), "model_arguments": made, **options})
     data = NumberedData.of(interactions, items)
-    rows = list(evaluation_rows(data.interactions, data.catalogue, given))
+    places = {name: place for place, name in enumerate(REGISTRY)}
+    rows = sorted(
+        evaluation_rows(data.interactions, data.catalogue, given), key=lambda row: places.get(row["model"], -1)
+    )
     return data.like_given(pl.DataFrame(rows, infer_schema_length=None))
 
 

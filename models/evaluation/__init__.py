@@ -1,1 +1,1 @@
-"""How good recommendations are: splits, metrics and bootstrap intervals."""
+"""How good recommendations are: splits, metrics, groups of listeners and tracks, and bootstrap intervals."""

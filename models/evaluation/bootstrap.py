@@ -11,13 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arrays import Ids, Mask, one_blas_thread
+from ..arrays import Ids, one_blas_thread
 from .metrics import Values
+from .popularity import gini
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 RESAMPLES = 1000
 LEVEL = 0.95
@@ -92,50 +96,47 @@ def ratio_interval(above: Values, below: Values, rng: np.random.Generator, *, re
     return Interval.of_draws(value, drawn)
 
 
-def coverage_intervals(
+def exposure_intervals(
     ids: Ids, ks: Sequence[int], track_count: int, rng: np.random.Generator, *, resamples: int = 25
-) -> list[Interval]:
-    """Catalogue coverage of the first k of the answers [B, at least k], for each k of `ks`.
+) -> tuple[list[Interval], list[Interval]]:
+    """(catalogue coverage, Gini) of the first k of the answers [B, at least k], for each k of `ks`.
 
-    A drawn sample has only 63 % of the users and so covers fewer tracks than all do: the bounds are the value and
-    1.96 standard deviations of the draws, not their quantiles.
-
-    `track_count` are the tracks that may be recommended, `resamples` at most 64: a user is a word with a bit for each
-    draw that the user is in, and a track is covered by the bits of all users to whom it is recommended.
+    Coverage is the share of the `track_count` tracks that may be recommended which some list has; Gini says how
+    unequally often they are (`popularity.gini`). A drawn sample has only 63 % of the users, and so fewer tracks, more
+    unequally, than all have: the bounds are the value and 1.96 standard deviations of the draws, not their quantiles.
     """
     users = len(ids)
-    bits = np.uint64(1) << np.arange(resamples, dtype=np.uint64)
-    drawn = np.zeros(users, np.uint64)
-    for bit in bits:
-        drawn[rng.integers(0, users, users)] |= bit
-    covered = np.zeros(int(ids.max(initial=-1)) + 1, np.uint64)
-    shown = np.zeros(len(covered), bool)
-    found: dict[int, Interval] = {}
+    # Column 0 has every user once; the others have how often each is drawn.
+    drawn = np.ones((users, resamples + 1), np.float32)
+    for column in range(1, resamples + 1):
+        drawn[:, column] = np.bincount(rng.integers(0, users, users), minlength=users)
+    counts = np.zeros((int(ids.max(initial=-1)) + 1, resamples + 1), np.float32)
+    coverage: dict[int, Interval] = {}
+    inequality: dict[int, Interval] = {}
     done = 0
     for k in sorted(set(ks)):
-        _cover(covered, shown, ids[:, done:k], drawn)
-        value = float(shown.sum()) / track_count
-        shares = np.array([np.count_nonzero(covered & bit) for bit in bits]) / track_count
-        margin = 1.96 * float(shares.std())
-        found[k] = Interval(value, max(0.0, value - margin), min(1.0, value + margin))
+        counts += _recommended(ids[:, done:k], len(counts)) @ drawn
         done = k
-    return [found[k] for k in ks]
+        coverage[k] = _around(np.count_nonzero(counts, axis=0) / track_count)
+        inequality[k] = _around(np.array([gini(column, track_count) for column in counts.T.astype(np.int64)]))
+    return [coverage[k] for k in ks], [inequality[k] for k in ks]
 
 
-def _cover(covered: NDArray[np.uint64], shown: Mask, ids: Ids, drawn: NDArray[np.uint64]) -> None:
-    """Adds to `covered` [T] the bits of the users with each track among their answers `ids` [B, k]."""
+def _recommended(ids: Ids, track_count: int) -> csr_matrix:
+    """[T, B] 1 for each track that is among a user's answers `ids` [B, k]."""
     from scipy.sparse import csr_matrix
 
     mask = ids >= 0
-    counts = mask.sum(axis=1)
-    ends = np.concatenate([[0], np.cumsum(counts)])
-    # Sorting by track, which scipy does by counting.
-    by_user = csr_matrix((np.repeat(drawn, counts), ids[mask], ends), shape=(len(ids), len(covered)))
-    by_track = by_user.tocsc()
-    tracks = np.flatnonzero(np.diff(by_track.indptr))
-    shown[tracks] = True
-    if len(tracks):
-        covered[tracks] |= np.bitwise_or.reduceat(by_track.data, by_track.indptr[tracks])
+    ends = np.concatenate([[0], np.cumsum(mask.sum(axis=1))])
+    return csr_matrix((np.ones(ends[-1], np.float32), ids[mask], ends), shape=(len(ids), track_count)).T
+
+
+def _around(values: NDArray[np.float64]) -> Interval:
+    """The first value, and 1.96 standard deviations of the others around it, within 0 … 1."""
+    value, margin = float(values[0]), 1.96 * float(values[1:].std())
+    if np.isnan(value):
+        return Interval(np.nan, np.nan, np.nan)
+    return Interval(value, max(0.0, value - margin), min(1.0, value + margin))
 
 
 def _draws(users: int, resamples: int, rng: np.random.Generator) -> NDArray[np.float32]:

@@ -3,7 +3,8 @@
 Every function takes the answers of all users at once; NaN where a value is not defined. Those whose work all cut-offs
 share take many cut-offs and give a row for each, the others take one cut-off k. Precision, recall, NDCG (binary gains,
 log2 discounts, Järvelin & Kekäläinen 2002) and hit rate are those of ranx and trec_eval. Average precision is divided
-by min(k, R), not by R, so that a perfect list of k scores 1 for users with more to find.
+by min(k, R), not by R, so that a perfect list of k scores 1 for users with more to find. docs/metrics.md has all
+formulas on one page.
 
 Shapes: B users, K answers, T tracks, D dimensions, R relevant tracks of a user.
 """
@@ -63,7 +64,7 @@ def precision(hits: Hits, k: int) -> Values:
 
 def recall(hits: Hits, relevant: NDArray[np.int64], k: int) -> Values:
     """Share of the R relevant tracks that are found."""
-    return _ratio(hits[:, :k].sum(axis=1), relevant)
+    return ratio(hits[:, :k].sum(axis=1), relevant)
 
 
 def hit_rate(hits: Hits, k: int) -> Values:
@@ -75,39 +76,26 @@ def ndcg(hits: Hits, relevant: NDArray[np.int64], k: int) -> Values:
     """Discounted gain over that of the best possible list."""
     discounts = 1 / np.log2(np.arange(2, k + 2))
     ideal = np.concatenate([[0.0], np.cumsum(discounts)])
-    return _ratio(hits[:, :k] @ discounts[: hits.shape[1]], ideal[np.minimum(relevant, k)])
+    return ratio(hits[:, :k] @ discounts[: hits.shape[1]], ideal[np.minimum(relevant, k)])
 
 
 def average_precision(hits: Hits, relevant: NDArray[np.int64], k: int) -> Values:
     """Mean precision at the places of the relevant answers, over min(k, R); its mean over users is MAP."""
     found = hits[:, :k]
     so_far = np.cumsum(found, axis=1) / np.arange(1, found.shape[1] + 1)
-    return _ratio((so_far * found).sum(axis=1), np.minimum(relevant, k))
+    return ratio((so_far * found).sum(axis=1), np.minimum(relevant, k))
+
+
+def reciprocal_rank(hits: Hits, k: int) -> Values:
+    """1 / the place of the first relevant answer, 0 where none of k is; its mean over users is MRR (Voorhees 1999)."""
+    found = hits[:, :k]
+    return np.asarray(np.where(found.any(axis=1), 1 / (found.argmax(axis=1) + 1), 0.0))
 
 
 def user_coverage(ids: Ids, k: int) -> Values:
     """1 where the user gets k answers; its mean is the share of users who can be served."""
     answered = ids.shape[1] >= k and ids[:, k - 1] >= 0
     return np.broadcast_to(np.asarray(answered, np.float64), len(ids)).copy()
-
-
-def novelties(ids: Ids, listeners: NDArray[np.int64], user_count: int, ks: Sequence[int]) -> Values:
-    """[len(ks), B] mean -log2 of the share of training users who listen to each answer, in bits.
-
-    A track without listeners counts as if it had one. (Zhou et al. 2010; "mean self-information".)
-    """
-    return _means_of(-np.log2(np.maximum(listeners, 1) / user_count), ids, ks)
-
-
-def popularity_biases(ids: Ids, listeners: NDArray[np.int64], user_items: csr_matrix, ks: Sequence[int]) -> Values:
-    """[len(ks), B] mean listeners of the answers over those of the user's own training tracks, less 1.
-
-    (Popularity lift, Abdollahpouri et al. 2020.) A user's own tracks have a positive confidence in `user_items`
-    [B, T], as those of `listeners` [T]: skips and dislikes are none. NaN for users without own tracks.
-    """
-    liked = (user_items > 0).astype(np.float64)
-    own = _ratio(liked @ listeners.astype(np.float64), np.asarray(liked.sum(axis=1)).ravel())
-    return np.stack([_ratio(mean, own) - 1 for mean in _means_of(listeners.astype(np.float64), ids, ks)])
 
 
 def nearest_k(ks: Iterable[int], target: int) -> int:
@@ -117,13 +105,13 @@ def nearest_k(ks: Iterable[int], target: int) -> int:
 
 def cold_shares(ids: Ids, listeners: NDArray[np.int64], ks: Sequence[int]) -> Values:
     """[len(ks), B] share of the answers that had no listeners in training."""
-    return _means_of((listeners == 0).astype(np.float64), ids, ks)
+    return means_of_answers((listeners == 0).astype(np.float64), ids, ks)
 
 
 def unseen_shares(ids: Ids, user_items: csr_matrix, ks: Sequence[int]) -> Values:
     """[len(ks), B] share of the answers that the user did not listen to in the training period."""
     seen = hits(ids[:, : max(ks)], user_items)
-    return np.stack([1 - _ratio(seen[:, :k].sum(axis=1), (ids[:, :k] >= 0).sum(axis=1)) for k in ks])
+    return np.stack([1 - ratio(seen[:, :k].sum(axis=1), (ids[:, :k] >= 0).sum(axis=1)) for k in ks])
 
 
 def diversities(ids: Ids, unit_vectors: NDArray[np.float32], ks: Sequence[int]) -> Values:
@@ -148,7 +136,7 @@ def diversities(ids: Ids, unit_vectors: NDArray[np.float32], ks: Sequence[int]) 
                 count += counted.sum(axis=1)
                 total += _chosen(shown, counted, len(unit_vectors)) @ unit_vectors
                 cosines = np.einsum("bd,bd->b", total, total, dtype=np.float64) - count
-                values[place, first:last] = 1 - _ratio(cosines, count * (count - 1))
+                values[place, first:last] = 1 - ratio(cosines, count * (count - 1))
                 done = ks[place]
 
     _in_threads(sum_up, len(ids))
@@ -178,11 +166,11 @@ def _chosen(ids: Ids, counted: Mask, track_count: int) -> csr_matrix:
     return csr_matrix((np.ones(len(chosen), np.float32), chosen, ends), shape=(len(ids), track_count))
 
 
-def _means_of(values: Values, ids: Ids, ks: Sequence[int]) -> Values:
-    """[len(ks), B] means over the first k answers."""
+def means_of_answers(values: Values, ids: Ids, ks: Sequence[int]) -> Values:
+    """[len(ks), B] means of the `values` [T] of the first k answers."""
     mask = ids >= 0
     chosen = np.where(mask, values[ids], 0)
-    return np.stack([_ratio(chosen[:, :k].sum(axis=1), mask[:, :k].sum(axis=1)) for k in ks])
+    return np.stack([ratio(chosen[:, :k].sum(axis=1), mask[:, :k].sum(axis=1)) for k in ks])
 
 
 def _in_threads(work: Callable[[int, int], None], count: int) -> None:
@@ -195,6 +183,6 @@ def _in_threads(work: Callable[[int, int], None], count: int) -> None:
         list(pool.map(work, ends[:-1].tolist(), ends[1:].tolist()))
 
 
-def _ratio(above: NDArray[np.number], below: NDArray[np.number]) -> Values:
-    """NaN where nothing is below."""
-    return np.asarray(np.divide(above, below, out=np.full(len(above), np.nan), where=below > 0))
+def ratio(above: NDArray[np.number], below: NDArray[np.number]) -> Values:
+    """NaN where nothing is below. Shape: [...], [...] -> [...]"""
+    return np.asarray(np.divide(above, below, out=np.full(np.shape(above), np.nan), where=below > 0))

@@ -15,6 +15,8 @@ from ..arrays import Mask, Rows
 from ..catalogue import Catalogue
 from ..interactions import Clock, Interactions
 
+_DAY_SECONDS = 86_400
+
 
 @dataclass(frozen=True, eq=False)
 class Split:
@@ -37,13 +39,38 @@ class Split:
 
 def by_time(interactions: Interactions, *, share: float = 0.2, gap_seconds: float = 0.0) -> Split:
     """The latest `share` of all listens is the test; training ends `gap_seconds` before it begins."""
+    times = _comparable_times(interactions)
+    return since(interactions, np.quantile(times, 1 - share, method="higher"), gap_seconds=gap_seconds)
+
+
+def since(interactions: Interactions, start: float, *, gap_seconds: float = 0.0, name: str = "temporal") -> Split:
+    """All listens from the moment `start` (seconds) on are the test; training ends `gap_seconds` before it."""
+    times = _comparable_times(interactions)
+    train, test = times < start - gap_seconds, times >= start
+    return Split(interactions.take(train), interactions.take(test), name)
+
+
+def new_releases(interactions: Interactions, *, days: float = 28.0, gap_seconds: float = 0.0) -> Split:
+    """The test is what the last `days` hold of the tracks that nobody listened to before; training ends before them.
+
+    Listens of those days to older tracks, and all that lie in the gap, are in neither part.
+    """
+    times = _comparable_times(interactions)
+    start = times.max() - days * _DAY_SECONDS
+    parts = since(interactions, start, gap_seconds=gap_seconds)
+    old = np.zeros(interactions.track_count, bool)
+    old[interactions.track_rows[times < start]] = True
+    test = parts.test.take(~old[parts.test.track_rows])
+    return Split(parts.train, test, f"temporal, tracks first heard in the last {days:g} days")
+
+
+def _comparable_times(interactions: Interactions) -> NDArray[np.int64]:
+    """[N] seconds; DataError where there are none."""
     if interactions.clock is not Clock.TIME or interactions.times is None:
         raise DataError(f"listens: a split by time needs comparable times, but the clock is {interactions.clock}")
     if not len(interactions):
         raise DataError("listens: none, so there is nothing to split")
-    cut = np.quantile(interactions.times, 1 - share, method="higher")
-    test = interactions.times >= cut
-    return Split(interactions.take(interactions.times < cut - gap_seconds), interactions.take(test), "temporal")
+    return interactions.times
 
 
 def by_user(interactions: Interactions, *, share: float = 0.2) -> Split:

@@ -1,4 +1,4 @@
-"""How well a classifier does: accuracy, F1, confusion, calibration, and how much of that is luck.
+"""How well a classifier does: accuracy, F1, areas under curves, confusion, calibration, and how much is luck.
 
 Shapes: N tracks, C classes; probabilities [N, C], targets [N, C] bool.
 """
@@ -29,6 +29,31 @@ class ClassFigures:
     tracks: int
 
 
+@dataclass(frozen=True, eq=False)
+class TagRanking:
+    """How well each tag of a multi-label classifier ranks the tracks, whatever its probabilities are worth.
+
+    A tag that all of the tracks have, or none, ranks nothing: its areas are NaN, and no mean has them.
+    """
+
+    roc_auc: Floats
+    """[C] area under the ROC curve: how often a track with the tag is above one without, ties counting half"""
+    pr_auc: Floats
+    """[C] average precision, the area under the stepwise precision-recall curve: sum over thresholds of the gain in
+    recall x precision; a random order has the share of tracks with the tag"""
+
+    @property
+    def one_class(self) -> Mask:
+        """[C] the tags that are left out."""
+        return np.isnan(self.roc_auc)
+
+    def means(self) -> tuple[float | None, float | None]:
+        """Macro averages: every tag counts alike. None without a tag to rank by."""
+        if self.one_class.all():
+            return None, None
+        return float(np.nanmean(self.roc_auc)), float(np.nanmean(self.pr_auc))
+
+
 def top_class_is_right(probabilities: NDArray[Any], targets: Targets) -> Mask:
     """[N] whether the most probable class is one of the track's own."""
     return np.asarray(targets[np.arange(len(targets)), probabilities.argmax(axis=1)])
@@ -51,6 +76,25 @@ def macro_f1(classes: Sequence[ClassFigures]) -> float:
     """The mean F1 of the classes that have tracks."""
     values = [one.f1 for one in classes if one.tracks]
     return float(np.mean(values)) if values else 0.0
+
+
+def tag_ranking(probabilities: NDArray[Any], targets: Targets) -> TagRanking:
+    """ROC-AUC and average precision of each tag; those of scikit-learn, which a core install does not have."""
+    found = [_areas(*columns) for columns in zip(probabilities.T, targets.T, strict=True)]
+    return TagRanking(*np.array(found, np.float64).reshape(-1, 2).T)
+
+
+def _areas(scores: NDArray[Any], targets: Targets) -> tuple[float, float]:
+    """(ROC-AUC, average precision) of one tag over N tracks."""
+    _, which = np.unique(-scores, return_inverse=True)
+    # By falling score, tracks of equal score at once.
+    right, all_tracks = np.bincount(which, targets), np.bincount(which)
+    hits, given = np.cumsum(right), np.cumsum(all_tracks)
+    own, others = hits[-1], given[-1] - hits[-1]
+    if not own or not others:
+        return np.nan, np.nan
+    roc_auc = (all_tracks - right) @ (hits - right / 2) / (own * others)
+    return float(roc_auc), float(right @ (hits / given) / own)
 
 
 def confusion(probabilities: NDArray[Any], targets: Targets) -> NDArray[np.int64]:
@@ -86,6 +130,8 @@ class Figures:
     classes: list[ClassFigures]
     confusion: NDArray[np.int64]
     """[C, C], summed over repeats"""
+    ranking: TagRanking | None
+    """None where a track has one class"""
 
 
 def figures(
@@ -111,6 +157,7 @@ def figures(
         answered_accuracy=float(correct[confident].mean()) if confident.any() else None,
         classes=classes,
         confusion=confusion(probabilities, targets),
+        ranking=tag_ranking(probabilities, targets) if multi_label else None,
     )
 
 

@@ -18,6 +18,7 @@ tracks.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from copy import copy
 from dataclasses import replace
 from functools import cached_property
@@ -55,6 +56,7 @@ class Hybrid(Recommender):
     options_type = HybridOptions
     stored_arrays = ("taste", "listeners", "sound", "known")
     stored_facts = ("figures",)
+    search_space = ALS.search_space
 
     def __init__(
         self,
@@ -102,6 +104,15 @@ class Hybrid(Recommender):
         self.known: Mask = warm | self.prior.can_predict(catalogue.has_sound, self.artists)
         """[T] whether the track has listeners or its taste is predicted; others are never recommended"""
         return self
+
+    @property
+    def first_seed(self) -> int:
+        return self.seed
+
+    def arguments_with(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Values are of the options of its ALS; its own are chosen by every `fit`."""
+        seed = values.get("seed", self.seed)
+        return {"als": replace(self.als.options, **values), "options": self._given, "seed": seed}
 
     @property
     def weights(self) -> Scores:

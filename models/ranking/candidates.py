@@ -2,6 +2,7 @@
 
     als, hybrid    taste vectors, without and with the content prior
     items, last    item-KNN from all of the user's tracks, and from the last of them
+    sequence       what others listened to shortly before or after the last of the user's tracks (see `sequence`)
     artist         other tracks by the artists of what the user likes
     segment        popular among users of like taste (k-means of taste vectors)
     popular, recent-popular
@@ -10,13 +11,14 @@
 Each source may nominate up to its quota of tracks; where the union is too long, the tracks with the best place in any
 source's list, relative to its quota, stay. Everything is fitted on one history, the listens before the label period.
 
-No source takes a pass over all tracks for each user. Those with scores of few tracks (items, last, artist) are computed
-for these; those with the same scores for everybody (popular, segment) are sorted once; those with a score of every
-track (hybrid, als, sound) are scanned for nominees (`CompressedScan` of `hybrid.index`), which are then scored exactly.
+No source takes a pass over all tracks for each user. Those with scores of few tracks (items, last, sequence, artist)
+are computed for these; those with the same scores for everybody (popular, segment) are sorted once; those with a score
+of every track (hybrid, als, sound) are scanned for nominees (`CompressedScan` of `hybrid.index`), which are then scored
+exactly.
 
 Shapes: U users, T tracks, C candidates, F factors, L last tracks of a user, S segments, D dimensions of an embedding.
 
-Over 400 lines: nine small sources that share one index of tracks and one way to be merged.
+Over 400 lines: ten small sources that share one index of tracks and one way to be merged.
 """
 
 from __future__ import annotations
@@ -38,18 +40,21 @@ from ..hybrid.model import Hybrid
 from ..hybrid.online import UserHistory, UserQuery
 from ..interactions import Interactions
 from ..recommenders.base import RECENT_SECONDS, popularity
-from ..recommenders.item_knn import SAVED_SIMILARITY, ItemKNN, ItemKNNOptions
+from ..recommenders.item_knn import ItemKNN, ItemKNNOptions
+from ..recommenders.item_similarity import SAVED_SIMILARITY
 from ..storage import Arrays
+from .sequence import sequence_similarity
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-SOURCES = ("hybrid", "als", "items", "last", "artist", "segment", "recent-popular", "popular", "sound")
+SOURCES = ("hybrid", "als", "items", "last", "sequence", "artist", "segment", "recent-popular", "popular", "sound")
 QUOTAS = {
     "hybrid": 120,
     "als": 100,
     "items": 120,
     "last": 60,
+    "sequence": 120,
     "artist": 60,
     "segment": 30,
     "recent-popular": 20,
@@ -60,6 +65,13 @@ QUOTAS = {
 NO_TRACKS: Ids = np.zeros(0, np.int32)
 _ARRAYS = ("last", "recent_popularity", "popularity", "segment_centres", "segment_scores")
 """attributes that are saved as they are"""
+_USES = {"items": ("items", "last"), "sequence": ("sequence",)}
+"""similarity -> the sources that use it"""
+_SAVED_SIMILARITIES = {
+    "items": SAVED_SIMILARITY,
+    "sequence": ("sequence_indptr", "sequence_tracks", "sequence_scores"),
+}
+"""similarity -> names of its arrays in a file"""
 _NOMINEES_PER_CANDIDATE = 4
 _CHUNK = 128
 _LAST_DECAY = 0.85
@@ -76,7 +88,7 @@ class CandidateOptions:
     last_tracks: int = 10
     segments: int = 12
     neighbours: int = 300
-    """that item-KNN keeps of each track"""
+    """that item-KNN and the sequence keep of each track"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,14 +145,17 @@ class CandidateGenerator:
         self.options = options or CandidateOptions()
         self.failed: dict[str, str] = {}
         """source -> why it could not be fitted"""
+        self.similarities: dict[str, csr_matrix] = {}
+        """name in `_SIMILARITIES` -> [T, T] of the tracks"""
 
     def fit(self, listens: Interactions) -> Self:
         options = self.options
-        self.item_similarity: csr_matrix | None = None
-        try:
-            self.item_similarity = ItemKNN(ItemKNNOptions(neighbours=options.neighbours)).fit(listens).similarity
-        except CrossfadeError as error:
-            self.failed |= {"items": str(error), "last": str(error)}
+        self.similarities = {}
+        for name, similarity in _SIMILARITIES.items():
+            try:
+                self.similarities[name] = similarity(listens, options.neighbours)
+            except CrossfadeError as error:
+                self.failed |= dict.fromkeys(_USES[name], str(error))
         self.last = last_tracks(listens, options.last_tracks)
         self.recent_popularity = popularity(listens, RECENT_SECONDS)
         self.popularity = popularity(listens)
@@ -228,10 +243,12 @@ class CandidateGenerator:
                 lambda rows: _products(factors, index.factors_at[rows], query.taste),
             ),
         }
-        if self.item_similarity is not None:
+        if (similarity := self.similarities.get("items")) is not None:
             liked_weights = user.history.weights[user.history.liked]
-            sources["items"] = _similar(user.liked, liked_weights, self.item_similarity)
-            sources["last"] = _similar(user.last, user.last_weights, self.item_similarity)
+            sources["items"] = _similar(user.liked, liked_weights, similarity)
+            sources["last"] = _similar(user.last, user.last_weights, similarity)
+        if (similarity := self.similarities.get("sequence")) is not None:
+            sources["sequence"] = _similar(user.last, user.last_weights, similarity)
         familiar = np.zeros(count, np.float32)
         tracks = query.familiar_tracks
         familiar[tracks] = np.log1p(query.familiar_counts) + self.popularity_bonus[tracks]
@@ -263,10 +280,10 @@ class CandidateGenerator:
         for name in ("discoveries", "popularity_bonus", "_index"):
             longer.__dict__.pop(name, None)
         longer.hybrid = hybrid
-        if self.item_similarity is not None:
-            near = self.item_similarity
+        longer.similarities = {}
+        for name, near in self.similarities.items():
             ends = np.pad(near.indptr, (0, more), mode="edge")
-            longer.item_similarity = csr_matrix((near.data, near.indices, ends), shape=(count, count))
+            longer.similarities[name] = csr_matrix((near.data, near.indices, ends), shape=(count, count))
         nobody = np.full(more, -np.inf, np.float32)
         longer.recent_popularity = np.concatenate([self.recent_popularity, nobody])
         longer.popularity = np.concatenate([self.popularity, nobody])
@@ -277,8 +294,8 @@ class CandidateGenerator:
 
     def save_arrays(self) -> Arrays:
         arrays: Arrays = {name: getattr(self, name) for name in _ARRAYS}
-        if self.item_similarity is not None:
-            arrays |= csr_arrays(self.item_similarity, *SAVED_SIMILARITY)
+        for name, similarity in self.similarities.items():
+            arrays |= csr_arrays(similarity, *_SAVED_SIMILARITIES[name])
         return arrays
 
     def metadata(self) -> dict[str, Any]:
@@ -290,8 +307,9 @@ class CandidateGenerator:
         generator.failed = dict(metadata["failed"])
         for name in _ARRAYS:
             setattr(generator, name, arrays[name])
-        fitted = SAVED_SIMILARITY[0] in arrays
-        generator.item_similarity = csr_of(arrays, generator.track_count, *SAVED_SIMILARITY) if fitted else None
+        for name, saved in _SAVED_SIMILARITIES.items():
+            if saved[0] in arrays:
+                generator.similarities[name] = csr_of(arrays, generator.track_count, *saved)
         return generator
 
     @cached_property
@@ -366,6 +384,15 @@ def _places(generator: CandidateGenerator, warm: Rows) -> tuple[Rows, Rows]:
     factors_at[warm] = warm
     sound_at[discoveries] = np.arange(len(discoveries))
     return factors_at, sound_at
+
+
+def item_knn_similarity(listens: Interactions, neighbours: int) -> csr_matrix:
+    """[T, T] of item-KNN."""
+    return ItemKNN(ItemKNNOptions(neighbours=neighbours)).fit(listens).similarity
+
+
+_SIMILARITIES = {"items": item_knn_similarity, "sequence": sequence_similarity}
+"""name -> (listens, neighbours of each track) -> [T, T]"""
 
 
 def last_tracks(listens: Interactions, count: int) -> Ids:

@@ -61,7 +61,6 @@ def ranking_dataset(
     catalogue: Catalogue,
     hybrid: Hybrid,
     *,
-    albums: NDArray[np.int32] | None = None,
     options: TwoStageOptions | None = None,
     seed: int = 0,
 ) -> RankingDataset:
@@ -80,7 +79,7 @@ def ranking_dataset(
             split = replace(split, test=split.test.take(~held_out[split.test.user_rows]))
         evaluated = np.zeros_like(held_out) if datasets else held_out
         try:
-            datasets.append(_of_label_period(split, catalogue, hybrid, albums, options, seed, rng, evaluated))
+            datasets.append(_of_label_period(split, catalogue, hybrid, options, seed, rng, evaluated))
         except DataError:
             if not datasets:
                 raise
@@ -93,7 +92,6 @@ def _of_label_period(
     split: Split,
     catalogue: Catalogue,
     hybrid: Hybrid,
-    albums: NDArray[np.int32] | None,
     options: TwoStageOptions,
     seed: int,
     rng: np.random.Generator,
@@ -104,7 +102,7 @@ def _of_label_period(
     before = Hybrid(catalogue, als=hybrid.als.options, seed=seed).fit(split.train)
     generator = CandidateGenerator(before, options.candidates).fit(split.train)
     dataset = labelled_candidates(
-        generator, HistoryStatistics.of(split.train, catalogue, albums), split, options.ranker, rng, held_out
+        generator, HistoryStatistics.of(split.train, catalogue), split, options.ranker, rng, held_out
     )
     count = int(dataset.labels.sum())
     if count < options.ranker.least_positives:
@@ -163,7 +161,7 @@ def labelled_candidates(
             kept = np.full(len(candidates), held_out[user])
             if positive.any():
                 kept |= positive | (lots < np.sort(lots)[min(options.negatives, len(candidates) - 1)])
-            tables.append(features(generator, statistics, candidates).take(kept))
+            tables.append(features(generator, statistics, candidates, kept))
             labels.append(positive[kept])
             groups.append(np.full(int(kept.sum()), user))
     total = max(int(truth[users].nnz), 1)

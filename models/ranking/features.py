@@ -49,7 +49,7 @@ TRACK_STATISTICS = (
     "artist_listeners",
 )
 _COUNTS = ("listeners", "recent_listeners", "week_listeners", "artist_listeners")
-_RANKED_SOURCES = ("hybrid", "als", "items", "last", "artist")
+_RANKED_SOURCES = ("hybrid", "als", "items", "last", "sequence", "artist")
 """sources of which the rank, and the score relative to the highest, are features, too"""
 _WEEK_SECONDS = 7 * DAY_SECONDS
 _FRESH_DAYS = 30
@@ -115,9 +115,8 @@ class HistoryStatistics:
         """sorted (user, track) pairs of the history; only while training"""
 
     @classmethod
-    def of(cls, listens: Interactions, catalogue: Catalogue, albums: NDArray[np.int32] | None = None) -> Self:
-        """`albums` [T]: on how many albums a track's artists are, where that is known."""
-        tracks = _track_statistics(listens, catalogue, albums)
+    def of(cls, listens: Interactions, catalogue: Catalogue) -> Self:
+        tracks = _track_statistics(listens, catalogue)
         statistics = cls(user_statistics(listens, catalogue), tracks, *genres_of(catalogue))
         if listens.times is not None:
             statistics.ends = np.full(listens.user_count, _UNKNOWN_TIME)
@@ -200,10 +199,17 @@ class HistoryStatistics:
         return np.asarray(totals / counts, np.float32)
 
 
-def features(generator: CandidateGenerator, statistics: HistoryStatistics, candidates: Candidates) -> FeatureTable:
-    """One row for each candidate; NaN where a source has no score or nothing is known."""
+def features(
+    generator: CandidateGenerator, statistics: HistoryStatistics, candidates: Candidates, kept: Mask | None = None
+) -> FeatureTable:
+    """One row for each candidate, or for those of the mask `kept` [C]; NaN where nothing is known.
+
+    Ranks and relative scores are those among all candidates.
+    """
     tracks, user = candidates.ids, candidates.profile
     columns = _source_features(candidates)
+    if kept is not None:
+        tracks, columns = tracks[kept], {name: column[kept] for name, column in columns.items()}
     columns |= _genre_features(statistics, user, tracks)
     columns |= _artist_features(generator, user, tracks)
     for name, vectors in (("taste", generator.hybrid.taste), ("sound", generator.hybrid.sound)):
@@ -261,9 +267,7 @@ def user_statistics(listens: Interactions, catalogue: Catalogue | None = None) -
     return _named(USER_STATISTICS, months, tracks, tracks / months, played, mean_listeners, fresh)
 
 
-def _track_statistics(
-    listens: Interactions, catalogue: Catalogue, albums: NDArray[np.int32] | None
-) -> dict[str, Floats]:
+def _track_statistics(listens: Interactions, catalogue: Catalogue) -> dict[str, Floats]:
     """name in TRACK_STATISTICS -> [T]"""
     count, now = listens.track_count, listens.newest
     unknown = np.full(count, np.nan)
@@ -286,7 +290,7 @@ def _track_statistics(
     events = np.bincount(listens.track_rows, minlength=count)
     finished = np.bincount(listens.track_rows, listens.weights > 0, minlength=count)
     played = np.divide(finished, events, out=np.full(count, np.nan), where=events > 0)
-    number = unknown if albums is None else albums
+    number = unknown if catalogue.album_counts is None else catalogue.album_counts
     # By the best known of a track's artists.
     artists = catalogue.artist_matrix
     by_artist = artists.multiply(artists.T @ listeners).max(axis=1).toarray().ravel() if artists.shape[1] else unknown

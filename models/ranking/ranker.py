@@ -39,6 +39,7 @@ _JUDGED_BY = "QuerySoftMax"
 """the loss on held-out users; a user's base rate makes no difference to it"""
 LEAK_AUC = 0.99
 """a single feature with a higher AUC than this was computed from the labels"""
+_MOST_LEAK_ROWS = 100_000
 _NEWTON_STEPS = 20
 _STEADY = 1e-3
 """a feature whose logarithm has a smaller standard deviation counts as constant"""
@@ -212,6 +213,9 @@ class Ranker(StoredModel):
                 "iterations": options.iterations or min(300, 60 + int(labels[trained].sum()) // 40),
                 "depth": options.depth,
                 "learning_rate": options.learning_rate,
+                # As good as CatBoost's 10 steps and 254 borders, in less time.
+                "leaf_estimation_iterations": 1,
+                "border_count": 64,
                 "random_seed": options.seed,
                 "thread_count": options.threads or -1,
                 "allow_writing_files": False,
@@ -294,13 +298,18 @@ def base_rates(
 
 
 def check_no_leaking_feature(table: FeatureTable, labels: Mask) -> None:
-    """DataError where one feature alone, ascending or descending, separates the labels nearly without error."""
+    """DataError where one feature alone, ascending or descending, separates the labels nearly without error.
+
+    Of a long table, every so many rows are looked at.
+    """
     from scipy.stats import rankdata
 
+    part = slice(None, None, 1 + len(labels) // _MOST_LEAK_ROWS)
+    labels = labels[part]
     positives, negatives = int(labels.sum()), int((~labels).sum())
     if positives < 20 or negatives < 20:
         return
-    for name, column in zip(table.names, table.numbers.T, strict=True):
+    for name, column in zip(table.names, table.numbers[part].T, strict=True):
         # What is unknown stands below all values.
         ranks = rankdata(np.where(np.isnan(column), -np.inf, column))
         auc = (ranks[labels].sum() - positives * (positives + 1) / 2) / (positives * negatives)

@@ -8,63 +8,94 @@ Shapes: U users, T tracks, B users asked for, k answers each, C candidates.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
+from copy import copy
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import LibraryError
-from ..arrays import Answers, Ids, Mask, one_blas_thread, top_k
+from ...errors import DataError, LibraryError
+from ..arrays import Answers, Ids, Mask, Scores, one_blas_thread, top_k
 from ..catalogue import Catalogue
 from ..hybrid.model import Hybrid
 from ..hybrid.online import UserHistory
 from ..interactions import Interactions
+from ..recommenders.als import ALSOptions
+from ..recommenders.base import Recommender, check_catalogue, check_width
 from ..storage import Arrays, change_model, load_model, prefixed, save_model
 from .candidates import NO_TRACKS, CandidateGenerator, Candidates
 from .dataset import TwoStageOptions, ranking_dataset
 from .features import HistoryStatistics, features
 from .ranker import Ranker
 
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+_FORMER_NAME = "ranking"
+_LEAST_USERS = 20
+"""with two tracks or more"""
 _CALIBRATION_USERS = 1500
 """users differ much in their rates: the mean of fewer would be inaccurate"""
 
 
-class TwoStageRecommender:
+class TwoStageRecommender(Recommender):
     """Recommends to warm users; to others the hybrid does."""
 
-    name = "ranking"
+    name = "ranked"
+    options: TwoStageOptions
+    options_type = TwoStageOptions
 
     def __init__(
-        self, generator: CandidateGenerator, statistics: HistoryStatistics, ranker: Ranker, options: TwoStageOptions
-    ) -> None:
-        self.generator, self.ranker, self.options = generator, ranker, options
-        self.statistics = statistics.append_tracks(generator.track_count)
-        self.recall: dict[str, float] = {}
-
-    @classmethod
-    def fit(
-        cls,
-        listens: Interactions,
-        catalogue: Catalogue,
-        hybrid: Hybrid,
+        self,
+        catalogue: Catalogue | None = None,
         *,
-        albums: NDArray[np.int32] | None = None,
+        hybrid: Hybrid | None = None,
+        als: ALSOptions | None = None,
         options: TwoStageOptions | None = None,
         seed: int = 0,
-    ) -> Self:
-        """`hybrid` is fitted on `listens`; DataError where there is too little to learn a ranking from."""
-        options = options or TwoStageOptions()
-        dataset = ranking_dataset(listens, catalogue, hybrid, albums=albums, options=options, seed=seed)
+    ) -> None:
+        """`hybrid` is one that is fitted on what `fit` will be given; None: `fit` fits one, with the options `als`."""
+        super().__init__(options)
+        self._catalogue, self._fitted_hybrid, self._als, self.seed = catalogue, hybrid, als, seed
+        self.recall: dict[str, float] = {}
+        """source -> the share of the label period's tracks that it nominated; `all`: that are among the candidates"""
+
+    def fit(self, interactions: Interactions) -> Self:
+        """DataError where there is too little to learn a ranking from."""
+        catalogue, options = check_catalogue(self.name, self._catalogue, interactions), self.options
+        hybrid = self._fitted_hybrid or Hybrid(catalogue, als=self._als, seed=self.seed).fit(interactions)
+        users = int((np.diff(interactions.matrix.indptr) > 1).sum())
+        if users < _LEAST_USERS:
+            raise DataError(f"ranker: {users} users with two tracks or more; {_LEAST_USERS} are needed")
+        dataset = ranking_dataset(interactions, catalogue, hybrid, options=options, seed=self.seed)
         ranker = Ranker(options.ranker).fit(dataset.table, dataset.labels, dataset.groups, dataset.held_out)
         # The ranker has no scores of a source that the dataset lacked (for example segments, with too few users).
         met = {name: quota for name, quota in options.candidates.quotas.items() if name in dataset.recall}
-        generator = CandidateGenerator(hybrid, replace(options.candidates, quotas=met)).fit(listens)
-        recommender = cls(generator, HistoryStatistics.of(listens, catalogue, albums), ranker, options)
-        recommender.recall = dataset.recall
-        recommender.calibrate(dataset.rate, np.random.default_rng([seed, 8]))
-        return recommender
+        generator = CandidateGenerator(hybrid, replace(options.candidates, quotas=met)).fit(interactions)
+        self.assemble(generator, HistoryStatistics.of(interactions, catalogue), ranker)
+        self.recall = dataset.recall
+        self.calibrate(dataset.rate, np.random.default_rng([self.seed, 8]))
+        return self
+
+    def arguments_with(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Values are of the options of its hybrid's ALS."""
+        als = replace(self._als or ALSOptions(), **values)
+        return {"als": als, "options": self.options, "seed": values.get("seed", self.seed)}
+
+    def assemble(self, generator: CandidateGenerator, statistics: HistoryStatistics, ranker: Ranker) -> Self:
+        """Recommends by these stages from now on."""
+        self.generator, self.ranker = generator, ranker
+        self.statistics = statistics.append_tracks(generator.track_count)
+        self.history = generator.hybrid.history
+        return self
+
+    @property
+    def hybrid(self) -> Hybrid:
+        return self.generator.hybrid
 
     def calibrate(self, rate: float, rng: np.random.Generator) -> None:
         """Shifts the ranker's scores so that their mean probability over warm users is the rate of the label period.
@@ -89,16 +120,40 @@ class TwoStageRecommender:
         candidates: Mask | None = None,
     ) -> Answers:
         """`recommend_one` for each of B users of the training, -1 for another one. Shape: -> ([B, k], [B, k])"""
-        rows = np.asarray(user_rows, np.int32)
-        ids, scores = np.full((len(rows), k), -1, np.int32), np.full((len(rows), k), -np.inf, np.float32)
+        rows = np.asarray(user_rows, np.int32).tolist()
+        users = ((self.hybrid.user_history(row), row) for row in rows)
+        return self._each(users, len(rows), k, allow_seen=allow_seen, candidates=candidates)
+
+    def recommend_from(
+        self, user_items: csr_matrix, k: int, *, allow_seen: bool = False, candidates: Mask | None = None
+    ) -> Answers:
+        """The same for B users by their confidences [B, T], in which no track is newer than another."""
+        check_width(user_items, self._track_count)
+        return self._each(_histories(user_items), user_items.shape[0], k, allow_seen=allow_seen, candidates=candidates)
+
+    def _each(
+        self, users: Iterable[tuple[UserHistory, int]], count: int, k: int, *, allow_seen: bool, candidates: Mask | None
+    ) -> Answers:
+        ids, scores = np.full((count, k), -1, np.int32), np.full((count, k), -np.inf, np.float32)
         with one_blas_thread():
-            for place, row in enumerate(rows.tolist()):
-                history = self.generator.hybrid.user_history(row)
+            for place, (history, row) in enumerate(users):
                 found, values = self.recommend_one(
                     history, k, user_row=row, allow_seen=allow_seen, candidates=candidates
                 )
                 ids[place, : len(found)], scores[place, : len(found)] = found, values
         return ids, scores
+
+    def scores_from(self, user_items: csr_matrix) -> Scores:
+        """[B, T] the scores of `recommend_from`; tracks behind the candidates are in the hybrid's order."""
+        ids, values = self.recommend_from(user_items, self._track_count, allow_seen=True)
+        cells = np.full(ids.shape, -np.inf, np.float32)
+        users, places = np.nonzero(ids >= 0)
+        cells[users, ids[users, places]] = values[users, places]
+        return cells
+
+    def similar(self, track_rows: Ids, k: int) -> Answers:
+        """By the hybrid."""
+        return self.hybrid.similar(track_rows, k)
 
     def recommend_one(
         self,
@@ -143,11 +198,10 @@ class TwoStageRecommender:
         generator = self.generator.append_tracks(hybrid)
         if generator is self.generator:
             return self
-        recommender = type(self)(generator, self.statistics, self.ranker, self.options)
-        recommender.recall = self.recall
-        return recommender
+        return copy(self).assemble(generator, self.statistics, self.ranker)
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path, *, with_hybrid: bool = True) -> None:
+        """`with_hybrid` False: the folder holds the hybrid already."""
         arrays = {f"sources_{name}": array for name, array in self.generator.save_arrays().items()}
         arrays |= {f"facts_{name}": array for name, array in self.statistics.arrays().items()}
         metadata = {
@@ -155,23 +209,34 @@ class TwoStageRecommender:
             "genres": list(self.statistics.genre_names),
             "recall": self.recall,
         }
+        if with_hybrid:
+            self.hybrid.save(folder)
         save_model(folder, self.name, arrays, facts=metadata)
         self.ranker.save(folder)
 
     @classmethod
-    def load(cls, folder: Path, hybrid: Hybrid) -> Self:
-        arrays, header = load_model(folder, cls.name)
+    def load(cls, folder: Path, hybrid: Hybrid | None = None) -> Self:
+        """On top of `hybrid`, which may have further tracks; None loads the one in the folder."""
+        name = cls.saved_name(folder) or cls.name
+        arrays, header = load_model(folder, name)
         metadata: dict[str, Any] = header["facts"]
+        hybrid = hybrid or Hybrid.load(folder)
         try:
             generator = CandidateGenerator.from_arrays(prefixed(arrays, "sources_"), metadata["sources"], hybrid)
             statistics = HistoryStatistics.from_arrays(prefixed(arrays, "facts_"), metadata["genres"])
+            recall = metadata["recall"]
         except (KeyError, TypeError) as error:
-            raise LibraryError(f"{folder / cls.name}.json: saved by another program ({error}); train again") from None
+            raise LibraryError(f"{folder / name}.json: saved by another program ({error}); train again") from None
         ranker = Ranker.load(folder)
         options = TwoStageOptions(candidates=generator.options, ranker=ranker.options)
-        recommender = cls(generator, statistics, ranker, options)
-        recommender.recall = metadata["recall"]
+        recommender = cls(options=options).assemble(generator, statistics, ranker)
+        recommender.recall = recall
         return recommender.append_tracks(hybrid)
+
+    @classmethod
+    def saved_name(cls, folder: Path) -> str | None:
+        """The name of the model's files in a folder, which was another one once; None where there are none."""
+        return next((name for name in (cls.name, _FORMER_NAME) if (folder / f"{name}.json").exists()), None)
 
     @classmethod
     def forget_users(cls, folder: Path, user_rows: NDArray[np.intp]) -> None:
@@ -182,4 +247,10 @@ class TwoStageRecommender:
             arrays["facts_users"][user_rows] = np.nan
             return arrays
 
-        change_model(folder, cls.name, without)
+        change_model(folder, cls.saved_name(folder) or cls.name, without)
+
+
+def _histories(user_items: csr_matrix) -> Iterator[tuple[UserHistory, int]]:
+    """Users given by their confidences [B, T], each with the row -1 of somebody who is not in the training."""
+    for start, stop in pairwise(user_items.indptr.tolist()):
+        yield UserHistory(user_items.indices[start:stop].astype(np.int32), user_items.data[start:stop]), -1

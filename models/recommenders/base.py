@@ -8,8 +8,8 @@ rows, best first, and [B, k] float32 scores. Where there are fewer than k answer
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -182,6 +182,14 @@ def nearest_neighbours(vectors: Scores, track_rows: Ids, k: int) -> Answers:
     return rank(score, len(rows), k, len(unit), candidates=mask)
 
 
+def to_power(likes: csr_matrix, power: float) -> csr_matrix:
+    """[B, T] positive confidences to a power, as float32: 0 is whether a user likes a track."""
+    powers = likes.astype(np.float64)
+    # Rounded at last, as the last digit of a power depends on where numpy finds the number in memory.
+    powers.data **= power
+    return powers.astype(np.float32)
+
+
 def check_width(user_items: csr_matrix, track_count: int) -> None:
     """DataError where confidences [B, T] are not of as many tracks as the model."""
     if user_items.shape[1] != track_count:
@@ -210,12 +218,26 @@ class Recommender(StoredModel, ABC):
     def __init__(self, options: Any = None) -> None:
         self.options = options or self.options_type()
 
+    @property
+    def first_seed(self) -> int | None:
+        """What its random numbers are drawn by; None for a model without any."""
+        chosen = getattr(self, "seed", getattr(self.options, "seed", None))
+        return 0 if chosen is None and hasattr(self.options, "seed") else chosen
+
+    def arguments_with(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """What another model of this kind is made with so that these options have other values."""
+        return {"options": replace(self.options, **values)}
+
     def arrays(self) -> Arrays:
         return super().arrays() | self.history.arrays()
 
     def restore(self, arrays: Arrays, facts: dict[str, Any]) -> None:
         super().restore(arrays, facts)
         self.history = History.from_arrays(arrays)
+
+    def fit_note(self, interactions: Interactions) -> str | None:
+        """What has to be known before a fit: what it leaves out because it would need too much memory."""
+        return None
 
     @abstractmethod
     def fit(self, interactions: Interactions) -> Self: ...

@@ -9,7 +9,7 @@ Shapes: U users, T tracks, F factors and one bias, B users asked for, k answers 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from ...errors import optional_module
 from ..arrays import Answers, Ids, Scores
 from ..interactions import Interactions, liked
 from .base import History, Recommender, nearest_neighbours
+from .search_space import Choice, Range, SearchSpace
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -40,6 +41,12 @@ class BPR(Recommender):
     options: BPROptions
     options_type = BPROptions
     stored_arrays = ("user_factors", "track_factors")
+    search_space: ClassVar[SearchSpace] = {
+        "factors": Choice((32, 64, 128)),
+        "learning_rate": Range(0.01, 0.3, logarithmic=True),
+        "regularization": Range(1e-4, 0.1, logarithmic=True),
+        "iterations": Range(30, 200, logarithmic=True, integer=True),
+    }
 
     def fit(self, interactions: Interactions) -> Self:
         self.history, options = History.of(interactions), self.options

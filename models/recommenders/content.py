@@ -9,7 +9,7 @@ Shapes: U users, T tracks, D dimensions of the sound vector, B users asked for, 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from ..arrays import Answers, Ids, Mask, Scores, column_scale, l2_normalize
 from ..catalogue import Catalogue
 from ..interactions import Interactions, liked
 from .base import History, Recommender, check_catalogue, nearest_neighbours
+from .search_space import Choice, SearchSpace
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -36,11 +37,10 @@ class Content(Recommender):
     """Scores a track by the cosine of its sound and the mean sound of what the user likes."""
 
     name = "content"
-    options_type = ContentOptions
-
     options: ContentOptions
     options_type = ContentOptions
     stored_arrays = ("sound",)
+    search_space: ClassVar[SearchSpace] = {"standardize": Choice((False, True))}
 
     def __init__(self, catalogue: Catalogue | None = None, options: ContentOptions | None = None) -> None:
         super().__init__(options)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ from ..interactions import Interactions
 from ..nn.training_loop import state_arrays, tensor
 from .biases import Biases, ratings_of
 from .neural import DotRecommender, HeldOut, NeuralOptions, multinomial_loss, sampled_softmax_loss, tensor_int
+from .search_space import Choice, Range, SearchSpace
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -133,6 +134,12 @@ class NeuralMF(DotRecommender):
         ("network", "network_"),
     )
     stored_facts = ("mean", "rating_range")
+    search_space: ClassVar[SearchSpace] = {
+        "learning_rate": Range(1e-3, 1e-2, logarithmic=True),
+        "factors": Choice((32, 64, 128)),
+        "regularization": Range(0.01, 1, logarithmic=True),
+        "negatives": Choice((128, 256, 512)),
+    }
 
     def predict(self, user_rows: Ids, track_rows: Ids) -> NDArray[np.float32]:
         """[N] predicted ratings, on the scale that was learned from; an unknown user or track (-1) has no bias.

@@ -32,9 +32,14 @@ class Entry:
 REGISTRY = {
     "popular": Entry(".popular", "Popular"),
     "recent-popular": Entry(".popular", "RecentPopular"),
+    "personal-popular": Entry(".popular", "PersonalPopular"),
     "item-knn": Entry(".item_knn", "ItemKNN"),
+    "rp3beta": Entry(".rp3beta", "RP3beta"),
+    "ease": Entry(".ease", "EASE"),
+    "pure-svd": Entry(".pure_svd", "PureSVD"),
     "bpr": Entry(".bpr", "BPR"),
     "als": Entry(".als", "ALS"),
+    "ials": Entry(".ials", "IALS"),
     "mf": Entry(".neural_mf", "NeuralMF"),
     "vae": Entry(".vae", "MultVAE"),
     "dae": Entry(".vae", "MultDAE"),
@@ -42,6 +47,7 @@ REGISTRY = {
     "two-tower": Entry(".two_tower", "TwoTower", by_content=True),
     "content": Entry(".content", "Content", by_content=True),
     "hybrid": Entry("..hybrid.model", "Hybrid", by_content=True),
+    "ranked": Entry("..ranking.two_stage", "TwoStageRecommender", by_content=True),
 }
 """in the order in which tables list them"""
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ from ..interactions import Interactions, liked
 from ..nn.training_loop import Dropout, device, state_arrays, tensor
 from ..storage import Arrays
 from .neural import CatalogueRecommender, NeuralOptions, sampled_softmax_loss, tensor_int
+from .search_space import Choice, Range, SearchSpace
 from .two_tower import standardized
 
 if TYPE_CHECKING:
@@ -117,9 +118,16 @@ class SASRec(CatalogueRecommender):
 
     name = "sasrec"
     options: SASRecOptions
-
     options_type = SASRecOptions
     stored_arrays = ("ends", "sequence", "placed", ("_sound", "sound"), ("network", "network."))
+    search_space: ClassVar[SearchSpace] = {
+        "learning_rate": Range(1e-3, 1e-2, logarithmic=True),
+        "factors": Choice((32, 64, 128)),
+        "length": Choice((30, 50, 100)),
+        "layers": Choice((1, 2)),
+        "dropout": Range(0.1, 0.6),
+        "negatives": Choice((128, 256, 512)),
+    }
 
     def recommend_after(self, sequences: Sequence[Sequence[int]], k: int, *, candidates: Mask | None = None) -> Answers:
         """What follows each of B sequences of track rows, oldest first; the popular tracks where one is empty.

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from ..nn.training_loop import device, tensor
 from .base import check_catalogue
 from .content import standardized_columns
 from .neural import CatalogueRecommender, DotRecommender, NeuralOptions, multinomial_loss, tensor_int
+from .search_space import Choice, Range, SearchSpace
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -99,6 +100,12 @@ class TwoTower(CatalogueRecommender, DotRecommender):
     options_type = TwoTowerOptions
     stored_arrays = ("track_vectors", "track_bias", "profile_vectors", "placed")
     stored_facts = ("scale",)
+    search_space: ClassVar[SearchSpace] = {
+        "learning_rate": Range(1e-3, 2e-2, logarithmic=True),
+        "factors": Choice((32, 64, 128)),
+        "hidden": Choice((64, 128, 256)),
+        "dropout": Range(0.2, 0.7),
+    }
 
     def fold_in(self, user_items: csr_matrix) -> Scores:
         binary = as_binary(user_items)

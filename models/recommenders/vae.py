@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from torch.nn import functional
 from ..arrays import Scores, as_binary
 from ..nn.training_loop import device, state_arrays
 from .neural import DotRecommender, NeuralOptions, multinomial_loss, tensor_int
+from .search_space import Choice, Range, SearchSpace
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -76,6 +77,13 @@ class MultVAE(DotRecommender):
 
     options_type = VAEOptions
     stored_arrays = ("track_vectors", "track_bias", ("encoder", "encoder_"))
+    search_space: ClassVar[SearchSpace] = {
+        "learning_rate": Range(1e-3, 2e-2, logarithmic=True),
+        "factors": Choice((64, 128, 256)),
+        "hidden": Choice((0, 0, 256)),
+        "dropout": Range(0.3, 0.7),
+        "prior_weight": Range(0.02, 1, logarithmic=True),
+    }
 
     def fold_in(self, user_items: csr_matrix) -> Scores:
         """One pass through the encoder."""
@@ -126,3 +134,6 @@ class MultDAE(MultVAE):
 
     name = "dae"
     variational = False
+    search_space: ClassVar[SearchSpace] = {
+        option: values for option, values in MultVAE.search_space.items() if option != "prior_weight"
+    }

@@ -34,6 +34,7 @@ class Console:
         self._encoding: str = getattr(self._out, "encoding", None) or "utf-8"
         self._is_unicode = codecs.lookup(self._encoding).name.startswith("utf")
         self._rows: list[Fields] = []
+        self._bars: Bars | None = None
 
     def record(self, view: View | None = None, /, **fields: Any) -> None:
         """One line of the answer; on a terminal by its view, else it waits for `close`, which draws a table."""
@@ -53,7 +54,12 @@ class Console:
 
     def message(self, text: str) -> None:
         """One line for a person, on stderr."""
-        self._err.write(text.encode("utf-8", "backslashreplace").decode() + "\n")
+        text = text.encode("utf-8", "backslashreplace").decode()
+        if self._bars is not None and not self._bars.disable:
+            # Above the bar, which is drawn again.
+            self._bars.console.print(text, markup=False, highlight=False, soft_wrap=True)
+            return
+        self._err.write(text + "\n")
         self._err.flush()
 
     @contextmanager
@@ -65,7 +71,11 @@ class Console:
             def move(done: int, total: int | None, what: str = name, /) -> None:
                 bars.update(task, completed=done, total=total, description=what)
 
-            yield move
+            self._bars = bars
+            try:
+                yield move
+            finally:
+                self._bars = None
 
     def bars(self) -> Bars:
         """Bars with rate and time left on stderr; silent where it is no terminal, or a notebook's, which keeps all."""

@@ -168,7 +168,8 @@ class _Tour:
         for row in map(json.loads, table.read_text().splitlines()):
             if row["model"] == "hybrid":
                 hybrid[row["metric"]] = row["value"]
-            if row["metric"] == "ndcg" and row["k"] == 10 and not row["slice"].startswith("n = "):
+            shown = not row["slice"].startswith("n = ") and "group" not in row
+            if row["metric"] == "ndcg" and row["k"] == 10 and shown:
                 slices.setdefault(row["slice"], {"listeners": row["users"]})[row["model"]] = row["value"]
         self._say("NDCG@10 of each model by slice (1 is perfect):")
         for name, figures in slices.items():

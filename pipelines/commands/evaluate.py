@@ -4,22 +4,42 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
+from cyclopts import Parameter
+
 from ...errors import LibraryError
-from .options import Flag, LibraryFolder, Names, Numbers, Screen, Seed, SoundName, open_library, option
+from ..evaluation.options import EvaluationOptions
+from ..library.progress import silent
+from .console import Console
+from .options import LibraryFolder, Screen, SoundName, open_library, option
 
 if TYPE_CHECKING:
     from ..evaluation.profiling import Row
     from ..interactions.cleaning import CleaningOptions
     from ..library.store import Library
 
-_MODELS = "of als, content, hybrid (these three), bpr, mf, vae, dae, sasrec, two-tower; the baselines always"
-CUT_OFFS = (5, 10, 20, 100)
-Split = Literal["auto", "time", "user", "random"]
-_SHOWN = {"recall": 20, "ndcg": 10, "map": 10, "hit_rate": 10, "catalogue_coverage": 20, "novelty": 20}
+_SHOWN = {
+    "recall": 20,
+    "ndcg": 10,
+    "pooled_ndcg": 10,
+    "map": 10,
+    "hit_rate": 10,
+    "catalogue_coverage": 20,
+    "novelty": 20,
+}
 """metric -> length of lists; what fits on a terminal"""
+
+_EXPOSURE = {
+    "gini": "Gini",
+    "tail_share": "tail share",
+    "popularity_shift": "popularity shift",
+    "popularity_js": "divergence",
+}
+"""metric -> how a table calls it"""
 
 _COSTS = {
     "fit_seconds": ("fit, s", 1),
@@ -34,18 +54,15 @@ _COSTS = {
 """metric -> how a table calls it, and its unit"""
 
 
+OPTIONS = EvaluationOptions()
+
+
 def evaluate(
     *,
     library: LibraryFolder,
-    models: Annotated[Names | None, option(_MODELS)] = None,
-    split: Annotated[Split, option("by time, each user's last, or by chance; auto takes what the log allows")] = "auto",
-    gap: Annotated[float, option("days between training and test, where the split is by time")] = 0.0,
-    trials: Annotated[Names | None, option("warm, cold, listeners (all); each fits every model anew")] = None,
-    allow_seen: Annotated[Flag, option("tracks already listened to may be recommended again")] = False,
-    k: Annotated[Numbers, option("lengths of lists (5,10,20,100)", "-k")] = CUT_OFFS,
+    options: EvaluationOptions = OPTIONS,
+    split: Annotated[Literal["auto", "time", "user", "random"] | None, Parameter(show=False)] = None,
     sound: SoundName = None,
-    growth: Annotated[Flag, option("fit smaller parts, too: how training time grows with users and tracks")] = False,
-    seed: Seed = 0,
     out: Annotated[Path | None, option("write the JSON lines there, too")] = None,
     console: Screen,
 ) -> None:
@@ -53,43 +70,50 @@ def evaluate(
 
     Example: crossfade evaluate --library L --models als,content,hybrid
     """
-    from ..evaluation.evaluate import EvaluationOptions
     from ..evaluation.evaluate import evaluate as evaluate_models
-    from ..interactions.cleaning import clean
+    from ..evaluation.protocols import OLD_SPLITS, PROTOCOLS
+    from ..interactions.cleaning import CleaningOptions, clean
     from ..interactions.schema import listed_ids, mixed_clocks, read_listens, to_listens
 
-    given = {name: value for name, value in (("models", models), ("trials", trials)) if value is not None}
-    options = EvaluationOptions(
-        split=split,
-        gap_days=gap,
-        allow_seen=allow_seen,
-        ks=tuple(sorted(set(k))),
-        seed=seed,
-        growth=growth,
-        **given,  # type: ignore[arg-type]
-    )
+    options = replace(options, ks=tuple(sorted(set(options.ks))))
+    if split is not None:
+        options = replace(options, protocol=OLD_SPLITS[split])  # type: ignore[arg-type]
+        new = f"--protocol {options.protocol}"
+        console.message(
+            f"crossfade: evaluate --split {split} is now called {new}; the old name goes in the next version"
+        )
     with open_library(library) as opened:
-        cleaning = _cleaning(opened, console)
-        log, _ = clean(read_listens(opened), cleaning)
+        cleaning, log = CleaningOptions(), read_listens(opened)
+        if PROTOCOLS[options.protocol].takes_cleaned:
+            cleaning = _cleaning(opened, console)
+            log, _ = clean(log, cleaning)
         if note := mixed_clocks(opened):
             console.message(note)
         catalogue = opened.catalogue(sound)
         users, _ = listed_ids(log)
-        listens = to_listens(log, users, catalogue.track_ids, cleaning.confidence)
-    rows = []
-    for row in evaluate_models(listens, catalogue, options, message=console.message):
-        rows.append(row)
-        if console.as_json:
-            console.record(**row)
-    if out is not None:
-        out.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    if not console.as_json:
-        for table in _tables(rows):
-            for summary in table:
-                console.record(**summary)
-            if table:
-                console.close()
-                console.write("\n")
+        listens = to_listens(log, users, catalogue.track_ids, cleaning.confidence, organic=True)
+    rows: list[Row] = []
+    try:
+        with console.bar("tuning") if options.tune else nullcontext(silent) as progress:
+            for row in evaluate_models(listens, catalogue, options, message=console.message, progress=progress):
+                rows.append(row)
+                if console.as_json:
+                    console.record(**row)
+    finally:
+        # What there is of an evaluation that was interrupted is shown and kept, too.
+        if out is not None and rows:
+            out.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        if not console.as_json:
+            _show(rows, console)
+
+
+def _show(rows: Sequence[Row], console: Console) -> None:
+    for table in (*_tables(rows), *_group_tables(rows)):
+        for summary in table:
+            console.record(**summary)
+        if table:
+            console.close()
+            console.write("\n")
 
 
 def _cleaning(library: Library, console: Screen) -> CleaningOptions:
@@ -112,20 +136,26 @@ def _cleaning(library: Library, console: Screen) -> CleaningOptions:
 
 def _tables(rows: Sequence[Row]) -> tuple[list[Row], ...]:
     """Of quality, one line per slice and model with half-widths of the intervals; of costs; of predicted ratings."""
-    from ...models.evaluation.metrics import nearest_k
+    from ...models.recommenders.registry import REGISTRY
 
     quality: dict[tuple[str, str], Row] = {}
     costs: dict[str, Row] = {}
     ratings: dict[str, Row] = {}
-    ks = {row["k"] for row in rows if row["k"] is not None}
-    shown = {metric: nearest_k(ks, k) for metric, k in _SHOWN.items()}
+    shown = {metric: _nearest_k(rows, k) for metric, k in _SHOWN.items()}
+    several = any(row.get("seeds", 1) > 1 for row in rows)
     for row in rows:
+        if "group" in row:
+            continue
         metric, model, users = row["metric"], row["model"], row.get("users")
         if row["k"] is not None:
             name = f"{row['slice']} (within-user)" if row["within_user"] else row["slice"]
             line = quality.setdefault((name, model), {"slice": name, "model": model, "users": users})
             if row["k"] == shown.get(metric):
                 line[f"{metric}@{row['k']}"] = _with_margin(row)
+                if metric == "ndcg":
+                    line |= {"options": row["tuning"]} | ({"seeds": row["seeds"]} if several else {})
+                    if row.get("seed_spread") is not None:
+                        line["seed spread"] = f"{row['seed_spread']:.4f}"
             if metric == "ndcg_gain" and row["k"] == shown["ndcg"] and (row["better"] or row["worse"]):
                 winner, loser = (model, row["against"]) if row["better"] else (row["against"], model)
                 line = quality.setdefault((name, winner), {"slice": name, "model": winner, "users": users})
@@ -139,11 +169,62 @@ def _tables(rows: Sequence[Row]) -> tuple[list[Row], ...]:
             line[metric] = _with_margin(row)
             if "better" in row:
                 line["against bias"] = "better" if row["better"] else "worse" if row["worse"] else "no difference shown"
-    return list(quality.values()), list(costs.values()), list(ratings.values())
+    slices = list(dict.fromkeys(name for name, _ in quality))
+    order = {model: place for place, model in enumerate(REGISTRY)}
+
+    def place(at: tuple[str, str]) -> tuple[int, int]:
+        return slices.index(at[0]), order.get(at[1], len(order))
+
+    lines = [quality[at] for at in sorted(quality, key=place)]
+    fits = [costs[model] for model in sorted(costs, key=lambda model: order.get(model, len(order)))]
+    return lines, fits, list(ratings.values())
+
+
+def _group_tables(rows: Sequence[Row]) -> tuple[list[Row], ...]:
+    """One line per model: quality by group of listeners, and of tracks to find; how exposure is spread."""
+    from ...models.evaluation.popularity import TRACK_GROUPS
+    from ...models.recommenders.registry import REGISTRY
+    from ..evaluation.slices import LISTEN_GROUPS, USER_GROUPS
+
+    order = {model: place for place, model in enumerate(REGISTRY)}
+    rows = sorted(rows, key=lambda row: order.get(row["model"], len(order)))
+    divided = next((row["slice"].removesuffix(f", {row['group']}") for row in rows if "group" in row), None)
+    exposure = _nearest_k(rows, 20)
+    of_users, of_tracks = f"ndcg@{_nearest_k(rows, 10)}", f"recall@{exposure}"
+    users: dict[str, Row] = {}
+    tracks: dict[str, Row] = {}
+    lists: dict[str, Row] = {}
+    for row in rows:
+        model, name, group = row["model"], f"{row['metric']}@{row['k']}", row.get("group")
+        if group in USER_GROUPS and name == of_users:
+            line = users.setdefault(model, {f"{name} of listeners": model})
+            line[group.removesuffix(" listeners")] = _figure(row)
+        elif group in (*TRACK_GROUPS, *LISTEN_GROUPS) and name == of_tracks:
+            line = tracks.setdefault(model, {f"{name} of tracks": model})
+            line[group.removesuffix(" tracks").removesuffix(" listens")] = _figure(row)
+        elif row["slice"] == divided and row["metric"] in _EXPOSURE and row["k"] == exposure:
+            start = {f"exposure, lists of {exposure}": model} | dict.fromkeys(_EXPOSURE.values(), "")
+            line = lists.setdefault(model, start)
+            line[_EXPOSURE[row["metric"]]] = _figure(row)
+    return list(users.values()), list(tracks.values()), list(lists.values())
+
+
+def _nearest_k(rows: Sequence[Row], target: int) -> int | None:
+    """The cut-off nearest to `target`; None where no row has one."""
+    from ...models.evaluation.metrics import nearest_k
+
+    ks = {row["k"] for row in rows if row["k"] is not None}
+    return nearest_k(ks, target) if ks else None
+
+
+def _figure(row: Row) -> str:
+    return "" if row["value"] is None else f"{row['value']:.3f}"
 
 
 def _with_margin(row: Row) -> str:
     if row["value"] is None:
         return ""
+    if row["low"] is None:
+        return f"{row['value']:.3f}"
     margin = max(row["high"] - row["value"], row["value"] - row["low"])
     return f"{row['value']:.3f} ±{margin:.3f}"

@@ -12,7 +12,8 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from ...errors import UsageError
-from .options import Count, Flag, GenreModelFolder, Names, Paths, Screen, Seed, option
+from ..library.comma_separated import Names
+from .options import Count, Flag, GenreModelFolder, Paths, Screen, Seed, option
 
 if TYPE_CHECKING:
     from ..audio_analysis.feature_sources import FeatureCache
@@ -261,6 +262,10 @@ def _record(console: Screen, row: dict[str, Any]) -> None:
         "F1": f"{row['macro_f1']:.2f}",
         "ECE": f"{row['ece']:.3f}",
     }
+    if row.get("roc_auc") is not None:
+        shown |= {"ROC-AUC": f"{row['roc_auc']:.3f}", "PR-AUC": f"{row['pr_auc']:.3f}"}
+    if row.get("one_class_tags"):
+        shown["not in AUC"] = ", ".join(row["one_class_tags"])
     if "train_seconds" in row:
         shown["train s"] = row["train_seconds"]
     if "size_bytes" in row:

@@ -155,7 +155,7 @@ def find(
 
 
 def vectors(
-    path: Annotated[Path, option("Parquet with track_id and a vector, or feature columns")],
+    path: Annotated[Path, option("Parquet with track_id and a vector, or feature columns; those in CSV or TSV, too")],
     /,
     *,
     name: Annotated[str, option("what to call them")],

@@ -11,12 +11,14 @@ from .options import Flag, LibraryFolder, Screen, open_library, option
 _COLUMNS = """csv: NAME=COLUMN,… names the columns of user_id, track_id, time, position, plays, played_ratio,
 played_percent, rating, liked, organic, title, artist, album, genre; those not named are recognised"""
 
+Format = Literal["yandex", "yambda", "movielens", "lastfm", "mpd", "music4all-onion", "csv"]
+
 
 def listens(
     path: Annotated[Path, option("folder or file of the log")],
     /,
     *,
-    format: Annotated[Literal["yandex", "yambda", "movielens", "lastfm", "mpd", "csv"], option("kind of log")],
+    format: Annotated[Format, option("kind of log")],
     library: LibraryFolder,
     columns: Annotated[str, option(_COLUMNS)] = "",
     match: Annotated[Literal["artist,title"] | None, option("join by artist and title, not only by id")] = None,

@@ -10,7 +10,7 @@ from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-from cyclopts import Parameter, Token
+from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from ...errors import DataError, UsageError
@@ -22,19 +22,6 @@ if TYPE_CHECKING:
     from ..library.store import Library
 
 Options = TypeVar("Options", bound="DataclassInstance")
-
-
-def comma_separated(kind: type[str] | type[int]) -> Parameter:
-    """One argument `A,B,…` becomes a tuple."""
-
-    def parts(hint: Any, tokens: Sequence[Token]) -> tuple[Any, ...]:
-        text = tokens[-1].value
-        try:
-            return tuple(kind(part.strip()) for part in text.split(",") if part.strip())
-        except ValueError:
-            raise ValueError(f"{text}: has to be whole numbers, such as 10 or 5,10,20") from None
-
-    return Parameter(converter=parts, n_tokens=1, show_default=False)
 
 
 def open_library(folder: Path, *, create: bool = False) -> Library:
@@ -54,8 +41,6 @@ Screen = Annotated[Console, Parameter(parse=False)]
 Words = Annotated[tuple[str, ...], Parameter(consume_multiple=True, show_default=False)]
 Flag = Annotated[bool, Parameter(show_default=False)]
 Count = Annotated[int, Parameter(validator=Number(gte=1))]
-Names = Annotated[tuple[str, ...], comma_separated(str)]
-Numbers = Annotated[tuple[int, ...], comma_separated(int)]
 LibraryFolder = Annotated[Path, option("folder of the library")]
 Length = Annotated[Count, option("how many", "-k")]
 SoundName = Annotated[str | None, option("which imported vectors to use as sound")]

@@ -3,10 +3,12 @@
 A row is `{"model", "slice", "metric", "k", "value", "low", "high"}` and how it came about: the number of users, the
 split, whether it is within-user (test listens of one user may be older than training listens of another) and whether
 seen tracks may be recommended again. Rows of `recall_gain` and `ndcg_gain` compare a model with the one named by
-`against` on the same users; `better` and `worse` say whether the interval excludes 0. `cold_share` is that of tracks
-without listens in training in the lists of the slice `all`, `cold_share_ratio` is it over their share of what was
-listened to, `ndcg_cold_to_warm` compares cold tracks among themselves with warm ones. Rows of the slices `cost`,
-`ratings` and `learning` have no k; those of `learning` have an `epoch`.
+`against` on the same users: `low` and `high` are of this pair alone, `better` and `worse` hold for all pairs of models
+together (`p_corrected`, see models/evaluation/significance.py). `tuning` says how the model's options were chosen;
+where it is fitted with several `seeds`, values are means over them, and `seed_spread` is their standard deviation. Rows
+of the slices `cost`, `tuning`, `ratings` and `learning` have no k; those of `learning` have an `epoch`. Rows
+with a `group` are of a part of a slice's listeners or tracks, as "warm, light listeners", and fit nothing anew
+(`slices`). Rows with a `source` are what others published. docs/metrics.md has the formula of every metric.
 
 Negatives are never sampled: every candidate is ranked. Shapes: B users of a slice, T tracks.
 """
@@ -14,252 +16,286 @@ Negatives are never sampled: every candidate is ranked. Shapes: B users of a sli
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import combinations
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ...errors import DataError, UsageError
+from ...errors import DataError
 from ...models.arrays import Ids, l2_normalize
 from ...models.catalogue import Catalogue
 from ...models.evaluation import metrics
-from ...models.evaluation.bootstrap import RESAMPLES, Interval, coverage_intervals, intervals, ratio_interval
+from ...models.evaluation.bootstrap import ratio_interval
 from ...models.evaluation.metrics import Values
 from ...models.interactions import Interactions
 from ...models.recommenders.base import Recommender
-from ...models.recommenders.registry import in_order, make
+from ...models.recommenders.registry import REGISTRY, in_order
 from ..interactions.statistics import DAY_SECONDS
-from ..library.progress import Message, silent
+from ..library.progress import Message, Progress, silent
+from .metric_rows import (
+    COMPARED,
+    Measured,
+    MetricInputs,
+    gain_rows,
+    group_rows,
+    interval_rows,
+    mean_of_seeds,
+    metric_row,
+    metric_values,
+    pooled_rows,
+)
+from .options import EvaluationOptions
 from .profiling import Fitting, Row, cost_row, growth_rows
-from .protocols import COLD_TRACK, SPLITS, TRIALS, WARM_TRACK, EvaluationSlice, Trial, plan
+from .protocols import COLD_TRACK, PROTOCOLS, TRIALS, WARM_TRACK, EvaluationSlice, Trial, plan, trial_number
 from .ratings import rating_rows
+from .slices import DIVIDED_TRIALS, SliceGroups
+from .tuning import Tuning, Validation, listed, recommended, tuned
 
-COMPARED = ("recall", "ndcg")
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluationOptions:
-    models: tuple[str, ...] = ("als", "content", "hybrid")
-    """the baselines come by themselves; bpr, on one thread and far behind, only when asked for"""
-    trials: tuple[str, ...] = TRIALS
-    split: str = "auto"
-    gap_days: float = 0.0
-    """between training and test, where the split is by time"""
-    allow_seen: bool = False
-    ks: tuple[int, ...] = (5, 10, 20, 100)
-    seed: int = 0
-    resamples: int = RESAMPLES
-    growth: bool = False
-    """Whether to fit smaller parts, too, to say how training time grows."""
-    model_arguments: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """model -> what it is made with, where that is not its defaults"""
-
-    def make(self, name: str, catalogue: Catalogue) -> Recommender:
-        """A model that is not fitted yet."""
-        return make(name, catalogue, **self.model_arguments.get(name, {}))
-
-    def __post_init__(self) -> None:
-        if not self.ks or min(self.ks) < 1:
-            raise UsageError(f"k: {', '.join(map(str, self.ks))}; cut-offs have to be 1 or more")
-        if self.gap_days < 0 or (self.gap_days and self.split not in ("auto", "time")):
-            raise UsageError(
-                f"gap: {self.gap_days:g} days with the split {self.split!r}; 0 or more, of a split by time"
-            )
-        for what, names, known in (("trial", self.trials, TRIALS), ("split", (self.split,), tuple(SPLITS))):
-            for name in names:
-                if name not in known:
-                    raise UsageError(f"{name}: no such {what}; there are {', '.join(known)}")
-
-
-@dataclass(frozen=True, eq=False)
-class MetricInputs:
-    """What the metrics of one trial look up."""
-
-    listeners: NDArray[np.int64]
-    """[T] in training"""
-    user_count: int
-    """users with training listens"""
-    sound: NDArray[np.float32]
-    """[T, D] of length 1 or 0"""
-    taste: NDArray[np.float32] | None
-    """[T, F] of length 1 or 0; None without ALS among the models"""
+SPLIT_PROTOCOLS = {"temporal": "temporal", "within-user, last": "within-user", "within-user": "random"}
+"""how the name of a split begins -> the protocol that always makes it"""
 
 
 def evaluate(
-    listens: Interactions, catalogue: Catalogue, options: EvaluationOptions, *, message: Message = silent
+    listens: Interactions,
+    catalogue: Catalogue,
+    options: EvaluationOptions,
+    *,
+    message: Message = silent,
+    progress: Progress = silent,
 ) -> Iterator[Row]:
-    """All rows, those of a slice as soon as it is done. `message` gets what goes on, and what was left out and why."""
+    """All rows, those of a model as soon as it is measured, those that compare models at the end of a trial.
+
+    `message` gets what goes on, and what was left out and why; `progress` counts the fits of the tuning.
+    """
     names = in_order(options.models)
     if not catalogue.has_sound.any() and "content" in names:
         message("content: left out; no track has sound")
         names.remove("content")
-    measured = False
-    for trial in plan(
-        listens,
-        catalogue,
-        trials=options.trials,
-        split=options.split,
-        allow_seen=options.allow_seen,
-        seed=options.seed,
-        gap_seconds=options.gap_days * DAY_SECONDS,
-    ):
+    measured: list[str] = []
+    for trial in _plan(listens, catalogue, options):
         if options.gap_days and trial.split.name.startswith("within-user"):
             message(f"{trial.name}: no gap; {trial.split!r} is not by time")
         if not trial.slices:
             message(f"{trial.name}: left out; {trial.split!r} leaves nobody to ask")
             continue
-        measured = True
+        measured.append(trial.name)
         split = {"split": trial.split.name, "within_user": trial.split.within_user}
-        for row in _rows_of_trial(trial, names, catalogue, options, message):
-            yield row | split | {"allow_seen": options.allow_seen}
+        evaluation = _TrialEvaluation(trial, names, catalogue, options, message, progress, costs=len(measured) == 1)
+        for row in evaluation.rows():
+            yield row | split | {"allow_seen": row.get("allow_seen", options.allow_seen)}
     if not measured:
-        raise DataError(f"listens: {listens!r} leave nobody to ask; more users need listens in both parts of the split")
+        raise DataError(
+            f"protocol {options.protocol}: {listens!r} leave nobody to ask; more users need listens in both parts of "
+            "the split"
+        )
 
 
-def _rows_of_trial(
-    trial: Trial, names: Sequence[str], catalogue: Catalogue, options: EvaluationOptions, message: Message
-) -> Iterator[Row]:
-    sizes = ", ".join(f"{part.name} {len(part.user_rows):,}" for part in trial.slices)
-    message(f"{trial.name}: {trial.split.name}; users asked for: {sizes}")
-    train, costs = trial.split.train, trial.name == options.trials[0]
-    models: dict[str, Recommender] = {}
-    for name in names:
-        fitting = Fitting(options.make(name, catalogue), train)
-        models[name] = fitting.model
-        message(f"{trial.name}: {name} fitted in {fitting.seconds:.1f} s")
-        if costs:
-            yield from fitting.rows(name)
-            yield from _learning(name, models[name])
-    als = models.get("als")
-    inputs = MetricInputs(
-        train.listeners,
-        len(np.unique(train.user_rows)),
-        l2_normalize(catalogue.sound),
-        None if als is None else l2_normalize(als.track_factors),  # type: ignore[attr-defined]
+def _plan(listens: Interactions, catalogue: Catalogue, options: EvaluationOptions) -> Iterator[Trial]:
+    return plan(
+        listens,
+        catalogue,
+        protocol=options.protocol,
+        trials=options.trials,
+        allow_seen=options.allow_seen,
+        seed=options.seed,
+        gap_seconds=options.gap_days * DAY_SECONDS,
     )
-    ndcg: dict[tuple[str, str], Values] = {}
-    for number, part in enumerate(trial.slices):
-        rng = np.random.default_rng([options.seed, TRIALS.index(trial.name), number])
-        values: dict[str, dict[tuple[str, int], Values]] = {}
-        for name, model in models.items():
-            started, used = time.perf_counter(), time.process_time()
-            ids = _recommended(model, part, max(options.ks), allow_seen=options.allow_seen)
-            seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - used
-            if costs and not number:
-                each = 1000 / len(part.user_rows)
-                yield cost_row(name, "seconds_per_1000_users", each * seconds)
-                yield cost_row(name, "cpu_seconds_per_1000_users", each * cpu_seconds)
-            if (ids < 0).all():
-                message(f"{part.name}: {name} recommends none of these tracks, and scores 0")
-            values[name] = metric_values(ids, part, inputs, options.ks)
-            yield from interval_rows(name, ids, values[name], part, options, rng)
-            ndcg[part.name, name] = _by_user(values[name]["ndcg", metrics.nearest_k(options.ks, 10)], part, trial)
-        yield from _gains(values, part, options, rng)
+
+
+class _TrialEvaluation:
+    """The models of one trial, one after the other: tuned, fitted, measured on all slices, and let go."""
+
+    def __init__(
+        self,
+        trial: Trial,
+        names: Sequence[str],
+        catalogue: Catalogue,
+        options: EvaluationOptions,
+        message: Message,
+        progress: Progress,
+        *,
+        costs: bool,
+    ) -> None:
+        self.trial, self.catalogue, self.options = trial, catalogue, options
+        self.message, self.progress, self.costs = message, progress, costs
+        # ALS first, since its vectors say how diverse the lists of all models are.
+        self.names = sorted(names, key=lambda name: name != "als")
+        train = trial.split.train
+        self.inputs = MetricInputs(
+            train.listeners, len(np.unique(train.user_rows)), l2_normalize(catalogue.sound), None
+        )
+        self.groups: SliceGroups | None = None
+        """of the first slice"""
+        if trial.name in DIVIDED_TRIALS:
+            self.groups = SliceGroups.of(trial.slices[0], trial.split, catalogue, self.inputs.popularity)
+        self.tunings: dict[str, Tuning] = {}
+        self.compared: dict[tuple[str, str], Measured] = {}
+        """(slice, model) -> (metric, k) -> [B], of the metrics that models are compared by"""
+
+    def rows(self) -> Iterator[Row]:
+        trial = self.trial
+        sizes = ", ".join(f"{part.name} {len(part.user_rows):,}" for part in trial.slices)
+        self.message(f"{trial.name}: {trial.split.name}; users asked for: {sizes}")
+        yield from self._tune_and_measure()
+        for number, part in enumerate(trial.slices):
+            values = {name: self.compared[part.name, name] for name in self.tunings}
+            yield from gain_rows(values, part, self.options, self._rng(number, 1))
+        yield from map(dict, trial.published)
+        if self.options.growth and self.costs:
+            for row in growth_rows(list(self.tunings), trial.split.train, self.catalogue, self._made):
+                axis = row["metric"].removeprefix("growth_with_")
+                self.message(f"growth: {row['model']} takes time as {axis}^{row['value']}")
+                yield row
+        if trial.name == "warm":
+            rng = np.random.default_rng([self.options.seed, len(TRIALS)])
+            yield from rating_rows(trial.split, rng, resamples=self.options.resamples)
+
+    def _tune_and_measure(self) -> Iterator[Row]:
+        validation = self._validation()
+        done, total = 0, 0
+        if validation is not None:
+            tunable = [name for name in self.names if self.options.make(name, self.catalogue).search_space]
+            total = len(tunable) * self.options.tune
+
+        def tried(name: str) -> None:
+            nonlocal done
+            done += 1
+            self.progress(done, total, f"tuning {name}")
+
+        for name in self.names:
+            if note := self.options.make(name, self.catalogue).fit_note(self.trial.split.train):
+                self.message(f"{self.trial.name}: {note}")
+            try:
+                tuning = self._tuned(name, validation, lambda name=name: tried(name))  # type: ignore[misc]
+                if tuning is None:
+                    self.message(f"{self.trial.name}: {name} left out; none of its {self.options.tune} trials is valid")
+                    continue
+                self.tunings[name] = tuning
+                yield from self._model_rows(name, tuning)
+            except DataError as error:
+                # Where the simplest fails, there is nothing to learn for any model.
+                if name == "popular":
+                    raise
+                self.tunings.pop(name, None)
+                self.message(f"{self.trial.name}: {name} left out; {error}")
+        self.tunings = {name: self.tunings[name] for name in REGISTRY if name in self.tunings}
+
+    def _validation(self) -> Validation | None:
+        """A validation part of the training listens, cut as the test was; None without tuning, and where none is."""
+        options, trial = self.options, self.trial
+        if not options.tune:
+            return None
+        protocol: str = options.protocol
+        if protocol == "auto":
+            known = (name for start, name in SPLIT_PROTOCOLS.items() if trial.split.name.startswith(start))
+            protocol = next(known, "auto")
+        trials = (trial.name,) if trial.name in TRIALS else TRIALS
+        # By another seed, so that what is held out by chance is not held out by the same draws.
+        gap_days = options.gap_days if PROTOCOLS[protocol].has_gap else 0.0
+        inner = replace(options, protocol=cast(Any, protocol), trials=trials, gap_days=gap_days, seed=options.seed + 1)
+        try:
+            (part,) = _plan(trial.split.train, self.catalogue, inner)
+            if part.slices:
+                return Validation.of(part, self._rng(0, 2))
+            why = f"{part.split!r} leaves nobody to ask"
+        except DataError as error:
+            why = str(error)
+        self.message(f"{trial.name}: not tuned, since there is no validation part: {why}")
+        return None
+
+    def _tuned(self, name: str, validation: Validation | None, tried: Callable[[], None]) -> Tuning | None:
+        options = self.options
+        if (earlier := options.tunings.get(name)) is not None:
+            return Tuning.of_row(earlier)
+        if validation is None:
+            return Tuning("as given" if options.model_arguments.get(name) else "defaults")
+        tuning = tuned(
+            name,
+            lambda values: options.make(name, self.catalogue, values),
+            validation,
+            options.tune,
+            options.seed,
+            message=lambda text: self.message(f"{self.trial.name}: {text}"),
+            tried=tried,
+        )
+        if tuning is not None and not tuning.trials:
+            self.message(f"{self.trial.name}: {name} has {tuning.label}")
+        elif tuning is not None:
+            defaults = "" if tuning.default_ndcg is None else f", {tuning.default_ndcg:.4f} by the defaults"
+            self.message(
+                f"{self.trial.name}: {name} {tuning.label} in {tuning.seconds:.0f} s: {listed(tuning.chosen)}; "
+                f"validation NDCG@10 {tuning.ndcg:.4f}{defaults}"
+            )
+        return tuning
+
+    def _made(self, name: str, catalogue: Catalogue) -> Recommender:
+        return self.options.make(name, catalogue, self.tunings[name].chosen)
+
+    def _model_rows(self, name: str, tuning: Tuning) -> Iterator[Row]:
+        """Of costs, learning, tuning and quality; of quality, means over the seeds of a model with randomness."""
+        train, slices, ks = self.trial.split.train, self.trial.slices, self.options.ks
+        seed = self._made(name, self.catalogue).first_seed
+        seeds = self.options.seeds if seed is not None else 1
+        lists: list[list[Ids]] = [[] for _ in slices]
+        for extra in range(seeds):
+            values = dict(tuning.chosen) | ({"seed": seed + extra} if seed is not None and extra else {})
+            fitting = Fitting(self.options.make(name, self.catalogue, values), train)
+            of_seed = f", seed {seed + extra}" if seed is not None and seeds > 1 else ""
+            self.message(f"{self.trial.name}: {name} fitted in {fitting.seconds:.1f} s{of_seed}")
+            if not extra:
+                if self.costs:
+                    yield from fitting.rows(name)
+                    yield from _learning(name, fitting.model)
+                if tuning.trials:
+                    yield tuning.row(name) | {"trial": self.trial.name}
+                if name == "als":
+                    taste = l2_normalize(fitting.model.track_factors)  # type: ignore[attr-defined]
+                    self.inputs = replace(self.inputs, taste=taste)
+            for number, part in enumerate(slices):
+                started, used = time.perf_counter(), time.process_time()
+                lists[number].append(recommended(fitting.model, part, max(ks)))
+                seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - used
+                if self.costs and not number and not extra:
+                    each = 1000 / len(part.user_rows)
+                    yield cost_row(name, "seconds_per_1000_users", each * seconds)
+                    yield cost_row(name, "cpu_seconds_per_1000_users", each * cpu_seconds)
+            # One fitted model at a time is in memory.
+            del fitting
+        about = {"tuning": tuning.label, "seeds": seeds}
+        for number in range(len(slices)):
+            for row in self._slice_rows(name, number, lists[number]):
+                yield row | about
+
+    def _slice_rows(self, name: str, number: int, lists: Sequence[Ids]) -> Iterator[Row]:
+        """Of one slice, from the lists of each seed."""
+        part, options, inputs = self.trial.slices[number], self.options, self.inputs
+        if all((ids < 0).all() for ids in lists):
+            self.message(f"{part.name}: {name} recommends none of these tracks, and scores 0")
+        each = [metric_values(ids, part, inputs, options.ks) for ids in lists]
+        mean = mean_of_seeds(each)
+        rng = self._rng(number)
+        yield from interval_rows(name, lists, each, part, options, rng)
+        yield from pooled_rows(name, lists, part, options, rng)
+        if self.groups is not None and not number:
+            yield from group_rows(name, self.groups, lists, each, part, options)
+        self.compared[part.name, name] = {(metric, k): mean[metric, k] for metric in COMPARED for k in options.ks}
         if part.name == COLD_TRACK:
-            yield from _cold_to_warm(ndcg, models, part, options, rng)
-    if options.growth and costs:
-        for row in growth_rows(names, train, catalogue, options.make):
-            message(f"growth: {row['model']} takes time as {row['metric'].removeprefix('growth_with_')}^{row['value']}")
-            yield row
-    if trial.name == "warm":
-        rng = np.random.default_rng([options.seed, len(TRIALS)])
-        yield from rating_rows(trial.split, rng, resamples=options.resamples)
+            yield from self._cold_to_warm(name, part, rng)
 
+    def _cold_to_warm(self, name: str, part: EvaluationSlice, rng: np.random.Generator) -> Iterator[Row]:
+        """NDCG of cold tracks among themselves over that of warm ones."""
+        warm = next((each for each in self.trial.slices if each.name == WARM_TRACK), None)
+        if warm is None:
+            return
+        k = metrics.nearest_k(self.options.ks, 10)
+        above, below = (_by_user(self.compared[each.name, name]["ndcg", k], each, self.trial) for each in (part, warm))
+        interval = ratio_interval(above, below, rng, resamples=self.options.resamples)
+        yield metric_row(name, part, "ndcg_cold_to_warm", k, interval)
 
-def _recommended(model: Recommender, part: EvaluationSlice, k: int, *, allow_seen: bool) -> Ids:
-    """[B, k] track ids of what the model recommends."""
-    if part.fold_in:
-        return model.recommend_from(part.history, k, allow_seen=allow_seen, candidates=part.candidates)[0]
-    return model.recommend(part.user_rows, k, allow_seen=allow_seen, candidates=part.candidates)[0]
-
-
-def metric_values(
-    ids: Ids, part: EvaluationSlice, inputs: MetricInputs, ks: Sequence[int]
-) -> dict[tuple[str, int], Values]:
-    """(metric, k) -> [B] one value per user."""
-    hits = metrics.hits(ids, part.truth)
-    relevant = metrics.relevant_counts(part.truth)
-    shared = {
-        "novelty": metrics.novelties(ids, inputs.listeners, inputs.user_count, ks),
-        "unseen_share": metrics.unseen_shares(ids, part.history, ks),
-        "popularity_bias": metrics.popularity_biases(ids, inputs.listeners, part.history, ks),
-    }
-    if part.candidates is None and (inputs.listeners == 0).any():
-        cold = part.truth[:, inputs.listeners == 0].nnz / max(part.truth.nnz, 1)
-        shared["cold_share"] = metrics.cold_shares(ids, inputs.listeners, ks)
-        shared["cold_share_ratio"] = shared["cold_share"] / (cold or np.nan)
-    if inputs.sound.any():
-        shared["diversity_sound"] = metrics.diversities(ids, inputs.sound, ks)
-    if inputs.taste is not None:
-        shared["diversity_taste"] = metrics.diversities(ids, inputs.taste, ks)
-    values: dict[tuple[str, int], Values] = {}
-    for number, k in enumerate(ks):
-        values |= {
-            ("precision", k): metrics.precision(hits, k),
-            ("recall", k): metrics.recall(hits, relevant, k),
-            ("ndcg", k): metrics.ndcg(hits, relevant, k),
-            ("map", k): metrics.average_precision(hits, relevant, k),
-            ("hit_rate", k): metrics.hit_rate(hits, k),
-            ("user_coverage", k): metrics.user_coverage(ids, k),
-        }
-        values |= {(name, k): found[number] for name, found in shared.items()}
-    return values
-
-
-def interval_rows(
-    model: str,
-    ids: Ids,
-    values: dict[tuple[str, int], Values],
-    part: EvaluationSlice,
-    options: EvaluationOptions,
-    rng: np.random.Generator,
-) -> Iterator[Row]:
-    """A row per metric and k; `values` as `metric_values` gives them."""
-    found = intervals(np.stack(list(values.values()), axis=1), rng, resamples=options.resamples)
-    for (metric, k), interval in zip(values, found, strict=True):
-        yield _row(model, part, metric, k, interval)
-    count = part.truth.shape[1] if part.candidates is None else int(part.candidates.sum())
-    covered = coverage_intervals(ids, options.ks, count, rng)
-    for k, interval in zip(options.ks, covered, strict=True):
-        yield _row(model, part, "catalogue_coverage", k, interval)
-
-
-def _gains(
-    values: dict[str, dict[tuple[str, int], Values]],
-    part: EvaluationSlice,
-    options: EvaluationOptions,
-    rng: np.random.Generator,
-) -> Iterator[Row]:
-    """Every pair of models, on the same users."""
-    pairs = list(combinations(reversed(values), 2))
-    measures = [(metric, k) for metric in COMPARED for k in options.ks]
-    if not pairs:
-        return
-    columns = [values[model][measure] - values[other][measure] for model, other in pairs for measure in measures]
-    found = iter(intervals(np.stack(columns, axis=1), rng, resamples=options.resamples))
-    for model, other in pairs:
-        for metric, k in measures:
-            interval = next(found)
-            row = _row(model, part, f"{metric}_gain", k, interval)
-            yield row | {"against": other, "better": interval.low > 0, "worse": interval.high < 0}
-
-
-def _cold_to_warm(
-    ndcg: dict[tuple[str, str], Values],
-    names: Iterable[str],
-    part: EvaluationSlice,
-    options: EvaluationOptions,
-    rng: np.random.Generator,
-) -> Iterator[Row]:
-    """NDCG of cold tracks among themselves over that of warm ones; `ndcg` is (slice, model) -> [U]."""
-    for name in names:
-        if (WARM_TRACK, name) in ndcg:
-            pair = ndcg[COLD_TRACK, name], ndcg[WARM_TRACK, name]
-            interval = ratio_interval(*pair, rng, resamples=options.resamples)
-            yield _row(name, part, "ndcg_cold_to_warm", metrics.nearest_k(options.ks, 10), interval)
+    def _rng(self, number: int, *purpose: int) -> np.random.Generator:
+        """The same for every model of a slice, so that intervals do not depend on the other models."""
+        return np.random.default_rng([self.options.seed, trial_number(self.trial.name), number, *purpose])
 
 
 def _by_user(values: Values, part: EvaluationSlice, trial: Trial) -> Values:
@@ -268,11 +304,6 @@ def _by_user(values: Values, part: EvaluationSlice, trial: Trial) -> Values:
     known = part.user_rows >= 0
     every[part.user_rows[known]] = values[known]
     return every
-
-
-def _row(model: str, part: EvaluationSlice, metric: str, k: int, interval: Interval) -> Row:
-    row = {"model": model, "slice": part.name, "metric": metric, "k": k}
-    return row | interval.record() | {"users": len(part.user_rows)}
 
 
 def _learning(name: str, model: Recommender) -> Iterator[Row]:

@@ -34,6 +34,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "als": ("implicit",),
     "item-knn": ("implicit",),
     "hybrid": ("implicit",),
+    "ranked": ("implicit", "catboost"),
 }
 """model -> what it needs beyond numpy and scipy"""
 SHARES = (0.25, 0.5, 1.0)

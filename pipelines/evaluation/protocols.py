@@ -1,50 +1,59 @@
-"""Trials: what the models of an evaluation are fitted on, and the slices of users and tracks they are measured on.
+"""Protocols: what the models of an evaluation are fitted on, and the slices of users and tracks they are measured on.
 
-Every model is fitted once per trial:
+`PROTOCOLS` has them by name. Those that split a log into training and test (`auto`, `temporal`, `within-user`,
+`random`) have up to three trials; every model is fitted once per trial:
 
-- `warm`: the split that the log allows; what warm users will listen to, among warm tracks.
+- `warm`: that split; what warm users will listen to, among warm tracks.
 - `cold`: besides, a fifth of the tracks, a tenth of the artists with all they made, and a tenth of the users are held
   out whole. Cold tracks are ranked among cold tracks only, apart for artists with and without tracks in training, and
   warm ones among warm ones; `all` ranks all tracks. Cold users are known by nothing, or by their first five listens.
 - `listeners`: a fifth of the well-known tracks, in equal groups, keep 0, 1, 2, 5 and 10 of their listeners; each group
   is ranked among itself: quality over the number of listeners n.
 
-Shapes: U users, T tracks, B users of a slice.
+The others have one trial of their own: `repeats`, `new-releases` (Tamm, Meehan et al., "Leveraging artist catalogs for
+cold-start music recommendation", arXiv:2604.07090) and `yambda`.
+
+`plan` of a training part is its validation, made in the same way.
+
+Shapes: U users, T tracks, A artists, B users of a slice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...models.arrays import Mask
+from ...errors import DataError
+from ...models.arrays import Mask, as_binary
 from ...models.catalogue import Catalogue
 from ...models.evaluation import splits
 from ...models.evaluation.splits import Split
-from ...models.interactions import Interactions, liked, to_find
+from ...models.interactions import Clock, Interactions, liked, to_find
+from ..interactions.cleaning import core
+from ..interactions.schema import distinct_pairs
+from . import yambda_benchmark
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 TRIALS = ("warm", "cold", "listeners")
+"""of a protocol that splits a log into training and test"""
+OLD_SPLITS = {"auto": "auto", "time": "temporal", "user": "within-user", "random": "random"}
+"""what the option `split` of version 0.1 took -> protocol"""
 Splitter = Callable[[Interactions, np.random.Generator], Split]
-SPLITS: dict[str, Callable[[Interactions, np.random.Generator, float], Split]] = {
-    "auto": lambda listens, rng, gap_seconds: splits.fitting(listens, rng, gap_seconds=gap_seconds),
-    "time": lambda listens, rng, gap_seconds: splits.by_time(listens, gap_seconds=gap_seconds),
-    "user": lambda listens, rng, gap_seconds: splits.by_user(listens),
-    "random": lambda listens, rng, gap_seconds: splits.by_chance(listens, rng),
-}
-"""name -> split of the listens, with a gap before the test where it is one by time"""
 NEW_ARTISTS = 0.1
 """share of the artists that are held out with all of their tracks"""
 WARM_TRACK, COLD_TRACK = "warm track", "cold track"
 KNOWN_LISTENS = 5
 """that a cold user is known by"""
 LISTENERS = (0, 1, 2, 5, 10)
+NEW_RELEASE_DAYS = 28.0
+NEW_RELEASE_CORE = 5
+"""tracks a user of the training part has, and users a track, with the protocol `new-releases`"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +71,10 @@ class EvaluationSlice:
     """[T]; None for all tracks"""
     fold_in: bool = False
     """Whether users are recommended to by `history`, as they are not among those of training."""
+    allow_seen: bool = False
+    """Whether tracks that a user has listened to may be recommended."""
+    target_counts: NDArray[np.int64] | None = None
+    """[B] test listens of each user, a track counted as often as it was played; None where each track counts once"""
 
     def __repr__(self) -> str:
         return f"EvaluationSlice({self.name}, {len(self.user_rows):,} users)"
@@ -74,26 +87,66 @@ class Trial:
     name: str
     split: Split
     slices: tuple[EvaluationSlice, ...]
+    published: tuple[Mapping[str, Any], ...] = ()
+    """rows of the table that others have measured in the same way"""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a log is parted, and which kinds of log allow it."""
+
+    about: str
+    clocks: tuple[Clock, ...] = (Clock.TIME,)
+    splitter: Callable[[Interactions, np.random.Generator, float], Split] | None = None
+    """(listens, rng, seconds of the gap before the test) -> the split of the trials `TRIALS`"""
+    trial: Callable[[Interactions, Catalogue, np.random.Generator, float], Trial] | None = None
+    """the only trial of a protocol without a splitter, of the same and the catalogue"""
+    has_gap: bool = True
+    """Whether a gap can be asked for."""
+    takes_cleaned: bool = True
+    """Whether the log is cleaned as for training before it is parted."""
+
+    def check(self, name: str, listens: Interactions) -> None:
+        """DataError where the log lacks the times or the order that the protocol needs."""
+        if listens.clock not in self.clocks:
+            needs = "times or an order" if Clock.ORDER in self.clocks else "times that all users share"
+            has = {Clock.ORDER: "only an order", Clock.NONE: "neither times nor an order"}[listens.clock]
+            others = [other for other, protocol in PROTOCOLS.items() if listens.clock in protocol.clocks]
+            raise DataError(f"protocol {name}: needs {needs}, and the log has {has}; there remain {', '.join(others)}")
+
+
+def trial_number(name: str) -> int:
+    """The place of a trial among all that there are; random numbers are drawn by it."""
+    return (*TRIALS, *PROTOCOLS).index(name)
 
 
 def plan(
     listens: Interactions,
     catalogue: Catalogue,
     *,
-    trials: tuple[str, ...],
-    split: str,
-    allow_seen: bool,
-    seed: int,
+    protocol: str = "auto",
+    trials: tuple[str, ...] = TRIALS,
+    allow_seen: bool = False,
+    seed: int = 0,
     gap_seconds: float = 0.0,
 ) -> Iterator[Trial]:
-    """The trials, one after the other; slices without users are left out."""
+    """The trials, one after the other; slices without users are left out.
+
+    `trials` and `allow_seen` are for protocols with a splitter, the others have their own.
+    """
+    chosen = PROTOCOLS[protocol]
+    chosen.check(protocol, listens)
+    if chosen.trial is not None:
+        yield chosen.trial(listens, catalogue, np.random.default_rng([seed, trial_number(protocol)]), gap_seconds)
+        return
 
     def part(listens: Interactions, rng: np.random.Generator) -> Split:
-        return SPLITS[split](listens, rng, gap_seconds)
+        assert chosen.splitter is not None
+        return chosen.splitter(listens, rng, gap_seconds)
 
     for name in trials:
         # Each trial has its own generator, so that fewer trials do not change the others.
-        rng = np.random.default_rng([seed, TRIALS.index(name)])
+        rng = np.random.default_rng([seed, trial_number(name)])
         match name:
             case "warm":
                 yield _warm(listens, part(listens, rng), allow_seen)
@@ -155,7 +208,7 @@ def _warm_users(
     truth = to_find(test.matrix, None if allow_seen else train.matrix, candidates)
     warm = np.diff(liked(train.matrix).indptr) > 0
     users = np.flatnonzero(warm & (np.diff(truth.indptr) > 0)).astype(np.int32)
-    return EvaluationSlice(name, users, truth[users], train.matrix[users], candidates)
+    return EvaluationSlice(name, users, truth[users], train.matrix[users], candidates, allow_seen=allow_seen)
 
 
 def _cold_users(
@@ -175,8 +228,10 @@ def _cold_users(
     users = np.flatnonzero(np.diff(truth.indptr) > 0)
     unknown, warm = np.full(len(users), -1, np.int32), _warm_tracks(train)
     truth, history = truth[users], history[users]
-    yield EvaluationSlice("cold user", unknown, truth, csr_matrix(history.shape, dtype=np.float32), warm)
-    yield EvaluationSlice(f"cold user, {KNOWN_LISTENS} listens", unknown, truth, history, warm, fold_in=True)
+    nothing = csr_matrix(history.shape, dtype=np.float32)
+    yield EvaluationSlice("cold user", unknown, truth, nothing, warm, allow_seen=allow_seen)
+    name = f"cold user, {KNOWN_LISTENS} listens"
+    yield EvaluationSlice(name, unknown, truth, history, warm, fold_in=True, allow_seen=allow_seen)
 
 
 def _warm_tracks(train: Interactions) -> Mask:
@@ -185,3 +240,134 @@ def _warm_tracks(train: Interactions) -> Mask:
 
 def _nonempty(*slices: EvaluationSlice) -> tuple[EvaluationSlice, ...]:
     return tuple(part for part in slices if len(part.user_rows))
+
+
+def _repeats(listens: Interactions, catalogue: Catalogue, rng: np.random.Generator, gap_seconds: float) -> Trial:
+    """What will be played next, be it known to the user or not, beside what is new to the user."""
+    split = splits.fitting(listens, rng, gap_seconds=gap_seconds)
+    train, test = split.train, split.test
+    played = as_binary(train.matrix)[test.user_rows, test.track_rows]
+    share = float(np.mean(played)) if len(test) else 0.0
+    if not share:
+        raise DataError(
+            f"protocol repeats: nobody hears a track again in the test part of {listens!r}; most likely the log has "
+            "one row for each user and track"
+        )
+    warm = _warm_tracks(train)
+    slices = (
+        _warm_users("next, heard before or not", train, test, warm, allow_seen=True),
+        _warm_users("next, not heard before", train, test, warm, allow_seen=False),
+    )
+    named = replace(split, name=f"{split.name}; {share:.0%} of its listens are repeats")
+    return Trial("repeats", named, _nonempty(*slices))
+
+
+def _new_releases(listens: Interactions, catalogue: Catalogue, rng: np.random.Generator, gap_seconds: float) -> Trial:
+    """Tracks first heard in the last weeks, apart for artists with and without tracks in training."""
+    split = splits.new_releases(listens, days=NEW_RELEASE_DAYS, gap_seconds=gap_seconds)
+    name, needed = "protocol new-releases", f"{NEW_RELEASE_DAYS:g} days"
+    if not len(split.train):
+        raise DataError(f"{name}: the log has nothing before its last {needed}, which are the test; it is too short")
+    train = _core_of(split.train, NEW_RELEASE_CORE)
+    if not len(train):
+        raise DataError(
+            f"{name}: too few listens before the last {needed}: no users with {NEW_RELEASE_CORE} tracks of "
+            f"{NEW_RELEASE_CORE} such users"
+        )
+    if not len(split.test):
+        raise DataError(f"{name}: no track of the log was first heard in its last {needed}")
+    new = np.zeros(listens.track_count, bool)
+    new[split.test.track_rows] = True
+    known = splits.known_artists(catalogue, _warm_tracks(train))
+    named = np.diff(catalogue.artist_matrix.indptr) > 0
+    every, of_known, of_new = (
+        _warm_users(name, train, split.test, candidates, allow_seen=False)
+        for name, candidates in (
+            ("new release", new),
+            ("new release, known artist", new & known),
+            ("new release, new artist", new & ~known & named),
+        )
+    )
+    slices = (every, _discovery(every, catalogue), of_known, _discovery(of_known, catalogue), of_new)
+    return Trial("new-releases", replace(split, train=train), _nonempty(*slices))
+
+
+def _discovery(part: EvaluationSlice, catalogue: Catalogue) -> EvaluationSlice:
+    """The slice with the tracks of those artists only that the user has not heard; the same tracks are ranked."""
+    from scipy.sparse import csr_matrix
+
+    rows, tracks = part.truth.nonzero()
+    artists = catalogue.artist_matrix[:, np.unique(catalogue.artist_matrix[part.candidates].indices)]
+    heard = as_binary(part.history) @ artists
+    familiar = np.asarray(heard[rows].multiply(artists[tracks]).sum(axis=1)).ravel() > 0
+    found = (np.diff(artists.indptr)[tracks] > 0) & ~familiar
+    truth = csr_matrix((np.ones(found.sum(), np.float32), (rows[found], tracks[found])), shape=part.truth.shape)
+    users = np.flatnonzero(np.diff(truth.indptr))
+    return replace(
+        part,
+        name=f"{part.name}, discovery",
+        user_rows=part.user_rows[users],
+        truth=truth[users],
+        history=part.history[users],
+    )
+
+
+def _yambda(listens: Interactions, catalogue: Catalogue, rng: np.random.Generator, gap_seconds: float) -> Trial:
+    """The benchmark of the Yambda data set."""
+    split = yambda_benchmark.split(listens)
+    train, test = split.train, split.test
+    users = np.intersect1d(train.user_rows, test.user_rows).astype(np.int32)
+    # Targets without listens in training stay: nobody can find them, and the ideal list has them.
+    truth = to_find(test.matrix)
+    counts = np.bincount(test.user_rows, minlength=listens.user_count)
+    part = EvaluationSlice(
+        "yambda",
+        users,
+        truth[users],
+        train.matrix[users],
+        _warm_tracks(train),
+        allow_seen=True,
+        target_counts=counts[users],
+    )
+    return Trial("yambda", split, _nonempty(part), yambda_benchmark.published_rows())
+
+
+def _core_of(listens: Interactions, k: int) -> Interactions:
+    """Those of the users who like k tracks or more that k of these users or more like."""
+    pairs = listens.likes
+    distinct = distinct_pairs(listens.user_rows[pairs], listens.track_rows[pairs], listens.user_count)
+    users, tracks = core(*distinct, listens.user_count, listens.track_count, k)
+    return listens.take(users[listens.user_rows] & tracks[listens.track_rows])
+
+
+PROTOCOLS: Mapping[str, Protocol] = {
+    "auto": Protocol(
+        "temporal where the log allows it, else within-user",
+        tuple(Clock),
+        lambda listens, rng, gap_seconds: splits.fitting(listens, rng, gap_seconds=gap_seconds),
+    ),
+    "temporal": Protocol(
+        "the latest fifth of all listens is the test",
+        splitter=lambda listens, rng, gap_seconds: splits.by_time(listens, gap_seconds=gap_seconds),
+    ),
+    "within-user": Protocol(
+        "the last fifth of each user's listens is the test",
+        (Clock.TIME, Clock.ORDER),
+        lambda listens, rng, gap_seconds: splits.by_user(listens),
+        has_gap=False,
+    ),
+    "random": Protocol(
+        "a fifth of the pairs of a user and a track, by chance, is the test",
+        tuple(Clock),
+        lambda listens, rng, gap_seconds: splits.by_chance(listens, rng),
+        has_gap=False,
+    ),
+    "repeats": Protocol(
+        "what will be played next, heard before or not, beside what is new to the user",
+        (Clock.TIME, Clock.ORDER),
+        trial=_repeats,
+    ),
+    "new-releases": Protocol("tracks first heard in the last four weeks", trial=_new_releases),
+    "yambda": Protocol("the benchmark of the Yambda data set", trial=_yambda, has_gap=False, takes_cleaned=False),
+}
+"""name -> protocol"""

@@ -98,12 +98,31 @@ class Evaluation:
             "repeats": self.protocol.repeats,
             **{name: None if value is None else round(value, 4) for name, value in values.items()},
             "skipped_classes": list(self.protocol.skipped),
+            **self._ranking(),
         }
 
-    def per_class(self) -> dict[str, dict[str, float]]:
-        """Precision, recall and F1 by class, of those that were tested."""
-        named = zip(self.classes, self.figures.classes, strict=True)
-        return {name: asdict(one) for name, one in named if one.tracks}
+    def _ranking(self) -> dict[str, Any]:
+        """Of several labels: macro ROC-AUC and average precision, and the tags they leave out."""
+        ranking = self.figures.ranking
+        if ranking is None:
+            return {}
+        means = {
+            name: None if value is None else round(value, 4)
+            for name, value in zip(("roc_auc", "pr_auc"), ranking.means(), strict=True)
+        }
+        return means | {"one_class_tags": [self.classes[tag] for tag in np.flatnonzero(ranking.one_class).tolist()]}
+
+    def per_class(self) -> dict[str, dict[str, float | None]]:
+        """Precision, recall and F1 by class, of those that were tested; of several labels, ROC-AUC and PR-AUC, too."""
+        figures = [asdict(one) for one in self.figures.classes]
+        if (ranking := self.figures.ranking) is not None:
+            for one, *areas in zip(figures, ranking.roc_auc.tolist(), ranking.pr_auc.tolist(), strict=True):
+                one |= {
+                    name: None if np.isnan(area) else area
+                    for name, area in zip(("roc_auc", "pr_auc"), areas, strict=True)
+                }
+        named = zip(self.classes, figures, strict=True)
+        return {name: one for name, one in named if one["tracks"]}
 
 
 def evaluate(

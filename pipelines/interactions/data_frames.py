@@ -55,6 +55,7 @@ class NumberedData:
             len(item_ids),
             times,
             Clock.NONE if times is None else Clock.TIME,
+            organic=_organic(frame),
         )
         as_pandas = not isinstance(interactions, pl.DataFrame)
         return cls(user_ids, item_ids, events, _catalogue(described, item_ids), as_pandas)
@@ -106,6 +107,15 @@ def _times(interactions: pl.DataFrame) -> NDArray[np.int64] | None:
     if wrong := times.null_count() + int((times == UNREADABLE_TIME).sum()):
         raise DataError(f"interactions: {wrong} rows without a time that can be read; drop them, or the column")
     return times.to_numpy()
+
+
+def _organic(interactions: pl.DataFrame) -> NDArray[np.int8] | None:
+    if "organic" not in interactions.columns:
+        return None
+    column = interactions["organic"]
+    if not (column.dtype.is_numeric() or column.dtype in (pl.Boolean, pl.Null)):
+        raise DataError(f"interactions: organic: a column of {column.dtype}; it has to be of booleans")
+    return column.cast(pl.Boolean).cast(pl.Int8).fill_null(-1).to_numpy()
 
 
 def rows_of(ids: pl.Series, known: pl.Series) -> NDArray[np.int32]:

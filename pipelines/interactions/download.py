@@ -31,6 +31,7 @@ _CHUNK_BYTES = 1 << 20
 _TIMEOUT_SECONDS = 60
 
 _YAMBDA = "https://huggingface.co/datasets/yandex/yambda/resolve/main"
+_ONION = "https://zenodo.org/records/15394646/files"
 _MOVIELENS = "https://files.grouplens.org/datasets/movielens"
 
 
@@ -44,6 +45,7 @@ DATA_SETS: Mapping[str, tuple[str, ...]] = {
     "yambda-500m": _yambda("500m"),
     "yambda-5b": _yambda("5b"),
     "yambda-embeddings": (f"{_YAMBDA}/embeddings.parquet",),
+    "music4all-onion": tuple(f"{_ONION}/{name}.tsv.bz2" for name in ("userid_trackid_timestamp", "id_musicnn")),
     "movielens": (f"{_MOVIELENS}/ml-latest-small.zip",),
     "movielens-32m": (f"{_MOVIELENS}/ml-32m.zip",),
     "yandex": tuple(

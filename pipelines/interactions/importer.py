@@ -16,7 +16,7 @@ from ...models.storage import content_hash
 from ..library.store import Library
 from .columns import reading
 from .matching import Matches, match
-from .readers import delimited, lastfm, movielens, mpd, yambda, yandex
+from .readers import delimited, lastfm, movielens, mpd, music4all_onion, yambda, yandex
 from .schema import SourceLog, sink, writing
 from .statistics import LogFigures, log_figures
 
@@ -26,6 +26,7 @@ READERS: Mapping[str, Callable[..., SourceLog]] = {
     "movielens": movielens.read,
     "lastfm": lastfm.read,
     "mpd": mpd.read,
+    "music4all-onion": music4all_onion.read,
     "csv": delimited.read,
 }
 """format -> reader of (path, scratch folder)"""

@@ -59,6 +59,7 @@ _DTYPES: dict[str, type[np.integer[Any]]] = {
     "track_row": np.int32,
     "time": np.int64,
     "position": np.int64,
+    "organic": np.int8,
 }
 _BLOCK_EVENTS = 8_000_000
 
@@ -263,11 +264,13 @@ def to_listens(
     user_ids: Sequence[str] | pl.Series,
     track_ids: Sequence[str] | pl.Series,
     options: ConfidenceOptions | None = None,
+    *,
+    organic: bool = False,
 ) -> Interactions:
     """The log as arrays: rows count positions in `user_ids` and `track_ids`, sorted by user, track and time.
 
     One row per event, so that it can be split by time: `Interactions.matrix` of a part holds the confidences that were
-    known from this part alone.
+    known from this part alone. `organic` asks for `Interactions.organic`, which only an evaluation needs.
     """
     counts = frame.select(pl.len(), pl.all().exclude("user_id", "track_id").count()).collect(engine="streaming")
     filled = {name: count for name, count in counts.row(0, named=True).items() if count}
@@ -275,11 +278,13 @@ def to_listens(
     clock = {"time": Clock.TIME, "position": Clock.ORDER}[ticks[0]] if ticks else Clock.NONE
     order = [name for name in ("time", "position") if name in filled]
     values = [name for name in ("plays", "played_ratio", "rating", "liked") if name in filled]
-    rows = with_rows(frame.select("user_id", "track_id", *order, *values), user_ids, track_ids)
+    told = ["organic"] if organic and "organic" in filled else []
+    rows = with_rows(frame.select("user_id", "track_id", *order, *values, *told), user_ids, track_ids)
+    rows = rows.with_columns(pl.col(told).cast(pl.Int8).fill_null(-1))
     columns = _sorted_columns(
         rows.collect(engine="streaming"),
         ["user_row", "track_row", *order],
-        ["user_row", "track_row", *ticks, *values],
+        ["user_row", "track_row", *ticks, *values, *told],
         len(user_ids),
     )
     users, tracks = columns["user_row"], columns["track_row"]
@@ -290,7 +295,10 @@ def to_listens(
     if ratings is not None and np.isnan(ratings).any():
         ratings = None
     weights = states.confidences(options)
-    return Interactions(users, tracks, weights, len(user_ids), len(track_ids), times, clock, ratings, states, options)
+    size = len(user_ids), len(track_ids)
+    return Interactions(
+        users, tracks, weights, *size, times, clock, ratings, states, options, organic=columns.get("organic")
+    )
 
 
 def read_interactions(library: Library, catalogue: Catalogue) -> tuple[pl.Series, Interactions]:

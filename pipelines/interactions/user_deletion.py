@@ -119,7 +119,7 @@ def _delete_from_version(version: Path, deleted_users: Collection[str]) -> None:
     leaving = users.is_in(list(deleted_users)).fill_null(False)
     rows = np.flatnonzero(leaving.to_numpy())
     ALS.forget_users(version, rows)
-    if (version / f"{TwoStageRecommender.name}.json").exists():
+    if TwoStageRecommender.saved_name(version):
         TwoStageRecommender.forget_users(version, rows)
     for table in (version / ARTEFACTS).glob("*.parquet"):
         frame = pl.scan_parquet(table, glob=False)

@@ -1,4 +1,4 @@
-"""Import of precomputed vectors, and export of tracks, vectors and genres, as Parquet."""
+"""Import of precomputed vectors (Parquet, CSV, TSV), and export of tracks, vectors and genres as Parquet."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import polars as pl
 from ...errors import DataError
 from ...models.storage import replacing
 from .store import Library
+from .table_blocks import is_delimited_text, table_blocks
 
 
 @dataclass(frozen=True)
@@ -25,14 +26,14 @@ class Imported:
 
 
 def import_vectors(library: Library, path: Path, name: str) -> Imported:
-    """Parquet of `track_id` and one list column, or `track_id` and numeric columns.
+    """Parquet of `track_id` (or `id`) and one list column, or `track_id` and numeric columns; the latter as text, too.
 
-    A row with a null, NaN or infinity is a track without a vector. Raises DataError naming file and column.
+    Text is CSV or TSV with a header, perhaps compressed (.gz, .bz2). A row with a null, NaN or infinity, or with
+    something that is not a number, is a track without a vector. Raises DataError naming file and column.
     """
-    try:
-        frame = pl.read_parquet(path)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise DataError(f"{path}: not readable as Parquet: {str(error).splitlines()[0]}") from error
+    frame = _read(path)
+    if "track_id" not in frame.columns and "id" in frame.columns:
+        frame = frame.rename({"id": "track_id"})
     if "track_id" not in frame.columns:
         raise DataError(f"{path}: no column track_id among {', '.join(frame.columns)}")
     track_ids = frame["track_id"].cast(pl.String)
@@ -57,6 +58,17 @@ def import_vectors(library: Library, path: Path, name: str) -> Imported:
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
     return Imported(int(whole.sum()), vectors.shape[1], int((~whole).sum()))
+
+
+def _read(path: Path) -> pl.DataFrame:
+    if is_delimited_text(path):
+        separator = "," if ".csv" in path.suffixes else "\t"
+        numbers = pl.all().exclude("track_id", "id").cast(pl.Float32, strict=False)
+        return pl.concat([block.with_columns(numbers) for block in table_blocks(path, separator=separator)])
+    try:
+        return pl.read_parquet(path)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise DataError(f"{path}: not readable as Parquet: {str(error).splitlines()[0]}") from error
 
 
 def _stacked(path: Path, column: pl.Series) -> np.ndarray:

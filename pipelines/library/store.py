@@ -338,7 +338,8 @@ class Library(Tracks, LibraryFolder):
         chosen = self.vector_name(vectors)
         where, parameters = _changed_after(after)
         rows = self._query(
-            f"SELECT track_id, artists, genres, released_at, title FROM tracks {where} ORDER BY track_row", parameters
+            f"SELECT track_id, artists, genres, released_at, title, album FROM tracks {where} ORDER BY track_row",
+            parameters,
         )
         unknown = np.iinfo(np.int64).min
         named = [(json.loads(row[1]), row[4]) for row in rows]
@@ -359,6 +360,7 @@ class Library(Tracks, LibraryFolder):
             probabilities,
             np.array([unknown if row[3] is None else row[3] for row in rows], np.int64),
             self.vocabulary().genres if chosen == "encoder" else (),
+            tuple(row[5] for row in rows),
         )
 
     def summaries(self, after: ChangeCounter | None = None) -> dict[str, TrackSummary]:

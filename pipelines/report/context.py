@@ -11,13 +11,14 @@ import numpy as np
 import polars as pl
 
 from ...errors import DataError
+from ...models.recommenders.registry import REGISTRY
 from ..interactions.schema import read_listens
 from ..interactions.statistics import LogStatistics, Period
 from ..library.progress import Progress
 from ..library.store import Library
 from ..versions.model_version import ModelVersion
 
-_OPTIONAL = {"against": pl.String, "better": pl.Boolean, "worse": pl.Boolean, "epoch": pl.Int64}
+_OPTIONAL = {"group": pl.String, "against": pl.String, "better": pl.Boolean, "worse": pl.Boolean, "epoch": pl.Int64}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,12 +134,16 @@ class ReportData:
 
     @cached_property
     def evaluation(self) -> pl.DataFrame | None:
-        """model, slice, metric, k, value, low, high, against, better, worse, epoch; None without an evaluation."""
+        """model, slice, metric, k, value, low, high and the columns of _OPTIONAL; None without an evaluation."""
         file = self.options.evaluation or self.library.folder / "evaluation.jsonl"
         if not file.is_file():
             return None
         try:
             rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+            # An evaluation writes model by model.
+            models = {name: place for place, name in enumerate(REGISTRY)}
+            slices = list(dict.fromkeys(row.get("slice") for row in rows))
+            rows.sort(key=lambda row: (slices.index(row.get("slice")), models.get(row.get("model"), len(models))))
             frame = pl.DataFrame(rows, infer_schema_length=None)
             missing = [pl.lit(None).alias(name) for name in _OPTIONAL if name not in frame.columns]
             return frame.with_columns(missing).select(

@@ -38,7 +38,7 @@ MODELS = {
     "als": "als.safetensors",
     "hybrid": "hybrid.safetensors",
     "index": "index.safetensors",
-    "ranking": "ranking.safetensors",
+    "ranking": "ranked.safetensors",
     "ranker": "ranker.safetensors",
     "user_ids": "users.parquet",
     "item_ids": "tracks.parquet",

@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections import defaultdict
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -22,10 +21,9 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from ...errors import DataError, LibraryError, UsageError
-from ...models.catalogue import COLLECTIVE_ARTISTS, Catalogue
+from ...models.catalogue import Catalogue
 from ...models.hybrid.index import HybridIndex
 from ...models.hybrid.model import Hybrid
 from ...models.interactions import Interactions
@@ -48,7 +46,7 @@ from ..versions.model_version import FORMAT, ModelVersion
 from .batch_tables import ArtefactOptions, complete_version, write_artefacts
 from .resumable_steps import ResumableSteps, key_of_catalogue
 
-STEP_VERSIONS = {"hybrid": 2, "ranking": 7, "artefacts": 1}
+STEP_VERSIONS = {"hybrid": 2, "ranking": 8, "artefacts": 1}
 """Raised when a step's code comes to other results: libraries then run it again."""
 
 
@@ -169,7 +167,7 @@ class _Training:
         log = hash_of_values([(file.name, content_hash(file)) for file in parts_of(library)])
         base = (FORMAT, log, key_of_catalogue(self.catalogue), self.sound, library.about("encoder"), options.seed)
         hybrid = hash_of_values(STEP_VERSIONS["hybrid"], base, cleaning, als)
-        ranker = hash_of_values(STEP_VERSIONS["ranking"], hybrid, ranking, self.tracks["album"].to_list())
+        ranker = hash_of_values(STEP_VERSIONS["ranking"], hybrid, ranking, self.catalogue.albums)
         names = self.tracks["title"].to_list()
         tables = hash_of_values(
             STEP_VERSIONS["artefacts"], ranker, asdict(options.artefacts), asdict(options.reranking), names
@@ -267,27 +265,19 @@ class _Training:
             return self.summary_of_current().ranker, trained.two_stage
         with self.steps.running(name, self.keys[name], version) as count:
             try:
-                recommender = self._fit_ranking(trained.hybrid)
+                options = self.options
+                recommender = TwoStageRecommender(
+                    self.catalogue, hybrid=trained.hybrid, options=options.ranking, seed=options.seed
+                ).fit(self.listens)
             except DataError as error:
                 message(f"no ranker, so recommendations come from the hybrid ({error})")
                 return str(error), None
             for source, why in recommender.generator.failed.items():
                 message(f"{source}: left out of the candidates; {why}")
-            recommender.save(version)
+            recommender.save(version, with_hybrid=False)
             _write_importance(recommender, version)
             count(len(self.listens))
         return recommender.options.ranker.objective, recommender
-
-    def _fit_ranking(self, hybrid: Hybrid) -> TwoStageRecommender:
-        """The two-stage recommender on top of `hybrid`; DataError where there is too little to learn a ranking from."""
-        listens, options = self.listens, self.options
-        listeners = int((np.diff(listens.matrix.indptr) > 1).sum())
-        if listeners < 20:
-            raise DataError(f"ranker: {listeners} users with two tracks or more; 20 are needed")
-        albums = _album_counts(self.tracks)
-        return TwoStageRecommender.fit(
-            listens, self.catalogue, hybrid, albums=albums, options=options.ranking, seed=options.seed
-        )
 
     def _artefacts(self, version: Path, trained: ModelVersion, recommender: TwoStageRecommender | None) -> None:
         name = "artefacts"
@@ -301,19 +291,6 @@ class _Training:
 
 def _timed(summary: TrainingSummary, started: float, unchanged: tuple[str, ...]) -> TrainingSummary:
     return replace(summary, seconds=time.monotonic() - started, unchanged=unchanged)
-
-
-def _album_counts(tracks: pl.DataFrame) -> NDArray[np.int32] | None:
-    """[T] on how many different albums a track's artists are, the most of any of them; None where no album is known."""
-    if not tracks["album"].count():
-        return None
-    albums: defaultdict[str, set[str]] = defaultdict(set)
-    pairs = list(zip(tracks["artists"].to_list(), tracks["album"].to_list(), strict=True))
-    for artists, album in pairs:
-        for artist in artists:
-            if album is not None and artist.strip().lower() not in COLLECTIVE_ARTISTS:
-                albums[artist].add(album)
-    return np.array([max((len(albums[artist]) for artist in artists), default=0) for artists, _ in pairs], np.int32)
 
 
 def _write_importance(recommender: TwoStageRecommender, version: Path) -> None:

@@ -1,6 +1,6 @@
 """A trained version of a library, over all tracks that there are now: what recommends, searches and explains.
 
-A version's folder holds `als`, `hybrid` and `index` (see `models.storage`), perhaps `ranking` and `ranker`,
+A version's folder holds `als`, `hybrid` and `index` (see `models.storage`), perhaps `ranked` and `ranker`,
 `tracks.parquet` and `users.parquet` (the external ids of the models' rows), `training.json` (what it was trained on,
 and what was measured), and the artefacts with their manifest.
 
@@ -94,7 +94,7 @@ class ModelVersion(TrackIndex):
     @property
     def two_stage(self) -> TwoStageRecommender | None:
         """The ranker and its candidates over all tracks there are now, loaded when first asked for; None without."""
-        if self._two_stage is None and self._folder is not None and (self._folder / "ranking.json").exists():
+        if self._two_stage is None and self._folder is not None and TwoStageRecommender.saved_name(self._folder):
             self._two_stage = TwoStageRecommender.load(self._folder, self.hybrid)
         if self._two_stage is not None:
             self._two_stage = self._two_stage.append_tracks(self.hybrid)

@@ -166,6 +166,11 @@ def test_an_evaluation_is_the_rows_of_the_command(listening: crossfade.DemoListe
     few = crossfade.evaluate(listening.interactions, **asked | {"models": [crossfade.recommender("als", factors=1)]})
     worse = few.filter(metric="ndcg", model="als")["value"][0]
     assert worse < ndcg.filter(model="als")["value"][0]
+    told = listening.interactions.with_columns(organic=pl.col("item_id").cast(pl.String).str.len_chars() > 2)
+    slices = crossfade.evaluate(told, **asked | {"models": ["als"]})["slice"].unique().to_list()
+    assert {"warm, organic listens", "warm, recommended listens", "warm, light listeners"} <= set(slices)
+    with pytest.raises(crossfade.DataError, match="organic: a column of String"):
+        crossfade.evaluate(told.with_columns(pl.col("organic").cast(pl.String)), **asked)
     with pytest.raises(crossfade.UsageError, match="evaluate: no option trial; there are"):
         crossfade.evaluate(listening.interactions, trial="warm")
 

@@ -289,8 +289,12 @@ def genre_model_figures(folder: Path) -> Iterator[Exhibit]:
     """How well a model of `crossfade genres train` does, and the pictures beside it."""
     card = read_card(folder)
     if card["figures"]:
-        shown = ("accuracy", "low", "high", "macro_f1", "ece", "tracks")
-        figures = [{"split": split} | {name: one[name] for name in shown} for split, one in card["figures"].items()]
+        shown = ("accuracy", "low", "high", "macro_f1", "ece", "tracks", "roc_auc", "pr_auc")
+        figures = [
+            # Only models of several labels have areas under curves.
+            {"split": split} | {name: one[name] for name in shown if name in one}
+            for split, one in card["figures"].items()
+        ]
         yield Table(
             name="genre_model",
             title=f"The genre model {folder.resolve().name} ({card['name']})",

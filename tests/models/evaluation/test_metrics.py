@@ -8,7 +8,8 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from crossfade.models.evaluation import metrics
-from crossfade.models.evaluation.bootstrap import coverage_intervals, intervals, ratio_interval
+from crossfade.models.evaluation.bootstrap import exposure_intervals, intervals, ratio_interval
+from crossfade.models.evaluation.popularity import TrackPopularity, gini, novelties, popularity_biases
 
 USERS, TRACKS, K = 80, 60, 25
 TOLERANCE = 1e-9
@@ -60,6 +61,7 @@ def test_ranx_agrees(ids: np.ndarray, truth: csr_matrix, monkeypatch: pytest.Mon
             # ranx divides by R.
             f"map@{k}": metrics.average_precision(hits, relevant, k) * np.minimum(relevant, k) / relevant,
             f"hit_rate@{k}": metrics.hit_rate(hits, k),
+            f"mrr@{k}": metrics.reciprocal_rank(hits, k),
         }
     scores = evaluate(qrels, run, list(ours), return_mean=False, make_comparable=False)
     order = [int(name[1:]) for name in run.keys()]  # noqa: SIM118 (a Run is no dict)
@@ -73,6 +75,7 @@ def test_a_perfect_list_scores_one(truth: csr_matrix) -> None:
     np.testing.assert_allclose(metrics.ndcg(hits, relevant, 10), 1)
     np.testing.assert_allclose(metrics.average_precision(hits, relevant, 10), 1)
     np.testing.assert_allclose(metrics.hit_rate(hits, 10), 1)
+    np.testing.assert_allclose(metrics.reciprocal_rank(hits, 10), 1)
     np.testing.assert_allclose(metrics.precision(hits, 10), np.minimum(relevant, 10) / 10)
     np.testing.assert_allclose(metrics.recall(hits, relevant, 10), np.minimum(relevant, 10) / relevant)
 
@@ -86,6 +89,8 @@ def test_values_as_the_sums_that_yield_them() -> None:
     gain = 1 / np.log2(3) + 1 / np.log2(4)
     assert metrics.ndcg(hits, relevant, 4)[0] == pytest.approx(gain / (1 + 1 / np.log2(3) + 1 / np.log2(4)))
     assert metrics.average_precision(hits, relevant, 4)[0] == pytest.approx((1 / 2 + 2 / 3) / 3)
+    assert metrics.reciprocal_rank(hits, 4)[0] == 1 / 2
+    assert metrics.reciprocal_rank(hits, 1)[0] == 0
 
 
 def test_a_user_without_relevant_tracks_has_no_value() -> None:
@@ -111,11 +116,11 @@ def test_coverage_novelty_and_the_rest_have_dense_references(ids: np.ndarray, rn
         diversity.append(np.mean([1 - np.float64(unit[a]) @ unit[b] for a, b in pairs]))
         own = listeners[heard[user].indices]
         bias.append(np.mean(listeners[tracks]) / np.mean(own) - 1 if len(own) else np.nan)
-    np.testing.assert_allclose(metrics.novelties(ids, listeners, USERS, (k,))[0], novelty, atol=TOLERANCE)
+    np.testing.assert_allclose(novelties(ids, TrackPopularity(listeners), USERS, (k,))[0], novelty, atol=TOLERANCE)
     np.testing.assert_allclose(metrics.unseen_shares(ids, heard, (k,))[0], unseen, atol=TOLERANCE)
     # Vectors are float32: so are their sums.
     np.testing.assert_allclose(metrics.diversities(ids, unit, (k,))[0], diversity, atol=1e-6)
-    np.testing.assert_allclose(metrics.popularity_biases(ids, listeners, heard, (k,))[0], bias, atol=TOLERANCE)
+    np.testing.assert_allclose(popularity_biases(ids, TrackPopularity(listeners), heard, (k,))[0], bias, atol=TOLERANCE)
     np.testing.assert_array_equal(metrics.user_coverage(ids, k), [float(user % 3 > 0) for user in range(USERS)])
     assert metrics.user_coverage(ids, 40).sum() == 0
 
@@ -125,7 +130,7 @@ def test_skips_and_dislikes_are_no_own_tracks_of_popularity_bias() -> None:
     confidences = np.array([2.0, 1.0, 0.0, 0.0, 0.0, -1.0], np.float32)
     heard = csr_matrix((confidences, np.arange(6), [0, 3, 6]), shape=(2, 6))
     listeners = np.array([10, 30, 90, 90, 0, 90])
-    bias = metrics.popularity_biases(np.array([[0, 1], [0, 1]], np.int32), listeners, heard, (2,))[0]
+    bias = popularity_biases(np.array([[0, 1], [0, 1]], np.int32), TrackPopularity(listeners), heard, (2,))[0]
     np.testing.assert_array_equal(bias, [20 / ((10 + 30) / 2) - 1, np.nan])
 
 
@@ -174,7 +179,14 @@ def test_the_interval_of_a_ratio_holds_it_nineteen_times_of_twenty(rng: np.rando
     assert np.isnan([nothing.value, nothing.low, nothing.high]).all()
 
 
-def test_the_interval_of_coverage_holds_its_value(ids: np.ndarray, rng: np.random.Generator) -> None:
-    found = coverage_intervals(ids, (3,), TRACKS * 3, rng)[0]
-    assert found.value == len(set(ids[:, :3].ravel().tolist()) - {-1}) / (TRACKS * 3)
-    assert 0 < found.low < found.value < found.high < 1
+def test_the_intervals_of_exposure_hold_their_values(ids: np.ndarray, rng: np.random.Generator) -> None:
+    (covered, wider), (unequal, _) = exposure_intervals(ids, (3, K), TRACKS * 3, rng)
+    assert covered.value == len(set(ids[:, :3].ravel().tolist()) - {-1}) / (TRACKS * 3) <= wider.value
+    assert 0 < covered.low < covered.value < covered.high < 1
+    assert unequal.value == pytest.approx(gini(np.bincount(ids[:, :3].ravel() + 1)[1:], TRACKS * 3))
+    assert 0 < unequal.low < unequal.value < unequal.high < 1
+
+
+def test_without_answers_nothing_is_covered_and_nothing_is_unequal(rng: np.random.Generator) -> None:
+    (covered,), (unequal,) = exposure_intervals(np.full((5, 3), -1, np.int32), (3,), 10, rng)
+    assert covered.value == 0 and np.isnan([unequal.value, unequal.low, unequal.high]).all()

@@ -61,9 +61,24 @@ def test_by_time_has_one_moment_and_a_gap(listens: Interactions) -> None:
     assert whole(splits.by_time(listens)) == sorted(listens.times)
 
 
+def test_new_releases_are_tracks_first_heard_in_the_last_days() -> None:
+    """Days 0, 1, 29 and 30: the last 28 days begin with day 2, and tracks 2 and 3 are first heard in them."""
+    days, tracks = np.array([0, 1, 1, 29, 29, 30]), np.array([0, 1, 0, 1, 2, 3], np.int32)
+    log = Interactions(
+        np.array([0, 1, 0, 0, 1, 1], np.int32), tracks, np.ones(6, np.float32), 2, 4, days * 86_400, Clock.TIME
+    )
+    split = splits.new_releases(log)
+    assert split.train.track_rows.tolist() == [0, 1, 0] and split.test.track_rows.tolist() == [2, 3]
+    gapped = splits.new_releases(log, gap_seconds=1.5 * 86_400)
+    assert gapped.train.track_rows.tolist() == [0]
+    # A track that was heard in the gap is not new.
+    assert gapped.test.track_rows.tolist() == [2, 3]
+
+
 def test_times_are_needed_where_they_are_used(listens: Interactions) -> None:
-    with pytest.raises(DataError, match="the clock is order"):
-        splits.by_time(replace(listens, clock=Clock.ORDER))
+    for by_times in (splits.by_time, splits.new_releases):
+        with pytest.raises(DataError, match="the clock is order"):
+            by_times(replace(listens, clock=Clock.ORDER))
     with pytest.raises(DataError, match="neither"):
         splits.by_user(replace(listens, clock=Clock.NONE, times=None))
 

@@ -35,6 +35,7 @@ from crossfade.models.ranking.ranker import (
     base_rates,
     check_no_leaking_feature,
 )
+from crossfade.models.ranking.sequence import sequence_similarity
 from crossfade.models.ranking.two_stage import TwoStageRecommender
 from crossfade.models.recommenders.als import ALSOptions
 from crossfade.models.recommenders.item_knn import ItemKNN
@@ -63,7 +64,7 @@ def hybrid() -> Hybrid:
 
 @pytest.fixture(scope="module")
 def recommender(hybrid: Hybrid) -> TwoStageRecommender:
-    return TwoStageRecommender.fit(SPLIT.train, CATALOGUE, hybrid, options=OPTIONS)
+    return TwoStageRecommender(CATALOGUE, hybrid=hybrid, options=OPTIONS).fit(SPLIT.train)
 
 
 @pytest.fixture(scope="module")
@@ -125,12 +126,27 @@ def test_last_tracks_are_the_newest_different_ones() -> None:
     assert (last_tracks(untimed, 3) == -1).all()
 
 
+def test_sequence_neighbours_are_near_in_the_order_of_listening() -> None:
+    """Two steps apart weighs 0.9 of one step; every pair is counted in both directions, over users."""
+    rows = np.array([0, 0, 0, 1, 1], np.int32)
+    tracks = np.array([2, 0, 1, 1, 0], np.int32)
+    times = np.array([3, 1, 2, 1, 2])
+    listens = Interactions(rows, tracks, np.ones(5, np.float32), 2, 4, times, Clock.ORDER)
+    by_track = np.array([2, 2, 1, 1]) ** -0.3
+    together = np.array([[0, 2, 0.9, 0], [2, 0, 1, 0], [0.9, 1, 0, 0], [0, 0, 0, 0]])
+    found = sequence_similarity(listens, 3).toarray()
+    np.testing.assert_allclose(found, together * by_track * by_track[:, None], rtol=1e-6)
+    assert (np.count_nonzero(sequence_similarity(listens, 1).toarray(), axis=1) == [1, 1, 1, 0]).all()
+    with pytest.raises(DataError, match="neither time nor order"):
+        sequence_similarity(replace(listens, times=None, clock=Clock.NONE), 3)
+
+
 def test_a_source_that_fails_is_left_out(hybrid: Hybrid, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise DataError("item-KNN: no memory for it")
 
     monkeypatch.setattr(ItemKNN, "fit", fail)
-    recommender = TwoStageRecommender.fit(SPLIT.train, CATALOGUE, hybrid, options=OPTIONS)
+    recommender = TwoStageRecommender(CATALOGUE, hybrid=hybrid, options=OPTIONS).fit(SPLIT.train)
     assert recommender.generator.failed == dict.fromkeys(("items", "last"), "item-KNN: no memory for it")
     assert (recommender.recommend(warm(hybrid), 5)[0] >= 0).all()
 
@@ -158,6 +174,14 @@ def test_features_know_nothing_of_the_label_period(hybrid: Hybrid, generator: Ca
     same = joined([features(other, statistics, found) for found in each(other, warm(hybrid))])
     np.testing.assert_array_equal(table.numbers, same.numbers)
     assert {"genre_share", "tracks_per_month", "released_days", "artist_count", "trend"} <= set(table.names)
+
+
+def test_features_of_some_candidates_are_theirs_among_all(hybrid: Hybrid, generator: CandidateGenerator) -> None:
+    statistics, (found,) = HistoryStatistics.of(SPLIT.train, CATALOGUE), each(generator, warm(hybrid, 1))
+    kept = np.arange(len(found)) % 3 == 0
+    some, every = features(generator, statistics, found, kept), features(generator, statistics, found).take(kept)
+    np.testing.assert_array_equal(some.genres, every.genres)
+    np.testing.assert_allclose(some.numbers, every.numbers, rtol=1e-5, atol=1e-6)
 
 
 def test_age_and_fame_gaps_are_measured_from_liked_tracks(hybrid: Hybrid, generator: CandidateGenerator) -> None:
@@ -313,7 +337,7 @@ def test_earlier_label_periods_are_trained_on_too(hybrid: Hybrid, monkeypatch: p
 def test_too_little_to_learn_from(hybrid: Hybrid) -> None:
     demanding = replace(OPTIONS, ranker=replace(OPTIONS.ranker, least_positives=10**6))
     with pytest.raises(DataError, match="1000000 are needed"):
-        TwoStageRecommender.fit(SPLIT.train, CATALOGUE, hybrid, options=demanding)
+        TwoStageRecommender(CATALOGUE, hybrid=hybrid, options=demanding).fit(SPLIT.train)
     silent = replace(LISTENS, weights=np.where(LISTENS.times >= SPLIT.test.times.min(), 0, LISTENS.weights))
     with pytest.raises(DataError, match="label period"):
         ranking_dataset(silent, CATALOGUE, hybrid, options=OPTIONS)
@@ -484,7 +508,7 @@ def test_the_mean_probability_is_the_rate_of_the_next_period() -> None:
     split, catalogue = by_time(world.listens()), world.catalogue()
     hybrid = Hybrid(catalogue, als=ALSOptions(factors=16, threads=1), options=HybridOptions()).fit(split.train)
     options = replace(OPTIONS, ranker=replace(OPTIONS.ranker, iterations=60))
-    recommender = TwoStageRecommender.fit(split.train, catalogue, hybrid, options=options)
+    recommender = TwoStageRecommender(catalogue, hybrid=hybrid, options=options).fit(split.train)
     rows = np.flatnonzero(hybrid.history.warm_users).astype(np.int32)
     came = (by_time(split.test).train.matrix > 0).toarray()
     candidates = each(recommender.generator, rows)
@@ -510,7 +534,7 @@ def test_compressed_vectors_give_the_same_candidates(recommender: TwoStageRecomm
     compressed.exact_rows = 10
     compressed._forget("_scan")
     generator = CandidateGenerator.from_arrays(exact.save_arrays(), exact.metadata(), compressed)
-    coded = TwoStageRecommender(generator, recommender.statistics, recommender.ranker, recommender.options)
+    coded = TwoStageRecommender().assemble(generator, recommender.statistics, recommender.ranker)
     shares = []
     for row in warm(hybrid):
         listened = hybrid.user_history(int(row))
@@ -558,7 +582,9 @@ def test_what_is_disliked_since_is_none_of_the_last_tracks(recommender: TwoStage
 def test_a_track_that_came_later_is_a_live_candidate(recommender: TwoStageRecommender, hybrid: Hybrid) -> None:
     later = hybrid.append_tracks(CATALOGUE.take(np.arange(4)))
     longer = recommender.append_tracks(later)
-    assert np.shares_memory(longer.generator.item_similarity.data, recommender.generator.item_similarity.data)
+    assert np.shares_memory(
+        longer.generator.similarities["items"].data, recommender.generator.similarities["items"].data
+    )
     row = int(warm(hybrid)[0])
     new = np.zeros(len(later.taste), bool)
     new[-4:] = True

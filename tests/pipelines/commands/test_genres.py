@@ -252,7 +252,12 @@ def test_several_labels_and_sub_genres(collection, run, tmp_path):
     write_labels(collection / "several.csv", rows)
     status, lines, _ = run("train", collection / "several.csv", "--out", tmp_path / "M", "--folds", 3)
     assert (status, lines[0]["accuracy"]) == (0, 1)
+    assert lines[0]["roc_auc"] == lines[0]["pr_auc"] == 1 and lines[0]["one_class_tags"] == []
     assert GenreModel.load(tmp_path / "M").card.multi_label
+    write_labels(collection / "noise.csv", rows[:6])
+    status, lines, _ = run("evaluate", collection / "noise.csv", "--genre-model", tmp_path / "M")
+    assert status == 0 and lines[0]["roc_auc"] is None and {"loud", "Tonal > chords"} < set(lines[0]["one_class_tags"])
+    assert lines[0]["per_class"]["loud"]["roc_auc"] is None
     classified = crossfade.classify(collection / "noise" / "1.flac", genre_model=tmp_path / "M")
     found = {one.name: one.probability for one in classified.genres}
     assert min(found["loud"], found["Noise"]) > 0.5 > found["Tonal"]

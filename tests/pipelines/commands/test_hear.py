@@ -159,7 +159,7 @@ def test_similar_to_nothing_known(capsys: pytest.CaptureFixture[str], library: P
 @pytest.mark.parametrize(
     ("table", "why"),
     [
-        ({"id": ["a"]}, "no column track_id"),
+        ({"name": ["a"]}, "no column track_id"),
         ({"track_id": ["a", "a"], "x": [1.0, 2.0]}, "track_id a occurs more than once"),
         ({"track_id": ["a", "b"], "v": [[1.0], [1.0, 2.0]]}, "column v: vectors of different lengths, 1 and 2"),
         ({"track_id": ["a"], "x": [float("nan")]}, "no row has a vector without null, NaN or infinity"),

@@ -200,3 +200,18 @@ def test_what_is_piped_has_no_view() -> None:
     console.record(terminal_layout.track_line, track_id="a", score=0.5, artist="é")
     console.close()
     assert out.getvalue() == '{"track_id": "a", "score": 0.5, "artist": "é"}\n'
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_messages_stand_above_a_bar(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("JPY_PARENT_PID", raising=False)
+    screen = io.StringIO()
+    monkeypatch.setattr(screen, "isatty", lambda: terminal, raising=False)
+    console = Console(as_json=True, out=io.StringIO(), err=screen)
+    with console.bar("tuning") as progress:
+        progress(1, 2, "tuning als")
+        console.message("als: [0.5] of it is " + "long " * 40)
+    console.message("after")
+    lines = screen.getvalue().splitlines()
+    assert any(line.endswith("als: [0.5] of it is " + "long " * 40) for line in lines) and lines[-1].endswith("after")
+    assert ("tuning als" in screen.getvalue()) == terminal

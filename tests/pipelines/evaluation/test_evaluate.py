@@ -14,14 +14,29 @@ from typing import Any, cast
 import numpy as np
 import polars as pl
 import pytest
+from scipy.sparse import csr_matrix
 
 from crossfade.errors import DataError, UsageError
 from crossfade.models.catalogue import Catalogue
-from crossfade.models.interactions import Clock, Interactions
+from crossfade.models.evaluation.bootstrap import RESAMPLES
+from crossfade.models.evaluation.popularity import TRACK_GROUPS, TrackPopularity
+from crossfade.models.evaluation.user_groups import ACTIVITY_GROUPS, MAINSTREAM_GROUPS
+from crossfade.models.interactions import Clock, Interactions, to_find
 from crossfade.models.recommenders import neural_mf
+from crossfade.pipelines import python_api
 from crossfade.pipelines.commands.main import main
-from crossfade.pipelines.evaluation.evaluate import EvaluationOptions, Row, _learning, evaluate
-from crossfade.pipelines.evaluation.protocols import plan
+from crossfade.pipelines.evaluation.evaluate import _learning, evaluate
+from crossfade.pipelines.evaluation.options import EvaluationOptions
+from crossfade.pipelines.evaluation.profiling import Row
+from crossfade.pipelines.evaluation.protocols import TRIALS, EvaluationSlice, plan
+from crossfade.pipelines.evaluation.slices import (
+    GROUPS,
+    LISTEN_GROUPS,
+    OF_USERS,
+    USER_GROUPS,
+    SliceGroups,
+    _listen_groups,
+)
 from crossfade.pipelines.interactions.cleaning import CleaningOptions
 from crossfade.pipelines.library.store import Library
 from crossfade.pipelines.report.context import ReportData, ReportOptions
@@ -66,6 +81,16 @@ def table(world: tuple[Interactions, Catalogue]) -> list[Row]:
     return list(evaluate(*world, OPTIONS))
 
 
+def test_a_model_that_cannot_be_fitted_is_left_out(world: tuple[Interactions, Catalogue]) -> None:
+    listens, catalogue = world
+    few, said = listens.take(listens.user_rows < 30), list[str]()
+    options = replace(OPTIONS, models=("ranked",), trials=("warm",))
+    rows = list(evaluate(few, catalogue, options, message=said.append))
+    assert {row["model"] for row in rows} == {"popular", "recent-popular", "item-knn"}
+    (reason,) = [line for line in said if "left out" in line]
+    assert re.match(r"warm: ranked left out; ranker: \d+ .* needed", reason)
+
+
 def test_the_report_finds_all_that_it_looks_for(table: list[Row], tmp_path: Path) -> None:
     """Intervals and figures reach the report: each name it reads from an evaluation's rows is one that is written."""
     curve = [SimpleNamespace(epoch=n, train_loss=1 / n, validation_loss=2 / n) for n in (1, 2)]
@@ -78,9 +103,13 @@ def test_the_report_finds_all_that_it_looks_for(table: list[Row], tmp_path: Path
     known, new = _best_models(rows)
     assert "known tracks" in known and "new tracks of known artists" in new
     shown = {exhibit.name: exhibit for exhibit in exhibits(rows) if not isinstance(exhibit, Gap)}
-    names = ["quality", "winners", "quality_over_n", "coverage", "popularity_bias"]
-    assert [*shown] == [*names, "train_curves", "validation_curves", "evaluation"]
-    for name in ("quality", "winners", "quality_over_n"):
+    names = ["quality", "winners", "quality_over_n"]
+    groups = ["quality_by_listeners", "quality_by_tracks", "popularity_shift"]
+    exposure = ["coverage", "popularity_bias", "exposure"]
+    assert [*shown] == [*names, *groups, *exposure, "train_curves", "validation_curves", "evaluation"]
+    assert shown["quality_by_listeners"].frame["group"].unique(maintain_order=True).to_list() == ["all", *USER_GROUPS]
+    assert not shown["exposure"].frame.null_count().sum_horizontal().item()
+    for name in (*names, *groups):
         assert not shown[name].frame.select("value", "low", "high").null_count().sum_horizontal().item()
     for metric, _ in SHOWN:
         (column,) = [name for name in shown["evaluation"].frame.columns if re.fullmatch(rf"{metric}@\d+", name)]
@@ -94,7 +123,7 @@ def value(rows: list[Row], model: str, slice: str, metric: str, k: int) -> float
         for row in rows
         if (row["model"], row["slice"], row["metric"], row["k"]) == (model, slice, metric, k) and "against" not in row
     )
-    return row["value"]
+    return float(row["value"])
 
 
 def test_rows_keep_the_contract(table: list[Row]) -> None:
@@ -108,6 +137,16 @@ def test_rows_keep_the_contract(table: list[Row]) -> None:
     assert len(set(keys)) == len(keys)
 
 
+def test_options_name_what_there_is() -> None:
+    options = EvaluationOptions()
+    assert options.trials == TRIALS and options.resamples == RESAMPLES
+
+
+def test_every_metric_has_its_formula_on_the_page(table: list[Row]) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "metrics.md").read_text()
+    assert not {row["metric"] for row in table if f"`{row['metric']}`" not in page}
+
+
 def test_every_model_has_every_slice_and_the_baselines_are_there(table: list[Row]) -> None:
     slices = {
         model: {row["slice"] for row in rows}
@@ -116,6 +155,7 @@ def test_every_model_has_every_slice_and_the_baselines_are_there(table: list[Row
     assert slices.keys() == {"popular", "recent-popular", "item-knn", "als", "content"}
     cold = {"cold track", "cold track, known artist", "cold track, new artist", "cold user", "cold user, 5 listens"}
     expected = {"warm", "all", "warm track", "cost", *cold, *(f"n = {n}" for n in (0, 1, 2, 5, 10))}
+    expected |= {f"warm, {group}" for group in GROUPS if group not in LISTEN_GROUPS}
     assert all(found == expected for found in slices.values())
 
 
@@ -163,6 +203,60 @@ def test_it_repeats_and_trials_do_not_depend_on_each_other(
     assert alone == [row for row in table if row["slice"] in slices]
 
 
+def test_groups_of_listeners_divide_the_warm_ones(table: list[Row]) -> None:
+    """Their means, weighted by their sizes, are the mean of all."""
+    for groups in (ACTIVITY_GROUPS, MAINSTREAM_GROUPS):
+        for metric in OF_USERS:
+            whole = next(row for row in table if (row["model"], row["slice"], row["metric"]) == ("als", "warm", metric))
+            parts = [
+                next(row for row in table if (row["model"], row["slice"], row["metric"]) == ("als", name, metric))
+                for name in (f"warm, {group}" for group in groups)
+            ]
+            assert sum(part["users"] for part in parts) == whole["users"]
+            mean = sum(part["users"] * part["value"] for part in parts) / whole["users"]
+            assert mean == pytest.approx(whole["value"], abs=2e-6)
+
+
+def test_groups_of_tracks_divide_what_is_to_be_found(world: tuple[Interactions, Catalogue]) -> None:
+    listens, catalogue = world
+    organic = (np.arange(len(listens)) % 3 - 1).astype(np.int8)
+    listens = replace(listens, organic=organic)
+    (trial,) = plan(listens, catalogue, trials=("warm",))
+    (part,) = trial.slices
+    groups = SliceGroups.of(part, trial.split, catalogue, TrackPopularity(trial.split.train.listeners))
+    tracks = [groups.truth[name] for name in TRACK_GROUPS]
+    assert abs(sum(tracks[1:], tracks[0]) - part.truth).nnz == 0
+    test = trial.split.test
+    assert test.organic is not None
+    for name, told in (("organic listens", 1), ("recommended listens", 0)):
+        pairs = {
+            (user, track)
+            for user, track, each in zip(test.user_rows, test.track_rows, test.organic, strict=True)
+            if each == told
+        }
+        rows, columns = part.truth.nonzero()
+        expected = {pair for pair in zip(part.user_rows[rows], columns, strict=True) if pair in pairs}
+        rows, columns = groups.truth[name].nonzero()
+        assert set(zip(part.user_rows[rows], columns, strict=True)) == expected
+        assert expected
+
+
+def test_a_track_was_found_as_its_first_listen_was() -> None:
+    """User 0 listened to track 0 organically first, to track 1 by recommendation first; 2 is not told, 3 disliked."""
+    first = np.array([[0, 0, 5, 1], [0, 1, 5, 0], [0, 0, 6, 0], [0, 1, 6, 1], [0, 2, 5, -1], [0, 3, 5, 1]])
+    users, tracks, times, organic = first.astype(np.int32).T
+    weights = np.array([1, 1, 1, 1, 1, -1], np.float32)
+    test = Interactions(
+        users, tracks, weights, 1, 4, times.astype(np.int64), Clock.TIME, organic=organic.astype(np.int8)
+    )
+    part = EvaluationSlice("warm", np.array([0], np.int32), to_find(test.matrix), csr_matrix((1, 4), dtype=np.float32))
+    found = _listen_groups(part, test)
+    assert {name: truth.indices.tolist() for name, truth in found.items()} == {
+        "organic listens": [0],
+        "recommended listens": [1],
+    }
+
+
 def test_seen_tracks_may_be_allowed(world: tuple[Interactions, Catalogue]) -> None:
     options = EvaluationOptions(models=(), trials=("warm",), allow_seen=True, ks=(20,), resamples=20)
     rows = list(evaluate(*world, options))
@@ -171,28 +265,30 @@ def test_seen_tracks_may_be_allowed(world: tuple[Interactions, Catalogue]) -> No
 
 
 def test_within_user_splits_say_so(world: tuple[Interactions, Catalogue]) -> None:
-    options = EvaluationOptions(models=(), trials=("warm",), split="user", ks=(5,), resamples=20)
+    options = EvaluationOptions(models=(), trials=("warm",), protocol="within-user", ks=(5,), resamples=20)
     assert all(row["within_user"] and "within-user" in row["split"] for row in evaluate(*world, options))
 
 
 def test_a_gap_parts_training_from_test(world: tuple[Interactions, Catalogue]) -> None:
     listens, catalogue = world
-    options = EvaluationOptions(models=(), trials=("warm",), split="time", gap_days=10, ks=(5,), resamples=20)
-    (trial,) = plan(listens, catalogue, trials=("warm",), split="time", allow_seen=False, seed=0, gap_seconds=864_000)
+    options = EvaluationOptions(models=(), trials=("warm",), protocol="temporal", gap_days=10, ks=(5,), resamples=20)
+    (trial,) = plan(
+        listens, catalogue, trials=("warm",), protocol="temporal", allow_seen=False, seed=0, gap_seconds=864_000
+    )
     assert trial.split.train.times is not None and trial.split.test.times is not None
     assert trial.split.test.times.min() - trial.split.train.times.max() >= 864_000
     assert {row["split"] for row in evaluate(listens, catalogue, options)} == {"temporal"}
     said: list[str] = []
     ordered = replace(listens, clock=Clock.ORDER)
-    list(evaluate(ordered, catalogue, replace(options, split="auto"), message=said.append))
+    list(evaluate(ordered, catalogue, replace(options, protocol="auto"), message=said.append))
     assert any("no gap" in text for text in said)
     with pytest.raises(UsageError, match="gap"):
-        replace(options, split="user")
+        replace(options, protocol="within-user")
 
 
 def test_whole_artists_are_new(world: tuple[Interactions, Catalogue]) -> None:
     listens, catalogue = world
-    (trial,) = plan(listens, catalogue, trials=("cold",), split="auto", allow_seen=False, seed=0)
+    (trial,) = plan(listens, catalogue, trials=("cold",), protocol="auto", allow_seen=False, seed=0)
     (part,) = (part for part in trial.slices if part.name == "cold track, new artist")
     assert part.candidates is not None
     warm = {name for track in np.flatnonzero(trial.split.train.listeners) for name in catalogue.artists[track]}
@@ -228,8 +324,8 @@ def test_what_cannot_be_evaluated_is_an_error(world: tuple[Interactions, Catalog
     assert not [row for row in rows if row["metric"] == "diversity_sound"]
     lonely = listens.take(np.unique(listens.user_rows, return_index=True)[1])
     with pytest.raises(DataError, match="nobody to ask"):
-        list(evaluate(lonely, mute, EvaluationOptions(models=(), trials=("warm",), split="user")))
-    for wrong in ({"models": ("alz",)}, {"trials": ("hot",)}, {"split": "sideways"}):
+        list(evaluate(lonely, mute, EvaluationOptions(models=(), trials=("warm",), protocol="within-user")))
+    for wrong in ({"models": ("alz",)}, {"trials": ("hot",)}, {"protocol": "sideways"}):
         with pytest.raises(UsageError, match="no such"):
             list(evaluate(listens, catalogue, EvaluationOptions(**wrong)))
     with pytest.raises(UsageError, match="1 or more"):
@@ -260,6 +356,7 @@ def test_the_command(
     assert main(asked) == 0
     shown = capsys.readouterr().out
     assert "ndcg@10" in shown and "better than" in shown and "item-knn" in shown
+    assert "ndcg@10 of listeners" in shown and "recall@10 of tracks" in shown and "exposure, lists of 10" in shown
     trained = tmp_path / "library" / "models" / "v1"
     trained.mkdir(parents=True)
     cleaning = asdict(CleaningOptions(users_sample=0.5))
@@ -272,3 +369,27 @@ def test_the_command(
     assert "has to be whole numbers" in capsys.readouterr().err
     assert main(["evaluate", "--library", str(tmp_path / "nowhere")]) == 1
     assert "no library here" in capsys.readouterr().err
+
+
+def test_the_old_spelling_of_a_protocol_works(
+    world: tuple[Interactions, Catalogue], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log, library = tmp_path / "log.csv", str(tmp_path / "library")
+    users = [f"u{row}" for row in world[0].user_rows]
+    frame = pl.DataFrame({"user_id": users, "track_id": world[0].track_rows, "time": world[0].times})
+    frame.write_csv(log)
+    assert main(["listens", str(log), "--format", "csv", "--library", library]) == 0
+    asked = ["evaluate", "--library", library, "--models", "popular", "--trials", "warm", "-k", "5"]
+    tables = []
+    for spelling in (["--split", "user"], ["--protocol", "within-user"]):
+        capsys.readouterr()
+        assert main([*asked, *spelling]) == 0
+        printed = capsys.readouterr()
+        assert ("is now called --protocol within-user" in printed.err) == (spelling[0] == "--split")
+        tables.append([json.loads(line) for line in printed.out.splitlines()])
+    old, new = ([row for row in table if row["slice"] != "cost"] for table in tables)
+    assert old == new
+    assert main([*asked, "--protocol", "sideways"]) == 2
+    items = frame.select("user_id", pl.col("track_id").alias("item_id"), "time", weight=pl.lit(1.0))
+    with pytest.warns(DeprecationWarning, match="protocol='temporal'"):
+        python_api.evaluate(items, models=["popular"], split="time", trials=("warm",), ks=(5,), resamples=20)

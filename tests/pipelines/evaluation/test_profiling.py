@@ -87,7 +87,18 @@ def test_the_table_shows_costs_and_ratings(
     frame.write_csv(tmp_path / "log.csv")
     library = str(tmp_path / "library")
     assert main(["listens", str(tmp_path / "log.csv"), "--format", "csv", "--library", library]) == 0
-    asked = ["evaluate", "--library", library, "--models", "popular", "--trials", "warm", "--split", "user", "--growth"]
+    asked = [
+        "evaluate",
+        "--library",
+        library,
+        "--models",
+        "popular",
+        "--trials",
+        "warm",
+        "--protocol",
+        "within-user",
+        "--growth",
+    ]
     capsys.readouterr()
     assert main(asked) == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]

@@ -80,6 +80,15 @@ def test_the_log_becomes_arrays(library: Library, source: Path) -> None:
     assert listens.times is not None and listens.times.tolist() == [5, 10, 15, 20, 25, 30]
     assert listens.matrix.toarray().tolist() == [[0, 1, 0], [-1, 0, 0]]
     assert listens.listeners.tolist() == [0, 1, 0]
+    assert listens.organic is None
+    told = to_listens(read_listens(library), users, ["2", "1"], organic=True)
+    assert told.organic is not None and told.organic.tolist() == [1, 0, 1, 1, 1, 1]
+    assert told.take(told.organic == 0).organic is not None and told.joined(told).organic is not None
+    file = source / "listens.csv"
+    file.write_text("user_id,track_id,time,organic\n10,1,1577836800,\n10,1,1577836801,no\n")
+    bring(library, file, "csv")
+    told = to_listens(read_listens(library), users, ["2", "1"], organic=True)
+    assert told.organic is not None and told.organic.tolist() == [1, 0, -1, 0, 1, 1, 1, 1]
 
 
 def test_order_and_nothing_are_clocks_too(library: Library, source: Path, tmp_path: Path) -> None:

@@ -131,7 +131,7 @@ def test_no_array_of_a_version_has_a_row_for_each_user_but_those_that_are_emptie
         for name, array in load_file(file).items()
         if array.shape and len(array) in (users, users + 1)
     }
-    assert found == {"als.user_factors", "als.heard_indptr", "ranking.sources_last", "ranking.facts_users"}
+    assert found == {"als.user_factors", "als.heard_indptr", "ranked.sources_last", "ranked.facts_users"}
 
 
 def test_a_version_that_cannot_be_read_is_named(folder: Path) -> None:

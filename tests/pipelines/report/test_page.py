@@ -254,7 +254,7 @@ def test_winners_and_learning_curves_of_an_evaluation() -> None:
         ],
         schema=["model", "slice", "metric", "k", "value", "against", "better"],
         orient="row",
-    ).with_columns(low="value", high="value", worse=pl.lit(False), epoch=pl.lit(None, pl.Int64))
+    ).with_columns(low="value", high="value", worse=pl.lit(False), epoch=pl.lit(None, pl.Int64), group=None)
     (best,) = winners(rows).iter_rows(named=True)
     assert (best["model"], best["value"], best["rivals"]) == ("b", 0.4, ["a"])
     points = [("vae", "validation_loss", n, -value) for n, value in ((1, 0.1), (2, 0.4), (3, 0.2))]

@@ -10,18 +10,22 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 from small_training import OPTIONS
 
 from crossfade.errors import DataError, UsageError
 from crossfade.models.ranking.diversity import RerankingOptions
+from crossfade.models.ranking.two_stage import TwoStageRecommender
+from crossfade.models.recommenders.registry import make
 from crossfade.models.storage import content_hash
 from crossfade.pipelines.commands.main import main
 from crossfade.pipelines.commands.options import read_configuration, show_configuration
-from crossfade.pipelines.interactions.schema import SourceLog, sink, writing
+from crossfade.pipelines.interactions.cleaning import clean
+from crossfade.pipelines.interactions.schema import SourceLog, listed_ids, read_listens, sink, to_listens, writing
 from crossfade.pipelines.library.store import Library
-from crossfade.pipelines.search.recommend import recommend
+from crossfade.pipelines.search.recommend import recommend, recommend_one
 from crossfade.pipelines.simulation.world import World, WorldOptions
 from crossfade.pipelines.training.batch_tables import ArtefactOptions
 from crossfade.pipelines.training.train import TrainingOptions, train
@@ -144,6 +148,38 @@ def test_with_too_little_for_a_ranker_the_hybrid_recommends(library: Library) ->
     assert len(pl.concat(recommend(version, ["1"], 5))) == 5
     manifest = json.loads((library.current_version() / "artefacts" / "manifest.json").read_text())
     assert "ranker" not in manifest["models"]
+
+
+def test_what_is_evaluated_is_what_is_served(library: Library) -> None:
+    """`ranked`, made and fitted as `crossfade evaluate` does it, `recommend` and the service give the same lists."""
+    log, _ = clean(read_listens(library), OPTIONS.cleaning)
+    catalogue, (users, _) = library.catalogue(), listed_ids(log)
+    assert catalogue.album_counts is not None
+    listens = to_listens(log, users, catalogue.track_ids, OPTIONS.cleaning.confidence)
+    evaluated = make("ranked", catalogue, als=OPTIONS.als, options=OPTIONS.ranking, seed=OPTIONS.seed).fit(listens)
+    served, rows = ModelVersion.load(library), np.arange(12, dtype=np.int32)
+    assert served.user_ids == users.to_list()
+    ids, scores = evaluated.recommend(rows, 10)
+    lists = pl.concat(recommend(served, users.to_list()[:12], 10)).group_by("user_id", maintain_order=True)
+    for row, ((_,), table) in zip(rows.tolist(), lists, strict=True):
+        history = served.hybrid.user_history(row)
+        live, live_scores = recommend_one(served, history, 10, user_row=row)
+        assert table["track_id"].to_list() == [catalogue.track_ids[track] for track in ids[row]]
+        np.testing.assert_array_equal(live, ids[row])
+        np.testing.assert_array_equal(table["score"].to_numpy(), scores[row])
+        np.testing.assert_array_equal(live_scores, scores[row])
+
+
+def test_a_version_whose_ranking_has_its_former_name_opens(library: Library) -> None:
+    version = library.current_version()
+    before = pl.concat(recommend(ModelVersion.load(library), ["1", "2"], 5))
+    header = version / "ranked.json"
+    header.write_text(header.read_text().replace('"model": "ranked"', '"model": "ranking"'))
+    for file in [header, version / "ranked.safetensors"]:
+        file.rename(file.with_stem("ranking"))
+    assert pl.concat(recommend(ModelVersion.load(library), ["1", "2"], 5)).equals(before)
+    TwoStageRecommender.forget_users(version, np.array([0]))
+    assert (ModelVersion.load(library).two_stage.generator.last[0] == -1).all()
 
 
 # -- artefacts -------------------------------------------------------------------------------------------------------

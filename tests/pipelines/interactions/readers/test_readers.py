@@ -190,7 +190,7 @@ def test_a_missing_column_is_named_with_those_there_are(library: Library, source
         bring(library, source, format)
 
 
-@pytest.mark.parametrize("format", ["yandex", "yambda", "movielens", "lastfm", "mpd"])
+@pytest.mark.parametrize("format", ["yandex", "yambda", "movielens", "lastfm", "mpd", "music4all-onion"])
 def test_a_folder_without_the_files_is_an_error_that_names_them(library: Library, source: Path, format: str) -> None:
     (source / "something.txt").write_text("else")
     with pytest.raises(DataError, match=r"something\.txt"):
