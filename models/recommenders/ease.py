@@ -47,6 +47,7 @@ _ROUNDING = 1e-3
 
 @dataclass(frozen=True, kw_only=True)
 class EASEOptions(ItemSimilarityOptions):
+    # Chosen on validation parts of ml-latest-small, hetrec-lastfm-2k and mpd-5core (scripts/experiments/choose_defaults).
     regularization: float = 100.0
     """l2"""
     dropout: float = 0.3
@@ -84,7 +85,7 @@ class EASE(ItemSimilarityRecommender):
 
     def fit_note(self, interactions: Interactions) -> str | None:
         users = np.count_nonzero(np.diff(liked(interactions.matrix).indptr))
-        tracks = np.count_nonzero(interactions.listeners)
+        tracks = int(np.count_nonzero(interactions.listeners))
         most = self._most_items()
         if min(users, tracks) <= most:
             return None
@@ -188,7 +189,7 @@ class EASE(ItemSimilarityRecommender):
             weights, their_frequencies = np.take_along_axis(rows, largest, axis=1), frequencies[largest]
             rest = rows @ frequencies - (weights * their_frequencies).sum(axis=1)
             means = rest / np.maximum(1 - their_frequencies.sum(axis=1), _ROUNDING)
-            return largest, weights - means[:, None], means, 1 / (diagonal * own_scale**2)
+            return largest, weights - means[:, None], means, np.float32(1) / (diagonal * own_scale**2)
 
         with one_blas_thread(), ThreadPoolExecutor(options.threads or os.cpu_count()) as pool:
             parts = list(pool.map(weights_to, range(0, tracks, _COLUMNS)))
