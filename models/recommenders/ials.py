@@ -33,7 +33,7 @@ _CG_STEPS = 3
 
 @dataclass(frozen=True)
 class IALSOptions:
-    # Chosen on validation parts of ml-latest-small, hetrec-lastfm-2k and mpd-5core (scripts/experiments/choose_defaults).
+    # Chosen on validation parts of ml-latest-small, hetrec-lastfm-2k and mpd-5core.
     factors: int = 128
     regularization: float = 0.02
     """l2"""
