@@ -96,7 +96,7 @@ class EASE(ItemSimilarityRecommender):
 
     def fit(self, interactions: Interactions) -> Self:
         self.history = History.of(interactions)
-        likes, listeners = self.history.liked, interactions.listeners
+        likes, listeners = self.history.liked, interactions.listeners.astype(np.float64)
         likes = likes[self.history.warm_users]
         tracks = self.history.warm_rows
         most = self._most_items()
