@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import shutil
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
-from cyclopts.validators import Number
 
 from ...errors import UsageError
+from ..genres.options import GenreEvaluationOptions, LabelOptions
 from ..library.comma_separated import Names
-from .options import Count, Flag, GenreModelFolder, Paths, Screen, Seed, option
+from .options import GenreModelFolder, Screen, option
 
 if TYPE_CHECKING:
     from ..audio_analysis.feature_sources import FeatureCache
     from ..genres.dataset import AudioDataset, EvaluationProtocol
-    from ..genres.evaluate import GenreEvaluationOptions
     from ..genres.methods import Method
 
 COMPARED = ("probe", "mlp", "svm", "logistic", "forest", "boosting", "neighbours", "cnn")
@@ -27,76 +26,7 @@ Labels = Annotated[
 ]
 
 
-@Parameter(name="*")
-@dataclass(frozen=True, kw_only=True)
-class LabelOptions:
-    """How labels are read, and where their audio and its features are."""
-
-    target: Literal["genre", "artist"] = "genre"
-    """what is learnt"""
-    split_files: Paths = ()
-    """train, valid, test lists"""
-    audio: Path | None = None
-    """where the audio is, when not beside the labels"""
-    subset: Literal["small", "medium", "large", "full"] | None = None
-    """of FMA"""
-    skip_classes: Flag = False
-    """leave out classes that cannot be learnt"""
-    cache: Path | None = None
-    """where features are kept between runs"""
-
-    def prepare(self, labels: Path, sources: tuple[str, ...], console: Screen) -> AudioDataset:
-        """Everything that the sources extract from the labelled audio; what could not be used is printed."""
-        from ..genres.dataset import prepare
-        from ..genres.labels import read_labels
-
-        labelled = read_labels(
-            labels,
-            target=self.target,
-            split_files=self.split_files,
-            audio_folder=self.audio,
-            subset=self.subset,
-            skip_classes=self.skip_classes,
-        )
-        with console.bar("hearing") as progress:
-            prepared = prepare(labelled, sources, self.features(), skip_classes=self.skip_classes, progress=progress)
-        for name, reason in prepared.failed.items():
-            console.message(f"left out: {name}: {reason}")
-        left_out = sorted(set(labelled.classes) - set(prepared.labels.classes))
-        if left_out:
-            console.message(f"classes left out: {', '.join(left_out)}")
-        return prepared
-
-    def features(self) -> FeatureCache:
-        from ..audio_analysis.feature_sources import FeatureCache
-
-        return FeatureCache(self.cache) if self.cache else FeatureCache()
-
-
-@Parameter(name="*")
-@dataclass(frozen=True, kw_only=True)
-class TestOptions:
-    """How classifiers are trained and tested."""
-
-    folds: Annotated[int, Parameter(validator=Number(gte=2))] = 5
-    """how many parts the tracks are divided into"""
-    repeats: Count | None = None
-    """how often they are divided anew (5 where training takes seconds, else once)"""
-    seed: Seed = 0
-    calibration: Literal["temperature", "isotonic"] | None = None
-    """chosen by the amount of data"""
-    error_rate: Annotated[float, Parameter(validator=Number(gt=0, lt=1))] = 0.1
-    """share of wrong answers aimed at when confident"""
-    epochs: Count | None = None
-    """most epochs of a network"""
-
-    def evaluation_options(self) -> GenreEvaluationOptions:
-        from ..genres.evaluate import GenreEvaluationOptions
-
-        return GenreEvaluationOptions(**{name: value for name, value in asdict(self).items() if name != "epochs"})
-
-
-LABEL_OPTIONS, TEST_OPTIONS = LabelOptions(), TestOptions()
+LABELS, EVALUATION = LabelOptions(), GenreEvaluationOptions()
 
 
 def genres_train(
@@ -106,8 +36,8 @@ def genres_train(
     out: Annotated[Path, option("the model's folder")],
     model: Annotated[str, option("probe, mlp, svm, logistic, forest, boosting, neighbours, cnn, fine-tuned")] = "probe",
     encoder: Annotated[str | None, option("musicnn-msd, musicnn-mtt, or a transformers model")] = None,
-    label_options: LabelOptions = LABEL_OPTIONS,
-    test_options: TestOptions = TEST_OPTIONS,
+    label_options: LabelOptions = LABELS,
+    options: GenreEvaluationOptions = EVALUATION,
     console: Screen,
 ) -> None:
     """Learn genres from labelled audio.
@@ -116,18 +46,17 @@ def genres_train(
     """
     from ...models.genres.model import check_replaceable
     from ..charts.chart import draw
-    from ..genres.evaluate import confusion_chart, evaluate, train, write_misclassified
-    from ..genres.methods import LEARNING, NetworkOptions, method_named
+    from ..genres.evaluate import confusion_chart, evaluate, evaluation_protocols, train, write_misclassified
+    from ..genres.methods import LEARNING, method_named
 
-    options = test_options.evaluation_options()
     checkpoints = out.with_name(f".{out.name}.checkpoints")
     name = f"{model}:{encoder}" if encoder else model
-    method = method_named(name, NetworkOptions(test_options.epochs, checkpoints))
+    method = method_named(name, options.epochs, checkpoints)
     check_replaceable(out)
-    prepared = label_options.prepare(labels, method.sources, console)
+    prepared = _prepared(labels, method.sources, label_options, console)
     tested = []
     if prepared.labels.splits is None or "test" in prepared.labels.splits:
-        found = options.protocols(prepared, method)
+        found = evaluation_protocols(prepared, method, options)
         _print_what_is_tested(console, found)
         with console.trainings() as trainings:
             trainings.begin(method.name, sum(len(protocol.folds) for protocol in found))
@@ -157,7 +86,7 @@ def genres_evaluate(
     /,
     *,
     genre_model: GenreModelFolder = None,
-    label_options: LabelOptions = LABEL_OPTIONS,
+    label_options: LabelOptions = LABELS,
     report: Annotated[Path | None, option("folder for confusion.png and wrong.csv")] = None,
     console: Screen,
 ) -> None:
@@ -184,7 +113,7 @@ def genres_evaluate(
         for figures in model.card.figures.values():
             _record(console, head | figures)
         return
-    found = evaluate_model(model, label_options.prepare(labels, model.sources, console))
+    found = evaluate_model(model, _prepared(labels, model.sources, label_options, console))
     if found.protocol.leaky:
         console.message("some of these files were trained on: the figures are too good (leaky)")
     _record(console, head | found.row() | {"per_class": found.per_class()})
@@ -199,8 +128,8 @@ def genres_compare(
     /,
     *,
     models: Annotated[Names, option(f"of {','.join(COMPARED)} (all of these), fine-tuned, probe:ENCODER")] = COMPARED,
-    label_options: LabelOptions = LABEL_OPTIONS,
-    test_options: TestOptions = TEST_OPTIONS,
+    label_options: LabelOptions = LABELS,
+    options: GenreEvaluationOptions = EVALUATION,
     console: Screen,
 ) -> None:
     """Several ways to learn the same genres, in one table.
@@ -208,19 +137,18 @@ def genres_compare(
     Example: crossfade genres compare labels.csv --models probe,svm
     """
     from ...models.storage import hash_of_values
-    from ..genres.evaluate import compare
-    from ..genres.methods import NetworkOptions, method_named
+    from ..genres.evaluate import compare, evaluation_protocols
+    from ..genres.methods import method_named
 
-    options = test_options.evaluation_options()
     # The same comparison, once interrupted, carries on with its networks, too.
-    key = hash_of_values([str(labels.absolute()), models, test_options.epochs, str(options)])[:16]
-    checkpoints = label_options.features().folder.with_name("trainings") / key
-    methods = [method_named(name, NetworkOptions(test_options.epochs, checkpoints)) for name in models]
+    key = hash_of_values([str(labels.absolute()), models, str(options)])[:16]
+    checkpoints = _features(label_options).folder.with_name("trainings") / key
+    methods = [method_named(name, options.epochs, checkpoints) for name in models]
     if not methods:
         raise UsageError("--models: names no model")
     sources = tuple(dict.fromkeys(source for method in methods for source in method.sources))
-    prepared = label_options.prepare(labels, sources, console)
-    _print_what_is_tested(console, options.protocols(prepared, methods[0]))
+    prepared = _prepared(labels, sources, label_options, console)
+    _print_what_is_tested(console, evaluation_protocols(prepared, methods[0], options))
     try:
         with console.trainings() as trainings:
             for method, one, costs in compare(prepared, methods, options, trainings):
@@ -229,6 +157,28 @@ def genres_compare(
         # Interrupted, it still shows what it has found.
         console.close()
     shutil.rmtree(checkpoints, ignore_errors=True)
+
+
+def _prepared(labels: Path, sources: Sequence[str], options: LabelOptions, console: Screen) -> AudioDataset:
+    """Everything that the sources extract from the labelled audio; what could not be used is printed."""
+    from ..genres.dataset import prepare
+    from ..genres.labels import read_labels
+
+    labelled = read_labels(labels, options)
+    with console.bar("hearing") as progress:
+        cache, skip_classes = _features(options), options.skip_classes
+        prepared = prepare(labelled, sources, cache, skip_classes=skip_classes, progress=progress)
+    for name, reason in prepared.failed.items():
+        console.message(f"left out: {name}: {reason}")
+    if left_out := sorted(set(labelled.classes) - set(prepared.labels.classes)):
+        console.message(f"classes left out: {', '.join(left_out)}")
+    return prepared
+
+
+def _features(options: LabelOptions) -> FeatureCache:
+    from ..audio_analysis.feature_sources import FeatureCache
+
+    return FeatureCache(options.cache) if options.cache else FeatureCache()
 
 
 def _print_what_is_tested(console: Screen, protocols: list[EvaluationProtocol]) -> None:

@@ -27,10 +27,12 @@ from ..evaluation.profiling import size_on_disk
 from ..library.progress import Message, silent
 from .dataset import AudioDataset, EvaluationProtocol, given_fold, protocols
 from .methods import Method
+from .options import GenreEvaluationOptions
 
 MOST_MISCLASSIFIED = 50
 FEW_TRACKS = 1000
 REPEATS = 5
+DEFAULTS = GenreEvaluationOptions()
 
 
 class TrainingProgress(typing.Protocol):
@@ -39,28 +41,6 @@ class TrainingProgress(typing.Protocol):
     def begin(self, name: str, total: int) -> None: ...
     def message(self, text: str) -> None: ...
     def trained(self) -> None: ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class GenreEvaluationOptions:
-    """How methods are trained and tested."""
-
-    folds: int = 5
-    repeats: int | None = None
-    """how often tracks are divided anew; None for 5 where that is a matter of seconds, else 1"""
-    seed: int = 0
-    calibration: str | None = None
-    """temperature or isotonic; None for what suits the amount of data"""
-    error_rate: float = 0.1
-    """share of wrong answers aimed at when confident"""
-
-    def protocols(self, dataset: AudioDataset, method: Method) -> list[EvaluationProtocol]:
-        """The ways to test this method, the honest one first."""
-        repeats = self.repeats or (REPEATS if method.quick and len(dataset) < FEW_TRACKS else 1)
-        return protocols(dataset, folds=self.folds, repeats=repeats, seed=self.seed)
-
-
-DEFAULTS = GenreEvaluationOptions()
 
 
 @dataclass(frozen=True)
@@ -123,6 +103,14 @@ class Evaluation:
                 }
         named = zip(self.classes, figures, strict=True)
         return {name: one for name, one in named if one["tracks"]}
+
+
+def evaluation_protocols(
+    dataset: AudioDataset, method: Method, options: GenreEvaluationOptions
+) -> list[EvaluationProtocol]:
+    """The ways to test this method, the honest one first."""
+    repeats = options.repeats or (REPEATS if method.quick and len(dataset) < FEW_TRACKS else 1)
+    return protocols(dataset, folds=options.folds, repeats=repeats, seed=options.seed)
 
 
 def evaluate(
@@ -261,7 +249,7 @@ def compare(
 ) -> Iterator[tuple[Method, Evaluation, dict[str, Any]]]:
     """Each method under each protocol, with the cost of the model that would be kept."""
     for method in methods:
-        ways = options.protocols(dataset, method)
+        ways = evaluation_protocols(dataset, method, options)
         trainings.begin(method.name, sum(len(protocol.folds) for protocol in ways) + 1)
         evaluations = [evaluate(dataset, method, protocol, options, trainings=trainings) for protocol in ways]
         started = time.perf_counter()

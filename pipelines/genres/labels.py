@@ -26,8 +26,11 @@ from ...errors import DataError, UsageError
 from ...models.catalogue import COLLECTIVE_ARTISTS
 from ...models.genres.folds import joined_groups
 from ..library.scan import walk
+from .options import LabelOptions
 
 Names = tuple[str, ...]
+
+DEFAULTS = LabelOptions()
 
 FMA_SUBSETS = ("small", "medium", "large", "full")
 """each contains the ones before it"""
@@ -136,37 +139,26 @@ def artist_keys(name: str) -> Names:
     return tuple(dict.fromkeys(part for part in parts if part and part not in _NO_ARTIST))
 
 
-def read_labels(
-    source: Path,
-    *,
-    target: str = "genre",
-    split_files: Sequence[Path] = (),
-    audio_folder: Path | None = None,
-    subset: str | None = None,
-    skip_classes: bool = False,
-) -> LabelledAudio:
+def read_labels(source: Path, options: LabelOptions = DEFAULTS) -> LabelledAudio:
     """Labelled audio from a folder or a CSV, checked: every file exists and every class can be learnt.
 
-    `target` "artist" learns to tell artists instead of genres. `skip_classes` leaves out classes that cannot be learnt
-    (one example, or only in the test split), which is an error otherwise. `audio_folder` and `subset` are for FMA.
+    Classes that cannot be learnt (one example, or only in the test split) are an error unless they are to be skipped.
     """
-    if target not in ("genre", "artist"):
-        raise DataError(f"target {target!r}: only genre and artist can be learnt")
-    if subset is not None and not (source.is_file() and _is_fma(source)):
-        raise UsageError(f"--subset {subset}: {source} is not FMA's tracks.csv, which alone has subsets")
+    if options.subset is not None and not (source.is_file() and _is_fma(source)):
+        raise UsageError(f"--subset {options.subset}: {source} is not FMA's tracks.csv, which alone has subsets")
     if source.is_dir():
         audio = _from_folder(source)
     elif not source.is_file():
         raise DataError(f"{source}: no such file or folder")
     elif _is_fma(source):
-        audio = _from_fma(source, audio_folder, subset)
+        audio = _from_fma(source, options.audio, options.subset)
     else:
-        audio = _from_csv(source, audio_folder)
-    if target == "artist":
+        audio = _from_csv(source, options.audio)
+    if options.target == "artist":
         audio = _artists_as_classes(audio)
-    if split_files:
-        audio = split_by_files(audio, split_files)
-    return checked(audio, skip_classes=skip_classes)
+    if options.split_files:
+        audio = split_by_files(audio, options.split_files)
+    return checked(audio, skip_classes=options.skip_classes)
 
 
 def _from_folder(source: Path) -> LabelledAudio:
@@ -253,8 +245,6 @@ def _from_fma(source: Path, audio_folder: Path | None, subset: str | None) -> La
             raise DataError(f"{source}: no folder {' or '.join(usual)} beside it; say where with --audio")
     if subset is None:
         subset = next((name for name in FMA_SUBSETS if audio_folder.name.endswith(name)), "full")
-    if subset not in FMA_SUBSETS:
-        raise DataError(f"{source}: subset {subset!r}: FMA has {', '.join(FMA_SUBSETS)}")
     allowed = set(FMA_SUBSETS[: FMA_SUBSETS.index(subset) + 1])
     with source.open(newline="", encoding="utf-8") as file:
         lines = csv.reader(file)

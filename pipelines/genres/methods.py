@@ -98,17 +98,9 @@ class Method(ABC):
         """Learns from some tracks; `validation`, where given, is what is held out."""
 
 
-@dataclass(frozen=True)
-class NetworkOptions:
-    """Options of the command line for networks."""
-
-    epochs: int | None = None
-    checkpoints: Path | None = None
-    """where an interrupted training leaves off; None for no checkpoints"""
-
-
-def method_named(name: str, options: NetworkOptions = NetworkOptions()) -> Method:
-    """The method behind a name; UsageError for an unknown one. `options` are those of networks trained here."""
+def method_named(name: str, epochs: int | None = None, checkpoints: Path | None = None) -> Method:
+    """The method behind a name; UsageError for an unknown one. `epochs` and `checkpoints` are those of a network."""
+    network = partial(NetworkMethod, quick=False, epochs=epochs, checkpoints=checkpoints)
     kind, _, encoder = name.partition(":")
     source = f"{PREFIX}{encoder}" if encoder and not encoder.startswith("musicnn-") else encoder or None
     if kind in ("probe", "mlp"):
@@ -118,13 +110,12 @@ def method_named(name: str, options: NetworkOptions = NetworkOptions()) -> Metho
     if kind == "zero-shot" and encoder:
         return ZeroShotMethod(name, "encoder", (f"{PREFIX}{encoder}",), TRANSFORMERS, quick=True, encoder=encoder)
     if name == "cnn":
-        return NetworkMethod("cnn", "cnn", ("log-mel",), TORCH, quick=False, encoder=None, options=options)
+        return network("cnn", "cnn", ("log-mel",), TORCH, encoder=None)
     if kind == "fine-tuned":
         source = source or "musicnn-msd"
         name = f"fine-tuned:{source.removeprefix(PREFIX)}"
         extras = TRANSFORMERS if source.startswith(PREFIX) else TORCH
-        inputs = (input_source(source),)
-        return NetworkMethod(name, "encoder", inputs, extras, quick=False, encoder=source, options=options)
+        return network(name, "encoder", (input_source(source),), extras, encoder=source)
     names = ", ".join(("probe", "mlp", *CLASSICAL, "cnn", "fine-tuned"))
     raise UsageError(f"--model {name}: not one of {names}, probe:NAME or zero-shot:NAME")
 
@@ -287,7 +278,9 @@ class NetworkMethod(Method):
 
     encoder: str | None
     """musicnn-msd, musicnn-mtt or hub:NAME; None for the CNN"""
-    options: NetworkOptions
+    epochs: int | None
+    checkpoints: Path | None
+    """folder where an interrupted training leaves off; None for no checkpoints"""
 
     def fit(
         self, dataset: AudioDataset, rows: Rows, *, validation: Rows | None, seed: int, message: Message = silent
@@ -298,11 +291,11 @@ class NetworkMethod(Method):
             raise MissingExtra(self.name, "train") from error
         if validation is None:
             rows, validation = held_out(dataset, rows, np.random.default_rng(seed))
-        folder, checkpoint = self.options.checkpoints, None
+        folder, checkpoint = self.checkpoints, None
         if folder:
             checkpoint = folder / hash_of_values(self.name, seed, rows.tolist())[:16]
         tracks = dataset.features[self.sources[0]]
-        training = networks.NetworkTraining.of(self.encoder, epochs=self.options.epochs, seed=seed)
+        training = networks.NetworkTraining.of(self.encoder, epochs=self.epochs, seed=seed)
         seconds: list[float] = []
 
         def report(point: Epoch) -> None:

@@ -202,9 +202,9 @@ def test_an_encoder_is_trained_on_and_saved_whole(family, folders, songs, tmp_pa
     from crossfade.pipelines.genres.dataset import prepare
     from crossfade.pipelines.genres.evaluate import train
     from crossfade.pipelines.genres.labels import read_labels
-    from crossfade.pipelines.genres.methods import NetworkOptions, method_named
+    from crossfade.pipelines.genres.methods import method_named
 
-    method = method_named(f"fine-tuned:{folders[family]}", NetworkOptions(epochs=1))
+    method = method_named(f"fine-tuned:{folders[family]}", epochs=1)
     prepared = prepare(read_labels(songs), method.sources, FeatureCache(tmp_path / "cache"))
     model, again = (train(prepared, method) for _ in range(2))
     heard = prepared.of(np.arange(2), method.sources)

@@ -13,6 +13,7 @@ from crossfade.errors import DataError
 from crossfade.models.genres.folds import grouped_folds, groups_per_class, joined_groups, splits
 from crossfade.pipelines.genres.dataset import AudioDataset, protocols
 from crossfade.pipelines.genres.labels import artist_keys, read_labels
+from crossfade.pipelines.genres.options import LabelOptions
 
 
 @settings(max_examples=50, deadline=None)
@@ -92,7 +93,7 @@ def test_a_folder_per_genre(labels, tmp_path):
 
 def test_learning_artists_keeps_albums_together(labels):
     rows = [(f"{artist}{n}.wav", "rock", artist, f"album {n // 2}") for artist in "XY" for n in range(4)]
-    found = read_labels(labels(rows, ("path", "genre", "artist", "album")), target="artist")
+    found = read_labels(labels(rows, ("path", "genre", "artist", "album")), LabelOptions(target="artist"))
     assert found.classes == ("X", "Y")
     assert len(np.unique(found.groups())) == 4
     assert not found.leaky
@@ -130,7 +131,7 @@ def test_a_missing_file_is_named(labels):
 
 
 def test_classes_can_be_skipped(labels):
-    found = read_labels(labels([*FOUR, ("c.wav", "polka", "V")]), skip_classes=True)
+    found = read_labels(labels([*FOUR, ("c.wav", "polka", "V")]), LabelOptions(skip_classes=True))
     assert found.classes == ("jazz", "rock")
 
 
@@ -139,7 +140,7 @@ def test_split_files_filter_and_ignore_suffixes(labels, tmp_path):
     lists = {"train_filtered.txt": "a/1.au\nb/1.au\n", "test_filtered.txt": "a/2.au\nb/2.au\n"}
     for name, text in lists.items():
         (tmp_path / name).write_text(text)
-    found = read_labels(path, split_files=[tmp_path / name for name in lists])
+    found = read_labels(path, LabelOptions(split_files=tuple(tmp_path / name for name in lists)))
     assert found.splits == ("train", "test", "train", "test")
 
 
@@ -155,7 +156,7 @@ def test_broken_split_files(labels, tmp_path, name, text, message):
     path = labels(FOUR)
     (tmp_path / name).write_text(text)
     with pytest.raises(DataError, match=message):
-        read_labels(path, split_files=[tmp_path / name])
+        read_labels(path, LabelOptions(split_files=(tmp_path / name,)))
 
 
 def test_fma_is_read_as_it_ships(tmp_path):
@@ -175,7 +176,7 @@ def test_fma_is_read_as_it_ships(tmp_path):
     source = tmp_path / "fma_metadata" / "tracks.csv"
     source.parent.mkdir()
     source.write_text("\n".join(lines).replace(",comments,title", ",comments,title"))
-    found = read_labels(source, skip_classes=True)
+    found = read_labels(source, LabelOptions(skip_classes=True))
     assert len(found) == 7
     assert found.classes == ("Folk", "Rock")
     assert set(found.splits or ()) == {"train", "test"}

@@ -28,7 +28,7 @@ from crossfade.models.genres.networks import (  # noqa: E402
 )
 from crossfade.pipelines.genres.dataset import AudioDataset  # noqa: E402
 from crossfade.pipelines.genres.labels import LabelledAudio  # noqa: E402
-from crossfade.pipelines.genres.methods import NetworkOptions, method_named  # noqa: E402
+from crossfade.pipelines.genres.methods import method_named  # noqa: E402
 
 SHAPE = CnnShape(2, bands=16, channels=(4, 8))
 OPTIONS = NetworkTraining(epochs=6, batch=8, learning_rate=1e-2, augmentation=Augmentation(gain_decibels=0))
@@ -128,7 +128,7 @@ def test_the_card_names_the_epoch_whose_numbers_were_kept(losses, best, monkeypa
     held, tracks = iter(losses), [np.zeros((1, 24, 16), np.float32)] * 4
     monkeypatch.setattr(networks, "_validation_loss", lambda *_: next(held))
     monkeypatch.setattr(networks, "shape_of", lambda *_: SHAPE)
-    method = method_named("cnn", NetworkOptions(epochs=len(losses)))
+    method = method_named("cnn", epochs=len(losses))
     names = tuple("abcd")
     labels = LabelledAudio("labels", tuple(map(Path, names)), names, (("x",), ("y",)) * 2)
     dataset = AudioDataset(labels, {SHAPE.source: tracks})
