@@ -197,7 +197,7 @@ def least_squares_step(normal: Scores, factors: Scores, confidences: Scores) -> 
     """[F] what fits confidences [L] in the rows of factors [L, F] best; `normal` [F, F] is Y' Y + regularization."""
     from scipy.linalg.lapack import sposv
 
-    normal = normal + factors.T @ ((np.abs(confidences) - 1)[:, None] * factors)
+    normal = np.asarray(normal + factors.T @ ((np.abs(confidences) - 1)[:, None] * factors), np.float32)
     target = factors.T @ np.maximum(confidences, 0)
     _, vector, failed = sposv(normal, target)
     # Not positive definite only where rounding says so.

@@ -81,7 +81,7 @@ class ItemSimilarityRecommender(Recommender):
         half_life = self.options.half_life
         self.recency = np.zeros(0, np.float32)
         if half_life is not None and interactions.times is not None:
-            self.recency = np.asarray(0.5 ** (_places_back(interactions) / half_life), np.float32)
+            self.recency = np.asarray(0.5 ** (_places_back(interactions, interactions.times) / half_life), np.float32)
 
     def similar(self, track_rows: Ids, k: int) -> Answers:
         """By common listeners; at most as many as there are neighbours."""
@@ -114,14 +114,14 @@ def nearest_columns(profiles: csr_matrix, neighbours: int, *, threads: int = 0) 
     return csr_matrix(parts, shape=near.shape)
 
 
-def _places_back(interactions: Interactions) -> NDArray[np.intp]:
+def _places_back(interactions: Interactions, times: NDArray[np.int64]) -> NDArray[np.intp]:
     """[P] how many tracks a user came to like after each, by the newest listen of each pair."""
     matrix, track_count = interactions.matrix, interactions.track_count
     likes = matrix.data > 0
     users = np.repeat(np.arange(matrix.shape[0], dtype=np.int64), np.diff(matrix.indptr))
     listens = interactions.user_rows.astype(np.int64) * track_count + interactions.track_rows
     newest = np.full(matrix.nnz, np.iinfo(np.int64).min)
-    np.maximum.at(newest, np.searchsorted(users * track_count + matrix.indices, listens), interactions.times)
+    np.maximum.at(newest, np.searchsorted(users * track_count + matrix.indices, listens), times)
     users, newest = users[likes], newest[likes]
     order = np.lexsort((-newest, users))
     back = np.empty(len(users), np.intp)
