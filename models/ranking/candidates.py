@@ -40,7 +40,8 @@ from ..hybrid.model import Hybrid
 from ..hybrid.online import UserHistory, UserQuery
 from ..interactions import Interactions
 from ..recommenders.base import RECENT_SECONDS, popularity
-from ..recommenders.item_knn import SAVED_SIMILARITY, ItemKNN, ItemKNNOptions
+from ..recommenders.item_knn import ItemKNN, ItemKNNOptions
+from ..recommenders.item_similarity import SAVED_SIMILARITY
 from ..storage import Arrays
 from .sequence import sequence_similarity
 

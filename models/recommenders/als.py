@@ -176,19 +176,12 @@ class FoldIn:
 
     def one(self, track_rows: Ids, weights: Scores) -> Scores:
         """[F] of a user with these confidences [L] in tracks [L]; zeros where all are skips."""
-        from scipy.linalg.lapack import sposv
-
         fitted = weights != 0
         if not fitted.any():
             return np.zeros(self.factors.shape[1], np.float32)
         track_rows, weights = track_rows[fitted], weights[fitted]
         confidences = self._als.options.alpha * self._als.confidences_of_one(track_rows, weights)
-        factors = self.factors[track_rows]
-        normal = self._normal + factors.T @ ((np.abs(confidences) - 1)[:, None] * factors)
-        target = factors.T @ np.maximum(confidences, 0)
-        _, vector, failed = sposv(normal, target)
-        # Not positive definite only where rounding says so.
-        return np.asarray(np.linalg.solve(normal, target) if failed else vector, np.float32)
+        return least_squares_step(self._normal, self.factors[track_rows], confidences)
 
     def many(self, user_items: csr_matrix) -> Scores:
         """[B, T] confidences -> [B, F]"""
@@ -198,3 +191,14 @@ class FoldIn:
             for row, (start, stop) in enumerate(zip(user_items.indptr, user_items.indptr[1:], strict=False)):
                 vectors[row] = self.one(user_items.indices[start:stop], user_items.data[start:stop])
         return vectors
+
+
+def least_squares_step(normal: Scores, factors: Scores, confidences: Scores) -> Scores:
+    """[F] what fits confidences [L] in the rows of factors [L, F] best; `normal` [F, F] is Y' Y + regularization."""
+    from scipy.linalg.lapack import sposv
+
+    normal = normal + factors.T @ ((np.abs(confidences) - 1)[:, None] * factors)
+    target = factors.T @ np.maximum(confidences, 0)
+    _, vector, failed = sposv(normal, target)
+    # Not positive definite only where rounding says so.
+    return np.asarray(np.linalg.solve(normal, target) if failed else vector, np.float32)

@@ -182,6 +182,14 @@ def nearest_neighbours(vectors: Scores, track_rows: Ids, k: int) -> Answers:
     return rank(score, len(rows), k, len(unit), candidates=mask)
 
 
+def to_power(likes: csr_matrix, power: float) -> csr_matrix:
+    """[B, T] positive confidences to a power, as float32: 0 is whether a user likes a track."""
+    powers = likes.astype(np.float64)
+    # Rounded at last, as the last digit of a power depends on where numpy finds the number in memory.
+    powers.data **= power
+    return powers.astype(np.float32)
+
+
 def check_width(user_items: csr_matrix, track_count: int) -> None:
     """DataError where confidences [B, T] are not of as many tracks as the model."""
     if user_items.shape[1] != track_count:
@@ -216,6 +224,10 @@ class Recommender(StoredModel, ABC):
     def restore(self, arrays: Arrays, facts: dict[str, Any]) -> None:
         super().restore(arrays, facts)
         self.history = History.from_arrays(arrays)
+
+    def fit_note(self, interactions: Interactions) -> str | None:
+        """What has to be known before a fit: what it leaves out because it would need too much memory."""
+        return None
 
     @abstractmethod
     def fit(self, interactions: Interactions) -> Self: ...

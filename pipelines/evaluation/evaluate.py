@@ -127,8 +127,11 @@ def _rows_of_trial(
     train, costs = trial.split.train, trial.name == options.trials[0]
     models: dict[str, Recommender] = {}
     for name in names:
+        model = options.make(name, catalogue)
+        if note := model.fit_note(train):
+            message(note)
         try:
-            fitting = Fitting(options.make(name, catalogue), train)
+            fitting = Fitting(model, train)
         except DataError as error:
             # Popular comes first: where it fails, there is nothing to learn for any model.
             if not models:

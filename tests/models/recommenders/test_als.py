@@ -11,6 +11,7 @@ from scipy.sparse import csr_matrix
 from crossfade.errors import DataError
 from crossfade.models.interactions import Interactions, to_find
 from crossfade.models.recommenders.als import ALS, ALSOptions
+from crossfade.models.recommenders.ials import IALS, IALSOptions
 
 PLAIN = ALSOptions(factors=8, regularization=2.0, alpha=5.0, track_discount=0, user_discount=0)
 USERS, TRACKS = 70, 30
@@ -84,3 +85,26 @@ def test_discounts_level_counts(listens: Interactions) -> None:
     liked = listens.matrix.toarray() > 0
     sums = np.where(liked, discounted.toarray(), 0).sum(axis=0)
     np.testing.assert_allclose(sums, sums[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("power", [0.0, 1.0])
+def test_ials_folds_in_by_its_loss(power: float, listens: Interactions) -> None:
+    """Rendle et al. 2021, equation 3 divided by the unobserved weight, each regularisation within ten per cent."""
+    options = IALSOptions(factors=8, regularization=0.1, unobserved_weight=4.0, frequency_power=power)
+    model = IALS(options).fit(listens)
+    factors, unobserved = model.track_factors.astype(np.float64), model.unobserved_weight
+    assert unobserved == pytest.approx(4 * model.history.liked.nnz / (USERS * TRACKS))
+    for row, vector in zip(listens.matrix.toarray(), model.fold_in(listens.matrix), strict=True):
+        weights = np.abs(row) ** options.confidence_power / model.mean_weight
+        confidence = np.where(row != 0, weights / unobserved, 1)
+        wanted = factors.T @ (confidence * (row > 0))
+        scale = 0.1 / unobserved * (np.count_nonzero(row) + unobserved * TRACKS) ** power
+        normal = factors.T @ (confidence[:, None] * factors)
+        implied = vector @ (wanted - normal @ vector) / (vector @ vector)
+        assert implied == pytest.approx(scale, rel=0.06)
+
+
+def test_ials_is_where_another_step_changes_little(listens: Interactions) -> None:
+    one, more = (IALS(IALSOptions(factors=8, iterations=count)).fit(listens) for count in (60, 61))
+    first, second = (model.scores_from(listens.matrix) for model in (one, more))
+    np.testing.assert_allclose(first, second, atol=0.02)

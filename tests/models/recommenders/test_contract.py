@@ -28,6 +28,11 @@ PERSONAL = tuple(name for name in MODELS if "popular" not in name)
 DAY_SECONDS = 86_400
 
 
+def popular_of(name: str) -> str:
+    """The model whose answers cold users get."""
+    return "popular" if name in ("popular", "personal-popular") else "recent-popular"
+
+
 def checkerboard(users: int = 40, tracks: int = 20) -> tuple[Interactions, Catalogue]:
     """User u likes the tracks of its own parity, all but one: track 2 * (u // 2) + parity (mod tracks) is left to find.
 
@@ -178,7 +183,7 @@ def test_more_answers_than_tracks_end_in_nothing(name: str) -> None:
 def test_cold_and_unknown_users_get_the_popular_tracks(name: str) -> None:
     unknown = np.array([-1], np.int32)
     ids, _ = fitted(name).recommend(np.concatenate([COLD_USERS, unknown]), 5)
-    expected, _ = fitted("popular" if name == "popular" else "recent-popular").recommend(unknown, 5)
+    expected, _ = fitted(popular_of(name)).recommend(unknown, 5)
     np.testing.assert_array_equal(ids, np.repeat(expected, 4, axis=0))
 
 
@@ -281,14 +286,14 @@ def test_a_new_user_is_known_from_a_handful_of_listens(name: str) -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_a_new_user_without_listens_gets_the_popular_tracks(name: str) -> None:
     ids, _ = fitted(name).recommend_from(csr_matrix((1, 50), dtype=np.float32), 5)
-    expected = fitted("popular" if name == "popular" else "recent-popular").recommend_from
+    expected = fitted(popular_of(name)).recommend_from
     np.testing.assert_array_equal(ids, expected(csr_matrix((1, 50), dtype=np.float32), 5)[0])
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_what_a_search_space_draws_are_options(name: str) -> None:
     kind = REGISTRY[name].load()
-    assert bool(kind.search_space) == (name not in ("popular", "hybrid", "ranked"))
+    assert bool(kind.search_space) == (name not in ("popular", "personal-popular", "hybrid", "ranked"))
     for seed in range(20):
         drawn = draw(kind.search_space, np.random.default_rng(seed))
         options = kind.options_type(**drawn)
