@@ -40,7 +40,7 @@ def sequence_similarity(listens: Interactions, neighbours: int) -> csr_matrix:
     if len(likes) > _MOST_LIKES:
         lots = np.random.default_rng(0).random(likes.user_count)
         likes = likes.take(lots[likes.user_rows] < _MOST_LIKES / len(likes))
-    order = np.lexsort((likes.times, likes.user_rows))
+    order = np.lexsort((np.asarray(likes.times), likes.user_rows))
     users, tracks, count = likes.user_rows[order], likes.track_rows[order], likes.track_count
     both = csr_matrix((count, count), dtype=np.float32)
     for step in range(1, _WINDOW + 1):
