@@ -57,8 +57,8 @@ class EASEOptions(ItemSimilarityOptions):
     neighbours: int = 500
     """weights that are kept for each track where there are many tracks"""
     all_weights_up_to: int = 10_000
-    """Tracks for which all weights are kept, 800 MB of them. To keep 500 a track costs half a per cent to 4 % of NDCG@10
-    on a validation part of ml-latest-small, by the other options, and 2 % on mpd-5core's."""
+    """Tracks for which all weights are kept, 800 MB of them. To keep 500 a track costs half a per cent to 4 % of
+    NDCG@10 on a validation part of ml-latest-small, by the other options, and 2 % on mpd-5core's."""
     max_items: int | None = None
     """Tracks learned where there are more users than that, too: the ones of most listeners, the others are recommended
     below them by popularity. None for 30,000, or as many as half of the free memory takes."""
