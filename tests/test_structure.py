@@ -26,6 +26,7 @@ FOLDERS = (
     "models/evaluation",
     "models/genres",
     "models/recommenders",
+    "models/recommenders/neural",
     "models/hybrid",
     "models/ranking",
     "models/analysis",
@@ -48,7 +49,7 @@ FOLDERS = (
 )
 """from the bottom up: a folder may import itself and those before it"""
 
-MODULES_IN_A_FOLDER = 20
+MODULES_IN_A_FOLDER = 15
 LAYERS = ("audio", "models", "pipelines", "service")
 SOURCES = [*ROOT.glob("*.py"), *(file for layer in LAYERS for file in (ROOT / layer).rglob("*.py"))]
 

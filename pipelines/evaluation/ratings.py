@@ -31,7 +31,7 @@ def rating_rows(split: Split, rng: np.random.Generator, *, resamples: int = RESA
     baselines = {"constant": Biases.constant(split.train), "bias": biases, "recent-bias": biases.recent(split.train)}
     predictions = {name: model.predict(test.user_rows, test.track_rows) for name, model in baselines.items()}
     if find_spec("torch") is not None:
-        from ...models.recommenders.neural_mf import NeuralMF, rating_options
+        from ...models.recommenders.neural.neural_mf import NeuralMF, rating_options
 
         neural = NeuralMF(rating_options()).fit(split.train)
         predictions["mf"] = neural.predict(test.user_rows, test.track_rows)

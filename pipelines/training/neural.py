@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ...errors import DataError, LibraryError, UsageError
 from ...models.arrays import Ids, Scores
 from ...models.nn.training_loop import Watch, best_epoch
-from ...models.recommenders.neural import DotRecommender
+from ...models.recommenders.neural.base import DotRecommender
 from ...models.recommenders.registry import REGISTRY
 from ..charts.chart import draw
 from ..charts.training import epoch_table, learning_curve
@@ -119,7 +119,7 @@ def train_neural(
 
 
 def _options(name: str, objective: str | None) -> Any:
-    from ...models.recommenders.neural_mf import NeuralMFOptions, rating_options
+    from ...models.recommenders.neural.neural_mf import NeuralMFOptions, rating_options
 
     if name == "mf":
         return rating_options() if objective == "ratings" else NeuralMFOptions(objective=objective or "softmax")

@@ -19,13 +19,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..arrays import Mask, Scores, as_binary
-from ..interactions import Interactions
-from ..nn.training_loop import device, tensor
-from .base import check_catalogue
-from .content import standardized_columns
-from .neural import CatalogueRecommender, DotRecommender, NeuralOptions, multinomial_loss, tensor_int
-from .search_space import Choice, Range, SearchSpace
+from ...arrays import Mask, Scores, as_binary
+from ...interactions import Interactions
+from ...nn.training_loop import device, tensor
+from ..base import check_catalogue
+from ..content import standardized_columns
+from ..search_space import Choice, Range, SearchSpace
+from .base import CatalogueRecommender, DotRecommender, NeuralOptions, multinomial_loss, tensor_int
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix

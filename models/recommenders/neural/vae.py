@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..arrays import Scores, as_binary
-from ..nn.training_loop import device, state_arrays
-from .neural import DotRecommender, NeuralOptions, multinomial_loss, tensor_int
-from .search_space import Choice, Range, SearchSpace
+from ...arrays import Scores, as_binary
+from ...nn.training_loop import device, state_arrays
+from ..search_space import Choice, Range, SearchSpace
+from .base import DotRecommender, NeuralOptions, multinomial_loss, tensor_int
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix

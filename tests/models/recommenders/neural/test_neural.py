@@ -19,10 +19,10 @@ from crossfade.models.evaluation.splits import Split, by_chance
 from crossfade.models.interactions import Clock, Interactions
 from crossfade.models.nn.training_loop import Dropout, Epoch, Schedule, best_epoch, train
 from crossfade.models.recommenders.biases import Biases
-from crossfade.models.recommenders.neural_mf import NeuralMF, NeuralMFOptions, rating_options
-from crossfade.models.recommenders.sasrec import SASRec, SASRecOptions
-from crossfade.models.recommenders.two_tower import TwoTower, TwoTowerOptions
-from crossfade.models.recommenders.vae import MultVAE, VAEOptions
+from crossfade.models.recommenders.neural.neural_mf import NeuralMF, NeuralMFOptions, rating_options
+from crossfade.models.recommenders.neural.sasrec import SASRec, SASRecOptions
+from crossfade.models.recommenders.neural.two_tower import TwoTower, TwoTowerOptions
+from crossfade.models.recommenders.neural.vae import MultVAE, VAEOptions
 from crossfade.pipelines.evaluation.ratings import rating_rows
 
 USERS, TRACKS = 40, 24

@@ -21,13 +21,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ...errors import DataError, UsageError
-from ..arrays import Answers, Ids, Mask, Rows, Scores
-from ..interactions import Interactions, liked
-from ..nn.training_loop import Dropout, device, state_arrays, tensor
-from ..storage import Arrays
-from .neural import CatalogueRecommender, NeuralOptions, sampled_softmax_loss, tensor_int
-from .search_space import Choice, Range, SearchSpace
+from ....errors import DataError, UsageError
+from ...arrays import Answers, Ids, Mask, Rows, Scores
+from ...interactions import Interactions, liked
+from ...nn.training_loop import Dropout, device, state_arrays, tensor
+from ...storage import Arrays
+from ..search_space import Choice, Range, SearchSpace
+from .base import CatalogueRecommender, NeuralOptions, sampled_softmax_loss, tensor_int
 from .two_tower import standardized
 
 if TYPE_CHECKING:

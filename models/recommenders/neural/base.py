@@ -19,14 +19,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ...errors import UsageError
-from ..arrays import Answers, Ids, Mask, Scores
-from ..catalogue import Catalogue
-from ..evaluation.metrics import hits, ndcg, relevant_counts
-from ..evaluation.splits import within_users
-from ..interactions import Interactions, liked, to_find
-from ..nn.training_loop import Curve, Schedule, Watch, best_epoch, device, seeded, train
-from .base import History, Recommender, check_catalogue, nearest_neighbours, rank
+from ....errors import UsageError
+from ...arrays import Answers, Ids, Mask, Scores
+from ...catalogue import Catalogue
+from ...evaluation.metrics import hits, ndcg, relevant_counts
+from ...evaluation.splits import within_users
+from ...interactions import Interactions, liked, to_find
+from ...nn.training_loop import Curve, Schedule, Watch, best_epoch, device, seeded, train
+from ..base import History, Recommender, check_catalogue, nearest_neighbours, rank
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix

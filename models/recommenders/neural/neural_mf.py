@@ -21,13 +21,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ...errors import UsageError
-from ..arrays import Ids, Scores
-from ..interactions import Interactions
-from ..nn.training_loop import state_arrays, tensor
-from .biases import Biases, ratings_of
-from .neural import DotRecommender, HeldOut, NeuralOptions, multinomial_loss, sampled_softmax_loss, tensor_int
-from .search_space import Choice, Range, SearchSpace
+from ....errors import UsageError
+from ...arrays import Ids, Scores
+from ...interactions import Interactions
+from ...nn.training_loop import state_arrays, tensor
+from ..biases import Biases, ratings_of
+from ..search_space import Choice, Range, SearchSpace
+from .base import DotRecommender, HeldOut, NeuralOptions, multinomial_loss, sampled_softmax_loss, tensor_int
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix

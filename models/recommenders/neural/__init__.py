@@ -1,0 +1,1 @@
+"""Recommenders that are neural networks: what they share, and one module each; they need torch."""
