@@ -26,7 +26,6 @@ FOLDERS = (
     "models/evaluation",
     "models/genres",
     "models/recommenders",
-    "models/recommenders/neural",
     "models/hybrid",
     "models/ranking",
     "models/analysis",
