@@ -51,7 +51,7 @@ REGISTRY = {
 }
 """in the order in which tables list them"""
 
-BASELINES = ("popular", "recent-popular", "item-knn")
+BASELINES = ("popular", "recent-popular", "item-knn", "ease", "als")
 """in every table, asked for or not"""
 
 

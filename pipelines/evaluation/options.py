@@ -24,8 +24,8 @@ Protocol = Literal["auto", "temporal", "within-user", "random", "repeats", "new-
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class EvaluationOptions:
-    models: Names = ("als", "content", "hybrid")
-    """als, content, hybrid (these), ranked, ease, ials, pure-svd, rp3beta, bpr, mf, vae …; the baselines always"""
+    models: Names = ("content", "hybrid", "ranked")
+    """content, hybrid, ranked (these), ials, pure-svd, rp3beta, bpr, mf, vae …; popular, item-knn, ease, als always"""
     protocol: Protocol = "auto"
     """how listens are parted into training and test (docs/protocols.md); auto takes what the log allows"""
     gap_days: Annotated[float, Parameter(name="--gap")] = 0.0

@@ -154,7 +154,7 @@ def test_an_evaluation_is_the_rows_of_the_command(listening: crossfade.DemoListe
     asked = {"models": ["als", "content"], "trials": ["warm"], "ks": [5], "resamples": 50}
     rows = crossfade.evaluate(listening.interactions, listening.items, **asked)
     ndcg = rows.filter(metric="ndcg", k=5, slice="warm")
-    assert ndcg["model"].to_list() == ["popular", "recent-popular", "item-knn", "als", "content"]
+    assert ndcg["model"].to_list() == ["popular", "recent-popular", "item-knn", "ease", "als", "content"]
     assert ((ndcg["low"] <= ndcg["value"]) & (ndcg["value"] <= ndcg["high"])).all()
     pandas = crossfade.evaluate(listening.interactions.to_pandas(), listening.items.to_pandas(), **asked)
     quality = pl.col("k").is_not_null()

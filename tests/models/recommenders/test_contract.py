@@ -304,4 +304,4 @@ def test_what_a_search_space_draws_are_options(name: str) -> None:
 def test_unknown_names_are_refused_and_baselines_always_there() -> None:
     with pytest.raises(UsageError, match="no such model; there are popular"):
         in_order(["als", "alz"])
-    assert in_order(["als"]) == ["popular", "recent-popular", "item-knn", "als"]
+    assert in_order(["popular"]) == ["popular", "recent-popular", "item-knn", "ease", "als"]
