@@ -3,6 +3,7 @@
     als, hybrid    taste vectors, without and with the content prior
     items, last    item-KNN from all of the user's tracks, and from the last of them
     sequence       what others listened to shortly before or after the last of the user's tracks (see `sequence`)
+    ease           EASE, of a log without an order: beside a sequence it adds nothing on validation
     artist         other tracks by the artists of what the user likes
     segment        popular among users of like taste (k-means of taste vectors)
     popular, recent-popular
@@ -11,14 +12,14 @@
 Each source may nominate up to its quota of tracks; where the union is too long, the tracks with the best place in any
 source's list, relative to its quota, stay. Everything is fitted on one history, the listens before the label period.
 
-No source takes a pass over all tracks for each user. Those with scores of few tracks (items, last, sequence, artist)
-are computed for these; those with the same scores for everybody (popular, segment) are sorted once; those with a score
-of every track (hybrid, als, sound) are scanned for nominees (`CompressedScan` of `hybrid.index`), which are then scored
-exactly.
+No source takes a pass over all tracks for each user. Those with scores of few tracks (items, last, sequence, ease,
+artist) are computed for these; those with the same scores for everybody (popular, segment) are sorted once; those with
+a score of every track (hybrid, als, sound) are scanned for nominees (`CompressedScan` of `hybrid.index`), which are
+then scored exactly.
 
 Shapes: U users, T tracks, C candidates, F factors, L last tracks of a user, S segments, D dimensions of an embedding.
 
-Over 400 lines: ten small sources that share one index of tracks and one way to be merged.
+Over 400 lines: eleven small sources that share one index of tracks and one way to be merged.
 """
 
 from __future__ import annotations
@@ -33,13 +34,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import CrossfadeError
-from ..arrays import Ids, Mask, Rows, Scores, csr_arrays, csr_of, l2_normalize, row_entries, top_k
+from ..arrays import Ids, Mask, Rows, Scores, csr_arrays, csr_of, l2_normalize, one_blas_thread, row_entries, top_k
 from ..evaluation.splits import positions_in_groups
 from ..hybrid.index import CompressedScan
 from ..hybrid.model import Hybrid
 from ..hybrid.online import UserHistory, UserQuery
 from ..interactions import Interactions
 from ..recommenders.base import RECENT_SECONDS, popularity
+from ..recommenders.ease import EASE, EASEOptions
 from ..recommenders.item_knn import ItemKNN, ItemKNNOptions
 from ..recommenders.item_similarity import SAVED_SIMILARITY
 from ..storage import Arrays
@@ -48,13 +50,17 @@ from .sequence import sequence_similarity
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-SOURCES = ("hybrid", "als", "items", "last", "sequence", "artist", "segment", "recent-popular", "popular", "sound")
+SOURCES = (
+    *("hybrid", "als", "items", "last", "sequence", "ease"),
+    *("artist", "segment", "recent-popular", "popular", "sound"),
+)
 QUOTAS = {
     "hybrid": 120,
     "als": 100,
     "items": 120,
     "last": 60,
     "sequence": 120,
+    "ease": 100,
     "artist": 60,
     "segment": 30,
     "recent-popular": 20,
@@ -65,11 +71,12 @@ QUOTAS = {
 NO_TRACKS: Ids = np.zeros(0, np.int32)
 _ARRAYS = ("last", "recent_popularity", "popularity", "segment_centres", "segment_scores")
 """attributes that are saved as they are"""
-_USES = {"items": ("items", "last"), "sequence": ("sequence",)}
+_USES = {"items": ("items", "last"), "sequence": ("sequence",), "ease": ("ease",)}
 """similarity -> the sources that use it"""
 _SAVED_SIMILARITIES = {
     "items": SAVED_SIMILARITY,
     "sequence": ("sequence_indptr", "sequence_tracks", "sequence_scores"),
+    "ease": ("ease_indptr", "ease_tracks", "ease_scores"),
 }
 """similarity -> names of its arrays in a file"""
 _NOMINEES_PER_CANDIDATE = 4
@@ -153,13 +160,16 @@ class CandidateGenerator:
         self.similarities = {}
         for name, similarity in _SIMILARITIES.items():
             try:
-                self.similarities[name] = similarity(listens, options.neighbours)
+                if (found := similarity(listens, options.neighbours)) is not None:
+                    self.similarities[name] = found
             except CrossfadeError as error:
                 self.failed |= dict.fromkeys(_USES[name], str(error))
         self.last = last_tracks(listens, options.last_tracks)
         self.recent_popularity = popularity(listens, RECENT_SECONDS)
         self.popularity = popularity(listens)
-        self.segment_centres, self.segment_scores = _segments(self.hybrid, options.segments)
+        # What the hybrid's fold-in keeps of its first call then has the same last digits as in a loaded model.
+        with one_blas_thread():
+            self.segment_centres, self.segment_scores = _segments(self.hybrid, options.segments)
         return self
 
     @property
@@ -249,6 +259,9 @@ class CandidateGenerator:
             sources["last"] = _similar(user.last, user.last_weights, similarity)
         if (similarity := self.similarities.get("sequence")) is not None:
             sources["sequence"] = _similar(user.last, user.last_weights, similarity)
+        if (similarity := self.similarities.get("ease")) is not None:
+            powers = user.history.weights[user.history.liked] ** np.float32(_EASE.confidence_power)
+            sources["ease"] = _similar(user.liked, powers, similarity)
         familiar = np.zeros(count, np.float32)
         tracks = query.familiar_tracks
         familiar[tracks] = np.log1p(query.familiar_counts) + self.popularity_bonus[tracks]
@@ -391,8 +404,20 @@ def item_knn_similarity(listens: Interactions, neighbours: int) -> csr_matrix:
     return ItemKNN(ItemKNNOptions(neighbours=neighbours)).fit(listens).similarity
 
 
-_SIMILARITIES = {"items": item_knn_similarity, "sequence": sequence_similarity}
-"""name -> (listens, neighbours of each track) -> [T, T]"""
+def ease_similarity(listens: Interactions, neighbours: int) -> csr_matrix | None:
+    """[T, T] EASE's weights among the tracks of most listeners; None of a log with times or an order."""
+    if listens.times is not None:
+        return None
+    return EASE(replace(_EASE, neighbours=neighbours)).fit(listens).similarity
+
+
+_EASE = EASEOptions(max_items=10_000)
+_SIMILARITIES: dict[str, Callable[[Interactions, int], csr_matrix | None]] = {
+    "items": item_knn_similarity,
+    "sequence": sequence_similarity,
+    "ease": ease_similarity,
+}
+"""name -> (listens, neighbours of each track) -> [T, T], None where the source is of no use"""
 
 
 def last_tracks(listens: Interactions, count: int) -> Ids:

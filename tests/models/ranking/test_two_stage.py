@@ -38,6 +38,7 @@ from crossfade.models.ranking.ranker import (
 from crossfade.models.ranking.sequence import sequence_similarity
 from crossfade.models.ranking.two_stage import TwoStageRecommender
 from crossfade.models.recommenders.als import ALSOptions
+from crossfade.models.recommenders.ease import EASE, EASEOptions
 from crossfade.models.recommenders.item_knn import ItemKNN
 from crossfade.pipelines.interactions.statistics import DAY_SECONDS
 from crossfade.pipelines.simulation.world import World, WorldOptions
@@ -139,6 +140,18 @@ def test_sequence_neighbours_are_near_in_the_order_of_listening() -> None:
     assert (np.count_nonzero(sequence_similarity(listens, 1).toarray(), axis=1) == [1, 1, 1, 0]).all()
     with pytest.raises(DataError, match="neither time nor order"):
         sequence_similarity(replace(listens, times=None, clock=Clock.NONE), 3)
+
+
+def test_ease_is_a_source_where_there_is_no_order() -> None:
+    untimed = replace(SPLIT.train, times=None, clock=Clock.NONE)
+    generator = CandidateGenerator(fitted(untimed), OPTIONS.candidates).fit(untimed)
+    assert set(generator.failed) == {"sequence"}
+    user = generator.trained_profile(int(warm(generator.hybrid, 1)[0]))
+    nominated = generator.sources(user)["ease"].best(9, np.ones(len(CATALOGUE), bool))
+    ease = EASE(EASEOptions(neighbours=OPTIONS.candidates.neighbours)).fit(untimed)
+    expected = (ease.history.liked[[user.user_row]].power(0.5) @ ease.similarity).toarray()[0]
+    np.testing.assert_allclose(generator.sources(user)["ease"].scores(nominated), expected[nominated], rtol=1e-4)
+    assert "ease" not in CandidateGenerator(fitted(SPLIT.train)).fit(SPLIT.train).similarities
 
 
 def test_a_source_that_fails_is_left_out(hybrid: Hybrid, monkeypatch: pytest.MonkeyPatch) -> None:
