@@ -74,7 +74,8 @@ def clean(frame: pl.LazyFrame, options: CleaningOptions | None = None) -> tuple[
         sampled = pl.LazyFrame({"user_id": user_ids})
         frame = frame.join(sampled, on="user_id", how="semi")
         whole = whole.join(sampled, on="user_id", how="semi")
-        _count(steps, "users sample", frame)
+        counts = frame.select(pl.len(), pl.col("user_id", "track_id").n_unique()).collect(engine="streaming")
+        _add(steps, "users sample", *counts.row(0))
 
     present = whole.select(pl.len()).collect(engine="streaming").item()
     _add(steps, "missing values", present, steps[-1].users, steps[-1].tracks)
@@ -160,11 +161,6 @@ def _different(frame: pl.LazyFrame) -> int:
     columns = [name for name, count in filled.items() if count]
     hashes = np.sort(frame.select(pl.struct(columns).hash()).collect(engine="streaming").to_series().to_numpy())
     return int(np.count_nonzero(hashes[1:] != hashes[:-1])) + (len(hashes) > 0)
-
-
-def _count(steps: list[CleaningStep], name: str, frame: pl.LazyFrame) -> None:
-    counts = frame.select(pl.len(), pl.col("user_id", "track_id").n_unique()).collect(engine="streaming")
-    _add(steps, name, *counts.row(0))
 
 
 def _add(steps: list[CleaningStep], name: str, listens: int, users: int, tracks: int) -> None:

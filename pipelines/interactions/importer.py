@@ -48,14 +48,9 @@ class ImportSummary:
     matches: Matches | None = None
 
     def record(self) -> dict[str, Any]:
-        matches = {} if self.matches is None else {"match": self.matches.record()}
-        counts = ("catalogue_tracks", "vectors", "unknown_tracks", "dropped")
-        return {
-            "source": self.source,
-            **asdict(self.figures),
-            **{name: getattr(self, name) for name in counts},
-            **matches,
-        }
+        names = ("catalogue_tracks", "vectors", "unknown_tracks", "dropped")
+        row = {"source": self.source} | asdict(self.figures) | {name: getattr(self, name) for name in names}
+        return row if self.matches is None else row | {"match": self.matches.record()}
 
 
 def import_log(library: Library, path: Path, options: ImportOptions) -> ImportSummary:
