@@ -14,8 +14,8 @@ def listens(
     path: Annotated[Path, option("folder or file of the log")],
     /,
     *,
-    library: LibraryFolder,
     options: ImportOptions,
+    library: LibraryFolder,
     console: Screen,
 ) -> None:
     """Read a listening log into a library, which is made if there is none.
