@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from .arrays import Mask
+from .arrays import Floats, Mask
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -55,16 +55,11 @@ class Catalogue:
 
     @classmethod
     def of_one(
-        cls,
-        track_id: str,
-        sound: NDArray[np.float32],
-        artists: Sequence[str] = (),
-        genres: NDArray[np.float32] | None = None,
-        genre_names: tuple[str, ...] = (),
+        cls, track_id: str, sound: Floats, genres: Floats | None = None, genre_names: tuple[str, ...] = ()
     ) -> Self:
-        """Of one track: its sound [D], and perhaps the probabilities [G] of genres."""
+        """Of one track of unknown artist: its sound [D], and perhaps the probabilities [G] of genres."""
         probabilities = np.zeros((0, 0), np.float32) if genres is None or not len(genres) else genres[None]
-        return cls((track_id,), (tuple(artists),), np.atleast_2d(sound), (), probabilities, genre_names=genre_names)
+        return cls((track_id,), ((),), np.atleast_2d(sound), (), probabilities, genre_names=genre_names)
 
     def __len__(self) -> int:
         return len(self.track_ids)

@@ -46,17 +46,6 @@ class ConfidenceOptions:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Signals:
-    """N events; a column is None where the log does not have it, a value NaN where the event does not."""
-
-    plays: Floats | None = None
-    played_ratio: Floats | None = None
-    rating: Floats | None = None
-    liked: NDArray[np.floating] | None = None
-    """1 liked, -1 disliked, 0 took it back"""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
 class States:
     """States of N pairs, or of N events each on its own; a column is None where no pair has a value."""
 
@@ -70,12 +59,32 @@ class States:
     """[N] confidence that came as a number and not as events; adds to that of the events"""
 
     @classmethod
-    def of(cls, signals: Signals, count: int, options: ConfidenceOptions | None = None) -> Self:
-        """Of N events, each on its own."""
-        options = options or ConfidenceOptions()
-        rating = None if signals.rating is None else _rating_share(signals.rating, options)
-        liked = None if signals.liked is None else signals.liked.astype(np.float32)
-        return cls(plays=_plays(signals, count, options), rating=rating, liked=liked)
+    def of(
+        cls,
+        count: int,
+        options: ConfidenceOptions,
+        *,
+        plays: Floats | None = None,
+        played_ratio: Floats | None = None,
+        rating: Floats | None = None,
+        liked: Floats | None = None,
+    ) -> Self:
+        """Of N events, each on its own; a column is None where the log has none, a value NaN where the event has none.
+
+        An event is as many plays as it says, else one, unless it is only a rating or a like. `liked` is 1 for a like,
+        -1 for a dislike, 0 where it was taken back.
+        """
+        counted = np.ones(count, np.float32)
+        for other in (rating, liked):
+            if other is not None:
+                counted[~np.isnan(other)] = 0
+        if played_ratio is not None:
+            counted[~np.isnan(played_ratio)] = 1
+        if plays is not None:
+            counted = np.where(np.isnan(plays), counted, plays)
+        if played_ratio is not None:
+            counted[played_ratio < options.ratio_threshold] = 0
+        return cls(plays=counted, rating=None if rating is None else _rating_share(rating, options), liked=liked)
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
@@ -154,22 +163,6 @@ def merged(states: States, starts: Rows, left: Floats | None = None) -> States:
             # Of equal places the last one stays: the newest.
             merged_columns[name][np.searchsorted(starts, given, side="right") - 1] = values[given]
     return States(**merged_columns)
-
-
-def _plays(signals: Signals, count: int, options: ConfidenceOptions) -> Floats:
-    """[N] how many plays each event is: its `plays`, else one, unless the event is only a rating or a like."""
-    plays = np.ones(count, np.float32)
-    for other in (signals.rating, signals.liked):
-        if other is not None:
-            plays[~np.isnan(other)] = 0
-    if signals.played_ratio is not None:
-        known = ~np.isnan(signals.played_ratio)
-        plays[known] = 1
-    if signals.plays is not None:
-        plays = np.where(np.isnan(signals.plays), plays, signals.plays)
-    if signals.played_ratio is not None:
-        plays[signals.played_ratio < options.ratio_threshold] = 0
-    return plays
 
 
 def _rating_share(ratings: Floats, options: ConfidenceOptions) -> Floats:

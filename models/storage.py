@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, fields
 from glob import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,6 @@ FORMAT_VERSION = 1
 """Version 1: `format_version`, `model`, `options`, `facts`, and `arrays` (name -> shape and dtype)."""
 
 Arrays = dict[str, NDArray[Any]]
-Options = TypeVar("Options", bound="DataclassInstance")
 
 
 _LEFTOVER_SECONDS = 24 * 3600
@@ -173,15 +172,6 @@ def prefixed(arrays: Mapping[str, NDArray[Any]], prefix: str) -> Arrays:
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 
-def load_options(kind: type[Options], header: Mapping[str, Any]) -> Options:
-    """The options a model was saved with, as their dataclass."""
-    saved = header["options"]
-    unknown = sorted(saved.keys() - {option.name for option in fields(kind)})
-    if unknown:
-        raise LibraryError(f"{header['model']}.json: unknown options {', '.join(unknown)}; saved by a newer program?")
-    return kind(**saved)
-
-
 class StoredModel:
     """A model that names its options, arrays and facts; saving and loading follow from these names."""
 
@@ -201,7 +191,9 @@ class StoredModel:
     def load(cls, folder: Path) -> Self:
         """LibraryError where the folder holds no such model."""
         arrays, header = load_model(folder, cls.name)
-        model = cls(options=load_options(cls.options_type, header))  # type: ignore[call-arg]
+        if unknown := sorted(header["options"].keys() - {option.name for option in fields(cls.options_type)}):
+            raise LibraryError(f"{cls.name}.json: unknown options {', '.join(unknown)}; saved by a newer program?")
+        model = cls(options=cls.options_type(**header["options"]))  # type: ignore[call-arg]
         try:
             model.restore(arrays, header["facts"])
         except (KeyError, TypeError) as error:

@@ -9,7 +9,8 @@ from typing import Any
 
 import polars as pl
 
-from crossfade.pipelines.interactions.importer import ImportOptions, ImportSummary, import_log
+from crossfade.pipelines.interactions.importer import ImportSummary, import_log
+from crossfade.pipelines.interactions.options import ImportOptions
 from crossfade.pipelines.interactions.readers.mpd import AUDIO_FEATURES
 from crossfade.pipelines.interactions.schema import read_listens
 from crossfade.pipelines.library.store import Library

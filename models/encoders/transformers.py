@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from ...errors import LibraryError, MissingExtra, UsageError
+from ...errors import LibraryError, UsageError, optional_module
 from ..arrays import Floats, l2_normalize
 from .musicnn import MEL_SOURCE
 
@@ -158,13 +158,10 @@ def _audio_part(model: Any) -> Any:
 
 
 def _transformers() -> Any:
-    try:
-        import torch  # noqa: F401
-        import transformers
-    except ImportError as error:
-        raise MissingExtra("audio models of transformers", "train") from error
+    optional_module("torch", "audio models of transformers")
+    transformers = optional_module("transformers", "audio models of transformers")
     # Its bars for loading weights would stand between a command's own lines.
-    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    transformers.utils.logging.disable_progress_bar()
     return transformers
 
 

@@ -175,21 +175,18 @@ def fit_neighbours(features: Floats, targets: Targets, *, k: int = 5, seed: int 
     return _fit_estimator(make(min(k, len(features)), algorithm="brute"), features, targets)
 
 
-def fit_forest(features: Floats, targets: Targets, *, trees: int = 200, leaf: int = 1, seed: int = 0) -> Scorer:
+def fit_forest(features: Floats, targets: Targets, *, trees: int = 200, seed: int = 0) -> Scorer:
     """A random forest; where tracks have several labels, one for each class."""
     make = optional_module("sklearn.ensemble", SKLEARN).RandomForestClassifier
-    forest = make(n_estimators=trees, min_samples_leaf=leaf, random_state=seed, class_weight="balanced")
+    forest = make(n_estimators=trees, random_state=seed, class_weight="balanced")
     return _fit_estimator(forest, features, targets)
 
 
-def fit_boosting(
-    features: Floats, targets: Targets, *, rounds: int = 60, depth: int = 3, rate: float = 0.15, seed: int = 0
-) -> Scorer:
+def fit_boosting(features: Floats, targets: Targets, *, rounds: int = 60, seed: int = 0) -> Scorer:
     """Gradient boosting with a tree a class and round, each split choosing among √D features."""
     make = optional_module("sklearn.ensemble", SKLEARN).GradientBoostingClassifier
-    options = {"max_features": "sqrt", "subsample": 0.8, "random_state": seed}
-    boosting = make(n_estimators=rounds, max_depth=depth, learning_rate=rate, **options)
-    return _fit_estimator(boosting, features, targets)
+    options = {"learning_rate": 0.15, "max_features": "sqrt", "subsample": 0.8, "random_state": seed}
+    return _fit_estimator(make(n_estimators=rounds, **options), features, targets)
 
 
 def _fit_estimator(estimator: Any, features: Floats, targets: Targets, *, one_vs_rest: bool = False) -> Scorer:

@@ -17,8 +17,6 @@ from ..arrays import Mask
 from ..catalogue import artist_matrix
 
 Rows = NDArray[np.int64]
-Split = tuple[Rows, Rows]
-"""training rows, test rows"""
 
 
 def joined_groups(names: Sequence[Collection[str]]) -> Rows:
@@ -73,7 +71,7 @@ def grouped_folds(targets: Mask, groups: Rows, folds: int, *, rng: np.random.Gen
     return fold_of_group[of_track]
 
 
-def splits(fold_of_track: NDArray[np.int64]) -> list[Split]:
+def splits(fold_of_track: NDArray[np.int64]) -> list[tuple[Rows, Rows]]:
     """(training rows, test rows) for every fold that has tracks."""
     return [
         (np.flatnonzero(fold_of_track != fold), np.flatnonzero(fold_of_track == fold))

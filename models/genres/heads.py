@@ -23,6 +23,8 @@ from .classical import ArrayFields, EstimatorScorer, LinearScorer, Scorer, Targe
 
 WindowFeatures = Mapping[str, Sequence[Floats]]
 """by source, the windows [W, …] of each of N tracks"""
+HIDDEN = 128
+"""units of the perceptron"""
 NEVER = -1000.0
 """the score of a class that had no training example: a probability of nothing"""
 
@@ -113,10 +115,9 @@ class Head:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], *, kind: str, normalisation: str) -> Self:
-        missing = next((name for name in ("mean", "scale", "known") if name not in arrays), None)
-        if kind not in SCORERS or missing or normalisation not in set(Normalisation):
-            what = f"array {missing!r}" if missing else f"scorer {kind!r} on normalisation {normalisation!r}"
-            raise LibraryError(f"genre model: {what} is {'missing' if missing else 'not known; update crossfade'}")
+        if kind not in SCORERS or normalisation not in set(Normalisation):
+            what = f"scorer {kind!r} on normalisation {normalisation!r}"
+            raise LibraryError(f"genre model: {what} is not known; update crossfade")
         scorer = SCORERS[kind].from_arrays(prefixed(arrays, "scorer."))
         return cls(Normalisation(normalisation), scorer, arrays["mean"], arrays["scale"], arrays["known"])
 
@@ -167,9 +168,7 @@ SCORERS: dict[str, type[Scorer]] = {cls.kind: cls for cls in (LinearScorer, Esti
 """by the name under which a model folder records them"""
 
 
-def fit_perceptron(
-    features: Floats, targets: Targets, *, hidden: int = 128, epochs: int = 60, decay: float = 1e-2, seed: int = 0
-) -> PerceptronScorer:
+def fit_perceptron(features: Floats, targets: Targets, *, epochs: int = 60, seed: int = 0) -> PerceptronScorer:
     """Trained in torch with AdamW, dropout and a cosine schedule; the same seed gives the same numbers."""
     try:
         import torch
@@ -180,7 +179,7 @@ def fit_perceptron(
     count, dimensions = features.shape
     batch = min(256, max(16, count // 8))
     with seeded(seed):
-        layers = torch.nn.Linear(dimensions, hidden), torch.nn.Linear(hidden, targets.shape[1])
+        layers = torch.nn.Linear(dimensions, HIDDEN), torch.nn.Linear(HIDDEN, targets.shape[1])
         for layer, gain in zip(layers, (1.0, 0.1), strict=True):
             torch.nn.init.normal_(layer.weight, std=gain * (2 / layer.in_features) ** 0.5)
             torch.nn.init.zeros_(layer.bias)
@@ -196,7 +195,7 @@ def fit_perceptron(
         return iter(torch.split(tensor(rng.permutation(count)), batch))
 
     steps = -(-count // batch)
-    schedule = Schedule(epochs=epochs, patience=epochs, learning_rate=3e-3, weight_decay=decay, steps=steps)
+    schedule = Schedule(epochs=epochs, patience=epochs, learning_rate=3e-3, weight_decay=1e-2, steps=steps)
     train(module.to(x.device), loss, batches, schedule, seed=seed)
     state = state_arrays(module)
     return PerceptronScorer(state["1.weight"].T, state["1.bias"], state["4.weight"].T, state["4.bias"])

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
-from ...errors import LibraryError, MissingExtra, UsageError
+from ...errors import LibraryError, UsageError, optional_module
 from ..storage import Arrays, content_hash, prefixed, replacing
 from .calibration import Calibration
 from .heads import Classifier, HeadClassifier, WindowFeatures
@@ -162,11 +162,9 @@ def _classifier(arrays: Arrays, options: Mapping[str, Any], folder: Path) -> Cla
         case "head":
             return HeadClassifier.from_arrays(arrays, options)
         case "cnn" | "fine-tuned":
-            try:
-                from .networks import NetworkClassifier
-            except ImportError as error:
-                raise MissingExtra("networks of genres", "train") from error
-            return NetworkClassifier.from_arrays(arrays, options)
+            networks = optional_module(f"{__package__}.networks", "networks of genres")
+            classifier: Classifier = networks.NetworkClassifier.from_arrays(arrays, options)
+            return classifier
         case other:
             raise LibraryError(f"{folder}: a classifier {other!r} is not known; it may come from a newer version")
 

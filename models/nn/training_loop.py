@@ -43,8 +43,8 @@ class Epoch:
     def record(self) -> dict[str, Any]:
         """As a row of a table."""
         row = asdict(self)
-        del row["figures"]
-        return row | dict(self.figures)
+        figures: dict[str, float] = row.pop("figures")
+        return row | figures
 
 
 Curve = tuple[Epoch, ...]
@@ -148,7 +148,7 @@ def train(
     curve, best = kept.resume()
     with seeded(seed):
         for number in range(len(curve), schedule.epochs):
-            if validate is not None and _epochs_since_best(curve) >= schedule.patience:
+            if validate is not None and len(curve) - best_epoch(curve) >= schedule.patience:
                 break
             started = time.perf_counter()
             rng = np.random.default_rng([seed, number])
@@ -185,9 +185,9 @@ def _loss(held: float | None) -> float:
     return math.inf if held is None or math.isnan(held) else held
 
 
-def best_epoch(curve: Curve) -> int:
-    """The number of the last epoch that was saved."""
-    return max(point.epoch for point in curve if point.saved)
+def best_epoch(curve: Iterable[Epoch]) -> int:
+    """The number of the last epoch that was saved; 0 where there is none."""
+    return max((point.epoch for point in curve if point.saved), default=0)
 
 
 class _Steps:
@@ -219,10 +219,6 @@ class _Steps:
         if not count:
             raise DataError("training: no batch to learn from")
         return total / count, before + count
-
-
-def _epochs_since_best(curve: list[Epoch]) -> int:
-    return len(curve) - max((point.epoch for point in curve if point.saved), default=0)
 
 
 class _Checkpoint:

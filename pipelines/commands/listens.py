@@ -4,45 +4,26 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
-from .options import Flag, LibraryFolder, Screen, open_library, option
-
-_COLUMNS = """csv: NAME=COLUMN,… names the columns of user_id, track_id, time, position, plays, played_ratio,
-played_percent, rating, liked, organic, title, artist, album, genre; those not named are recognised"""
-
-Format = Literal["yandex", "yambda", "movielens", "lastfm", "mpd", "music4all-onion", "csv"]
+from ..interactions.options import ImportOptions
+from .options import LibraryFolder, Screen, open_library, option
 
 
 def listens(
     path: Annotated[Path, option("folder or file of the log")],
     /,
     *,
-    format: Annotated[Format, option("kind of log")],
+    options: ImportOptions,
     library: LibraryFolder,
-    columns: Annotated[str, option(_COLUMNS)] = "",
-    match: Annotated[Literal["artist,title"] | None, option("join by artist and title, not only by id")] = None,
-    known_only: Annotated[Flag, option("drop listens of tracks that nothing else is known of")] = False,
-    source: Annotated[str | None, option("name of this part of the log; the same name replaces it")] = None,
-    out: Annotated[Path | None, option("yandex: where items.parquet and events.parquet go (default L/yandex)")] = None,
     console: Screen,
 ) -> None:
     """Read a listening log into a library, which is made if there is none.
 
     Example: crossfade listens plays.csv --format csv --library L
     """
-    from ...errors import UsageError
-    from ..interactions.importer import ImportOptions, import_log
+    from ..interactions.importer import import_log
 
-    pairs = {}
-    for pair in filter(str.strip, columns.split(",")):
-        name, equals, column = pair.partition("=")
-        if not equals:
-            raise UsageError(f"--columns {columns}: {pair!r} is not of the form NAME=COLUMN")
-        pairs[name.strip()] = column.strip()
-    options = ImportOptions(
-        format=format, columns=pairs, match=match is not None, known_only=known_only, source=source, out=out
-    )
     with open_library(library, create=True) as opened:
         summary = import_log(opened, path, options)
     for note in summary.notes:

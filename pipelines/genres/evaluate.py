@@ -128,7 +128,7 @@ def evaluate(
         fitted = method.fit(
             dataset, fold.train, validation=fold.validation, seed=options.seed + number, message=message
         )
-        curve = fitted.calibration(dataset.multi_label, method=options.calibration, error_rate=options.error_rate)
+        curve = fitted.calibration(dataset.multi_label, options)
         parts.append(curve(fitted.classifier.scores(dataset.of(fold.test, method.sources))))
         confident.append(parts[-1].max(axis=1) >= curve.abstain_below)
         chosen.append(fitted.chosen)
@@ -226,7 +226,7 @@ def train(
         fold = given_fold(labels.splits)
         rows, validation = fold.train, fold.validation
     fitted = method.fit(dataset, rows, validation=validation, seed=options.seed, message=message)
-    curve = fitted.calibration(dataset.multi_label, method=options.calibration, error_rate=options.error_rate)
+    curve = fitted.calibration(dataset.multi_label, options)
     card = Card(
         name=method.name,
         family=method.family,

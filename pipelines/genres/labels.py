@@ -118,11 +118,6 @@ class LabelledAudio:
             columns[name] = None if values is None else tuple(values[row] for row in kept)
         return replace(self, **columns)
 
-    def without(self, classes: Iterable[str]) -> LabelledAudio:
-        """The files that still have a class when these are left out."""
-        left_out = set(classes)
-        return self.relabelled(tuple(name for name in names if name not in left_out) for names in self.labels)
-
     def relabelled(self, labels: Iterable[Names]) -> LabelledAudio:
         """With other labels; without the files that have none then."""
         new = tuple(labels)
@@ -347,7 +342,7 @@ def checked(audio: LabelledAudio, *, skip_classes: bool) -> LabelledAudio:
     if unlearnable and not skip_classes:
         name, why = next(iter(unlearnable.items()))
         raise DataError(f"{audio.source}: class {name!r} {why}; leave such classes out with --skip-classes")
-    audio = audio.without(unlearnable)
+    audio = audio.relabelled(tuple(name for name in names if name not in unlearnable) for names in audio.labels)
     if len(audio.classes) < 2:
         has = f"only {audio.classes[0]!r}" if audio.classes else "none"
         raise DataError(f"{audio.source}: needs at least two classes of {audio.target}, has {has}")

@@ -42,6 +42,7 @@ from ..charts.chart import draw
 from ..charts.training import learning_curve
 from ..library.progress import Message, silent
 from .dataset import AudioDataset
+from .options import GenreEvaluationOptions
 
 if TYPE_CHECKING:
     from ...models.nn.training_loop import Epoch
@@ -70,11 +71,10 @@ class Fitted:
     chosen: str
     """the parameters, for people"""
 
-    def calibration(self, multi_label: bool, *, method: str | None, error_rate: float) -> Calibration:
+    def calibration(self, multi_label: bool, options: GenreEvaluationOptions) -> Calibration:
         """How its scores become probabilities, from what was held out."""
-        return fit_calibration(
-            self.held_scores, self.held_targets, multi_label=multi_label, method=method, error_rate=error_rate
-        )
+        held, error_rate = (self.held_scores, self.held_targets), options.error_rate
+        return fit_calibration(*held, multi_label=multi_label, method=options.calibration, error_rate=error_rate)
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def method_named(name: str, epochs: int | None = None, checkpoints: Path | None 
     if name in CLASSICAL:
         return _classical_head(name)
     if kind == "zero-shot" and encoder:
-        return ZeroShotMethod(name, "encoder", (f"{PREFIX}{encoder}",), TRANSFORMERS, quick=True, encoder=encoder)
+        return ZeroShotMethod(name, "encoder", (f"{PREFIX}{encoder}",), TRANSFORMERS, quick=True)
     if name == "cnn":
         return network("cnn", "cnn", ("log-mel",), TORCH, encoder=None)
     if kind == "fine-tuned":
@@ -255,13 +255,11 @@ def _head_method(
 class ZeroShotMethod(Method):
     """The text nearest to a sound, in the space of a CLAP model, names it; nothing is learnt but the calibration."""
 
-    encoder: str
-
     def fit(
         self, dataset: AudioDataset, rows: Rows, *, validation: Rows | None, seed: int, message: Message = silent
     ) -> Fitted:
         prompts = [PROMPT.format(name.split(PARENT_SEPARATOR)[-1].lower()) for name in dataset.labels.classes]
-        encoder = HubEncoder.open(self.encoder)
+        encoder = HubEncoder.open(self.sources[0].removeprefix(PREFIX))
         pooled = PooledFeatures((FeatureSlice(self.sources[0]),))
         vectors = dataset.vectors(pooled)
         text = encoder.embed_text(prompts) * (encoder.text_scale / np.sqrt(vectors.shape[1]))

@@ -59,6 +59,11 @@ class Change:
         """Whether anything changes."""
         return self.before != self.after
 
+    def line(self) -> bytes:
+        """As a journal has it."""
+        entry = {"path": os.fspath(self.path.absolute()), "before": self.before, "after": self.after}
+        return json.dumps(entry).encode("ascii") + b"\n"
+
 
 def read_genre(path: Path) -> tuple[str, ...]:
     """The genres a file's tags name. Raises AudioError where its kind holds no tags."""
@@ -122,12 +127,11 @@ class Journal:
     def apply(self, change: Change) -> None:
         """Notes the change, then makes it. Raises AudioError; a change that failed is harmless to undo."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        entry = {"path": os.fspath(change.path.absolute()), "before": change.before, "after": change.after}
         with self.path.open("a+b") as file:
             # A line that a crash cut off would swallow this one.
             file.seek(0)
             file.truncate(file.read().rfind(b"\n") + 1)
-            file.write(json.dumps(entry).encode("ascii") + b"\n")
+            file.write(change.line())
             file.flush()
             os.fsync(file.fileno())
         write_genre(change.path, change.after)
@@ -162,12 +166,12 @@ class Journal:
             first.setdefault(change.path, change)
             last[change.path] = change
         places = [place.absolute() for place in within]
-        remaining = []
+        remaining = b""
         for path, change in first.items():
+            whole, back = Change(path, change.before, last[path].after), Change(path, last[path].after, change.before)
             if places and not any(path.is_relative_to(place) for place in places):
-                remaining.append(Change(path, change.before, last[path].after))
+                remaining += whole.line()
                 continue
-            back = Change(path, last[path].after, change.before)
             reason = ""
             try:
                 now = read_genre(path)
@@ -178,14 +182,10 @@ class Journal:
             except AudioError as error:
                 reason = error.reason
             if reason:
-                remaining.append(Change(path, change.before, last[path].after))
+                remaining += whole.line()
             yield back, reason
-        self._keep(remaining)
-
-    def _keep(self, changes: Sequence[Change]) -> None:
-        if not changes:
+        if not remaining:
             self.path.unlink()
             return
-        entries = ({"path": os.fspath(one.path), "before": one.before, "after": one.after} for one in changes)
         with replacing(self.path) as new:
-            new.write_text("".join(json.dumps(entry) + "\n" for entry in entries), encoding="ascii")
+            new.write_bytes(remaining)

@@ -7,7 +7,6 @@ the log in which every user liked at least k tracks and every track was liked by
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -20,7 +19,6 @@ from ...models.confidence_weights import ConfidenceOptions
 from .schema import distinct_pairs, listed_ids, with_rows
 
 Mask = NDArray[np.bool_]
-Rows = NDArray[np.int32]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +72,8 @@ def clean(frame: pl.LazyFrame, options: CleaningOptions | None = None) -> tuple[
         sampled = pl.LazyFrame({"user_id": user_ids})
         frame = frame.join(sampled, on="user_id", how="semi")
         whole = whole.join(sampled, on="user_id", how="semi")
-        _count(steps, "users sample", frame)
+        counts = frame.select(pl.len(), pl.col("user_id", "track_id").n_unique()).collect(engine="streaming")
+        _add(steps, "users sample", *counts.row(0))
 
     present = whole.select(pl.len()).collect(engine="streaming").item()
     _add(steps, "missing values", present, steps[-1].users, steps[-1].tracks)
@@ -84,42 +83,29 @@ def clean(frame: pl.LazyFrame, options: CleaningOptions | None = None) -> tuple[
 
     coded = with_rows(frame.with_columns(_positive(frame, options.confidence).alias("positive")), user_ids, track_ids)
     table = coded.select("user_row", "track_row", "positive").collect(engine="streaming")
-    columns = [column.to_numpy() for column in table.get_columns()]
-    kept_users, kept_tracks = np.ones(len(user_ids), np.bool_), np.ones(len(track_ids), np.bool_)
-    for name, limit in _limits(options, len(user_ids), len(track_ids)).items():
-        users, tracks = limit(*columns)
-        kept_users &= users
-        kept_tracks &= tracks
-        kept = kept_users[columns[0]] & kept_tracks[columns[1]]
-        if not kept.all():
-            columns = [column[kept] for column in columns]
-        _add(steps, name, len(columns[0]), *(int(np.count_nonzero(np.bincount(rows))) for rows in columns[:2]))
-    for name, ids, mask in (("user_id", user_ids, kept_users), ("track_id", track_ids, kept_tracks)):
+    listens = [column.to_numpy() for column in table.get_columns()]
+    kept = np.ones(len(user_ids), np.bool_), np.ones(len(track_ids), np.bool_)
+
+    def restrict(name: str, users: Mask | None = None, tracks: Mask | None = None) -> None:
+        """Leaves the listens of these users and tracks, as a step of that name."""
+        for side, mask in enumerate((users, tracks)):
+            if mask is not None and not mask.all():
+                kept[side][~mask] = False
+                left = mask[listens[side]]
+                listens[:] = [column[left] for column in listens]
+        _add(steps, name, len(listens[0]), *(int(np.count_nonzero(np.bincount(rows))) for rows in listens[:2]))
+
+    listens_of_track = np.bincount(listens[1], minlength=len(track_ids))
+    restrict(f"tracks under {options.min_track_listens} listens", tracks=listens_of_track >= options.min_track_listens)
+    likes_of_user = np.bincount(listens[0][listens[2]], minlength=len(user_ids))
+    restrict("users without a positive signal", users=likes_of_user > 0)
+    if options.core > 1:
+        pairs = distinct_pairs(listens[0][listens[2]], listens[1][listens[2]], len(user_ids))
+        restrict(f"{options.core}-core", *core(*pairs, len(user_ids), len(track_ids), options.core))
+    for name, ids, mask in (("user_id", user_ids, kept[0]), ("track_id", track_ids, kept[1])):
         if not mask.all():
             frame = frame.join(pl.LazyFrame({name: ids.filter(pl.Series(mask))}), on=name, how="semi")
     return frame, steps
-
-
-def _limits(
-    options: CleaningOptions, user_count: int, track_count: int
-) -> dict[str, Callable[[Rows, Rows, Mask], tuple[Mask, Mask]]]:
-    """step -> function of the listens left (user rows, track rows, positive) -> the users and the tracks to keep."""
-    all_users, all_tracks, k = np.ones(user_count, np.bool_), np.ones(track_count, np.bool_), options.core
-    limits: dict[str, Callable[[Rows, Rows, Mask], tuple[Mask, Mask]]] = {
-        f"tracks under {options.min_track_listens} listens": lambda users, tracks, positive: (
-            all_users,
-            np.bincount(tracks, minlength=track_count) >= options.min_track_listens,
-        ),
-        "users without a positive signal": lambda users, tracks, positive: (
-            np.bincount(users[positive], minlength=user_count) > 0,
-            all_tracks,
-        ),
-    }
-    if k > 1:
-        limits[f"{k}-core"] = lambda users, tracks, positive: core(
-            *distinct_pairs(users[positive], tracks[positive], user_count), user_count, track_count, k
-        )
-    return limits
 
 
 def core(
@@ -160,11 +146,6 @@ def _different(frame: pl.LazyFrame) -> int:
     columns = [name for name, count in filled.items() if count]
     hashes = np.sort(frame.select(pl.struct(columns).hash()).collect(engine="streaming").to_series().to_numpy())
     return int(np.count_nonzero(hashes[1:] != hashes[:-1])) + (len(hashes) > 0)
-
-
-def _count(steps: list[CleaningStep], name: str, frame: pl.LazyFrame) -> None:
-    counts = frame.select(pl.len(), pl.col("user_id", "track_id").n_unique()).collect(engine="streaming")
-    _add(steps, name, *counts.row(0))
 
 
 def _add(steps: list[CleaningStep], name: str, listens: int, users: int, tracks: int) -> None:

@@ -91,10 +91,8 @@ def _polars(frame: Any, name: str, needed: tuple[str, ...]) -> pl.DataFrame:
 def _weights(interactions: pl.DataFrame) -> NDArray[np.float32]:
     if "weight" not in interactions.columns:
         return np.ones(len(interactions), np.float32)
-    column = (
-        SourceTable(Path("interactions"), interactions.lazy()).number("weight").cast(pl.Float32).fill_null(float("nan"))
-    )
-    weights = interactions.select(column).to_series().to_numpy()
+    column = SourceTable(Path("interactions"), interactions.lazy()).number("weight")
+    weights = interactions.select(column.cast(pl.Float32).fill_null(float("nan"))).to_series().to_numpy()
     if not np.isfinite(weights).all():
         raise DataError(f"interactions: weight: {int((~np.isfinite(weights)).sum())} rows are not numbers")
     return weights

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from ...models.storage import content_hash
 from ..library.store import Library
 from .columns import reading
 from .matching import Matches, match
+from .options import ImportOptions
 from .readers import delimited, lastfm, movielens, mpd, music4all_onion, yambda, yandex
 from .schema import SourceLog, sink, writing
 from .statistics import LogFigures, log_figures
@@ -30,23 +31,6 @@ READERS: Mapping[str, Callable[..., SourceLog]] = {
     "csv": delimited.read,
 }
 """format -> reader of (path, scratch folder)"""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImportOptions:
-    """How to read a log."""
-
-    format: str
-    columns: Mapping[str, str] = field(default_factory=dict)
-    """csv: our columns -> theirs"""
-    match: bool = False
-    """join by artist and title where ids do not"""
-    known_only: bool = False
-    """drop listens of tracks that nothing else is known of"""
-    source: str | None = None
-    """name of this part of the log; None makes one of the format and the path"""
-    out: Path | None = None
-    """yandex: where its tables go; None is a folder of the library"""
 
 
 @dataclass(frozen=True)
@@ -65,14 +49,9 @@ class ImportSummary:
     matches: Matches | None = None
 
     def record(self) -> dict[str, Any]:
-        matches = {} if self.matches is None else {"match": self.matches.record()}
-        counts = ("catalogue_tracks", "vectors", "unknown_tracks", "dropped")
-        return {
-            "source": self.source,
-            **asdict(self.figures),
-            **{name: getattr(self, name) for name in counts},
-            **matches,
-        }
+        names = ("catalogue_tracks", "vectors", "unknown_tracks", "dropped")
+        row = {"source": self.source} | asdict(self.figures) | {name: getattr(self, name) for name in names}
+        return row if self.matches is None else row | {"match": self.matches.record()}
 
 
 def import_log(library: Library, path: Path, options: ImportOptions) -> ImportSummary:

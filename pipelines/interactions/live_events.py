@@ -16,11 +16,11 @@ from typing import Any
 
 import polars as pl
 
-from ...errors import DataError, MissingExtra
+from ...errors import DataError, optional_module
 from ...models.storage import replacing, write_json
 from ..library.store import Library
 from .schema import SourceLog, parts_of, sink
-from .user_deletion import forget_while_rewriting
+from .user_deletion import forget
 
 FILE_NAME = "events.db"
 """the event store in a library's folder"""
@@ -60,7 +60,7 @@ def take_events(library: Library, database: str | None = None) -> dict[str, int]
         db.commit()
         count = _write(library, db, newest)
         write_json(library.listens_folder / _MARK, {"mark": f"{store}:{newest}"})
-        return {"events": count, "deleted": forget_while_rewriting(library, forgotten)}
+        return {"events": count, "deleted": forget(library, forgotten)}
 
 
 def forgotten_in(library: Library, database: str | None = None) -> dict[str, int]:
@@ -123,10 +123,7 @@ def _events(database: str | None, file: Path) -> Iterator[Any]:
         except sqlite3.Error as error:
             raise DataError(f"{path}: not a Crossfade event store ({error})") from None
         return
-    try:
-        import psycopg
-    except ModuleNotFoundError:
-        raise MissingExtra("events in PostgreSQL", "serve") from None
+    psycopg = optional_module("psycopg", "events in PostgreSQL", "serve")
     # The URL may hold a password: it is not echoed.
     try:
         with psycopg.connect("postgresql://" + name.partition("://")[2]) as connection:

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from ...errors import DataError
 from ...models.catalogue import Catalogue
-from ...models.confidence_weights import ConfidenceOptions, Signals, States
+from ...models.confidence_weights import ConfidenceOptions, States
 from ...models.interactions import Clock, Interactions
 from ..library.store import Library
 from .columns import UNREADABLE_TIME, reading
@@ -290,7 +290,7 @@ def to_listens(
     users, tracks = columns["user_row"], columns["track_row"]
     times = columns[ticks[0]] if ticks else None
     options = options or ConfidenceOptions()
-    states = States.of(Signals(**{name: columns[name] for name in values}), len(users), options)
+    states = States.of(len(users), options, **{name: columns[name] for name in values})
     ratings = columns.get("rating")
     if ratings is not None and np.isnan(ratings).any():
         ratings = None

@@ -183,8 +183,11 @@ class LogStatistics:
         ).collect(engine="streaming")
         self.filled: dict[str, int] = counts.row(0, named=True)
         """column -> values in it; `len` is the number of events, `future` and `zero` those of tomorrow and of 1970"""
-        self.span = self._span()
+        self.span: Span | None = None
         """None where the log has no times"""
+        if self.filled["time"]:
+            first, last, start, end = self.filled["first"], self.filled["last"], self.period.start, self.period.end
+            self.span = Span(first, last, first if start is None else start, last + 1 if end is None else end)
         file = scratch / "coded.parquet"
         _coded(log, self.user_ids, self.track_ids, duration_seconds).sink_parquet(file)
         progress(1, 1, "reading the log")
@@ -219,13 +222,6 @@ class LogStatistics:
         """low (of a bin of .05; the last one holds all from 1.5) or rating, listens"""
         self.repeated_rows = int(tables["repeats"].get_column("rows").sum())
         """events that share user, track and time with another one"""
-
-    def _span(self) -> Span | None:
-        if not self.filled["time"]:
-            return None
-        first, last = self.filled["first"], self.filled["last"]
-        start = first if self.period.start is None else self.period.start
-        return Span(first, last, start, last + 1 if self.period.end is None else self.period.end)
 
     def _blocks(self, file: Path) -> Iterator[tuple[int, int, pl.DataFrame]]:
         """(number from 1, of how many, the events of whole users); one empty block for an empty log."""

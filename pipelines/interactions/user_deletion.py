@@ -34,14 +34,9 @@ def user_hash(user_id: str) -> str:
 def forget(library: Library, forgotten: Mapping[str, int]) -> int:
     """Deletes all rows up to a time, or without a time, by hash of the user; returns how many rows of the log.
 
-    A user leaves a version who has no row of the log left, or was deleted after the version was begun.
+    A user leaves a version who has no row of the log left, or was deleted after the version was begun. To be called
+    inside `library.rewriting`.
     """
-    with library.rewriting():
-        return forget_while_rewriting(library, forgotten)
-
-
-def forget_while_rewriting(library: Library, forgotten: Mapping[str, int]) -> int:
-    """The same inside `library.rewriting`."""
     if not forgotten:
         return 0
     deleted = sum(_delete_from_table(part, forgotten) for part in parts_of(library))

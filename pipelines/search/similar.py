@@ -78,7 +78,7 @@ def query_for(library: Library, track_or_file: str, *, vectors: str | None = Non
             _check_is_of_encoder(library, name)
             with quiet_decoders():
                 found = library.analyzer().analyze(path)
-            file = Catalogue.of_one(track_id, found.embedding, (), found.genres, found.vocabulary.genres)
+            file = Catalogue.of_one(track_id, found.embedding, found.genres, found.vocabulary.genres)
             return Query(file, found.embedding, found.duration_seconds, digest)
         track_id = copies[0]
     track = library.tracks(track_id).row(0, named=True)

@@ -25,7 +25,7 @@ from typing import Any
 from ...errors import LibraryError, UsageError
 from ...models.storage import content_hash, move_durably, write_json
 from ..interactions.live_events import forgotten_in
-from ..interactions.user_deletion import forget_while_rewriting
+from ..interactions.user_deletion import forget
 from ..library.folder_layout import ARTEFACTS, describe_files, files_in, read_manifest, write_manifest
 from ..library.store import Library
 from .remote_storage import Destination, PublishError
@@ -102,7 +102,7 @@ def pull(
         with Library.open(folder, create=True) as library, library.rewriting():
             _install(folder, entries, fetched)
             # Who was deleted here may not be known as deleted there.
-            forget_while_rewriting(library, forgotten_in(library, database))
+            forget(library, forgotten_in(library, database))
         with Library.open(folder) as library:
             if replaces:
                 library.begin_history()

@@ -81,7 +81,7 @@ def listener_routes(store: EventStore, folder: Path) -> APIRouter:
         """Deletes it all: events, listens, and the listener's part of every trained version."""
 
         def write_log_anew() -> int:
-            with Library.open(folder) as library:
+            with Library.open(folder) as library, library.rewriting():
                 return forget_listens(library, {user_hash(user_id): EVER})
 
         def finished(work: Future[int]) -> None:

@@ -76,7 +76,7 @@ def similar_routes(follower: LibraryFollower, analyzer: UploadAnalyzer) -> APIRo
             analysis = analyzer.analyze(path)
         if snapshot.tracks.sound != "encoder":
             raise LibraryError("library: does not hold embeddings of audio, so a file cannot be compared with it")
-        track = Catalogue.of_one("", analysis.embedding, (), analysis.genres, analysis.vocabulary.genres)
+        track = Catalogue.of_one("", analysis.embedding, analysis.genres, analysis.vocabulary.genres)
         rows, scores = snapshot.tracks.similar_to(track, k, blend=blend)
         found = _scored_tracks(snapshot, rows, scores, [])
         return SimilarToFile(**vars(found), heard=classified(analysis))

@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ...errors import LibraryError
 from ...models.arrays import Ids, Scores, top_k
-from ...models.confidence_weights import ConfidenceOptions, Signals, States
+from ...models.confidence_weights import ConfidenceOptions, States
 from ...models.hybrid.online import NO_HISTORY, UserHistory
 from ...models.ranking.candidates import NO_TRACKS
 from ...pipelines.search.recommend import recommend_one
@@ -227,7 +227,7 @@ def with_events(snapshot: Snapshot, listener: Listener, events: Sequence[StoredE
         return np.array([np.nan if value is None else value for value in values], np.float32)
 
     options = ConfidenceOptions() if snapshot.model is None else snapshot.model.confidence_options
-    states = States.of(Signals(played_ratio=column("played_ratio"), liked=column("liked")), len(rows), options)
+    states = States.of(len(rows), options, played_ratio=column("played_ratio"), liked=column("liked"))
     history = listener.history.with_events(rows, states, times, options)
     liked = (states.confidences(options) > 0) & np.isin(rows, history.track_rows[history.liked])
     return Listener(history, listener.user_row, rows[liked][::-1])

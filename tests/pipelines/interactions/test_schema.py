@@ -35,7 +35,7 @@ def test_matching_brings_listens_to_embedded_tracks(library: Library, source: Pa
     file = source / "log.csv"
     file.write_text("user_id,track_id,artist,title\n1,101,a,x\n1,102,B,Y\n2,103,C,Z\n")
     for _ in range(2):
-        summary = bring(library, file, "csv", match=True)
+        summary = bring(library, file, "csv", match="artist,title")
         assert summary.record()["match"] == {"matched": 2, "ambiguous": 0, "unmatched": 1}
         assert events(library) == [("1", "x.flac"), ("1", "y.flac"), ("2", "103")]
     assert tracks(library, "title") == {"x.flac": "X", "y.flac": "Y (Remastered 2009)", "103": "Z"}
@@ -45,7 +45,7 @@ def test_matching_needs_names(library: Library, source: Path) -> None:
     file = source / "log.csv"
     file.write_text("user_id,track_id\n1,a\n")
     with pytest.raises(DataError, match="needs artists and titles"):
-        bring(library, file, "csv", match=True)
+        bring(library, file, "csv", match="artist,title")
 
 
 def test_the_same_source_replaces_its_part_and_another_is_added(library: Library, source: Path) -> None:

@@ -150,7 +150,8 @@ def test_deletions_at_once_all_count(folder: Path) -> None:
     def delete(user_id: str) -> None:
         with Library.open(folder) as library:
             start.wait()
-            forget(library, {user_hash(user_id): EVER})
+            with library.rewriting():
+                forget(library, {user_hash(user_id): EVER})
 
     threads = [threading.Thread(target=delete, args=(user,)) for user in users]
     for thread in threads:

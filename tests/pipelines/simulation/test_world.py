@@ -11,7 +11,8 @@ import pytest
 
 from crossfade.errors import UsageError
 from crossfade.models.catalogue import COLLECTIVE_ARTISTS
-from crossfade.pipelines.interactions.importer import ImportOptions, import_log
+from crossfade.pipelines.interactions.importer import import_log
+from crossfade.pipelines.interactions.options import ImportOptions
 from crossfade.pipelines.interactions.statistics import DAY_SECONDS
 from crossfade.pipelines.library.store import Library
 from crossfade.pipelines.simulation.habits import Habits
