@@ -10,7 +10,8 @@ from typing import Annotated
 from cyclopts import Parameter, Token
 
 from ..errors import UsageError
-from ..pipelines.commands.options import Flag, LibraryFolder
+from ..option_types import Flag
+from ..pipelines.commands.options import LibraryFolder
 
 MEBIBYTE = 2**20
 

@@ -408,10 +408,13 @@ def ease_similarity(listens: Interactions, neighbours: int) -> csr_matrix | None
     """[T, T] EASE's weights among the tracks of most listeners; None of a log with times or an order."""
     if listens.times is not None:
         return None
-    return EASE(replace(_EASE, neighbours=neighbours)).fit(listens).similarity
+    ease = EASE(replace(_EASE, neighbours=neighbours)).fit(listens)
+    weights = ease.similarity
+    weights.data += ease.mean_weights[weights.indices]
+    return weights
 
 
-_EASE = EASEOptions(max_items=10_000)
+_EASE = EASEOptions(max_items=10_000, all_weights_up_to=0)
 _SIMILARITIES: dict[str, Callable[[Interactions, int], csr_matrix | None]] = {
     "items": item_knn_similarity,
     "sequence": sequence_similarity,

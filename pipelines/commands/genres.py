@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from ...errors import UsageError
+from ...option_types import Names
 from ..genres.options import GenreEvaluationOptions, LabelOptions
-from ..library.comma_separated import Names
 from .options import GenreModelFolder, Screen, option
 
 if TYPE_CHECKING:

@@ -7,20 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from ...errors import AudioError, UsageError
+from ...option_types import Count, Flag, Paths
 from ..embedding.options import EmbedOptions
-from .options import (
-    Count,
-    Flag,
-    GenreModelFolder,
-    Length,
-    LibraryFolder,
-    Paths,
-    Screen,
-    SoundName,
-    Windows,
-    open_library,
-    option,
-)
+from .options import GenreModelFolder, Length, LibraryFolder, Screen, SoundName, Windows, open_library, option
 
 if TYPE_CHECKING:
     from ..genres.tag_writer import Change

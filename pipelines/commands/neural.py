@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Annotated, Literal, get_args
 
 from ...errors import UsageError
-from .options import Count, Flag, Length, LibraryFolder, Screen, Seed, SoundName, open_library, option
+from ...option_types import Count, Flag
+from .options import Length, LibraryFolder, Screen, Seed, SoundName, open_library, option
 
 Model = Literal["mf", "vae", "dae", "sasrec", "two-tower"]
 NAMES = get_args(Model)

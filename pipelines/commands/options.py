@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from cyclopts import Parameter
-from cyclopts.validators import Number
 
 from ...errors import DataError, UsageError
+from ...option_types import Count
 from .console import Console
 
 if TYPE_CHECKING:
@@ -38,16 +38,12 @@ def option(help: str, name: str | None = None) -> Parameter:
 
 Screen = Annotated[Console, Parameter(parse=False)]
 """where a command prints; `main` gives it"""
-Words = Annotated[tuple[str, ...], Parameter(consume_multiple=True, show_default=False)]
-Flag = Annotated[bool, Parameter(show_default=False)]
-Count = Annotated[int, Parameter(validator=Number(gte=1))]
 LibraryFolder = Annotated[Path, option("folder of the library")]
 Length = Annotated[Count, option("how many", "-k")]
 SoundName = Annotated[str | None, option("which imported vectors to use as sound")]
 Seed = Annotated[int, option("of all that is random")]
 GenreModelFolder = Annotated[Path | None, option("a genre model of yours (crossfade genres train)")]
 Windows = Annotated[Literal["default", "all"], option("nine windows of 3 s spread over the track, or all of it")]
-Paths = Annotated[tuple[Path, ...], Parameter(consume_multiple=True, show_default=False)]
 
 
 def read_configuration(file: Path, defaults: Options) -> Options:

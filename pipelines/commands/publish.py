@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Annotated
 
 from ...errors import CrossfadeError, UsageError
-from .options import Flag, LibraryFolder, Screen, open_library, option
+from ...option_types import Flag
+from .options import LibraryFolder, Screen, open_library, option
 
 Url = Annotated[str | None, option("s3://bucket/prefix, file:///folder or any of fsspec; s3://$S3_BUCKET_NAME without")]
 

@@ -7,7 +7,8 @@ from typing import Annotated
 
 from cyclopts.types import ExistingFile
 
-from .options import Count, GenreModelFolder, LibraryFolder, Screen, open_library, option
+from ...option_types import Count
+from .options import GenreModelFolder, LibraryFolder, Screen, open_library, option
 
 
 def report(

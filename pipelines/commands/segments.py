@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from ...errors import UsageError
-from .options import Count, Length, LibraryFolder, Screen, Seed, SoundName, open_library, option
+from ...option_types import Count
+from .options import Length, LibraryFolder, Screen, Seed, SoundName, open_library, option
 
 
 def segments(

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from ...errors import UsageError
+from ...option_types import Flag, Words
 from .options import (
-    Flag,
     Length,
     LibraryFolder,
     Screen,
     SoundName,
-    Words,
     open_library,
     option,
     read_configuration,

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter, Token
-from cyclopts.validators import Number
+
+from ...option_types import Count, Flag
 
 
 def _tag_name(_: Any, tokens: Sequence[Token]) -> str:
@@ -27,9 +28,9 @@ class EmbedOptions:
     """tag:NAME, such as tag:musicbrainz_trackid, for track_id"""
     windows: Literal["default", "all"] = "default"
     """nine windows of 3 s spread over the track, or all of it"""
-    workers: Annotated[int | None, Parameter(validator=Number(gte=1))] = None
+    workers: Count | None = None
     """processes; one per core by default"""
     genre_model: Path | None = None
     """folder of a genre model of yours (crossfade genres train); what the library has by default"""
-    retry: Annotated[bool, Parameter(show_default=False)] = False
+    retry: Flag = False
     """try again what failed before"""

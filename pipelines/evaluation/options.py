@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from ...errors import UsageError
-from ..library.comma_separated import Names, Numbers
+from ...option_types import Flag, Names, Numbers
 
 if TYPE_CHECKING:
     from ...models.catalogue import Catalogue
@@ -32,7 +32,7 @@ class EvaluationOptions:
     """days between training and test, where the split is by time"""
     trials: Names = ("warm", "cold", "listeners")
     """warm, cold, listeners (all); each fits every model anew"""
-    allow_seen: Annotated[bool, Parameter(show_default=False)] = False
+    allow_seen: Flag = False
     """tracks already listened to may be recommended again"""
     ks: Annotated[Numbers, Parameter(name="-k")] = (5, 10, 20, 100)
     """lengths of lists (5,10,20,100)"""
@@ -40,7 +40,7 @@ class EvaluationOptions:
     """trials to choose every model's options by, the first with the defaults (0: the defaults)"""
     seeds: int = 1
     """fits of every model with randomness, each with another seed"""
-    growth: Annotated[bool, Parameter(show_default=False)] = False
+    growth: Flag = False
     """fit smaller parts, too: how training time grows with users and tracks"""
     seed: int = 0
     """of all that is random"""

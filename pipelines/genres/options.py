@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-AtLeastOne = Annotated[int, Parameter(validator=Number(gte=1))]
+from ...option_types import Count, Flag, Paths
 
 
 @Parameter(name="*")
@@ -19,13 +19,13 @@ class LabelOptions:
 
     target: Literal["genre", "artist"] = "genre"
     """what is learnt"""
-    split_files: Annotated[tuple[Path, ...], Parameter(consume_multiple=True, show_default=False)] = ()
+    split_files: Paths = ()
     """train, valid, test lists"""
     audio: Path | None = None
     """where the audio is, when not beside the labels"""
     subset: Literal["small", "medium", "large", "full"] | None = None
     """of FMA"""
-    skip_classes: Annotated[bool, Parameter(show_default=False)] = False
+    skip_classes: Flag = False
     """leave out classes that cannot be learnt"""
     cache: Path | None = None
     """where features are kept between runs"""
@@ -38,7 +38,7 @@ class GenreEvaluationOptions:
 
     folds: Annotated[int, Parameter(validator=Number(gte=2))] = 5
     """how many parts the tracks are divided into"""
-    repeats: AtLeastOne | None = None
+    repeats: Count | None = None
     """how often they are divided anew (5 where training takes seconds, else once)"""
     seed: int = 0
     """of all that is random"""
@@ -46,5 +46,5 @@ class GenreEvaluationOptions:
     """chosen by the amount of data"""
     error_rate: Annotated[float, Parameter(validator=Number(gt=0, lt=1))] = 0.1
     """share of wrong answers aimed at when confident"""
-    epochs: AtLeastOne | None = None
+    epochs: Count | None = None
     """most epochs of a network"""

@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter, Token
 
+from ...option_types import Flag
+
 _COLUMNS = """csv: NAME=COLUMN,… names the columns of user_id, track_id, time, position, plays, played_ratio,
 played_percent, rating, liked, organic, title, artist, album, genre; those not named are recognised"""
 
@@ -32,7 +34,7 @@ class ImportOptions:
     ] = field(default_factory=dict)
     match: Literal["artist,title"] | None = None
     """join by artist and title, not only by id"""
-    known_only: Annotated[bool, Parameter(show_default=False)] = False
+    known_only: Flag = False
     """drop listens of tracks that nothing else is known of"""
     source: str | None = None
     """name of this part of the log; the same name replaces it"""

@@ -16,7 +16,7 @@ import pytest
 
 from crossfade.errors import DataError, UsageError
 from crossfade.models.catalogue import Catalogue
-from crossfade.models.confidence_weights import ConfidenceOptions, Signals, States
+from crossfade.models.confidence_weights import ConfidenceOptions, States
 from crossfade.models.evaluation.metrics import hits
 from crossfade.models.interactions import Clock, Interactions
 from crossfade.pipelines.commands.main import main
@@ -163,10 +163,10 @@ def plays(*events: tuple[int, int, int, float], users: int, tracks: int) -> Inte
     """(user, track, time, share played) each; a share of -1 is a like without a play."""
     columns = np.array(events, np.float64).T
     like = columns[3] < 0
-    signals = Signals(
-        played_ratio=np.where(like, np.nan, columns[3]).astype(np.float32), liked=np.where(like, 1.0, np.nan)
+    played_ratio = np.where(like, np.nan, columns[3]).astype(np.float32)
+    states = States.of(
+        len(events), ConfidenceOptions(), played_ratio=played_ratio, liked=np.where(like, np.float32(1), np.nan)
     )
-    states = States.of(signals, len(events))
     rows = [column.astype(np.int32) for column in columns[:2]]
     times = columns[2].astype(np.int64)
     return Interactions(*rows, states.confidences(), users, tracks, times, Clock.TIME, states=states)

@@ -1,11 +1,13 @@
-"""Options that are lists: one argument `A,B,…` becomes a tuple. Imports nothing heavy, since help needs it."""
+"""Types of options, as the command line reads them. Imports nothing heavy, since help needs it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter, Token
+from cyclopts.validators import Number
 
 
 def comma_separated(kind: type[str] | type[int]) -> Parameter:
@@ -23,3 +25,7 @@ def comma_separated(kind: type[str] | type[int]) -> Parameter:
 
 Names = Annotated[tuple[str, ...], comma_separated(str)]
 Numbers = Annotated[tuple[int, ...], comma_separated(int)]
+Words = Annotated[tuple[str, ...], Parameter(consume_multiple=True, show_default=False)]
+Paths = Annotated[tuple[Path, ...], Parameter(consume_multiple=True, show_default=False)]
+Flag = Annotated[bool, Parameter(show_default=False)]
+Count = Annotated[int, Parameter(validator=Number(gte=1))]
