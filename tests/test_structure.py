@@ -131,7 +131,16 @@ def test_the_core_wheel_alone_classifies(tmp_path: Path) -> None:
 
     # From a copy: setuptools leaves a build folder behind, and would ship what is still in it next time.
     source = tmp_path / "source"
-    files = ("pyproject.toml", "README.md", "LICENSE", "__init__.py", "errors.py", "moved.txt", "py.typed")
+    files = (
+        "pyproject.toml",
+        "README.md",
+        "LICENSE",
+        "__init__.py",
+        "errors.py",
+        "option_types.py",
+        "moved.txt",
+        "py.typed",
+    )
     for name in (*files, *LAYERS):
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         source.mkdir(exist_ok=True)
