@@ -9,13 +9,10 @@ Shapes: B lists, C scores of each, k answers; N rows of width D.
 
 from __future__ import annotations
 
-import math
-import os
 import sys
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -128,18 +125,6 @@ def csr_of(arrays: Mapping[str, NDArray[Any]], width: int, indptr: str, indices:
 
     values = np.ones(len(arrays[indices]), np.float32) if data is None else arrays[data]
     return csr_matrix((values, arrays[indices], arrays[indptr]), shape=(len(arrays[indptr]) - 1, width))
-
-
-def available_cores() -> int:
-    """Those that this process may use, by its affinity and its container's quota."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        with Path("/sys/fs/cgroup/cpu.max").open() as file:
-            quota, period = file.read().split()
-        return min(cores, max(1, math.ceil(int(quota) / int(period))))
-    except (OSError, ValueError):
-        # No control groups of version 2, or "max": no quota.
-        return cores
 
 
 def one_blas_thread() -> AbstractContextManager[object]:

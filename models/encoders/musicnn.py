@@ -22,7 +22,8 @@ import numpy as np
 from safetensors.numpy import load
 
 from ...audio.log_mel import LogMel
-from ..arrays import Floats, available_cores
+from ..arrays import Floats
+from ..cores import available_cores
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession

@@ -27,7 +27,8 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import numpy as np
 
 from ...errors import UsageError
-from ..arrays import Answers, Floats, Ids, Mask, Rows, Scores, available_cores, one_blas_thread, top_k
+from ..arrays import Answers, Floats, Ids, Mask, Rows, Scores, one_blas_thread, top_k
+from ..cores import available_cores
 from ..interactions import Interactions, liked
 from .base import History, rank, to_power
 from .item_similarity import HALF_LIVES, ItemSimilarityOptions, ItemSimilarityRecommender

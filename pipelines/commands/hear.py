@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from ...errors import AudioError, UsageError
+from ...models.cores import one_thread_each
 from ...option_types import Count, Flag, Paths
 from ..embedding.options import EmbedOptions
 from .options import GenreModelFolder, Length, LibraryFolder, Screen, SoundName, Windows, open_library, option
@@ -24,6 +25,7 @@ def classify(
 
     Example: crossfade classify song.mp3
     """
+    one_thread_each()
     from ...audio.decoding import quiet_decoders
     from ..audio_analysis.analyzer import AudioAnalyzer
     from ..library.scan import readable

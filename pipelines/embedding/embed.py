@@ -12,19 +12,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ...audio.decoding import BrokenOff
 from ...audio.metadata import read_tags
 from ...errors import MACHINE_FAULTS, AudioError, CrossfadeError, DataError, LibraryError, ResourceError
-from ...models.arrays import available_cores
+from ...models.cores import available_cores
 from ...models.storage import content_hash
 from ..audio_analysis.analyzer import AudioAnalyzer, TrackAnalysis
 from ..library.progress import Progress, silent
 from ..library.scan import ScannedFile, absolute, readable, scan
 from ..library.store import Library
 from ..library.tracks import StoredFile
-from .options import EmbedOptions
 from .process_pool import in_workers
+
+if TYPE_CHECKING:
+    from .options import EmbedOptions
 
 BATCH_TRACKS = 32
 BATCH_SECONDS = 5.0
