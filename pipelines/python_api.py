@@ -72,13 +72,11 @@ def classify(
         warnings.warn("classify(model=…) is called genre_model=… now", DeprecationWarning, stacklevel=2)
         genre_model = model
     from ..audio.decoding import quiet_decoders
-    from ..models.genres.model import GenreModel
     from .audio_analysis.analyzer import AudioAnalyzer
 
     file = Path(path).expanduser()
-    analyzer = AudioAnalyzer(
-        all_windows=windows == "all", model=None if genre_model is None else GenreModel.load(Path(genre_model))
-    )
+    folder = None if genre_model is None else Path(genre_model)
+    analyzer = AudioAnalyzer.with_genre_model(folder, all_windows=windows == "all")
     with quiet_decoders():
         found = analyzer.analyze(file)
     genres = [Genre(one["genre"], one["probability"]) for one in found.ranked_genres()]

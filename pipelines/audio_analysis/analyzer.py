@@ -9,7 +9,7 @@ import os
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -21,8 +21,13 @@ from ...audio.tempo import pulse, tempo_bpm
 from ...audio.windows import PLACES, Grid, excerpts
 from ...models.arrays import Floats
 from ...models.encoders.musicnn import Corpus, MusiCNN
-from ...models.genres.model import GenreModel, rolled_up
-from ...models.genres.vocabulary import BUILT_IN, Tagging, Vocabulary, moods, name
+from ...models.genres.vocabulary import BUILT_IN, Tagging, Vocabulary, moods, name, rolled_up
+
+if TYPE_CHECKING:
+    from ...models.genres.model import GenreModel
+
+_WINDOWS_AT_ONCE = 9
+"""that the encoder takes in one go, at least: enough for several cores"""
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,17 @@ class AudioAnalyzer:
     model: GenreModel | None = None
     """what names the genres; None is the vocabulary of `models.genres.vocabulary`"""
 
+    @classmethod
+    def with_genre_model(
+        cls, folder: Path | None, *, threads: int | None = None, all_windows: bool = False
+    ) -> AudioAnalyzer:
+        """One whose genres are named by the model in a folder; LibraryError where there is none."""
+        if folder is None:
+            return cls(threads, all_windows)
+        from ...models.genres.model import GenreModel
+
+        return cls(threads, all_windows, GenreModel.load(folder))
+
     @property
     def vocabulary(self) -> Vocabulary:
         """What the genres of its analyses are called."""
@@ -95,8 +111,8 @@ class AudioAnalyzer:
 
     def load(self) -> Self:
         """Loads its models and libraries now: what cannot be loaded is then not the fault of the first file."""
-        for encoder in (self.encoder, self._second_tagger):
-            encoder.embed(np.zeros((1, encoder.window_samples), np.float32))
+        for loading in (self.encoder.session, self._second_tagger.session):
+            loading.result()
         if self.model is not None:
             from .feature_sources import sample_rate
 
@@ -107,31 +123,36 @@ class AudioAnalyzer:
     def analyze(self, path: str | os.PathLike[str]) -> TrackAnalysis:
         """Raises AudioError, whose reason is what `crossfade failures` prints."""
         encoder, second = self.encoder, self._second_tagger
+        # Mentioned here, both load while the file is decoded.
+        _ = encoder.session, second.session
         mel = encoder.log_mel
         frame_rate = mel.sample_rate / mel.hop_samples
-        embeddings, logits, thinned, textures, powers = [], [], [], [], []
+        outputs, waiting, thinned, textures, powers = [], [], [], [], []
         pulses, pitches = np.zeros(1), np.zeros(12)
         with Recording(path, encoder.sample_rate, metered=True) as recording:
             grid = Grid(encoder.window_samples, encoder.hop_samples)
             for excerpt in excerpts(recording, grid, all_windows=self.all_windows):
                 log_mel = mel(excerpt.windows)
-                of_windows, tags = encoder.from_log_mel(log_mel)
-                embeddings.append(of_windows)
-                logits.append(tags)
+                waiting.append(log_mel)
+                if sum(map(len, waiting)) >= _WINDOWS_AT_ONCE:
+                    outputs.append(encoder.from_log_mel(np.concatenate(waiting)))
+                    waiting.clear()
                 thinned.append(_thinned(log_mel))
                 textures.append(texture(log_mel, mel))
                 powers.append(excerpt.clip.step_powers)
                 pulses = pulses + pulse(log_mel, frame_rate)
                 pitches += chroma(excerpt.clip)
             duration_seconds = recording.duration_seconds
-        msd = Tagging(encoder.tags, np.concatenate(logits) - encoder.prior)
+        if waiting:
+            outputs.append(encoder.from_log_mel(np.concatenate(waiting)))
+        windows, logits = (np.concatenate(arrays) for arrays in zip(*outputs, strict=True))
+        msd = Tagging(encoder.tags, logits - encoder.prior)
         mtt = Tagging(second.tags, second.from_log_mel(_thinned(np.concatenate(thinned)))[1] - second.prior)
-        windows = np.concatenate(embeddings)
         if self.model is None:
             naming = name(msd, mtt)
             genres, confident = naming.probabilities, naming.confident and _mean(textures).musical
         else:
-            features = self._features(self.model, path, np.hstack([windows, np.concatenate(logits)]))
+            features = self._features(self.model, path, np.hstack([windows, logits]))
             probabilities = self.model.predict(features)[0]
             # A non-music check is no part of a trained model; abstaining below its threshold is.
             genres, confident = probabilities.astype(np.float32), self.model.confident(probabilities)

@@ -29,6 +29,7 @@ from ...audio.log_mel import LogMel
 from ...audio.windows import Grid, excerpts
 from ...errors import MACHINE_FAULTS, AudioError, LibraryError, ResourceError
 from ...models.arrays import Floats
+from ...models.cores import available_cores
 from ...models.encoders.musicnn import MEL_SOURCE, Corpus, MusiCNN
 from ...models.encoders.transformers import INPUT_SOURCE, PREFIX, HubEncoder
 from ...models.storage import content_hash, replacing
@@ -142,7 +143,7 @@ def extract_all(
     They stay in the cache, where there is one, so that an interrupted run carries on where it stopped.
     """
     # Threads: decoding, FFTs and networks run outside the interpreter's lock, and nothing has to be started twice.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(available_cores()) as pool:
         try:
             yield from pool.map(partial(_extract_cached, sources=sources, cache=cache), range(len(paths)), paths)
         except BaseException:

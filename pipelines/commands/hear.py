@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from ...errors import AudioError, UsageError
+from ...models.cores import one_thread_each
 from ...option_types import Count, Flag, Paths
 from ..embedding.options import EmbedOptions
 from .options import GenreModelFolder, Length, LibraryFolder, Screen, SoundName, Windows, open_library, option
@@ -24,14 +25,13 @@ def classify(
 
     Example: crossfade classify song.mp3
     """
+    one_thread_each()
     from ...audio.decoding import quiet_decoders
-    from ...models.genres.model import GenreModel
     from ..audio_analysis.analyzer import AudioAnalyzer
     from ..library.scan import readable
     from .terminal_layout import classified
 
-    model = GenreModel.load(genre_model) if genre_model else None
-    analyzer = AudioAnalyzer(all_windows=windows == "all", model=model)
+    analyzer = AudioAnalyzer.with_genre_model(genre_model, all_windows=windows == "all")
     failed = False
     for file in files:
         try:
@@ -186,7 +186,7 @@ def tag(
 
     Example: crossfade tag ~/Music --write
     """
-    from ...models.genres.model import PARENT_SEPARATOR
+    from ...models.genres.vocabulary import PARENT_SEPARATOR
     from ..genres.tag_writer import Change, Journal, default_journal, files_of, namer, read_genre
 
     log = Journal(journal or default_journal())
