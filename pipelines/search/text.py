@@ -13,7 +13,7 @@ import numpy as np
 
 from ...errors import LibraryError, UsageError
 from ...models.arrays import l2_normalize, top_k
-from ...models.encoders.transformers import PREFIX, HubEncoder
+from ...models.encoders.transformers import NO_TEXT, PREFIX, HubEncoder
 from ..audio_analysis.feature_sources import encoder_named, extract_all
 from ..library.progress import Progress, silent
 from ..library.store import Library
@@ -30,7 +30,7 @@ def embed_library(library: Library, name: str, progress: Progress = silent) -> d
     # Loaded here, before the threads of `extract_all` use it.
     encoder = encoder_named(f"{PREFIX}{name}")
     if not isinstance(encoder, HubEncoder) or not encoder.embeds_text:
-        raise UsageError(f"--encoder {name}: has no text encoder; a CLAP model does (laion/clap-htsat-unfused)")
+        raise UsageError(f"--encoder {name}: {NO_TEXT}")
     missing = library.tracks_without_vector(encoder.name)
     failed: dict[str, str] = {}
     paths = [Path(os.fsdecode(path)) for path in missing.values()]
@@ -64,7 +64,7 @@ def find(library: Library, text: str, k: int, *, encoder: str | None = None) -> 
     if name is None or name not in sets:
         raise LibraryError(
             f"{library.folder}: not embedded by a model of text and sound; name one with --encoder "
-            "(laion/clap-htsat-unfused, or its folder)"
+            "(laion/larger_clap_music, or its folder)"
         )
     model = HubEncoder.open(name.removeprefix(PREFIX))
     vectors = library.vectors(name)
