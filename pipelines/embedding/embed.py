@@ -23,6 +23,7 @@ from ..library.progress import Progress, silent
 from ..library.scan import ScannedFile, absolute, readable, scan
 from ..library.store import Library
 from ..library.tracks import StoredFile
+from .encoder_vectors import embed_tracks, open_encoder
 from .options import EmbedOptions
 from .process_pool import in_workers
 
@@ -41,6 +42,10 @@ class EmbedSummary:
     seconds: float
     renamed: int
     """tracks of the library that took the track_id of the manifest or of the tag"""
+    encoder_embedded: int | None = None
+    """tracks that got a vector of `EmbedOptions.encoder`; None where there is none"""
+    encoder_failed: dict[str, str] | None = None
+    """track_id -> why it got none"""
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,8 @@ class _Outcome:
 def embed(library: Library, places: Sequence[Path], options: EmbedOptions, progress: Progress = silent) -> EmbedSummary:
     """Embeds files and folders into a library; KeyboardInterrupt stops it cleanly, with all that is done committed."""
     started = time.monotonic()
+    # Now: a name that is wrong shall not be found out after hours.
+    encoder = open_encoder(options.encoder) if options.encoder else None
     model = options.genre_model
     analyzer = AudioAnalyzer(model=GenreModel.load(model)) if model else library.analyzer()
     library.claim_encoder(analyzer.encoder.name)
@@ -83,8 +90,9 @@ def embed(library: Library, places: Sequence[Path], options: EmbedOptions, progr
             progress(done, len(found))
     finally:
         writer.commit()
+    also = embed_tracks(library, encoder, progress) if encoder else (None, None)
     seconds = round(time.monotonic() - started, 2)
-    return EmbedSummary(writer.embedded, writer.unchanged, writer.failed, seconds, writer.renamed)
+    return EmbedSummary(writer.embedded, writer.unchanged, writer.failed, seconds, writer.renamed, *also)
 
 
 def _places(places: Sequence[Path], found: Sequence[ScannedFile]) -> list[Path]:
