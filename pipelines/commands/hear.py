@@ -71,8 +71,13 @@ def embed(
     if summary.renamed:
         whose = "manifest" if options.manifest else "tag"
         console.message(f"{summary.renamed} tracks took the track_id of the {whose}; train again where it was trained")
-    console.record(**asdict(summary))
-    return int(strict and summary.failed > 0)
+    also: dict[str, int] = {}
+    if summary.encoder_embedded is not None and summary.encoder_failed is not None:
+        for track_id, reason in summary.encoder_failed.items():
+            console.message(f"no vector of {options.encoder}: {track_id}: {reason}")
+        also = {"encoder_embedded": summary.encoder_embedded, "encoder_failed": len(summary.encoder_failed)}
+    console.record(**{name: value for name, value in asdict(summary).items() if value is not None} | also)
+    return int(strict and (summary.failed > 0 or bool(summary.encoder_failed)))
 
 
 def failures(*, library: LibraryFolder, console: Screen) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...errors import DataError
+from ...models.encoders.transformers import PREFIX
 from .scan import readable
 from .schema import Database
 
@@ -159,9 +160,17 @@ class Tracks(Database):
         return found[0] if found else None
 
     def set_file(self, track_id: str, file: StoredFile, content_hash: str) -> None:
-        """From now on this is the file of a track, which is added where it is not there; it failed no more."""
+        """From now on this is the file of a track, which is added where it is not there; it failed no more.
+
+        Where its content is another, vectors of other encoders that were made of the former one go.
+        """
         with self.transaction() as db:
             db.execute("DELETE FROM failures WHERE path = ?", (file.path,))
+            db.execute(
+                "DELETE FROM vectors WHERE name GLOB ? AND track_row = "
+                "(SELECT track_row FROM tracks WHERE track_id = ? AND content_hash != ?)",
+                (f"{PREFIX}*", track_id, content_hash),
+            )
             db.execute(
                 "INSERT INTO tracks (track_id, path, size, mtime_ns, content_hash) VALUES (?, ?, ?, ?, ?) "
                 "ON CONFLICT (track_id) DO UPDATE SET path = excluded.path, size = excluded.size, "
