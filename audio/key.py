@@ -30,6 +30,8 @@ _LOWEST, _OCTAVES = 40, 4
 """MIDI number of the lowest pitch that counts, E2 at 82 Hz: below, a semitone is narrower than a bin of the FFT"""
 _SUBTRACTED = 0.7
 """of the mean around a pitch; all of it would make much of the little that stands out of drums and clicks"""
+_QUIET = 0.25
+"""of a clip's mean level: below it, frames weigh less"""
 _MARGIN = 6
 """semitones above and below that are looked at for the mean around a pitch"""
 
@@ -77,9 +79,10 @@ def chroma(clip: Clip) -> Chroma:
     margin = _MARGIN * BINS
     standing_out = np.maximum(0, strength[:, margin:-margin] - _SUBTRACTED * (strength @ around))
     folded = standing_out.reshape(len(frames), _OCTAVES, 12 * BINS).sum(axis=1)
-    # Frames weigh the same, except where nothing stands out: a drum's, or a click's.
-    floor = strength.mean(axis=1, keepdims=True) * _OCTAVES
-    folded /= np.maximum(folded.max(axis=1, keepdims=True) + floor, 1e-9)
+    # Frames weigh about the same, except where nothing stands out, as in a drum's, and where it is quiet.
+    peak = folded.max(axis=1, keepdims=True)
+    level = _OCTAVES * strength.mean(axis=1, keepdims=True)
+    folded /= np.maximum(peak + level + _QUIET * level.mean(), 1e-9)
     return np.roll(folded.sum(axis=0, dtype=np.float64), _LOWEST % 12 * BINS)
 
 

@@ -51,12 +51,12 @@ class Description:
         return cls(
             confident,
             moods,
-            tempo and round(tempo.bpm, 1),
-            tempo and round(tempo.alternative_bpm, 1),
-            tempo and round(tempo.confidence, 2),
-            key and key.name,
-            key and key.alternative,
-            key and round(key.confidence, 2),
+            round(tempo.bpm, 1) if tempo else None,
+            round(tempo.alternative_bpm, 1) if tempo else None,
+            round(tempo.confidence, 2) if tempo else None,
+            key.name if key else None,
+            key.alternative if key else None,
+            round(key.confidence, 2) if key else None,
             None if loudness_lufs is None else round(loudness_lufs, 1),
         )
 
