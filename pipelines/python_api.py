@@ -50,7 +50,14 @@ class Classification:
     """whether the first genre is to be believed"""
     moods: list[str]
     tempo_bpm: float | None
+    tempo_alternative_bpm: float | None
+    """the second best; a wrong tempo is mostly this one"""
+    tempo_confidence: float | None
+    """0 … 1, how likely the tempo is right, within 4 %"""
     key: str | None
+    key_alternative: str | None
+    key_confidence: float | None
+    """0 … 1, how likely the key is exactly right"""
     loudness_lufs: float | None
     embedding: NDArray[np.float32]
     """[D] of the whole track"""

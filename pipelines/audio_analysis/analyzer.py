@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from ...audio.decoding import Recording
-from ...audio.key import chroma, key_name
+from ...audio.decoding import Recording, resampled
+from ...audio.key import SAMPLE_RATE, Key, chroma, key
 from ...audio.loudness import integrated_lufs
 from ...audio.music_detection import Texture, texture
-from ...audio.tempo import pulse, tempo_bpm
+from ...audio.tempo import Pulse, Tempo, pulse, tempo
 from ...audio.windows import PLACES, Grid, excerpts
 from ...models.arrays import Floats
 from ...models.encoders.musicnn import Corpus, MusiCNN
@@ -37,9 +37,33 @@ class Description:
     confident: bool
     """whether its first genre is to be believed"""
     moods: list[str]
-    tempo_bpm: float | None
-    key: str | None
-    loudness_lufs: float | None
+    tempo_bpm: float | None = None
+    tempo_alternative_bpm: float | None = None
+    """the second best; a wrong tempo is mostly this one"""
+    tempo_confidence: float | None = None
+    """0 … 1, how likely the tempo is right"""
+    key: str | None = None
+    key_alternative: str | None = None
+    key_confidence: float | None = None
+    """0 … 1, how likely the key is exactly right"""
+    loudness_lufs: float | None = None
+
+    @classmethod
+    def of(
+        cls, confident: bool, moods: list[str], tempo: Tempo | None, key: Key | None, loudness_lufs: float | None
+    ) -> Self:
+        """Rounded as it is printed and kept."""
+        return cls(
+            confident,
+            moods,
+            round(tempo.bpm, 1) if tempo else None,
+            round(tempo.alternative_bpm, 1) if tempo else None,
+            round(tempo.confidence, 2) if tempo else None,
+            key.name if key else None,
+            key.alternative if key else None,
+            round(key.confidence, 2) if key else None,
+            None if loudness_lufs is None else round(loudness_lufs, 1),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,9 +150,8 @@ class AudioAnalyzer:
         # Mentioned here, both load while the file is decoded.
         _ = encoder.session, second.session
         mel = encoder.log_mel
-        frame_rate = mel.sample_rate / mel.hop_samples
         outputs, waiting, thinned, textures, powers = [], [], [], [], []
-        pulses, pitches = np.zeros(1), np.zeros(12)
+        pulses, pitches = Pulse(), np.zeros(1)
         with Recording(path, encoder.sample_rate, metered=True) as recording:
             grid = Grid(encoder.window_samples, encoder.hop_samples)
             for excerpt in excerpts(recording, grid, all_windows=self.all_windows):
@@ -140,8 +163,8 @@ class AudioAnalyzer:
                 thinned.append(_thinned(log_mel))
                 textures.append(texture(log_mel, mel))
                 powers.append(excerpt.clip.step_powers)
-                pulses = pulses + pulse(log_mel, frame_rate)
-                pitches += chroma(excerpt.clip)
+                slow = resampled(excerpt.clip, SAMPLE_RATE)
+                pulses, pitches = pulses + pulse(slow), pitches + chroma(slow)
             duration_seconds = recording.duration_seconds
         if waiting:
             outputs.append(encoder.from_log_mel(np.concatenate(waiting)))
@@ -156,15 +179,7 @@ class AudioAnalyzer:
             probabilities = self.model.predict(features)[0]
             # A non-music check is no part of a trained model; abstaining below its threshold is.
             genres, confident = probabilities.astype(np.float32), self.model.confident(probabilities)
-        tempo = tempo_bpm(pulses, frame_rate)
-        loudness = integrated_lufs(powers)
-        description = Description(
-            confident,
-            moods(msd, mtt),
-            None if tempo is None else round(tempo, 1),
-            key_name(pitches),
-            None if loudness is None else round(loudness, 1),
-        )
+        description = Description.of(confident, moods(msd, mtt), tempo(pulses), key(pitches), integrated_lufs(powers))
         multi_label = self.model is not None and self.model.card.multi_label
         return TrackAnalysis(duration_seconds, windows.mean(axis=0), genres, description, self.vocabulary, multi_label)
 

@@ -25,8 +25,11 @@ def classified(fields: Mapping[str, Any], width: int) -> str:
         lines.append(f"  {_padded(shortened(name, named), named)}  {_padded(bar, full)} {probability:4.0%}")
     facts = {
         "moods": fields["moods"],
-        "tempo": fields["tempo_bpm"] and f"{fields['tempo_bpm']:.0f} bpm",
-        "key": fields["key"],
+        "tempo": fields["tempo_bpm"]
+        and f"{fields['tempo_bpm']:.0f} bpm ({fields['tempo_confidence']:.0%} sure, "
+        f"else {fields['tempo_alternative_bpm']:.0f})",
+        "key": fields["key"]
+        and f"{fields['key']} ({fields['key_confidence']:.0%} sure, else {fields['key_alternative']})",
         "loudness": fields["loudness_lufs"] is not None and f"{fields['loudness_lufs']:.1f} LUFS",
     }
     listed = "; ".join(f"{name} {_text(value)}" for name, value in facts.items() if value)

@@ -33,7 +33,11 @@ class Classified(BaseModel):
     confident: bool = Field(description="false: probably unlike the music that the model was trained on")
     moods: list[str]
     tempo_bpm: float | None
+    tempo_alternative_bpm: float | None
+    tempo_confidence: float | None = Field(description="0 … 1, how likely the tempo is right, within 4 %")
     key: str | None
+    key_alternative: str | None
+    key_confidence: float | None = Field(description="0 … 1, how likely the key is exactly right")
     loudness_lufs: float | None
 
 

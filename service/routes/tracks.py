@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mimetypes
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +12,7 @@ from fastapi import APIRouter, Form, Query, Response
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, Field
 
+from ...pipelines.audio_analysis.analyzer import Description
 from ...pipelines.genres.labels import AUDIO_SUFFIXES
 from ...pipelines.library.store import Library
 from ..errors import Problem, documented
@@ -35,7 +37,11 @@ class Track(BaseModel):
     genres: list[Genre] = Field(description="of the analysis, best first; empty where the track was never analyzed")
     moods: list[str]
     tempo_bpm: float | None
+    tempo_alternative_bpm: float | None
+    tempo_confidence: float | None
     key: str | None
+    key_alternative: str | None
+    key_confidence: float | None
     has_audio: bool
 
 
@@ -90,7 +96,7 @@ def track_routes(follower: LibraryFollower, analyzer: UploadAnalyzer) -> APIRout
             file = _audio_file(library, library.path_of(track_id))
         known = found.row(0, named=True)
         probable = sorted(genres.items(), key=lambda pair: -pair[1])
-        heard = {"moods": [], "tempo_bpm": None, "key": None} | description
+        heard = asdict(Description(False, [])) | description
         heard["genres"] = [Genre(genre=genre, probability=round(share, 4)) for genre, share in probable]
         return Track(**known | {"labels": known["genres"], "has_audio": file is not None} | heard)
 
