@@ -1,26 +1,28 @@
 """Audio fingerprints: whether two files hold the same recording, whatever they were encoded or mastered with.
 
-Haitsma & Kalker, "A highly robust audio fingerprinting system" (ISMIR 2002): whether the difference between the
-energies of neighbouring bands grows or shrinks over time, a sign for each of 32 pairs of bands between 300 and 2,000 Hz
-and each overlapping frame. Of different recordings half of the signs agree by chance; the paper takes two for the same
-where 65 % do. Two changes: the energies are logarithms, so that an equaliser, which adds a constant to each, cancels;
-and they are compared across 256 ms rather than from one frame to the next, so that the noise of a codec and an offset
-of half a hop turn fewer signs. Where a recording is silent, or nothing changes, there is no sign.
+Haitsma & Kalker, "A highly robust audio fingerprinting system" (ISMIR 2002): for every pair of neighbouring frequency
+bands and every frame, the sign of how the difference of their energies changes over time. Different recordings agree in
+half of the signs by chance. What differs from the paper: 17 bands between 300 and 2,000 Hz instead of 33, since wider
+ones lose fewer signs to codecs and equalisers; logarithms of the energies, so that an equaliser, which adds a constant
+to each, cancels; and the change over 256 ms rather than from one frame to the next, for the same reason and because
+frames of two files may lie half a hop apart. Where a recording is silent, or nothing changes, there is no sign.
 
-Shapes: N frames, B = 32 pairs of bands.
+Shapes: N frames, B = 16 pairs of bands.
 """
 
 from __future__ import annotations
 
+import itertools
+import math
 import os
+import zlib
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .decoding import Recording, joined
+from .decoding import Recording
 
 Floats = NDArray[np.float32]
 Signs = NDArray[np.int8]
@@ -30,17 +32,18 @@ FRAME_SAMPLES = 3_072
 """384 ms, the paper's 370 in a length that is quick to transform"""
 HOP_SAMPLES = 256
 FRAME_RATE = SAMPLE_RATE / HOP_SAMPLES
-BANDS = 33
+BANDS = 17
 LOWEST_HERTZ, HIGHEST_HERTZ = 300.0, 2_000.0
-LONGEST_SECONDS = 120.0
-"""of a track that are compared, from its beginning (as AcoustID does)"""
-SAME_AGREEMENT = 0.65
-"""of the signs; the paper's bit error rate of .35"""
+LONGEST_SECONDS = 60.0
+"""of a track that are compared, from its beginning"""
+SAME_AGREEMENT = 0.75
+"""of the signs of a segment, in the middle between the .95 of another encoding and the .55 of another place (see
+scripts/experiments/measure_likeness); the paper's .65 also takes a song without its singer for the song"""
 _SAME_SEGMENTS = 0.9
-"""of the segments of the same recording agree so; a word may be muted, or a packet lost"""
+"""of a recording's segments agree so; a word may be muted, or a packet lost"""
 _SEGMENT_SECONDS = 5.0
 _DRIFT_SECONDS = 0.25
-"""how far a segment may lie from where the whole recording does: another player's speed, .2 % over two minutes"""
+"""how far a segment may lie from where the whole recording does: another player's speed, .4 % over a minute"""
 _SHORTEST_SECONDS = 3.0
 """of audible change in both; less proves nothing"""
 _CHANGE_FRAMES = 8
@@ -63,15 +66,16 @@ class Match:
     """whether they are the same recording"""
 
 
+COPY = Match(1.0, 0.0, True)
+"""of a file with itself"""
 NO_MATCH = Match(0.0, 0.0, False)
 """what is too short, too quiet or too steady to tell"""
 
 
-def fingerprint_of(path: str | os.PathLike[str], seconds: float = LONGEST_SECONDS) -> Signs:
-    """[N, B] of the first `seconds` of a file. Raises AudioError."""
+def fingerprint_of(path: str | os.PathLike[str]) -> Signs:
+    """[N, B] of the first `LONGEST_SECONDS` of a file. Raises AudioError."""
     with Recording(path, SAMPLE_RATE) as recording:
-        count = round(seconds * SAMPLE_RATE)
-        return fingerprint(joined(list(recording.stream(0, count)), SAMPLE_RATE).samples)
+        return fingerprint(recording.clip(0, round(LONGEST_SECONDS * SAMPLE_RATE)).samples)
 
 
 def fingerprint(samples: Floats) -> Signs:
@@ -99,7 +103,7 @@ def match(one: Signs, other: Signs, *, most_offset_seconds: float) -> Match:
 
     Shape: [N, B], [M, B]
     """
-    lag = _best_lag(one, other, round(most_offset_seconds * FRAME_RATE))
+    lag = _best_lag(one, other, math.ceil(most_offset_seconds * FRAME_RATE))
     if lag is None:
         return NO_MATCH
     drift = round(_DRIFT_SECONDS * FRAME_RATE)
@@ -108,7 +112,7 @@ def match(one: Signs, other: Signs, *, most_offset_seconds: float) -> Match:
     edges = np.linspace(first, last, max(1, int((last - first) / FRAME_RATE / _SEGMENT_SECONDS)) + 1).astype(int)
     agreements = [
         max(_agreement(one[start:stop], other, start + shift) for shift in range(lag - drift, lag + drift + 1))
-        for start, stop in zip(edges[:-1], edges[1:], strict=True)
+        for start, stop in itertools.pairwise(edges)
     ]
     # Segments that are silent, or in which nothing changes, say nothing.
     known = np.array([agreement for agreement in agreements if agreement > 0])
@@ -120,19 +124,19 @@ def match(one: Signs, other: Signs, *, most_offset_seconds: float) -> Match:
 
 def _best_lag(one: Signs, other: Signs, most: int) -> int | None:
     """Frames to go from a place in `one` to the same in `other`; None where they share too little that changes."""
-    size = 1 << (len(one) + len(other)).bit_length()
-
-    def correlation(first: NDArray[Any], second: NDArray[Any]) -> NDArray[np.float64]:
-        """By lag, the negative ones from the end on."""
-        spectra = (np.fft.rfft(signs.astype(np.float32), size, axis=0) for signs in (first, second))
-        return np.fft.irfft((next(spectra).conj() * next(spectra)).sum(axis=1), size)
-
     lags = np.arange(-most, most + 1)
-    products, known = correlation(one, other)[lags], correlation(one != 0, other != 0)[lags]
-    enough = known >= _SHORTEST_SECONDS * FRAME_RATE * (BANDS - 1) / 2
-    if not enough.any():
+    overlaps = np.minimum(len(one), len(other) - lags) - np.maximum(0, -lags)
+    lags, overlaps = lags[overlaps > 0], overlaps[overlaps > 0]
+    if not len(lags):
         return None
-    return int(lags[np.where(enough, products / np.maximum(known, 1), -np.inf).argmax()])
+    size = 1 << (len(one) + len(other)).bit_length()
+    spectra = [np.fft.rfft(signs.astype(np.float32), size, axis=0) for signs in (one, other)]
+    # By lag, the negative ones from the end on.
+    products = np.fft.irfft((spectra[0].conj() * spectra[1]).sum(axis=1), size)
+    lag = int(lags[(products[lags] / np.maximum(overlaps, _SHORTEST_SECONDS * FRAME_RATE)).argmax()])
+    first, last = max(0, -lag), min(len(one), len(other) - lag)
+    known = np.count_nonzero(one[first:last] * other[first + lag : last + lag])
+    return lag if known >= _SHORTEST_SECONDS * FRAME_RATE * (BANDS - 1) / 2 else None
 
 
 def _agreement(part: Signs, other: Signs, start: int) -> float:
@@ -152,3 +156,19 @@ def _window_and_filters() -> tuple[Floats, Floats]:
     frequencies = np.fft.rfftfreq(FRAME_SAMPLES, 1 / SAMPLE_RATE)[:, None]
     inside = (frequencies >= edges[:-1]) & (frequencies < edges[1:])
     return (0.5 - 0.5 * np.cos(phase)).astype(np.float32), inside.astype(np.float32)
+
+
+def pack(signs: Signs) -> bytes:
+    """Two bits a sign, or little more than one where few are missing.
+
+    >>> signs = np.array([[1, -1, 0, 1] * 4], np.int8)
+    >>> bool((unpack(pack(signs)) == signs).all())
+    True
+    """
+    return zlib.compress(np.packbits(signs > 0).tobytes() + np.packbits(signs != 0).tobytes())
+
+
+def unpack(packed: bytes) -> Signs:
+    """[N, B] of `pack`."""
+    positive, known = np.unpackbits(np.frombuffer(zlib.decompress(packed), np.uint8)).astype(np.int8).reshape(2, -1)
+    return (known * (2 * positive - 1)).reshape(-1, BANDS - 1)

@@ -1,4 +1,4 @@
-"""Laws of local scaling: the cosine where there is nothing to scale by, no hubs where there are, the same as it grows."""
+"""Laws of local scaling: the cosine where there is nothing to scale by, fewer hubs, the same as it grows."""
 
 from __future__ import annotations
 
@@ -80,4 +80,4 @@ def test_many_copies_of_a_track_leave_all_scores_finite(vectors: np.ndarray, rng
     copies = l2_normalize(vectors[1] + 1e-2 * rng.normal(size=(100, WIDTH)) / np.sqrt(WIDTH))
     _, scores = index_of(np.vstack([vectors, copies])).similar(np.arange(1, 20), 597)
     assert np.isfinite(scores[scores > -np.inf]).all()
-    assert -1 <= scores[scores > -np.inf].min() and scores.max() <= 1 + 1e-6
+    assert scores[scores > -np.inf].min() >= -1 and scores.max() <= 1 + 1e-6
