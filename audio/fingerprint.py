@@ -2,12 +2,15 @@
 
 Haitsma & Kalker, "A highly robust audio fingerprinting system" (ISMIR 2002): for every pair of neighbouring frequency
 bands and every frame, the sign of how the difference of their energies changes over time. Different recordings agree in
-half of the signs by chance. What differs from the paper: 17 bands between 300 and 2,000 Hz instead of 33, since wider
-ones lose fewer signs to codecs and equalisers; logarithms of the energies, so that an equaliser, which adds a constant
-to each, cancels; and the change over 256 ms rather than from one frame to the next, for the same reason and because
-frames of two files may lie half a hop apart. Where a recording is silent, or nothing changes, there is no sign.
+half of the signs by chance. What differs from the paper:
 
-Shapes: N frames, B = 16 pairs of bands.
+- 25 bands between 300 and 3,600 Hz instead of 33 up to 2,000: wider ones lose fewer signs to codecs and equalisers;
+- logarithms of the energies, so that an equaliser, which adds a constant to each, cancels;
+- the change over 256 ms rather than from one frame to the next, since frames of two files may lie half a hop apart;
+- no sign where a band holds less than a thousandth of the frame, which is what codecs leave out, or nothing changes;
+- low, middle and high bands have to agree each, all along: a song without its singer shares only some of them.
+
+Shapes: N frames, B = 24 pairs of bands.
 """
 
 from __future__ import annotations
@@ -32,15 +35,19 @@ FRAME_SAMPLES = 3_072
 """384 ms, the paper's 370 in a length that is quick to transform"""
 HOP_SAMPLES = 256
 FRAME_RATE = SAMPLE_RATE / HOP_SAMPLES
-BANDS = 17
-LOWEST_HERTZ, HIGHEST_HERTZ = 300.0, 2_000.0
-LONGEST_SECONDS = 60.0
+BANDS = 25
+LOWEST_HERTZ, HIGHEST_HERTZ = 300.0, 3_600.0
+LONGEST_SECONDS = 45.0
 """of a track that are compared, from its beginning"""
-SAME_AGREEMENT = 0.75
-"""of the signs of a segment, in the middle between the .95 of another encoding and the .55 of another place (see
-scripts/experiments/measure_likeness); the paper's .65 also takes a song without its singer for the song"""
-_SAME_SEGMENTS = 0.9
+SAME_AGREEMENT = 0.8
+"""of the signs of a segment in the third of the bands that agrees least; other encodings reach .85 to .98, the same
+place of other music .5 to .6, a song without one of its instruments up to .75 (scripts/experiments/measure_duplicates)
+"""
+_SAME_SEGMENTS = 0.85
 """of a recording's segments agree so; a word may be muted, or a packet lost"""
+_GROUPS = 3
+_KNOWN = 0.25
+"""of a group's signs in a segment; fewer say nothing"""
 _SEGMENT_SECONDS = 5.0
 _DRIFT_SECONDS = 0.25
 """how far a segment may lie from where the whole recording does: another player's speed, .4 % over a minute"""
@@ -49,6 +56,7 @@ _SHORTEST_SECONDS = 3.0
 _CHANGE_FRAMES = 8
 _SILENCE = 1e-6
 """of the energy of the loudest frame; quieter frames have no signs"""
+_LEAST_SHARE = 1e-3
 _LEAST_CHANGE = 1e-3
 """in the logarithm; what changes less has no sign, since rounding decides it"""
 _FRAMES_PER_BATCH = 512
@@ -59,7 +67,7 @@ class Match:
     """How two fingerprints lie on each other where they agree most."""
 
     agreement: float
-    """the share of signs that agree, the median of the segments; .5 by chance"""
+    """the share of signs that agree, in the bands that agree least, the median of the segments; .5 by chance"""
     offset_seconds: float
     """how much later the same sound comes in the second"""
     same: bool
@@ -94,7 +102,9 @@ def fingerprint(samples: Floats) -> Signs:
     audible = energies.sum(axis=1) > _SILENCE * loudest
     differences = np.diff(np.log(energies + _SILENCE * loudest / BANDS), axis=1)
     changes = differences[_CHANGE_FRAMES:] - differences[:-_CHANGE_FRAMES]
-    known = (np.abs(changes) > _LEAST_CHANGE) & (audible[_CHANGE_FRAMES:] & audible[:-_CHANGE_FRAMES])[:, None]
+    loud = (energies > _LEAST_SHARE * energies.sum(axis=1, keepdims=True)) & audible[:, None]
+    loud = loud[:, 1:] & loud[:, :-1]
+    known = (np.abs(changes) > _LEAST_CHANGE) & loud[_CHANGE_FRAMES:] & loud[:-_CHANGE_FRAMES]
     return np.where(known, np.sign(changes), 0).astype(np.int8)
 
 
@@ -136,16 +146,18 @@ def _best_lag(one: Signs, other: Signs, most: int) -> int | None:
     lag = int(lags[(products[lags] / np.maximum(overlaps, _SHORTEST_SECONDS * FRAME_RATE)).argmax()])
     first, last = max(0, -lag), min(len(one), len(other) - lag)
     known = np.count_nonzero(one[first:last] * other[first + lag : last + lag])
-    return lag if known >= _SHORTEST_SECONDS * FRAME_RATE * (BANDS - 1) / 2 else None
+    return lag if known >= _SHORTEST_SECONDS * FRAME_RATE * (BANDS - 1) * _KNOWN else None
 
 
 def _agreement(part: Signs, other: Signs, start: int) -> float:
-    """The share of equal signs where `part` lies on frame `start` of the other; 0 where half of them are missing."""
+    """The least share of equal signs in a group of bands, where `part` lies on frame `start`; 0 where none is known."""
     part = part[max(0, -start) :]
     beside = other[max(0, start) :][: len(part)]
-    products = part[: len(beside)] * beside
-    known = np.count_nonzero(products)
-    return float(np.count_nonzero(products > 0) / known) if known >= max(1, part.size / 2) else 0.0
+    products = (part[: len(beside)] * beside).reshape(len(beside), _GROUPS, -1)
+    known = np.count_nonzero(products, axis=(0, 2))
+    agree = np.count_nonzero(products > 0, axis=(0, 2))
+    enough = known >= max(1, _KNOWN * part.size / _GROUPS)
+    return float((agree[enough] / known[enough]).min()) if enough.any() else 0.0
 
 
 @lru_cache
