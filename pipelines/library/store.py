@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from itertools import chain
@@ -36,6 +36,7 @@ from .tracks import CURRENT_VOCABULARY, Tracks
 if TYPE_CHECKING:
     import polars as pl
 
+    from ...audio.fingerprint import Signs
     from ..audio_analysis.analyzer import AudioAnalyzer, TrackAnalysis
 
 _WITH_ANALYSIS = "FROM tracks LEFT JOIN heard USING (content_hash)"
@@ -200,6 +201,27 @@ class Library(Tracks, LibraryFolder):
                 who = pl.DataFrame([row[:2] for row in named], schema=ids, orient="row")
                 parts.append(who.hstack(pl.DataFrame(table, schema=genres)))
         return pl.concat(parts, how="diagonal").sort("row").drop("row")
+
+    def add_fingerprints(self, signs: Mapping[str, Signs]) -> None:
+        """Keeps audio fingerprints by content hash; those of contents that were not analysed are left out."""
+        from ...audio.fingerprint import pack
+
+        with self.transaction() as db:
+            db.executemany(
+                "INSERT OR IGNORE INTO fingerprints SELECT content_hash, ? FROM heard WHERE content_hash = ?",
+                ((pack(found), content_hash) for content_hash, found in signs.items()),
+            )
+
+    def fingerprint(self, content_hash: str) -> Signs | None:
+        """[N, B] of `audio.fingerprint`; None where it was not made yet."""
+        from ...audio.fingerprint import unpack
+
+        found = self._query("SELECT signs FROM fingerprints WHERE content_hash = ?", (content_hash,))
+        return unpack(found[0][0]) if found else None
+
+    def fingerprinted(self) -> set[str]:
+        """Content hashes of all audio fingerprints there are."""
+        return {row[0] for row in self._query("SELECT content_hash FROM fingerprints")}
 
     # Vectors
 

@@ -141,6 +141,18 @@ class Tracks(Database):
         found = self._query("SELECT path FROM tracks WHERE track_id = ? AND path NOTNULL", (track_id,))
         return Path(os.fsdecode(found[0][0])) if found else None
 
+    def file_with(self, content_hash: str) -> Path | None:
+        """A file with this content that is still as the library last saw it; None where there is none."""
+        sql = "SELECT path, size, mtime_ns FROM tracks WHERE content_hash = ? AND path NOTNULL ORDER BY track_row"
+        for path, size, mtime_ns in self._query(sql, (content_hash,)):
+            file = Path(os.fsdecode(path))
+            try:
+                if StoredFile.of(file) == StoredFile(path, size, mtime_ns):
+                    return file
+            except OSError:
+                continue
+        return None
+
     def tracks_with(self, content_hash: str) -> list[str]:
         """External ids of the tracks whose files have this content, in row order."""
         rows = self._query("SELECT track_id FROM tracks WHERE content_hash = ? ORDER BY track_row", (content_hash,))
