@@ -11,8 +11,10 @@ from fastapi import APIRouter, Form, Query, Response
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, Field
 
+from ...audio.metadata import picture_type, read_cover
 from ...pipelines.genres.labels import AUDIO_SUFFIXES
 from ...pipelines.library.store import Library
+from ..cover_art import cover_art
 from ..errors import Problem, documented
 from ..parameters import Id, K
 from ..response_schemas import FoundTrack, FoundTracks, found
@@ -116,6 +118,26 @@ def track_routes(follower: LibraryFollower, analyzer: UploadAnalyzer) -> APIRout
                 404, f"{track_id}: its audio is not here; crossfade embed FOLDER adds a folder to those that are served"
             )
         return FileResponse(path, media_type=_audio_type(path) or "application/octet-stream")
+
+    @routes.get(
+        "/v1/covers/{track_id:path}",
+        response_class=Response,
+        responses={
+            200: {"description": "A picture", "content": {"image/*": {"schema": {"type": "string"}}}},
+            **documented(404),
+        },
+    )
+    def cover(track_id: Id) -> Response:
+        """The cover in the track's file; where it has none, a picture drawn from its embedding."""
+        snapshot = follower.snapshot
+        snapshot.check_track(track_id)
+        with Library.open(follower.folder) as library:
+            path = _audio_file(library, library.path_of(track_id))
+        vectors = snapshot.tracks.index.vectors
+        picture = read_cover(path) if path else None
+        kind = picture_type(picture) if picture else "image/svg+xml"
+        content = picture or cover_art(vectors[snapshot.tracks.row(track_id)], vectors)
+        return Response(content, media_type=kind, headers={"Cache-Control": "private, max-age=600"})
 
     return routes
 
