@@ -1,7 +1,8 @@
 """Art for tracks without a cover: drawn from the embedding, so that tracks which sound alike look alike.
 
 The vector's products with six fixed random directions, each replaced by its rank among those of the library, choose two
-hues and how two curves cross. Equal vectors have equal art for as long as the library stays the same.
+hues, from blue over violet and red to orange, and how a bundle of curves crosses itself. Equal vectors have equal art
+for as long as the library stays the same.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from ..models.arrays import Scores
 _TRAITS = 6
 _SAMPLE = 1000
 _SEED = 7
+_BLUE, _ORANGE = 0.5, 1.1
+"""hues in turns: the accents of the page, and what lies between them"""
 
 
 def cover_art(vector: Scores, library: Scores) -> str:
@@ -23,11 +26,9 @@ def cover_art(vector: Scores, library: Scores) -> str:
     sample = library[np.linspace(0, len(library) - 1, min(_SAMPLE, len(library))).astype(np.intp)]
     ranks = ((sample @ directions) < vector @ directions).mean(axis=0).tolist()
     hue, turn, start, end, bend, phase = ranks
-    deep, bright, light = (
-        _colour(hue, 0.30, 0.55),
-        _colour(hue + 0.05, 0.52, 0.6),
-        _colour(hue + 0.15 + turn / 3, 0.72, 0.8),
-    )
+    hue = _BLUE + (_ORANGE - _BLUE) * hue
+    deep, bright = _colour(hue - 0.04, 0.24, 0.5), _colour(hue + 0.04, 0.5, 0.62)
+    light = _colour(hue + 0.12, 0.82, 0.75)
     rise, fall = 70 + 100 * start, 70 + 100 * end
     lines = []
     for number in range(7):

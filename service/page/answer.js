@@ -11,9 +11,10 @@ const SURE = 0.5;
 
 /** Genres, moods, tempo, key and loudness, each with its doubt. */
 export function Description({ heard }) {
-  const { genres, confident = true, moods } = heard;
+  const { genres, moods } = heard, confident = heard.confident !== false;
   return html`
     <div class="description">
+      ${genres.length > 0 && html`<p class="verdict">${!confident && html`<small>perhaps </small>`}${likeliest(genres).join(" · ")}</p>`}
       <h2>Genres ${!confident && html`<span class="badge">not sure</span>`}</h2>
       ${!confident && html`<p class="sub">This may be unlike the music that the model learned from: take the bars as guesses.</p>`}
       ${genres.length ? html`<${GenreBars} genres=${genres.slice(0, GENRES)} confident=${confident} />` : html`<p class="sub">It was never analysed.</p>`}
@@ -27,6 +28,9 @@ export function Description({ heard }) {
       </dl>
     </div>`;
 }
+
+/** The first genre, and those that are at least half as likely. */
+const likeliest = genres => genres.slice(0, 3).filter(one => one.probability >= genres[0].probability / 2).map(one => one.genre);
 
 function Fact({ name, value, none, other, confidence }) {
   const doubt = [other, confidence != null && confidence < SURE && "not sure"].filter(Boolean).join(", ");

@@ -4,7 +4,7 @@ import { json, upload, useAnswer } from "./api.js";
 import { fetchAnew, ready, say, store } from "./store.js";
 import { Description, Neighbours } from "./answer.js";
 import { addressOf, Art, Icon, Loading, nameOf, PlayButton, Problem } from "./parts.js";
-import { decode, Spectrum } from "./spectrum.js";
+import { art, decode, Spectrum } from "./spectrum.js";
 
 /** The song that was dropped last: `{track, file, samples, sent, answer, error}`; null before. */
 export const song = store(null);
@@ -36,15 +36,21 @@ function refusal(file) {
   return "";
 }
 
+/** The file's name as somebody would say it. */
+const titleOf = file => file.name.replace(/\.[^.]+$/, "").replace(/_/g, " ").trim() || file.name;
+
 /** Draws it and has it heard, both at once. */
 export async function hear(file) {
   hearing?.abort();
   const { signal } = (hearing = new AbortController());
   if (song.get()) URL.revokeObjectURL(song.get().track.url);
-  const track = { track_id: `dropped/${file.name}/${Date.now()}`, title: file.name.replace(/\.[^.]+$/, ""), url: URL.createObjectURL(file), has_audio: true };
+  const track = { track_id: `dropped/${file.name}/${Date.now()}`, title: titleOf(file), url: URL.createObjectURL(file), has_audio: true };
   song.set({ track, file, samples: undefined, sent: 0 });
   const update = part => signal.aborted || song.update(part);
-  decode(file).then(samples => update({ samples }));
+  decode(file).then(async samples => {
+    update({ samples });
+    if (samples) update({ track: { ...track, art: await art(samples) } });
+  });
   try {
     update({ answer: await ask(file, { signal, onProgress: sent => update({ sent }) }) });
   } catch (error) {
@@ -58,7 +64,7 @@ async function ask(file, options) {
   } catch (error) {
     // A library without embeddings, or none at all: what the song is can be said all the same.
     if (error.status !== 503 || ready.get()?.tracks) throw error;
-    return { heard: await upload("v1/classify", file, {}, options), tracks: [], others: [], notes: [], track_id: null };
+    return { heard: await upload("v1/classify", file, {}, options), tracks: [], others: [], notes: [], track_id: null, title: null, artists: [] };
   }
 }
 
@@ -147,10 +153,10 @@ export function SongScreen() {
   return html`
     <article class="answer">
       <header class="song">
-        <${PlayButton} track=${{ ...track, art: "page/icon.svg" }} />
+        <${PlayButton} track=${track} />
         <div>
-          <h1 tabindex="-1" dir="auto">${track.title}</h1>
-          <p class="sub" role="status">${error ? "not heard" : answer ? "heard" : sent < 1 ? `sending ${Math.round(sent * 100)} %` : "being heard …"}</p>
+          <h1 tabindex="-1" dir="auto">${answer?.title || track.title}</h1>
+          <p class="sub" role="status">${error ? "not heard" : answer ? html`<bdi>${[...answer.artists, file.name].join(" · ")}</bdi>` : sent < 1 ? `sending ${Math.round(sent * 100)} %` : "being heard …"}</p>
         </div>
         ${answer && html`<${Keep} file=${file} answer=${answer} />`}
       </header>

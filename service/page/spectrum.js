@@ -82,11 +82,18 @@ const PALETTE = Array.from({ length: 256 }, (_, level) => {
   return to.map((value, channel) => from[channel] + mix * (value - from[channel]));
 });
 
+/** The song as art: its spectrogram alone, small. */
+export async function art(samples) {
+  const canvas = document.createElement("canvas");
+  canvas.width = canvas.height = BANDS;
+  await draw(canvas, samples, () => false, 0);
+  return canvas.toDataURL();
+}
+
 /** Draws it column by column, a frame's worth at a time, until `stopped()`. */
-async function draw(canvas, samples, stopped) {
-  const scale = Math.min(2, devicePixelRatio || 1);
-  const width = (canvas.width = Math.round(canvas.clientWidth * scale)), height = (canvas.height = Math.round(canvas.clientHeight * scale));
-  const wave = Math.round(height * WAVE_SHARE), tall = height - wave;
+async function draw(canvas, samples, stopped, waveShare = WAVE_SHARE) {
+  const { width, height } = canvas;
+  const wave = Math.round(height * waveShare), tall = height - wave;
   const context = canvas.getContext("2d");
   const step = samples.length / width;
   let loudest = 1e-3, top = -Infinity;
@@ -107,7 +114,7 @@ async function draw(canvas, samples, stopped) {
     const energy = Math.min(1, (high - low) / 2 / loudest);
     context.fillStyle = `rgb(${PALETTE[Math.round(255 * (0.55 + 0.4 * energy))].join(" ")})`;
     const middle = wave / 2, reach = (wave / 2 - 2) / loudest;
-    context.fillRect(x, middle - high * reach, 1, Math.max(1, (high - low) * reach));
+    if (wave) context.fillRect(x, middle - high * reach, 1, Math.max(1, (high - low) * reach));
     for (let y = 0; y < tall; y++) {
       const band = Math.min(BANDS - 1, Math.floor(((tall - 1 - y) / tall) * BANDS));
       const level = Math.max(0, Math.min(255, Math.round(255 * (1 - (top - decibels[band]) / -FLOOR_DB))));
@@ -124,6 +131,9 @@ export function Spectrum({ samples, track }) {
   const state = player.use(), { seconds, of } = position.use();
   useEffect(() => {
     let stopped = false;
+    const scale = Math.min(2, devicePixelRatio || 1);
+    canvas.current.width = Math.round(canvas.current.clientWidth * scale);
+    canvas.current.height = Math.round(canvas.current.clientHeight * scale);
     if (samples) draw(canvas.current, samples, () => stopped);
     return () => { stopped = true; };
   }, [samples]);

@@ -10,6 +10,7 @@ import numpy as np
 from fastapi import APIRouter, Form
 from pydantic import BaseModel, Field
 
+from ...audio.metadata import read_tags
 from ...errors import LibraryError
 from ...models.arrays import Answers, Rows
 from ...models.catalogue import Catalogue
@@ -56,6 +57,8 @@ class SimilarToFile(ScoredTracks):
 
 
 class ComparedToFile(ComparedTracks, SimilarToFile):
+    title: str | None = Field(description="of the file's tags")
+    artists: list[str] = Field(description="of the file's tags")
     track_id: str | None = Field(description="the track of the library that is this file, and is left out; else null")
 
 
@@ -96,11 +99,17 @@ def similar_routes(follower: LibraryFollower, analyzer: UploadAnalyzer) -> APIRo
         """The same for an uploaded file, which is not kept. A track of the library is compared as that."""
         snapshot = follower.snapshot
         with on_disk(file) as path:
-            analysis, digest = analyzer.analyze(path), content_hash(path)
+            analysis, digest, tags = analyzer.analyze(path), content_hash(path), read_tags(path)
         with Library.open(follower.folder) as library:
             known = next((copy for copy in library.tracks_with(digest) if copy in snapshot.tracks), None)
         found = _compared_tracks(follower, snapshot, known or _as_track(snapshot, analysis), k, blend)
-        return ComparedToFile(**vars(found), heard=classified(analysis), track_id=known)
+        return ComparedToFile(
+            **vars(found),
+            heard=classified(analysis),
+            track_id=known,
+            title=tags.title,
+            artists=list(tags.artists),
+        )
 
     @routes.post("/v1/classify", responses=documented(400, 413, 415))
     def classify(file: AudioFile) -> Classified:

@@ -35,9 +35,11 @@ class Track(BaseModel):
     released_at: int | None
     duration_seconds: float | None
     genres: list[Genre] = Field(description="of the analysis, best first; empty where the track was never analyzed")
+    confident: bool | None = Field(description="false: the first genre is not to be believed; null: never analyzed")
     moods: list[str]
     tempo_bpm: float | None
     key: str | None
+    loudness_lufs: float | None
     has_audio: bool
 
 
@@ -92,7 +94,8 @@ def track_routes(follower: LibraryFollower, analyzer: UploadAnalyzer) -> APIRout
             file = _audio_file(library, library.path_of(track_id))
         known = found.row(0, named=True)
         probable = sorted(genres.items(), key=lambda pair: -pair[1])
-        heard = {"moods": [], "tempo_bpm": None, "key": None} | description
+        nothing = {"confident": None, "moods": [], "tempo_bpm": None, "key": None, "loudness_lufs": None}
+        heard = nothing | description
         heard["genres"] = [Genre(genre=genre, probability=round(share, 4)) for genre, share in probable]
         return Track(**known | {"labels": known["genres"], "has_audio": file is not None} | heard)
 
