@@ -4,7 +4,7 @@ import { json, useAnswer } from "./api.js";
 import { apiKey, connected, fetchAnew, keyAsked, message, ready, theme } from "./store.js";
 import { TrackScreen } from "./answer.js";
 import { HomeScreen, SongScreen, take } from "./drop.js";
-import { SearchBox, SearchScreen } from "./search.js";
+import { searchAddress, SearchBox, SearchScreen } from "./search.js";
 import { YouScreen } from "./you.js";
 import { Icon } from "./parts.js";
 import { Player } from "./player.js";
@@ -41,6 +41,12 @@ function App() {
       hashchange: moved,
       dragover: event => { if (isFile(event)) { event.preventDefault(); setOver(true); } },
       dragleave: event => { if (!event.relatedTarget) setOver(false); },
+      paste: event => {
+        if (event.target.closest?.("input, textarea")) return;
+        const text = event.clipboardData.getData("text").trim();
+        if (event.clipboardData.files.length) take(event.clipboardData.files);
+        else if (text) location.hash = searchAddress(text.slice(0, 200));
+      },
       drop: event => { if (isFile(event)) { event.preventDefault(); setOver(false); take(event.dataTransfer.files); } },
     };
     for (const [kind, handler] of Object.entries(handlers)) addEventListener(kind, handler);

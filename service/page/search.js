@@ -5,7 +5,7 @@ import { Icon, Loading, Problem, TrackList, TrackRow } from "./parts.js";
 
 const PAUSE_MS = 150;
 const K = 50;
-const address = query => `#/search/${encodeURIComponent(query)}`;
+export const searchAddress = query => `#/search/${encodeURIComponent(query)}`;
 
 export function SearchBox({ query }) {
   const box = useRef(), pause = useRef();
@@ -23,7 +23,7 @@ export function SearchBox({ query }) {
   const go = () => {
     clearTimeout(pause.current);
     const text = box.current.value.trim();
-    if (text) location.hash.startsWith("#/search/") ? location.replace(address(text)) : (location.hash = address(text));
+    if (text) location.hash.startsWith("#/search/") ? location.replace(searchAddress(text)) : (location.hash = searchAddress(text));
   };
   return html`
     <form class="search" role="search" onSubmit=${event => { event.preventDefault(); go(); }}>

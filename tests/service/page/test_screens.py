@@ -47,6 +47,19 @@ def test_a_search_leads_to_a_track_and_its_neighbours(page: Page) -> None:
     expect(page.get_by_text("Nothing has all of these words")).to_be_visible()
 
 
+def test_a_pasted_name_is_searched(page: Page) -> None:
+    page.evaluate(
+        """text => {
+            const clipboardData = new DataTransfer();
+            clipboardData.setData("text/plain", text);
+            document.body.dispatchEvent(new ClipboardEvent("paste", { bubbles: true, clipboardData }));
+        }""",
+        " track 07\n",
+    )
+    expect(page.locator("main .track")).to_have_count(1)
+    expect(page.get_by_role("searchbox")).to_have_value("track 07")
+
+
 def test_the_player_plays_a_list_and_goes_on(page: Page) -> None:
     search(page, "album")
     page.get_by_role("button", name="Play Title 0").click()

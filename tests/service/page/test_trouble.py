@@ -1,4 +1,4 @@
-"""What goes wrong is explained and recovered from: a service that fails, is away, asks for a key, or has nothing yet."""
+"""What goes wrong is explained and recovered from: a service that fails, is away, asks for a key, or has nothing."""
 
 from __future__ import annotations
 
