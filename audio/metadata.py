@@ -105,14 +105,15 @@ def read_cover(path: str | os.PathLike[str]) -> bytes | None:
 
 def _pictures(file: Any) -> list[tuple[int, bytes]]:
     """(type, data) of the pictures of FLAC, ID3, MP4, and of Ogg's comments."""
-    from mutagen.flac import Picture
+    from mutagen import flac
 
+    parse: Any = flac.Picture
     tags = file.tags or {}
     found = [(picture.type, picture.data) for picture in getattr(file, "pictures", ())]
     found += [(frame.type, frame.data) for frame in getattr(tags, "getall", lambda name: ())("APIC")]
     found += [(_FRONT_COVER, bytes(picture)) for picture in tags.get("covr") or ()]
     for text in tags.get("metadata_block_picture") or ():
-        picture = Picture(base64.b64decode(text))
+        picture = parse(base64.b64decode(text))
         found.append((picture.type, picture.data))
     return found
 
