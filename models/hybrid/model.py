@@ -2,11 +2,11 @@
 
     score(u, t) = gain(t) * (x(u) · taste(t) + (1 - w(t)) * (affinity * r(t) * log(1 + c(u, t)) + profile * s(u, t)))
 
-x is the user's taste vector, folded in from their listens as ALS does it, against predicted vectors where a track has no
-listeners; so that it is that of ALS for who listens to warm tracks. c(u, t) is the number of tracks by t's artists that u
-listened to, r(t) how rare a listen to these artists is, s(u, t) the mean similarity of t's
-sound to what u listened to. Both terms are corrections of the prior and leave with it as listeners come. How all of it
-is weighed is chosen on validation (`hybrid.tuning`). What does not depend on the user is multiplied out once:
+x is the user's taste vector, folded in as ALS does it, against predicted vectors where a track has no listeners; c(u,
+t) the number of tracks by t's artists that u listened to, r(t) how rare a listen to these artists is, s(u, t) the mean
+similarity of t's sound to what u listened to. Both terms are corrections of the prior and leave with it as listeners
+come. How all of it is weighed is chosen on validation (`hybrid.tuning`). What does not depend on the user is multiplied
+out once:
 
     score(u, t) = [x(u), s(u)] · vector(t) + affinity(t) * log(1 + c(u, t))
     vector(t)   = gain(t) * [taste(t), profile * (1 - w(t)) * sound(t)]
