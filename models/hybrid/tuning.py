@@ -1,8 +1,8 @@
 """The choice of the hybrid's options, on tracks and entries that are kept from an inner training part.
 
 A fifth of the tracks is held out whole, part of it as whole artists, so that tracks of new artists are placed by their
-sound alone; a tenth is thinned to 1, 2, 5 or 10 listeners; of the remaining entries a fifth is held out. One ALS fit
-serves all options, chosen one after the other, each by NDCG of the slice it is about:
+sound alone; a tenth of those with three listeners or more is thinned to 1, 2, 5 or 10; of the remaining entries a fifth
+is held out. One ALS fit serves all options, chosen one after the other, each by NDCG of the slice it is about:
 
     sound map                 tracks of new artists       debias, profile   all held-out tracks
     artist terms, affinity    tracks of known artists     cold gain         all tracks in one list
@@ -189,7 +189,7 @@ def hold_out(
     room = np.flatnonzero((listeners >= 3) & ~cold)
     quota = np.full(listens.track_count, -1, np.int64)
     steps = np.array(_THINNED_TO)
-    for track in rng.permutation(room)[: max(1, len(warm) // 10)]:
+    for track in rng.permutation(room)[: max(1, len(room) // 10)]:
         quota[track] = rng.choice(steps[steps < listeners[track]])
     quota[cold] = 0
     parts = thinned(listens, quota, rng)
