@@ -266,7 +266,7 @@ def evaluate(
     Columns: model, slice, metric, k, value, low and high (the 95 % interval), users, split and more. `models` are
     names, or recommenders with options of their own, which stay as they are; `interactions` and `items` as for
     `FrameRecommender.fit`; `options` are the fields of `EvaluationOptions`, such as `protocol`
-    (auto, temporal, within-user, random, repeats, new-releases, yambda), `trials` (warm, cold, listeners), `ks` and
+    (auto, temporal, within-user, random, repeats, new-releases, yambda), `scenarios` (warm, cold, listeners), `ks` and
     `seed`. The baselines are always in it, `content` where items have vectors.
     """
     from ..models.recommenders.registry import REGISTRY
@@ -279,6 +279,9 @@ def evaluate(
         warnings.warn(
             f"split={split!r} is now called protocol={options['protocol']!r}", DeprecationWarning, stacklevel=2
         )
+    if (scenarios := options.pop("trials", None)) is not None:
+        options["scenarios"] = scenarios
+        warnings.warn("trials is now called scenarios", DeprecationWarning, stacklevel=2)
     chosen = [FrameRecommender(model, {}) if isinstance(model, str) else model for model in models]
     made = {model.name: model._arguments() for model in chosen}
     if len(made) < len(chosen):
