@@ -1,0 +1,99 @@
+"""Item similarities: which matrices from track to track the candidate sources use, and how they are saved.
+
+A source multiplies one of them with weights of some of a user's tracks. One that can't be fitted is left out, and it is
+said why.
+
+Shapes: T tracks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+
+from ...errors import CrossfadeError
+from ..arrays import csr_arrays, csr_of
+from ..interactions import Interactions
+from ..recommenders.ease import EASE, EASEOptions
+from ..recommenders.item_knn import ItemKNN, ItemKNNOptions
+from ..recommenders.item_similarity import SAVED_SIMILARITY
+from ..storage import Arrays
+from .sequence import sequence_similarity
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+EASE_OPTIONS = EASEOptions(max_items=10_000, all_weights_up_to=0)
+_SAVED = {
+    "items": SAVED_SIMILARITY,
+    "sequence": ("sequence_indptr", "sequence_tracks", "sequence_scores"),
+    "ease": ("ease_indptr", "ease_tracks", "ease_scores"),
+}
+"""name -> names of its arrays in a file"""
+
+
+def _items(listens: Interactions, neighbours: int) -> csr_matrix:
+    return ItemKNN(ItemKNNOptions(neighbours=neighbours)).fit(listens).similarity
+
+
+def _ease(listens: Interactions, neighbours: int) -> csr_matrix | None:
+    """None of a log with times or an order."""
+    if listens.times is not None:
+        return None
+    return EASE(replace(EASE_OPTIONS, neighbours=neighbours)).fit(listens).kept_weights()
+
+
+_FITTED: dict[str, Callable[[Interactions, int], csr_matrix | None]] = {
+    "items": _items,
+    "sequence": sequence_similarity,
+    "ease": _ease,
+}
+"""name -> (listens, neighbours of each track) -> [T, T], None where it is of no use"""
+
+
+@dataclass(frozen=True, eq=False)
+class ItemSimilarities:
+    """Those that could be fitted on one history."""
+
+    matrices: dict[str, csr_matrix]
+    """name -> [T, T]; a row is what a listen to its track adds to the scores of others"""
+    failed: dict[str, str]
+    """name -> why it could not be fitted"""
+
+    @classmethod
+    def of(cls, listens: Interactions, neighbours: int) -> Self:
+        """`neighbours` are kept of each track."""
+        matrices, failed = {}, {}
+        for name, fitted in _FITTED.items():
+            try:
+                if (found := fitted(listens, neighbours)) is not None:
+                    matrices[name] = found
+            except CrossfadeError as error:
+                failed[name] = str(error)
+        return cls(matrices, failed)
+
+    def append_tracks(self, count: int) -> ItemSimilarities:
+        """With so many further tracks, similar to none."""
+        from scipy.sparse import csr_matrix
+
+        longer = {}
+        for name, near in self.matrices.items():
+            total = near.shape[0] + count
+            ends = np.pad(near.indptr, (0, count), mode="edge")
+            longer[name] = csr_matrix((near.data, near.indices, ends), shape=(total, total))
+        return replace(self, matrices=longer)
+
+    def arrays(self) -> Arrays:
+        """For `save_model`."""
+        arrays: Arrays = {}
+        for name, matrix in self.matrices.items():
+            arrays |= csr_arrays(matrix, *_SAVED[name])
+        return arrays
+
+    @classmethod
+    def from_arrays(cls, arrays: Arrays, track_count: int, failed: dict[str, str]) -> Self:
+        matrices = {name: csr_of(arrays, track_count, *saved) for name, saved in _SAVED.items() if saved[0] in arrays}
+        return cls(matrices, failed)
