@@ -100,8 +100,8 @@ def track_routes(follower: LibraryFollower, analyzer: UploadAnalyzer) -> APIRout
             file = _audio_file(library, library.path_of(track_id))
         known = found.row(0, named=True)
         probable = sorted(genres.items(), key=lambda pair: -pair[1])
-        nothing = {"confident": None} | asdict(Description(False, []))
-        heard = {**nothing, "confident": None} | description
+        nothing = asdict(Description(False, [])) | {"confident": None}
+        heard = nothing | description
         heard["genres"] = [Genre(genre=genre, probability=round(share, 4)) for genre, share in probable]
         return Track(**known | {"labels": known["genres"], "has_audio": file is not None} | heard)
 
