@@ -23,17 +23,19 @@ def classified(fields: Mapping[str, Any], width: int) -> str:
     for name, probability in genres:
         bar = "█" * round(full * probability)
         lines.append(f"  {_padded(shortened(name, named), named)}  {_padded(bar, full)} {probability:4.0%}")
-    facts = {
-        "moods": fields["moods"],
-        "tempo": fields["tempo_bpm"]
-        and f"{fields['tempo_bpm']:.0f} bpm ({fields['tempo_confidence']:.0%} sure, "
-        f"else {fields['tempo_alternative_bpm']:.0f})",
-        "key": fields["key"]
-        and f"{fields['key']} ({fields['key_confidence']:.0%} sure, else {fields['key_alternative']})",
-        "loudness": fields["loudness_lufs"] is not None and f"{fields['loudness_lufs']:.1f} LUFS",
-    }
-    listed = "; ".join(f"{name} {_text(value)}" for name, value in facts.items() if value)
-    return "\n".join([*lines, *_wrapped(listed, width, 2, "  ")])
+    facts = {"moods": fields["moods"]}
+    if fields["tempo_bpm"]:
+        sure, other = fields["tempo_confidence"], fields["tempo_alternative_bpm"]
+        facts["tempo"] = f"{fields['tempo_bpm']:.0f} bpm, {sure:.0%} sure; else {other:.0f}"
+    if fields["key"]:
+        facts["key"] = f"{fields['key']}, {fields['key_confidence']:.0%} sure; else {fields['key_alternative']}"
+    if fields["loudness_lufs"] is not None:
+        facts["loudness"] = f"{fields['loudness_lufs']:.1f} LUFS"
+    start = max(map(len, facts)) + 4
+    for name, value in facts.items():
+        if value:
+            lines += _wrapped(_text(value), width, start, _padded(f"  {name}", start))
+    return "\n".join(lines)
 
 
 def track_line(fields: Mapping[str, Any], width: int, names: Mapping[str, str] | None = None) -> str:
