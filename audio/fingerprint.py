@@ -173,7 +173,7 @@ def _window_and_filters() -> tuple[Floats, Floats]:
 def pack(signs: Signs) -> bytes:
     """Two bits a sign, or little more than one where few are missing.
 
-    >>> signs = np.array([[1, -1, 0, 1] * 4], np.int8)
+    >>> signs = np.array([[1, -1, 0] * 8], np.int8)
     >>> bool((unpack(pack(signs)) == signs).all())
     True
     """

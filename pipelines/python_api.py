@@ -139,12 +139,12 @@ class Library:
         *,
         blend: float | None = None,
         per_artist: int | None = None,
-        duplicates: bool = False,
+        duplicates: bool = True,
     ) -> list[Neighbour]:
         """The k nearest tracks to a track_id of the library, or to any audio file.
 
-        `blend` is how much taste (1) counts against sound (0); `per_artist` the most of one artist; `duplicates`
-        lists other versions of the same recording, too.
+        `blend` is how much taste (1) counts against sound (0); `per_artist` the most of one artist; without
+        `duplicates`, other versions of the same recording are left out.
         """
         from .search.similar import limit_per_artist, query_for, similar
 

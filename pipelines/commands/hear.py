@@ -101,7 +101,7 @@ def similar(
     per_artist: Annotated[Count | None, option("at most so many of one artist")] = None,
     blend: Annotated[float | None, option("taste (1) against sound (0); .5 of both")] = None,
     sound: SoundName = None,
-    duplicates: Annotated[Flag, option("list other versions of the same recording, too")] = False,
+    no_duplicates: Annotated[Flag, option("leave out other versions of the same recording")] = False,
     m3u: Annotated[Path | None, option("write a playlist, too")] = None,
     console: Screen,
 ) -> None:
@@ -114,7 +114,7 @@ def similar(
 
     with open_library(library) as opened:
         track = search.query_for(opened, query, vectors=sound)
-        neighbours = search.similar(opened, track, blend=blend, vectors=sound, duplicates=duplicates)
+        neighbours = search.similar(opened, track, blend=blend, vectors=sound, duplicates=not no_duplicates)
         found = list(search.limit_per_artist(neighbours, k, per_artist))
         for neighbour in found:
             console.record(track_line, **asdict(neighbour))

@@ -116,7 +116,7 @@ def similar(
     *,
     blend: float | None = None,
     vectors: str | None = None,
-    duplicates: bool = False,
+    duplicates: bool = True,
 ) -> Iterator[Neighbour]:
     """All tracks of the library, nearest first; the same audio as the query left out.
 
