@@ -28,10 +28,10 @@ _COMPRESSION = 1_000.0
 """of power relative to the clip's mean, so that the level of a recording changes nothing"""
 _TREND_SECONDS = 1.0
 """onsets count by what they stand out from within this time"""
-_TEETH = 5
-"""a period and its multiples that are looked at"""
+_TEETH = np.array([4, 4, 4, 3, 2, 1]) / 18
+"""weights of a period and its multiples: the mean of combs of three to six teeth"""
 _LAGS_PER_FRAME = 4
-_LAGS = round(_TEETH * 60 / SLOWEST_BPM * FRAME_RATE + 1) * _LAGS_PER_FRAME
+_LAGS = round(len(_TEETH) * 60 / SLOWEST_BPM * FRAME_RATE + 1) * _LAGS_PER_FRAME
 """as many as the slowest tempo's comb is long"""
 _PRIOR_BPM = 120.0
 _PRIOR_OCTAVES = 1.1
@@ -117,10 +117,10 @@ def tempo(pulse: Pulse) -> Tempo | None:
 
 
 def _fit(correlation: Correlation) -> NDArray[np.float64]:
-    """[T] the mean of the autocorrelation at each tempo's period and its multiples."""
+    """[T] the autocorrelation at each tempo's period and its multiples, weighted."""
     lags = 60 * FRAME_RATE * _LAGS_PER_FRAME / _TEMPI
     at = np.arange(len(correlation))
-    return np.asarray(np.mean([np.interp(lags * tooth, at, correlation) for tooth in range(1, _TEETH + 1)], axis=0))
+    return np.asarray(_TEETH @ [np.interp(lags * tooth, at, correlation) for tooth in range(1, len(_TEETH) + 1)])
 
 
 def _refined(weighted: NDArray[np.float64], best: int) -> float:

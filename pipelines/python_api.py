@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -21,6 +21,7 @@ from .interactions.data_frames import NumberedData, rows_of
 from .library.store import Library as LibraryFolder
 
 if TYPE_CHECKING:
+    from ..audio.music_detection import Texture
     from ..models.recommenders.base import Recommender
     from .embedding.embed import EmbedSummary
     from .interactions.data_frames import Frame
@@ -49,6 +50,8 @@ class Classification:
     confident: bool
     """whether the first genre is to be believed"""
     moods: list[str]
+    mood_lifts: list[float]
+    """how many times the odds of the average track each mood has"""
     tempo_bpm: float | None
     tempo_alternative_bpm: float | None
     """the second best; a wrong tempo is mostly this one"""
@@ -59,6 +62,12 @@ class Classification:
     key_confidence: float | None
     """0 … 1, how likely the key is exactly right"""
     loudness_lufs: float | None
+    loudness_spread_lu: float | None
+    """between the loudest and the quietest part that was heard; None where it was one part"""
+    heard_seconds: float
+    """how much of the file all this is of"""
+    texture: Texture
+    """what tells music from speech, calls, tones and noise"""
     embedding: NDArray[np.float32]
     """[D] of the whole track"""
 
@@ -87,7 +96,7 @@ def classify(
     with quiet_decoders():
         found = analyzer.analyze(file)
     genres = [Genre(one["genre"], one["probability"]) for one in found.ranked_genres()]
-    return Classification(file, found.duration_seconds, genres, embedding=found.embedding, **asdict(found.description))
+    return Classification(file, found.duration_seconds, genres, embedding=found.embedding, **vars(found.description))
 
 
 class Library:

@@ -6,7 +6,8 @@ Shapes: W windows, D dimensions of the embedding, K genres.
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -15,7 +16,7 @@ import numpy as np
 
 from ...audio.decoding import Recording, resampled
 from ...audio.key import SAMPLE_RATE, Key, chroma, key
-from ...audio.loudness import integrated_lufs
+from ...audio.loudness import Powers, integrated_lufs
 from ...audio.music_detection import Texture, texture
 from ...audio.tempo import Pulse, Tempo, pulse, tempo
 from ...audio.windows import PLACES, Grid, excerpts
@@ -37,6 +38,8 @@ class Description:
     confident: bool
     """whether its first genre is to be believed"""
     moods: list[str]
+    mood_lifts: list[float] = field(default_factory=list)
+    """how many times the odds of the average track each mood has"""
     tempo_bpm: float | None = None
     tempo_alternative_bpm: float | None = None
     """the second best; a wrong tempo is mostly this one"""
@@ -47,22 +50,42 @@ class Description:
     key_confidence: float | None = None
     """0 … 1, how likely the key is exactly right"""
     loudness_lufs: float | None = None
+    loudness_spread_lu: float | None = None
+    """between the loudest and the quietest part that was heard; None where it was one part"""
+    heard_seconds: float | None = None
+    """how much of the file all this is of"""
+    texture: Texture | None = None
+    """what tells music from speech, calls, tones and noise"""
 
     @classmethod
     def of(
-        cls, confident: bool, moods: list[str], tempo: Tempo | None, key: Key | None, loudness_lufs: float | None
+        cls,
+        confident: bool,
+        moods: dict[str, float],
+        tempo: Tempo | None,
+        key: Key | None,
+        *,
+        powers: Sequence[Powers],
+        heard_seconds: float,
+        texture: Texture,
     ) -> Self:
-        """Rounded as it is printed and kept."""
+        """Rounded as it is printed and kept; `powers` are the steps of each part that was heard."""
+        loudness = integrated_lufs(powers)
+        levels = [level for part in powers if (level := integrated_lufs([part])) is not None]
         return cls(
             confident,
-            moods,
+            list(moods),
+            [round(lift, 1) for lift in moods.values()],
             round(tempo.bpm, 1) if tempo else None,
             round(tempo.alternative_bpm, 1) if tempo else None,
             round(tempo.confidence, 2) if tempo else None,
             key.name if key else None,
             key.alternative if key else None,
             round(key.confidence, 2) if key else None,
-            None if loudness_lufs is None else round(loudness_lufs, 1),
+            None if loudness is None else round(loudness, 1),
+            round(max(levels) - min(levels), 1) if len(levels) > 1 else None,
+            round(heard_seconds, 1),
+            Texture(round(texture.gaps, 3), round(texture.occupancy, 3), round(texture.change_db, 2)),
         )
 
 
@@ -151,7 +174,7 @@ class AudioAnalyzer:
         _ = encoder.session, second.session
         mel = encoder.log_mel
         outputs, waiting, thinned, textures, powers = [], [], [], [], []
-        pulses, pitches = Pulse(), np.zeros(1)
+        pulses, pitches, heard_seconds = Pulse(), np.zeros(1), 0.0
         with Recording(path, encoder.sample_rate, metered=True) as recording:
             grid = Grid(encoder.window_samples, encoder.hop_samples)
             for excerpt in excerpts(recording, grid, all_windows=self.all_windows):
@@ -163,6 +186,7 @@ class AudioAnalyzer:
                 thinned.append(_thinned(log_mel))
                 textures.append(texture(log_mel, mel))
                 powers.append(excerpt.clip.step_powers)
+                heard_seconds += excerpt.clip.duration_seconds
                 slow = resampled(excerpt.clip, SAMPLE_RATE)
                 pulses, pitches = pulses + pulse(slow), pitches + chroma(slow)
             duration_seconds = recording.duration_seconds
@@ -179,7 +203,15 @@ class AudioAnalyzer:
             probabilities = self.model.predict(features)[0]
             # A non-music check is no part of a trained model; abstaining below its threshold is.
             genres, confident = probabilities.astype(np.float32), self.model.confident(probabilities)
-        description = Description.of(confident, moods(msd, mtt), tempo(pulses), key(pitches), integrated_lufs(powers))
+        description = Description.of(
+            confident,
+            moods(msd, mtt),
+            tempo(pulses),
+            key(pitches),
+            powers=powers,
+            heard_seconds=heard_seconds,
+            texture=_mean(textures),
+        )
         multi_label = self.model is not None and self.model.card.multi_label
         return TrackAnalysis(duration_seconds, windows.mean(axis=0), genres, description, self.vocabulary, multi_label)
 

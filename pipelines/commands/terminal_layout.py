@@ -23,7 +23,10 @@ def classified(fields: Mapping[str, Any], width: int) -> str:
     for name, probability in genres:
         bar = "█" * round(full * probability)
         lines.append(f"  {_padded(shortened(name, named), named)}  {_padded(bar, full)} {probability:4.0%}")
-    facts = {"moods": fields["moods"]}
+    facts = {}
+    if fields["moods"]:
+        lifts = zip(fields["moods"], fields["mood_lifts"], strict=True)
+        facts["moods"] = ", ".join(f"{mood} {lift:.1f}" for mood, lift in lifts) + " times the average"
     if fields["tempo_bpm"]:
         sure, other = fields["tempo_confidence"], fields["tempo_alternative_bpm"]
         facts["tempo"] = f"{fields['tempo_bpm']:.0f} bpm, {sure:.0%} sure; else {other:.0f}"
@@ -31,10 +34,14 @@ def classified(fields: Mapping[str, Any], width: int) -> str:
         facts["key"] = f"{fields['key']}, {fields['key_confidence']:.0%} sure; else {fields['key_alternative']}"
     if fields["loudness_lufs"] is not None:
         facts["loudness"] = f"{fields['loudness_lufs']:.1f} LUFS"
+        if fields["loudness_spread_lu"] is not None:
+            facts["loudness"] += f", its parts {fields['loudness_spread_lu']:.1f} LU apart"
+    gaps, occupancy, change_db = fields["texture"].values()
+    facts["texture"] = f"{gaps:.0%} gaps, {occupancy:.0%} filled, moving by {change_db:.1f} dB"
+    facts["heard"] = f"{fields['heard_seconds']:.0f} s of it"
     start = max(map(len, facts)) + 4
     for name, value in facts.items():
-        if value:
-            lines += _wrapped(_text(value), width, start, _padded(f"  {name}", start))
+        lines += _wrapped(value, width, start, _padded(f"  {name}", start))
     return "\n".join(lines)
 
 

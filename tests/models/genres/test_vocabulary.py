@@ -53,7 +53,7 @@ def test_a_tag_at_its_prior_adds_nothing_and_a_lifted_one_names_its_genre() -> N
     flat = name(neutral[Corpus.MSD], neutral[Corpus.MTT])
     np.testing.assert_allclose(flat.probabilities, 1 / len(GENRES), rtol=1e-6)
     assert not flat.confident
-    assert moods(neutral[Corpus.MSD], neutral[Corpus.MTT]) == []
+    assert moods(neutral[Corpus.MSD], neutral[Corpus.MTT]) == {}
     for tag, genre in (("Hip-Hop", "hip-hop"), ("jazz", "jazz"), ("punk", "punk")):
         lifted = np.where(np.array(Corpus.MSD.tags) == tag, 3.0, 0.0).astype(np.float32)
         naming = name(Tagging(Corpus.MSD.tags, np.stack([lifted, lifted])), neutral[Corpus.MTT])

@@ -132,6 +132,8 @@ def test_a_file_is_one_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert re.search(r"^  tempo     (45|90|180) bpm, \d+% sure; else \d+$", facts, re.MULTILINE)
     assert re.search(r"^  key       C major, \d+% sure; else [A-G]#? m\w+or$", facts, re.MULTILINE)
     assert re.search(r"^  loudness  -\d+\.\d LUFS$", facts, re.MULTILINE)
+    assert re.search(r"^  texture   \d+% gaps, \d+% filled, moving by \d+\.\d dB$", facts, re.MULTILINE)
+    assert facts.endswith("  heard     4 s of it")
 
 
 RECORDS: dict[str, list[dict[str, Any]]] = {
