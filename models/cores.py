@@ -9,15 +9,15 @@ from pathlib import Path
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
-def available_cores() -> int:
-    """Those that this process may use, by its affinity and its container's quota."""
+def available_cores(quota_file: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """Those that this process may use, by its affinity and its container's quota (control groups of version 2)."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
-        with Path("/sys/fs/cgroup/cpu.max").open() as file:
+        with quota_file.open() as file:
             quota, period = file.read().split()
         return min(cores, max(1, math.ceil(int(quota) / int(period))))
     except (OSError, ValueError):
-        # No control groups of version 2, or "max": no quota.
+        # No such file, or "max" in it: no quota.
         return cores
 
 

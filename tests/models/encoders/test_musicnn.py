@@ -81,6 +81,15 @@ def test_it_is_an_encoder_with_tags(corpus: Corpus, rng: np.random.Generator) ->
     np.testing.assert_allclose(encoder.embed(clips[:1]), embeddings[:1], atol=RUNTIME_TOLERANCE)
 
 
+def test_cores_change_no_number(rng: np.random.Generator) -> None:
+    log_mel = rng.uniform(0, 4, (5, 187, 96)).astype(np.float32)
+    for alone, shared in zip(
+        MusiCNN(threads=1).from_log_mel(log_mel), MusiCNN(threads=3).from_log_mel(log_mel), strict=True
+    ):
+        np.testing.assert_array_equal(alone, shared)
+    assert [len(part) for part in MusiCNN().from_log_mel(log_mel[:0])] == [0, 0]
+
+
 def test_the_prior_is_the_output_at_the_mean_embedding() -> None:
     prior = dict(zip(Corpus.MSD.tags, sigmoid(MusiCNN().prior), strict=True))
     assert max(prior, key=lambda tag: prior[tag]) == "rock"
