@@ -136,10 +136,11 @@ def likely_pairs(durations: NDArray[np.float64], vectors: Floats) -> list[Pair]:
 
 
 class Recordings:
-    """The audio fingerprints of a library: those it keeps, and those of files that are still as they were."""
+    """The audio fingerprints of a library: those it keeps, and with `files` those of files that are as they were."""
 
-    def __init__(self, library: Library) -> None:
+    def __init__(self, library: Library, *, files: bool = True) -> None:
         self.library = library
+        self._files_too = files
         self.fingerprint = lru_cache(_FINGERPRINTS_IN_MEMORY)(self._fingerprint)
         """of a content hash; None where there is neither a fingerprint nor a file"""
         self._files: dict[str, Path] = {}
@@ -176,7 +177,9 @@ class Recordings:
 
     def _fingerprint(self, content_hash: str) -> Signs | None:
         signs = self.library.fingerprint(content_hash)
-        if signs is None and (path := self._files.get(content_hash) or self.library.file_with(content_hash)):
+        if signs is not None or not self._files_too:
+            return signs
+        if path := self._files.get(content_hash) or self.library.file_with(content_hash):
             with quiet_decoders():
                 signs = _of_file((content_hash, path))
             if signs is not None:
