@@ -25,7 +25,8 @@ import numpy as np
 from ..arrays import Scores
 
 MOST_REFERENCES = 4096
-NEIGHBOURS = 32
+NEIGHBOURS = 40
+"""fewer leave less of the hubs and cost more of the genre, more leave both (scripts/experiments/measure_likeness)"""
 _SAME = 1 - 1e-5
 """two tracks this near are one and the same, which is nobody's neighbour"""
 _NEAREST = 0.1
