@@ -37,6 +37,8 @@ from ..library.store import Library
 MATES = 10
 _MOST_SECONDS, _MOST_SHARE = 5.0, 0.1
 """by which two files of a recording differ in length, at most: the silence before it, a longer fade"""
+_SHIFT_SECONDS = 1.0
+"""by which a recording lies elsewhere in two files, at most, beside what one is longer: a bar of a loop is more"""
 _PADDING_SECONDS = 0.1
 """that encoders add"""
 _BLOCK_CELLS = 1 << 22
@@ -170,10 +172,15 @@ class Recordings:
         """Two contents and their seconds; None where a fingerprint is missing."""
         if one[0] == other[0]:
             return COPY
-        if abs(one[1] - other[1]) > (most := float(most_offset(one[1], other[1]))):
+        longer = abs(one[1] - other[1])
+        if longer > (most := float(most_offset(one[1], other[1]))):
             return NO_MATCH
         first, second = self.fingerprint(one[0]), self.fingerprint(other[0])
-        return None if first is None or second is None else match(first, second, most_offset_seconds=most)
+        return (
+            None
+            if first is None or second is None
+            else match(first, second, most_offset_seconds=min(most, longer + _SHIFT_SECONDS))
+        )
 
     def _fingerprint(self, content_hash: str) -> Signs | None:
         signs = self.library.fingerprint(content_hash)
