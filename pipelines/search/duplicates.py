@@ -107,6 +107,12 @@ def most_offset(one: Seconds, other: Seconds) -> NDArray[np.float64]:
     return np.minimum(_MOST_SECONDS, _MOST_SHARE * longer) + _PADDING_SECONDS
 
 
+def most_shift(one: float, other: float) -> float | None:
+    """Seconds by which a recording may begin later in one of two files so long; None where they differ too much."""
+    longer, most = abs(one - other), float(most_offset(one, other))
+    return None if longer > most else min(most, longer + _SHIFT_SECONDS)
+
+
 def likely_pairs(durations: NDArray[np.float64], vectors: Floats) -> list[Pair]:
     """Each track with the `MATES` nearest of those that are about as long, nearest pairs first.
 
@@ -172,15 +178,11 @@ class Recordings:
         """Two contents and their seconds; None where a fingerprint is missing."""
         if one[0] == other[0]:
             return COPY
-        longer = abs(one[1] - other[1])
-        if longer > (most := float(most_offset(one[1], other[1]))):
+        shift = most_shift(one[1], other[1])
+        if shift is None:
             return NO_MATCH
         first, second = self.fingerprint(one[0]), self.fingerprint(other[0])
-        return (
-            None
-            if first is None or second is None
-            else match(first, second, most_offset_seconds=min(most, longer + _SHIFT_SECONDS))
-        )
+        return None if first is None or second is None else match(first, second, most_offset_seconds=shift)
 
     def _fingerprint(self, content_hash: str) -> Signs | None:
         signs = self.library.fingerprint(content_hash)
