@@ -100,15 +100,16 @@ class HybridIndex:
 
     name = "index"
 
-    def __init__(self, vectors: Scores, factors: int, scan: CompressedScan | None = None) -> None:
+    def __init__(self, vectors: Scores, factors: int) -> None:
         self.vectors, self.factors = vectors, factors
         """[T, F + D] each half of length 1 or 0; F"""
         self._has_taste, self._has_sound = self._halves_of(vectors)
-        self._growing, self._scan = GrowingRows(vectors), scan
+        self._growing = GrowingRows(vectors)
+        self._scan: CompressedScan | None = None
 
     @cached_property
     def _scaling(self) -> LocalScaling:
-        """Of the sound; made by the first search, which costs as much as `MOST_REFERENCES` further ones."""
+        """Of the sound, made by the first search by sound: in .2 s for 5,000 tracks, in 3 s for 100,000 (200 wide)."""
         return LocalScaling(self.vectors[:, self.factors :])
 
     @classmethod
@@ -121,6 +122,8 @@ class HybridIndex:
 
         To prepare it takes as long as some hundred queries without.
         """
+        # Before the copy: both share it, and no query waits for it.
+        _ = self._scaling
         other = copy(self)
         other._scan = CompressedScan(self.vectors, exact_rows=exact_rows)
         return other

@@ -24,8 +24,9 @@ import numpy as np
 
 from ..arrays import Scores
 
-MOST_REFERENCES = 4096
-NEIGHBOURS = 32
+MOST_REFERENCES = 8192
+NEIGHBOURS = 40
+"""fewer leave less of the hubs and cost more of the genre, more leave both (scripts/experiments/measure_likeness)"""
 _SAME = 1 - 1e-5
 """two tracks this near are one and the same, which is nobody's neighbour"""
 _NEAREST = 0.1
@@ -64,22 +65,29 @@ class LocalScaling:
             while -(-self._count // self._step) > MOST_REFERENCES:
                 self._step *= 2
             self._references = vectors[np.any(vectors != 0, axis=1)][:: self._step]
-            self._nearest = _nearest(vectors, self._references)
+            self._nearest = _padded(_nearest(vectors, self._references))
             self._distances = _distances(self._nearest)
         else:
             new = more[known][places % self._step == 0]
             old = vectors[: len(vectors) - len(more)]
             if len(new) and len(old):
-                self._nearest = _largest(np.hstack([self._nearest, _nearest(old, new)]))
-                self._distances = _distances(self._nearest)
+                self._nearest, self._distances = self._with_references(_nearest(old, new))
             self._references = np.concatenate([self._references, new])
-            nearest = _nearest(more, self._references)
+            nearest = _padded(_nearest(more, self._references))
             self._nearest = np.concatenate([self._nearest, nearest])
             self._distances = np.concatenate([self._distances, _distances(nearest)])
         usual = self._distances[np.isfinite(self._distances)]
         self._mean = float(usual.mean(dtype=np.float64)) if len(usual) else 0.0
         self.weights = self._weights(self._distances)
         """[T] w"""
+
+    def _with_references(self, cosines: Scores) -> tuple[Scores, Scores]:
+        """The nearest and the mean distances where there are these further references. Shape: [T, at most K]"""
+        closer = np.flatnonzero(cosines.max(axis=1) > self._nearest.min(axis=1))
+        nearest, distances = self._nearest.copy(), self._distances.copy()
+        nearest[closer] = _largest(np.hstack([nearest[closer], cosines[closer]]))
+        distances[closer] = _distances(nearest[closer])
+        return nearest, distances
 
     def _weights(self, distances: Scores) -> Scores:
         """1 where nothing is known of what is usual."""
@@ -98,18 +106,20 @@ def _distances(nearest: Scores) -> Scores:
 
 
 def _nearest(vectors: Scores, references: Scores) -> Scores:
-    """Cosines of the K nearest references that are not the same. Shape: [N, D], [R, D] -> [N, K]"""
-    found = np.full((len(vectors), NEIGHBOURS), -1, np.float32)
-    if not len(references):
-        return found
+    """Cosines of the K nearest references, -1 for those that are the same. Shape: [N, D], [R, D] -> [N, at most K]"""
+    found = np.empty((len(vectors), min(NEIGHBOURS, len(references))), np.float32)
     for start in range(0, len(vectors), _ROWS_PER_BATCH):
         part = vectors[start : start + _ROWS_PER_BATCH]
         cosines = part @ references.T
         cosines[cosines > _SAME] = -1
         cosines[~np.any(part, axis=1)] = -1
-        largest = _largest(cosines)
-        found[start : start + len(cosines), : largest.shape[1]] = largest
+        found[start : start + len(part)] = _largest(cosines)
     return found
+
+
+def _padded(nearest: Scores) -> Scores:
+    """[N, at most K] -> [N, K]"""
+    return np.pad(nearest, ((0, 0), (0, NEIGHBOURS - nearest.shape[1])), constant_values=-1)
 
 
 def _largest(cosines: Scores) -> Scores:

@@ -1,6 +1,6 @@
 """The library: all that is kept of one collection, in one folder.
 
-    library.db          SQLite, WAL: tracks, analyses of their audio, precomputed vectors, failures (see `schema`)
+    library.db          SQLite, WAL: tracks, analyses and fingerprints of their audio, precomputed vectors, failures
     listens/            the listening log, Parquet (see `interactions.schema`)
     models/<version>/   trained things; the file `models/current` names the version in use
     places.json         the folders and files that were embedded here; not in library.db, which may be somebody else's

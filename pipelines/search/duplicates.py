@@ -37,6 +37,8 @@ from ..library.store import Library
 MATES = 10
 _MOST_SECONDS, _MOST_SHARE = 5.0, 0.1
 """by which two files of a recording differ in length, at most: the silence before it, a longer fade"""
+_SHIFT_SECONDS = 1.0
+"""by which a recording lies elsewhere in two files, at most, beside what one is longer: a bar of a loop is more"""
 _PADDING_SECONDS = 0.1
 """that encoders add"""
 _BLOCK_CELLS = 1 << 22
@@ -105,6 +107,12 @@ def most_offset(one: Seconds, other: Seconds) -> NDArray[np.float64]:
     return np.minimum(_MOST_SECONDS, _MOST_SHARE * longer) + _PADDING_SECONDS
 
 
+def most_shift(one: float, other: float) -> float | None:
+    """Seconds by which a recording may begin later in one of two files so long; None where they differ too much."""
+    longer, most = abs(one - other), float(most_offset(one, other))
+    return None if longer > most else min(most, longer + _SHIFT_SECONDS)
+
+
 def likely_pairs(durations: NDArray[np.float64], vectors: Floats) -> list[Pair]:
     """Each track with the `MATES` nearest of those that are about as long, nearest pairs first.
 
@@ -136,10 +144,11 @@ def likely_pairs(durations: NDArray[np.float64], vectors: Floats) -> list[Pair]:
 
 
 class Recordings:
-    """The audio fingerprints of a library: those it keeps, and those of files that are still as they were."""
+    """The audio fingerprints of a library: those it keeps, and with `files` those of files that are as they were."""
 
-    def __init__(self, library: Library) -> None:
+    def __init__(self, library: Library, *, files: bool = True) -> None:
         self.library = library
+        self._files_too = files
         self.fingerprint = lru_cache(_FINGERPRINTS_IN_MEMORY)(self._fingerprint)
         """of a content hash; None where there is neither a fingerprint nor a file"""
         self._files: dict[str, Path] = {}
@@ -169,14 +178,17 @@ class Recordings:
         """Two contents and their seconds; None where a fingerprint is missing."""
         if one[0] == other[0]:
             return COPY
-        if abs(one[1] - other[1]) > (most := float(most_offset(one[1], other[1]))):
+        shift = most_shift(one[1], other[1])
+        if shift is None:
             return NO_MATCH
         first, second = self.fingerprint(one[0]), self.fingerprint(other[0])
-        return None if first is None or second is None else match(first, second, most_offset_seconds=most)
+        return None if first is None or second is None else match(first, second, most_offset_seconds=shift)
 
     def _fingerprint(self, content_hash: str) -> Signs | None:
         signs = self.library.fingerprint(content_hash)
-        if signs is None and (path := self._files.get(content_hash) or self.library.file_with(content_hash)):
+        if signs is not None or not self._files_too:
+            return signs
+        if path := self._files.get(content_hash) or self.library.file_with(content_hash):
             with quiet_decoders():
                 signs = _of_file((content_hash, path))
             if signs is not None:
