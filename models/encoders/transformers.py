@@ -233,7 +233,7 @@ def _open(name: str) -> tuple[Any, Any]:
     """The feature extractor of a model, and the part of it that takes audio; of CLAP and PE-AV that with text."""
     transformers = _transformers()
     settings, _ = _loaded(transformers.PretrainedConfig.get_config_dict, name)
-    family, own_code = settings.get("model_type"), settings.get("auto_map", {})
+    family, own_code = settings.get("model_type"), settings.get("auto_map") or {}
     if "AutoModel" in own_code or (own_code and family not in SPECIAL_TOKENS):
         raise LibraryError(f"{name}: {NEEDS_CODE}")
     if family not in SPECIAL_TOKENS:

@@ -157,11 +157,11 @@ def find(
     /,
     *,
     library: LibraryFolder,
-    encoder: Annotated[str | None, option("a CLAP model by name or folder; embeds what is new to it")] = None,
+    encoder: Annotated[str | None, option("a CLAP or PE-AV model by name or folder; embeds what is new to it")] = None,
     k: Length = 10,
     console: Screen,
 ) -> None:
-    """Tracks that sound like a description, by a model of sound and text (CLAP).
+    """Tracks that sound like a description, by a model of sound and text (CLAP, PE-AV).
 
     Example: crossfade find "a slow acoustic ballad with a female voice" --library L
     """

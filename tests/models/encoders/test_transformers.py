@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from conftest import ROOT
 
 from crossfade.errors import LibraryError, MissingExtra, UsageError
 from crossfade.models.encoders.base import Encoder
@@ -16,7 +19,7 @@ from crossfade.models.encoders.transformers import HubEncoder
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-from tiny_encoders import FAMILIES, save_ast, save_families  # noqa: E402
+from tiny_encoders import FAMILIES, save_ast, save_families, save_hubert  # noqa: E402
 
 TRAINED_ON = ["ast", "wav2vec2", "hubert", "whisper"]
 WITH_TEXT = ["clap", "fused-clap", "pe-audio", "pe-audio-frames", "pe-audio-video"]
@@ -155,6 +158,26 @@ def test_pickled_weights_are_not_read(folders, tmp_path):
     (tmp_path / "model.safetensors").unlink()
     with pytest.raises(LibraryError, match=r"no weights as safetensors; pickled ones \(\.bin\) are never read"):
         HubEncoder.open(str(tmp_path))
+
+
+def test_the_page_says_how_to_convert_mert_v0(tmp_path):
+    """Its configuration names code that is not needed, and its weights are pickled: a HuBERT all the same."""
+    save_hubert(tmp_path / "hub")
+    before = transformers.HubertModel.from_pretrained(tmp_path / "hub").state_dict()
+    torch.save(before, tmp_path / "hub" / "pytorch_model.bin")
+    (tmp_path / "hub" / "model.safetensors").unlink()
+    code = {"AutoConfig": "configuration_MERT.MERTConfig", "AutoModel": "modeling_MERT.MERTModel"}
+    rewrite(tmp_path / "hub" / "config.json", model_type="mert_model", auto_map=code)
+    with pytest.raises(LibraryError, match="needs code that comes with it"):
+        HubEncoder.open(str(tmp_path / "hub"))
+    (example,) = re.findall(
+        r"```python\n(from transformers.*?)```", (ROOT / "docs" / "encoders.md").read_text(), re.DOTALL
+    )
+    names: dict[str, Any] = {}
+    exec(example, names)
+    names["convert"](tmp_path / "hub", tmp_path / "mert-v0")
+    after = HubEncoder.open(str(tmp_path / "mert-v0")).model.state_dict()
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
 
 
 def test_a_family_that_is_not_known_names_those_that_are(tmp_path):
