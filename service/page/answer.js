@@ -2,7 +2,7 @@
 import { html, useMemo } from "./html.js";
 import { json, pathOf, useAnswer } from "./api.js";
 import { blending } from "./store.js";
-import { Art, GenreBars, Loading, minutes, nameOf, ordered, PlayButton, Problem, TrackList, TrackRow, WhyBar } from "./parts.js";
+import { Art, GenreBars, Loading, minutes, nameOf, ordered, PlayButton, Problem, TrackList, TrackRow, useTitle, WhyBar } from "./parts.js";
 
 const K = 10;
 const GENRES = 6;
@@ -14,7 +14,7 @@ export function Description({ heard }) {
   const { genres, moods } = heard, confident = heard.confident !== false;
   return html`
     <div class="description">
-      ${genres.length > 0 && html`<p class="verdict">${!confident && html`<small>perhaps </small>`}${likeliest(genres).join(" · ")}</p>`}
+      ${genres.length > 0 && html`<p class="verdict" role="status">${!confident && html`<small>perhaps </small>`}${likeliest(genres).join(" · ")}</p>`}
       <h2>Genres ${!confident && html`<span class="badge">not sure</span>`}</h2>
       ${!confident && html`<p class="sub">This may be unlike the music that the model learned from: take the bars as guesses.</p>`}
       ${genres.length ? html`<${GenreBars} genres=${genres.slice(0, GENRES)} confident=${confident} />` : html`<p class="sub">It was never analysed.</p>`}
@@ -77,9 +77,10 @@ function Blend({ enabled, why }) {
 export function TrackScreen({ trackId }) {
   const track = useAnswer(signal => json(pathOf("tracks", trackId), null, { signal }), [trackId]);
   const compared = useAnswer(signal => json("v1/compared_tracks", { track_id: trackId, k: K }, { signal }), [trackId]);
-  if (track.error) return html`<h1 tabindex="-1">Track</h1><${Problem} error=${track.error} />`;
   const known = track.data?.track_id === trackId ? track.data : null;
+  useTitle(known ? nameOf(known) : "");
   const near = known && compared.data;
+  if (track.error) return html`<h1 tabindex="-1">Track</h1><${Problem} error=${track.error} />`;
   return html`
     <article class="answer">
       <header class="song">
@@ -90,7 +91,7 @@ export function TrackScreen({ trackId }) {
         </div>
       </header>
       <section class="card">${known ? html`<${Description} heard=${known} />` : html`<${Loading} />`}</section>
-      <section class="card" aria-live="polite">
+      <section class="card">
         <h2>Most like it</h2>
         ${compared.error ? html`<${Problem} error=${compared.error} />` : near ? html`<${Neighbours} compared=${near} genres=${known.genres} artists=${known.artists} />` : html`<${Loading} rows=${10} />`}
       </section>

@@ -25,6 +25,9 @@ export const minutes = seconds => `${Math.floor(seconds / 60)}:${String(Math.flo
 export const percent = share => `${Math.round(share * 100)} %`;
 export const calm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 
+/** Names the screen in the browser's tab and history. */
+export const useTitle = text => useEffect(() => { document.title = text ? `${text} · Crossfade` : "Crossfade"; }, [text]);
+
 /** The cover of a track; `track.art` where it is no track of the library. */
 export function Art({ track }) {
   const path = track.art || (track.url ? "" : pathOf("covers", track.track_id));
