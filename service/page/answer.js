@@ -15,15 +15,16 @@ export function Description({ heard }) {
   return html`
     <div class="description">
       ${genres.length > 0 && html`<p class="verdict" role="status">${!confident && html`<small>perhaps </small>`}${likeliest(genres).join(" · ")}</p>`}
-      <h2>Genres ${!confident && html`<span class="badge">not sure</span>`}</h2>
-      ${!confident && html`<p class="sub">This may be unlike the music that the model learned from: take the bars as guesses.</p>`}
+      <h2>Genres ${!confident && genres.length > 0 && html`<span class="badge">not sure</span>`}</h2>
+      ${!confident && genres.length > 0 && html`<p class="sub">This may be unlike the music that the model learned from: take the bars as guesses.</p>`}
       ${genres.length ? html`<${GenreBars} genres=${genres.slice(0, GENRES)} confident=${confident} />` : html`<p class="sub">It was never analysed.</p>`}
       ${moods.length > 0 && html`<ul class="chips" aria-label="Moods">${moods.map(mood => html`<li key=${mood}>${mood}</li>`)}</ul>`}
       <dl class="facts">
         <${Fact} name="Tempo" value=${heard.tempo_bpm && html`${Math.round(heard.tempo_bpm)} <small>bpm</small>`} none="no steady beat"
           other=${heard.tempo_alternative_bpm && `or ${Math.round(heard.tempo_alternative_bpm)}`} confidence=${heard.tempo_confidence} />
         <${Fact} name="Key" value=${heard.key} none="none clear" other=${heard.key_alternative && `or ${heard.key_alternative}`} confidence=${heard.key_confidence} />
-        <${Fact} name="Loudness" value=${heard.loudness_lufs != null && html`${heard.loudness_lufs.toFixed(1)} <small>LUFS</small>`} none="not measured" />
+        <${Fact} name="Loudness" value=${heard.loudness_lufs != null && html`${heard.loudness_lufs.toFixed(1)} <small>LUFS</small>`} none="not measured"
+          other=${heard.loudness_spread_lu != null && `varies by ${heard.loudness_spread_lu.toFixed(1)} LU`} />
         <${Fact} name="Length" value=${heard.duration_seconds != null && minutes(heard.duration_seconds)} none="unknown" />
       </dl>
     </div>`;
