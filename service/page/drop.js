@@ -3,7 +3,7 @@ import { html, useEffect, useRef, useState } from "./html.js";
 import { json, upload, useAnswer } from "./api.js";
 import { fetchAnew, ready, say, store } from "./store.js";
 import { Description, Neighbours } from "./answer.js";
-import { addressOf, Art, Icon, Loading, nameOf, PlayButton, Problem, useTitle } from "./parts.js";
+import { addressOf, Art, Icon, Loading, nameOf, PlayButton, Problem, spoken, useTitle } from "./parts.js";
 import { art, decode, Spectrum } from "./spectrum.js";
 
 /** The song that was dropped last: `{track, file, samples, sent, answer, error}`; null before. */
@@ -36,15 +36,12 @@ function refusal(file) {
   return "";
 }
 
-/** The file's name as somebody would say it. */
-const titleOf = file => file.name.replace(/\.[^.]+$/, "").replace(/_/g, " ").trim() || file.name;
-
 /** Draws it and has it heard, both at once. */
 export async function hear(file) {
   hearing?.abort();
   const { signal } = (hearing = new AbortController());
   if (song.get()) URL.revokeObjectURL(song.get().track.url);
-  const track = { track_id: `dropped/${file.name}/${Date.now()}`, title: titleOf(file), url: URL.createObjectURL(file), has_audio: true };
+  const track = { track_id: `dropped/${file.name}/${Date.now()}`, title: spoken(file.name), url: URL.createObjectURL(file), has_audio: true };
   song.set({ track, file, samples: undefined, sent: 0 });
   const update = part => signal.aborted || song.update(part);
   decode(file).then(async samples => {
@@ -167,7 +164,7 @@ function Song({ track, file, samples, sent, answer, error }) {
         ${answer && html`<${Keep} file=${file} answer=${answer} />`}
       </header>
       ${samples !== null && html`<${Spectrum} samples=${samples} track=${track} />`}
-      ${error && html`<${Problem} error=${error} again=${() => hear(file)} />`}
+      ${error && html`<${NotHeard} error=${error} file=${file} />`}
       ${!error && html`
         <section class="card">${answer ? html`<${Description} heard=${answer.heard} />` : html`<h2>Genres</h2><${Loading} />`}</section>
         <section class="card">
@@ -175,6 +172,14 @@ function Song({ track, file, samples, sent, answer, error }) {
           ${answer ? html`<${Neighbours} compared=${answer} genres=${answer.heard.genres} />` : html`<${Loading} rows=${10} />`}
         </section>`}
     </article>`;
+}
+
+/** A file that is no music will not become any: again is offered for what may pass. */
+function NotHeard({ error, file }) {
+  const isFile = [413, 415, 422].includes(error.status);
+  return isFile
+    ? html`<${Problem} error=${{ message: `This file: ${error.message.replace(/^file: /, "")}.` }}><a class="button" href="#/">Drop another song</a><//>`
+    : html`<${Problem} error=${error}><button onClick=${() => hear(file)}>Try again</button><//>`;
 }
 
 /** Adds the song to the library, or leads to it. */
