@@ -1,4 +1,4 @@
-"""Metadata: title, artists, album, genres, date and cover in a file's tags, its encoding, its format by first bytes."""
+"""Metadata: title, artists, album, genres and date in a file's tags, its encoding, its format by its first bytes."""
 
 from __future__ import annotations
 

@@ -64,6 +64,9 @@ class Compared(Scored):
     taste: float | None = Field(description="cosine of who listens, -1 … 1; null where either has no taste")
     sound: float | None = Field(description="cosine of the sound, -1 … 1; null where either has no sound")
     genres: list[str] = Field(description="of its analysis, the likeliest three, best first")
+    strongest_seconds: float | None = Field(
+        description="the middle of its loudest excerpt, to be played first; null: unknown"
+    )
 
 
 class Recommended(Scored):

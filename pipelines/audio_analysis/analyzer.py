@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...audio.decoding import Recording, resampled
 from ...audio.key import SAMPLE_RATE, Key, chroma, key
@@ -103,6 +104,8 @@ class TrackAnalysis:
     """what the K genres are called"""
     multi_label: bool = False
     """whether several genres may be true at once"""
+    strongest_seconds: float | None = None
+    """the middle of the loudest excerpt, to be played first; None where the track was not heard in excerpts"""
 
     def ranked_genres(self) -> list[dict[str, Any]]:
         """`{"genre", "probability"}`, best first; of a model with sub-genres, their parents too."""
@@ -213,7 +216,16 @@ class AudioAnalyzer:
             texture=_mean(textures),
         )
         multi_label = self.model is not None and self.model.card.multi_label
-        return TrackAnalysis(duration_seconds, windows.mean(axis=0), genres, description, self.vocabulary, multi_label)
+        strongest = _strongest_place(powers)
+        return TrackAnalysis(
+            duration_seconds,
+            windows.mean(axis=0),
+            genres,
+            description,
+            self.vocabulary,
+            multi_label,
+            None if strongest is None else round(strongest * duration_seconds, 1),
+        )
 
     def _features(self, model: GenreModel, path: str | os.PathLike[str], windows: Floats) -> dict[str, list[Floats]]:
         """What a trained model takes of the file; `windows` are those of this analyser's encoder."""
@@ -221,6 +233,13 @@ class AudioAnalyzer:
 
         own = self.encoder.name
         return {source: [windows if source == own else extract(Path(path), source)] for source in model.sources}
+
+
+def _strongest_place(powers: list[NDArray[np.float64]]) -> float | None:
+    """The place in the track, 0 … 1, of the excerpt with the largest mean power."""
+    if len(powers) != len(PLACES) or not all(map(len, powers)):
+        return None
+    return PLACES[int(np.argmax([power.mean() for power in powers]))]
 
 
 def _thinned(windows: Floats) -> Floats:

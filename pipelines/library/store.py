@@ -137,7 +137,8 @@ class Library(Tracks, LibraryFolder):
             raise LibraryError(
                 f"{self.folder}: {genres.size} probabilities for {len(analysis.vocabulary.genres)} genres"
             )
-        description = json.dumps(asdict(analysis.description), ensure_ascii=False)
+        described = asdict(analysis.description) | {"strongest_seconds": analysis.strongest_seconds}
+        description = json.dumps(described, ensure_ascii=False)
         with self.transaction() as db:
             number = vocabulary_number(db, analysis.vocabulary)
             db.execute("INSERT OR IGNORE INTO about VALUES ('vocabulary', ?)", (number,))
@@ -164,7 +165,7 @@ class Library(Tracks, LibraryFolder):
         return pl.DataFrame(rows, schema, orient="row")
 
     def description_of(self, track_id: str) -> dict[str, Any]:
-        """The fields of `Description`; empty where the track was not analysed."""
+        """The fields of `Description`, and `strongest_seconds`; empty where the track was not analysed."""
         sql = "SELECT description FROM tracks JOIN heard USING (content_hash) WHERE track_id = ?"
         found = self._query(sql, (track_id,))
         return dict(json.loads(found[0][0])) if found else {}

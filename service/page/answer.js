@@ -2,7 +2,7 @@
 import { html, useMemo } from "./html.js";
 import { json, pathOf, useAnswer } from "./api.js";
 import { blending } from "./store.js";
-import { Art, GenreBars, Loading, minutes, nameOf, ordered, PlayButton, Problem, TrackList, TrackRow, WhyBar } from "./parts.js";
+import { Art, GenreBars, Loading, minutes, nameOf, ordered, PlayButton, Problem, TrackList, TrackRow, useTitle, WhyBar } from "./parts.js";
 
 const K = 10;
 const GENRES = 6;
@@ -14,16 +14,17 @@ export function Description({ heard }) {
   const { genres, moods } = heard, confident = heard.confident !== false;
   return html`
     <div class="description">
-      ${genres.length > 0 && html`<p class="verdict">${!confident && html`<small>perhaps </small>`}${likeliest(genres).join(" · ")}</p>`}
-      <h2>Genres ${!confident && html`<span class="badge">not sure</span>`}</h2>
-      ${!confident && html`<p class="sub">This may be unlike the music that the model learned from: take the bars as guesses.</p>`}
+      ${genres.length > 0 && html`<p class="verdict" role="status">${!confident && html`<small>perhaps </small>`}${likeliest(genres).join(" · ")}</p>`}
+      <h2>Genres ${!confident && genres.length > 0 && html`<span class="badge">not sure</span>`}</h2>
+      ${!confident && genres.length > 0 && html`<p class="sub">This may be unlike the music that the model learned from: take the bars as guesses.</p>`}
       ${genres.length ? html`<${GenreBars} genres=${genres.slice(0, GENRES)} confident=${confident} />` : html`<p class="sub">It was never analysed.</p>`}
       ${moods.length > 0 && html`<ul class="chips" aria-label="Moods">${moods.map(mood => html`<li key=${mood}>${mood}</li>`)}</ul>`}
       <dl class="facts">
         <${Fact} name="Tempo" value=${heard.tempo_bpm && html`${Math.round(heard.tempo_bpm)} <small>bpm</small>`} none="no steady beat"
           other=${heard.tempo_alternative_bpm && `or ${Math.round(heard.tempo_alternative_bpm)}`} confidence=${heard.tempo_confidence} />
         <${Fact} name="Key" value=${heard.key} none="none clear" other=${heard.key_alternative && `or ${heard.key_alternative}`} confidence=${heard.key_confidence} />
-        <${Fact} name="Loudness" value=${heard.loudness_lufs != null && html`${heard.loudness_lufs.toFixed(1)} <small>LUFS</small>`} none="not measured" />
+        <${Fact} name="Loudness" value=${heard.loudness_lufs != null && html`${heard.loudness_lufs.toFixed(1)} <small>LUFS</small>`} none="not measured"
+          other=${heard.loudness_spread_lu != null && `varies by ${heard.loudness_spread_lu.toFixed(1)} LU`} />
         <${Fact} name="Length" value=${heard.duration_seconds != null && minutes(heard.duration_seconds)} none="unknown" />
       </dl>
     </div>`;
@@ -77,9 +78,10 @@ function Blend({ enabled, why }) {
 export function TrackScreen({ trackId }) {
   const track = useAnswer(signal => json(pathOf("tracks", trackId), null, { signal }), [trackId]);
   const compared = useAnswer(signal => json("v1/compared_tracks", { track_id: trackId, k: K }, { signal }), [trackId]);
-  if (track.error) return html`<h1 tabindex="-1">Track</h1><${Problem} error=${track.error} />`;
   const known = track.data?.track_id === trackId ? track.data : null;
+  useTitle(known ? nameOf(known) : "");
   const near = known && compared.data;
+  if (track.error) return html`<h1 tabindex="-1">Track</h1><${Problem} error=${track.error} />`;
   return html`
     <article class="answer">
       <header class="song">
@@ -90,7 +92,7 @@ export function TrackScreen({ trackId }) {
         </div>
       </header>
       <section class="card">${known ? html`<${Description} heard=${known} />` : html`<${Loading} />`}</section>
-      <section class="card" aria-live="polite">
+      <section class="card">
         <h2>Most like it</h2>
         ${compared.error ? html`<${Problem} error=${compared.error} />` : near ? html`<${Neighbours} compared=${near} genres=${known.genres} artists=${known.artists} />` : html`<${Loading} rows=${10} />`}
       </section>

@@ -3,7 +3,7 @@ import { html, useEffect, useRef, useState } from "./html.js";
 import { json, upload, useAnswer } from "./api.js";
 import { fetchAnew, ready, say, store } from "./store.js";
 import { Description, Neighbours } from "./answer.js";
-import { addressOf, Art, Icon, Loading, nameOf, PlayButton, Problem } from "./parts.js";
+import { addressOf, Art, Icon, Loading, nameOf, PlayButton, Problem, spoken, useTitle } from "./parts.js";
 import { art, decode, Spectrum } from "./spectrum.js";
 
 /** The song that was dropped last: `{track, file, samples, sent, answer, error}`; null before. */
@@ -36,15 +36,12 @@ function refusal(file) {
   return "";
 }
 
-/** The file's name as somebody would say it. */
-const titleOf = file => file.name.replace(/\.[^.]+$/, "").replace(/_/g, " ").trim() || file.name;
-
 /** Draws it and has it heard, both at once. */
 export async function hear(file) {
   hearing?.abort();
   const { signal } = (hearing = new AbortController());
   if (song.get()) URL.revokeObjectURL(song.get().track.url);
-  const track = { track_id: `dropped/${file.name}/${Date.now()}`, title: titleOf(file), url: URL.createObjectURL(file), has_audio: true };
+  const track = { track_id: `dropped/${file.name}/${Date.now()}`, title: spoken(file.name), url: URL.createObjectURL(file), has_audio: true };
   song.set({ track, file, samples: undefined, sent: 0 });
   const update = part => signal.aborted || song.update(part);
   decode(file).then(async samples => {
@@ -63,13 +60,15 @@ async function ask(file, options) {
     return await upload("v1/compared_tracks", file, { k: 10 }, options);
   } catch (error) {
     // A library without embeddings, or none at all: what the song is can be said all the same.
-    if (error.status !== 503 || ready.get()?.tracks) throw error;
-    return { heard: await upload("v1/classify", file, {}, options), tracks: [], others: [], notes: [], track_id: null, title: null, artists: [] };
+    if (error.status !== 503 || error.message.startsWith("uploads:")) throw error;
+    const notes = ready.get()?.tracks ? [error.message] : [];
+    return { heard: await upload("v1/classify", file, {}, options), tracks: [], others: [], notes, track_id: null, title: null, artists: [] };
   }
 }
 
 export function HomeScreen() {
   const chooser = useRef();
+  useTitle("Drop a song");
   return html`
     <div class="home">
       <section class="drop-zone">
@@ -148,27 +147,39 @@ function microphoneProblem({ name }) {
 
 export function SongScreen() {
   const state = song.use();
-  if (!state) return html`<${HomeScreen} />`;
-  const { track, file, samples, sent, answer, error } = state;
+  return state ? html`<${Song} ...${state} />` : html`<${HomeScreen} />`;
+}
+
+function Song({ track, file, samples, sent, answer, error }) {
+  const title = answer?.title || track.title;
+  useTitle(title);
   return html`
     <article class="answer">
       <header class="song">
         <${PlayButton} track=${track} />
         <div>
-          <h1 tabindex="-1" dir="auto">${answer?.title || track.title}</h1>
+          <h1 tabindex="-1" dir="auto">${title}</h1>
           <p class="sub" role="status">${error ? "not heard" : answer ? html`<bdi>${[...answer.artists, file.name].join(" · ")}</bdi>` : sent < 1 ? `sending ${Math.round(sent * 100)} %` : "being heard …"}</p>
         </div>
         ${answer && html`<${Keep} file=${file} answer=${answer} />`}
       </header>
       ${samples !== null && html`<${Spectrum} samples=${samples} track=${track} />`}
-      ${error && html`<${Problem} error=${error} again=${() => hear(file)} />`}
+      ${error && html`<${NotHeard} error=${error} file=${file} />`}
       ${!error && html`
-        <section class="card" aria-live="polite">${answer ? html`<${Description} heard=${answer.heard} />` : html`<h2>Genres</h2><${Loading} />`}</section>
-        <section class="card" aria-live="polite">
+        <section class="card">${answer ? html`<${Description} heard=${answer.heard} />` : html`<h2>Genres</h2><${Loading} />`}</section>
+        <section class="card">
           <h2>Most like it</h2>
           ${answer ? html`<${Neighbours} compared=${answer} genres=${answer.heard.genres} />` : html`<${Loading} rows=${10} />`}
         </section>`}
     </article>`;
+}
+
+/** A file that is no music will not become any: again is offered for what may pass. */
+function NotHeard({ error, file }) {
+  const isFile = [413, 415, 422].includes(error.status);
+  return isFile
+    ? html`<${Problem} error=${{ message: `This file: ${error.message.replace(/^file: /, "")}.` }}><a class="button" href="#/">Drop another song</a><//>`
+    : html`<${Problem} error=${error}><button onClick=${() => hear(file)}>Try again</button><//>`;
 }
 
 /** Adds the song to the library, or leads to it. */

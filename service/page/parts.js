@@ -19,11 +19,16 @@ const SHAPES = {
 };
 
 export const Icon = ({ name }) => html`<svg class="icon" viewBox="0 0 24 24" aria-hidden="true"><path d=${SHAPES[name]} /></svg>`;
-export const nameOf = track => track.title || track.track_id.split("/").pop();
+/** A file's name as somebody would say it. */
+export const spoken = name => name.replace(/\.[^.]+$/, "").replace(/_+/g, " ").trim() || name;
+export const nameOf = track => track.title || spoken(track.track_id.split("/").pop());
 export const addressOf = track => `#/track/${encodeURIComponent(track.track_id)}`;
 export const minutes = seconds => `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
 export const percent = share => `${Math.round(share * 100)} %`;
 export const calm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
+
+/** Names the screen in the browser's tab and history. */
+export const useTitle = text => useEffect(() => { document.title = text ? `${text} · Crossfade` : "Crossfade"; }, [text]);
 
 /** The cover of a track; `track.art` where it is no track of the library. */
 export function Art({ track }) {
@@ -135,9 +140,9 @@ export function ordered(tracks, blend, k) {
 }
 
 /** An error in words, and a way on where there is one. */
-export function Problem({ error, again }) {
+export function Problem({ error, children }) {
   if (error.status === 401) return null;
-  return html`<div class="problem" role="alert"><p>${error.message}</p>${again && html`<button onClick=${again}>Try again</button>`}</div>`;
+  return html`<div class="problem" role="alert"><p>${error.message}</p>${children}</div>`;
 }
 
 export const Loading = ({ rows = 6 }) => html`

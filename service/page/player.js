@@ -17,7 +17,7 @@ let turn = 0;
 export const current = () => player.get().queue[player.get().place];
 export const isCurrent = (state, trackId) => state.queue[state.place]?.track_id === trackId;
 
-/** Plays a track of a list, or stops and goes on where it is the one that plays. `preview`: from within a long one. */
+/** Plays a track of a list, or stops and goes on where it is the one that plays. `preview`: a long one from its strongest excerpt. */
 export function toggle(track, queue = [track], { preview = false } = {}) {
   if (isCurrent(player.get(), track.track_id)) return audio.paused ? audio.play() : audio.pause();
   const playable = queue.filter(one => one.has_audio || one.url);
@@ -43,7 +43,7 @@ async function start(queue, place, preview = false) {
     audio.src = url;
     if (preview) {
       audio.addEventListener("loadedmetadata", () => {
-        if (audio.duration > LONG_SECONDS && mine === turn) audio.currentTime = PREVIEW_FROM * audio.duration;
+        if (audio.duration > LONG_SECONDS && mine === turn) audio.currentTime = track.strongest_seconds ?? PREVIEW_FROM * audio.duration;
       }, { once: true });
     }
     describe(track);

@@ -1,7 +1,7 @@
 // Search: the box in the page's head, and its answers.
 import { html, useEffect, useRef } from "./html.js";
 import { json, useAnswer } from "./api.js";
-import { Icon, Loading, Problem, TrackList, TrackRow } from "./parts.js";
+import { Icon, Loading, Problem, TrackList, TrackRow, useTitle } from "./parts.js";
 
 const PAUSE_MS = 150;
 const K = 50;
@@ -36,6 +36,7 @@ export function SearchBox({ query }) {
 export function SearchScreen({ query }) {
   const { data, error } = useAnswer(signal => json("v1/tracks", { query, k: K }, { signal }), [query]);
   const tracks = data?.tracks;
+  useTitle(`${query}: search`);
   const count = tracks && (tracks.length === K ? `the first ${K} tracks` : tracks.length === 1 ? "1 track" : `${tracks.length} tracks`);
   return html`
     <section class="card narrow">

@@ -2,12 +2,13 @@
 import { html, useRef } from "./html.js";
 import { json, useAnswer } from "./api.js";
 import { listener } from "./store.js";
-import { Loading, nameOf, Problem, TrackList, TrackRow } from "./parts.js";
+import { Loading, nameOf, Problem, TrackList, TrackRow, useTitle } from "./parts.js";
 
 const K = 20;
 
 export function YouScreen() {
   const who = listener.use(), box = useRef();
+  useTitle("For you");
   return html`
     <section class="card narrow">
       <h1 tabindex="-1">For you</h1>

@@ -161,7 +161,9 @@ def _compared_tracks(
     anywhere = [_nearest(snapshot, track, k, other)[0] for other in blends]
     rows = np.fromiter(dict.fromkeys(np.concatenate([near, *anywhere]).tolist()), np.intp)
     with Library.open(follower.folder) as library:
-        genres = [library.genres_of(snapshot.tracks.track_ids[row]) for row in rows.tolist()]
+        track_ids = [snapshot.tracks.track_ids[row] for row in rows.tolist()]
+        genres = [library.genres_of(track_id) for track_id in track_ids]
+        strongest = [library.description_of(track_id).get("strongest_seconds") for track_id in track_ids]
     halves = zip(*snapshot.tracks.cosines(track, rows), strict=True)
     tracks = [
         Compared(
@@ -169,8 +171,9 @@ def _compared_tracks(
             taste=_rounded(float(taste)),
             sound=_rounded(float(sound)),
             genres=sorted(probable, key=lambda genre: -probable[genre])[:3],
+            strongest_seconds=seconds,
         )
-        for row, (taste, sound), probable in zip(rows.tolist(), halves, genres, strict=True)
+        for row, (taste, sound), probable, seconds in zip(rows.tolist(), halves, genres, strongest, strict=True)
     ]
     return ComparedTracks(
         tracks=tracks[: len(near)], others=tracks[len(near) :], version=snapshot.version, notes=_notes(track, near)

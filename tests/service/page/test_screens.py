@@ -84,7 +84,8 @@ def test_titles_are_text_in_any_script(page: Page) -> None:
     assert arabic.evaluate("link => getComputedStyle(link).direction") == "rtl"
     page.get_by_role("link", name=HTML_TITLE).click()
     expect(page.get_by_role("heading", level=1)).to_have_text(HTML_TITLE)
-    assert page.title() == "Crossfade" and page.locator("main b").count() == 0
+    expect(page).to_have_title(f"{HTML_TITLE} · Crossfade")
+    expect(page.locator("main b")).to_have_count(0)
 
 
 def test_a_like_counts_at_once(page: Page) -> None:

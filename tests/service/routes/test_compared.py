@@ -69,6 +69,16 @@ def test_a_file_is_compared_by_its_sound_and_its_predicted_taste(
     assert added not in [one["track_id"] for one in (*again["tracks"], *again["others"])]
 
 
+def test_a_neighbour_says_where_it_is_strongest(client: TestClient, tmp_path: Path) -> None:
+    """That is where it is played from, once it is in the library."""
+    file = audio(tmp_path / "new.wav", hertz=330, seconds=40)
+    with file.open("rb") as opened:
+        added = client.post("/v1/tracks", files={"file": ("new.wav", opened)}).json()["track_id"]
+    answer = client.get("/v1/compared_tracks", params={"track_id": track(0), "k": 100}).json()
+    found = {one["track_id"]: one["strongest_seconds"] for one in answer["tracks"]}
+    assert found[added] in (6.7, 20.0, 33.3) and found[track(1)] is None
+
+
 def test_an_untrained_library_has_sound_alone(tmp_path: Path) -> None:
     fill(tmp_path / "L")
     with serving(tmp_path / "L") as client:
