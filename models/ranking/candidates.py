@@ -1,8 +1,10 @@
 """Candidate generation: the few hundred tracks of one user that are worth ranking, from several sources.
 
     als, hybrid    taste vectors, without and with the content prior
+    als-last       the taste vector of the last of the user's tracks alone
     items, last    item-KNN from all of the user's tracks, and from the last of them
     sequence       what others listened to shortly before or after the last of the user's tracks (see `sequence`)
+    next           the same, only what came after
     ease           EASE, of a log without an order: beside a sequence it adds nothing on validation
     artist         other tracks by the artists of what the user likes
     segment        popular among users of like taste (k-means of taste vectors)
@@ -42,15 +44,17 @@ from .item_similarities import EASE_OPTIONS, ItemSimilarities
 from .sources import Source, listed, ordered, products, scanned, similar
 
 SOURCES = (
-    *("hybrid", "als", "items", "last", "sequence", "ease"),
+    *("hybrid", "als", "als-last", "items", "last", "sequence", "next", "ease"),
     *("artist", "segment", "recent-popular", "popular", "sound"),
 )
 QUOTAS = {
     "hybrid": 120,
     "als": 100,
+    "als-last": 60,
     "items": 120,
     "last": 60,
     "sequence": 120,
+    "next": 60,
     "ease": 100,
     "artist": 60,
     "segment": 30,
@@ -210,19 +214,25 @@ class CandidateGenerator:
         def by_taste(rows: Rows) -> Scores:
             return np.where(self.hybrid.known[rows], hybrid.scores_of(query, rows), -np.inf).astype(np.float32)
 
+        def by_factors(taste: Scores) -> Source:
+            return scanned(
+                lambda count: index.warm[index.als.shortlist(taste, _NOMINEES_PER_CANDIDATE * (count + more))],
+                lambda rows: products(factors, index.factors_at[rows], taste),
+            )
+
         sources = {
             "hybrid": scanned(lambda count: hybrid.shortlist(query, count + more), by_taste),
-            "als": scanned(
-                lambda count: index.warm[index.als.shortlist(query.taste, _NOMINEES_PER_CANDIDATE * (count + more))],
-                lambda rows: products(factors, index.factors_at[rows], query.taste),
-            ),
+            "als": by_factors(query.taste),
         }
+        if len(user.last):
+            sources["als-last"] = by_factors(hybrid.folding.one(user.last, user.last_weights))
         if (similarity := similarities.get("items")) is not None:
             liked_weights = user.history.weights[user.history.liked]
             sources["items"] = similar(user.liked, liked_weights, similarity)
             sources["last"] = similar(user.last, user.last_weights, similarity)
-        if (similarity := similarities.get("sequence")) is not None:
-            sources["sequence"] = similar(user.last, user.last_weights, similarity)
+        for name in ("sequence", "next"):
+            if (similarity := similarities.get(name)) is not None:
+                sources[name] = similar(user.last, user.last_weights, similarity)
         if (similarity := similarities.get("ease")) is not None:
             powers = user.history.weights[user.history.liked] ** np.float32(EASE_OPTIONS.confidence_power)
             sources["ease"] = similar(user.liked, powers, similarity)

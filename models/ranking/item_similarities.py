@@ -21,7 +21,7 @@ from ..recommenders.ease import EASE, EASEOptions
 from ..recommenders.item_knn import ItemKNN, ItemKNNOptions
 from ..recommenders.item_similarity import SAVED_SIMILARITY
 from ..storage import Arrays
-from .sequence import sequence_similarity
+from .sequence import sequence_similarities
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -30,28 +30,34 @@ EASE_OPTIONS = EASEOptions(max_items=10_000, all_weights_up_to=0)
 _SAVED = {
     "items": SAVED_SIMILARITY,
     "sequence": ("sequence_indptr", "sequence_tracks", "sequence_scores"),
+    "next": ("next_indptr", "next_tracks", "next_scores"),
     "ease": ("ease_indptr", "ease_tracks", "ease_scores"),
 }
 """name -> names of its arrays in a file"""
 
 
-def _items(listens: Interactions, neighbours: int) -> csr_matrix:
-    return ItemKNN(ItemKNNOptions(neighbours=neighbours)).fit(listens).similarity
+def _items(listens: Interactions, neighbours: int) -> dict[str, csr_matrix]:
+    return {"items": ItemKNN(ItemKNNOptions(neighbours=neighbours)).fit(listens).similarity}
 
 
-def _ease(listens: Interactions, neighbours: int) -> csr_matrix | None:
-    """None of a log with times or an order."""
+def _sequence(listens: Interactions, neighbours: int) -> dict[str, csr_matrix]:
+    both, after = sequence_similarities(listens, neighbours)
+    return {"sequence": both, "next": after}
+
+
+def _ease(listens: Interactions, neighbours: int) -> dict[str, csr_matrix]:
+    """Nothing of a log with times or an order."""
     if listens.times is not None:
-        return None
-    return EASE(replace(EASE_OPTIONS, neighbours=neighbours)).fit(listens).kept_weights()
+        return {}
+    return {"ease": EASE(replace(EASE_OPTIONS, neighbours=neighbours)).fit(listens).kept_weights()}
 
 
-_FITTED: dict[str, Callable[[Interactions, int], csr_matrix | None]] = {
+_FITTED: dict[str, Callable[[Interactions, int], dict[str, csr_matrix]]] = {
     "items": _items,
-    "sequence": sequence_similarity,
+    "sequence": _sequence,
     "ease": _ease,
 }
-"""name -> (listens, neighbours of each track) -> [T, T], None where it is of no use"""
+"""name -> (listens, neighbours of each track) -> name -> [T, T]"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,11 +72,11 @@ class ItemSimilarities:
     @classmethod
     def of(cls, listens: Interactions, neighbours: int) -> Self:
         """`neighbours` are kept of each track."""
-        matrices, failed = {}, {}
+        matrices: dict[str, csr_matrix] = {}
+        failed: dict[str, str] = {}
         for name, fitted in _FITTED.items():
             try:
-                if (found := fitted(listens, neighbours)) is not None:
-                    matrices[name] = found
+                matrices |= fitted(listens, neighbours)
             except CrossfadeError as error:
                 failed[name] = str(error)
         return cls(matrices, failed)

@@ -35,7 +35,7 @@ from crossfade.models.ranking.ranker import (
     base_rates,
     check_no_leaking_feature,
 )
-from crossfade.models.ranking.sequence import sequence_similarity
+from crossfade.models.ranking.sequence import sequence_similarities
 from crossfade.models.ranking.two_stage import TwoStageRecommender
 from crossfade.models.recommenders.als import ALSOptions
 from crossfade.models.recommenders.ease import EASE, EASEOptions
@@ -135,11 +135,12 @@ def test_sequence_neighbours_are_near_in_the_order_of_listening() -> None:
     listens = Interactions(rows, tracks, np.ones(5, np.float32), 2, 4, times, Clock.ORDER)
     by_track = np.array([2, 2, 1, 1]) ** -0.3
     together = np.array([[0, 2, 0.9, 0], [2, 0, 1, 0], [0.9, 1, 0, 0], [0, 0, 0, 0]])
-    found = sequence_similarity(listens, 3).toarray()
-    np.testing.assert_allclose(found, together * by_track * by_track[:, None], rtol=1e-6)
-    assert (np.count_nonzero(sequence_similarity(listens, 1).toarray(), axis=1) == [1, 1, 1, 0]).all()
+    after = np.array([[0, 1, 0.9, 0], [1, 0, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
+    for found, expected in zip(sequence_similarities(listens, 3), (together, after), strict=True):
+        np.testing.assert_allclose(found.toarray(), expected * by_track * by_track[:, None], rtol=1e-6)
+    assert (np.count_nonzero(sequence_similarities(listens, 1)[0].toarray(), axis=1) == [1, 1, 1, 0]).all()
     with pytest.raises(DataError, match="neither time nor order"):
-        sequence_similarity(replace(listens, times=None, clock=Clock.NONE), 3)
+        sequence_similarities(replace(listens, times=None, clock=Clock.NONE), 3)
 
 
 def test_ease_is_a_source_where_there_is_no_order() -> None:
