@@ -28,7 +28,7 @@ _COMPRESSION = 1_000.0
 """of power relative to the clip's mean, so that the level of a recording changes nothing"""
 _TREND_SECONDS = 1.0
 """onsets count by what they stand out from within this time"""
-_TEETH = np.array([4, 4, 4, 3, 2, 1]) / 18
+_TEETH = (4, 4, 4, 3, 2, 1)
 """weights of a period and its multiples: the mean of combs of three to six teeth"""
 _LAGS_PER_FRAME = 4
 _LAGS = round(len(_TEETH) * 60 / SLOWEST_BPM * FRAME_RATE + 1) * _LAGS_PER_FRAME
@@ -120,7 +120,8 @@ def _fit(correlation: Correlation) -> NDArray[np.float64]:
     """[T] the autocorrelation at each tempo's period and its multiples, weighted."""
     lags = 60 * FRAME_RATE * _LAGS_PER_FRAME / _TEMPI
     at = np.arange(len(correlation))
-    return np.asarray(_TEETH @ [np.interp(lags * tooth, at, correlation) for tooth in range(1, len(_TEETH) + 1)])
+    teeth = [np.interp(lags * tooth, at, correlation) for tooth in range(1, len(_TEETH) + 1)]
+    return np.asarray(np.average(teeth, axis=0, weights=_TEETH))
 
 
 def _refined(weighted: NDArray[np.float64], best: int) -> float:
