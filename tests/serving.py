@@ -113,6 +113,16 @@ def serving(folder: Path, role: Role = Role.ALL, **options: Any) -> Iterator[Tes
         yield client
 
 
+def ids(answer: Any) -> list[str]:
+    assert answer.status_code == 200, answer.text
+    return [one["track_id"] for one in answer.json()["tracks"]]
+
+
+def service_of(client: TestClient) -> Service:
+    found: Service = client.service  # type: ignore[attr-defined]
+    return found
+
+
 def _popularity() -> Any:
     weights = 1 / np.arange(1, TRACKS // 2 + 1) ** 0.5
     return weights / weights.sum()
