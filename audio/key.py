@@ -75,7 +75,7 @@ class Key:
 
 
 def chroma(clip: Clip) -> Chroma:
-    """[12 * BINS] strength of the pitch classes in a clip at 8 kHz, frames weighing the same; add up a track's clips.
+    """[12 * BINS] strength of the pitch classes in a clip at `SAMPLE_RATE`; add up those of a track's clips.
 
     From a third of a semitone below C at A = 440 Hz on. Zeros where the clip is too short.
     """

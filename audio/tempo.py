@@ -5,7 +5,7 @@ window of 128 ms: long enough to see the soft onsets of bowed and sung notes too
 period and at that period's next multiples, as a comb (Scheirer, JASA 1998; Percival & Tzanetakis, TASLP 2014), which
 tells a beat from its subdivisions; a log-normal prior around 120 BPM (Ellis, JNMR 2007) chooses among the octaves.
 
-Shapes: N samples, F frames, L lags, T tempi.
+Shapes: F frames, L lags, T tempi.
 """
 
 from __future__ import annotations
@@ -28,23 +28,22 @@ _COMPRESSION = 1_000.0
 """of power relative to the clip's mean, so that the level of a recording changes nothing"""
 _TREND_SECONDS = 1.0
 """onsets count by what they stand out from within this time"""
-_TEETH = np.array([4, 4, 4, 3, 2, 1]) / 18
+_TEETH = (4, 4, 4, 3, 2, 1)
 """weights of a period and its multiples: the mean of combs of three to six teeth"""
 _LAGS_PER_FRAME = 4
 _LAGS = round(len(_TEETH) * 60 / SLOWEST_BPM * FRAME_RATE + 1) * _LAGS_PER_FRAME
 """as many as the slowest tempo's comb is long"""
-_PRIOR_BPM = 120.0
-_PRIOR_OCTAVES = 1.1
+_PRIOR_BPM, _PRIOR_OCTAVES = 120.0, 1.1
 _TEMPI = np.exp(np.arange(np.log(SLOWEST_BPM), np.log(FASTEST_BPM), 0.005))
 """[T] BPM"""
 _PRIOR = np.exp(-0.5 * (np.log2(_TEMPI / _PRIOR_BPM) / _PRIOR_OCTAVES) ** 2)
 _SAME_OCTAVES = 0.1
 """tempi that are nearer are one"""
-_LEAST_DEPTH = 0.03
+_LEAST_DEPTH = 0.027
 """root mean square of the onset strength; noise has .025, pads and tones next to nothing"""
-_LEAST_SALIENCE, _DOUBTFUL_SALIENCE = 0.2, 0.35
-"""of the fit, times the root of the seconds heard since chance repeats that much less; noise, speech and hits at random
-moments have .3 on average, .5 at most times"""
+_LEAST_SALIENCE, _DOUBTFUL_SALIENCE = 0.1, 0.35
+"""of the fit, times the root of the seconds heard, since chance repeats that much less: speech and hits at random
+moments have .3 on average, a click less than .1"""
 _LEAD_SCALE, _LEAD_OFFSET = 5.0, 0.5
 """logistic regression of being right on how far the best tempo is ahead of the second"""
 
@@ -120,7 +119,8 @@ def _fit(correlation: Correlation) -> NDArray[np.float64]:
     """[T] the autocorrelation at each tempo's period and its multiples, weighted."""
     lags = 60 * FRAME_RATE * _LAGS_PER_FRAME / _TEMPI
     at = np.arange(len(correlation))
-    return np.asarray(_TEETH @ [np.interp(lags * tooth, at, correlation) for tooth in range(1, len(_TEETH) + 1)])
+    teeth = [np.interp(lags * tooth, at, correlation) for tooth in range(1, len(_TEETH) + 1)]
+    return np.asarray(np.average(teeth, axis=0, weights=_TEETH))
 
 
 def _refined(weighted: NDArray[np.float64], best: int) -> float:

@@ -34,7 +34,7 @@ CREATE TABLE heard (
     duration_seconds REAL NOT NULL,
     embedding BLOB NOT NULL,          -- [D] float32
     genres BLOB NOT NULL,             -- [G] float32 probabilities, or empty where unknown
-    description TEXT NOT NULL,        -- JSON: confident, moods, tempo_bpm, key, loudness_lufs
+    description TEXT NOT NULL,        -- JSON: the fields of Description
     vocabulary INTEGER REFERENCES vocabularies  -- names the columns of genres; null where they are unknown
 ) WITHOUT ROWID;
 CREATE TABLE tracks (

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sounds import chirps, drums, hits_at_random, music_like, noise, pad, single_click, speech_like, tone
 
+from crossfade.audio import key
 from crossfade.audio.decoding import Clip
 from crossfade.audio.tempo import SPECTROGRAM, Pulse, Tempo, pulse, tempo
 
@@ -16,6 +17,10 @@ TOLERANCE = 0.02
 
 def tempo_of(*parts: np.ndarray) -> Tempo | None:
     return tempo(sum((pulse(Clip(part, RATE)) for part in parts), Pulse()))
+
+
+def test_tempo_and_key_are_of_the_same_samples() -> None:
+    assert SPECTROGRAM.sample_rate == key.SAMPLE_RATE
 
 
 def near(found: float, bpm: float) -> bool:

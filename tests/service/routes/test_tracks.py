@@ -23,6 +23,15 @@ def test_tracks_are_found_by_all_words(client: TestClient) -> None:
     assert client.get("/v1/tracks/nothing").status_code == 404
 
 
+def test_what_an_older_version_did_not_keep_of_a_track_is_null(client: TestClient, folder: Path) -> None:
+    older = '{"confident": true, "moods": ["calm"], "tempo_bpm": 98.0, "key": "D minor", "loudness_lufs": -9.1}'
+    with Library.open(folder) as opened, opened.transaction() as db:
+        db.execute("UPDATE heard SET description = ? WHERE content_hash = 'hash7'", (older,))
+    known = client.get(f"/v1/tracks/{track(7)}").json()
+    assert (known["tempo_bpm"], known["key"]) == (98, "D minor")
+    assert known["tempo_alternative_bpm"] is known["tempo_confidence"] is known["key_confidence"] is None
+
+
 def test_audio_is_given_in_ranges(client: TestClient, folder: Path) -> None:
     whole = client.get(f"/v1/audio/{track(0)}")
     assert whole.status_code == 200 and whole.headers["content-type"].startswith("audio/")
