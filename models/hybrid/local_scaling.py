@@ -25,7 +25,7 @@ import numpy as np
 from ..arrays import Scores
 
 MOST_REFERENCES = 8192
-NEIGHBOURS = 40
+NEIGHBOURS = 50
 """fewer leave less of the hubs and cost more of the genre, more leave both (scripts/experiments/measure_likeness)"""
 _SAME = 1 - 1e-5
 """two tracks this near are one and the same, which is nobody's neighbour"""
