@@ -9,8 +9,8 @@ is held out. One ALS fit serves all options, chosen one after the other, each by
     tau                       thinned tracks, among the values with which warm tracks are recommended best
 
 Users are folded in as the hybrid does it. The taus that remain are within one standard error of the best for warm
-tracks, in one list of all: without them, what is best for tracks of few listeners among themselves would take from the
-many who are looking for others.
+tracks, in one list of all: without that, what is best for tracks of few listeners among themselves would take from the
+many who are looking for others. The cold gain is the one nearest to 1 within one standard error of the best.
 
 Shapes: B users of a slice, C candidate tracks of it, T tracks, U users, F factors.
 """
@@ -49,7 +49,7 @@ _RARITIES = (0.0, 0.3, 0.5)
 _PROFILES = (0.0, 0.25, 0.5, 1.0)
 _DEBIASES = (0.0, 0.5, 1.0)
 _TAUS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
-_COLD_GAINS = (1.0, *(2.0 ** (step / 4) for step in range(-8, 13) if step))
+_COLD_GAINS = tuple(2.0 ** (step / 4) for step in range(-8, 13))
 _THINNED_TO = (1, 2, 5, 10)
 _LEAST_WARM, _LEAST_LISTENS = 30, 500
 _LEAST_TRACKS, _LEAST_USERS = 5, 20
@@ -361,12 +361,16 @@ class _Tuning:
         cold_ids, cold_scores = top_k(self._by_prior(cold), k)
         warm_ids, warm_scores = top_k(_unseen(warm, w * warm.by_als + (1 - w) * self._by_prior(warm)), k)
         ids = np.hstack([cold_ids, np.where(warm_ids < 0, -1, len(rows) + warm_ids)])
-        found = {}
-        for gain in _COLD_GAINS:
+
+        def measured(gain: float) -> Values:
             first, _ = top_k(np.hstack([cold_scores * np.float32(gain), warm_scores]), k, rows=ids)
-            found[gain] = float(np.nanmean(everything.ndcg_of(first)))
-        chosen = max(found, key=lambda gain: found[gain])
-        self.figures["ndcg_all"] = found[chosen]
+            return everything.ndcg_of(first)
+
+        found = {gain: measured(gain) for gain in _COLD_GAINS}
+        best = max(found.values(), key=lambda values: float(np.nanmean(values)))
+        # The nearest to 1, since too large a gain costs more than one too small: all lists fill with cold tracks.
+        chosen = min((gain for gain in found if _is_as_good(found[gain], best)), key=lambda gain: abs(np.log(gain)))
+        self.figures["ndcg_all"] = float(np.nanmean(found[chosen]))
         self.figures["cold_share_of_listens"] = float(cold.truth.nnz / max(everything.truth.nnz, 1))
         return replace(crossfade, cold_gain=chosen)
 

@@ -162,6 +162,10 @@ class Tuner:
         inner = replace(options, protocol=cast(Any, protocol), scenarios=scenarios, gap_days=gap_days, seed=seed)
         try:
             (part,) = plan_of(scenario.split.train, self._catalogue, inner)
+            # What only the test has is no candidate: nobody can be found to like it here.
+            heard = scenario.split.train.listeners > 0
+            slices = (replace(each, candidates=heard) if each.candidates is None else each for each in part.slices)
+            part = replace(part, slices=tuple(slices))
             if part.slices:
                 return Validation.of(part, np.random.default_rng([options.seed, scenario_number(scenario.name), 0, 2]))
             why = f"{part.split!r} leaves nobody to ask"

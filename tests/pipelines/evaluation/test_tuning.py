@@ -25,7 +25,8 @@ from crossfade.pipelines.evaluation.evaluate import evaluate
 from crossfade.pipelines.evaluation.options import EvaluationOptions
 from crossfade.pipelines.evaluation.profiling import Row
 from crossfade.pipelines.evaluation.protocols import plan
-from crossfade.pipelines.evaluation.tuning import Validation, tuned
+from crossfade.pipelines.evaluation.tuning import Tuner, Validation, plan_of, tuned
+from crossfade.pipelines.library.progress import silent
 
 USERS, TRACKS = 120, 60
 TRIALS = 6
@@ -150,6 +151,16 @@ def test_the_other_scenarios_are_tuned_on_their_own_slices(listens: Interactions
     options = replace(OPTIONS, models=("noisy",), scenarios=(scenario,), tune=3)
     rows = list(evaluate(listens, CATALOGUE, options))
     assert {row["scenario"] for row in rows if row["slice"] == "tuning"} == {scenario}
+
+
+def test_what_only_the_test_has_is_no_candidate_of_the_validation(listens: Interactions) -> None:
+    options = replace(OPTIONS, scenarios=("cold",), tune=1)
+    (cold,) = plan_of(listens, CATALOGUE, options)
+    validation = Tuner(cold, (), CATALOGUE, options, silent, silent)._validation
+    assert validation is not None
+    (everything,) = (part for part in validation.slices if part.name == "all")
+    unheard = (listens.listeners > 0) & (cold.split.train.listeners == 0)
+    assert everything.candidates is not None and unheard.any() and not (everything.candidates & unheard).any()
 
 
 def validation_of(listens: Interactions) -> Validation:
