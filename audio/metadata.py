@@ -1,4 +1,4 @@
-"""Metadata: title, artists, album, genres and date in a file's tags, and its format by its first bytes."""
+"""Metadata: title, artists, album, genres and date in a file's tags, its encoding, its format by its first bytes."""
 
 from __future__ import annotations
 
@@ -53,6 +53,40 @@ def read_fields(path: str | os.PathLike[str]) -> dict[str, tuple[str, ...]]:
         if texts:
             found[_ID3.get(str(name), str(name).lower())] = texts
     return found
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How a file holds its audio; None where it does not say."""
+
+    format: str
+    """MP3, FLAC, OggVorbis, MP4 …, by mutagen's names"""
+    lossless: bool
+    bitrate_kbps: int | None = None
+    sample_rate: int | None = None
+    channels: int | None = None
+
+
+_LOSSLESS = frozenset(
+    {"FLAC", "OggFLAC", "WAVE", "AIFF", "MonkeysAudio", "WavPack", "TrueAudio", "TAK", "OptimFROG", "DSF", "DSDIFF"}
+)
+
+
+def read_encoding(path: str | os.PathLike[str]) -> Encoding:
+    """Of a file of any kind that mutagen reads; of another its suffix alone."""
+    import mutagen
+
+    unknown = Encoding(Path(path).suffix.removeprefix(".").upper() or "unknown", False)
+    try:
+        file: Any = mutagen.File(os.fspath(path))
+    except (mutagen.MutagenError, OSError, ValueError, KeyError, IndexError, EOFError):
+        return unknown
+    if file is None:
+        return unknown
+    name = type(file).__name__
+    bitrate, *sizes = (getattr(file.info, field, None) or None for field in ("bitrate", "sample_rate", "channels"))
+    lossless = name in _LOSSLESS or getattr(file.info, "codec", "") == "alac"
+    return Encoding(name, lossless, bitrate and round(bitrate / 1000), *sizes)
 
 
 def _text(value: object) -> str:

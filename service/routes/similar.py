@@ -35,6 +35,14 @@ class Genre(BaseModel):
     probability: float
 
 
+class Texture(BaseModel):
+    """What tells music from speech, calls, tones and noise."""
+
+    gaps: float = Field(description="share of frames with less than half the amplitude around them")
+    occupancy: float = Field(description="share of the time-frequency plane within 50 dB of its peak")
+    change_db: float = Field(description="how much a band's level moves")
+
+
 class Classified(BaseModel):
     """The analysis of a file, as `crossfade classify` prints it."""
 
@@ -42,9 +50,17 @@ class Classified(BaseModel):
     genres: list[Genre] = Field(description="best first")
     confident: bool = Field(description="false: probably unlike the music that the model was trained on")
     moods: list[str]
+    mood_lifts: list[float] = Field(description="how many times the odds of the average track each mood has")
     tempo_bpm: float | None
+    tempo_alternative_bpm: float | None
+    tempo_confidence: float | None = Field(description="0 … 1, how likely the tempo is right, within 4 %")
     key: str | None
+    key_alternative: str | None
+    key_confidence: float | None = Field(description="0 … 1, how likely the key is exactly right")
     loudness_lufs: float | None
+    loudness_spread_lu: float | None = Field(description="between the loudest and the quietest part that was heard")
+    heard_seconds: float = Field(description="how much of the file all this is of")
+    texture: Texture
 
 
 class ComparedTracks(ScoredTracks):

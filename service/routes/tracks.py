@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mimetypes
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +13,7 @@ from fastapi.responses import FileResponse
 from pydantic import BaseModel, Field
 
 from ...audio.metadata import picture_type, read_cover
+from ...pipelines.audio_analysis.analyzer import Description
 from ...pipelines.genres.labels import AUDIO_SUFFIXES
 from ...pipelines.library.store import Library
 from ..cover_art import cover_art
@@ -38,7 +40,11 @@ class Track(BaseModel):
     confident: bool | None = Field(description="false: the first genre is not to be believed; null: never analyzed")
     moods: list[str]
     tempo_bpm: float | None
+    tempo_alternative_bpm: float | None
+    tempo_confidence: float | None
     key: str | None
+    key_alternative: str | None
+    key_confidence: float | None
     loudness_lufs: float | None
     has_audio: bool
 
@@ -94,13 +100,7 @@ def track_routes(follower: LibraryFollower, analyzer: UploadAnalyzer) -> APIRout
             file = _audio_file(library, library.path_of(track_id))
         known = found.row(0, named=True)
         probable = sorted(genres.items(), key=lambda pair: -pair[1])
-        nothing: dict[str, Any] = {
-            "confident": None,
-            "moods": [],
-            "tempo_bpm": None,
-            "key": None,
-            "loudness_lufs": None,
-        }
+        nothing: dict[str, Any] = asdict(Description(False, [])) | {"confident": None}
         heard = nothing | description
         heard["genres"] = [Genre(genre=genre, probability=round(share, 4)) for genre, share in probable]
         return Track(**known | {"labels": known["genres"], "has_audio": file is not None} | heard)
