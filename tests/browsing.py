@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import uvicorn
 from conftest import need
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Route, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Route, expect, sync_playwright
 
 from crossfade.service.app import Service
 from crossfade.service.settings import ServeOptions
@@ -23,6 +23,8 @@ from crossfade.service.settings import ServeOptions
 Routes = dict[str, Callable[[Route], None]]
 FLAGS = ("--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--mute-audio")
 MICROPHONE = ("--use-fake-device-for-media-stream",)
+PATIENCE = 20_000.0
+"""milliseconds: a busy machine is no failure"""
 DROP = """([name, type, content]) => {
     const carried = new DataTransfer();
     const bytes = Uint8Array.from(atob(content), letter => letter.charCodeAt(0));
@@ -89,7 +91,8 @@ def opened(
             complaints.append(f"fetches {request.url}")
 
     context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(PATIENCE)
+    expect.set_options(timeout=PATIENCE)
     page = context.new_page()
     page.on("console", on_console)
     page.on("pageerror", lambda error: complaints.append(f"throws {error}"))

@@ -1,7 +1,7 @@
 // Drop a song: a file, a recording or a track's name, and the answer to it.
 import { html, useEffect, useRef, useState } from "./html.js";
 import { json, upload, useAnswer } from "./api.js";
-import { fetchAnew, ready, say, store } from "./store.js";
+import { fetchAnew, message, ready, say, store } from "./store.js";
 import { Description, Neighbours } from "./answer.js";
 import { addressOf, Art, Icon, Loading, nameOf, PlayButton, Problem, spoken, useTitle } from "./parts.js";
 import { art, decode, Spectrum } from "./spectrum.js";
@@ -19,7 +19,7 @@ export function take(files) {
   if (!file) return;
   const problem = refusal(file);
   if (problem) return say(problem, true);
-  if (files.length > 1) say(`One song at a time: this is ${file.name}.`);
+  files.length > 1 ? say(`One song at a time: this is ${file.name}.`) : message.set(null);
   hear(file);
   location.hash = "#/song";
 }

@@ -93,13 +93,15 @@ def test_without_the_microphone_it_is_said_why(page: Page) -> None:
         ("folder", "", b"", "is empty, or a folder"),
     ],
 )
-def test_what_is_no_song_is_not_sent(page: Page, name: str, kind: str, content: bytes, said: str) -> None:
+def test_what_is_no_song_is_not_sent(page: Page, song: Path, name: str, kind: str, content: bytes, said: str) -> None:
     sent: list[str] = []
     page.on("request", lambda request: sent.append(request.url) if request.method == "POST" else None)
     drop(page, name, content, kind)
     expect(page.get_by_text(said)).to_be_visible()
     expect(page.get_by_role("heading", level=1)).to_have_text("Drop a song")
     assert sent == []
+    drop(page, song.name, song.read_bytes())
+    expect(page.get_by_text(said)).to_have_count(0)
 
 
 def test_a_file_that_is_too_large_is_not_sent(browser: Browser, url: str, song: Path) -> None:

@@ -47,6 +47,16 @@ def test_a_search_leads_to_a_track_and_its_neighbours(page: Page) -> None:
     expect(page.get_by_text("Nothing has all of these words")).to_be_visible()
 
 
+def test_the_page_orders_as_the_service_does(page: Page) -> None:
+    go(page, SCREENS[1])
+    for blend in ("0", "0.5", "0.2"):
+        page.get_by_role("slider", name="Blend").fill(blend)
+        query = {"track_id": track(0), "k": "10", "blend": blend}
+        expected = page.request.get(f"{page.url.partition('#')[0]}v1/similar_tracks", params=query).json()["tracks"]
+        order = "[...document.querySelectorAll('main .track')].map(row => row.dataset.id).join()"
+        page.wait_for_function(f"ids => {order} === ids.join()", arg=[one["track_id"] for one in expected])
+
+
 def test_a_pasted_name_is_searched(page: Page) -> None:
     page.evaluate(
         """text => {
