@@ -103,7 +103,8 @@ def key(profile: Chroma) -> Key | None:
         return None
     centred = classes - classes.mean()
     fits = _profiles() @ (centred / np.linalg.norm(centred)) + np.repeat([0.0, _MINOR_HANDICAP], 12)
-    second, best = np.argsort(fits, kind="stable")[-2:]
+    best = int(fits.argmax())
+    second = int(np.where(np.arange(len(fits)) == best, -np.inf, fits).argmax())
     odds = np.exp(_FIT_SCALE * fits[best] + _LEAD_SCALE * (fits[best] - fits[second]) + _OFFSET)
     pitched = contrast**4 / (contrast**4 + _DOUBTFUL_CONTRAST**4)
     return Key(KEYS[best], KEYS[second], float(pitched * odds / (1 + odds)))

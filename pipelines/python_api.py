@@ -88,13 +88,11 @@ def classify(
         warnings.warn("classify(model=…) is called genre_model=… now", DeprecationWarning, stacklevel=2)
         genre_model = model
     from ..audio.decoding import quiet_decoders
-    from ..models.genres.model import GenreModel
     from .audio_analysis.analyzer import AudioAnalyzer
 
     file = Path(path).expanduser()
-    analyzer = AudioAnalyzer(
-        all_windows=windows == "all", model=None if genre_model is None else GenreModel.load(Path(genre_model))
-    )
+    folder = None if genre_model is None else Path(genre_model)
+    analyzer = AudioAnalyzer.with_genre_model(folder, all_windows=windows == "all")
     with quiet_decoders():
         found = analyzer.analyze(file)
     genres = [Genre(one["genre"], one["probability"]) for one in found.ranked_genres()]
@@ -144,17 +142,24 @@ class Library:
         return self._library.tracks()
 
     def similar(
-        self, track_or_file: Place, k: int = 10, *, blend: float | None = None, per_artist: int | None = None
+        self,
+        track_or_file: Place,
+        k: int = 10,
+        *,
+        blend: float | None = None,
+        per_artist: int | None = None,
+        duplicates: bool = True,
     ) -> list[Neighbour]:
         """The k nearest tracks to a track_id of the library, or to any audio file.
 
-        `blend` is how much taste (1) counts against sound (0); `per_artist` the most of one artist.
+        `blend` is how much taste (1) counts against sound (0); `per_artist` the most of one artist; without
+        `duplicates`, other versions of the same recording are left out.
         """
         from .search.similar import limit_per_artist, query_for, similar
 
         is_path = isinstance(track_or_file, os.PathLike)
         query = query_for(self._library, str(Path(track_or_file).expanduser() if is_path else track_or_file))
-        return list(limit_per_artist(similar(self._library, query, blend=blend), k, per_artist))
+        return list(limit_per_artist(similar(self._library, query, blend=blend, duplicates=duplicates), k, per_artist))
 
     def recommend(self, users: Iterable[str], k: int = 10, *, allow_seen: bool = False) -> pl.DataFrame:
         """By the trained version, best first: user_id, track_id, score, because (the listened track that adds most)."""
@@ -270,7 +275,7 @@ def evaluate(
     Columns: model, slice, metric, k, value, low and high (the 95 % interval), users, split and more. `models` are
     names, or recommenders with options of their own, which stay as they are; `interactions` and `items` as for
     `FrameRecommender.fit`; `options` are the fields of `EvaluationOptions`, such as `protocol`
-    (auto, temporal, within-user, random, repeats, new-releases, yambda), `trials` (warm, cold, listeners), `ks` and
+    (auto, temporal, within-user, random, repeats, new-releases, yambda), `scenarios` (warm, cold, listeners), `ks` and
     `seed`. The baselines are always in it, `content` where items have vectors.
     """
     from ..models.recommenders.registry import REGISTRY
@@ -283,6 +288,9 @@ def evaluate(
         warnings.warn(
             f"split={split!r} is now called protocol={options['protocol']!r}", DeprecationWarning, stacklevel=2
         )
+    if (scenarios := options.pop("trials", None)) is not None:
+        options["scenarios"] = scenarios
+        warnings.warn("trials is now called scenarios", DeprecationWarning, stacklevel=2)
     chosen = [FrameRecommender(model, {}) if isinstance(model, str) else model for model in models]
     made = {model.name: model._arguments() for model in chosen}
     if len(made) < len(chosen):

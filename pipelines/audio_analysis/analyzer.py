@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...audio.decoding import Recording, resampled
 from ...audio.key import SAMPLE_RATE, Key, chroma, key
@@ -22,8 +23,13 @@ from ...audio.tempo import Pulse, Tempo, pulse, tempo
 from ...audio.windows import PLACES, Grid, excerpts
 from ...models.arrays import Floats
 from ...models.encoders.musicnn import Corpus, MusiCNN
-from ...models.genres.model import GenreModel, rolled_up
-from ...models.genres.vocabulary import BUILT_IN, Tagging, Vocabulary, moods, name
+from ...models.genres.vocabulary import BUILT_IN, Tagging, Vocabulary, moods, name, rolled_up
+
+if TYPE_CHECKING:
+    from ...models.genres.model import GenreModel
+
+_WINDOWS_AT_ONCE = 9
+"""that the encoder takes in one go, at least: enough for several cores"""
 
 
 @dataclass(frozen=True)
@@ -98,6 +104,8 @@ class TrackAnalysis:
     """what the K genres are called"""
     multi_label: bool = False
     """whether several genres may be true at once"""
+    strongest_seconds: float | None = None
+    """the middle of the loudest excerpt, to be played first; None where the track was not heard in excerpts"""
 
     def ranked_genres(self) -> list[dict[str, Any]]:
         """`{"genre", "probability"}`, best first; of a model with sub-genres, their parents too."""
@@ -125,6 +133,17 @@ class AudioAnalyzer:
     model: GenreModel | None = None
     """what names the genres; None is the vocabulary of `models.genres.vocabulary`"""
 
+    @classmethod
+    def with_genre_model(
+        cls, folder: Path | None, *, threads: int | None = None, all_windows: bool = False
+    ) -> AudioAnalyzer:
+        """One whose genres are named by the model in a folder; LibraryError where there is none."""
+        if folder is None:
+            return cls(threads, all_windows)
+        from ...models.genres.model import GenreModel
+
+        return cls(threads, all_windows, GenreModel.load(folder))
+
     @property
     def vocabulary(self) -> Vocabulary:
         """What the genres of its analyses are called."""
@@ -142,8 +161,8 @@ class AudioAnalyzer:
 
     def load(self) -> Self:
         """Loads its models and libraries now: what cannot be loaded is then not the fault of the first file."""
-        for encoder in (self.encoder, self._second_tagger):
-            encoder.embed(np.zeros((1, encoder.window_samples), np.float32))
+        for loading in (self.encoder.session, self._second_tagger.session):
+            loading.result()
         if self.model is not None:
             from .feature_sources import sample_rate
 
@@ -154,16 +173,19 @@ class AudioAnalyzer:
     def analyze(self, path: str | os.PathLike[str]) -> TrackAnalysis:
         """Raises AudioError, whose reason is what `crossfade failures` prints."""
         encoder, second = self.encoder, self._second_tagger
+        # Mentioned here, both load while the file is decoded.
+        _ = encoder.session, second.session
         mel = encoder.log_mel
-        embeddings, logits, thinned, textures, powers = [], [], [], [], []
+        outputs, waiting, thinned, textures, powers = [], [], [], [], []
         pulses, pitches, heard_seconds = Pulse(), np.zeros(1), 0.0
         with Recording(path, encoder.sample_rate, metered=True) as recording:
             grid = Grid(encoder.window_samples, encoder.hop_samples)
             for excerpt in excerpts(recording, grid, all_windows=self.all_windows):
                 log_mel = mel(excerpt.windows)
-                of_windows, tags = encoder.from_log_mel(log_mel)
-                embeddings.append(of_windows)
-                logits.append(tags)
+                waiting.append(log_mel)
+                if sum(map(len, waiting)) >= _WINDOWS_AT_ONCE:
+                    outputs.append(encoder.from_log_mel(np.concatenate(waiting)))
+                    waiting.clear()
                 thinned.append(_thinned(log_mel))
                 textures.append(texture(log_mel, mel))
                 powers.append(excerpt.clip.step_powers)
@@ -171,14 +193,16 @@ class AudioAnalyzer:
                 slow = resampled(excerpt.clip, SAMPLE_RATE)
                 pulses, pitches = pulses + pulse(slow), pitches + chroma(slow)
             duration_seconds = recording.duration_seconds
-        msd = Tagging(encoder.tags, np.concatenate(logits) - encoder.prior)
+        if waiting:
+            outputs.append(encoder.from_log_mel(np.concatenate(waiting)))
+        windows, logits = (np.concatenate(arrays) for arrays in zip(*outputs, strict=True))
+        msd = Tagging(encoder.tags, logits - encoder.prior)
         mtt = Tagging(second.tags, second.from_log_mel(_thinned(np.concatenate(thinned)))[1] - second.prior)
-        windows = np.concatenate(embeddings)
         if self.model is None:
             naming = name(msd, mtt)
             genres, confident = naming.probabilities, naming.confident and _mean(textures).musical
         else:
-            features = self._features(self.model, path, np.hstack([windows, np.concatenate(logits)]))
+            features = self._features(self.model, path, np.hstack([windows, logits]))
             probabilities = self.model.predict(features)[0]
             # A non-music check is no part of a trained model; abstaining below its threshold is.
             genres, confident = probabilities.astype(np.float32), self.model.confident(probabilities)
@@ -192,7 +216,16 @@ class AudioAnalyzer:
             texture=_mean(textures),
         )
         multi_label = self.model is not None and self.model.card.multi_label
-        return TrackAnalysis(duration_seconds, windows.mean(axis=0), genres, description, self.vocabulary, multi_label)
+        strongest = _strongest_place(powers)
+        return TrackAnalysis(
+            duration_seconds,
+            windows.mean(axis=0),
+            genres,
+            description,
+            self.vocabulary,
+            multi_label,
+            None if strongest is None else round(strongest * duration_seconds, 1),
+        )
 
     def _features(self, model: GenreModel, path: str | os.PathLike[str], windows: Floats) -> dict[str, list[Floats]]:
         """What a trained model takes of the file; `windows` are those of this analyser's encoder."""
@@ -200,6 +233,13 @@ class AudioAnalyzer:
 
         own = self.encoder.name
         return {source: [windows if source == own else extract(Path(path), source)] for source in model.sources}
+
+
+def _strongest_place(powers: list[NDArray[np.float64]]) -> float | None:
+    """The place in the track, 0 … 1, of the excerpt with the largest mean power."""
+    if len(powers) != len(PLACES) or not all(map(len, powers)):
+        return None
+    return PLACES[int(np.argmax([power.mean() for power in powers]))]
 
 
 def _thinned(windows: Floats) -> Floats:

@@ -64,6 +64,18 @@ def track_line(fields: Mapping[str, Any], width: int, names: Mapping[str, str] |
     return score + shortened(track, room - len(link) - cell_len(reason)) + link + reason
 
 
+def duplicate_group(fields: Mapping[str, Any], width: int) -> str:
+    """The files of one recording, the one to keep first: length, encoding and path."""
+    lines: list[str] = []
+    for version in fields["versions"]:
+        minutes, seconds = divmod(round(version["duration_seconds"]), 60)
+        rate = f"{version['bitrate_kbps']} kbps" if version["bitrate_kbps"] else ""
+        encoding = _padded(shortened(version["format"] or "gone", 10), 10) + _padded(rate, 10, right=True)
+        start = f"{'  ' if lines else '+ '}{minutes:3}:{seconds:02}  {encoding}  "
+        lines.append(start + shortened(_text(version["path"] or version["track_id"]), width - cell_len(start)))
+    return "\n".join([*lines, ""])
+
+
 def table(rows: Sequence[Mapping[str, Any]], width: int) -> str:
     """One record as lines of name and value; several as a table.
 

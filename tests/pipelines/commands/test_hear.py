@@ -282,6 +282,24 @@ def test_help_is_instant() -> None:
     assert found.stdout.strip() == "[]"
 
 
+@pytest.mark.parametrize("command", [["classify"], ["embed", "--library", "L", "--workers", "1"]])
+def test_hearing_imports_nothing_that_it_does_not_use(music: Path, tmp_path: Path, command: list[str]) -> None:
+    """A song takes as long as the import of one of these."""
+    heavy = "torch, faiss, polars, fastapi, scipy, sklearn, pandas, librosa, av, crossfade.models.genres.model"
+    code = (
+        "import sys\n"
+        "from crossfade.pipelines.commands.main import main\n"
+        "if __name__ == '__main__':\n"
+        "    main(sys.argv[1:])\n"
+        f"    print([name for name in '{heavy}'.split(', ') if name in sys.modules])"
+    )
+    script = tmp_path / "script.py"
+    script.write_text(code)
+    words = [sys.executable, script, *command, next(music.glob("*.flac"))]
+    found = subprocess.run(words, capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert found.stdout.splitlines()[-1] == "[]"
+
+
 def test_a_broken_pipe_is_quiet(library: Path) -> None:
     command = f"{sys.executable} -m crossfade.pipelines similar 0.flac --library {library} | true"
     found = subprocess.run(command, shell=True, capture_output=True, text=True)

@@ -79,7 +79,7 @@ def library(world: World, heard: pl.DataFrame, tmp_path_factory: pytest.TempPath
             )
     shown = ["--library", str(folder), "--json"]
     assert main(["train", *shown]) == 0
-    table = ["--models", "als", "--trials", "warm,cold", "-k", "5,10", "--out", str(folder / "evaluation.jsonl")]
+    table = ["--models", "als", "--scenarios", "warm,cold", "-k", "5,10", "--out", str(folder / "evaluation.jsonl")]
     assert main(["evaluate", *shown, *table]) == 0
     return opened
 
