@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -104,6 +105,51 @@ def released_at(date: str | None) -> int | None:
         except ValueError:
             continue
     return None
+
+
+PICTURE_TYPES = {b"\xff\xd8\xff": "image/jpeg", b"\x89PNG": "image/png", b"GIF8": "image/gif"}
+"""of pictures that every browser shows, by how they begin"""
+_FRONT_COVER = 3
+"""the type of a picture in ID3's APIC and FLAC's PICTURE"""
+
+
+def picture_type(picture: bytes) -> str | None:
+    """The media type of a JPEG, PNG, GIF or WebP by its first bytes; None for anything else.
+
+    >>> picture_type(b"\\x89PNG...")
+    'image/png'
+    """
+    if picture[:4] == b"RIFF" and picture[8:12] == b"WEBP":
+        return "image/webp"
+    return next((kind for start, kind in PICTURE_TYPES.items() if picture.startswith(start)), None)
+
+
+def read_cover(path: str | os.PathLike[str]) -> bytes | None:
+    """The picture in a file's tags, the front cover before others; None where it has none that a browser shows."""
+    import mutagen
+
+    try:
+        file: Any = mutagen.File(os.fspath(path))
+        pictures = [] if file is None else _pictures(file)
+    except (mutagen.MutagenError, OSError, ValueError, KeyError, IndexError, EOFError, TypeError):
+        return None
+    shown = [(kind != _FRONT_COVER, data) for kind, data in pictures if picture_type(data)]
+    return min(shown, key=lambda pair: pair[0])[1] if shown else None
+
+
+def _pictures(file: Any) -> list[tuple[int, bytes]]:
+    """(type, data) of the pictures of FLAC, ID3, MP4, and of Ogg's comments."""
+    from mutagen import flac
+
+    parse: Any = flac.Picture
+    tags = file.tags or {}
+    found = [(picture.type, picture.data) for picture in getattr(file, "pictures", ())]
+    found += [(frame.type, frame.data) for frame in getattr(tags, "getall", lambda name: ())("APIC")]
+    found += [(_FRONT_COVER, bytes(picture)) for picture in tags.get("covr") or ()]
+    for text in tags.get("metadata_block_picture") or ():
+        picture = parse(base64.b64decode(text))
+        found.append((picture.type, picture.data))
+    return found
 
 
 _DAMAGED = {

@@ -209,6 +209,21 @@ class HybridIndex:
         )
         return top_k(np.where(ids == np.asarray(track_rows)[..., None], -np.inf, scores), k, rows=ids)
 
+    def cosines(self, taste: Scores, sound: Scores, track_rows: Rows) -> tuple[Scores, Scores]:
+        """What `search` blends, of one query [F] and [D] with n rows: ([n] of taste, [n] of sound).
+
+        NaN where the query or the track lacks this half.
+        """
+        vectors = self.vectors[track_rows]
+
+        def of_half(query: Scores, held: Scores, has: Mask) -> Scores:
+            return np.where(has & bool(query.any()), held @ l2_normalize(query), np.float32(np.nan))
+
+        return (
+            of_half(taste, vectors[:, : self.factors], self._has_taste[track_rows]),
+            of_half(sound, vectors[:, self.factors :], self._has_sound[track_rows]),
+        )
+
     def save(self, folder: Path) -> None:
         save_model(folder, self.name, {"vectors": self.vectors}, facts={"factors": self.factors})
 

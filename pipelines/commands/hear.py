@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from ...errors import AudioError, UsageError
+from ...models.cores import one_thread_each
 from ...option_types import Count, Flag, Paths
 from ..embedding.options import EmbedOptions
 from .options import GenreModelFolder, Length, LibraryFolder, Screen, SoundName, Windows, open_library, option
@@ -24,14 +25,13 @@ def classify(
 
     Example: crossfade classify song.mp3
     """
+    one_thread_each()
     from ...audio.decoding import quiet_decoders
-    from ...models.genres.model import GenreModel
     from ..audio_analysis.analyzer import AudioAnalyzer
     from ..library.scan import readable
     from .terminal_layout import classified
 
-    model = GenreModel.load(genre_model) if genre_model else None
-    analyzer = AudioAnalyzer(all_windows=windows == "all", model=model)
+    analyzer = AudioAnalyzer.with_genre_model(genre_model, all_windows=windows == "all")
     failed = False
     for file in files:
         try:
@@ -71,8 +71,13 @@ def embed(
     if summary.renamed:
         whose = "manifest" if options.manifest else "tag"
         console.message(f"{summary.renamed} tracks took the track_id of the {whose}; train again where it was trained")
-    console.record(**asdict(summary))
-    return int(strict and summary.failed > 0)
+    also: dict[str, int] = {}
+    if summary.encoder_embedded is not None and summary.encoder_failed is not None:
+        for track_id, reason in summary.encoder_failed.items():
+            console.message(f"no vector of {options.encoder}: {track_id}: {reason}")
+        also = {"encoder_embedded": summary.encoder_embedded, "encoder_failed": len(summary.encoder_failed)}
+    console.record(**{name: value for name, value in asdict(summary).items() if value is not None} | also)
+    return int(strict and (summary.failed > 0 or bool(summary.encoder_failed)))
 
 
 def failures(*, library: LibraryFolder, console: Screen) -> None:
@@ -152,11 +157,11 @@ def find(
     /,
     *,
     library: LibraryFolder,
-    encoder: Annotated[str | None, option("a CLAP model by name or folder; embeds what is new to it")] = None,
+    encoder: Annotated[str | None, option("a CLAP or PE-AV model by name or folder; embeds what is new to it")] = None,
     k: Length = 10,
     console: Screen,
 ) -> None:
-    """Tracks that sound like a description, by a model of sound and text (CLAP).
+    """Tracks that sound like a description, by a model of sound and text (CLAP, PE-AV).
 
     Example: crossfade find "a slow acoustic ballad with a female voice" --library L
     """
@@ -217,7 +222,7 @@ def tag(
 
     Example: crossfade tag ~/Music --write
     """
-    from ...models.genres.model import PARENT_SEPARATOR
+    from ...models.genres.vocabulary import PARENT_SEPARATOR
     from ..genres.tag_writer import Change, Journal, default_journal, files_of, namer, read_genre
 
     log = Journal(journal or default_journal())

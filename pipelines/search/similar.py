@@ -18,6 +18,7 @@ from ...audio.decoding import quiet_decoders
 from ...errors import LibraryError, UsageError
 from ...models.arrays import Floats, l2_normalize
 from ...models.catalogue import COLLECTIVE_ARTISTS, Catalogue
+from ...models.encoders.transformers import PREFIX
 from ...models.storage import content_hash, replacing
 from ..audio_analysis.analyzer import AudioAnalyzer
 from ..library.scan import readable
@@ -37,7 +38,7 @@ class Query:
     track: str | Catalogue
     """a track_id of the library, or a file that is no track of it"""
     embedding: Floats | None
-    """[D] what the encoder makes of its audio"""
+    """[D] what the library's encoder makes of its audio; None where it was heard by another (`embed --encoder`)"""
     duration_seconds: float | None
     content_hash: str | None
     path: Path | None = None
@@ -76,7 +77,14 @@ def query_for(library: Library, track_or_file: str, *, vectors: str | None = Non
         if not path.is_file():
             raise UsageError(f"{track_id}: neither a track_id of {library.folder} nor an audio file")
         digest = content_hash(path)
-        copies = library.tracks_with(digest) if name == "encoder" else []
+        further = name if name is not None and name.startswith(PREFIX) else None
+        copies = library.tracks_with(digest) if name == "encoder" or further else []
+        if not copies and further:
+            from ..audio_analysis.feature_sources import extract
+
+            with quiet_decoders():
+                vector = extract(path, further).mean(axis=0)
+            return Query(Catalogue.of_one(track_id, vector), None, None, digest)
         if not copies:
             _check_is_of_encoder(library, name)
             with quiet_decoders():
