@@ -50,7 +50,7 @@ _KNOWN = 0.25
 """of a group's signs in a segment; fewer say nothing"""
 _SEGMENT_SECONDS = 5.0
 _DRIFT_SECONDS = 0.25
-"""how far a segment may lie from where the whole recording does: another player's speed, .4 % over a minute"""
+"""how far a segment may lie from where the whole recording does: another player's speed, .5 % over the whole"""
 _SHORTEST_SECONDS = 3.0
 """of audible change in both; less proves nothing"""
 _CHANGE_FRAMES = 8
