@@ -47,11 +47,15 @@ class LogMel:
 
     def power(self, clips: Floats) -> Floats:
         """Mel power before the logarithm. Shape: [B, N] -> [B, F, M]"""
-        frames = np.lib.stride_tricks.sliding_window_view(clips, self.fft_samples, axis=-1)[..., :: self.hop_samples, :]
-        spectra = np.fft.rfft(frames * self._window)
-        power = spectra.real**2
-        power += spectra.imag**2
-        return (power @ self._filters).astype(np.float32, copy=False)
+        frames = np.lib.stride_tricks.sliding_window_view(clips, self.fft_samples, axis=1)[:, :: self.hop_samples]
+        mel_power = np.empty((*frames.shape[:2], self.bands), np.float32)
+        # One at a time: what lies between two steps stays in the processor's cache.
+        for clip, bands in zip(frames, mel_power, strict=True):
+            spectra = np.fft.rfft(clip * self._window)
+            power = spectra.real**2
+            power += spectra.imag**2
+            bands[:] = power @ self._filters
+        return mel_power
 
     def in_torch(self, clips: Floats) -> Floats:
         """The same within 1e-4, in about half the time, where a network is trained and torch is there anyway.

@@ -28,6 +28,7 @@ import numpy as np
 
 from ...errors import UsageError
 from ..arrays import Answers, Floats, Ids, Mask, Rows, Scores, one_blas_thread, top_k
+from ..cores import available_cores
 from ..interactions import Interactions, liked
 from .base import History, rank, to_power
 from .item_similarity import HALF_LIVES, ItemSimilarityOptions, ItemSimilarityRecommender
@@ -129,6 +130,12 @@ class EASE(ItemSimilarityRecommender):
             cells[:, others] = lowest[:, None] - 2 + popularity / popularity.max()
         return cells
 
+    def kept_weights(self) -> csr_matrix:
+        """[T, T] the weights B that are kept; the others are 0, as is all of a track that is not learned."""
+        weights = self.similarity.copy()
+        weights.data += self.mean_weights[weights.indices]
+        return weights
+
     def similar(self, track_rows: Ids, k: int) -> Answers:
         """By the partial correlation of two tracks' listens given all others, where it is positive."""
         rows = np.asarray(track_rows)
@@ -194,7 +201,7 @@ class EASE(ItemSimilarityRecommender):
             means: Floats = rest * (kept < tracks) / np.maximum(1 - their_frequencies.sum(axis=1), _ROUNDING)
             return largest, weights - means[:, None], means, np.asarray(1 / (diagonal * own_scale**2), np.float32)
 
-        with one_blas_thread(), ThreadPoolExecutor(options.threads or os.cpu_count()) as pool:
+        with one_blas_thread(), ThreadPoolExecutor(options.threads or available_cores()) as pool:
             parts = list(pool.map(weights_to, range(0, tracks, _COLUMNS)))
         columns, values, means, residuals = (np.concatenate(column) for column in zip(*parts, strict=True))
         ends = np.arange(tracks + 1) * kept
@@ -212,7 +219,7 @@ def invert(matrix: Floats, *, block: int = _BLOCK, threads: int | None = None) -
     blocks = [slice(start, min(start + block, count)) for start in range(0, count, block)]
     tiles = [(rows, others) for rows in blocks for others in blocks if others.start <= rows.start]
     panel = np.empty((count, block), matrix.dtype)
-    with one_blas_thread(), ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+    with one_blas_thread(), ThreadPoolExecutor(threads or available_cores()) as pool:
         for swept in blocks:
             start, stop = swept.start, swept.stop
             panel[:start, : stop - start] = matrix[swept, :start].T
