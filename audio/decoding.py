@@ -155,6 +155,12 @@ def joined(parts: Sequence[Clip], sample_rate: int) -> Clip:
     return Clip(np.concatenate(samples), sample_rate, np.concatenate(step_powers))
 
 
+def resampled(clip: Clip, sample_rate: int) -> Clip:
+    """The clip at another sample rate, for analyses that need no more."""
+    samples = soxr.resample(clip.samples, clip.sample_rate, sample_rate, "MQ")
+    return Clip(samples, sample_rate, clip.step_powers)
+
+
 @contextmanager
 def quiet_decoders() -> Iterator[None]:
     """Keeps the C libraries' own warnings about odd files off stderr, all of which is silenced meanwhile."""

@@ -52,6 +52,13 @@ class Grid:
             return np.zeros((0, self.window_samples), np.float32)
         return np.lib.stride_tricks.sliding_window_view(samples, self.window_samples)[:: self.hop_samples]
 
+    def whole(self, samples: Floats) -> Floats:
+        """All windows of a recording in memory, between margins of zeros; one that is too short is repeated."""
+        if self.count(len(samples)) == 0:
+            samples = np.resize(samples, self.hop_samples)
+        margin = np.zeros(self.margin, np.float32)
+        return self.cut(np.concatenate([margin, samples, margin]))
+
 
 @dataclass(frozen=True, eq=False)
 class Excerpt:

@@ -117,10 +117,10 @@ def name(msd: Tagging, mtt: Tagging) -> Naming:
     return Naming((lifts / lifts.sum()).astype(np.float32), agreement)
 
 
-def moods(msd: Tagging, mtt: Tagging) -> list[str]:
-    """Moods that stand out, strongest first."""
+def moods(msd: Tagging, mtt: Tagging) -> dict[str, float]:
+    """Moods that stand out, strongest first: how many times the average track's odds each has."""
     lifts = np.exp(_both(_lifts(msd, 0, _MOODS).mean(axis=0, keepdims=True), _lifts(mtt, 1, _MOODS).mean(axis=0))[0])
-    return [MOODS[m] for m in np.argsort(-lifts, kind="stable") if lifts[m] >= LEAST_MOOD_LIFT]
+    return {MOODS[m]: float(lifts[m]) for m in np.argsort(-lifts, kind="stable") if lifts[m] >= LEAST_MOOD_LIFT}
 
 
 def _lifts(tagging: Tagging, corpus: int, words: Mapping[str, tuple[str, str]]) -> NDArray[np.float64]:

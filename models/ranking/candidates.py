@@ -1,8 +1,10 @@
 """Candidate generation: the few hundred tracks of one user that are worth ranking, from several sources.
 
     als, hybrid    taste vectors, without and with the content prior
+    als-last       the taste vector of the last of the user's tracks alone
     items, last    item-KNN from all of the user's tracks, and from the last of them
     sequence       what others listened to shortly before or after the last of the user's tracks (see `sequence`)
+    next           the same, only what came after
     ease           EASE, of a log without an order: beside a sequence it adds nothing on validation
     artist         other tracks by the artists of what the user likes
     segment        popular among users of like taste (k-means of taste vectors)
@@ -18,48 +20,41 @@ a score of every track (hybrid, als, sound) are scanned for nominees (`Compresse
 then scored exactly.
 
 Shapes: U users, T tracks, C candidates, F factors, L last tracks of a user, S segments, D dimensions of an embedding.
-
-Over 400 lines: eleven small sources that share one index of tracks and one way to be merged.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from copy import copy
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import CrossfadeError
-from ..arrays import Ids, Mask, Rows, Scores, csr_arrays, csr_of, l2_normalize, one_blas_thread, row_entries, top_k
+from ..arrays import Ids, Mask, Rows, Scores, l2_normalize, one_blas_thread, top_k
 from ..evaluation.splits import positions_in_groups
 from ..hybrid.index import CompressedScan
 from ..hybrid.model import Hybrid
 from ..hybrid.online import UserHistory, UserQuery
 from ..interactions import Interactions
 from ..recommenders.base import RECENT_SECONDS, popularity
-from ..recommenders.ease import EASE, EASEOptions
-from ..recommenders.item_knn import ItemKNN, ItemKNNOptions
-from ..recommenders.item_similarity import SAVED_SIMILARITY
 from ..storage import Arrays
-from .sequence import sequence_similarity
-
-if TYPE_CHECKING:
-    from scipy.sparse import csr_matrix
+from .item_similarities import EASE_OPTIONS, ItemSimilarities
+from .sources import Source, listed, ordered, products, scanned, similar
 
 SOURCES = (
-    *("hybrid", "als", "items", "last", "sequence", "ease"),
+    *("hybrid", "als", "als-last", "items", "last", "sequence", "next", "ease"),
     *("artist", "segment", "recent-popular", "popular", "sound"),
 )
 QUOTAS = {
     "hybrid": 120,
     "als": 100,
+    "als-last": 60,
     "items": 120,
     "last": 60,
     "sequence": 120,
+    "next": 60,
     "ease": 100,
     "artist": 60,
     "segment": 30,
@@ -71,16 +66,7 @@ QUOTAS = {
 NO_TRACKS: Ids = np.zeros(0, np.int32)
 _ARRAYS = ("last", "recent_popularity", "popularity", "segment_centres", "segment_scores")
 """attributes that are saved as they are"""
-_USES = {"items": ("items", "last"), "sequence": ("sequence",), "ease": ("ease",)}
-"""similarity -> the sources that use it"""
-_SAVED_SIMILARITIES = {
-    "items": SAVED_SIMILARITY,
-    "sequence": ("sequence_indptr", "sequence_tracks", "sequence_scores"),
-    "ease": ("ease_indptr", "ease_tracks", "ease_scores"),
-}
-"""similarity -> names of its arrays in a file"""
 _NOMINEES_PER_CANDIDATE = 4
-_CHUNK = 128
 _LAST_DECAY = 0.85
 _STEP = 1e-6
 """Less than any two different places of two quotas are apart."""
@@ -150,20 +136,10 @@ class CandidateGenerator:
         """`hybrid` is fitted on the listens of `fit`."""
         self.hybrid = hybrid
         self.options = options or CandidateOptions()
-        self.failed: dict[str, str] = {}
-        """source -> why it could not be fitted"""
-        self.similarities: dict[str, csr_matrix] = {}
-        """name in `_SIMILARITIES` -> [T, T] of the tracks"""
 
     def fit(self, listens: Interactions) -> Self:
         options = self.options
-        self.similarities = {}
-        for name, similarity in _SIMILARITIES.items():
-            try:
-                if (found := similarity(listens, options.neighbours)) is not None:
-                    self.similarities[name] = found
-            except CrossfadeError as error:
-                self.failed |= dict.fromkeys(_USES[name], str(error))
+        self.similarities = ItemSimilarities.of(listens, options.neighbours)
         self.last = last_tracks(listens, options.last_tracks)
         self.recent_popularity = popularity(listens, RECENT_SECONDS)
         self.popularity = popularity(listens)
@@ -230,61 +206,57 @@ class CandidateGenerator:
 
     def sources(self, user: UserProfile) -> dict[str, Source]:
         """The sources that have a quota, for one user."""
-        index, hybrid, query = self._index, self.hybrid, user.query
+        index, hybrid, query, similarities = self._index, self.hybrid, user.query, self.similarities.matrices
         factors, count = self.hybrid.als.track_factors, self.track_count
         # Seen tracks rank high, and may not be allowed.
         more = len(user.history.track_rows)
 
-        def scanned(nominees: Callable[[int], Rows], scores: Callable[[Rows], Scores]) -> Source:
-            def best(count: int, allowed: Mask) -> Rows:
-                rows = nominees(count + more)
-                rows = np.sort(rows[allowed[rows]])
-                return rows[top_k(scores(rows), count)[0]]
-
-            return Source(best, scores)
-
         def by_taste(rows: Rows) -> Scores:
             return np.where(self.hybrid.known[rows], hybrid.scores_of(query, rows), -np.inf).astype(np.float32)
 
+        def by_factors(taste: Scores) -> Source:
+            return scanned(
+                lambda count: index.warm[index.als.shortlist(taste, _NOMINEES_PER_CANDIDATE * (count + more))],
+                lambda rows: products(factors, index.factors_at[rows], taste),
+            )
+
         sources = {
-            "hybrid": scanned(lambda count: hybrid.shortlist(query, count), by_taste),
-            "als": scanned(
-                lambda count: index.warm[index.als.shortlist(query.taste, _NOMINEES_PER_CANDIDATE * count)],
-                lambda rows: _products(factors, index.factors_at[rows], query.taste),
-            ),
+            "hybrid": scanned(lambda count: hybrid.shortlist(query, count + more), by_taste),
+            "als": by_factors(query.taste),
         }
-        if (similarity := self.similarities.get("items")) is not None:
+        if len(user.last):
+            sources["als-last"] = by_factors(hybrid.folding.one(user.last, user.last_weights))
+        if (similarity := similarities.get("items")) is not None:
             liked_weights = user.history.weights[user.history.liked]
-            sources["items"] = _similar(user.liked, liked_weights, similarity)
-            sources["last"] = _similar(user.last, user.last_weights, similarity)
-        if (similarity := self.similarities.get("sequence")) is not None:
-            sources["sequence"] = _similar(user.last, user.last_weights, similarity)
-        if (similarity := self.similarities.get("ease")) is not None:
-            powers = user.history.weights[user.history.liked] ** np.float32(_EASE.confidence_power)
-            sources["ease"] = _similar(user.liked, powers, similarity)
+            sources["items"] = similar(user.liked, liked_weights, similarity)
+            sources["last"] = similar(user.last, user.last_weights, similarity)
+        for name in ("sequence", "next"):
+            if (similarity := similarities.get(name)) is not None:
+                sources[name] = similar(user.last, user.last_weights, similarity)
+        if (similarity := similarities.get("ease")) is not None:
+            powers = user.history.weights[user.history.liked] ** np.float32(EASE_OPTIONS.confidence_power)
+            sources["ease"] = similar(user.liked, powers, similarity)
         familiar = np.zeros(count, np.float32)
         tracks = query.familiar_tracks
         familiar[tracks] = np.log1p(query.familiar_counts) + self.popularity_bonus[tracks]
-        sources["artist"] = _listed(tracks, familiar)
+        sources["artist"] = listed(tracks, familiar)
         if len(index.segments):
             segment = int((self.segment_centres @ query.taste).argmax())
-            sources["segment"] = _ordered(index.segments[segment], self.segment_scores[segment])
-        sources["recent-popular"] = _ordered(index.recent, self.recent_popularity)
-        sources["popular"] = _ordered(index.popular, self.popularity)
+            sources["segment"] = ordered(index.segments[segment], self.segment_scores[segment])
+        sources["recent-popular"] = ordered(index.recent, self.recent_popularity)
+        sources["popular"] = ordered(index.popular, self.popularity)
         if self.hybrid.sound.shape[1]:
             profile = user.mean_direction(self.hybrid.sound)
             fresh, sound = self.discoveries
 
             sources["sound"] = scanned(
-                lambda count: fresh[index.sound.shortlist(profile, _NOMINEES_PER_CANDIDATE * count)],
-                lambda rows: _products(sound, index.sound_at[rows], profile),
+                lambda count: fresh[index.sound.shortlist(profile, _NOMINEES_PER_CANDIDATE * (count + more))],
+                lambda rows: products(sound, index.sound_at[rows], profile),
             )
         return {name: source for name, source in sources.items() if name in self.options.quotas}
 
     def append_tracks(self, hybrid: Hybrid) -> CandidateGenerator:
         """With the further tracks of `hybrid`, as ones that nobody has played."""
-        from scipy.sparse import csr_matrix
-
         count = len(hybrid.taste)
         more = count - self.track_count
         if hybrid is self.hybrid and not more:
@@ -293,10 +265,7 @@ class CandidateGenerator:
         for name in ("discoveries", "popularity_bonus", "_index"):
             longer.__dict__.pop(name, None)
         longer.hybrid = hybrid
-        longer.similarities = {}
-        for name, near in self.similarities.items():
-            ends = np.pad(near.indptr, (0, more), mode="edge")
-            longer.similarities[name] = csr_matrix((near.data, near.indices, ends), shape=(count, count))
+        longer.similarities = self.similarities.append_tracks(more)
         nobody = np.full(more, -np.inf, np.float32)
         longer.recent_popularity = np.concatenate([self.recent_popularity, nobody])
         longer.popularity = np.concatenate([self.popularity, nobody])
@@ -306,23 +275,17 @@ class CandidateGenerator:
         return longer
 
     def save_arrays(self) -> Arrays:
-        arrays: Arrays = {name: getattr(self, name) for name in _ARRAYS}
-        for name, similarity in self.similarities.items():
-            arrays |= csr_arrays(similarity, *_SAVED_SIMILARITIES[name])
-        return arrays
+        return {name: getattr(self, name) for name in _ARRAYS} | self.similarities.arrays()
 
     def metadata(self) -> dict[str, Any]:
-        return {"options": asdict(self.options), "failed": self.failed}
+        return {"options": asdict(self.options), "failed": self.similarities.failed}
 
     @classmethod
     def from_arrays(cls, arrays: Arrays, metadata: dict[str, Any], hybrid: Hybrid) -> Self:
         generator = cls(hybrid, CandidateOptions(**metadata["options"]))
-        generator.failed = dict(metadata["failed"])
         for name in _ARRAYS:
             setattr(generator, name, arrays[name])
-        for name, saved in _SAVED_SIMILARITIES.items():
-            if saved[0] in arrays:
-                generator.similarities[name] = csr_of(arrays, generator.track_count, *saved)
+        generator.similarities = ItemSimilarities.from_arrays(arrays, generator.track_count, dict(metadata["failed"]))
         return generator
 
     @cached_property
@@ -338,16 +301,6 @@ class CandidateGenerator:
         """[T] added to the score of source `artist`: orders the tracks of equally familiar artists by popularity."""
         listeners = np.where(np.isfinite(self.popularity), self.popularity, 0)
         return np.asarray(0.5 * np.log1p(listeners / max(listeners.max(), 1) * 100), np.float32)
-
-
-@dataclass(frozen=True, eq=False)
-class Source:
-    """One source's ranking of the tracks for one user."""
-
-    best: Callable[[int, Mask], Rows]
-    """(n, mask of the rows allowed [T]) -> the n best of these rows, best first, equal ones in order of row"""
-    scores: Callable[[Rows], Scores]
-    """rows in ascending order -> their scores; -inf where it has none"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -399,30 +352,6 @@ def _places(generator: CandidateGenerator, warm: Rows) -> tuple[Rows, Rows]:
     return factors_at, sound_at
 
 
-def item_knn_similarity(listens: Interactions, neighbours: int) -> csr_matrix:
-    """[T, T] of item-KNN."""
-    return ItemKNN(ItemKNNOptions(neighbours=neighbours)).fit(listens).similarity
-
-
-def ease_similarity(listens: Interactions, neighbours: int) -> csr_matrix | None:
-    """[T, T] EASE's weights among the tracks of most listeners; None of a log with times or an order."""
-    if listens.times is not None:
-        return None
-    ease = EASE(replace(_EASE, neighbours=neighbours)).fit(listens)
-    weights = ease.similarity
-    weights.data += ease.mean_weights[weights.indices]
-    return weights
-
-
-_EASE = EASEOptions(max_items=10_000, all_weights_up_to=0)
-_SIMILARITIES: dict[str, Callable[[Interactions, int], csr_matrix | None]] = {
-    "items": item_knn_similarity,
-    "sequence": sequence_similarity,
-    "ease": ease_similarity,
-}
-"""name -> (listens, neighbours of each track) -> [T, T], None where the source is of no use"""
-
-
 def last_tracks(listens: Interactions, count: int) -> Ids:
     """[U, L] the last different tracks that each user liked, the newest first, -1 where there are fewer.
 
@@ -465,48 +394,3 @@ def _segments(hybrid: Hybrid, count: int) -> tuple[Scores, Scores]:
     # Damped, so that a track with one listener does not come first in that listener's segment.
     scores = np.where(scores > 0, (scores / sizes) / np.sqrt(overall + 0.01), -np.inf)
     return np.asarray(means.centroids, np.float32), scores.astype(np.float32)
-
-
-def _listed(tracks: Rows, everywhere: Scores) -> Source:
-    """From the few `tracks` that have a score; `everywhere` [T] has the scores, 0 for the other tracks."""
-
-    def best(count: int, allowed: Mask) -> Rows:
-        kept = tracks[allowed[tracks]]
-        return kept[top_k(everywhere[kept], count)[0]]
-
-    def scores(rows: Rows) -> Scores:
-        found = everywhere[rows]
-        found[found == 0] = -np.inf
-        return found
-
-    return Source(best, scores)
-
-
-def _similar(tracks: Ids, weights: Scores, similarity: csr_matrix) -> Source:
-    """By similarity [T, T] to tracks [n] of one user: the sum of `weights` [n] times their rows, in that order."""
-    places, owners = row_entries(similarity, tracks)
-    everywhere = np.zeros(similarity.shape[1], np.float32)
-    np.add.at(everywhere, similarity.indices[places], weights[owners] * similarity.data[places])
-    # numpy finds what is true much faster than what is not 0.
-    return _listed(np.flatnonzero(everywhere != 0), everywhere)
-
-
-def _ordered(order: Rows, scores: Scores) -> Source:
-    """From all tracks, best first."""
-
-    def best(count: int, allowed: Mask) -> Rows:
-        rows = order[: count + _CHUNK]
-        rows = rows[allowed[rows]]
-        if len(rows) < count:
-            rows = order[allowed[order]]
-        return rows[:count]
-
-    return Source(best, lambda rows: scores[rows])
-
-
-def _products(vectors: Scores, places: Rows, query: Scores) -> Scores:
-    """Products of some vectors with the query; -inf where the place is negative. Shape: -> [len(places)]"""
-    mask = places >= 0
-    found = np.full(len(places), -np.inf, np.float32)
-    found[mask] = vectors[places[mask]] @ query
-    return found

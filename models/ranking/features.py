@@ -49,7 +49,7 @@ TRACK_STATISTICS = (
     "artist_listeners",
 )
 _COUNTS = ("listeners", "recent_listeners", "week_listeners", "artist_listeners")
-_RANKED_SOURCES = ("hybrid", "als", "items", "last", "sequence", "ease", "artist")
+_RANKED_SOURCES = ("hybrid", "als", "als-last", "items", "last", "sequence", "next", "ease", "artist")
 """sources of which the rank, and the score relative to the highest, are features, too"""
 _WEEK_SECONDS = 7 * DAY_SECONDS
 _FRESH_DAYS = 30

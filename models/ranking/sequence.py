@@ -30,8 +30,11 @@ _MOST_LIKES = 4_000_000
 """of a longer log, users are left out by chance: the pairs of a window take 20 times the memory"""
 
 
-def sequence_similarity(listens: Interactions, neighbours: int) -> csr_matrix:
-    """[T, T] float32, the `neighbours` largest of each row; DataError where the log has neither time nor order."""
+def sequence_similarities(listens: Interactions, neighbours: int) -> tuple[csr_matrix, csr_matrix]:
+    """[T, T] float32 similarities, and those by the tracks j that came after i alone.
+
+    Of each row the `neighbours` largest; DataError where the log has neither time nor order.
+    """
     from scipy.sparse import csr_matrix
 
     if listens.times is None:
@@ -42,18 +45,16 @@ def sequence_similarity(listens: Interactions, neighbours: int) -> csr_matrix:
         likes = likes.take(lots[likes.user_rows] < _MOST_LIKES / len(likes))
     order = np.lexsort((np.asarray(likes.times), likes.user_rows))
     users, tracks, count = likes.user_rows[order], likes.track_rows[order], likes.track_count
-    both = csr_matrix((count, count), dtype=np.float32)
+    after = csr_matrix((count, count), dtype=np.float32)
     for step in range(1, _WINDOW + 1):
         same = users[step:] == users[:-step]
         first, second = tracks[:-step][same], tracks[step:][same]
         weights = np.full(len(first), _DECAY ** (step - 1), np.float32)
-        both = both + csr_matrix((weights, (first, second)), shape=(count, count))
-    both = (both + both.T).tocsr()
-    rows = np.repeat(np.arange(count), np.diff(both.indptr))
+        after = after + csr_matrix((weights, (first, second)), shape=(count, count))
     by_track = np.maximum(listens.listeners, 1).astype(np.float32) ** -_POWER
-    both.data *= by_track[rows] * by_track[both.indices]
-    both.data[rows == both.indices] = 0
-    return largest_of_rows(both, neighbours)
+    after.data *= np.repeat(by_track, np.diff(after.indptr)) * by_track[after.indices]
+    after.setdiag(0)
+    return largest_of_rows((after + after.T).tocsr(), neighbours), largest_of_rows(after, neighbours)
 
 
 def largest_of_rows(matrix: csr_matrix, count: int) -> csr_matrix:

@@ -130,6 +130,12 @@ class EASE(ItemSimilarityRecommender):
             cells[:, others] = lowest[:, None] - 2 + popularity / popularity.max()
         return cells
 
+    def kept_weights(self) -> csr_matrix:
+        """[T, T] the weights B that are kept; the others are 0, as is all of a track that is not learned."""
+        weights = self.similarity.copy()
+        weights.data += self.mean_weights[weights.indices]
+        return weights
+
     def similar(self, track_rows: Ids, k: int) -> Answers:
         """By the partial correlation of two tracks' listens given all others, where it is positive."""
         rows = np.asarray(track_rows)

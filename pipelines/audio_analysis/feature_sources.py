@@ -40,7 +40,8 @@ PATCH_POOL = 2
 """neighbouring frames are averaged: half the work, and 32 ms are enough for rhythm"""
 PATCH = LogMel()
 _VERSIONS = {"descriptors": 1, "log-mel": 1, "musicnn-msd": 1, "musicnn-mtt": 1, MEL_SOURCE: 1}
-"""raised when what a source computes changes, so that an old cache is not used"""
+_HUB_VERSION = 2
+"""raised when what a source computes changes, so that an old cache is not used; _HUB_VERSION for all of transformers"""
 
 
 def extract(path: Path, source: str) -> Floats:
@@ -107,7 +108,7 @@ class FeatureCache:
 
     def path(self, content: str, source: str) -> Path:
         safe = source if source in _VERSIONS else "hub-" + content_hash(source.encode(), "sha256")[:16]
-        return self.folder / f"{safe}.{_VERSIONS.get(source, 1)}" / content[:2] / f"{content}.npy"
+        return self.folder / f"{safe}.{_VERSIONS.get(source, _HUB_VERSION)}" / content[:2] / f"{content}.npy"
 
     def get(self, content: str, source: str) -> NDArray[Any] | None:
         try:

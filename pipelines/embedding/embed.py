@@ -24,6 +24,7 @@ from ..library.progress import Progress, silent
 from ..library.scan import ScannedFile, absolute, readable, scan
 from ..library.store import Library
 from ..library.tracks import StoredFile
+from .encoder_vectors import embed_tracks, open_encoder
 from .process_pool import in_workers
 
 if TYPE_CHECKING:
@@ -44,6 +45,10 @@ class EmbedSummary:
     seconds: float
     renamed: int
     """tracks of the library that took the track_id of the manifest or of the tag"""
+    encoder_embedded: int | None = None
+    """tracks that got a vector of `EmbedOptions.encoder`; None where there is none"""
+    encoder_failed: dict[str, str] | None = None
+    """track_id -> why it got none"""
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,8 @@ class _Outcome:
 def embed(library: Library, places: Sequence[Path], options: EmbedOptions, progress: Progress = silent) -> EmbedSummary:
     """Embeds files and folders into a library; KeyboardInterrupt stops it cleanly, with all that is done committed."""
     started = time.monotonic()
+    # Now: a name that is wrong shall not be found out after hours.
+    encoder = open_encoder(options.encoder) if options.encoder else None
     model = options.genre_model
     analyzer = library.analyzer() if model is None else AudioAnalyzer.with_genre_model(model)
     library.claim_encoder(analyzer.encoder.name)
@@ -86,8 +93,9 @@ def embed(library: Library, places: Sequence[Path], options: EmbedOptions, progr
             progress(done, len(found))
     finally:
         writer.commit()
+    also = embed_tracks(library, encoder, progress) if encoder else (None, None)
     seconds = round(time.monotonic() - started, 2)
-    return EmbedSummary(writer.embedded, writer.unchanged, writer.failed, seconds, writer.renamed)
+    return EmbedSummary(writer.embedded, writer.unchanged, writer.failed, seconds, writer.renamed, *also)
 
 
 def _places(places: Sequence[Path], found: Sequence[ScannedFile]) -> list[Path]:

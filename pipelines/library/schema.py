@@ -62,6 +62,9 @@ CREATE TABLE vectors (
 )
 """`about` has the facts of the library itself: format, encoder, vocabulary (the one that names its genres now)"""
 
+_FINGERPRINTS = "CREATE TABLE fingerprints (content_hash TEXT PRIMARY KEY REFERENCES heard, signs BLOB NOT NULL);\n"
+"""of `audio.fingerprint`, as `pack` packs them; made when they are first needed"""
+
 _CHANGES = (
     # Which tracks changed, in order: a track's latest change has its highest revision, and no revision comes twice.
     "CREATE TABLE changes (revision INTEGER PRIMARY KEY AUTOINCREMENT, track_id TEXT NOT NULL UNIQUE);\n"
@@ -119,7 +122,12 @@ def _from_1(db: sqlite3.Connection) -> None:
         db.execute(statement)
 
 
-_MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_from_1,)
+def _from_2(db: sqlite3.Connection) -> None:
+    """Audio fingerprints are kept."""
+    db.execute(_FINGERPRINTS)
+
+
+_MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_from_1, _from_2)
 """what makes a library of format 1 one of format 2, and so on; all of it happens in one transaction"""
 
 FORMAT = 1 + len(_MIGRATIONS)
@@ -199,7 +207,7 @@ class Database:
                 with _transaction(db):
                     # Another process may have made the tables between the look and the lock.
                     if _is_empty(db):
-                        for statement in (*(_TABLES + _CHANGES).split(";\n"), *_TRIGGERS):
+                        for statement in (*(_TABLES + _FINGERPRINTS + _CHANGES).split(";\n"), *_TRIGGERS):
                             db.execute(statement)
                         db.execute("INSERT INTO about VALUES ('format', ?)", (str(FORMAT),))
             db.execute("PRAGMA synchronous = NORMAL")

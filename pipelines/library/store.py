@@ -1,6 +1,6 @@
 """The library: all that is kept of one collection, in one folder.
 
-    library.db          SQLite, WAL: tracks, analyses of their audio, precomputed vectors, failures (see `schema`)
+    library.db          SQLite, WAL: tracks, analyses and fingerprints of their audio, precomputed vectors, failures
     listens/            the listening log, Parquet (see `interactions.schema`)
     models/<version>/   trained things; the file `models/current` names the version in use
     places.json         the folders and files that were embedded here; not in library.db, which may be somebody else's
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from itertools import chain
@@ -36,6 +36,7 @@ from .tracks import CURRENT_VOCABULARY, Tracks
 if TYPE_CHECKING:
     import polars as pl
 
+    from ...audio.fingerprint import Signs
     from ..audio_analysis.analyzer import AudioAnalyzer, TrackAnalysis
 
 _WITH_ANALYSIS = "FROM tracks LEFT JOIN heard USING (content_hash)"
@@ -136,7 +137,8 @@ class Library(Tracks, LibraryFolder):
             raise LibraryError(
                 f"{self.folder}: {genres.size} probabilities for {len(analysis.vocabulary.genres)} genres"
             )
-        description = json.dumps(asdict(analysis.description), ensure_ascii=False)
+        described = asdict(analysis.description) | {"strongest_seconds": analysis.strongest_seconds}
+        description = json.dumps(described, ensure_ascii=False)
         with self.transaction() as db:
             number = vocabulary_number(db, analysis.vocabulary)
             db.execute("INSERT OR IGNORE INTO about VALUES ('vocabulary', ?)", (number,))
@@ -163,7 +165,7 @@ class Library(Tracks, LibraryFolder):
         return pl.DataFrame(rows, schema, orient="row")
 
     def description_of(self, track_id: str) -> dict[str, Any]:
-        """The fields of `Description`; empty where the track was not analysed."""
+        """The fields of `Description`, and `strongest_seconds`; empty where the track was not analysed."""
         sql = "SELECT description FROM tracks JOIN heard USING (content_hash) WHERE track_id = ?"
         found = self._query(sql, (track_id,))
         return dict(json.loads(found[0][0])) if found else {}
@@ -200,6 +202,27 @@ class Library(Tracks, LibraryFolder):
                 who = pl.DataFrame([row[:2] for row in named], schema=ids, orient="row")
                 parts.append(who.hstack(pl.DataFrame(table, schema=genres)))
         return pl.concat(parts, how="diagonal").sort("row").drop("row")
+
+    def add_fingerprints(self, signs: Mapping[str, Signs]) -> None:
+        """Keeps audio fingerprints by content hash; those of contents that were not analysed are left out."""
+        from ...audio.fingerprint import pack
+
+        with self.transaction() as db:
+            db.executemany(
+                "INSERT OR IGNORE INTO fingerprints SELECT content_hash, ? FROM heard WHERE content_hash = ?",
+                ((pack(found), content_hash) for content_hash, found in signs.items()),
+            )
+
+    def fingerprint(self, content_hash: str) -> Signs | None:
+        """[N, B] of `audio.fingerprint`; None where it was not made yet."""
+        from ...audio.fingerprint import unpack
+
+        found = self._query("SELECT signs FROM fingerprints WHERE content_hash = ?", (content_hash,))
+        return unpack(found[0][0]) if found else None
+
+    def fingerprinted(self) -> set[str]:
+        """Content hashes of all audio fingerprints there are."""
+        return {row[0] for row in self._query("SELECT content_hash FROM fingerprints")}
 
     # Vectors
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...errors import DataError
+from ...models.encoders.transformers import PREFIX
 from .scan import readable
 from .schema import Database
 
@@ -140,6 +141,18 @@ class Tracks(Database):
         found = self._query("SELECT path FROM tracks WHERE track_id = ? AND path NOTNULL", (track_id,))
         return Path(os.fsdecode(found[0][0])) if found else None
 
+    def file_with(self, content_hash: str) -> Path | None:
+        """A file with this content that is still as the library last saw it; None where there is none."""
+        sql = "SELECT path, size, mtime_ns FROM tracks WHERE content_hash = ? AND path NOTNULL ORDER BY track_row"
+        for path, size, mtime_ns in self._query(sql, (content_hash,)):
+            file = Path(os.fsdecode(path))
+            try:
+                if StoredFile.of(file) == StoredFile(path, size, mtime_ns):
+                    return file
+            except OSError:
+                continue
+        return None
+
     def tracks_with(self, content_hash: str) -> list[str]:
         """External ids of the tracks whose files have this content, in row order."""
         rows = self._query("SELECT track_id FROM tracks WHERE content_hash = ? ORDER BY track_row", (content_hash,))
@@ -159,9 +172,17 @@ class Tracks(Database):
         return found[0] if found else None
 
     def set_file(self, track_id: str, file: StoredFile, content_hash: str) -> None:
-        """From now on this is the file of a track, which is added where it is not there; it failed no more."""
+        """From now on this is the file of a track, which is added where it is not there; it failed no more.
+
+        Where its content is another, vectors of other encoders that were made of the former one go.
+        """
         with self.transaction() as db:
             db.execute("DELETE FROM failures WHERE path = ?", (file.path,))
+            db.execute(
+                "DELETE FROM vectors WHERE name GLOB ? AND track_row = "
+                "(SELECT track_row FROM tracks WHERE track_id = ? AND content_hash != ?)",
+                (f"{PREFIX}*", track_id, content_hash),
+            )
             db.execute(
                 "INSERT INTO tracks (track_id, path, size, mtime_ns, content_hash) VALUES (?, ?, ?, ?, ?) "
                 "ON CONFLICT (track_id) DO UPDATE SET path = excluded.path, size = excluded.size, "

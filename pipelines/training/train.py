@@ -272,7 +272,7 @@ class _Training:
             except DataError as error:
                 message(f"no ranker, so recommendations come from the hybrid ({error})")
                 return str(error), None
-            for source, why in recommender.generator.failed.items():
+            for source, why in recommender.generator.similarities.failed.items():
                 message(f"{source}: left out of the candidates; {why}")
             recommender.save(version, with_hybrid=False)
             _write_importance(recommender, version)

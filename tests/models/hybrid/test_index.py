@@ -10,6 +10,7 @@ import pytest
 
 from crossfade.errors import DataError, LibraryError, UsageError
 from crossfade.models.hybrid.index import CompressedScan, HybridIndex
+from crossfade.models.hybrid.local_scaling import NEIGHBOURS
 from crossfade.models.storage import save_model
 
 FACTORS, WIDTH, TRACKS = 6, 10, 300
@@ -30,16 +31,23 @@ def built(halves: Halves, **options: int) -> HybridIndex:
     return index.compressed(**options) if options else index
 
 
+def cosines(half: np.ndarray) -> np.ndarray:
+    """[T, T], NaN where either has none."""
+    lengths = np.linalg.norm(half, axis=1)
+    unit = half / np.where(lengths > 0, lengths, np.nan)[:, None]
+    return unit @ unit.T
+
+
 def by_hand(halves: Halves, row: int, blend: float) -> np.ndarray:
     """[T] the score of the module's docstring, for a query that has both halves."""
-    total, weights = np.zeros(TRACKS), np.zeros(TRACKS)
-    for half, weight in zip(halves, (blend, 1 - blend), strict=True):
-        lengths = np.linalg.norm(half, axis=1)
-        there = lengths > 0
-        cosine = half @ half[row] / np.where(there, lengths, 1) / lengths[row]
-        total += np.where(there, weight * cosine, 0)
-        weights += np.where(there, weight, 0)
-    return np.where(weights > 0, total / np.where(weights > 0, weights, 1), -np.inf)
+    taste, sound = map(cosines, halves)
+    others = np.sort(np.where(np.eye(TRACKS, dtype=bool), np.nan, 1 - sound), axis=1)[:, :NEIGHBOURS]
+    usual = others.mean(axis=1)
+    sound = 1 - (1 - sound) * np.nanmean(usual) / np.sqrt(np.outer(usual, usual))
+    parts = np.stack([taste[row], np.maximum(sound[row], -1)])
+    weights = np.where(np.isnan(parts), 0, np.array([blend, 1 - blend])[:, None])
+    total = weights.sum(axis=0)
+    return np.where(total > 0, np.nansum(weights * parts, axis=0) / np.where(total > 0, total, 1), -np.inf)
 
 
 @pytest.mark.parametrize("blend", [0.0, 0.3, 0.5, 1.0])

@@ -35,7 +35,7 @@ from crossfade.models.ranking.ranker import (
     base_rates,
     check_no_leaking_feature,
 )
-from crossfade.models.ranking.sequence import sequence_similarity
+from crossfade.models.ranking.sequence import sequence_similarities
 from crossfade.models.ranking.two_stage import TwoStageRecommender
 from crossfade.models.recommenders.als import ALSOptions
 from crossfade.models.recommenders.ease import EASE, EASEOptions
@@ -135,23 +135,24 @@ def test_sequence_neighbours_are_near_in_the_order_of_listening() -> None:
     listens = Interactions(rows, tracks, np.ones(5, np.float32), 2, 4, times, Clock.ORDER)
     by_track = np.array([2, 2, 1, 1]) ** -0.3
     together = np.array([[0, 2, 0.9, 0], [2, 0, 1, 0], [0.9, 1, 0, 0], [0, 0, 0, 0]])
-    found = sequence_similarity(listens, 3).toarray()
-    np.testing.assert_allclose(found, together * by_track * by_track[:, None], rtol=1e-6)
-    assert (np.count_nonzero(sequence_similarity(listens, 1).toarray(), axis=1) == [1, 1, 1, 0]).all()
+    after = np.array([[0, 1, 0.9, 0], [1, 0, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
+    for found, expected in zip(sequence_similarities(listens, 3), (together, after), strict=True):
+        np.testing.assert_allclose(found.toarray(), expected * by_track * by_track[:, None], rtol=1e-6)
+    assert (np.count_nonzero(sequence_similarities(listens, 1)[0].toarray(), axis=1) == [1, 1, 1, 0]).all()
     with pytest.raises(DataError, match="neither time nor order"):
-        sequence_similarity(replace(listens, times=None, clock=Clock.NONE), 3)
+        sequence_similarities(replace(listens, times=None, clock=Clock.NONE), 3)
 
 
 def test_ease_is_a_source_where_there_is_no_order() -> None:
     untimed = replace(SPLIT.train, times=None, clock=Clock.NONE)
     generator = CandidateGenerator(fitted(untimed), OPTIONS.candidates).fit(untimed)
-    assert set(generator.failed) == {"sequence"}
+    assert set(generator.similarities.failed) == {"sequence"}
     user = generator.trained_profile(int(warm(generator.hybrid, 1)[0]))
     nominated = generator.sources(user)["ease"].best(9, np.ones(len(CATALOGUE), bool))
     ease = EASE(EASEOptions(neighbours=len(CATALOGUE))).fit(untimed)
     expected = ease.user_scores(np.array([user.user_row]))[0]
     np.testing.assert_allclose(generator.sources(user)["ease"].scores(nominated), expected[nominated], rtol=1e-4)
-    assert "ease" not in CandidateGenerator(fitted(SPLIT.train)).fit(SPLIT.train).similarities
+    assert "ease" not in CandidateGenerator(fitted(SPLIT.train)).fit(SPLIT.train).similarities.matrices
 
 
 def test_a_source_that_fails_is_left_out(hybrid: Hybrid, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,7 +161,7 @@ def test_a_source_that_fails_is_left_out(hybrid: Hybrid, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(ItemKNN, "fit", fail)
     recommender = TwoStageRecommender(CATALOGUE, hybrid=hybrid, options=OPTIONS).fit(SPLIT.train)
-    assert recommender.generator.failed == dict.fromkeys(("items", "last"), "item-KNN: no memory for it")
+    assert recommender.generator.similarities.failed == {"items": "item-KNN: no memory for it"}
     assert (recommender.recommend(warm(hybrid), 5)[0] >= 0).all()
 
 
@@ -595,9 +596,8 @@ def test_what_is_disliked_since_is_none_of_the_last_tracks(recommender: TwoStage
 def test_a_track_that_came_later_is_a_live_candidate(recommender: TwoStageRecommender, hybrid: Hybrid) -> None:
     later = hybrid.append_tracks(CATALOGUE.take(np.arange(4)))
     longer = recommender.append_tracks(later)
-    assert np.shares_memory(
-        longer.generator.similarities["items"].data, recommender.generator.similarities["items"].data
-    )
+    matrices = (one.generator.similarities.matrices["items"] for one in (longer, recommender))
+    assert np.shares_memory(*(matrix.data for matrix in matrices))
     row = int(warm(hybrid)[0])
     new = np.zeros(len(later.taste), bool)
     new[-4:] = True

@@ -60,8 +60,11 @@ def test_classify_prints_a_line_per_file_in_order(capsys: pytest.CaptureFixture[
     assert run.status == 0
     assert [record["path"] for record in run.records] == [str(file) for file in files]
     for record in run.records:
-        expected = ["path", "duration_seconds", "genres", "confident", "moods", "tempo_bpm", "key", "loudness_lufs"]
-        assert list(record) == expected
+        assert list(record) == [
+            *("path", "duration_seconds", "genres", "confident", "moods", "mood_lifts"),
+            *("tempo_bpm", "tempo_alternative_bpm", "tempo_confidence", "key", "key_alternative", "key_confidence"),
+            *("loudness_lufs", "loudness_spread_lu", "heard_seconds", "texture"),
+        ]
         probabilities = [genre["probability"] for genre in record["genres"]]
         assert probabilities == sorted(probabilities, reverse=True)
         assert sum(probabilities) == pytest.approx(1, abs=0.01)

@@ -14,6 +14,7 @@ import pytest
 from small_training import OPTIONS, WORLD, trained_library
 
 from crossfade.errors import UsageError
+from crossfade.models.interactions import Clock, Interactions
 from crossfade.models.ranking.diversity import RerankingOptions
 from crossfade.models.ranking.two_stage import TwoStageRecommender
 from crossfade.models.recommenders.registry import make
@@ -22,7 +23,7 @@ from crossfade.pipelines.interactions.cleaning import clean
 from crossfade.pipelines.interactions.schema import listed_ids, read_listens, to_listens
 from crossfade.pipelines.library.store import Library
 from crossfade.pipelines.search.recommend import recommend, recommend_one
-from crossfade.pipelines.training.batch_tables import ArtefactOptions
+from crossfade.pipelines.training.batch_tables import ACTIVE_SECONDS, ArtefactOptions, listed_users
 from crossfade.pipelines.training.train import train
 from crossfade.pipelines.versions.model_version import ModelVersion
 
@@ -129,3 +130,29 @@ def test_a_version_whose_ranking_has_its_former_name_opens(library: Library) -> 
     assert pl.concat(recommend(ModelVersion.load(library), ["1", "2"], 5)).equals(before)
     TwoStageRecommender.forget_users(version, np.array([0]))
     assert (ModelVersion.load(library).two_stage.generator.last[0] == -1).all()
+
+
+@pytest.mark.parametrize("lists", ["all", "active", "none"])
+def test_who_has_lists(library: Library, lists: str) -> None:
+    """Of the world's year the last 90 days count; the tables keep their form where nobody has any."""
+    train(library, replace(OPTIONS, artefacts=replace(OPTIONS.artefacts, lists=lists)))
+    events = read_listens(library).collect()
+    recent = events.filter(pl.col("time") > pl.col("time").max() - ACTIVE_SECONDS)["user_id"]
+    users = {"all": set(events["user_id"]), "active": set(recent), "none": set()}[lists]
+    for name in ("personal_als", "recommendations"):
+        table = pl.read_parquet(library.current_version() / "artefacts" / f"{name}.parquet")
+        assert table.columns == TABLES[name].split()
+        assert set(table["user_id"]) == users
+
+
+def test_a_user_who_left_has_no_lists_unless_all_have_them() -> None:
+    day = 86_400
+    listens = Interactions(
+        np.array([0, 1, 1], np.int32), np.zeros(3, np.int32), np.ones(3, np.float32), 3, 1,
+        times=np.array([0, 0, 200]) * day, clock=Clock.TIME,
+    )  # fmt: skip
+    assert listed_users(listens, "active").tolist() == [False, True, False]
+    assert listed_users(listens, "all").all() and not listed_users(listens, "none").any()
+    assert listed_users(replace(listens, times=None, clock=Clock.NONE), "active").all()
+    with pytest.raises(UsageError, match="lists: some"):
+        ArtefactOptions(lists="some")
