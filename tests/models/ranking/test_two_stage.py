@@ -143,6 +143,20 @@ def test_sequence_neighbours_are_near_in_the_order_of_listening() -> None:
         sequence_similarities(replace(listens, times=None, clock=Clock.NONE), 3)
 
 
+def test_the_taste_of_the_last_tracks_is_a_source_of_its_own(hybrid: Hybrid, generator: CandidateGenerator) -> None:
+    """As if the user had listened to these only, the newest weighing most; news come first of all."""
+    user = generator.trained_profile(int(warm(hybrid, 1)[0]))
+    rows = np.flatnonzero(hybrid.listeners > 0)
+    alone = hybrid.folding.one(user.last, np.float32(0.85) ** np.arange(len(user.last), dtype=np.float32))
+    found = generator.sources(user)["als-last"].scores(rows)
+    np.testing.assert_allclose(found, hybrid.als.track_factors[rows] @ alone, rtol=1e-4, atol=1e-5)
+    news = np.setdiff1d(rows, user.history.track_rows)[:2].astype(np.int32)
+    since = generator.profile(user.history.with_events(news, *plays(2)), user_row=user.user_row, newest=news)
+    assert not np.allclose(generator.sources(since)["als-last"].scores(rows), found)
+    without_order = generator.profile(user.history)
+    assert not len(without_order.last) and "als-last" not in generator.sources(without_order)
+
+
 def test_ease_is_a_source_where_there_is_no_order() -> None:
     untimed = replace(SPLIT.train, times=None, clock=Clock.NONE)
     generator = CandidateGenerator(fitted(untimed), OPTIONS.candidates).fit(untimed)
