@@ -50,9 +50,13 @@ class PureSVD(Recommender):
         matrix = self._inputs(self.history.liked)
         smaller = min(matrix.shape)
         factors = max(1, min(options.factors, smaller // 8))
-        # Where the search for singular vectors begins changes nothing but the last digits, so it is no option.
-        start = np.random.default_rng(0).normal(size=smaller).astype(np.float32)
-        _, singular, right = svds(matrix, factors, v0=start)
+        if smaller == 1:
+            # Of one user or one track, which `svds` refuses.
+            _, singular, right = np.linalg.svd(matrix.toarray(), full_matrices=False)
+        else:
+            # Where the search for singular vectors begins changes nothing but the last digits, so it is no option.
+            start = np.random.default_rng(0).normal(size=smaller).astype(np.float32)
+            _, singular, right = svds(matrix, factors, v0=start)
         order = np.argsort(-singular)
         self.track_factors: Scores = np.ascontiguousarray(right[order].T, np.float32)
         """[T, F] right singular vectors, the leading one first"""

@@ -255,6 +255,23 @@ def test_a_seeded_fit_repeats_exactly(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", MODELS)
+def test_one_user_and_one_track_are_enough_or_one_line(name: str) -> None:
+    for users, tracks in ((1, 12), (12, 1)):
+        rows, columns = np.nonzero(np.ones((users, tracks)))
+        weights, times = np.ones(12, np.float32), np.arange(12, dtype=np.int64)
+        log = Interactions(
+            rows.astype(np.int32), columns.astype(np.int32), weights, users, tracks, times=times, clock=Clock.TIME
+        )
+        catalogue = catalogue_of(np.ones((tracks, 4), np.float32), ["a"] * tracks)
+        try:
+            model = hasty(name, catalogue).fit(log)
+        except DataError:
+            continue
+        ids, _ = model.recommend(np.zeros(1, np.int32), 5, allow_seen=True)
+        assert ids.shape == (1, 5) and ids.max() < tracks
+
+
+@pytest.mark.parametrize("name", MODELS)
 def test_nothing_liked_is_nothing_to_learn(name: str) -> None:
     listens, catalogue = world()
     with pytest.raises(DataError, match="nothing to learn from"):
