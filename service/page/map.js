@@ -15,6 +15,7 @@ const NAMES_AT_ONCE = 40;
 const CLICK_PIXELS = 5, REACH_PIXELS = { mouse: 6, touch: 18 };
 const FLIGHT_MS = 650;
 const KEY_STEP = 0.15, ZOOM_STEP = 1.5;
+const WORTH_SEEING = 1 / 8;
 const PAUSE_MS = 150;
 export const mapAddress = trackId => `#/map${trackId ? `/${encodeURIComponent(trackId)}` : ""}`;
 
@@ -121,12 +122,12 @@ function Atlas({ map, trackId }) {
   }, [selected, compared.data, blend]);
   const neighbours = usePlaces(map, near);
   useEffect(() => {
-    if (selected?.place !== undefined) setTarget({ points: [selected.place, ...neighbours].map(place => map.scatter.place(place)) });
-  }, [selected, neighbours.length > 0]);
+    if (selected?.place !== undefined && neighbours) setTarget({ points: [selected.place, ...neighbours].map(place => map.scatter.place(place)) });
+  }, [selected, neighbours !== null]);
   const select = place => choose(map, place);
   return html`
     <div class="atlas">
-      <${Picture} map=${map} colours=${colours} chosen=${chosen} found=${found || []} selected=${selected?.place} neighbours=${neighbours} target=${target} onSelect=${select} />
+      <${Picture} map=${map} colours=${colours} chosen=${chosen} found=${found || []} selected=${selected?.place} neighbours=${neighbours || []} target=${target} onSelect=${select} />
       <div class="atlas-side">
         <section class="card">
           <div class="row colouring"><label for="colouring">Colour by</label>
@@ -169,13 +170,13 @@ function useSelected(map, trackId) {
   return selected;
 }
 
-/** Where these tracks are on the map. */
+/** Where these tracks are on the map, those that are; null before it is known. */
 function usePlaces(map, tracks) {
-  const [places, setPlaces] = useState([]);
+  const [places, setPlaces] = useState(null);
   const ids = tracks.map(track => track.track_id), known = () => ids.map(id => map.places.get(id)).filter(place => place !== undefined);
   useEffect(() => {
     const abort = new AbortController(), missing = ids.filter(id => !map.places.has(id));
-    setPlaces(known());
+    setPlaces(missing.length || !ids.length ? null : known());
     if (missing.length) fetchNames(map, missing.map(id => ["track_id", id]), abort.signal).then(() => setPlaces(known()), () => {});
     return () => abort.abort();
   }, [map, ids.join("\n")]);
@@ -252,7 +253,7 @@ function Picture({ map, colours, chosen, found, selected, neighbours, target, on
     observer.observe(box.current);
     return () => { observer.disconnect(); cancelAnimationFrame(flight.current); };
   }, []);
-  useEffect(() => { if (target) fly(now.current.view, around(target.points), setView, flight); }, [target]);
+  useEffect(() => { if (target && size && !seen(target.points, now.current.view, size)) fly(now.current.view, around(target.points), setView, flight); }, [target, size !== null]);
   useLayoutEffect(() => {
     if (!size || !paint) return;
     const ratio = Math.min(2, devicePixelRatio || 1), wide = Math.round(size.width * ratio), high = Math.round(size.height * ratio);
@@ -294,7 +295,7 @@ function Picture({ map, colours, chosen, found, selected, neighbours, target, on
     const keys = {
       ArrowLeft: () => look(pan(-1, 0)), ArrowRight: () => look(pan(1, 0)), ArrowUp: () => look(pan(0, -1)), ArrowDown: () => look(pan(0, 1)),
       "+": () => look(zoomed(view, size, ZOOM_STEP, middle)), "=": () => look(zoomed(view, size, ZOOM_STEP, middle)), "-": () => look(zoomed(view, size, 1 / ZOOM_STEP, middle)),
-      0: () => look(WHOLE), Enter: () => { const point = pick(middle, width); if (point >= 0) onSelect(point); },
+      0: () => look(WHOLE), Enter: () => { const point = pick(middle, Infinity); if (point >= 0) onSelect(point); },
     };
     if (event.target !== box.current || event.ctrlKey || event.metaKey || event.altKey || !keys[event.key]) return;
     event.preventDefault();
@@ -329,6 +330,13 @@ function Picture({ map, colours, chosen, found, selected, neighbours, target, on
         <button class="icon-button" aria-label="The whole map" onClick=${() => fly(view, WHOLE, setView, flight)}><${Icon} name="whole" /></button>
       </div>
     </div>`;
+}
+
+/** Whether points are in sight, and not all in one spot of it. */
+function seen(points, view, size) {
+  const at = points.map(point => project(point, view, size)), width = Math.min(size.width, size.height);
+  const extent = Math.max(...[0, 1].map(axis => Math.max(...at.map(place => place[axis])) - Math.min(...at.map(place => place[axis]))));
+  return extent > WORTH_SEEING * width && at.every(([x, y]) => x > 0 && y > 0 && x < size.width && y < size.height);
 }
 
 const distance = (one, other) => Math.hypot(one[0] - other[0], one[1] - other[1]);

@@ -63,7 +63,7 @@ export class Scatter {
   place(point) { return [this.x[point] / SPAN, this.y[point] / SPAN]; }
 
   /** Radius of a point in pixels of the page. */
-  radius(view) { return Math.min(9, Math.max(1, 4.5 * (300 / Math.max(300, this.x.length)) ** 0.25) * view.zoom ** 0.35); }
+  radius(view) { return Math.min(9, Math.max(1, 4.5 * (300 / Math.max(60, this.x.length)) ** 0.25) * view.zoom ** 0.35); }
 
   /** Draws all points, each in the colour of its class: `classes` a Uint8Array, `colours` [[red, green, blue]], `bright` whether a class stands out. */
   draw(canvas, view, size, { classes, colours, bright, paper }) {
@@ -83,7 +83,7 @@ export class Scatter {
       const coverage = stamp.coverage.map(share => Math.round(256 * share * (pass ? OPACITY : FAINT)));
       this.#stamp(pixels, stamp.offsets, coverage, { classes, packed, chosen: bright.map(one => one === pass), scale, left, top, wide, high });
     }
-    canvas.getContext("2d").putImageData(this.image, -MARGIN, -MARGIN);
+    canvas.getContext("2d", { willReadFrequently: true }).putImageData(this.image, -MARGIN, -MARGIN);
   }
 
   #stamp(pixels, offsets, coverage, { classes, packed, chosen, scale, left, top, wide, high }) {
@@ -108,7 +108,7 @@ export class Scatter {
     const scale = scaleOf(size, view);
     const x = (view.x + (left - size.width / 2) / scale) * SPAN, y = (view.y + (top - size.height / 2) / scale) * SPAN;
     const reach = ((within + this.radius(view)) / scale) * SPAN;
-    const cell = value => Math.min(CELLS - 1, Math.max(0, value >> 8));
+    const cell = value => Math.min(CELLS - 1, Math.max(0, Math.floor(value / 256)));
     let best = -1, least = reach ** 2;
     for (let row = cell(y - reach); row <= cell(y + reach); row++) {
       const from = this.starts[row * CELLS + cell(x - reach)], to = this.starts[row * CELLS + cell(x + reach) + 1];

@@ -38,8 +38,8 @@ def map_routes(follower: LibraryFollower) -> APIRouter:
                 "description": (
                     "Little-endian: uint32 bytes of a header; the header, JSON with revision, count, columns and "
                     f"genres; then the columns, count values each: {', '.join(COLUMNS)}. x and y are uint16, the "
-                    "others uint8 with 255 for unknown: the place in genres; 8 log2(1 + listeners); 254 times the crossfade "
-                    "weight; the year of release less 1900"
+                    "others uint8 with 255 for unknown: the place in genres; 8 log2(1 + listeners); 254 times the "
+                    "crossfade weight; the year of release less 1900"
                 ),
                 "content": {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}},
             },

@@ -71,7 +71,7 @@ def test_a_track_that_comes_moves_nobody(client: TestClient, tmp_path: Path) -> 
 
 
 def test_a_track_that_went_is_not_drawn(client: TestClient) -> None:
-    header, before = read(client.get("/v1/map").content)
+    _, before = read(client.get("/v1/map").content)
     follower = service_of(client).follower
     with Library.open(follower.folder) as library, library.transaction() as db:
         db.execute("DELETE FROM tracks WHERE track_id = ?", (track(0),))
