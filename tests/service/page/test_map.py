@@ -120,6 +120,8 @@ def test_a_search_is_marked_and_flown_to(page: Page) -> None:
     page.get_by_role("searchbox", name="Find on the map").fill("artist 11")
     # The five of Artist 11, and track 11.
     expect(page.locator("circle.hit")).to_have_count(6)
+    page.get_by_role("searchbox", name="Find on the map").fill("track 50")
+    expect(page.locator("circle.hit")).to_have_count(1)
     page.wait_for_function(f"before => ({INK})(document.querySelector('.points canvas')) !== before", arg=before)
     page.get_by_role("searchbox", name="Find on the map").fill("no such thing")
     expect(page.get_by_text("Nothing has all of these words")).to_be_visible()
