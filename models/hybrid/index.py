@@ -209,20 +209,20 @@ class HybridIndex:
         )
         return top_k(np.where(ids == np.asarray(track_rows)[..., None], -np.inf, scores), k, rows=ids)
 
-    def cosines(self, taste: Scores, sound: Scores, track_rows: Rows) -> tuple[Scores, Scores]:
+    def similarities(self, taste: Scores, sound: Scores, track_rows: Rows) -> tuple[Scores, Scores]:
         """What `search` blends, of one query [F] and [D] with n rows: ([n] of taste, [n] of sound).
 
         NaN where the query or the track lacks this half.
         """
-        vectors = self.vectors[track_rows]
-
-        def of_half(query: Scores, held: Scores, has: Mask) -> Scores:
-            return np.where(has & bool(query.any()), held @ l2_normalize(query), np.float32(np.nan))
-
-        return (
-            of_half(taste, vectors[:, : self.factors], self._has_taste[track_rows]),
-            of_half(sound, vectors[:, self.factors :], self._has_sound[track_rows]),
-        )
+        taste, sound = self._normalized(taste[None], sound[None])
+        by_taste = by_sound = np.full(len(track_rows), np.nan, np.float32)
+        if taste.any():
+            products = (taste @ self.vectors[track_rows, : self.factors].T)[0]
+            by_taste = np.where(self._has_taste[track_rows], products, by_taste)
+        if sound.any():
+            scaled = self._by_sound(sound, self._scaling.of(sound), track_rows)[0]
+            by_sound = np.where(self._has_sound[track_rows], scaled, by_sound)
+        return by_taste, by_sound
 
     def save(self, folder: Path) -> None:
         save_model(folder, self.name, {"vectors": self.vectors}, facts={"factors": self.factors})
@@ -244,9 +244,7 @@ class HybridIndex:
             by_taste = share * (taste[queries] @ self.vectors[rows, : self.factors].T)
             if share == 1:
                 return np.asarray(by_taste)
-            cosines = sound[queries] @ self.vectors[rows, self.factors :].T
-            weights = np.multiply.outer(scale[queries], self._scaling.weights[rows])
-            return np.asarray(by_taste + (1 - share) * np.maximum(1 - (1 - cosines) * weights, -1))
+            return np.asarray(by_taste + (1 - share) * self._by_sound(sound[queries], scale[queries], rows))
 
         count = int(np.count_nonzero(mask))
         if self._scan is None or len(self) <= self._scan.exact_rows:
@@ -268,6 +266,12 @@ class HybridIndex:
             found, values = top_k(scores_of(place, rows), k, rows=rows)
             ids[place, : len(found)], scores[place, : len(found)] = found, values
         return ids, scores
+
+    def _by_sound(self, sound: Scores, scale: Scores, rows: Rows | slice) -> Scores:
+        """The locally scaled cosines of queries [B, D] or one [D], whose weights are [B] or one, with some rows."""
+        cosines = sound @ self.vectors[rows, self.factors :].T
+        weights = np.multiply.outer(scale, self._scaling.weights[rows])
+        return np.asarray(np.maximum(1 - (1 - cosines) * weights, -1))
 
     def _halves_of(self, vectors: Scores) -> tuple[Mask, Mask]:
         return np.any(vectors[:, : self.factors] != 0, axis=1), np.any(vectors[:, self.factors :] != 0, axis=1)

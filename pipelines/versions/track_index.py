@@ -137,8 +137,8 @@ class TrackIndex:
         taste, sound = self.vectors_of(track)
         return self.index.search(taste[0], sound[0], k, blend=blend, candidates=self.in_library)
 
-    def cosines(self, track: str | Catalogue, track_rows: Rows) -> tuple[Scores, Scores]:
-        """Cosines that every blend is made of, of a track of the library or another with n rows: [n] taste, [n] sound.
+    def similarities(self, track: str | Catalogue, track_rows: Rows) -> tuple[Scores, Scores]:
+        """What every blend is made of, of a track of the library or another with n rows: ([n] of taste, [n] of sound).
 
         NaN where either lacks this half.
         """
@@ -146,7 +146,7 @@ class TrackIndex:
             taste, sound = np.split(self.index.vectors[self.row(track)], [self.index.factors])
         else:
             taste, sound = (half[0] for half in self.vectors_of(track))
-        return self.index.cosines(taste, sound, track_rows)
+        return self.index.similarities(taste, sound, track_rows)
 
     def vectors_of(self, tracks: Catalogue) -> tuple[Scores, Scores]:
         """What the index holds of tracks without listeners: [n, F] predicted taste and [n, D] sound."""

@@ -164,7 +164,7 @@ def _compared_tracks(
         track_ids = [snapshot.tracks.track_ids[row] for row in rows.tolist()]
         genres = [library.genres_of(track_id) for track_id in track_ids]
         strongest = [library.description_of(track_id).get("strongest_seconds") for track_id in track_ids]
-    halves = zip(*snapshot.tracks.cosines(track, rows), strict=True)
+    halves = zip(*snapshot.tracks.similarities(track, rows), strict=True)
     tracks = [
         Compared(
             **scored(snapshot, row, _blended(float(taste), float(sound), blend)),
@@ -200,5 +200,5 @@ def _blended(taste: float, sound: float, blend: float) -> float:
     return blend * taste + (1 - blend) * sound
 
 
-def _rounded(cosine: float) -> float | None:
-    return None if math.isnan(cosine) else round(cosine, 6)
+def _rounded(similarity: float) -> float | None:
+    return None if math.isnan(similarity) else round(similarity, 6)

@@ -59,6 +59,18 @@ def test_it_is_the_score_by_hand(halves: Halves, blend: float) -> None:
     np.testing.assert_allclose(scores[0], expected[order], atol=1e-5)
 
 
+@pytest.mark.parametrize("blend", [0.0, 0.3, 1.0])
+def test_the_scores_are_blends_of_the_similarities(halves: Halves, blend: float) -> None:
+    index = built(halves)
+    taste, sound = index.similarities(halves[0][0], halves[1][0], np.arange(TRACKS))
+    assert (np.isnan(taste) == ~halves[0].any(axis=1)).all() and (np.isnan(sound) == ~halves[1].any(axis=1)).all()
+    ids, scores = index.search(halves[0][0], halves[1][0], TRACKS, blend=blend)
+    blended = np.where(np.isnan(sound), taste, np.where(np.isnan(taste), sound, blend * taste + (1 - blend) * sound))
+    np.testing.assert_allclose(scores, blended[ids], atol=1e-5)
+    nothing = index.similarities(halves[0][-1], halves[1][-1], np.arange(TRACKS))
+    assert np.isnan(nothing).all()
+
+
 def test_a_query_with_one_half_is_asked_by_that_half(halves: Halves) -> None:
     index = built(halves)
     nothing = np.zeros((1, WIDTH), np.float32)
