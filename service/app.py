@@ -19,6 +19,7 @@ from .middleware.http_middleware import HTTPMiddleware
 from .routes.events import event_routes
 from .routes.health import health_routes
 from .routes.listeners import listener_routes
+from .routes.map import map_routes
 from .routes.page import page_routes
 from .routes.recommendations import recommendation_routes
 from .routes.similar import similar_routes
@@ -78,6 +79,7 @@ class Service:
         if role.has(Role.SIMILAR):
             api.include_router(similar_routes(self.follower, self.upload_analyzer))
             api.include_router(track_routes(self.follower, self.upload_analyzer))
+            api.include_router(map_routes(self.follower))
         if self.event_store is not None:
             api.include_router(event_routes(self.event_store, self._has_track, self.metrics))
             api.include_router(listener_routes(self.event_store, self.options.library))

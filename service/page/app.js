@@ -5,11 +5,14 @@ import { apiKey, connected, fetchAnew, keyAsked, message, ready, theme } from ".
 import { TrackScreen } from "./answer.js";
 import { HomeScreen, SongScreen, take } from "./drop.js";
 import { searchAddress, SearchBox, SearchScreen } from "./search.js";
+import { MapScreen } from "./map.js";
 import { YouScreen } from "./you.js";
 import { Icon } from "./parts.js";
 import { Player } from "./player.js";
 
 const MESSAGE_MS = 7000;
+/** Screens that stay as they are when the rest of the address changes. */
+const STAYING = ["search", "map"];
 
 /** `[screen, what]` of the address. */
 function place() {
@@ -26,6 +29,7 @@ const SCREENS = {
   song: () => html`<${SongScreen} />`,
   track: what => html`<${TrackScreen} key=${what} trackId=${what} />`,
   search: what => html`<${SearchScreen} query=${what} />`,
+  map: what => html`<${MapScreen} trackId=${what} />`,
   you: () => html`<${YouScreen} />`,
 };
 
@@ -59,7 +63,7 @@ function App() {
       main.current.querySelector("h1")?.focus({ preventScroll: true });
     }
     first.current = false;
-  }, [screen, screen === "search" ? "" : what]);
+  }, [screen, STAYING.includes(screen) ? "" : what]);
   const show = SCREENS[screen] || SCREENS[""];
   return html`
     <a class="skip" href="#main" onClick=${event => { event.preventDefault(); main.current.focus(); }}>Skip to the content</a>
@@ -67,6 +71,7 @@ function App() {
       <a class="logo" href="#/"><svg viewBox="0 0 32 32" aria-hidden="true"><path class="warm" d="M2 26C14 26 18 6 30 6" /><path class="cool" d="M2 6C14 6 18 26 30 26" /></svg>Crossfade</a>
       <nav aria-label="Screens">
         <a href="#/" aria-current=${["", "song"].includes(screen) ? "page" : undefined}>Drop a song</a>
+        <a href="#/map" aria-current=${screen === "map" ? "page" : undefined}>Map</a>
         <a href="#/you" aria-current=${screen === "you" ? "page" : undefined}>For you</a>
       </nav>
       <${SearchBox} query=${screen === "search" ? what : ""} />

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from crossfade.service.routes.page import _takes_gzip
+from crossfade.service.compressed_content import takes_gzip
 
 MAX_BYTES = 250_000
 """of the first load, compressed"""
@@ -72,4 +72,4 @@ def test_every_vendored_file_has_its_notice() -> None:
     ],
 )
 def test_only_who_takes_gzip_is_sent_gzip(accepted: str, taken: bool) -> None:
-    assert _takes_gzip(accepted) is taken
+    assert takes_gzip(accepted) is taken
