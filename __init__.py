@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .errors import AudioError, CrossfadeError, DataError, LibraryError, MissingExtra, UsageError
+    from .pipelines.audio_analysis.hear import get_scene_embeddings, get_timestamp_embeddings, load_model
     from .pipelines.python_api import (
         Classification,
         DemoListening,
@@ -50,6 +51,9 @@ __all__ = [
     "demo_listening",
     "demo_music",
     "evaluate",
+    "get_scene_embeddings",
+    "get_timestamp_embeddings",
+    "load_model",
     "recommender",
 ]
 
@@ -62,6 +66,8 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'crossfade' has no attribute {name!r}; it has {', '.join(__all__)}")
     home = ".errors" if name.endswith("Error") or name == "MissingExtra" else ".pipelines.python_api"
+    if name in ("load_model", "get_scene_embeddings", "get_timestamp_embeddings"):
+        home = ".pipelines.audio_analysis.hear"
     return getattr(import_module(home, __name__), name)
 
 

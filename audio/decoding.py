@@ -155,6 +155,12 @@ def joined(parts: Sequence[Clip], sample_rate: int) -> Clip:
     return Clip(np.concatenate(samples), sample_rate, np.concatenate(step_powers))
 
 
+def resampled(clip: Clip, sample_rate: int) -> Clip:
+    """The clip at another sample rate, for analyses that need no more."""
+    samples = soxr.resample(clip.samples, clip.sample_rate, sample_rate, "MQ")
+    return Clip(samples, sample_rate, clip.step_powers)
+
+
 @contextmanager
 def quiet_decoders() -> Iterator[None]:
     """Keeps the C libraries' own warnings about odd files off stderr, all of which is silenced meanwhile."""
@@ -176,12 +182,10 @@ class BrokenOff(AudioError):
 @contextmanager
 def _decoder_errors(path: str | os.PathLike[str]) -> Iterator[None]:
     """What decoders raise, as a reason, with the file that it is about."""
-    import av
-
     try:
         try:
             yield
-        except (soundfile.LibsndfileError, av.FFmpegError) as error:
+        except _raised_by_decoders() as error:
             raise BrokenOff(f"cannot be decoded: {undecodable_reason(path)}") from error
         except MemoryError as error:
             raise AudioError("cannot be decoded: asks for more memory than there is") from error
@@ -190,9 +194,13 @@ def _decoder_errors(path: str | os.PathLike[str]) -> Iterator[None]:
         raise
 
 
-def _open(path: str | os.PathLike[str]) -> _SndfileSource | _FFmpegSource:
-    import av
+def _raised_by_decoders() -> tuple[type[Exception], ...]:
+    """FFmpeg's errors only where it was needed: its import takes as long as a song."""
+    av = sys.modules.get("av")
+    return (soundfile.LibsndfileError,) if av is None else (soundfile.LibsndfileError, av.FFmpegError)
 
+
+def _open(path: str | os.PathLike[str]) -> _SndfileSource | _FFmpegSource:
     try:
         with Path(path).open("rb") as file:
             if not file.read(1):
@@ -208,6 +216,8 @@ def _open(path: str | os.PathLike[str]) -> _SndfileSource | _FFmpegSource:
     if not 2 < source.channels <= _MOST_PLACED:
         return source
     # libsndfile has no places of channels, and orders those of Vorbis differently.
+    import av
+
     try:
         placed = _FFmpegSource(path)
     except (av.FFmpegError, AudioError):

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float32]
 
+_CACHED_SAMPLES = 2**16
+"""of frames that are worked on at a time"""
+
 
 @dataclass(frozen=True)
 class LogMel:
@@ -47,11 +50,17 @@ class LogMel:
 
     def power(self, clips: Floats) -> Floats:
         """Mel power before the logarithm. Shape: [B, N] -> [B, F, M]"""
-        frames = np.lib.stride_tricks.sliding_window_view(clips, self.fft_samples, axis=-1)[..., :: self.hop_samples, :]
-        spectra = np.fft.rfft(frames * self._window)
-        power = spectra.real**2
-        power += spectra.imag**2
-        return (power @ self._filters).astype(np.float32, copy=False)
+        frames = np.lib.stride_tricks.sliding_window_view(clips, self.fft_samples, axis=1)[:, :: self.hop_samples]
+        mel_power = np.empty((*frames.shape[:2], self.bands), np.float32)
+        # Few at a time: what lies between two steps stays in the processor's cache.
+        block = _CACHED_SAMPLES // self.fft_samples
+        for clip, bands in zip(frames, mel_power, strict=True):
+            for start in range(0, len(clip), block):
+                spectra = np.fft.rfft(clip[start : start + block] * self._window)
+                power = spectra.real**2
+                power += spectra.imag**2
+                bands[start : start + block] = power @ self._filters
+        return mel_power
 
     def in_torch(self, clips: Floats) -> Floats:
         """The same within 1e-4, in about half the time, where a network is trained and torch is there anyway.

@@ -1,7 +1,8 @@
-"""Metadata: title, artists, album, genres and date in a file's tags, and its format by its first bytes."""
+"""Metadata: title, artists, album, genres and date in a file's tags, its encoding, its format by its first bytes."""
 
 from __future__ import annotations
 
+import base64
 import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -54,6 +55,40 @@ def read_fields(path: str | os.PathLike[str]) -> dict[str, tuple[str, ...]]:
     return found
 
 
+@dataclass(frozen=True)
+class Encoding:
+    """How a file holds its audio; None where it does not say."""
+
+    format: str
+    """MP3, FLAC, OggVorbis, MP4 …, by mutagen's names"""
+    lossless: bool
+    bitrate_kbps: int | None = None
+    sample_rate: int | None = None
+    channels: int | None = None
+
+
+_LOSSLESS = frozenset(
+    {"FLAC", "OggFLAC", "WAVE", "AIFF", "MonkeysAudio", "WavPack", "TrueAudio", "TAK", "OptimFROG", "DSF", "DSDIFF"}
+)
+
+
+def read_encoding(path: str | os.PathLike[str]) -> Encoding:
+    """Of a file of any kind that mutagen reads; of another its suffix alone."""
+    import mutagen
+
+    unknown = Encoding(Path(path).suffix.removeprefix(".").upper() or "unknown", False)
+    try:
+        file: Any = mutagen.File(os.fspath(path))
+    except (mutagen.MutagenError, OSError, ValueError, KeyError, IndexError, EOFError):
+        return unknown
+    if file is None:
+        return unknown
+    name = type(file).__name__
+    bitrate, *sizes = (getattr(file.info, field, None) or None for field in ("bitrate", "sample_rate", "channels"))
+    lossless = name in _LOSSLESS or getattr(file.info, "codec", "") == "alac"
+    return Encoding(name, lossless, bitrate and round(bitrate / 1000), *sizes)
+
+
 def _text(value: object) -> str:
     return str(value).replace("\x00", " ").encode("utf-8", "replace").decode().strip()
 
@@ -70,6 +105,51 @@ def released_at(date: str | None) -> int | None:
         except ValueError:
             continue
     return None
+
+
+PICTURE_TYPES = {b"\xff\xd8\xff": "image/jpeg", b"\x89PNG": "image/png", b"GIF8": "image/gif"}
+"""of pictures that every browser shows, by how they begin"""
+_FRONT_COVER = 3
+"""the type of a picture in ID3's APIC and FLAC's PICTURE"""
+
+
+def picture_type(picture: bytes) -> str | None:
+    """The media type of a JPEG, PNG, GIF or WebP by its first bytes; None for anything else.
+
+    >>> picture_type(b"\\x89PNG...")
+    'image/png'
+    """
+    if picture[:4] == b"RIFF" and picture[8:12] == b"WEBP":
+        return "image/webp"
+    return next((kind for start, kind in PICTURE_TYPES.items() if picture.startswith(start)), None)
+
+
+def read_cover(path: str | os.PathLike[str]) -> bytes | None:
+    """The picture in a file's tags, the front cover before others; None where it has none that a browser shows."""
+    import mutagen
+
+    try:
+        file: Any = mutagen.File(os.fspath(path))
+        pictures = [] if file is None else _pictures(file)
+    except (mutagen.MutagenError, OSError, ValueError, KeyError, IndexError, EOFError, TypeError):
+        return None
+    shown = [(kind != _FRONT_COVER, data) for kind, data in pictures if picture_type(data)]
+    return min(shown, key=lambda pair: pair[0])[1] if shown else None
+
+
+def _pictures(file: Any) -> list[tuple[int, bytes]]:
+    """(type, data) of the pictures of FLAC, ID3, MP4, and of Ogg's comments."""
+    from mutagen import flac
+
+    parse: Any = flac.Picture
+    tags = file.tags or {}
+    found = [(picture.type, picture.data) for picture in getattr(file, "pictures", ())]
+    found += [(frame.type, frame.data) for frame in getattr(tags, "getall", lambda name: ())("APIC")]
+    found += [(_FRONT_COVER, bytes(picture)) for picture in tags.get("covr") or ()]
+    for text in tags.get("metadata_block_picture") or ():
+        picture = parse(base64.b64decode(text))
+        found.append((picture.type, picture.data))
+    return found
 
 
 _DAMAGED = {

@@ -1,58 +1,133 @@
-"""Tempo: the strongest periodicity of spectral flux, weighted towards tempi that people tap.
+"""Tempo: the period at which a track's onsets repeat, and how sure that is.
 
-Ellis, "Beat tracking by dynamic programming" (JNMR 2007): autocorrelation of the onset strength under a log-normal
-prior around 120 BPM.
+Onset strength is the log-compressed spectral flux of mel bands (Klapuri, ICASSP 1999; Böck & Widmer, DAFx 2013) over a
+window of 128 ms: long enough to see the soft onsets of bowed and sung notes too. Its autocorrelation is read at a
+period and at that period's next multiples, as a comb (Scheirer, JASA 1998; Percival & Tzanetakis, TASLP 2014), which
+tells a beat from its subdivisions; a log-normal prior around 120 BPM (Ellis, JNMR 2007) chooses among the octaves.
 
-Shapes: W windows, F frames, M mel bands.
+Shapes: F frames, L lags, T tempi.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import numpy as np
 from numpy.typing import NDArray
 
+from .decoding import Clip
+from .log_mel import LogMel
+
 Floats = NDArray[np.float32]
+Correlation = NDArray[np.float64]
 
-SLOWEST_BPM, FASTEST_BPM = 40.0, 220.0
-_PRIOR_BPM = 120.0
-_PRIOR_OCTAVES = 0.9
-_LEAST_SECONDS = 4.0
-_LEAST_STRENGTH = 0.15
-"""of the autocorrelation; the strongest of the lags of pure noise over 9 s stays below it"""
+SPECTROGRAM = LogMel(sample_rate=8_000, fft_samples=1_024, hop_samples=128, bands=40)
+FRAME_RATE = SPECTROGRAM.sample_rate / SPECTROGRAM.hop_samples
+SLOWEST_BPM, FASTEST_BPM = 30.0, 300.0
+_COMPRESSION = 1_000.0
+"""of power relative to the clip's mean, so that the level of a recording changes nothing"""
+_TREND_SECONDS = 1.0
+"""onsets count by what they stand out from within this time"""
+_TEETH = (4, 4, 4, 3, 2, 1)
+"""weights of a period and its multiples: the mean of combs of three to six teeth"""
+_LAGS_PER_FRAME = 4
+_LAGS = round(len(_TEETH) * 60 / SLOWEST_BPM * FRAME_RATE + 1) * _LAGS_PER_FRAME
+"""as many as the slowest tempo's comb is long"""
+_PRIOR_BPM, _PRIOR_OCTAVES = 120.0, 1.1
+_TEMPI = np.exp(np.arange(np.log(SLOWEST_BPM), np.log(FASTEST_BPM), 0.005))
+"""[T] BPM"""
+_PRIOR = np.exp(-0.5 * (np.log2(_TEMPI / _PRIOR_BPM) / _PRIOR_OCTAVES) ** 2)
+_SAME_OCTAVES = 0.1
+"""tempi that are nearer are one"""
+_LEAST_DEPTH = 0.027
+"""root mean square of the onset strength; noise has .025, pads and tones next to nothing"""
+_LEAST_SALIENCE, _DOUBTFUL_SALIENCE = 0.1, 0.35
+"""of the fit, times the root of the seconds heard, since chance repeats that much less: speech and hits at random
+moments have .3 on average, a click less than .1"""
+_LEAD_SCALE, _LEAD_OFFSET = 5.0, 0.5
+"""logistic regression of being right on how far the best tempo is ahead of the second"""
 
 
-def pulse(log_mel: Floats, frame_rate: float) -> NDArray[np.float64]:
-    """Autocorrelation of the onsets in neighbouring windows, by lag in frames; add up those of a track's excerpts.
+@dataclass(frozen=True)
+class Tempo:
+    """The tempo of a track, and the one that it is if not that: mostly twice or half as fast."""
 
-    Zeros where the windows are too short. `frame_rate` is in frames per second.
-    Shape: [W, F, M] -> [lags]
-    """
-    lags = int(frame_rate * 60 / SLOWEST_BPM) + 2
-    frames = log_mel.reshape(-1, log_mel.shape[-1])
-    if len(frames) < _LEAST_SECONDS * frame_rate:
-        return np.zeros(lags)
-    onsets = np.maximum(0, np.diff(frames, axis=0)).mean(axis=1)
-    onsets = onsets - _smoothed(onsets, round(frame_rate))
-    spectrum = np.abs(np.fft.rfft(onsets, 2 * len(onsets))) ** 2
-    return np.asarray(np.fft.irfft(spectrum)[:lags], np.float64)
+    bpm: float
+    alternative_bpm: float
+    confidence: float
+    """0 … 1, how likely the tempo is what a musician would tap, within 4 %; of answers at .8, four in five are right"""
 
 
-def tempo_bpm(correlation: NDArray[np.float64], frame_rate: float) -> float | None:
-    """Beats per minute from the sum of a track's pulses [lags]; None where there is no clear one."""
-    if correlation[0] <= 0:
+def onset_strength(clip: Clip) -> Floats:
+    """[F] at `FRAME_RATE`, how much louder the bands of a clip at 8 kHz become, less the mean over a second around."""
+    if len(clip.samples) < SPECTROGRAM.fft_samples + SPECTROGRAM.hop_samples:
+        return np.zeros(0, np.float32)
+    power = SPECTROGRAM.power(clip.samples[None])[0]
+    power *= np.float32(_COMPRESSION / max(float(power.mean()), 1e-20))
+    level = np.log1p(power, out=power)
+    flux = np.maximum(0, np.diff(level, axis=0)).mean(axis=1)
+    width = round(_TREND_SECONDS * FRAME_RATE) | 1
+    trend = np.convolve(flux, np.ones(width, np.float32) / width, "same")[: len(flux)]
+    return np.asarray(flux - trend, np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Pulse:
+    """How the onsets of clips repeat; those of a track's clips add up, `sum(pulses, Pulse())`."""
+
+    correlation: Correlation = field(default_factory=lambda: np.zeros(_LAGS))
+    """[L] summed autocorrelation of the onset strength, `_LAGS_PER_FRAME` lags a frame"""
+    frames: int = 0
+
+    def __add__(self, other: Pulse) -> Pulse:
+        return Pulse(self.correlation + other.correlation, self.frames + other.frames)
+
+
+def pulse(clip: Clip) -> Pulse:
+    """Of a clip at 8 kHz. A lag is made up for being seen less often than lag 0, at most twofold."""
+    onsets = onset_strength(clip).astype(np.float64)
+    if len(onsets) == 0:
+        return Pulse()
+    size = 2 ** int(np.ceil(np.log2(len(onsets) + _LAGS / _LAGS_PER_FRAME)))
+    power = np.abs(np.fft.rfft(onsets, size)) ** 2
+    # A longer inverse transform interpolates between the lags.
+    found = np.fft.irfft(power, size * _LAGS_PER_FRAME)[:_LAGS] * _LAGS_PER_FRAME
+    seen = 1 - np.arange(_LAGS) / (_LAGS_PER_FRAME * len(onsets))
+    return Pulse(found / np.maximum(seen, 0.5), len(onsets))
+
+
+def tempo(pulse: Pulse) -> Tempo | None:
+    """The tempo of the sum of a track's pulses; None where nothing begins, or nothing repeats."""
+    if pulse.correlation[0] <= pulse.frames * _LEAST_DEPTH**2:
         return None
-    bpm = 60 * frame_rate / np.arange(1, len(correlation))
-    prior = np.exp(-0.5 * (np.log2(bpm / _PRIOR_BPM) / _PRIOR_OCTAVES) ** 2)
-    weighted = np.where((bpm >= SLOWEST_BPM) & (bpm <= FASTEST_BPM), correlation[1:] / correlation[0] * prior, -np.inf)
-    lag = int(np.argmax(weighted)) + 1
-    if correlation[lag] / correlation[0] < _LEAST_STRENGTH or lag + 1 == len(correlation):
+    fit = _fit(pulse.correlation / pulse.correlation[0])
+    weighted = fit * _PRIOR
+    best = int(np.argmax(weighted))
+    salience = fit[best] * np.sqrt(pulse.frames / FRAME_RATE)
+    if salience < _LEAST_SALIENCE:
         return None
-    # A parabola through the peak and its neighbours finds what lies between two lags.
-    left, middle, right = correlation[lag - 1 : lag + 2]
+    peak = np.r_[False, (weighted[1:-1] >= weighted[:-2]) & (weighted[1:-1] >= weighted[2:]), False]
+    other = np.abs(np.log2(_TEMPI / _TEMPI[best])) > _SAME_OCTAVES
+    second = int(np.argmax(np.where(peak & other, weighted, -np.inf)))
+    lead = 1 - max(0.0, weighted[second] / weighted[best])
+    beat = salience**2 / (salience**2 + _DOUBTFUL_SALIENCE**2)
+    right = 1 / (1 + np.exp(-_LEAD_SCALE * lead - _LEAD_OFFSET))
+    return Tempo(_refined(weighted, best), _refined(weighted, second), float(beat * right))
+
+
+def _fit(correlation: Correlation) -> NDArray[np.float64]:
+    """[T] the autocorrelation at each tempo's period and its multiples, weighted."""
+    lags = 60 * FRAME_RATE * _LAGS_PER_FRAME / _TEMPI
+    at = np.arange(len(correlation))
+    teeth = [np.interp(lags * tooth, at, correlation) for tooth in range(1, len(_TEETH) + 1)]
+    return np.asarray(np.average(teeth, axis=0, weights=_TEETH))
+
+
+def _refined(weighted: NDArray[np.float64], best: int) -> float:
+    """BPM at the top of a parabola through a peak and its neighbours."""
+    if not 0 < best < len(weighted) - 1:
+        return float(_TEMPI[best])
+    left, middle, right = weighted[best - 1 : best + 2]
     bend = left - 2 * middle + right
     offset = 0.5 * (left - right) / bend if bend < 0 else 0.0
-    return float(60 * frame_rate / (lag + np.clip(offset, -0.5, 0.5)))
-
-
-def _smoothed(values: Floats, width: int) -> NDArray[np.float64]:
-    return np.convolve(values, np.ones(width) / width, "same")
+    return float(_TEMPI[best] * (_TEMPI[1] / _TEMPI[0]) ** np.clip(offset, -0.5, 0.5))

@@ -52,6 +52,13 @@ class Grid:
             return np.zeros((0, self.window_samples), np.float32)
         return np.lib.stride_tricks.sliding_window_view(samples, self.window_samples)[:: self.hop_samples]
 
+    def whole(self, samples: Floats) -> Floats:
+        """All windows of a recording in memory, between margins of zeros; one that is too short is repeated."""
+        if self.count(len(samples)) == 0:
+            samples = np.resize(samples, self.hop_samples)
+        margin = np.zeros(self.margin, np.float32)
+        return self.cut(np.concatenate([margin, samples, margin]))
+
 
 @dataclass(frozen=True, eq=False)
 class Excerpt:
@@ -105,23 +112,27 @@ def _of_runs(recording: Recording, grid: Grid, chosen: list[range]) -> Iterator[
 def _of_all(recording: Recording, grid: Grid) -> Iterator[Excerpt]:
     rate = recording.sample_rate
     margin = np.zeros(grid.margin, np.float32)
-    waiting = margin
+    rest = margin
     parts: list[Clip] = []
-    total = 0
+    total = fresh = 0
     for part in recording.stream():
         total += len(part.samples)
+        fresh += len(part.samples)
         parts.append(part)
-        waiting = np.concatenate([waiting, part.samples])
-        if len(waiting) >= _LONGEST_RUN * grid.hop_samples + 2 * grid.margin:
+        if len(rest) + fresh >= _LONGEST_RUN * grid.hop_samples + 2 * grid.margin:
+            clip = joined(parts, rate)
+            waiting = np.concatenate([rest, clip.samples])
             windows = grid.cut(waiting)
-            yield from _audible(joined(parts, rate), windows)
-            parts = []
-            waiting = waiting[len(windows) * grid.hop_samples :]
+            yield from _audible(clip, windows)
+            parts, fresh = [], 0
+            rest = waiting[len(windows) * grid.hop_samples :]
     if total < SHORTEST_SECONDS * rate:
         raise AudioError("too short")
+    clip = joined(parts, rate)
+    waiting = np.concatenate([rest, clip.samples])
     if grid.count(total) == 0:
-        waiting = np.concatenate([margin, np.resize(waiting[grid.margin :], grid.hop_samples)])
-    yield from _audible(joined(parts, rate), grid.cut(np.concatenate([waiting, margin])))
+        waiting = np.concatenate([margin, np.resize(clip.samples, grid.hop_samples)])
+    yield from _audible(clip, grid.cut(np.concatenate([waiting, margin])))
 
 
 def _audible(clip: Clip, windows: Floats) -> Iterator[Excerpt]:

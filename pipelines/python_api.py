@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -21,6 +21,7 @@ from .interactions.data_frames import NumberedData, rows_of
 from .library.store import Library as LibraryFolder
 
 if TYPE_CHECKING:
+    from ..audio.music_detection import Texture
     from ..models.recommenders.base import Recommender
     from .embedding.embed import EmbedSummary
     from .interactions.data_frames import Frame
@@ -49,9 +50,24 @@ class Classification:
     confident: bool
     """whether the first genre is to be believed"""
     moods: list[str]
+    mood_lifts: list[float]
+    """how many times the odds of the average track each mood has"""
     tempo_bpm: float | None
+    tempo_alternative_bpm: float | None
+    """the second best; a wrong tempo is mostly this one"""
+    tempo_confidence: float | None
+    """0 … 1, how likely the tempo is right, within 4 %"""
     key: str | None
+    key_alternative: str | None
+    key_confidence: float | None
+    """0 … 1, how likely the key is exactly right"""
     loudness_lufs: float | None
+    loudness_spread_lu: float | None
+    """between the loudest and the quietest part that was heard; None where it was one part"""
+    heard_seconds: float
+    """how much of the file all this is of"""
+    texture: Texture
+    """what tells music from speech, calls, tones and noise"""
     embedding: NDArray[np.float32]
     """[D] of the whole track"""
 
@@ -72,17 +88,15 @@ def classify(
         warnings.warn("classify(model=…) is called genre_model=… now", DeprecationWarning, stacklevel=2)
         genre_model = model
     from ..audio.decoding import quiet_decoders
-    from ..models.genres.model import GenreModel
     from .audio_analysis.analyzer import AudioAnalyzer
 
     file = Path(path).expanduser()
-    analyzer = AudioAnalyzer(
-        all_windows=windows == "all", model=None if genre_model is None else GenreModel.load(Path(genre_model))
-    )
+    folder = None if genre_model is None else Path(genre_model)
+    analyzer = AudioAnalyzer.with_genre_model(folder, all_windows=windows == "all")
     with quiet_decoders():
         found = analyzer.analyze(file)
     genres = [Genre(one["genre"], one["probability"]) for one in found.ranked_genres()]
-    return Classification(file, found.duration_seconds, genres, embedding=found.embedding, **asdict(found.description))
+    return Classification(file, found.duration_seconds, genres, embedding=found.embedding, **vars(found.description))
 
 
 class Library:
@@ -128,17 +142,24 @@ class Library:
         return self._library.tracks()
 
     def similar(
-        self, track_or_file: Place, k: int = 10, *, blend: float | None = None, per_artist: int | None = None
+        self,
+        track_or_file: Place,
+        k: int = 10,
+        *,
+        blend: float | None = None,
+        per_artist: int | None = None,
+        duplicates: bool = True,
     ) -> list[Neighbour]:
         """The k nearest tracks to a track_id of the library, or to any audio file.
 
-        `blend` is how much taste (1) counts against sound (0); `per_artist` the most of one artist.
+        `blend` is how much taste (1) counts against sound (0); `per_artist` the most of one artist; without
+        `duplicates`, other versions of the same recording are left out.
         """
         from .search.similar import limit_per_artist, query_for, similar
 
         is_path = isinstance(track_or_file, os.PathLike)
         query = query_for(self._library, str(Path(track_or_file).expanduser() if is_path else track_or_file))
-        return list(limit_per_artist(similar(self._library, query, blend=blend), k, per_artist))
+        return list(limit_per_artist(similar(self._library, query, blend=blend, duplicates=duplicates), k, per_artist))
 
     def recommend(self, users: Iterable[str], k: int = 10, *, allow_seen: bool = False) -> pl.DataFrame:
         """By the trained version, best first: user_id, track_id, score, because (the listened track that adds most)."""
@@ -254,7 +275,7 @@ def evaluate(
     Columns: model, slice, metric, k, value, low and high (the 95 % interval), users, split and more. `models` are
     names, or recommenders with options of their own, which stay as they are; `interactions` and `items` as for
     `FrameRecommender.fit`; `options` are the fields of `EvaluationOptions`, such as `protocol`
-    (auto, temporal, within-user, random, repeats, new-releases, yambda), `trials` (warm, cold, listeners), `ks` and
+    (auto, temporal, within-user, random, repeats, new-releases, yambda), `scenarios` (warm, cold, listeners), `ks` and
     `seed`. The baselines are always in it, `content` where items have vectors.
     """
     from ..models.recommenders.registry import REGISTRY
@@ -267,6 +288,9 @@ def evaluate(
         warnings.warn(
             f"split={split!r} is now called protocol={options['protocol']!r}", DeprecationWarning, stacklevel=2
         )
+    if (scenarios := options.pop("trials", None)) is not None:
+        options["scenarios"] = scenarios
+        warnings.warn("trials is now called scenarios", DeprecationWarning, stacklevel=2)
     chosen = [FrameRecommender(model, {}) if isinstance(model, str) else model for model in models]
     made = {model.name: model._arguments() for model in chosen}
     if len(made) < len(chosen):

@@ -82,7 +82,7 @@ class Service:
             api.include_router(event_routes(self.event_store, self._has_track, self.metrics))
             api.include_router(listener_routes(self.event_store, self.options.library))
         follower = self.follower if role is not Role.EVENTS else None
-        api.include_router(health_routes(role, follower, self.event_store, self.metrics))
+        api.include_router(health_routes(self.options, follower, self.event_store, self.metrics))
         if role is Role.ALL:
             api.include_router(page_routes())
         return api

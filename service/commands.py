@@ -6,6 +6,7 @@ import os
 from dataclasses import replace
 from typing import Annotated
 
+from ..models.cores import one_thread_each
 from ..pipelines.commands.options import LibraryFolder, Screen, open_library, option
 from .settings import EVENTS_URL_VARIABLE, KEY_VARIABLE, ServeOptions
 
@@ -15,9 +16,7 @@ def serve(*, options: ServeOptions, console: Screen) -> int:
 
     Example: crossfade serve --library L --port 8000
     """
-    # Requests run beside each other already; numbers decided before numpy is loaded.
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ.setdefault(name, "1")
+    one_thread_each()
     import fastapi  # noqa: F401
     import httpx  # noqa: F401
     import prometheus_client  # noqa: F401

@@ -58,6 +58,17 @@ class Scored(FoundTrack):
     score: float
 
 
+class Compared(Scored):
+    """A track beside another: the two similarities that every blend of them is made of."""
+
+    taste: float | None = Field(description="by who listens to them, -1 … 1; null where either has no taste")
+    sound: float | None = Field(description="by their sound, -1 … 1; null where either has no sound")
+    genres: list[str] = Field(description="of its analysis, the likeliest three, best first")
+    strongest_seconds: float | None = Field(
+        description="the middle of its loudest excerpt, to be played first; null: unknown"
+    )
+
+
 class Recommended(Scored):
     because: NamedTrack | None = Field(
         description="what they listened to that adds most to the score; null where nothing does"

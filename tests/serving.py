@@ -61,7 +61,7 @@ def fill(folder: Path) -> None:
             for row, name in enumerate(ids):
                 sound = (centres[row * 2 // TRACKS] + rng.normal(size=200)).astype(np.float32)
                 genres = np.full(len(GENRES), 1 / len(GENRES), np.float32)
-                description = Description(True, ["calm"], 120.0, "C major", None)
+                description = Description(True, ["calm"], tempo_bpm=120.0, key="C major")
                 library.add_analysis(f"hash{row}", TrackAnalysis(6.0, sound, genres, description))
                 db.execute("UPDATE tracks SET content_hash = ? WHERE track_id = ?", (f"hash{row}", name))
             db.execute("UPDATE tracks SET path = ? WHERE track_id = ?", (str(first).encode(), ids[0]))
@@ -111,6 +111,16 @@ def serving(folder: Path, role: Role = Role.ALL, **options: Any) -> Iterator[Tes
     with TestClient(service.app, base_url="http://localhost", raise_server_exceptions=True) as client:
         client.service = service  # type: ignore[attr-defined]
         yield client
+
+
+def ids(answer: Any) -> list[str]:
+    assert answer.status_code == 200, answer.text
+    return [one["track_id"] for one in answer.json()["tracks"]]
+
+
+def service_of(client: TestClient) -> Service:
+    found: Service = client.service  # type: ignore[attr-defined]
+    return found
 
 
 def _popularity() -> Any:

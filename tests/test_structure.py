@@ -149,7 +149,8 @@ def test_the_core_wheel_alone_classifies(tmp_path: Path) -> None:
     wheel = next(tmp_path.glob("*.whl"))
     packed = {name.removeprefix("crossfade/") for name in zipfile.ZipFile(wheel).namelist()}
     assert {name for name in packed if name.endswith(".py")} == {relative(file) for file in SOURCES}
-    assert {"py.typed", "moved.txt"} <= packed
+    page = {relative(file) for file in (ROOT / "service" / "page").rglob("*") if file.is_file()}
+    assert {"py.typed", "moved.txt"} | page <= packed
     run(sys.executable, "-m", "venv", tmp_path / "clean")
     python = tmp_path / "clean" / "bin" / "python"
     run(python, "-m", "pip", "install", "-q", wheel)

@@ -15,7 +15,7 @@ class Encoder(Protocol):
     """Waveform to embedding. A track's vector is the mean over its windows.
 
     Embeddings come normalised with constants that belong to the encoder, never with statistics of a library: a library
-    of one track works, and adding tracks changes no score.
+    of one track works, and adding tracks changes no embedding.
     """
 
     @property

@@ -11,16 +11,19 @@ Shapes: B windows, N samples, F = 187 frames, M = 96 mel bands, C channels, D = 
 
 from __future__ import annotations
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property, lru_cache
 from importlib.resources import as_file, files
 from typing import TYPE_CHECKING
 
+import numpy as np
 from safetensors.numpy import load
 
 from ...audio.log_mel import LogMel
 from ..arrays import Floats
+from ..cores import available_cores
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -66,7 +69,8 @@ def weights(corpus: Corpus) -> dict[str, Floats]:
 class MusiCNN:
     """MusiCNN on ONNX Runtime; an `Encoder` with tags.
 
-    `threads` is how many cores one call may use: None for all; 1 in each of several workers.
+    `threads` is how many windows are taken at a time, each on one core: None for as many as there are cores; 1 in each
+    of several workers.
     """
 
     corpus: Corpus = Corpus.MSD
@@ -100,7 +104,24 @@ class MusiCNN:
 
     def from_log_mel(self, log_mel: Floats) -> tuple[Floats, Floats]:
         """The network alone. Shape: [B, F, M] -> [B, D], [B, G]"""
-        embeddings, logits = self._session.run(None, {"log_mel": log_mel})
+        session = self.session.result()
+        # A core takes one at a time: what lies between two layers then stays in its cache, and a long clip needs no
+        # more memory.
+        batch = 1 if session.get_providers() == ["CPUExecutionProvider"] else _GPU_WINDOWS
+        embeddings = np.empty((len(log_mel), self.dimensions), np.float32)
+        logits = np.empty((len(log_mel), len(self.tags)), np.float32)
+
+        def run(first: int) -> None:
+            some = slice(first, first + batch)
+            embeddings[some], logits[some] = session.run(None, {"log_mel": log_mel[some]})
+
+        firsts = range(0, len(log_mel), batch)
+        threads = min(self.threads or available_cores(), len(firsts))
+        if threads <= 1:
+            list(map(run, firsts))
+        else:
+            with ThreadPoolExecutor(threads) as pool:
+                list(pool.map(run, firsts))
         return embeddings, logits
 
     @cached_property
@@ -118,17 +139,22 @@ class MusiCNN:
         return LogMel(sample_rate=self.sample_rate, fft_samples=512, hop_samples=256, bands=96)
 
     @cached_property
-    def _session(self) -> InferenceSession:
+    def session(self) -> Future[InferenceSession]:
+        """The network: loads in the background from the first mention on; `result()` waits for it."""
+        return _LOADERS.submit(self._load)
+
+    def _load(self) -> InferenceSession:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
-        options.intra_op_num_threads = self.threads or 0
-        options.add_session_config_entry("session.set_denormal_as_zero", "1")
+        options.intra_op_num_threads = 1
         providers = [name for name in onnxruntime.get_available_providers() if name in _PROVIDERS]
         # A path, not bytes: the weights lie in the file beside it.
         with as_file(files(__package__)) as folder:
             return onnxruntime.InferenceSession(folder / f"musicnn_{self.corpus}.onnx", options, providers=providers)
 
 
+_LOADERS = ThreadPoolExecutor()
+_GPU_WINDOWS = 64
 _PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")

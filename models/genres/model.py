@@ -29,8 +29,6 @@ FORMAT_VERSION = 1
 CARD, WEIGHTS = "model.json", "weights.safetensors"
 FORMER_SCORERS = ("kernel", "neighbours", "trees")
 """arrays from before scikit-learn's estimators were kept"""
-PARENT_SEPARATOR = " > "
-"""between a genre and its sub-genre in a label"""
 
 
 @dataclass(frozen=True)
@@ -193,19 +191,3 @@ def read_card(folder: Path) -> dict[str, Any]:
 def _card_hash(header: Mapping[str, Any]) -> str:
     content = {name: value for name, value in header.items() if name != "card_sha256"}
     return content_hash(json.dumps(content, sort_keys=True).encode(), "sha256")
-
-
-def rolled_up(named: Mapping[str, float], multi_label: bool = False) -> dict[str, float]:
-    """Probabilities with those of parents added: the sum of their sub-genres', or the largest where several may apply.
-
-    >>> rolled_up({"Rock > Punk": 0.5, "Rock > Indie": 0.25, "Jazz": 0.25})
-    {'Rock > Punk': 0.5, 'Rock > Indie': 0.25, 'Jazz': 0.25, 'Rock': 0.75}
-    """
-    result = dict(named)
-    for name, probability in named.items():
-        parts = name.split(PARENT_SEPARATOR)
-        for depth in range(1, len(parts)):
-            parent = PARENT_SEPARATOR.join(parts[:depth])
-            so_far = result.get(parent, 0.0)
-            result[parent] = max(so_far, probability) if multi_label else so_far + probability
-    return result

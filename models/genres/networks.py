@@ -30,7 +30,7 @@ from ...errors import LibraryError
 from ..arrays import Floats
 from ..encoders.musicnn import Corpus, MusiCNN
 from ..encoders.musicnn_torch import MusiCNNModule, pretrained_musicnn
-from ..encoders.transformers import PREFIX, HubEncoder, from_config, input_source
+from ..encoders.transformers import PREFIX, HubEncoder, from_config, input_source, mean_of_sound
 from ..nn.training_loop import Curve, Schedule, Watch, device, seeded, state_arrays, tensor, train
 from ..storage import Arrays
 from .classical import Targets
@@ -86,7 +86,7 @@ class FineTunedShape:
             corpus = Corpus(self.encoder.removeprefix("musicnn-"))
             return _FineTuned(_MusiCNNEmbedding(corpus, pretrained), MusiCNN.dimensions, self.classes)
         name = self.encoder.removeprefix(PREFIX)
-        embedding = _TransformerEmbedding(HubEncoder.open(name).core if pretrained else from_config(self.config))
+        embedding = _TransformerEmbedding(HubEncoder.open(name).model if pretrained else from_config(self.config))
         return _FineTuned(embedding, embedding.dimensions, self.classes)
 
 
@@ -180,8 +180,7 @@ class _TransformerEmbedding(nn.Module):
             core.freeze_feature_encoder()
 
     def forward(self, inputs: Tensor) -> Tensor:
-        embedding: Tensor = self.core(inputs).last_hidden_state.mean(dim=1)
-        return embedding
+        return mean_of_sound(self.core, self.core(inputs).last_hidden_state)
 
 
 @dataclass(frozen=True, eq=False)

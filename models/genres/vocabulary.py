@@ -56,6 +56,8 @@ class Vocabulary:
 
 
 BUILT_IN = Vocabulary()
+PARENT_SEPARATOR = " > "
+"""between a genre and its sub-genre in a label"""
 
 _MOODS: Mapping[str, tuple[str, str]] = {
     "happy": ("happy,catchy", ""),
@@ -115,10 +117,10 @@ def name(msd: Tagging, mtt: Tagging) -> Naming:
     return Naming((lifts / lifts.sum()).astype(np.float32), agreement)
 
 
-def moods(msd: Tagging, mtt: Tagging) -> list[str]:
-    """Moods that stand out, strongest first."""
+def moods(msd: Tagging, mtt: Tagging) -> dict[str, float]:
+    """Moods that stand out, strongest first: how many times the average track's odds each has."""
     lifts = np.exp(_both(_lifts(msd, 0, _MOODS).mean(axis=0, keepdims=True), _lifts(mtt, 1, _MOODS).mean(axis=0))[0])
-    return [MOODS[m] for m in np.argsort(-lifts, kind="stable") if lifts[m] >= LEAST_MOOD_LIFT]
+    return {MOODS[m]: float(lifts[m]) for m in np.argsort(-lifts, kind="stable") if lifts[m] >= LEAST_MOOD_LIFT}
 
 
 def _lifts(tagging: Tagging, corpus: int, words: Mapping[str, tuple[str, str]]) -> NDArray[np.float64]:
@@ -135,3 +137,19 @@ def _lifts(tagging: Tagging, corpus: int, words: Mapping[str, tuple[str, str]]) 
 def _both(msd: NDArray[np.float64], mtt: NDArray[np.float64]) -> NDArray[np.float64]:
     """[W, K] the mean of both corpora, or the only one that has tags for the word."""
     return np.where(np.isnan(msd), mtt, np.where(np.isnan(mtt), msd, (msd + mtt) / 2))
+
+
+def rolled_up(named: Mapping[str, float], multi_label: bool = False) -> dict[str, float]:
+    """Probabilities with those of parents added: the sum of their sub-genres', or the largest where several may apply.
+
+    >>> rolled_up({"Rock > Punk": 0.5, "Rock > Indie": 0.25, "Jazz": 0.25})
+    {'Rock > Punk': 0.5, 'Rock > Indie': 0.25, 'Jazz': 0.25, 'Rock': 0.75}
+    """
+    result = dict(named)
+    for name, probability in named.items():
+        parts = name.split(PARENT_SEPARATOR)
+        for depth in range(1, len(parts)):
+            parent = PARENT_SEPARATOR.join(parts[:depth])
+            so_far = result.get(parent, 0.0)
+            result[parent] = max(so_far, probability) if multi_label else so_far + probability
+    return result

@@ -1,11 +1,10 @@
 """The hybrid's options: the crossfade, and the terms by which it corrects the prior.
 
-    taste = w * ALS + (1 - w) * prior        w = n / (n + tau)        gain = cold_gain ** (1/2) ** n
+    taste = w * ALS + (1 - w) * prior        w = n / (n + tau)        gain = cold_gain where n = 0, else 1
 
 n is the number of the track's listeners; after tau of them both count the same. A track without listeners is the prior,
 one with many is ALS. Predicted vectors are shorter than learned ones and the listens of a new track all lie ahead, so
-the scores of tracks without listeners are multiplied by `cold_gain`, with which they get their share of the lists of a
-validation period. Every listener halves its logarithm; it does not change the order of tracks of equal n.
+the scores of tracks without listeners are multiplied by `cold_gain`, with which a validation period is predicted best.
 
 `hybrid.tuning` chooses all of them on a validation part of the listens.
 
@@ -57,7 +56,7 @@ class Crossfade:
 
     def gains(self, listeners: Rows) -> Floats:
         """[T] what scores are multiplied by."""
-        return np.asarray(self.cold_gain ** np.exp2(-np.minimum(listeners, 100).astype(np.float64)), np.float32)
+        return np.where(listeners == 0, np.float32(self.cold_gain), np.float32(1))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,10 +2,11 @@
 
     score(u, t) = gain(t) * (x(u) · taste(t) + (1 - w(t)) * (affinity * r(t) * log(1 + c(u, t)) + profile * s(u, t)))
 
-x is the user's taste vector, folded in from their listens against all tracks' crossfaded taste, c(u, t) the number of
-tracks by t's artists that u listened to, r(t) how rare a listen to these artists is, s(u, t) the mean similarity of t's
-sound to what u listened to. Both terms are corrections of the prior and leave with it as listeners come. How all of it
-is weighed is chosen on validation (`hybrid.tuning`). What does not depend on the user is multiplied out once:
+x is the user's taste vector, folded in as ALS does it, against predicted vectors where a track has no listeners; c(u,
+t) the number of tracks by t's artists that u listened to, r(t) how rare a listen to these artists is, s(u, t) the mean
+similarity of t's sound to what u listened to. Both terms are corrections of the prior and leave with it as listeners
+come. How all of it is weighed is chosen on validation (`hybrid.tuning`). What does not depend on the user is multiplied
+out once:
 
     score(u, t) = [x(u), s(u)] · vector(t) + affinity(t) * log(1 + c(u, t))
     vector(t)   = gain(t) * [taste(t), profile * (1 - w(t)) * sound(t)]
@@ -140,7 +141,7 @@ class Hybrid(Recommender):
 
     @cached_property
     def folding(self) -> FoldIn:
-        return FoldIn(self.als, self.taste)
+        return FoldIn(self.als, cold=self.taste)
 
     def similar(self, track_rows: Ids, k: int) -> Answers:
         """By the cosine of crossfaded taste; `hybrid.index` blends it with sound."""
@@ -210,14 +211,14 @@ class Hybrid(Recommender):
     def because(self, history: UserHistory, track_rows: Ids) -> Ids:
         """[k] the liked track that adds most to the score of each of `track_rows` [k]; -1 where none adds to it.
 
-        The score of track i is the sum over the liked tracks j of c_j * y_i' W y_j, after section 5 of Hu, Koren &
+        The score of track i is the sum over the liked tracks j of c_j * taste_i' W y_j, after section 5 of Hu, Koren &
         Volinsky 2008, where W is the inverse of the user's normal matrix; here it is that of a user without listens,
-        which serves all.
+        which serves all. y_j is what the user is folded in by.
         """
         likes, track_rows = history.track_rows[history.liked], np.asarray(track_rows)
         if not len(likes) or not len(track_rows):
             return np.full(len(track_rows), -1, np.int32)
-        terms = self.taste[likes] @ (self.taste[track_rows] @ self._inverse).T
+        terms = self.folding.vectors(likes) @ (self.taste[track_rows] @ self._inverse).T
         terms *= self.als.confidences_of_one(likes, history.weights[history.liked])[:, None]
         # A track is no reason for itself, where seen tracks are recommended again.
         terms[likes[:, None] == track_rows] = -np.inf
@@ -337,9 +338,8 @@ class Hybrid(Recommender):
     @cached_property
     def _inverse(self) -> Scores:
         """[F, F] of the normal matrix of a user without listens."""
-        factors = self.als.track_factors.astype(np.float64)
-        normal = factors.T @ factors + self.als.options.regularization * np.eye(factors.shape[1])
-        return np.asarray(np.linalg.inv(normal), np.float32)
+        gram = self.folding.gram.astype(np.float64)
+        return np.asarray(np.linalg.inv(gram + self.als.options.regularization * np.eye(len(gram))), np.float32)
 
     def _forget(self, *names: str) -> None:
         for name in names:

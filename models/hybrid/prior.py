@@ -7,6 +7,10 @@ explain, and s runs over the other warm tracks of t's artists. a(t, s) is the nu
 exp(-attention * distance of their sounds). It is the mean of a Gaussian process whose kernel adds sound and artist.
 Without an artist the sum is empty, without sound f is 0, with neither the prior is the mean of all tracks.
 
+The length of a taste vector grows with the track's listeners, so the length of a predicted one is how popular the
+track is expected to be. Where that is not to be trusted, `debias` takes it away: the vector is multiplied by (typical
+length / its length) ** debias, and 1 leaves its direction alone.
+
 The regression has artists as random effects: what sound does not explain of a track's taste is the artist's own share
 and the track's, r = Z b + e, with the variance of b one over `ARTIST_VARIANCE_RATIO` of that of e. Without them it
 would learn the sound of who released most. Rows are whitened (Balestra & Nerlove 1966), and least squares on whitened
@@ -63,6 +67,8 @@ class PriorOptions:
     """how many tracks of an artist are worth as much as the sound alone; None leaves artists out"""
     attention: float = 0.0
     """how much more an artist's similar tracks count; 0 is the plain mean"""
+    debias: float = 0.0
+    """popularity debiasing, 0 … 1: how much of the differences in length of predicted vectors is taken away"""
     landmarks: int = 512
     seed: int = 0
 
@@ -184,16 +190,13 @@ class ContentPrior:
 
     def of_tracks(self, rows: Rows) -> Floats:
         """[B, F] some rows of `of_catalogue`."""
-        sound = self._catalogue_sound
-        by_artist = self._by_artist(
-            self._track_artists[rows], sound.columns[rows], sound.has_sound[rows], leave_out=self._warm_row[rows]
-        )
-        return np.asarray(self._by_sound_of_others[rows] + by_artist)
+        return self._debiased(self._of_tracks(rows))
 
-    def with_artists(self, shrinkage: float | None, attention: float) -> ContentPrior:
-        """The same sound map with other weights of artists; nothing is fitted again."""
+    def with_options(self, **changes: Any) -> ContentPrior:
+        """The same sound map with another `shrinkage`, `attention` or `debias`; nothing is fitted again."""
         prior = copy(self)
-        prior.options = replace(self.options, shrinkage=shrinkage, attention=attention)
+        prior.options = replace(self.options, **changes)
+        prior.__dict__.pop("typical_length", None)
         return prior
 
     def predict(self, catalogue: Catalogue) -> tuple[Floats, Mask]:
@@ -202,7 +205,8 @@ class ContentPrior:
         artists = self.artist_rows(catalogue.artists)
         features = self.map.features(columns)[:, : len(self.weights)] * has_sound[:, None]
         by_sound = np.asarray(self.mean + features @ self.weights, np.float32)
-        return by_sound + self._by_artist(artists, columns, has_sound), self.can_predict(has_sound, artists)
+        predicted = self._debiased(by_sound + self._by_artist(artists, columns, has_sound))
+        return predicted, self.can_predict(has_sound, artists)
 
     def near_features_of(self, catalogue: Catalogue) -> Floats:
         """[B, N] the same of other tracks: zeros for one without sound, no columns where the map has no kernel."""
@@ -225,7 +229,8 @@ class ContentPrior:
         return own | csr_arrays(self.artists, *_SAVED_ARTISTS) | self.map.arrays()
 
     def metadata(self) -> dict[str, Any]:
-        return {"sound_width": self.map.sound_width, "rate": self.map.rate, "artist_names": list(self.artist_names)}
+        found = {"sound_width": self.map.sound_width, "rate": self.map.rate, "artist_names": list(self.artist_names)}
+        return found | ({"typical_length": self.typical_length} if self.options.debias else {})
 
     @classmethod
     def from_arrays(cls, arrays: Arrays, metadata: dict[str, Any], options: PriorOptions) -> Self:
@@ -236,7 +241,31 @@ class ContentPrior:
             setattr(prior, attribute, arrays[name])
         prior.artist_names = tuple(metadata["artist_names"])
         prior.artists = csr_of(arrays, len(prior.artist_names), *_SAVED_ARTISTS)
+        if prior.options.debias:
+            prior.typical_length = metadata["typical_length"]
         return prior
+
+    @cached_property
+    def typical_length(self) -> float:
+        """The median over the warm tracks, each predicted without its own listens."""
+        warm = np.flatnonzero(self._warm_row >= 0)
+        return float(np.median(np.linalg.norm(self._of_tracks(warm), axis=1))) if len(warm) else 1.0
+
+    def _debiased(self, predicted: Floats) -> Floats:
+        """[B, F]"""
+        if not self.options.debias:
+            return predicted
+        lengths = np.linalg.norm(predicted, axis=1, keepdims=True)
+        ratios = self.typical_length / np.where(lengths > 0, lengths, self.typical_length)
+        return np.asarray(predicted * ratios**self.options.debias, np.float32)
+
+    def _of_tracks(self, rows: Rows) -> Floats:
+        """[B, F]"""
+        sound = self._catalogue_sound
+        by_artist = self._by_artist(
+            self._track_artists[rows], sound.columns[rows], sound.has_sound[rows], leave_out=self._warm_row[rows]
+        )
+        return np.asarray(self._by_sound_of_others[rows] + by_artist)
 
     @cached_property
     def _row_of_artist(self) -> dict[str, int]:

@@ -1,19 +1,23 @@
 """The choice of the hybrid's options, on tracks and entries that are kept from an inner training part.
 
 A fifth of the tracks is held out whole, part of it as whole artists, so that tracks of new artists are placed by their
-sound alone; a tenth is thinned to 1, 2, 5 or 10 listeners; of the remaining entries a fifth is held out. One ALS fit
-serves all options, chosen one after the other, each by NDCG of the slice it is about:
+sound alone; a tenth of those with three listeners or more is thinned to 1, 2, 5 or 10; of the remaining entries a fifth
+is held out. One ALS fit serves all options, chosen one after the other, each by NDCG of the slice it is about:
 
-    sound map                 tracks of new artists       profile   all held-out tracks
-    artist terms, affinity    tracks of known artists     tau       thinned tracks
-    cold gain                 all tracks in one list: the share of cold ones
+    sound map                 tracks of new artists       debias, profile   all held-out tracks
+    artist terms, affinity    tracks of known artists     cold gain         all tracks in one list
+    tau                       thinned tracks, among the values with which warm tracks are recommended best
+
+Users are folded in as the hybrid does it. The taus that remain are within one standard error of the best for warm
+tracks, in one list of all: without that, what is best for tracks of few listeners among themselves would take from the
+many who are looking for others. The cold gain is the one nearest to 1 within one standard error of the best.
 
 Shapes: B users of a slice, C candidate tracks of it, T tracks, U users, F factors.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from itertools import product
@@ -22,7 +26,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arrays import Floats, Mask, Rows, one_blas_thread, top_k
+from ..arrays import Floats, Ids, Mask, Rows, one_blas_thread, top_k
 from ..catalogue import Catalogue
 from ..evaluation.metrics import hits, ndcg, recall, relevant_counts
 from ..evaluation.splits import known_artists, thinned
@@ -43,10 +47,9 @@ _ATTENTIONS = (0.0, 1.0, 3.0)
 _AFFINITIES = (0.0, 0.1, 0.2, 0.4)
 _RARITIES = (0.0, 0.3, 0.5)
 _PROFILES = (0.0, 0.25, 0.5, 1.0)
-_TAUS = (1.0, 2.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 48.0)
-_COLD_SHARE = 0.75
-"""Of the share, since the final prior has about twice as many listens, and its vectors are longer for it."""
-
+_DEBIASES = (0.0, 0.5, 1.0)
+_TAUS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
+_COLD_GAINS = tuple(2.0 ** (step / 4) for step in range(-8, 13))
 _THINNED_TO = (1, 2, 5, 10)
 _LEAST_WARM, _LEAST_LISTENS = 30, 500
 _LEAST_TRACKS, _LEAST_USERS = 5, 20
@@ -101,10 +104,10 @@ class Slice:
         """Whether there is too little to measure."""
         return len(self.candidates) < _LEAST_TRACKS or len(self.users) < _LEAST_USERS
 
-    @property
+    @cached_property
     def factors(self) -> Floats:
         """[B, F] of the users"""
-        return np.asarray(self.held.als.user_factors[self.users])
+        return self.held.als.fold_in(self.held.train.matrix[self.users])
 
     @property
     def by_als(self) -> Floats:
@@ -145,8 +148,16 @@ class Slice:
         """[B] NDCG of the same list: finer than recall where there are few candidates."""
         return ndcg(*self._hits(scores))
 
+    def ndcg_of(self, ids: Ids) -> Values:
+        """[B] of lists [B, k] of columns."""
+        return ndcg(hits(ids, self.truth), relevant_counts(self.truth), ids.shape[1])
+
+    @property
+    def list_length(self) -> int:
+        return max(1, min(20, len(self.candidates) // 5))
+
     def _hits(self, scores: Floats) -> tuple[Mask, NDArray[np.int64], int]:
-        ids, _ = top_k(scores, max(1, min(20, len(self.candidates) // 5)))
+        ids, _ = top_k(scores, self.list_length)
         return hits(ids, self.truth), relevant_counts(self.truth), ids.shape[1]
 
     @property
@@ -178,7 +189,7 @@ def hold_out(
     room = np.flatnonzero((listeners >= 3) & ~cold)
     quota = np.full(listens.track_count, -1, np.int64)
     steps = np.array(_THINNED_TO)
-    for track in rng.permutation(room)[: max(1, len(warm) // 10)]:
+    for track in rng.permutation(room)[: max(1, len(room) // 10)]:
         quota[track] = rng.choice(steps[steps < listeners[track]])
     quota[cold] = 0
     parts = thinned(listens, quota, rng)
@@ -227,8 +238,12 @@ class _Tuning:
         self._held = held
         self.figures: dict[str, float] = {}
         prior, affinity, rarity = self._artist_terms(*self._sound_map())
-        self._vectors, self._sound = prior.of_catalogue, prior.near_features[:, :PROFILE_FEATURES]
         self.options = HybridOptions(prior=prior.options, affinity=affinity, rarity=rarity)
+        prior = self._debiased(prior)
+        self.options = replace(self.options, prior=prior.options)
+        self._vectors, self._sound = prior.of_catalogue, prior.near_features[:, :PROFILE_FEATURES]
+        self._predicted = prior.can_predict(held.catalogue.has_sound, held.catalogue.artist_matrix)
+        """[T]"""
         self.options = replace(self.options, profile=self._profile())
         self.options = replace(self.options, crossfade=Crossfade(self._tau()))
         self.options = replace(self.options, crossfade=self._with_cold_gain())
@@ -264,7 +279,9 @@ class _Tuning:
 
         @lru_cache(maxsize=1)
         def by_prior(shrinkage: float | None, attention: float) -> Floats:
-            return np.asarray(part.factors @ prior.with_artists(shrinkage, attention).of_tracks(part.candidates).T)
+            return np.asarray(
+                part.factors @ prior.with_options(shrinkage=shrinkage, attention=attention).of_tracks(part.candidates).T
+            )
 
         def measured(shrinkage: float | None, attention: float, affinity: float, rarity: float) -> Values:
             cells = by_prior(shrinkage, attention)
@@ -277,10 +294,21 @@ class _Tuning:
         if options.sound != "none" and shrinkage is not None:
             attentions = ((a, measured(shrinkage, a, affinity, rarity)) for a in _ATTENTIONS)
             attention = self._best_of(attentions, "known_artist")
-        return prior.with_artists(shrinkage, attention), affinity, rarity
+        return prior.with_options(shrinkage=shrinkage, attention=attention), affinity, rarity
+
+    def _debiased(self, prior: ContentPrior) -> ContentPrior:
+        part = self._held.slice(self._cold)
+        if part.is_small:
+            return prior
+
+        def measured(debias: float) -> Values:
+            vectors = prior.with_options(debias=debias).of_tracks(part.candidates)
+            return part.ndcg(part.factors @ vectors.T + part.by_artist(self.options.affinity, self.options.rarity))
+
+        return prior.with_options(debias=self._best_of(((d, measured(d)) for d in _DEBIASES), "cold"))
 
     def _profile(self) -> float:
-        part = self._held.slice(np.sort(np.concatenate([self._held.new, self._held.known])))
+        part = self._held.slice(self._cold)
         if not self._sound.shape[1] or part.is_small:
             return 0.0
         by_taste, similarity = part.factors @ self._vectors[part.candidates].T, part.similarity(self._sound)
@@ -289,50 +317,66 @@ class _Tuning:
         return self._best_of(((p * unit, part.ndcg(cells + p * unit * similarity)) for p in _PROFILES), "cold")
 
     def _tau(self) -> float:
-        """By the mean NDCG over the numbers of listeners."""
+        """By the mean NDCG over the numbers of listeners, of those that are good for warm tracks."""
+        warm = self._held.slice(self._held.others)
+        if warm.is_small:
+            return Crossfade().tau
+        of_warm = np.array([warm.ndcg(cells) for cells in self._crossfaded(warm)])
+        best = int(np.nanmean(of_warm, axis=1).argmax())
+        good = [place for place in range(len(_TAUS)) if _is_as_good(of_warm[place], of_warm[best])]
+        self.figures["ndcg_warm_als"] = float(np.nanmean(warm.ndcg(_unseen(warm, warm.by_als))))
         totals = np.zeros(len(_TAUS))
         for n, tracks in self._held.thin.items():
-            part = self._held.slice(tracks)
-            if len(part.users) < 10:
+            # Where nothing is predicted, the crossfade of tracks of the same n does not change their order.
+            part = self._held.slice(tracks[self._predicted[tracks]])
+            if part.is_small:
                 continue
-            by_als, by_prior, seen = part.by_als, self._by_prior(part), part.seen
-            by_als[seen] = by_prior[seen] = -1e9
-            for place, tau in enumerate(_TAUS):
-                w = Crossfade(tau).weights(np.array([n]))
-                totals[place] += np.nanmean(part.ndcg(w * by_als + (1 - w) * by_prior))
-            self.figures[f"recall_als_{n}_listeners"] = float(np.nanmean(part.recall(by_als)))
+            totals += [np.nanmean(part.ndcg(cells)) for cells in self._crossfaded(part)]
+            self.figures[f"recall_als_{n}_listeners"] = float(np.nanmean(part.recall(_unseen(part, part.by_als))))
+            by_prior = _unseen(part, self._by_prior(part))
             self.figures[f"recall_prior_{n}_listeners"] = float(np.nanmean(part.recall(by_prior)))
-        return _TAUS[int(totals.argmax())] if totals.any() else Crossfade().tau
+        chosen = max(good, key=lambda place: float(totals[place])) if totals.any() else best
+        self.figures["ndcg_warm"] = float(np.nanmean(of_warm[chosen]))
+        return _TAUS[chosen]
+
+    def _crossfaded(self, part: Slice) -> Iterator[Floats]:
+        """[B, C] scores of warm tracks by each of the taus."""
+        by_als, by_prior = part.by_als, self._by_prior(part)
+        listeners = self._held.train.listeners[part.candidates]
+        for tau in _TAUS:
+            w = Crossfade(tau).weights(listeners)
+            yield _unseen(part, w * by_als + (1 - w) * by_prior)
 
     def _with_cold_gain(self) -> Crossfade:
-        """The gain at which cold tracks get the share of the lists that they have of the held-out listens."""
+        """By the NDCG of warm and cold tracks in one list."""
         held, crossfade = self._held, self.options.crossfade
-        rows = np.concatenate([held.new, held.known])
+        rows = self._cold[self._predicted[self._cold]]
         everything = held.slice(np.concatenate([rows, held.others]))
         cold, warm = replace(everything, candidates=rows), replace(everything, candidates=held.others)
         if cold.is_small:
             return crossfade
-        listeners, by_als, seen = held.train.listeners[held.others], warm.by_als, warm.seen
-        w = crossfade.weights(listeners)
-        warm_scores = w * by_als + (1 - w) * self._by_prior(warm)
-        warm_scores[seen] = by_als[seen] = -np.inf
-        k = max(1, min(20, len(everything.candidates) // 5))
-        # The gain moves warm tracks little: the first of them are among the first ten times as many without it.
-        places, warm_best = top_k(warm_scores, 10 * k)
-        _, cold_best = top_k(self._by_prior(cold), k)
-        share_of_listens = cold.truth.nnz / max(everything.truth.nnz, 1)
-        low, high = np.log(1 / 16), np.log(16)
-        for _ in range(12):
-            middle = (low + high) / 2
-            crossfade = replace(crossfade, cold_gain=float(np.exp(middle)))
-            gained = warm_best * crossfade.gains(listeners[places])
-            ids, _ = top_k(np.hstack([gained, cold_best * np.float32(crossfade.cold_gain)]), k)
-            share = (ids >= warm_best.shape[1]).sum() / max((ids >= 0).sum(), 1)
-            low, high = (middle, high) if share < _COLD_SHARE * share_of_listens else (low, middle)
-        self.figures["cold_share_of_listens"] = float(share_of_listens)
-        self.figures["recall_warm_als"] = float(np.nanmean(warm.recall(by_als)))
-        self.figures["recall_warm"] = float(np.nanmean(warm.recall(warm_scores)))
-        return replace(crossfade, cold_gain=float(np.exp((low + high) / 2)))
+        w = crossfade.weights(held.train.listeners[held.others])
+        # A gain keeps the order of the cold ones and that of the warm ones: the first of each are all that counts.
+        k = everything.list_length
+        cold_ids, cold_scores = top_k(self._by_prior(cold), k)
+        warm_ids, warm_scores = top_k(_unseen(warm, w * warm.by_als + (1 - w) * self._by_prior(warm)), k)
+        ids = np.hstack([cold_ids, np.where(warm_ids < 0, -1, len(rows) + warm_ids)])
+
+        def measured(gain: float) -> Values:
+            first, _ = top_k(np.hstack([cold_scores * np.float32(gain), warm_scores]), k, rows=ids)
+            return everything.ndcg_of(first)
+
+        found = {gain: measured(gain) for gain in _COLD_GAINS}
+        best = max(found.values(), key=lambda values: float(np.nanmean(values)))
+        # The nearest to 1, since too large a gain costs more than one too small: all lists fill with cold tracks.
+        chosen = min((gain for gain in found if _is_as_good(found[gain], best)), key=lambda gain: abs(np.log(gain)))
+        self.figures["ndcg_all"] = float(np.nanmean(found[chosen]))
+        self.figures["cold_share_of_listens"] = float(cold.truth.nnz / max(everything.truth.nnz, 1))
+        return replace(crossfade, cold_gain=chosen)
+
+    @property
+    def _cold(self) -> Rows:
+        return np.sort(np.concatenate([self._held.new, self._held.known]))
 
     def _by_prior(self, part: Slice) -> Floats:
         """[B, C] the scores of the tracks with their listeners left out."""
@@ -353,6 +397,18 @@ class _Tuning:
                 chosen, best = option, values
         self.figures[f"ndcg_{name}"] = float(np.nanmean(best))
         return chosen
+
+
+def _unseen(part: Slice, scores: Floats) -> Floats:
+    """[B, C] without what the users have listened to."""
+    scores[part.seen] = -np.inf
+    return scores
+
+
+def _is_as_good(values: Values, best: Values) -> bool:
+    """Whether the mean is below the best one by no more than a standard error of their paired difference."""
+    losses = (best - values)[~np.isnan(best - values)]
+    return len(losses) < 2 or losses.mean() <= losses.std(ddof=1) / np.sqrt(len(losses))
 
 
 def _is_significant(gains: Values) -> bool:

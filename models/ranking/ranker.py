@@ -134,13 +134,15 @@ class ObliviousTrees:
             model.save_model(str(file), format="json")
             saved = json.loads(file.read_text())
         trees = saved["oblivious_trees"]
-        depth = max((len(tree["splits"]) for tree in trees), default=0)
+        # A tree whose features were all constant has null for its splits.
+        splits = [tree["splits"] or [] for tree in trees]
+        depth = max(map(len, splits), default=0)
         features = np.zeros((depth, len(trees)), np.int32)
         borders = np.full((depth, len(trees)), np.inf, np.float32)
         leaves = np.zeros((len(trees), 1 << depth))
         scale, (bias,) = saved["scale_and_bias"]
         for number, tree in enumerate(trees):
-            for level, split in enumerate(tree["splits"]):
+            for level, split in enumerate(splits[number]):
                 features[level, number], borders[level, number] = split["float_feature_index"], split["border"]
             leaves[number, : len(tree["leaf_values"])] = np.multiply(scale, tree["leaf_values"])
         return cls(features, borders, leaves, bias)

@@ -142,7 +142,7 @@ class ALS(Recommender):
 
     @cached_property
     def _folding(self) -> FoldIn:
-        return FoldIn(self, self.track_factors)
+        return FoldIn(self)
 
 
 def _mean_counts(liked: csr_matrix) -> NDArray[np.float32]:
@@ -162,31 +162,42 @@ class FoldIn:
     only way from interactions to a vector: in evaluation, in batch lists and in the service.
     """
 
-    def __init__(self, als: ALS, factors: Scores, gram: Scores | None = None) -> None:
-        """`als` weighs the listens; `factors` [T, F] are its tracks' or others; `gram` is Y' Y where it is known."""
-        self._als, self.factors = als, factors
-        self.gram: Scores = factors.T @ factors if gram is None else gram
-        """[F, F]"""
-        self._normal = self.gram + als.options.regularization * np.eye(factors.shape[1], dtype=np.float32)
+    def __init__(self, als: ALS, cold: Scores | None = None, gram: Scores | None = None) -> None:
+        """`cold` [T, F] has the vectors of tracks without listeners, which ALS knows nothing of; `gram` is Y' Y."""
+        self._als, self._cold = als, cold
+        if gram is None:
+            # The last digits depend on the number of threads, and a loaded model is to answer as the fitted one.
+            with one_blas_thread():
+                gram = als.track_factors.T @ als.track_factors
+        self.gram: Scores = gram
+        """[F, F] over what ALS learned: it does not change when tracks come"""
+        self._normal = gram + als.options.regularization * np.eye(len(gram), dtype=np.float32)
 
-    def append_tracks(self, als: ALS, factors: Scores) -> FoldIn:
-        """The same against `factors`, which are these and more behind them, at the cost of those that came."""
-        more = factors[len(self.factors) :]
-        return FoldIn(als, factors, self.gram + more.T @ more)
+    def vectors(self, track_rows: Ids) -> Scores:
+        """[L, F]"""
+        found: Scores = self._als.track_factors[track_rows]
+        if self._cold is not None:
+            is_cold = self._als.track_listeners[track_rows] == 0
+            found[is_cold] = self._cold[track_rows[is_cold]]
+        return found
+
+    def append_tracks(self, als: ALS, cold: Scores) -> FoldIn:
+        """The same for a model of these tracks and more behind them."""
+        return FoldIn(als, cold, self.gram)
 
     def one(self, track_rows: Ids, weights: Scores) -> Scores:
         """[F] of a user with these confidences [L] in tracks [L]; zeros where all are skips."""
         fitted = weights != 0
         if not fitted.any():
-            return np.zeros(self.factors.shape[1], np.float32)
+            return np.zeros(len(self.gram), np.float32)
         track_rows, weights = track_rows[fitted], weights[fitted]
         confidences = self._als.options.alpha * self._als.confidences_of_one(track_rows, weights)
-        return least_squares_step(self._normal, self.factors[track_rows], confidences)
+        return least_squares_step(self._normal, self.vectors(track_rows), confidences)
 
     def many(self, user_items: csr_matrix) -> Scores:
         """[B, T] confidences -> [B, F]"""
-        check_width(user_items, len(self.factors))
-        vectors = np.empty((user_items.shape[0], self.factors.shape[1]), np.float32)
+        check_width(user_items, len(self._als.track_factors))
+        vectors = np.empty((user_items.shape[0], len(self.gram)), np.float32)
         with one_blas_thread():
             for row, (start, stop) in enumerate(zip(user_items.indptr, user_items.indptr[1:], strict=False)):
                 vectors[row] = self.one(user_items.indices[start:stop], user_items.data[start:stop])

@@ -28,6 +28,7 @@ import numpy as np
 
 from ...errors import UsageError
 from ..arrays import Answers, Floats, Ids, Mask, Rows, Scores, one_blas_thread, top_k
+from ..cores import available_cores
 from ..interactions import Interactions, liked
 from .base import History, rank, to_power
 from .item_similarity import HALF_LIVES, ItemSimilarityOptions, ItemSimilarityRecommender
@@ -200,7 +201,7 @@ class EASE(ItemSimilarityRecommender):
             means: Floats = rest * (kept < tracks) / np.maximum(1 - their_frequencies.sum(axis=1), _ROUNDING)
             return largest, weights - means[:, None], means, np.asarray(1 / (diagonal * own_scale**2), np.float32)
 
-        with one_blas_thread(), ThreadPoolExecutor(options.threads or os.cpu_count()) as pool:
+        with one_blas_thread(), ThreadPoolExecutor(options.threads or available_cores()) as pool:
             parts = list(pool.map(weights_to, range(0, tracks, _COLUMNS)))
         columns, values, means, residuals = (np.concatenate(column) for column in zip(*parts, strict=True))
         ends = np.arange(tracks + 1) * kept
@@ -218,7 +219,7 @@ def invert(matrix: Floats, *, block: int = _BLOCK, threads: int | None = None) -
     blocks = [slice(start, min(start + block, count)) for start in range(0, count, block)]
     tiles = [(rows, others) for rows in blocks for others in blocks if others.start <= rows.start]
     panel = np.empty((count, block), matrix.dtype)
-    with one_blas_thread(), ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+    with one_blas_thread(), ThreadPoolExecutor(threads or available_cores()) as pool:
         for swept in blocks:
             start, stop = swept.start, swept.stop
             panel[:start, : stop - start] = matrix[swept, :start].T

@@ -28,8 +28,6 @@ class PureSVDOptions:
     """An eighth of the users or tracks where that is less: with as many as those, listens are only kept as they are."""
     confidence_power: float = 0.5
     """What is factorised is the confidence to this power: 0 is whether a user likes a track."""
-    seed: int = 0
-    """of the vector that the search for singular vectors begins with"""
 
 
 class PureSVD(Recommender):
@@ -52,7 +50,8 @@ class PureSVD(Recommender):
         matrix = self._inputs(self.history.liked)
         smaller = min(matrix.shape)
         factors = max(1, min(options.factors, smaller // 8))
-        start = np.random.default_rng(options.seed).normal(size=smaller).astype(np.float32)
+        # Where the search for singular vectors begins changes nothing but the last digits, so it is no option.
+        start = np.random.default_rng(0).normal(size=smaller).astype(np.float32)
         _, singular, right = svds(matrix, factors, v0=start)
         order = np.argsort(-singular)
         self.track_factors: Scores = np.ascontiguousarray(right[order].T, np.float32)

@@ -6,23 +6,30 @@ Shapes: W windows, D dimensions of the embedding, K genres.
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ...audio.decoding import Recording
-from ...audio.key import chroma, key_name
-from ...audio.loudness import integrated_lufs
+from ...audio.decoding import Recording, resampled
+from ...audio.key import SAMPLE_RATE, Key, chroma, key
+from ...audio.loudness import Powers, integrated_lufs
 from ...audio.music_detection import Texture, texture
-from ...audio.tempo import pulse, tempo_bpm
+from ...audio.tempo import Pulse, Tempo, pulse, tempo
 from ...audio.windows import PLACES, Grid, excerpts
 from ...models.arrays import Floats
 from ...models.encoders.musicnn import Corpus, MusiCNN
-from ...models.genres.model import GenreModel, rolled_up
-from ...models.genres.vocabulary import BUILT_IN, Tagging, Vocabulary, moods, name
+from ...models.genres.vocabulary import BUILT_IN, Tagging, Vocabulary, moods, name, rolled_up
+
+if TYPE_CHECKING:
+    from ...models.genres.model import GenreModel
+
+_WINDOWS_AT_ONCE = 9
+"""that the encoder takes in one go, at least: enough for several cores"""
 
 
 @dataclass(frozen=True)
@@ -32,9 +39,55 @@ class Description:
     confident: bool
     """whether its first genre is to be believed"""
     moods: list[str]
-    tempo_bpm: float | None
-    key: str | None
-    loudness_lufs: float | None
+    mood_lifts: list[float] = field(default_factory=list)
+    """how many times the odds of the average track each mood has"""
+    tempo_bpm: float | None = None
+    tempo_alternative_bpm: float | None = None
+    """the second best; a wrong tempo is mostly this one"""
+    tempo_confidence: float | None = None
+    """0 … 1, how likely the tempo is right"""
+    key: str | None = None
+    key_alternative: str | None = None
+    key_confidence: float | None = None
+    """0 … 1, how likely the key is exactly right"""
+    loudness_lufs: float | None = None
+    loudness_spread_lu: float | None = None
+    """between the loudest and the quietest part that was heard; None where it was one part"""
+    heard_seconds: float | None = None
+    """how much of the file all this is of"""
+    texture: Texture | None = None
+    """what tells music from speech, calls, tones and noise"""
+
+    @classmethod
+    def of(
+        cls,
+        confident: bool,
+        moods: dict[str, float],
+        tempo: Tempo | None,
+        key: Key | None,
+        *,
+        powers: Sequence[Powers],
+        heard_seconds: float,
+        texture: Texture,
+    ) -> Self:
+        """Rounded as it is printed and kept; `powers` are the steps of each part that was heard."""
+        loudness = integrated_lufs(powers)
+        levels = [level for part in powers if (level := integrated_lufs([part])) is not None]
+        return cls(
+            confident,
+            list(moods),
+            [round(lift, 1) for lift in moods.values()],
+            round(tempo.bpm, 1) if tempo else None,
+            round(tempo.alternative_bpm, 1) if tempo else None,
+            round(tempo.confidence, 2) if tempo else None,
+            key.name if key else None,
+            key.alternative if key else None,
+            round(key.confidence, 2) if key else None,
+            None if loudness is None else round(loudness, 1),
+            round(max(levels) - min(levels), 1) if len(levels) > 1 else None,
+            round(heard_seconds, 1),
+            Texture(round(texture.gaps, 3), round(texture.occupancy, 3), round(texture.change_db, 2)),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +104,8 @@ class TrackAnalysis:
     """what the K genres are called"""
     multi_label: bool = False
     """whether several genres may be true at once"""
+    strongest_seconds: float | None = None
+    """the middle of the loudest excerpt, to be played first; None where the track was not heard in excerpts"""
 
     def ranked_genres(self) -> list[dict[str, Any]]:
         """`{"genre", "probability"}`, best first; of a model with sub-genres, their parents too."""
@@ -78,6 +133,17 @@ class AudioAnalyzer:
     model: GenreModel | None = None
     """what names the genres; None is the vocabulary of `models.genres.vocabulary`"""
 
+    @classmethod
+    def with_genre_model(
+        cls, folder: Path | None, *, threads: int | None = None, all_windows: bool = False
+    ) -> AudioAnalyzer:
+        """One whose genres are named by the model in a folder; LibraryError where there is none."""
+        if folder is None:
+            return cls(threads, all_windows)
+        from ...models.genres.model import GenreModel
+
+        return cls(threads, all_windows, GenreModel.load(folder))
+
     @property
     def vocabulary(self) -> Vocabulary:
         """What the genres of its analyses are called."""
@@ -95,8 +161,8 @@ class AudioAnalyzer:
 
     def load(self) -> Self:
         """Loads its models and libraries now: what cannot be loaded is then not the fault of the first file."""
-        for encoder in (self.encoder, self._second_tagger):
-            encoder.embed(np.zeros((1, encoder.window_samples), np.float32))
+        for loading in (self.encoder.session, self._second_tagger.session):
+            loading.result()
         if self.model is not None:
             from .feature_sources import sample_rate
 
@@ -107,45 +173,59 @@ class AudioAnalyzer:
     def analyze(self, path: str | os.PathLike[str]) -> TrackAnalysis:
         """Raises AudioError, whose reason is what `crossfade failures` prints."""
         encoder, second = self.encoder, self._second_tagger
+        # Mentioned here, both load while the file is decoded.
+        _ = encoder.session, second.session
         mel = encoder.log_mel
-        frame_rate = mel.sample_rate / mel.hop_samples
-        embeddings, logits, thinned, textures, powers = [], [], [], [], []
-        pulses, pitches = np.zeros(1), np.zeros(12)
+        outputs, waiting, thinned, textures, powers = [], [], [], [], []
+        pulses, pitches, heard_seconds = Pulse(), np.zeros(1), 0.0
         with Recording(path, encoder.sample_rate, metered=True) as recording:
             grid = Grid(encoder.window_samples, encoder.hop_samples)
             for excerpt in excerpts(recording, grid, all_windows=self.all_windows):
                 log_mel = mel(excerpt.windows)
-                of_windows, tags = encoder.from_log_mel(log_mel)
-                embeddings.append(of_windows)
-                logits.append(tags)
+                waiting.append(log_mel)
+                if sum(map(len, waiting)) >= _WINDOWS_AT_ONCE:
+                    outputs.append(encoder.from_log_mel(np.concatenate(waiting)))
+                    waiting.clear()
                 thinned.append(_thinned(log_mel))
                 textures.append(texture(log_mel, mel))
                 powers.append(excerpt.clip.step_powers)
-                pulses = pulses + pulse(log_mel, frame_rate)
-                pitches += chroma(excerpt.clip)
+                heard_seconds += excerpt.clip.duration_seconds
+                slow = resampled(excerpt.clip, SAMPLE_RATE)
+                pulses, pitches = pulses + pulse(slow), pitches + chroma(slow)
             duration_seconds = recording.duration_seconds
-        msd = Tagging(encoder.tags, np.concatenate(logits) - encoder.prior)
+        if waiting:
+            outputs.append(encoder.from_log_mel(np.concatenate(waiting)))
+        windows, logits = (np.concatenate(arrays) for arrays in zip(*outputs, strict=True))
+        msd = Tagging(encoder.tags, logits - encoder.prior)
         mtt = Tagging(second.tags, second.from_log_mel(_thinned(np.concatenate(thinned)))[1] - second.prior)
-        windows = np.concatenate(embeddings)
         if self.model is None:
             naming = name(msd, mtt)
             genres, confident = naming.probabilities, naming.confident and _mean(textures).musical
         else:
-            features = self._features(self.model, path, np.hstack([windows, np.concatenate(logits)]))
+            features = self._features(self.model, path, np.hstack([windows, logits]))
             probabilities = self.model.predict(features)[0]
             # A non-music check is no part of a trained model; abstaining below its threshold is.
             genres, confident = probabilities.astype(np.float32), self.model.confident(probabilities)
-        tempo = tempo_bpm(pulses, frame_rate)
-        loudness = integrated_lufs(powers)
-        description = Description(
+        description = Description.of(
             confident,
             moods(msd, mtt),
-            None if tempo is None else round(tempo, 1),
-            key_name(pitches),
-            None if loudness is None else round(loudness, 1),
+            tempo(pulses),
+            key(pitches),
+            powers=powers,
+            heard_seconds=heard_seconds,
+            texture=_mean(textures),
         )
         multi_label = self.model is not None and self.model.card.multi_label
-        return TrackAnalysis(duration_seconds, windows.mean(axis=0), genres, description, self.vocabulary, multi_label)
+        strongest = _strongest_place(powers)
+        return TrackAnalysis(
+            duration_seconds,
+            windows.mean(axis=0),
+            genres,
+            description,
+            self.vocabulary,
+            multi_label,
+            None if strongest is None else round(strongest * duration_seconds, 1),
+        )
 
     def _features(self, model: GenreModel, path: str | os.PathLike[str], windows: Floats) -> dict[str, list[Floats]]:
         """What a trained model takes of the file; `windows` are those of this analyser's encoder."""
@@ -153,6 +233,13 @@ class AudioAnalyzer:
 
         own = self.encoder.name
         return {source: [windows if source == own else extract(Path(path), source)] for source in model.sources}
+
+
+def _strongest_place(powers: list[NDArray[np.float64]]) -> float | None:
+    """The place in the track, 0 … 1, of the excerpt with the largest mean power."""
+    if len(powers) != len(PLACES) or not all(map(len, powers)):
+        return None
+    return PLACES[int(np.argmax([power.mean() for power in powers]))]
 
 
 def _thinned(windows: Floats) -> Floats:

@@ -29,6 +29,7 @@ from ...audio.log_mel import LogMel
 from ...audio.windows import Grid, excerpts
 from ...errors import MACHINE_FAULTS, AudioError, LibraryError, ResourceError
 from ...models.arrays import Floats
+from ...models.cores import available_cores
 from ...models.encoders.musicnn import MEL_SOURCE, Corpus, MusiCNN
 from ...models.encoders.transformers import INPUT_SOURCE, PREFIX, HubEncoder
 from ...models.storage import content_hash, replacing
@@ -39,7 +40,8 @@ PATCH_POOL = 2
 """neighbouring frames are averaged: half the work, and 32 ms are enough for rhythm"""
 PATCH = LogMel()
 _VERSIONS = {"descriptors": 1, "log-mel": 1, "musicnn-msd": 1, "musicnn-mtt": 1, MEL_SOURCE: 1}
-"""raised when what a source computes changes, so that an old cache is not used"""
+_HUB_VERSION = 2
+"""raised when what a source computes changes, so that an old cache is not used; _HUB_VERSION for all of transformers"""
 
 
 def extract(path: Path, source: str) -> Floats:
@@ -106,7 +108,7 @@ class FeatureCache:
 
     def path(self, content: str, source: str) -> Path:
         safe = source if source in _VERSIONS else "hub-" + content_hash(source.encode(), "sha256")[:16]
-        return self.folder / f"{safe}.{_VERSIONS.get(source, 1)}" / content[:2] / f"{content}.npy"
+        return self.folder / f"{safe}.{_VERSIONS.get(source, _HUB_VERSION)}" / content[:2] / f"{content}.npy"
 
     def get(self, content: str, source: str) -> NDArray[Any] | None:
         try:
@@ -142,7 +144,7 @@ def extract_all(
     They stay in the cache, where there is one, so that an interrupted run carries on where it stopped.
     """
     # Threads: decoding, FFTs and networks run outside the interpreter's lock, and nothing has to be started twice.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(available_cores()) as pool:
         try:
             yield from pool.map(partial(_extract_cached, sources=sources, cache=cache), range(len(paths)), paths)
         except BaseException:

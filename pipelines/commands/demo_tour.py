@@ -156,6 +156,8 @@ class _Tour:
         self._say("10. All of it on one page, to be opened in a browser.")
         self._run("report", *self._library, "--out", str(self._folder / "report"))
         self._say(f"The library is yours to play with: every command above works on {self._folder}.")
+        self._console.message("To see and hear it in a browser, run this and open http://127.0.0.1:8000")
+        self._console.message(f"   $ crossfade serve --library {shlex.quote(str(self._folder))}")
 
     def _slices(self) -> None:
         """The evaluation, which prints a line per figure, as one line per slice."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from ...errors import LibraryError
+from ...option_types import Names
 from ..evaluation.options import EvaluationOptions
 from ..library.progress import silent
 from .console import Console
@@ -62,6 +63,7 @@ def evaluate(
     library: LibraryFolder,
     options: EvaluationOptions = OPTIONS,
     split: Annotated[Literal["auto", "time", "user", "random"] | None, Parameter(show=False)] = None,
+    trials: Annotated[Names | None, Parameter(show=False)] = None,
     sound: SoundName = None,
     out: Annotated[Path | None, option("write the JSON lines there, too")] = None,
     console: Screen,
@@ -82,6 +84,9 @@ def evaluate(
         console.message(
             f"crossfade: evaluate --split {split} is now called {new}; the old name goes in the next version"
         )
+    if trials is not None:
+        options = replace(options, scenarios=trials)
+        console.message("crossfade: evaluate --trials is now called --scenarios; the old name goes in the next version")
     with open_library(library) as opened:
         cleaning, log = CleaningOptions(), read_listens(opened)
         if PROTOCOLS[options.protocol].takes_cleaned:

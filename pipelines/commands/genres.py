@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 COMPARED = ("probe", "mlp", "svm", "logistic", "forest", "boosting", "neighbours", "cnn")
 Labels = Annotated[
-    Path, Parameter(help="a folder per genre, a CSV (path, genre, artist, album, split), or FMA's tracks.csv")
+    Path,
+    Parameter(help="a folder per genre, a CSV (path, genre, artist, album, split), FMA's tracks.csv, or mirdata:NAME"),
 ]
 
 

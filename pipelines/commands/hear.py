@@ -1,4 +1,4 @@
-"""The commands of audio: classify, embed, failures, similar, find, tag, vectors, export."""
+"""The commands of audio: classify, embed, failures, similar, duplicates, find, tag, vectors, export."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from ...errors import AudioError, UsageError
+from ...models.cores import one_thread_each
 from ...option_types import Count, Flag, Paths
 from ..embedding.options import EmbedOptions
 from .options import GenreModelFolder, Length, LibraryFolder, Screen, SoundName, Windows, open_library, option
@@ -24,14 +25,13 @@ def classify(
 
     Example: crossfade classify song.mp3
     """
+    one_thread_each()
     from ...audio.decoding import quiet_decoders
-    from ...models.genres.model import GenreModel
     from ..audio_analysis.analyzer import AudioAnalyzer
     from ..library.scan import readable
     from .terminal_layout import classified
 
-    model = GenreModel.load(genre_model) if genre_model else None
-    analyzer = AudioAnalyzer(all_windows=windows == "all", model=model)
+    analyzer = AudioAnalyzer.with_genre_model(genre_model, all_windows=windows == "all")
     failed = False
     for file in files:
         try:
@@ -71,8 +71,13 @@ def embed(
     if summary.renamed:
         whose = "manifest" if options.manifest else "tag"
         console.message(f"{summary.renamed} tracks took the track_id of the {whose}; train again where it was trained")
-    console.record(**asdict(summary))
-    return int(strict and summary.failed > 0)
+    also: dict[str, int] = {}
+    if summary.encoder_embedded is not None and summary.encoder_failed is not None:
+        for track_id, reason in summary.encoder_failed.items():
+            console.message(f"no vector of {options.encoder}: {track_id}: {reason}")
+        also = {"encoder_embedded": summary.encoder_embedded, "encoder_failed": len(summary.encoder_failed)}
+    console.record(**{name: value for name, value in asdict(summary).items() if value is not None} | also)
+    return int(strict and (summary.failed > 0 or bool(summary.encoder_failed)))
 
 
 def failures(*, library: LibraryFolder, console: Screen) -> None:
@@ -96,6 +101,7 @@ def similar(
     per_artist: Annotated[Count | None, option("at most so many of one artist")] = None,
     blend: Annotated[float | None, option("taste (1) against sound (0); .5 of both")] = None,
     sound: SoundName = None,
+    no_duplicates: Annotated[Flag, option("leave out other versions of the same recording")] = False,
     m3u: Annotated[Path | None, option("write a playlist, too")] = None,
     console: Screen,
 ) -> None:
@@ -108,7 +114,7 @@ def similar(
 
     with open_library(library) as opened:
         track = search.query_for(opened, query, vectors=sound)
-        neighbours = search.similar(opened, track, blend=blend, vectors=sound)
+        neighbours = search.similar(opened, track, blend=blend, vectors=sound, duplicates=not no_duplicates)
         found = list(search.limit_per_artist(neighbours, k, per_artist))
         for neighbour in found:
             console.record(track_line, **asdict(neighbour))
@@ -116,16 +122,46 @@ def similar(
             search.write_m3u(m3u, found, opened.paths())
 
 
+def duplicates(
+    *,
+    library: LibraryFolder,
+    workers: Annotated[Count | None, option("processes; one per core by default")] = None,
+    console: Screen,
+) -> int:
+    """Recordings that are in the library more than once, and which file of each is the best.
+
+    Example: crossfade duplicates --library L
+    """
+    from ..search.duplicates import find_duplicates
+    from .terminal_layout import duplicate_group
+
+    with open_library(library) as opened, console.bar("fingerprints") as progress:
+        try:
+            found = find_duplicates(opened, workers=workers, progress=progress)
+        except KeyboardInterrupt:
+            console.message("crossfade: interrupted; the fingerprints are kept, the same command carries on")
+            return 130
+    for group in found.groups:
+        console.record(duplicate_group, **asdict(group))
+    files = sum(len(group.versions) for group in found.groups)
+    told = f"{len(found.groups)} recordings in {files} files" if found.groups else "no recording is there twice"
+    console.message(f"{told}; {found.pairs} pairs of tracks of like length and sound were compared")
+    if found.unknown:
+        some = ", ".join(found.unknown[:3]) + (" …" if len(found.unknown) > 3 else "")
+        console.message(f"{len(found.unknown)} tracks could not be compared, their files are gone or changed: {some}")
+    return 0
+
+
 def find(
     text: str,
     /,
     *,
     library: LibraryFolder,
-    encoder: Annotated[str | None, option("a CLAP model by name or folder; embeds what is new to it")] = None,
+    encoder: Annotated[str | None, option("a CLAP or PE-AV model by name or folder; embeds what is new to it")] = None,
     k: Length = 10,
     console: Screen,
 ) -> None:
-    """Tracks that sound like a description, by a model of sound and text (CLAP).
+    """Tracks that sound like a description, by a model of sound and text (CLAP, PE-AV).
 
     Example: crossfade find "a slow acoustic ballad with a female voice" --library L
     """
@@ -186,7 +222,7 @@ def tag(
 
     Example: crossfade tag ~/Music --write
     """
-    from ...models.genres.model import PARENT_SEPARATOR
+    from ...models.genres.vocabulary import PARENT_SEPARATOR
     from ..genres.tag_writer import Change, Journal, default_journal, files_of, namer, read_genre
 
     log = Journal(journal or default_journal())

@@ -40,7 +40,7 @@ Screen = Annotated[Console, Parameter(parse=False)]
 """where a command prints; `main` gives it"""
 LibraryFolder = Annotated[Path, option("folder of the library")]
 Length = Annotated[Count, option("how many", "-k")]
-SoundName = Annotated[str | None, option("which imported vectors to use as sound")]
+SoundName = Annotated[str | None, option("which imported vectors to use as sound, or hub:NAME of embed --encoder NAME")]
 Seed = Annotated[int, option("of all that is random")]
 GenreModelFolder = Annotated[Path | None, option("a genre model of yours (crossfade genres train)")]
 Windows = Annotated[Literal["default", "all"], option("nine windows of 3 s spread over the track, or all of it")]

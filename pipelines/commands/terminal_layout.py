@@ -23,14 +23,26 @@ def classified(fields: Mapping[str, Any], width: int) -> str:
     for name, probability in genres:
         bar = "█" * round(full * probability)
         lines.append(f"  {_padded(shortened(name, named), named)}  {_padded(bar, full)} {probability:4.0%}")
-    facts = {
-        "moods": fields["moods"],
-        "tempo": fields["tempo_bpm"] and f"{fields['tempo_bpm']:.0f} bpm",
-        "key": fields["key"],
-        "loudness": fields["loudness_lufs"] is not None and f"{fields['loudness_lufs']:.1f} LUFS",
-    }
-    listed = "; ".join(f"{name} {_text(value)}" for name, value in facts.items() if value)
-    return "\n".join([*lines, *_wrapped(listed, width, 2, "  ")])
+    facts = {}
+    if fields["moods"]:
+        lifts = zip(fields["moods"], fields["mood_lifts"], strict=True)
+        facts["moods"] = ", ".join(f"{mood} {lift:.1f}" for mood, lift in lifts) + " times the average"
+    if fields["tempo_bpm"]:
+        sure, other = fields["tempo_confidence"], fields["tempo_alternative_bpm"]
+        facts["tempo"] = f"{fields['tempo_bpm']:.0f} bpm, {sure:.0%} sure; else {other:.0f}"
+    if fields["key"]:
+        facts["key"] = f"{fields['key']}, {fields['key_confidence']:.0%} sure; else {fields['key_alternative']}"
+    if fields["loudness_lufs"] is not None:
+        facts["loudness"] = f"{fields['loudness_lufs']:.1f} LUFS"
+        if fields["loudness_spread_lu"] is not None:
+            facts["loudness"] += f", its parts {fields['loudness_spread_lu']:.1f} LU apart"
+    gaps, occupancy, change_db = fields["texture"].values()
+    facts["texture"] = f"{gaps:.0%} gaps, {occupancy:.0%} filled, moving by {change_db:.1f} dB"
+    facts["heard"] = f"{fields['heard_seconds']:.0f} s of it"
+    start = max(map(len, facts)) + 4
+    for name, value in facts.items():
+        lines += _wrapped(value, width, start, _padded(f"  {name}", start))
+    return "\n".join(lines)
 
 
 def track_line(fields: Mapping[str, Any], width: int, names: Mapping[str, str] | None = None) -> str:
@@ -50,6 +62,18 @@ def track_line(fields: Mapping[str, Any], width: int, names: Mapping[str, str] |
     # The reason has what the track leaves of the line, but at least half.
     reason = shortened(reason, max(room - cell_len(track), room // 2) - len(link))
     return score + shortened(track, room - len(link) - cell_len(reason)) + link + reason
+
+
+def duplicate_group(fields: Mapping[str, Any], width: int) -> str:
+    """The files of one recording, the one to keep first: length, encoding and path."""
+    lines: list[str] = []
+    for version in fields["versions"]:
+        minutes, seconds = divmod(round(version["duration_seconds"]), 60)
+        rate = f"{version['bitrate_kbps']} kbps" if version["bitrate_kbps"] else ""
+        encoding = _padded(shortened(version["format"] or "gone", 10), 10) + _padded(rate, 10, right=True)
+        start = f"{'  ' if lines else '+ '}{minutes:3}:{seconds:02}  {encoding}  "
+        lines.append(start + shortened(_text(version["path"] or version["track_id"]), width - cell_len(start)))
+    return "\n".join([*lines, ""])
 
 
 def table(rows: Sequence[Mapping[str, Any]], width: int) -> str:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -42,6 +42,10 @@ def train(
     first_day: Annotated[str | None, option("top_popular counts from this day on (all)", "--from")] = None,
     last_day: Annotated[str | None, option("… to this one, included (all)", "--to")] = None,
     top: Annotated[int | None, option("tracks in top_popular (100)")] = None,
+    lists: Annotated[
+        Literal["all", "active", "none"] | None,
+        option("whose recommendations become tables; active: within 90 days (active)"),
+    ] = None,
     keep: Annotated[int | None, option("trained versions that stay on disk, the new one too (3)")] = None,
     no_publish: Annotated[Flag, option("upload nothing, even where S3_BUCKET_NAME (environment, .env) is set")] = False,
     force: Annotated[Flag, option("run stages again that have not changed")] = False,
@@ -70,7 +74,7 @@ def train(
         until = str(day_of(Period.of_days(None, last_day).end or 0))
         console.message(f"train: --to {last_day} includes that day now, as it does in crossfade report")
     cleaning = {"seed": seed, "users_sample": users_sample, "min_track_listens": min_track_listens, "core": core}
-    artefacts = {"since": first_day, "until": until, "top": top}
+    artefacts = {"since": first_day, "until": until, "top": top, "lists": lists}
     confidence = {"half_life_days": half_life}
     given = {"cleaning": cleaning | {"confidence": confidence}, "artefacts": artefacts}
     options = replaced(options, given | {"sound": sound, "seed": seed, "keep_versions": keep})

@@ -12,19 +12,23 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ...audio.decoding import BrokenOff
 from ...audio.metadata import read_tags
 from ...errors import MACHINE_FAULTS, AudioError, CrossfadeError, DataError, LibraryError, ResourceError
-from ...models.genres.model import GenreModel
+from ...models.cores import available_cores
 from ...models.storage import content_hash
 from ..audio_analysis.analyzer import AudioAnalyzer, TrackAnalysis
 from ..library.progress import Progress, silent
 from ..library.scan import ScannedFile, absolute, readable, scan
 from ..library.store import Library
 from ..library.tracks import StoredFile
-from .options import EmbedOptions
+from .encoder_vectors import embed_tracks, open_encoder
 from .process_pool import in_workers
+
+if TYPE_CHECKING:
+    from .options import EmbedOptions
 
 BATCH_TRACKS = 32
 BATCH_SECONDS = 5.0
@@ -41,6 +45,10 @@ class EmbedSummary:
     seconds: float
     renamed: int
     """tracks of the library that took the track_id of the manifest or of the tag"""
+    encoder_embedded: int | None = None
+    """tracks that got a vector of `EmbedOptions.encoder`; None where there is none"""
+    encoder_failed: dict[str, str] | None = None
+    """track_id -> why it got none"""
 
 
 @dataclass(frozen=True)
@@ -61,8 +69,10 @@ class _Outcome:
 def embed(library: Library, places: Sequence[Path], options: EmbedOptions, progress: Progress = silent) -> EmbedSummary:
     """Embeds files and folders into a library; KeyboardInterrupt stops it cleanly, with all that is done committed."""
     started = time.monotonic()
+    # Now: a name that is wrong shall not be found out after hours.
+    encoder = open_encoder(options.encoder) if options.encoder else None
     model = options.genre_model
-    analyzer = AudioAnalyzer(model=GenreModel.load(model)) if model else library.analyzer()
+    analyzer = library.analyzer() if model is None else AudioAnalyzer.with_genre_model(model)
     library.claim_encoder(analyzer.encoder.name)
     paths: dict[str, Path | None] = dict.fromkeys(library.track_ids())
     paths |= {track_id: Path(os.fsdecode(path)) for track_id, path in library.paths().items()}
@@ -74,7 +84,7 @@ def embed(library: Library, places: Sequence[Path], options: EmbedOptions, progr
     writer.rename({path: track_id for track_id, path in paths.items() if path is not None}, found)
     jobs = list(_changed(found, writer, retry=options.retry))
     progress(len(found) - len(jobs), len(found))
-    count = max(1, min(options.workers or os.cpu_count() or 1, len(jobs)))
+    count = max(1, min(options.workers or available_cores(), len(jobs)))
     prepare = partial(_prepare, library.folder, options.windows == "all")
     try:
         work = in_workers(_work, jobs, count=count, prepare=prepare) if jobs else ()
@@ -83,8 +93,9 @@ def embed(library: Library, places: Sequence[Path], options: EmbedOptions, progr
             progress(done, len(found))
     finally:
         writer.commit()
+    also = embed_tracks(library, encoder, progress) if encoder else (None, None)
     seconds = round(time.monotonic() - started, 2)
-    return EmbedSummary(writer.embedded, writer.unchanged, writer.failed, seconds, writer.renamed)
+    return EmbedSummary(writer.embedded, writer.unchanged, writer.failed, seconds, writer.renamed, *also)
 
 
 def _places(places: Sequence[Path], found: Sequence[ScannedFile]) -> list[Path]:

@@ -32,5 +32,7 @@ class EmbedOptions:
     """processes; one per core by default"""
     genre_model: Path | None = None
     """folder of a genre model of yours (crossfade genres train); what the library has by default"""
+    encoder: str | None = None
+    """an audio model of transformers, by name or folder, to embed with as well (docs/encoders.md)"""
     retry: Flag = False
     """try again what failed before"""

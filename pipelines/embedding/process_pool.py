@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
+from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Any, TypeVar
 
 from ...errors import CrossfadeError, ResourceError
+from ...models.cores import THREAD_VARIABLES, one_thread_each
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -63,6 +65,24 @@ def _alone(work: Callable[[Item], Result], item: Item, prepare: Callable[[], Non
             return WorkerDied()
 
 
+class _Process(SpawnProcess):
+    """Of one core: its numerical libraries, which read the environment when they are loaded, start no threads."""
+
+    def start(self) -> None:
+        unset = [name for name in THREAD_VARIABLES if name not in os.environ]
+        one_thread_each()
+        try:
+            super().start()
+        finally:
+            for name in unset:
+                del os.environ[name]
+
+
+class _Context(SpawnContext):
+    # Spawned, not forked: a fork copies the locks of threads that it does not copy.
+    Process = _Process
+
+
 class WorkerPool(ProcessPoolExecutor):
     """Processes that end with this one, and at the end of a `with` block whatever they are doing.
 
@@ -70,9 +90,7 @@ class WorkerPool(ProcessPoolExecutor):
     """
 
     def __init__(self, count: int, prepare: Callable[[], None]) -> None:
-        # Spawned, not forked: a fork copies the locks of threads that it does not copy.
-        context = multiprocessing.get_context("spawn")
-        super().__init__(count, mp_context=context, initializer=_start, initargs=(prepare,))
+        super().__init__(count, mp_context=_Context(), initializer=_start, initargs=(prepare,))
 
     def submit(self, work: Callable[..., Result], /, *arguments: Any, **named: Any) -> Future[Result]:
         return super().submit(_call, work, *arguments, **named)

@@ -31,7 +31,7 @@ from ...models.evaluation.popularity import (
 from ...models.evaluation.significance import holm, sign_flip_p_values
 from .options import EvaluationOptions
 from .profiling import Row
-from .protocols import TRIALS, EvaluationSlice
+from .protocols import SCENARIOS, EvaluationSlice
 from .slices import SliceGroups
 from .yambda_benchmark import gains
 
@@ -43,7 +43,7 @@ Measured = dict[tuple[str, int], Values]
 
 @dataclass(frozen=True, eq=False)
 class MetricInputs:
-    """What the metrics of one trial look up."""
+    """What the metrics of one scenario look up."""
 
     listeners: NDArray[np.int64]
     """[T] in training"""
@@ -135,7 +135,7 @@ def group_rows(
     options: EvaluationOptions,
 ) -> Iterator[Row]:
     """The rows of the groups within a slice; their draws are their own, so that they change no other interval."""
-    rng = np.random.default_rng([options.seed, len(TRIALS), 1])
+    rng = np.random.default_rng([options.seed, len(SCENARIOS), 1])
     of_seeds = (groups.values(ids, values, options.ks) for ids, values in zip(lists, each, strict=True))
     for seeds in zip(*of_seeds, strict=True):
         name, users, _ = seeds[0]

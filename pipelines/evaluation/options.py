@@ -30,7 +30,7 @@ class EvaluationOptions:
     """how listens are parted into training and test (docs/protocols.md); auto takes what the log allows"""
     gap_days: Annotated[float, Parameter(name="--gap")] = 0.0
     """days between training and test, where the split is by time"""
-    trials: Names = ("warm", "cold", "listeners")
+    scenarios: Names = ("warm", "cold", "listeners")
     """warm, cold, listeners (all); each fits every model anew"""
     allow_seen: Flag = False
     """tracks already listened to may be recommended again"""
@@ -49,7 +49,7 @@ class EvaluationOptions:
     model_arguments: Annotated[Mapping[str, Mapping[str, Any]], Parameter(parse=False)] = field(default_factory=dict)
     """model -> what it is made with, where that is not its defaults"""
     tunings: Annotated[Mapping[str, Mapping[str, Any]], Parameter(parse=False)] = field(default_factory=dict)
-    """model -> its row of the slice `tuning` in an interrupted evaluation of a single trial; it is not tuned again"""
+    """model -> its row of the slice `tuning` in an interrupted evaluation of one scenario; it is not tuned again"""
 
     def make(self, name: str, catalogue: Catalogue, values: Mapping[str, Any] | None = None) -> Recommender:
         """A model that is not fitted yet, with other values of some options."""
@@ -65,12 +65,12 @@ class EvaluationOptions:
         for option, least in (("tune", 0), ("seeds", 1), ("resamples", 1)):
             if getattr(self, option) < least:
                 raise UsageError(f"{option}: {getattr(self, option)}, but has to be {least} or more")
-        if not (self.gap_days or self.protocol != "auto" or self.trials != EvaluationOptions.trials):
+        if not (self.gap_days or self.protocol != "auto" or self.scenarios != EvaluationOptions.scenarios):
             return
-        from .protocols import PROTOCOLS, TRIALS
+        from .protocols import PROTOCOLS, SCENARIOS
 
         for what, names, known in (
-            ("trial", self.trials, TRIALS),
+            ("scenario", self.scenarios, SCENARIOS),
             ("protocol", (self.protocol,), tuple(PROTOCOLS)),
         ):
             for name in names:
@@ -81,6 +81,6 @@ class EvaluationOptions:
             raise UsageError(
                 f"gap: {self.gap_days:g} days with the protocol {self.protocol!r}; 0 or more, of a split by time"
             )
-        if chosen.trial is not None and (self.trials != TRIALS or self.allow_seen):
-            option = "allow-seen" if self.allow_seen else "trials"
+        if chosen.scenario is not None and (self.scenarios != SCENARIOS or self.allow_seen):
+            option = "allow-seen" if self.allow_seen else "scenarios"
             raise UsageError(f"{option}: not with the protocol {self.protocol!r}, which has its own")

@@ -1,7 +1,7 @@
 """Protocols: what the models of an evaluation are fitted on, and the slices of users and tracks they are measured on.
 
 `PROTOCOLS` has them by name. Those that split a log into training and test (`auto`, `temporal`, `within-user`,
-`random`) have up to three trials; every model is fitted once per trial:
+`random`) have up to three scenarios; every model is fitted once per scenario:
 
 - `warm`: that split; what warm users will listen to, among warm tracks.
 - `cold`: besides, a fifth of the tracks, a tenth of the artists with all they made, and a tenth of the users are held
@@ -10,8 +10,8 @@
 - `listeners`: a fifth of the well-known tracks, in equal groups, keep 0, 1, 2, 5 and 10 of their listeners; each group
   is ranked among itself: quality over the number of listeners n.
 
-The others have one trial of their own: `repeats`, `new-releases` (Tamm, Meehan et al., "Leveraging artist catalogs for
-cold-start music recommendation", arXiv:2604.07090) and `yambda`.
+The others have one scenario of their own: `repeats`, `new-releases` (Tamm, Meehan et al., "Leveraging artist catalogs
+for cold-start music recommendation", arXiv:2604.07090) and `yambda`.
 
 `plan` of a training part is its validation, made in the same way.
 
@@ -40,7 +40,7 @@ from . import yambda_benchmark
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-TRIALS = ("warm", "cold", "listeners")
+SCENARIOS = ("warm", "cold", "listeners")
 """of a protocol that splits a log into training and test"""
 OLD_SPLITS = {"auto": "auto", "time": "temporal", "user": "within-user", "random": "random"}
 """what the option `split` of version 0.1 took -> protocol"""
@@ -81,7 +81,7 @@ class EvaluationSlice:
 
 
 @dataclass(frozen=True, eq=False)
-class Trial:
+class Scenario:
     """One fit of every model, and the slices it is measured on."""
 
     name: str
@@ -98,9 +98,9 @@ class Protocol:
     about: str
     clocks: tuple[Clock, ...] = (Clock.TIME,)
     splitter: Callable[[Interactions, np.random.Generator, float], Split] | None = None
-    """(listens, rng, seconds of the gap before the test) -> the split of the trials `TRIALS`"""
-    trial: Callable[[Interactions, Catalogue, np.random.Generator, float], Trial] | None = None
-    """the only trial of a protocol without a splitter, of the same and the catalogue"""
+    """(listens, rng, seconds of the gap before the test) -> the split of the scenarios `SCENARIOS`"""
+    scenario: Callable[[Interactions, Catalogue, np.random.Generator, float], Scenario] | None = None
+    """the only scenario of a protocol without a splitter, of the same and the catalogue"""
     has_gap: bool = True
     """Whether a gap can be asked for."""
     takes_cleaned: bool = True
@@ -115,9 +115,9 @@ class Protocol:
             raise DataError(f"protocol {name}: needs {needs}, and the log has {has}; there remain {', '.join(others)}")
 
 
-def trial_number(name: str) -> int:
-    """The place of a trial among all that there are; random numbers are drawn by it."""
-    return (*TRIALS, *PROTOCOLS).index(name)
+def scenario_number(name: str) -> int:
+    """The place of a scenario among all that there are; random numbers are drawn by it."""
+    return (*SCENARIOS, *PROTOCOLS).index(name)
 
 
 def plan(
@@ -125,28 +125,28 @@ def plan(
     catalogue: Catalogue,
     *,
     protocol: str = "auto",
-    trials: tuple[str, ...] = TRIALS,
+    scenarios: tuple[str, ...] = SCENARIOS,
     allow_seen: bool = False,
     seed: int = 0,
     gap_seconds: float = 0.0,
-) -> Iterator[Trial]:
-    """The trials, one after the other; slices without users are left out.
+) -> Iterator[Scenario]:
+    """The scenarios, one after the other; slices without users are left out.
 
-    `trials` and `allow_seen` are for protocols with a splitter, the others have their own.
+    `scenarios` and `allow_seen` are for protocols with a splitter, the others have their own.
     """
     chosen = PROTOCOLS[protocol]
     chosen.check(protocol, listens)
-    if chosen.trial is not None:
-        yield chosen.trial(listens, catalogue, np.random.default_rng([seed, trial_number(protocol)]), gap_seconds)
+    if chosen.scenario is not None:
+        yield chosen.scenario(listens, catalogue, np.random.default_rng([seed, scenario_number(protocol)]), gap_seconds)
         return
 
     def part(listens: Interactions, rng: np.random.Generator) -> Split:
         assert chosen.splitter is not None
         return chosen.splitter(listens, rng, gap_seconds)
 
-    for name in trials:
-        # Each trial has its own generator, so that fewer trials do not change the others.
-        rng = np.random.default_rng([seed, trial_number(name)])
+    for name in scenarios:
+        # Each scenario has its own generator, so that fewer scenarios do not change the others.
+        rng = np.random.default_rng([seed, scenario_number(name)])
         match name:
             case "warm":
                 yield _warm(listens, part(listens, rng), allow_seen)
@@ -156,9 +156,9 @@ def plan(
                 yield _listeners(listens, rng, allow_seen)
 
 
-def _warm(listens: Interactions, split: Split, allow_seen: bool) -> Trial:
+def _warm(listens: Interactions, split: Split, allow_seen: bool) -> Scenario:
     warm = _warm_tracks(split.train)
-    return Trial("warm", split, _nonempty(_warm_users("warm", split.train, split.test, warm, allow_seen)))
+    return Scenario("warm", split, _nonempty(_warm_users("warm", split.train, split.test, warm, allow_seen)))
 
 
 def _cold(
@@ -167,7 +167,7 @@ def _cold(
     part: Splitter,
     rng: np.random.Generator,
     allow_seen: bool,
-) -> Trial:
+) -> Scenario:
     by_user = splits.without_users(listens, splits.some_users(listens, rng))
     held = splits.some_tracks(by_user.train, rng) | splits.some_artists(catalogue, rng, share=NEW_ARTISTS)
     by_track = splits.without_tracks(by_user.train, held)
@@ -187,10 +187,10 @@ def _cold(
         *_cold_users(train, by_user.test, rng, allow_seen),
     ]
     split = Split(train, later, f"{rest.name}; tracks and users held out whole", rest.within_user)
-    return Trial("cold", split, _nonempty(*slices))
+    return Scenario("cold", split, _nonempty(*slices))
 
 
-def _listeners(listens: Interactions, rng: np.random.Generator, allow_seen: bool) -> Trial:
+def _listeners(listens: Interactions, rng: np.random.Generator, allow_seen: bool) -> Scenario:
     enough = np.flatnonzero(listens.listeners >= max(LISTENERS) + 2)
     chosen = rng.permutation(enough)[: len(enough) // 5]
     kept = np.full(listens.track_count, -1)
@@ -198,7 +198,7 @@ def _listeners(listens: Interactions, rng: np.random.Generator, allow_seen: bool
         kept[chosen[group :: len(LISTENERS)]] = n
     split = splits.thinned(listens, kept, rng)
     slices = [_warm_users(f"n = {n}", split.train, split.test, kept == n, allow_seen) for n in LISTENERS]
-    return Trial("listeners", split, _nonempty(*slices))
+    return Scenario("listeners", split, _nonempty(*slices))
 
 
 def _warm_users(
@@ -242,7 +242,7 @@ def _nonempty(*slices: EvaluationSlice) -> tuple[EvaluationSlice, ...]:
     return tuple(part for part in slices if len(part.user_rows))
 
 
-def _repeats(listens: Interactions, catalogue: Catalogue, rng: np.random.Generator, gap_seconds: float) -> Trial:
+def _repeats(listens: Interactions, catalogue: Catalogue, rng: np.random.Generator, gap_seconds: float) -> Scenario:
     """What will be played next, be it known to the user or not, beside what is new to the user."""
     split = splits.fitting(listens, rng, gap_seconds=gap_seconds)
     train, test = split.train, split.test
@@ -259,10 +259,12 @@ def _repeats(listens: Interactions, catalogue: Catalogue, rng: np.random.Generat
         _warm_users("next, not heard before", train, test, warm, allow_seen=False),
     )
     named = replace(split, name=f"{split.name}; {share:.0%} of its listens are repeats")
-    return Trial("repeats", named, _nonempty(*slices))
+    return Scenario("repeats", named, _nonempty(*slices))
 
 
-def _new_releases(listens: Interactions, catalogue: Catalogue, rng: np.random.Generator, gap_seconds: float) -> Trial:
+def _new_releases(
+    listens: Interactions, catalogue: Catalogue, rng: np.random.Generator, gap_seconds: float
+) -> Scenario:
     """Tracks first heard in the last weeks, apart for artists with and without tracks in training."""
     split = splits.new_releases(listens, days=NEW_RELEASE_DAYS, gap_seconds=gap_seconds)
     name, needed = "protocol new-releases", f"{NEW_RELEASE_DAYS:g} days"
@@ -289,7 +291,7 @@ def _new_releases(listens: Interactions, catalogue: Catalogue, rng: np.random.Ge
         )
     )
     slices = (every, _discovery(every, catalogue), of_known, _discovery(of_known, catalogue), of_new)
-    return Trial("new-releases", replace(split, train=train), _nonempty(*slices))
+    return Scenario("new-releases", replace(split, train=train), _nonempty(*slices))
 
 
 def _discovery(part: EvaluationSlice, catalogue: Catalogue) -> EvaluationSlice:
@@ -312,7 +314,7 @@ def _discovery(part: EvaluationSlice, catalogue: Catalogue) -> EvaluationSlice:
     )
 
 
-def _yambda(listens: Interactions, catalogue: Catalogue, rng: np.random.Generator, gap_seconds: float) -> Trial:
+def _yambda(listens: Interactions, catalogue: Catalogue, rng: np.random.Generator, gap_seconds: float) -> Scenario:
     """The benchmark of the Yambda data set."""
     split = yambda_benchmark.split(listens)
     train, test = split.train, split.test
@@ -329,7 +331,7 @@ def _yambda(listens: Interactions, catalogue: Catalogue, rng: np.random.Generato
         allow_seen=True,
         target_counts=counts[users],
     )
-    return Trial("yambda", split, _nonempty(part), yambda_benchmark.published_rows())
+    return Scenario("yambda", split, _nonempty(part), yambda_benchmark.published_rows())
 
 
 def _core_of(listens: Interactions, k: int) -> Interactions:
@@ -365,9 +367,9 @@ PROTOCOLS: Mapping[str, Protocol] = {
     "repeats": Protocol(
         "what will be played next, heard before or not, beside what is new to the user",
         (Clock.TIME, Clock.ORDER),
-        trial=_repeats,
+        scenario=_repeats,
     ),
-    "new-releases": Protocol("tracks first heard in the last four weeks", trial=_new_releases),
-    "yambda": Protocol("the benchmark of the Yambda data set", trial=_yambda, has_gap=False, takes_cleaned=False),
+    "new-releases": Protocol("tracks first heard in the last four weeks", scenario=_new_releases),
+    "yambda": Protocol("the benchmark of the Yambda data set", scenario=_yambda, has_gap=False, takes_cleaned=False),
 }
 """name -> protocol"""

@@ -1,4 +1,4 @@
-"""Slices of what a trial has measured: groups of its users and of the tracks to find, without another fit or list.
+"""Slices of what a scenario has measured: groups of its users and of the tracks to find, without another fit or list.
 
 Of users (light to heavy, niche to mainstream listeners; models/evaluation/user_groups.py) the values of one list are
 averaged over each group. Of tracks (head, middle and tail, by the track's and by the artist's popularity;
@@ -35,7 +35,7 @@ USER_GROUPS = (*ACTIVITY_GROUPS, *MAINSTREAM_GROUPS)
 TARGET_GROUPS = (*TRACK_GROUPS, *ARTIST_GROUPS, *LISTEN_GROUPS)
 GROUPS = (*USER_GROUPS, *TARGET_GROUPS)
 """what a row of a group has as `group`, and behind the name of the whole slice and a comma as `slice`"""
-DIVIDED_TRIALS = ("warm", "repeats", "yambda")
+DIVIDED_SCENARIOS = ("warm", "repeats", "yambda")
 """those whose first slice has groups: its users are in training, and so are the tracks it is about"""
 OF_USERS = ("recall", "ndcg", "mrr", "popularity_bias", "popularity_shift", "tail_share")
 """metrics of groups of users; recall and NDCG are those of groups of tracks"""

@@ -15,26 +15,31 @@ Shapes: B users of a slice, T tracks.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
-from ...errors import CrossfadeError
+from ...errors import CrossfadeError, DataError
 from ...models.arrays import Ids
+from ...models.catalogue import Catalogue
 from ...models.evaluation import metrics
 from ...models.interactions import Interactions
 from ...models.recommenders.base import Recommender
 from ...models.recommenders.search_space import draw
-from ..library.progress import Message, silent
+from ..interactions.statistics import DAY_SECONDS
+from ..library.progress import Message, Progress, silent
+from .options import EvaluationOptions
 from .profiling import Row
-from .protocols import EvaluationSlice, Trial
+from .protocols import PROTOCOLS, SCENARIOS, EvaluationSlice, Scenario, plan, scenario_number
 
 K = 10
 """of the NDCG that options are chosen by"""
 MOST_USERS = 2000
 """of a slice, drawn by chance: more would change a choice less than another validation part does"""
+SPLIT_PROTOCOLS = {"temporal": "temporal", "within-user, last": "within-user", "within-user": "random"}
+"""how the name of a split begins -> the protocol that always makes it"""
 FAILURES = (CrossfadeError, MemoryError, ArithmeticError, np.linalg.LinAlgError)
 """what a trial may end with and be left out"""
 
@@ -78,13 +83,99 @@ class Validation:
     slices: tuple[EvaluationSlice, ...]
 
     @classmethod
-    def of(cls, trial: Trial, rng: np.random.Generator) -> Validation:
-        """`trial` is made of the training listens only."""
-        return cls(trial.split.train, tuple(_some_users(part, rng) for part in trial.slices))
+    def of(cls, scenario: Scenario, rng: np.random.Generator) -> Validation:
+        """`scenario` is made of the training listens only."""
+        return cls(scenario.split.train, tuple(_some_users(part, rng) for part in scenario.slices))
 
     def ndcg(self, model: Recommender) -> float:
         """The mean over slices of a fitted model's NDCG@10."""
         return float(np.mean([_ndcg(model, part) for part in self.slices]))
+
+
+def plan_of(listens: Interactions, catalogue: Catalogue, options: EvaluationOptions) -> Iterator[Scenario]:
+    """The scenarios that the options of an evaluation ask for."""
+    return plan(
+        listens,
+        catalogue,
+        protocol=options.protocol,
+        scenarios=options.scenarios,
+        allow_seen=options.allow_seen,
+        seed=options.seed,
+        gap_seconds=options.gap_days * DAY_SECONDS,
+    )
+
+
+class Tuner:
+    """Chooses the options of the models of one scenario; `progress` counts the trials of all of them."""
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        names: Sequence[str],
+        catalogue: Catalogue,
+        options: EvaluationOptions,
+        message: Message,
+        progress: Progress,
+    ) -> None:
+        self._catalogue, self._options = catalogue, options
+        self._progress, self._where, self._message = progress, scenario.name, message
+        self._validation = self._validation_of(scenario) if options.tune else None
+        tunable = [name for name in names if options.make(name, catalogue).search_space]
+        self._done, self._total = 0, len(tunable) * options.tune
+
+    def tuning_of(self, name: str) -> Tuning | None:
+        """None where all trials have failed."""
+        options = self._options
+        if (earlier := options.tunings.get(name)) is not None:
+            return Tuning.of_row(earlier)
+        if self._validation is None:
+            return Tuning("as given" if options.model_arguments.get(name) else "defaults")
+
+        def tried() -> None:
+            self._done += 1
+            self._progress(self._done, self._total, f"tuning {name}")
+
+        def make(values: Mapping[str, Any]) -> Recommender:
+            return options.make(name, self._catalogue, values)
+
+        tuning = tuned(name, make, self._validation, options.tune, options.seed, message=self._say, tried=tried)
+        if tuning is not None and not tuning.trials:
+            self._say(f"{name} has {tuning.label}")
+        elif tuning is not None:
+            defaults = "" if tuning.default_ndcg is None else f", {tuning.default_ndcg:.4f} by the defaults"
+            self._say(
+                f"{name} {tuning.label} in {tuning.seconds:.0f} s: {listed(tuning.chosen)}; "
+                f"validation NDCG@10 {tuning.ndcg:.4f}{defaults}"
+            )
+        return tuning
+
+    def _validation_of(self, scenario: Scenario) -> Validation | None:
+        """A part of the training listens, cut as the test was; None where there is none."""
+        options = self._options
+        protocol: str = options.protocol
+        if protocol == "auto":
+            known = (name for start, name in SPLIT_PROTOCOLS.items() if scenario.split.name.startswith(start))
+            protocol = next(known, "auto")
+        scenarios = (scenario.name,) if scenario.name in SCENARIOS else SCENARIOS
+        # By another seed, so that what is held out by chance is not held out by the same draws.
+        seed, gap_days = options.seed + 1, options.gap_days if PROTOCOLS[protocol].has_gap else 0.0
+        inner = replace(options, protocol=cast(Any, protocol), scenarios=scenarios, gap_days=gap_days, seed=seed)
+        try:
+            (part,) = plan_of(scenario.split.train, self._catalogue, inner)
+            # What only the test has is no candidate: nobody can be found to like it here.
+            heard = scenario.split.train.listeners > 0
+            slices = (replace(each, candidates=heard) if each.candidates is None else each for each in part.slices)
+            part = replace(part, slices=tuple(slices))
+            if part.slices:
+                return Validation.of(part, np.random.default_rng([options.seed, scenario_number(scenario.name), 0, 2]))
+            why = f"{part.split!r} leaves nobody to ask"
+        except DataError as error:
+            why = str(error)
+        self._say(f"not tuned, since there is no validation part: {why}")
+        return None
+
+    def _say(self, text: str) -> None:
+        self._message(f"{self._where}: {text}")
 
 
 def tuned(

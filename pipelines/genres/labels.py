@@ -1,9 +1,9 @@
 """Labelled audio: which file is of which classes, and which files belong together.
 
-Labels are a folder per genre, a CSV, or FMA's tracks.csv as it ships. A CSV names one audio file a line, relative to
-the CSV's own folder, in the column `path`, with `genre` (or `genres`, several separated by `|` or `;`) and perhaps
-`artist`, `album` and `split` (train, validation, test). `Rock > Punk` is the sub-genre Punk of Rock. Split files list
-paths, one a line, as the fault-filtered GTZAN lists do.
+Labels are a folder per genre, a CSV, FMA's tracks.csv as it ships, or a data set of mirdata by its name. A CSV names
+one audio file a line, relative to the CSV's own folder, in the column `path`, with `genre` (or `genres`, several
+separated by `|` or `;`) and perhaps `artist`, `album` and `split` (train, validation, test). `Rock > Punk` is the
+sub-genre Punk of Rock. Split files list paths, one a line, as the fault-filtered GTZAN lists do.
 
 Shapes: T files, C classes.
 """
@@ -11,10 +11,12 @@ Shapes: T files, C classes.
 from __future__ import annotations
 
 import csv
+import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,8 @@ Names = tuple[str, ...]
 
 DEFAULTS = LabelOptions()
 
+MIRDATA = "mirdata:"
+"""before the name of a data set of mirdata, and perhaps @VERSION"""
 FMA_SUBSETS = ("small", "medium", "large", "full")
 """each contains the ones before it"""
 SPLIT_NAMES = {
@@ -141,7 +145,9 @@ def read_labels(source: Path, options: LabelOptions = DEFAULTS) -> LabelledAudio
     """
     if options.subset is not None and not (source.is_file() and _is_fma(source)):
         raise UsageError(f"--subset {options.subset}: {source} is not FMA's tracks.csv, which alone has subsets")
-    if source.is_dir():
+    if str(source).startswith(MIRDATA):
+        audio = _from_mirdata(str(source), options.audio)
+    elif source.is_dir():
         audio = _from_folder(source)
     elif not source.is_file():
         raise DataError(f"{source}: no such file or folder")
@@ -263,6 +269,54 @@ def _from_fma(source: Path, audio_folder: Path | None, subset: str | None) -> La
         tuple(row[album] for row in kept),
         tuple(SPLIT_NAMES[row[part]] for row in kept),
     )
+
+
+def _from_mirdata(source: str, data_home: Path | None) -> LabelledAudio:
+    """A data set of mirdata (Bittner et al., ISMIR 2019), from where mirdata keeps it or `data_home`.
+
+    Tracks without a genre or without audio are left out. Nothing is downloaded here: mirdata's own licences and sizes
+    are to be looked at first.
+    """
+    try:
+        mirdata = import_module("mirdata")
+    except ImportError:
+        raise UsageError(f"{source}: needs mirdata, which is not installed; pip install mirdata") from None
+    name, _, version = source.removeprefix(MIRDATA).partition("@")
+    try:
+        dataset = mirdata.initialize(name, data_home=data_home and str(data_home), version=version or "default")
+        tracks = [track for track in dataset.load_tracks().values() if getattr(track, "audio_path", None)]
+        genres = [_genres_of_track(track) for track in tracks]
+        rows = [(track, names) for track, names in zip(tracks, genres, strict=True) if names]
+    except ValueError as error:
+        raise UsageError(f"{source}: mirdata has no such data set or version ({error})") from None
+    except (ImportError, NotImplementedError) as error:
+        raise DataError(f"{source}: mirdata cannot load it ({str(error) or type(error).__name__})") from None
+    except FileNotFoundError:
+        rows = []
+    paths = tuple(Path(track.audio_path) for track, _ in rows)
+    if not any(path.is_file() for path in paths):
+        call = f"mirdata.initialize({name!r}{f', version={version!r}' if version else ''}).download()"
+        raise DataError(f'{source}: no audio with genres in {dataset.data_home}; python -c "import mirdata; {call}"')
+    artists = [getattr(track, "artist", None) or " & ".join(getattr(track, "artists", None) or ()) for track, _ in rows]
+    splits = [SPLIT_NAMES.get(str(getattr(track, "split", "")).lower(), "") for track, _ in rows]
+    return LabelledAudio(
+        source,
+        paths,
+        tuple(os.path.relpath(path, dataset.data_home) for path in paths),
+        tuple(names for _, names in rows),
+        _known(artists),
+        _known(getattr(track, "album", None) or "" for track, _ in rows),
+        tuple(splits) if splits and all(splits) else None,
+        multi_label=any(len(names) > 1 for _, names in rows),
+    )
+
+
+def _genres_of_track(track: Any) -> Names:
+    """mirdata's data sets have one genre, several, or several beside sub-genres."""
+    found = getattr(track, "genre", None) or getattr(track, "genres", None) or ()
+    if isinstance(found, Mapping):
+        found = found.get("genres", ())
+    return tuple(dict.fromkeys([found] if isinstance(found, str) else found))
 
 
 def _artists_as_classes(audio: LabelledAudio) -> LabelledAudio:

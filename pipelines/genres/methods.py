@@ -36,7 +36,7 @@ from ...models.genres.heads import (
     fit_head,
     fit_perceptron,
 )
-from ...models.genres.model import PARENT_SEPARATOR
+from ...models.genres.vocabulary import PARENT_SEPARATOR
 from ...models.storage import hash_of_values
 from ..charts.chart import draw
 from ..charts.training import learning_curve

@@ -22,7 +22,7 @@ class LabelOptions:
     split_files: Paths = ()
     """train, valid, test lists"""
     audio: Path | None = None
-    """where the audio is, when not beside the labels"""
+    """where the audio is, when not beside the labels; of mirdata: its data_home"""
     subset: Literal["small", "medium", "large", "full"] | None = None
     """of FMA"""
     skip_classes: Flag = False

@@ -35,10 +35,9 @@ def files_of(places: Sequence[Path]) -> Iterator[Path]:
 
 def namer(model_folder: Path | None) -> Callable[[Path], str | None]:
     """A function from a file to its genre, None where the answer is not confident. It raises AudioError."""
-    from ...models.genres.model import GenreModel
     from ..audio_analysis.analyzer import AudioAnalyzer
 
-    analyzer = AudioAnalyzer(model=None if model_folder is None else GenreModel.load(model_folder))
+    analyzer = AudioAnalyzer.with_genre_model(model_folder)
 
     def name(path: Path) -> str | None:
         analysis = analyzer.analyze(path)

@@ -34,7 +34,7 @@ CREATE TABLE heard (
     duration_seconds REAL NOT NULL,
     embedding BLOB NOT NULL,          -- [D] float32
     genres BLOB NOT NULL,             -- [G] float32 probabilities, or empty where unknown
-    description TEXT NOT NULL,        -- JSON: confident, moods, tempo_bpm, key, loudness_lufs
+    description TEXT NOT NULL,        -- JSON: the fields of Description
     vocabulary INTEGER REFERENCES vocabularies  -- names the columns of genres; null where they are unknown
 ) WITHOUT ROWID;
 CREATE TABLE tracks (
@@ -61,6 +61,9 @@ CREATE TABLE vectors (
 """
 )
 """`about` has the facts of the library itself: format, encoder, vocabulary (the one that names its genres now)"""
+
+_FINGERPRINTS = "CREATE TABLE fingerprints (content_hash TEXT PRIMARY KEY REFERENCES heard, signs BLOB NOT NULL);\n"
+"""of `audio.fingerprint`, as `pack` packs them; made when they are first needed"""
 
 _CHANGES = (
     # Which tracks changed, in order: a track's latest change has its highest revision, and no revision comes twice.
@@ -119,7 +122,12 @@ def _from_1(db: sqlite3.Connection) -> None:
         db.execute(statement)
 
 
-_MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_from_1,)
+def _from_2(db: sqlite3.Connection) -> None:
+    """Audio fingerprints are kept."""
+    db.execute(_FINGERPRINTS)
+
+
+_MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_from_1, _from_2)
 """what makes a library of format 1 one of format 2, and so on; all of it happens in one transaction"""
 
 FORMAT = 1 + len(_MIGRATIONS)
@@ -199,7 +207,7 @@ class Database:
                 with _transaction(db):
                     # Another process may have made the tables between the look and the lock.
                     if _is_empty(db):
-                        for statement in (*(_TABLES + _CHANGES).split(";\n"), *_TRIGGERS):
+                        for statement in (*(_TABLES + _FINGERPRINTS + _CHANGES).split(";\n"), *_TRIGGERS):
                             db.execute(statement)
                         db.execute("INSERT INTO about VALUES ('format', ?)", (str(FORMAT),))
             db.execute("PRAGMA synchronous = NORMAL")

@@ -1,6 +1,6 @@
 """The library: all that is kept of one collection, in one folder.
 
-    library.db          SQLite, WAL: tracks, analyses of their audio, precomputed vectors, failures (see `schema`)
+    library.db          SQLite, WAL: tracks, analyses and fingerprints of their audio, precomputed vectors, failures
     listens/            the listening log, Parquet (see `interactions.schema`)
     models/<version>/   trained things; the file `models/current` names the version in use
     places.json         the folders and files that were embedded here; not in library.db, which may be somebody else's
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from itertools import chain
@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from ...errors import DataError, LibraryError, UsageError
@@ -35,6 +34,9 @@ from .schema import vocabulary_number
 from .tracks import CURRENT_VOCABULARY, Tracks
 
 if TYPE_CHECKING:
+    import polars as pl
+
+    from ...audio.fingerprint import Signs
     from ..audio_analysis.analyzer import AudioAnalyzer, TrackAnalysis
 
 _WITH_ANALYSIS = "FROM tracks LEFT JOIN heard USING (content_hash)"
@@ -86,12 +88,10 @@ class Library(Tracks, LibraryFolder):
 
     def analyzer(self, *, threads: int | None = None, all_windows: bool = False) -> AudioAnalyzer:
         """Analyses files as this library's tracks were, with its genre model."""
-        from ...models.genres.model import GenreModel
         from ..audio_analysis.analyzer import AudioAnalyzer
 
-        path = self.vocabulary().model
         try:
-            return AudioAnalyzer(threads, all_windows, None if path is None else GenreModel.load(path))
+            return AudioAnalyzer.with_genre_model(self.vocabulary().model, threads=threads, all_windows=all_windows)
         except LibraryError as error:
             raise LibraryError(
                 f"{self.folder}: its genre model is gone ({error}); "
@@ -137,7 +137,8 @@ class Library(Tracks, LibraryFolder):
             raise LibraryError(
                 f"{self.folder}: {genres.size} probabilities for {len(analysis.vocabulary.genres)} genres"
             )
-        description = json.dumps(asdict(analysis.description), ensure_ascii=False)
+        described = asdict(analysis.description) | {"strongest_seconds": analysis.strongest_seconds}
+        description = json.dumps(described, ensure_ascii=False)
         with self.transaction() as db:
             number = vocabulary_number(db, analysis.vocabulary)
             db.execute("INSERT OR IGNORE INTO about VALUES ('vocabulary', ?)", (number,))
@@ -154,6 +155,8 @@ class Library(Tracks, LibraryFolder):
 
     def loudness_and_tempo(self) -> pl.DataFrame:
         """track_id, loudness_lufs, tempo_bpm in row order, of tracks whose audio was analysed."""
+        import polars as pl
+
         rows = self._query(
             "SELECT track_id, json_extract(description, '$.loudness_lufs'), json_extract(description, '$.tempo_bpm') "
             "FROM tracks JOIN heard USING (content_hash) ORDER BY track_row"
@@ -162,7 +165,7 @@ class Library(Tracks, LibraryFolder):
         return pl.DataFrame(rows, schema, orient="row")
 
     def description_of(self, track_id: str) -> dict[str, Any]:
-        """The fields of `Description`; empty where the track was not analysed."""
+        """The fields of `Description`, and `strongest_seconds`; empty where the track was not analysed."""
         sql = "SELECT description FROM tracks JOIN heard USING (content_hash) WHERE track_id = ?"
         found = self._query(sql, (track_id,))
         return dict(json.loads(found[0][0])) if found else {}
@@ -183,6 +186,8 @@ class Library(Tracks, LibraryFolder):
 
         Columns of the library's vocabulary come first. A genre that a track's vocabulary does not have is null.
         """
+        import polars as pl
+
         rows = self._query(
             "SELECT track_id, vocabulary, heard.genres FROM tracks JOIN heard USING (content_hash) "
             "WHERE vocabulary NOTNULL ORDER BY track_row"
@@ -197,6 +202,27 @@ class Library(Tracks, LibraryFolder):
                 who = pl.DataFrame([row[:2] for row in named], schema=ids, orient="row")
                 parts.append(who.hstack(pl.DataFrame(table, schema=genres)))
         return pl.concat(parts, how="diagonal").sort("row").drop("row")
+
+    def add_fingerprints(self, signs: Mapping[str, Signs]) -> None:
+        """Keeps audio fingerprints by content hash; those of contents that were not analysed are left out."""
+        from ...audio.fingerprint import pack
+
+        with self.transaction() as db:
+            db.executemany(
+                "INSERT OR IGNORE INTO fingerprints SELECT content_hash, ? FROM heard WHERE content_hash = ?",
+                ((pack(found), content_hash) for content_hash, found in signs.items()),
+            )
+
+    def fingerprint(self, content_hash: str) -> Signs | None:
+        """[N, B] of `audio.fingerprint`; None where it was not made yet."""
+        from ...audio.fingerprint import unpack
+
+        found = self._query("SELECT signs FROM fingerprints WHERE content_hash = ?", (content_hash,))
+        return unpack(found[0][0]) if found else None
+
+    def fingerprinted(self) -> set[str]:
+        """Content hashes of all audio fingerprints there are."""
+        return {row[0] for row in self._query("SELECT content_hash FROM fingerprints")}
 
     # Vectors
 

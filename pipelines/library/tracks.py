@@ -8,28 +8,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import polars as pl
-
 from ...errors import DataError
+from ...models.encoders.transformers import PREFIX
 from .scan import readable
 from .schema import Database
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from ...audio.metadata import Tags
 
 _DESCRIPTION = ("title", "artists", "album", "genres", "released_at")
 _LISTS = ("artists", "genres")
-_COLUMNS: dict[str, pl.DataType] = {
-    "track_id": pl.String(),
-    "path": pl.String(),
-    "title": pl.String(),
-    "artists": pl.List(pl.String()),
-    "album": pl.String(),
-    "genres": pl.List(pl.String()),
-    "released_at": pl.Int64(),
-    "duration_seconds": pl.Float64(),
-    "content_hash": pl.String(),
-}
 CURRENT_VOCABULARY = "(SELECT value FROM about WHERE key = 'vocabulary')"
 """SQL: the one that names the library's genres now"""
 
@@ -116,6 +106,8 @@ class Tracks(Database):
 
     def tracks(self, track_id: str | None = None) -> pl.DataFrame:
         """One row per track in row order, or that of one track; `path` escapes what is not UTF-8."""
+        import polars as pl
+
         where, parameters = ("", ()) if track_id is None else ("WHERE track_id = ?", (track_id,))
         rows = self._query(
             "SELECT track_id, path, title, artists, album, tracks.genres, released_at, duration_seconds, content_hash "
@@ -126,7 +118,19 @@ class Tracks(Database):
             (track_id, path and readable(path), title, json.loads(artists), album, json.loads(genres), *rest)
             for track_id, path, title, artists, album, genres, *rest in rows
         ]
-        return pl.DataFrame(lines, schema=_COLUMNS, orient="row")
+        texts = pl.List(pl.String())
+        schema = {
+            "track_id": pl.String(),
+            "path": pl.String(),
+            "title": pl.String(),
+            "artists": texts,
+            "album": pl.String(),
+            "genres": texts,
+            "released_at": pl.Int64(),
+            "duration_seconds": pl.Float64(),
+            "content_hash": pl.String(),
+        }
+        return pl.DataFrame(lines, schema=schema, orient="row")
 
     def paths(self) -> dict[str, bytes]:
         """track_id -> path, of the tracks that have a file."""
@@ -136,6 +140,18 @@ class Tracks(Database):
         """The track's file; None where it has none or is not there."""
         found = self._query("SELECT path FROM tracks WHERE track_id = ? AND path NOTNULL", (track_id,))
         return Path(os.fsdecode(found[0][0])) if found else None
+
+    def file_with(self, content_hash: str) -> Path | None:
+        """A file with this content that is still as the library last saw it; None where there is none."""
+        sql = "SELECT path, size, mtime_ns FROM tracks WHERE content_hash = ? AND path NOTNULL ORDER BY track_row"
+        for path, size, mtime_ns in self._query(sql, (content_hash,)):
+            file = Path(os.fsdecode(path))
+            try:
+                if StoredFile.of(file) == StoredFile(path, size, mtime_ns):
+                    return file
+            except OSError:
+                continue
+        return None
 
     def tracks_with(self, content_hash: str) -> list[str]:
         """External ids of the tracks whose files have this content, in row order."""
@@ -156,9 +172,17 @@ class Tracks(Database):
         return found[0] if found else None
 
     def set_file(self, track_id: str, file: StoredFile, content_hash: str) -> None:
-        """From now on this is the file of a track, which is added where it is not there; it failed no more."""
+        """From now on this is the file of a track, which is added where it is not there; it failed no more.
+
+        Where its content is another, vectors of other encoders that were made of the former one go.
+        """
         with self.transaction() as db:
             db.execute("DELETE FROM failures WHERE path = ?", (file.path,))
+            db.execute(
+                "DELETE FROM vectors WHERE name GLOB ? AND track_row = "
+                "(SELECT track_row FROM tracks WHERE track_id = ? AND content_hash != ?)",
+                (f"{PREFIX}*", track_id, content_hash),
+            )
             db.execute(
                 "INSERT INTO tracks (track_id, path, size, mtime_ns, content_hash) VALUES (?, ?, ?, ?, ?) "
                 "ON CONFLICT (track_id) DO UPDATE SET path = excluded.path, size = excluded.size, "

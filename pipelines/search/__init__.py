@@ -1,1 +1,1 @@
-"""Answers from a library: similar tracks, recommendations, explanations, search by text."""
+"""Answers from a library: similar tracks, duplicates, recommendations, explanations, search by text."""

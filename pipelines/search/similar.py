@@ -18,11 +18,13 @@ from ...audio.decoding import quiet_decoders
 from ...errors import LibraryError, UsageError
 from ...models.arrays import Floats, l2_normalize
 from ...models.catalogue import COLLECTIVE_ARTISTS, Catalogue
+from ...models.encoders.transformers import PREFIX
 from ...models.storage import content_hash, replacing
 from ..audio_analysis.analyzer import AudioAnalyzer
 from ..library.scan import readable
 from ..library.store import Library
 from ..versions.track_index import TrackIndex
+from .duplicates import Recordings
 
 _SAME_COSINE = 1 - 1e-5
 _SAME_SECONDS = 0.1
@@ -36,9 +38,11 @@ class Query:
     track: str | Catalogue
     """a track_id of the library, or a file that is no track of it"""
     embedding: Floats | None
-    """[D] what the encoder makes of its audio"""
+    """[D] what the library's encoder makes of its audio; None where it was heard by another (`embed --encoder`)"""
     duration_seconds: float | None
     content_hash: str | None
+    path: Path | None = None
+    """of a file that is no track of the library"""
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ class Neighbour:
     artist: str | None
     title: str | None
     score: float
-    """cosine, or the blend of two, -1 … 1"""
+    """-1 … 1: the locally scaled cosine of sound, the cosine of taste, or the blend of the two"""
 
     @classmethod
     def of(cls, library: Library, track: dict[str, Any], score: float) -> Self:
@@ -73,13 +77,20 @@ def query_for(library: Library, track_or_file: str, *, vectors: str | None = Non
         if not path.is_file():
             raise UsageError(f"{track_id}: neither a track_id of {library.folder} nor an audio file")
         digest = content_hash(path)
-        copies = library.tracks_with(digest) if name == "encoder" else []
+        further = name if name is not None and name.startswith(PREFIX) else None
+        copies = library.tracks_with(digest) if name == "encoder" or further else []
+        if not copies and further:
+            from ..audio_analysis.feature_sources import extract
+
+            with quiet_decoders():
+                vector = extract(path, further).mean(axis=0)
+            return Query(Catalogue.of_one(track_id, vector), None, None, digest)
         if not copies:
             _check_is_of_encoder(library, name)
             with quiet_decoders():
                 found = library.analyzer().analyze(path)
             file = Catalogue.of_one(track_id, found.embedding, found.genres, found.vocabulary.genres)
-            return Query(file, found.embedding, found.duration_seconds, digest)
+            return Query(file, found.embedding, found.duration_seconds, digest, path)
         track_id = copies[0]
     track = library.tracks(track_id).row(0, named=True)
     embedding = library.vector(track_id, "encoder")
@@ -100,9 +111,17 @@ def _check_is_of_encoder(library: Library, vectors: str | None) -> None:
 
 
 def similar(
-    library: Library, query: Query, *, blend: float | None = None, vectors: str | None = None
+    library: Library,
+    query: Query,
+    *,
+    blend: float | None = None,
+    vectors: str | None = None,
+    duplicates: bool = True,
 ) -> Iterator[Neighbour]:
     """All tracks of the library, nearest first; the same audio as the query left out.
+
+    Without `duplicates` so are other versions of its recording, and of each recording all but the nearest, as far as
+    their fingerprints are known or their files are there.
 
     `blend` says how much taste (1) counts against sound (0); None is half and half where the library has both, and the
     one it has where not. `vectors` names a set to go by alone. Raises UsageError outside 0 … 1, and where `blend`
@@ -127,10 +146,23 @@ def similar(
         index = TrackIndex.of_sound(library, vectors)
     tracks = library.tracks()
     row_of = {track_id: row for row, track_id in enumerate(tracks["track_id"])}
+    recordings = None if duplicates else Recordings(library)
+    given: list[tuple[str, float]] = []
+    """content hash and seconds"""
+    if recordings is not None and query.content_hash is not None and query.duration_seconds is not None:
+        given.append((query.content_hash, query.duration_seconds))
+        if query.path is not None:
+            recordings.add_file(query.content_hash, query.path)
     for track_id, score in _ranked(index, query, blend, library.folder):
         track = tracks.row(row_of[track_id], named=True)
-        if not _same(library, query, track):
-            yield Neighbour.of(library, track, round(score, 6))
+        if _same(library, query, track):
+            continue
+        if recordings is not None and track["content_hash"] is not None:
+            audio = track["content_hash"], track["duration_seconds"]
+            if any((found := recordings.compare(audio, other)) is not None and found.same for other in given):
+                continue
+            given.append(audio)
+        yield Neighbour.of(library, track, round(score, 6))
 
 
 def _ranked(index: TrackIndex, query: Query, blend: float | None, folder: Path) -> Iterator[tuple[str, float]]:

@@ -7,7 +7,8 @@
     user_features.parquet     user_id, listening_month, tracks_listened, tracks_per_month
     manifest.json             the models of the version by name (als, ranker, user_ids, …), and every file's hash
 
-They are in `artefacts/` of a version's folder. Each file appears when it is whole.
+They are in `artefacts/` of a version's folder. Each file appears when it is whole. Which users have lists is an option:
+their cost grows with users times tracks, and the service ranks for everybody when it is asked.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ import numpy as np
 import polars as pl
 
 from ...errors import UsageError
-from ...models.arrays import Answers, Ids, top_k
+from ...models.arrays import Answers, Ids, Mask, top_k
 from ...models.interactions import Clock, Interactions
 from ...models.ranking.features import user_statistics
 from ...models.recommenders.base import popularity
 from ...models.storage import replacing
-from ..interactions.statistics import day_start
+from ..interactions.statistics import DAY_SECONDS, day_start
 from ..library.folder_layout import ARTEFACTS, MANIFEST, describe_files, files_in, write_manifest
 from ..library.store import Library
 from ..search.recommend import personal, write_parquet
@@ -34,6 +35,9 @@ from ..versions.model_version import ModelVersion
 from .resumable_steps import KEYS
 
 USERS_PER_BATCH = 2048
+LISTS = ("all", "active", "none")
+ACTIVE_SECONDS = 90 * DAY_SECONDS
+"""before the log's end, within which a user who has lists listened"""
 MODELS = {
     "als": "als.safetensors",
     "hybrid": "hybrid.safetensors",
@@ -54,6 +58,8 @@ class ArtefactOptions:
     """count the listeners of top_popular from this day on (YYYY-MM-DD)"""
     until: str | None = None
     """… and before this one"""
+    lists: str = "active"
+    """whose recommendations are written: of all users, of those who listened in the log's last 90 days, of none"""
     per_user: int = 50
     """recommendations of a user"""
     per_track: int = 10
@@ -63,6 +69,8 @@ class ArtefactOptions:
         for name in ("top", "per_user", "per_track"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name}: {getattr(self, name)}; it has to be at least 1")
+        if self.lists not in LISTS:
+            raise UsageError(f"lists: {self.lists}; it has to be one of {', '.join(LISTS)}")
         day_start(self.since, "since:"), day_start(self.until, "until:")
 
 
@@ -73,7 +81,8 @@ def write_artefacts(
     folder, mask, index = version / ARTEFACTS, trained.in_library, trained.index.compressed()
     folder.mkdir(parents=True, exist_ok=True)
     users, tracks = (pl.Series(ids, dtype=pl.String) for ids in (trained.user_ids, trained.track_ids))
-    warm = np.flatnonzero(trained.hybrid.history.warm_users).astype(np.int32)
+    listed = listed_users(listens, options.lists) & trained.hybrid.history.warm_users
+    listed_rows = np.flatnonzero(listed).astype(np.int32)
     every_track = np.arange(len(tracks), dtype=np.int32)
     per_user = min(options.per_user, len(tracks))
 
@@ -88,12 +97,22 @@ def write_artefacts(
 
     tables: dict[str, Iterator[pl.DataFrame]] = {
         "top_popular": iter([top_popular(library.tracks(), listens, options)]),
-        "personal_als": _lists(by_als, warm, users, tracks, ("user_id", "item_id")),
-        "recommendations": _lists(by_version, warm, users, tracks, ("user_id", "item_id")),
+        "personal_als": _lists(by_als, listed_rows, users, tracks, ("user_id", "item_id")),
+        "recommendations": _lists(by_version, listed_rows, users, tracks, ("user_id", "item_id")),
         "similar": _lists(similar, every_track, tracks, tracks, ("item_id", "similar_item_id")),
         "user_features": iter([_user_features(trained.user_ids, listens)]),
     }
     return sum(write_parquet(frames, folder / f"{name}.parquet") for name, frames in tables.items())
+
+
+def listed_users(listens: Interactions, lists: str) -> Mask:
+    """[U] which users have lists, by an option of LISTS; in a log without times everybody is active."""
+    if lists == "none":
+        return np.zeros(listens.user_count, bool)
+    if lists == "all" or listens.clock is not Clock.TIME or listens.times is None or not len(listens):
+        return np.ones(listens.user_count, bool)
+    recent = listens.user_rows[listens.times > listens.times.max() - ACTIVE_SECONDS]
+    return np.bincount(recent, minlength=listens.user_count) > 0
 
 
 def complete_version(version: Path, about: Mapping[str, Any]) -> None:

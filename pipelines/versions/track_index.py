@@ -137,6 +137,17 @@ class TrackIndex:
         taste, sound = self.vectors_of(track)
         return self.index.search(taste[0], sound[0], k, blend=blend, candidates=self.in_library)
 
+    def similarities(self, track: str | Catalogue, track_rows: Rows) -> tuple[Scores, Scores]:
+        """What every blend is made of, of a track of the library or another with n rows: ([n] of taste, [n] of sound).
+
+        NaN where either lacks this half.
+        """
+        if isinstance(track, str):
+            taste, sound = np.split(self.index.vectors[self.row(track)], [self.index.factors])
+        else:
+            taste, sound = (half[0] for half in self.vectors_of(track))
+        return self.index.similarities(taste, sound, track_rows)
+
     def vectors_of(self, tracks: Catalogue) -> tuple[Scores, Scores]:
         """What the index holds of tracks without listeners: [n, F] predicted taste and [n, D] sound."""
         return np.zeros((len(tracks), self.index.factors), np.float32), self.adapt(tracks).sound

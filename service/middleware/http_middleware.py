@@ -25,11 +25,11 @@ from .request_limits import RateLimiter, UploadLimiter, limited_body, no_limit
 
 _LOG = logging.getLogger("crossfade.service")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_OPEN = ("/health/", "/docs", "/openapi.json")
+_OPEN = ("/health/", "/docs", "/openapi.json", "/page/")
 _PAGE = frozenset({"/"})
 _BODY_BYTES = 4 * 2**20
 """of anything but an upload"""
-_UPLOADS = frozenset({"/v1/classify", "/v1/similar_tracks", "/v1/tracks"})
+_UPLOADS = frozenset({"/v1/classify", "/v1/similar_tracks", "/v1/compared_tracks", "/v1/tracks"})
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _METHODS = _SAFE | {"POST", "PUT", "PATCH", "DELETE"}
 

@@ -9,7 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from ..errors import Problem, documented
 from ..events.store import EventStore
 from ..metrics import CONTENT_TYPE, Metrics
-from ..settings import Role
+from ..settings import Role, ServeOptions
 from ..snapshot.follower import LibraryFollower
 
 
@@ -24,11 +24,12 @@ class Ready(BaseModel):
     ranker: str | None = Field(default=None, description="what the second stage is, or why there is none")
     tracks: int | None = None
     events: str | None = Field(default=None, description="the kind of event store")
+    upload_bytes: int | None = Field(default=None, description="an upload may have; null where none is taken")
     notes: list[str] = Field(default=[], description="what is amiss although there are answers")
 
 
 def health_routes(
-    role: Role, follower: LibraryFollower | None, store: EventStore | None, metrics: Metrics
+    options: ServeOptions, follower: LibraryFollower | None, store: EventStore | None, metrics: Metrics
 ) -> APIRouter:
     routes = APIRouter(tags=["health"])
 
@@ -40,7 +41,9 @@ def health_routes(
     @routes.get("/health/ready", responses=documented())
     def ready() -> Ready:
         """The role can do its work; else 503 and what is missing."""
-        answer = Ready(status="ready", role=role)
+        answer = Ready(status="ready", role=options.role)
+        if options.role.has(Role.SIMILAR):
+            answer.upload_bytes = options.upload_bytes
         if follower is not None:
             snapshot = follower.snapshot
             answer.version, answer.tracks = snapshot.version, int(snapshot.tracks.in_library.sum())

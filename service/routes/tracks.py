@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import mimetypes
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Query, Response
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, Field
 
+from ...audio.metadata import picture_type, read_cover
+from ...pipelines.audio_analysis.analyzer import Description
 from ...pipelines.genres.labels import AUDIO_SUFFIXES
 from ...pipelines.library.store import Library
+from ..cover_art import cover_art
 from ..errors import Problem, documented
 from ..parameters import Id, K
 from ..response_schemas import FoundTrack, FoundTracks, found
@@ -33,9 +37,15 @@ class Track(BaseModel):
     released_at: int | None
     duration_seconds: float | None
     genres: list[Genre] = Field(description="of the analysis, best first; empty where the track was never analyzed")
+    confident: bool | None = Field(description="false: the first genre is not to be believed; null: never analyzed")
     moods: list[str]
     tempo_bpm: float | None
+    tempo_alternative_bpm: float | None
+    tempo_confidence: float | None
     key: str | None
+    key_alternative: str | None
+    key_confidence: float | None
+    loudness_lufs: float | None
     has_audio: bool
 
 
@@ -90,7 +100,8 @@ def track_routes(follower: LibraryFollower, analyzer: UploadAnalyzer) -> APIRout
             file = _audio_file(library, library.path_of(track_id))
         known = found.row(0, named=True)
         probable = sorted(genres.items(), key=lambda pair: -pair[1])
-        heard = {"moods": [], "tempo_bpm": None, "key": None} | description
+        nothing: dict[str, Any] = asdict(Description(False, [])) | {"confident": None}
+        heard = nothing | description
         heard["genres"] = [Genre(genre=genre, probability=round(share, 4)) for genre, share in probable]
         return Track(**known | {"labels": known["genres"], "has_audio": file is not None} | heard)
 
@@ -116,6 +127,26 @@ def track_routes(follower: LibraryFollower, analyzer: UploadAnalyzer) -> APIRout
                 404, f"{track_id}: its audio is not here; crossfade embed FOLDER adds a folder to those that are served"
             )
         return FileResponse(path, media_type=_audio_type(path) or "application/octet-stream")
+
+    @routes.get(
+        "/v1/covers/{track_id:path}",
+        response_class=Response,
+        responses={
+            200: {"description": "A picture", "content": {"image/*": {"schema": {"type": "string"}}}},
+            **documented(404),
+        },
+    )
+    def cover(track_id: Id) -> Response:
+        """The cover in the track's file; where it has none, a picture drawn from its embedding."""
+        snapshot = follower.snapshot
+        snapshot.check_track(track_id)
+        with Library.open(follower.folder) as library:
+            path = _audio_file(library, library.path_of(track_id))
+        vectors = snapshot.tracks.index.vectors
+        picture = read_cover(path) if path else None
+        kind = picture_type(picture) if picture else "image/svg+xml"
+        content = picture or cover_art(vectors[snapshot.tracks.row(track_id)], vectors)
+        return Response(content, media_type=kind, headers={"Cache-Control": "private, max-age=600"})
 
     return routes
 

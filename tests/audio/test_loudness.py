@@ -11,7 +11,7 @@ import soundfile
 from sounds import music_like, noise, tone
 
 from crossfade.audio.decoding import Recording
-from crossfade.audio.loudness import Meter, channel_weights, integrated_lufs
+from crossfade.audio.loudness import KFilter, Meter, channel_weights, integrated_lufs
 from crossfade.audio.windows import Grid, excerpts, runs
 from crossfade.pipelines.audio_analysis.analyzer import AudioAnalyzer
 
@@ -89,6 +89,32 @@ def test_loudness_is_metered_at_the_rate_of_the_file(tmp_path: Path, rng: np.ran
     """White noise has most of its power where a rate of 16 kHz does not reach."""
     samples = np.stack([noise(12, rate, rng), noise(12, rate, rng)], axis=1)
     assert metered(write(tmp_path / "a.wav", samples, rate)) == pytest.approx(reference(samples, rate), abs=TOLERANCE)
+
+
+def k_response(frequencies: np.ndarray, rate: int) -> np.ndarray:
+    """Of both K filters' analogue prototypes, at what the bilinear transform makes of the frequencies in Hz."""
+
+    def over(corner: float) -> np.ndarray:
+        return 1j * np.tan(np.pi * frequencies / rate) / np.tan(np.pi * corner / rate)
+
+    gain, q = 10 ** (3.999843853973347 / 20), 0.7071752369554196
+    s = over(1681.974450955533)
+    shelf = (gain * s**2 + gain**0.4996667741545416 / q * s + 1) / (s**2 + s / q + 1)
+    s, q = over(38.13547087602444), 0.5003270373238773
+    return shelf * s**2 / (s**2 + s / q + 1)
+
+
+@pytest.mark.parametrize("rate", [8_000, 44_100, 44_056, 192_000])
+def test_the_k_filter_by_blocks_is_the_standards(rate: int) -> None:
+    """Its impulse response, cut off where it has died away; the second channel's impulse comes within a block."""
+    impulses = np.zeros((rate, 2), np.float32)
+    impulses[0, 0] = impulses[1_001, 1] = 1
+    first, second = KFilter.at(rate)(impulses)
+    np.testing.assert_allclose(second[1_001:], first[:-1_001], atol=1e-6)
+    assert not second[:1_001].any()
+    frequencies = np.arange(1, rate // 2, 7)
+    found = np.fft.rfft(first.astype(np.float64))[frequencies]
+    np.testing.assert_allclose(found, k_response(frequencies, rate), atol=1e-3)
 
 
 @pytest.mark.parametrize("hertz", [25.0, 41.2, 45.0, 60.0, 997.0, 1_700.0, 10_000.0])

@@ -151,7 +151,7 @@ def listening() -> crossfade.DemoListening:
 
 
 def test_an_evaluation_is_the_rows_of_the_command(listening: crossfade.DemoListening) -> None:
-    asked = {"models": ["als", "content"], "trials": ["warm"], "ks": [5], "resamples": 50}
+    asked = {"models": ["als", "content"], "scenarios": ["warm"], "ks": [5], "resamples": 50}
     rows = crossfade.evaluate(listening.interactions, listening.items, **asked)
     ndcg = rows.filter(metric="ndcg", k=5, slice="warm")
     assert ndcg["model"].to_list() == ["popular", "recent-popular", "item-knn", "ease", "als", "content"]
@@ -171,8 +171,8 @@ def test_an_evaluation_is_the_rows_of_the_command(listening: crossfade.DemoListe
     assert {"warm, organic listens", "warm, recommended listens", "warm, light listeners"} <= set(slices)
     with pytest.raises(crossfade.DataError, match="organic: a column of String"):
         crossfade.evaluate(told.with_columns(pl.col("organic").cast(pl.String)), **asked)
-    with pytest.raises(crossfade.UsageError, match="evaluate: no option trial; there are"):
-        crossfade.evaluate(listening.interactions, trial="warm")
+    with pytest.raises(crossfade.UsageError, match="evaluate: no option scenario; there are"):
+        crossfade.evaluate(listening.interactions, scenario="warm")
 
 
 def test_the_hybrid_gives_reasons_from_the_users_own_history(listening: crossfade.DemoListening) -> None:

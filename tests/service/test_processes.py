@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,22 +10,12 @@ import httpx
 import pytest
 from databases import postgres
 from processes import free_port, running, wait_until_ready
-from serving import camp, library, listen, track, trained
+from serving import camp, listen, track, trained
 
 from crossfade.service.events.store import EventStore
 
 WRITES = 10_000
 KILLED_AFTER = 4_000
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return library(tmp_path_factory.mktemp("made"))
-
-
-@pytest.fixture
-def folder(made: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(made, tmp_path / "L"))
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

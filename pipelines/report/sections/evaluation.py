@@ -110,7 +110,7 @@ def _divided(grouped: pl.DataFrame) -> str:
 
 def _over_listeners(frame: pl.DataFrame, k: int | None) -> Exhibit:
     if not len(frame):
-        return Gap("Quality over the number of listeners", "the trial `listeners` was not evaluated")
+        return Gap("Quality over the number of listeners", "the scenario `listeners` was not evaluated")
     numbered = frame.with_columns(n=pl.col("slice").str.extract(r"(\d+)").cast(pl.Int64))
     return Chart(
         name="quality_over_n",

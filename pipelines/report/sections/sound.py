@@ -19,6 +19,7 @@ from ....models.analysis.projection import flat_map
 from ....models.arrays import Floats, l2_normalize
 from ...charts.chart import Chart
 from ...library.scan import readable
+from ...search.duplicates import Recordings, likely_pairs
 from ..context import ReportData
 from ..exhibits import Exhibit, Gallery, Gap, Table
 from .genre_trends import DRAWN, REST, taste_clusters, typical_of_groups
@@ -212,25 +213,44 @@ def near_duplicates(vectors: Floats, least: float = SAME_COSINE) -> list[tuple[i
 
 
 def _duplicates(data: ReportData, rows: NDArray[np.intp], vectors: Floats) -> Exhibit:
+    """Pairs whose fingerprints are the same, and nearly equal vectors whose fingerprints are not known yet."""
     title = "Near-duplicates"
     if len(rows) > COMPARED_TRACKS:
         return Gap(title, f"comparing every track with every other takes too long above {COMPARED_TRACKS:,} tracks")
-    pairs = near_duplicates(vectors)
-    if len(pairs) > len(rows):
-        why = f"the vectors do not tell tracks apart: {len(pairs):,} pairs are nearer than {SAME_COSINE:g} (cosine)"
+    near = {(a, b): score for a, b, score in near_duplicates(vectors)}
+    if len(near) > len(rows):
+        why = f"the vectors do not tell tracks apart: {len(near):,} pairs are nearer than {SAME_COSINE:g} (cosine)"
         return Gap(title, why)
-    if not pairs:
+    tracks = data.tracks[rows.tolist()]
+    hashes, seconds = tracks["content_hash"].to_list(), tracks["duration_seconds"].cast(pl.Float64).to_numpy()
+    likely = likely_pairs(seconds, vectors) if data.library.fingerprinted() else []
+    recordings = Recordings(data.library, files=False)
+    found = []
+    for (a, b), score in ({(a, b): score for a, b, score in likely} | near).items():
+        known = hashes[a] and hashes[b] and recordings.compare((hashes[a], seconds[a]), (hashes[b], seconds[b]))
+        if known and known.same:
+            found.append((int(rows[a]), int(rows[b]), score, "the same recording"))
+        elif not known and (a, b) in near:
+            found.append((int(rows[a]), int(rows[b]), score, "not compared"))
+    if not found:
         return Gap(title, f"no two tracks are nearer than {SAME_COSINE:g} (cosine)", clear=True)
-    schema = {"track_row": pl.Int32, "other_row": pl.Int32, "cosine": pl.Float64}
-    frame = pl.DataFrame([(int(rows[a]), int(rows[b]), score) for a, b, score in pairs], schema, orient="row")
+    schema = {"track_row": pl.Int32, "other_row": pl.Int32, "cosine": pl.Float64, "audio": pl.String}
+    frame = pl.DataFrame(found, schema, orient="row").sort("cosine", descending=True, maintain_order=True)
     others = data.names.rename(lambda name: f"other_{name.removeprefix('track_')}")
     frame = data.named(frame).join(others, on="other_row", how="left", maintain_order="left")
+    same = int((frame["audio"] == "the same recording").sum())
+    note = f"{same:,} pairs are the same recording by their audio fingerprints."
+    if same < len(frame):
+        note += (
+            f" {len(frame) - same:,} are nearer than {SAME_COSINE:g} (cosine) and may be, or only sound so: "
+            "`crossfade duplicates` compares their audio."
+        )
     return Table(
         name="near_duplicates",
         title=title,
-        frame=frame.select("title", "artist", "other_title", "other_artist", "cosine", "track_id", "other_id"),
+        frame=frame.select("title", "artist", "other_title", "other_artist", "cosine", "audio", "track_id", "other_id"),
         hidden=("track_id", "other_id"),
-        note=f"{len(pairs):,} pairs nearer than {SAME_COSINE:g}: the same recording twice, or one that sounds so.",
+        note=note,
         rows_shown=15,
     )
 

@@ -10,6 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from conftest import ROOT
@@ -80,6 +81,15 @@ def test_it_is_an_encoder_with_tags(corpus: Corpus, rng: np.random.Generator) ->
     np.testing.assert_allclose(encoder.embed(clips[:1]), embeddings[:1], atol=RUNTIME_TOLERANCE)
 
 
+def test_cores_change_no_number(rng: np.random.Generator) -> None:
+    log_mel = rng.uniform(0, 4, (5, 187, 96)).astype(np.float32)
+    for alone, shared in zip(
+        MusiCNN(threads=1).from_log_mel(log_mel), MusiCNN(threads=3).from_log_mel(log_mel), strict=True
+    ):
+        np.testing.assert_array_equal(alone, shared)
+    assert [len(part) for part in MusiCNN().from_log_mel(log_mel[:0])] == [0, 0]
+
+
 def test_the_prior_is_the_output_at_the_mean_embedding() -> None:
     prior = dict(zip(Corpus.MSD.tags, sigmoid(MusiCNN().prior), strict=True))
     assert max(prior, key=lambda tag: prior[tag]) == "rock"
@@ -108,6 +118,19 @@ def test_conversion_gives_the_shipped_graphs(tmp_path: Path) -> None:
     convert(tmp_path)
     for corpus in Corpus:
         assert (tmp_path / f"musicnn_{corpus}.onnx").read_bytes() == shipped(f"musicnn_{corpus}.onnx")
+
+
+@pytest.mark.parametrize("corpus", Corpus)
+def test_matrix_products_of_spectra_are_the_convolutions(
+    corpus: Corpus, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    (tmp_path / f"musicnn_{corpus}.safetensors").write_bytes(shipped(f"musicnn_{corpus}.safetensors"))
+    convert(tmp_path, "--plain")
+    plain = onnxruntime.InferenceSession(tmp_path / f"musicnn_{corpus}.onnx", providers=["CPUExecutionProvider"])
+    log_mel = rng.uniform(0, 5, (5, 187, 96)).astype(np.float32)
+    log_mel[3], log_mel[4] = 0, 5
+    for found, wanted in zip(MusiCNN(corpus).from_log_mel(log_mel), plain.run(None, {"log_mel": log_mel}), strict=True):
+        np.testing.assert_allclose(found, wanted, atol=RUNTIME_TOLERANCE / 5)
 
 
 @pytest.mark.network

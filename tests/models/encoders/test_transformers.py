@@ -3,101 +3,31 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from conftest import ROOT
 
-from crossfade.errors import LibraryError, UsageError
+from crossfade.errors import LibraryError, MissingExtra, UsageError
 from crossfade.models.encoders.base import Encoder
 from crossfade.models.encoders.transformers import HubEncoder
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-TINY = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+from tiny_encoders import FAMILIES, save_ast, save_families, save_hubert  # noqa: E402
 
-
-def save_ast(folder: Path) -> None:
-    config = transformers.ASTConfig(**TINY, max_length=128, num_mel_bins=32)
-    transformers.ASTModel(config).save_pretrained(folder)
-    transformers.ASTFeatureExtractor(num_mel_bins=32, max_length=128).save_pretrained(folder)
-
-
-def save_wav2vec2(folder: Path) -> None:
-    convolutions = {"conv_dim": (16, 16), "conv_stride": (20, 16), "conv_kernel": (40, 16)}
-    positions = {"num_conv_pos_embeddings": 8, "num_conv_pos_embedding_groups": 2}
-    config = transformers.Wav2Vec2Config(**TINY, **convolutions, **positions, num_feat_extract_layers=2)
-    transformers.Wav2Vec2Model(config).save_pretrained(folder)
-    transformers.Wav2Vec2FeatureExtractor().save_pretrained(folder)
-
-
-def save_hubert(folder: Path) -> None:
-    convolutions = {"conv_dim": (16, 16), "conv_stride": (20, 16), "conv_kernel": (40, 16)}
-    positions = {"num_conv_pos_embeddings": 8, "num_conv_pos_embedding_groups": 2}
-    config = transformers.HubertConfig(**TINY, **convolutions, **positions, num_feat_extract_layers=2)
-    transformers.HubertModel(config).save_pretrained(folder)
-    transformers.Wav2Vec2FeatureExtractor().save_pretrained(folder)
-
-
-def save_whisper(folder: Path) -> None:
-    sizes = {"d_model": 16, "encoder_layers": 2, "decoder_layers": 1, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32}
-    heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2}
-    tokens = {"vocab_size": 64, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 1}
-    frames = {"num_mel_bins": 16, "max_source_positions": 100}
-    config = transformers.WhisperConfig(**sizes, **heads, **tokens, **frames, suppress_tokens=None)
-    transformers.WhisperModel(config).save_pretrained(folder)
-    transformers.WhisperFeatureExtractor(feature_size=16, chunk_length=2).save_pretrained(folder)
-
-
-def save_clap(folder: Path) -> None:
-    audio = {
-        "patch_embeds_hidden_size": 8,
-        "hidden_size": 64,
-        "depths": [1, 1, 1, 1],
-        "num_attention_heads": [1, 1, 1, 1],
-        "spec_size": 256,
-        "num_mel_bins": 64,
-        "projection_dim": 12,
-        "enable_fusion": False,
-    }
-    text = {**TINY, "vocab_size": 300, "projection_dim": 12, "max_position_embeddings": 64}
-    config = transformers.ClapConfig(text_config=text, audio_config=audio, projection_dim=12)
-    transformers.ClapModel(config).save_pretrained(folder)
-    extractor = transformers.ClapFeatureExtractor(max_length_s=2, truncation="rand_trunc", padding="repeatpad")
-    extractor.save_pretrained(folder)
-    save_tokenizer(folder)
-
-
-def save_tokenizer(folder: Path) -> None:
-    from tokenizers import Tokenizer
-    from tokenizers.models import WordLevel
-    from tokenizers.pre_tokenizers import Whitespace
-
-    words = ["<s>", "<pad>", "</s>", "<unk>", "this", "is", "a", "song", "rock", "jazz"]
-    tokenizer = Tokenizer(WordLevel({word: at for at, word in enumerate(words)}, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = Whitespace()
-    named = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
-    transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **named).save_pretrained(folder)
-
-
-FAMILIES = {
-    "ast": (save_ast, 16_000, 16),
-    "wav2vec2": (save_wav2vec2, 16_000, 16),
-    "hubert": (save_hubert, 16_000, 16),
-    "whisper": (save_whisper, 16_000, 16),
-    "clap": (save_clap, 48_000, 12),
-}
+TRAINED_ON = ["ast", "wav2vec2", "hubert", "whisper"]
+WITH_TEXT = ["clap", "fused-clap", "pe-audio", "pe-audio-frames", "pe-audio-video"]
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory) -> dict[str, Path]:
-    found = {}
-    for name, (save, _, _) in FAMILIES.items():
-        torch.manual_seed(0)
-        found[name] = tmp_path_factory.mktemp(name)
-        save(found[name])
-    return found
+    return save_families(tmp_path_factory.mktemp("encoders"))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -114,7 +44,7 @@ def test_every_family_is_an_encoder(family, folders, rng):
     np.testing.assert_allclose(HubEncoder.open(str(folders[family])).embed(clips), found, atol=1e-6)
 
 
-@pytest.mark.parametrize("family", ["ast", "wav2vec2", "hubert", "whisper"])
+@pytest.mark.parametrize("family", TRAINED_ON)
 def test_a_layer_can_be_chosen(family, folders, rng):
     encoder = HubEncoder.open(str(folders[family]), layer=1)
     clips = rng.normal(0, 0.1, (1, encoder.window_samples)).astype(np.float32)
@@ -124,12 +54,53 @@ def test_a_layer_can_be_chosen(family, folders, rng):
         HubEncoder.open(str(folders[family]), layer=7)
 
 
-def test_text_and_sound_share_a_space(folders, rng):
-    encoder = HubEncoder.open(str(folders["clap"]))
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_window_is_neither_cut_nor_padded(family, folders, rng):
+    encoder = HubEncoder.open(str(folders[family]))
+    clip = rng.normal(0, 0.1, (1, encoder.window_samples)).astype(np.float32)
+    changed = clip.copy()
+    changed[:, -encoder.sample_rate // 100 :] *= 2
+    inputs, others = encoder._inputs(clip), encoder._inputs(changed)
+    (main,) = inputs.keys() - {"is_longer", "padding_mask", "attention_mask"}
+    over_time = -2 if inputs[main].ndim > 2 and family in ("ast", "clap", "fused-clap") else -1
+    assert (inputs[main] != others[main]).transpose(over_time, -1)[..., -1].any()
+    assert all(mask.all() for name, mask in inputs.items() if name.endswith("mask"))
+
+
+def test_the_mean_is_over_what_is_of_the_sound(folders, rng):
+    encoder = HubEncoder.open(str(folders["ast"]))
+    clips = rng.normal(0, 0.1, (2, encoder.window_samples)).astype(np.float32)
+    with torch.inference_mode():
+        hidden = encoder.model(**encoder._inputs(clips)).last_hidden_state
+    np.testing.assert_allclose(encoder.embed(clips), hidden[:, 2:].mean(dim=1), atol=1e-5)
+
+
+def test_whisper_is_its_encoder_alone(folders):
+    encoder = HubEncoder.open(str(folders["whisper"]))
+    assert not any("decoder" in name for name, _ in encoder.model.named_parameters())
+
+
+@pytest.mark.parametrize("family", ["pe-audio", "pe-audio-video"])
+def test_pe_embeds_as_its_own_forward(family, folders, rng):
+    encoder = HubEncoder.open(str(folders[family]))
+    clips = rng.normal(0, 0.1, (1, encoder.window_samples)).astype(np.float32)
+    tokens = {"input_ids": torch.tensor([[0, 8, 2]]), "attention_mask": torch.ones(1, 3, dtype=torch.long)}
+    with torch.inference_mode():
+        both = encoder.model(**encoder._inputs(clips), **tokens)
+    np.testing.assert_allclose(encoder.embed(clips), both.audio_embeds, atol=1e-5)
+    text = both.text_audio_embeds / both.text_audio_embeds.norm()
+    np.testing.assert_allclose(encoder.embed_text(["rock"]), text, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", WITH_TEXT)
+def test_text_and_sound_share_a_space(family, folders, rng):
+    encoder = HubEncoder.open(str(folders[family]))
     text = encoder.embed_text(["this is a rock song", "jazz"])
     np.testing.assert_allclose(np.linalg.norm(text, axis=1), 1, atol=1e-5)
     clips = rng.normal(0, 0.1, (2, encoder.window_samples)).astype(np.float32)
     assert encoder.embed(clips).shape[1] == text.shape[1]
+    # A text has the same embedding beside longer ones.
+    np.testing.assert_allclose(encoder.embed_text(["jazz"])[0], text[1], atol=1e-5)
 
 
 def test_others_know_no_text(folders):
@@ -141,108 +112,91 @@ def test_a_missing_model_is_a_clear_error(monkeypatch, tmp_path):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(LibraryError, match="no such folder, and not to be had"):
         HubEncoder.open("nobody/nothing-of-that-name")
-    with pytest.raises(LibraryError, match="holds no audio model"):
+    with pytest.raises(LibraryError, match="of the family None"):
         HubEncoder.open(str(tmp_path))
 
 
-def test_code_beside_a_model_is_never_run(folders, tmp_path):
+def test_what_the_cache_lacks_is_fetched(monkeypatch):
+    """A download that was interrupted leaves the configuration in the cache, without the weights."""
+    import huggingface_hub
+
+    from crossfade.models.encoders.transformers import _loaded
+
+    def load(name: str, *, local_files_only: bool = False, **options: object) -> str:
+        if local_files_only:
+            raise OSError(f"{name} does not appear to have a file named model.safetensors")
+        return name
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda *_, **__: None)
+    assert _loaded(load, "somebody/model") == "somebody/model"
+
+
+def rewrite(file: Path, **values: object) -> None:
+    file.write_text(json.dumps(json.loads(file.read_text()) | values))
+
+
+@pytest.mark.parametrize("family", ["audio-spectrogram-transformer", "mert_model"])
+@pytest.mark.parametrize("changed", ["config.json", "preprocessor_config.json"])
+def test_code_beside_a_model_is_never_run(family, changed, tmp_path):
+    """MERT-v1 and MuQ bring a model, MAEST a feature extractor for a model that transformers has."""
     save_ast(tmp_path)
     ran = tmp_path / "ran"
     (tmp_path / "evil.py").write_text(f"open({str(ran)!r}, 'w')\nclass Evil: pass\n")
-    for name in ("config.json", "preprocessor_config.json"):
-        config = json.loads((tmp_path / name).read_text())
-        config["auto_map"] = {"AutoModel": "evil.Evil", "AutoConfig": "evil.Evil", "AutoFeatureExtractor": "evil.Evil"}
-        config["model_type"] = "evil"
-        (tmp_path / name).write_text(json.dumps(config))
-    with pytest.raises(LibraryError):
+    code = {"AutoModel": "evil.Evil", "AutoConfig": "evil.Evil", "AutoFeatureExtractor": "evil.Evil"}
+    rewrite(tmp_path / "config.json", model_type=family)
+    rewrite(tmp_path / changed, auto_map=code, feature_extractor_type="Evil")
+    with pytest.raises(LibraryError) as error:
         HubEncoder.open(str(tmp_path))
+    assert "needs code that comes with it, which is never run" in str(error.value) or "mert_model" in str(error.value)
+    assert "\n" not in str(error.value)
     assert not ran.exists()
 
 
-@pytest.fixture(scope="module")
-def songs(tmp_path_factory):
-    import soundfile
-
-    folder = tmp_path_factory.mktemp("songs")
-    noise = np.random.default_rng(0)
-    for genre in ("rock", "jazz"):
-        (folder / genre).mkdir()
-        for number in range(3):
-            samples = noise.normal(0, 0.1, 32_000).astype(np.float32)
-            soundfile.write(folder / genre / f"{number}.wav", samples, 16_000)
-    return folder
+def test_pickled_weights_are_not_read(folders, tmp_path):
+    save_ast(tmp_path)
+    torch.save(transformers.ASTModel.from_pretrained(tmp_path).state_dict(), tmp_path / "pytorch_model.bin")
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(LibraryError, match=r"no weights as safetensors; pickled ones \(\.bin\) are never read"):
+        HubEncoder.open(str(tmp_path))
 
 
-def test_zero_shot_is_a_genre_model_without_training(folders, songs, tmp_path):
-    from crossfade.models.encoders.transformers import HubEncoder
-    from crossfade.models.genres.model import GenreModel
-    from crossfade.pipelines.audio_analysis.feature_sources import FeatureCache, extract
-    from crossfade.pipelines.genres.dataset import prepare
-    from crossfade.pipelines.genres.evaluate import train
-    from crossfade.pipelines.genres.labels import read_labels
-    from crossfade.pipelines.genres.methods import PROMPT, method_named
-
-    method = method_named(f"zero-shot:{folders['clap']}")
-    prepared = prepare(read_labels(songs), method.sources, FeatureCache(tmp_path / "cache"))
-    train(prepared, method).save(tmp_path / "M")
-    model = GenreModel.load(tmp_path / "M")
-    windows = extract(songs / "rock" / "0.wav", method.sources[0])
-    scores = model.classifier.scores({method.sources[0]: [windows]})
-    prompts = [PROMPT.format(name) for name in model.card.classes]
-    encoder = HubEncoder.open(str(folders["clap"]))
-    sound = windows.mean(axis=0) / np.linalg.norm(windows.mean(axis=0))
-    expected = encoder.text_scale * sound[None] @ encoder.embed_text(prompts).T
-    np.testing.assert_allclose(scores, expected, atol=1e-4)
+def test_the_page_says_how_to_convert_mert_v0(tmp_path):
+    """Its configuration names code that is not needed, and its weights are pickled: a HuBERT all the same."""
+    save_hubert(tmp_path / "hub")
+    before = transformers.HubertModel.from_pretrained(tmp_path / "hub").state_dict()
+    torch.save(before, tmp_path / "hub" / "pytorch_model.bin")
+    (tmp_path / "hub" / "model.safetensors").unlink()
+    code = {"AutoConfig": "configuration_MERT.MERTConfig", "AutoModel": "modeling_MERT.MERTModel"}
+    rewrite(tmp_path / "hub" / "config.json", model_type="mert_model", auto_map=code)
+    with pytest.raises(LibraryError, match="needs code that comes with it"):
+        HubEncoder.open(str(tmp_path / "hub"))
+    (example,) = re.findall(
+        r"```python\n(from transformers.*?)```", (ROOT / "docs" / "encoders.md").read_text(), re.DOTALL
+    )
+    names: dict[str, Any] = {}
+    exec(example, names)
+    names["convert"](tmp_path / "hub", tmp_path / "mert-v0")
+    after = HubEncoder.open(str(tmp_path / "mert-v0")).model.state_dict()
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
 
 
-@pytest.mark.parametrize("family", ["ast", "wav2vec2", "hubert", "whisper"])
-def test_an_encoder_is_trained_on_and_saved_whole(family, folders, songs, tmp_path):
-    from crossfade.models.genres.model import GenreModel
-    from crossfade.pipelines.audio_analysis.feature_sources import FeatureCache
-    from crossfade.pipelines.genres.dataset import prepare
-    from crossfade.pipelines.genres.evaluate import train
-    from crossfade.pipelines.genres.labels import read_labels
-    from crossfade.pipelines.genres.methods import method_named
-
-    method = method_named(f"fine-tuned:{folders[family]}", epochs=1)
-    prepared = prepare(read_labels(songs), method.sources, FeatureCache(tmp_path / "cache"))
-    model, again = (train(prepared, method) for _ in range(2))
-    heard = prepared.of(np.arange(2), method.sources)
-    np.testing.assert_array_equal(model.predict(heard), again.predict(heard))
-    model.save(tmp_path / "M")
-    np.testing.assert_array_equal(GenreModel.load(tmp_path / "M").predict(heard), model.predict(heard))
-    before = HubEncoder.open(str(folders[family])).core.state_dict()
-    after = model.classifier.arrays()
-    assert any(not np.array_equal(after[f"encoder.core.{name}"], tensor) for name, tensor in before.items())
+def test_a_family_that_is_not_known_names_those_that_are(tmp_path):
+    save_ast(tmp_path)
+    for family in ("encodec", "nobody_knows"):
+        rewrite(tmp_path / "config.json", model_type=family)
+        with pytest.raises(LibraryError, match=f"of the family '{family}'; supported are audio-spectrogram-tr.*hubert"):
+            HubEncoder.open(str(tmp_path))
 
 
-def test_a_model_of_sound_and_text_is_not_trained_on(folders, songs, tmp_path, capsys):
-    from crossfade.pipelines.commands.main import main
+def test_weights_of_another_model_are_refused(folders, tmp_path):
+    save_ast(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes((folders["wav2vec2"] / "model.safetensors").read_bytes())
+    with pytest.raises(LibraryError, match=r"its weights lack \S+ and \d+ more"):
+        HubEncoder.open(str(tmp_path))
 
-    words = ["genres", "train", str(songs), "--out", str(tmp_path / "M"), "--cache", str(tmp_path / "cache")]
-    assert main([*words, "--model", "fine-tuned", "--encoder", str(folders["clap"])]) == 2
-    assert "a model of sound and text is not fine-tuned" in capsys.readouterr().err
 
-
-def test_find_by_text(folders, songs, tmp_path, capsys):
-    import polars as pl
-
-    from crossfade.pipelines.commands.main import main
-    from crossfade.pipelines.library.store import Library
-
-    with Library.open(tmp_path / "L", create=True) as library:
-        library.add_tracks(pl.DataFrame({"track_id": [f"{n}" for n in range(3)], "artists": [["X"]] * 3}))
-        with library.transaction() as db:
-            for n in range(3):
-                db.execute("UPDATE tracks SET path = ? WHERE track_id = ?", (bytes(songs / f"rock/{n}.wav"), f"{n}"))
-    words = ["find", "a rock song", "--library", str(tmp_path / "L"), "-k", "2"]
-    assert main(words) == 1
-    assert "not embedded by a model of text and sound" in capsys.readouterr().err
-    assert main([*words, "--encoder", str(folders["clap"])]) == 0
-    first = capsys.readouterr().out
-    lines = [json.loads(line) for line in first.splitlines()]
-    assert len(lines) == 2
-    assert lines[0]["score"] >= lines[1]["score"]
-    assert main(words) == 0
-    assert capsys.readouterr().out == first
-    assert main([*words, "--encoder", str(folders["ast"])]) == 2
+def test_without_torch_the_pip_command_is_named(folders, monkeypatch):
+    for module in ("torch", "transformers"):
+        monkeypatch.setitem(sys.modules, module, None)
+        with pytest.raises(MissingExtra, match=r"pip install 'crossfade\[train\]'"):
+            HubEncoder.open(str(folders["ast"]))

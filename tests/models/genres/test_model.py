@@ -20,7 +20,8 @@ from crossfade.models.genres.heads import (
     fit_head,
     fit_perceptron,
 )
-from crossfade.models.genres.model import CARD, WEIGHTS, Card, GenreModel, rolled_up
+from crossfade.models.genres.model import CARD, WEIGHTS, Card, GenreModel
+from crossfade.models.genres.vocabulary import rolled_up
 
 FITS = {
     "ridge": classical.fit_ridge,

@@ -10,6 +10,7 @@ import pytest
 
 from crossfade.errors import DataError, LibraryError, UsageError
 from crossfade.models.hybrid.index import CompressedScan, HybridIndex
+from crossfade.models.hybrid.local_scaling import NEIGHBOURS
 from crossfade.models.storage import save_model
 
 FACTORS, WIDTH, TRACKS = 6, 10, 300
@@ -30,16 +31,23 @@ def built(halves: Halves, **options: int) -> HybridIndex:
     return index.compressed(**options) if options else index
 
 
+def cosines(half: np.ndarray) -> np.ndarray:
+    """[T, T], NaN where either has none."""
+    lengths = np.linalg.norm(half, axis=1)
+    unit = half / np.where(lengths > 0, lengths, np.nan)[:, None]
+    return unit @ unit.T
+
+
 def by_hand(halves: Halves, row: int, blend: float) -> np.ndarray:
     """[T] the score of the module's docstring, for a query that has both halves."""
-    total, weights = np.zeros(TRACKS), np.zeros(TRACKS)
-    for half, weight in zip(halves, (blend, 1 - blend), strict=True):
-        lengths = np.linalg.norm(half, axis=1)
-        there = lengths > 0
-        cosine = half @ half[row] / np.where(there, lengths, 1) / lengths[row]
-        total += np.where(there, weight * cosine, 0)
-        weights += np.where(there, weight, 0)
-    return np.where(weights > 0, total / np.where(weights > 0, weights, 1), -np.inf)
+    taste, sound = map(cosines, halves)
+    others = np.sort(np.where(np.eye(TRACKS, dtype=bool), np.nan, 1 - sound), axis=1)[:, :NEIGHBOURS]
+    usual = others.mean(axis=1)
+    sound = 1 - (1 - sound) * np.nanmean(usual) / np.sqrt(np.outer(usual, usual))
+    parts = np.stack([taste[row], np.maximum(sound[row], -1)])
+    weights = np.where(np.isnan(parts), 0, np.array([blend, 1 - blend])[:, None])
+    total = weights.sum(axis=0)
+    return np.where(total > 0, np.nansum(weights * parts, axis=0) / np.where(total > 0, total, 1), -np.inf)
 
 
 @pytest.mark.parametrize("blend", [0.0, 0.3, 0.5, 1.0])
@@ -49,6 +57,18 @@ def test_it_is_the_score_by_hand(halves: Halves, blend: float) -> None:
     order = np.argsort(-expected)[:40]
     np.testing.assert_array_equal(ids[0], order)
     np.testing.assert_allclose(scores[0], expected[order], atol=1e-5)
+
+
+@pytest.mark.parametrize("blend", [0.0, 0.3, 1.0])
+def test_the_scores_are_blends_of_the_similarities(halves: Halves, blend: float) -> None:
+    index = built(halves)
+    taste, sound = index.similarities(halves[0][0], halves[1][0], np.arange(TRACKS))
+    assert (np.isnan(taste) == ~halves[0].any(axis=1)).all() and (np.isnan(sound) == ~halves[1].any(axis=1)).all()
+    ids, scores = index.search(halves[0][0], halves[1][0], TRACKS, blend=blend)
+    blended = np.where(np.isnan(sound), taste, np.where(np.isnan(taste), sound, blend * taste + (1 - blend) * sound))
+    np.testing.assert_allclose(scores, blended[ids], atol=1e-5)
+    nothing = index.similarities(halves[0][-1], halves[1][-1], np.arange(TRACKS))
+    assert np.isnan(nothing).all()
 
 
 def test_a_query_with_one_half_is_asked_by_that_half(halves: Halves) -> None:

@@ -10,6 +10,7 @@ import pytest
 from planted import Planted, planted
 
 from crossfade.errors import DataError
+from crossfade.models.arrays import l2_normalize
 from crossfade.models.catalogue import Catalogue
 from crossfade.models.hybrid.model import Hybrid
 from crossfade.models.hybrid.prior import ARTIST_VARIANCE_RATIO, ContentPrior, PriorOptions
@@ -80,6 +81,25 @@ def test_predicting_a_cold_track_is_the_same_inside_and_outside_the_catalogue() 
     outside, known = prior.predict(world.catalogue.take(rows))
     assert known.all()
     np.testing.assert_allclose(outside, prior.of_catalogue[rows], atol=1e-4)
+
+
+@pytest.mark.parametrize("debias", [0.5, 1.0])
+def test_debiasing_takes_the_length_and_leaves_the_direction(debias: float) -> None:
+    """Inside the catalogue and outside, and in a model that was saved."""
+    world = planted(users=120, artists=40, each=6)
+    als = ALS(SMALL_ALS).fit(world.train)
+    plain = ContentPrior().fit(als.track_factors, als.history.warm_tracks, world.catalogue)
+    prior = plain.with_options(debias=debias)
+    before, after = plain.of_catalogue, prior.of_catalogue
+    lengths = np.linalg.norm(before, axis=1)
+    np.testing.assert_allclose(l2_normalize(after), l2_normalize(before), atol=1e-5)
+    typical = np.median(lengths[als.history.warm_tracks])
+    np.testing.assert_allclose(np.linalg.norm(after, axis=1), lengths ** (1 - debias) * typical**debias, rtol=1e-4)
+    loaded = ContentPrior.from_arrays(prior.arrays(), prior.metadata(), prior.options)
+    np.testing.assert_array_equal(
+        loaded.predict(world.catalogue.take(world.new))[0], prior.predict(world.catalogue.take(world.new))[0]
+    )
+    np.testing.assert_allclose(prior.predict(world.catalogue.take(world.new))[0], after[world.new], atol=1e-4)
 
 
 def test_attention_listens_to_the_artists_tracks_that_sound_alike(rng: np.random.Generator) -> None:

@@ -318,6 +318,18 @@ def test_trees_are_applied_as_catboost_does(depth: int, rng: np.random.Generator
     assert len(trees(numbers[:0].T)) == 0
 
 
+def test_trees_without_a_split_are_applied_as_catboost_does(rng: np.random.Generator) -> None:
+    """A tree may draw none but constant features."""
+    numbers = np.zeros((200, 30), np.float32)
+    numbers[:, 0] = rng.normal(size=200)
+    labels = (numbers[:, 0] > 0).astype(int)
+    options = {"loss_function": "Logloss", "iterations": 20, "rsm": 0.1, "logging_level": "Silent"}
+    model = catboost.CatBoost({**options, "allow_writing_files": False})
+    model.fit(catboost.Pool(numbers, label=labels))
+    expected = model.predict(catboost.Pool(numbers), prediction_type="RawFormulaVal")
+    np.testing.assert_allclose(ObliviousTrees.of(model)(numbers.T), expected, atol=1e-12)
+
+
 def test_base_rates_expect_what_there_was(rng: np.random.Generator) -> None:
     groups = np.repeat(np.arange(20), 30)
     logits, labels = rng.normal(size=600), rng.random(600) < np.repeat(rng.uniform(0.1, 0.9, 20), 30)

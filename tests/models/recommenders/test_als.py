@@ -10,7 +10,7 @@ from scipy.sparse import csr_matrix
 
 from crossfade.errors import DataError
 from crossfade.models.interactions import Interactions, to_find
-from crossfade.models.recommenders.als import ALS, ALSOptions
+from crossfade.models.recommenders.als import ALS, ALSOptions, FoldIn
 from crossfade.models.recommenders.ials import IALS, IALSOptions
 
 PLAIN = ALSOptions(factors=8, regularization=2.0, alpha=5.0, track_discount=0, user_discount=0)
@@ -38,6 +38,18 @@ def test_undiscounted_it_is_implicit(listens: Interactions) -> None:
 def test_threads_do_not_change_the_answer(listens: Interactions) -> None:
     one, all_cores = (ALS(replace(PLAIN, threads=threads)).fit(listens) for threads in (1, 0))
     np.testing.assert_array_equal(one.track_factors, all_cores.track_factors)
+
+
+def test_threads_of_blas_do_not_change_a_fold_in(listens: Interactions) -> None:
+    """A model is fitted on one machine and loaded on another."""
+    from threadpoolctl import threadpool_limits
+
+    model, found = ALS(PLAIN).fit(listens), []
+    for threads in (1, 2):
+        with threadpool_limits(threads, user_api="blas"):
+            found.append(FoldIn(model))
+    np.testing.assert_array_equal(found[0].gram, found[1].gram)
+    np.testing.assert_array_equal(found[0].many(listens.matrix), found[1].many(listens.matrix))
 
 
 def test_fold_in_solves_the_normal_equations(listens: Interactions) -> None:

@@ -60,8 +60,11 @@ def test_classify_prints_a_line_per_file_in_order(capsys: pytest.CaptureFixture[
     assert run.status == 0
     assert [record["path"] for record in run.records] == [str(file) for file in files]
     for record in run.records:
-        expected = ["path", "duration_seconds", "genres", "confident", "moods", "tempo_bpm", "key", "loudness_lufs"]
-        assert list(record) == expected
+        assert list(record) == [
+            *("path", "duration_seconds", "genres", "confident", "moods", "mood_lifts"),
+            *("tempo_bpm", "tempo_alternative_bpm", "tempo_confidence", "key", "key_alternative", "key_confidence"),
+            *("loudness_lufs", "loudness_spread_lu", "heard_seconds", "texture"),
+        ]
         probabilities = [genre["probability"] for genre in record["genres"]]
         assert probabilities == sorted(probabilities, reverse=True)
         assert sum(probabilities) == pytest.approx(1, abs=0.01)
@@ -277,6 +280,24 @@ def test_help_is_instant() -> None:
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("command", [["classify"], ["embed", "--library", "L", "--workers", "1"]])
+def test_hearing_imports_nothing_that_it_does_not_use(music: Path, tmp_path: Path, command: list[str]) -> None:
+    """A song takes as long as the import of one of these."""
+    heavy = "torch, faiss, polars, fastapi, scipy, sklearn, pandas, librosa, av, crossfade.models.genres.model"
+    code = (
+        "import sys\n"
+        "from crossfade.pipelines.commands.main import main\n"
+        "if __name__ == '__main__':\n"
+        "    main(sys.argv[1:])\n"
+        f"    print([name for name in '{heavy}'.split(', ') if name in sys.modules])"
+    )
+    script = tmp_path / "script.py"
+    script.write_text(code)
+    words = [sys.executable, script, *command, next(music.glob("*.flac"))]
+    found = subprocess.run(words, capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert found.stdout.splitlines()[-1] == "[]"
 
 
 def test_a_broken_pipe_is_quiet(library: Path) -> None:

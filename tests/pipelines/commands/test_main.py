@@ -125,10 +125,15 @@ def test_a_file_is_one_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     folder.mkdir(parents=True)
     file = folder / "01 夜に駆ける.flac"
     soundfile.write(file, music_like(4, 16_000, np.random.default_rng(0), bpm=90), 16_000)
-    first, *genres, last = shown(monkeypatch, "classify", str(file)).splitlines()
+    first, *lines = shown(monkeypatch, "classify", str(file)).splitlines()
+    genres, facts = lines[: terminal_layout.GENRES], "\n".join(lines[terminal_layout.GENRES :])
     assert re.fullmatch(r"/.*…/.*01 夜に駆ける\.flac  0:04(, not confident)?", first)
-    assert len(genres) == terminal_layout.GENRES and all(re.search(r"\d %$|\d%$", line) for line in genres)
-    assert "key C major; loudness" in last
+    assert all(re.search(r"\d %$|\d%$", line) for line in genres)
+    assert re.search(r"^  tempo     (45|90|180) bpm, \d+% sure; else \d+$", facts, re.MULTILINE)
+    assert re.search(r"^  key       C major, \d+% sure; else [A-G]#? m\w+or$", facts, re.MULTILINE)
+    assert re.search(r"^  loudness  -\d+\.\d LUFS$", facts, re.MULTILINE)
+    assert re.search(r"^  texture   \d+% gaps, \d+% filled, moving by \d+\.\d dB$", facts, re.MULTILINE)
+    assert facts.endswith("  heard     4 s of it")
 
 
 RECORDS: dict[str, list[dict[str, Any]]] = {

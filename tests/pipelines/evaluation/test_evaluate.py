@@ -29,7 +29,7 @@ from crossfade.pipelines.commands.main import main
 from crossfade.pipelines.evaluation.evaluate import _learning, evaluate
 from crossfade.pipelines.evaluation.options import EvaluationOptions
 from crossfade.pipelines.evaluation.profiling import Row
-from crossfade.pipelines.evaluation.protocols import TRIALS, EvaluationSlice, plan
+from crossfade.pipelines.evaluation.protocols import SCENARIOS, EvaluationSlice, plan
 from crossfade.pipelines.evaluation.slices import (
     GROUPS,
     LISTEN_GROUPS,
@@ -84,8 +84,8 @@ def table(world: tuple[Interactions, Catalogue]) -> list[Row]:
 
 def test_a_model_that_cannot_be_fitted_is_left_out(world: tuple[Interactions, Catalogue]) -> None:
     listens, catalogue = world
-    few, said = listens.take(listens.user_rows < 30), list[str]()
-    options = replace(OPTIONS, models=("ranked",), trials=("warm",))
+    few, said = listens.take(listens.user_rows < 12), list[str]()
+    options = replace(OPTIONS, models=("ranked",), scenarios=("warm",))
     rows = list(evaluate(few, catalogue, options, message=said.append))
     assert {row["model"] for row in rows} == set(BASELINES)
     (reason,) = [line for line in said if "left out" in line]
@@ -140,7 +140,7 @@ def test_rows_keep_the_contract(table: list[Row]) -> None:
 
 def test_options_name_what_there_is() -> None:
     options = EvaluationOptions()
-    assert options.trials == TRIALS and options.resamples == RESAMPLES
+    assert options.scenarios == SCENARIOS and options.resamples == RESAMPLES
 
 
 def test_every_metric_has_its_formula_on_the_page(table: list[Row]) -> None:
@@ -196,10 +196,10 @@ def test_gains_are_paired_and_judged(table: list[Row]) -> None:
     assert next(row for row in gains if {row["model"], row["against"]} == {"als", "popular"})["better"]
 
 
-def test_it_repeats_and_trials_do_not_depend_on_each_other(
+def test_it_repeats_and_scenarios_do_not_depend_on_each_other(
     world: tuple[Interactions, Catalogue], table: list[Row]
 ) -> None:
-    options = EvaluationOptions(models=("als", "content"), trials=("cold",), ks=(5, 20), resamples=100)
+    options = EvaluationOptions(models=("als", "content"), scenarios=("cold",), ks=(5, 20), resamples=100)
     alone = [row for row in evaluate(*world, options) if row["slice"] != "cost"]
     slices = {row["slice"] for row in alone}
     assert alone == [row for row in table if row["slice"] in slices]
@@ -223,12 +223,12 @@ def test_groups_of_tracks_divide_what_is_to_be_found(world: tuple[Interactions, 
     listens, catalogue = world
     organic = (np.arange(len(listens)) % 3 - 1).astype(np.int8)
     listens = replace(listens, organic=organic)
-    (trial,) = plan(listens, catalogue, trials=("warm",))
-    (part,) = trial.slices
-    groups = SliceGroups.of(part, trial.split, catalogue, TrackPopularity(trial.split.train.listeners))
+    (scenario,) = plan(listens, catalogue, scenarios=("warm",))
+    (part,) = scenario.slices
+    groups = SliceGroups.of(part, scenario.split, catalogue, TrackPopularity(scenario.split.train.listeners))
     tracks = [groups.truth[name] for name in TRACK_GROUPS]
     assert abs(sum(tracks[1:], tracks[0]) - part.truth).nnz == 0
-    test = trial.split.test
+    test = scenario.split.test
     assert test.organic is not None
     for name, told in (("organic listens", 1), ("recommended listens", 0)):
         pairs = {
@@ -260,25 +260,25 @@ def test_a_track_was_found_as_its_first_listen_was() -> None:
 
 
 def test_seen_tracks_may_be_allowed(world: tuple[Interactions, Catalogue]) -> None:
-    options = EvaluationOptions(models=(), trials=("warm",), allow_seen=True, ks=(20,), resamples=20)
+    options = EvaluationOptions(models=(), scenarios=("warm",), allow_seen=True, ks=(20,), resamples=20)
     rows = list(evaluate(*world, options))
     assert value(rows, "popular", "warm", "unseen_share", 20) < 1
     assert all(row["allow_seen"] for row in rows)
 
 
 def test_within_user_splits_say_so(world: tuple[Interactions, Catalogue]) -> None:
-    options = EvaluationOptions(models=(), trials=("warm",), protocol="within-user", ks=(5,), resamples=20)
+    options = EvaluationOptions(models=(), scenarios=("warm",), protocol="within-user", ks=(5,), resamples=20)
     assert all(row["within_user"] and "within-user" in row["split"] for row in evaluate(*world, options))
 
 
 def test_a_gap_parts_training_from_test(world: tuple[Interactions, Catalogue]) -> None:
     listens, catalogue = world
-    options = EvaluationOptions(models=(), trials=("warm",), protocol="temporal", gap_days=10, ks=(5,), resamples=20)
-    (trial,) = plan(
-        listens, catalogue, trials=("warm",), protocol="temporal", allow_seen=False, seed=0, gap_seconds=864_000
+    options = EvaluationOptions(models=(), scenarios=("warm",), protocol="temporal", gap_days=10, ks=(5,), resamples=20)
+    (scenario,) = plan(
+        listens, catalogue, scenarios=("warm",), protocol="temporal", allow_seen=False, seed=0, gap_seconds=864_000
     )
-    assert trial.split.train.times is not None and trial.split.test.times is not None
-    assert trial.split.test.times.min() - trial.split.train.times.max() >= 864_000
+    assert scenario.split.train.times is not None and scenario.split.test.times is not None
+    assert scenario.split.test.times.min() - scenario.split.train.times.max() >= 864_000
     assert {row["split"] for row in evaluate(listens, catalogue, options)} == {"temporal"}
     said: list[str] = []
     ordered = replace(listens, clock=Clock.ORDER)
@@ -290,10 +290,10 @@ def test_a_gap_parts_training_from_test(world: tuple[Interactions, Catalogue]) -
 
 def test_whole_artists_are_new(world: tuple[Interactions, Catalogue]) -> None:
     listens, catalogue = world
-    (trial,) = plan(listens, catalogue, trials=("cold",), protocol="auto", allow_seen=False, seed=0)
-    (part,) = (part for part in trial.slices if part.name == "cold track, new artist")
+    (scenario,) = plan(listens, catalogue, scenarios=("cold",), protocol="auto", allow_seen=False, seed=0)
+    (part,) = (part for part in scenario.slices if part.name == "cold track, new artist")
     assert part.candidates is not None
-    warm = {name for track in np.flatnonzero(trial.split.train.listeners) for name in catalogue.artists[track]}
+    warm = {name for track in np.flatnonzero(scenario.split.train.listeners) for name in catalogue.artists[track]}
     new = [catalogue.artists[track][0] for track in np.flatnonzero(part.candidates)]
     assert not warm & set(new)
     assert len(set(new)) < len(new), "an artist with many tracks is among them"
@@ -307,7 +307,7 @@ def test_predicted_ratings_are_judged(
     listens, catalogue = world
     generous = listens.user_rows % 3
     rated = replace(listens, ratings=(2 + generous + rng.normal(scale=0.3, size=len(listens))).astype(np.float32))
-    options = EvaluationOptions(models=("als",), trials=("warm",), ks=(5,), resamples=50)
+    options = EvaluationOptions(models=("als",), scenarios=("warm",), ks=(5,), resamples=50)
     found = {
         (row["model"], row["metric"]): row for row in evaluate(rated, catalogue, options) if row["slice"] == "ratings"
     }
@@ -320,14 +320,14 @@ def test_what_cannot_be_evaluated_is_an_error(world: tuple[Interactions, Catalog
     listens, catalogue = world
     mute = Catalogue(catalogue.track_ids, catalogue.artists, np.zeros((TRACKS, 0), np.float32))
     said: list[str] = []
-    options = EvaluationOptions(models=("content", "bpr"), trials=("cold",), ks=(5,), resamples=20)
+    options = EvaluationOptions(models=("content", "bpr"), scenarios=("cold",), ks=(5,), resamples=20)
     rows = list(evaluate(listens, mute, options, message=said.append))
     assert "content: left out; no track has sound" in said
     assert not [row for row in rows if row["metric"] == "diversity_sound"]
     lonely = listens.take(np.unique(listens.user_rows, return_index=True)[1])
     with pytest.raises(DataError, match="nobody to ask"):
-        list(evaluate(lonely, mute, EvaluationOptions(models=(), trials=("warm",), protocol="within-user")))
-    for wrong in ({"models": ("alz",)}, {"trials": ("hot",)}, {"protocol": "sideways"}):
+        list(evaluate(lonely, mute, EvaluationOptions(models=(), scenarios=("warm",), protocol="within-user")))
+    for wrong in ({"models": ("alz",)}, {"scenarios": ("hot",)}, {"protocol": "sideways"}):
         with pytest.raises(UsageError, match="no such"):
             list(evaluate(listens, catalogue, EvaluationOptions(**wrong)))
     with pytest.raises(UsageError, match="1 or more"):
@@ -348,7 +348,19 @@ def test_the_command(
     assert main(["listens", str(log), "--format", "csv", "--library", library]) == 0
     capsys.readouterr()
     out = tmp_path / "rows.jsonl"
-    asked = ["evaluate", "--library", library, "--models", "als", "--trials", "warm", "-k", "5,10", "--out", str(out)]
+    asked = [
+        "evaluate",
+        "--library",
+        library,
+        "--models",
+        "als",
+        "--scenarios",
+        "warm",
+        "-k",
+        "5,10",
+        "--out",
+        str(out),
+    ]
     assert main(asked) == 0
     printed = capsys.readouterr()
     assert printed.out == out.read_text()
@@ -373,7 +385,7 @@ def test_the_command(
     assert "no library here" in capsys.readouterr().err
 
 
-def test_the_old_spelling_of_a_protocol_works(
+def test_the_old_spellings_of_protocols_and_scenarios_work(
     world: tuple[Interactions, Catalogue], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     log, library = tmp_path / "log.csv", str(tmp_path / "library")
@@ -381,17 +393,18 @@ def test_the_old_spelling_of_a_protocol_works(
     frame = pl.DataFrame({"user_id": users, "track_id": world[0].track_rows, "time": world[0].times})
     frame.write_csv(log)
     assert main(["listens", str(log), "--format", "csv", "--library", library]) == 0
-    asked = ["evaluate", "--library", library, "--models", "popular", "--trials", "warm", "-k", "5"]
+    asked = ["evaluate", "--library", library, "--models", "popular", "-k", "5"]
     tables = []
-    for spelling in (["--split", "user"], ["--protocol", "within-user"]):
+    for spelling in (["--split", "user", "--trials", "warm"], ["--protocol", "within-user", "--scenarios", "warm"]):
         capsys.readouterr()
         assert main([*asked, *spelling]) == 0
         printed = capsys.readouterr()
-        assert ("is now called --protocol within-user" in printed.err) == (spelling[0] == "--split")
+        for new in ("--protocol within-user", "--scenarios"):
+            assert (f"is now called {new}" in printed.err) == (spelling[0] == "--split")
         tables.append([json.loads(line) for line in printed.out.splitlines()])
     old, new = ([row for row in table if row["slice"] != "cost"] for table in tables)
     assert old == new
     assert main([*asked, "--protocol", "sideways"]) == 2
     items = frame.select("user_id", pl.col("track_id").alias("item_id"), "time", weight=pl.lit(1.0))
-    with pytest.warns(DeprecationWarning, match="protocol='temporal'"):
+    with pytest.warns(DeprecationWarning, match="protocol='temporal'|now called scenarios"):
         python_api.evaluate(items, models=["popular"], split="time", trials=("warm",), ks=(5,), resamples=20)

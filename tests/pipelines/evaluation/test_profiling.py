@@ -93,7 +93,7 @@ def test_the_table_shows_costs_and_ratings(
         library,
         "--models",
         "popular",
-        "--trials",
+        "--scenarios",
         "warm",
         "--protocol",
         "within-user",

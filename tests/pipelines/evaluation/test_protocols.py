@@ -53,9 +53,9 @@ def test_repeats_are_asked_for_beside_what_is_new() -> None:
     events += [(1, track, time) for time, track in enumerate([0, 1, 1, 0, 2])]
     events += [(2, track, time) for time, track in enumerate([2, 2, 2, 2, 2])]
     log = log_of(*events, users=3, tracks=3, clock=Clock.ORDER)
-    (trial,) = plan(log, catalogue_of("", "", ""), protocol="repeats")
-    both, new = trial.slices
-    assert "67% of its listens are repeats" in trial.split.name
+    (scenario,) = plan(log, catalogue_of("", "", ""), protocol="repeats")
+    both, new = scenario.slices
+    assert "67% of its listens are repeats" in scenario.split.name
     assert both.allow_seen and asked(both) == {0: [0], 1: [2], 2: [2]}
     assert not new.allow_seen and asked(new) == {1: [2]}
     rows = list(evaluate(log, catalogue_of("", "", ""), EvaluationOptions(models=(), protocol="repeats", ks=(1, 3))))
@@ -91,8 +91,8 @@ def releases() -> tuple[Interactions, Catalogue]:
 
 def test_new_releases_apart_by_artist_and_discovery() -> None:
     log, catalogue = releases()
-    (trial,) = plan(log, catalogue, protocol="new-releases")
-    found = {part.name: asked(part) for part in trial.slices}
+    (scenario,) = plan(log, catalogue, protocol="new-releases")
+    found = {part.name: asked(part) for part in scenario.slices}
     assert found == {
         "new release": {0: [5], 1: [7], 4: [5, 6, 8]},
         "new release, discovery": {1: [7], 4: [6]},
@@ -100,11 +100,11 @@ def test_new_releases_apart_by_artist_and_discovery() -> None:
         "new release, known artist, discovery": {4: [6]},
         "new release, new artist": {1: [7]},
     }
-    candidates = {part.name: np.flatnonzero(part.candidates).tolist() for part in trial.slices}
+    candidates = {part.name: np.flatnonzero(part.candidates).tolist() for part in scenario.slices}
     assert candidates["new release"] == candidates["new release, discovery"] == [5, 6, 7, 8]
     assert candidates["new release, known artist, discovery"] == [5, 6] and candidates["new release, new artist"] == [7]
     # Track 10 was heard once before: it is outside the 5-core, and it is not new.
-    assert 10 in log.track_rows and 10 not in trial.split.train.track_rows
+    assert 10 in log.track_rows and 10 not in scenario.split.train.track_rows
 
 
 def in_yambdas_schema(folder: Path, log: Interactions, catalogue: Catalogue) -> None:
@@ -193,9 +193,9 @@ YAMBDA = (
 
 def test_yambdas_protocol_to_the_letter() -> None:
     log = plays(*YAMBDA, users=3, tracks=5)
-    (trial,) = plan(log, catalogue_of(*"aabbc"), protocol="yambda")
-    (part,) = trial.slices
-    train = set(zip(trial.split.train.user_rows.tolist(), trial.split.train.track_rows.tolist(), strict=True))
+    (scenario,) = plan(log, catalogue_of(*"aabbc"), protocol="yambda")
+    (part,) = scenario.slices
+    train = set(zip(scenario.split.train.user_rows.tolist(), scenario.split.train.track_rows.tolist(), strict=True))
     assert train == {(0, 0), (0, 1), (0, 2), (1, 0)}
     assert asked(part) == {0: [0, 4], 1: [4]}
     assert part.target_counts is not None and part.target_counts.tolist() == [3, 1]
@@ -207,8 +207,8 @@ def test_the_training_part_has_yambdas_validation_day() -> None:
     """[25,825,400, 25,911,800), and half an hour of gap before it."""
     day = TEST_START - GAP_SECONDS - DAY
     events = ((0, 0, 0, 1.0), (0, 1, day - GAP_SECONDS - 5, 1.0), (0, 2, day - GAP_SECONDS, 1.0), (0, 3, day, 1.0))
-    (trial,) = plan(plays(*events, *YAMBDA[3:], users=3, tracks=5), catalogue_of(*"aabbc"), protocol="yambda")
-    (validation,) = plan(trial.split.train, catalogue_of(*"aabbc"), protocol="yambda")
+    (scenario,) = plan(plays(*events, *YAMBDA[3:], users=3, tracks=5), catalogue_of(*"aabbc"), protocol="yambda")
+    (validation,) = plan(scenario.split.train, catalogue_of(*"aabbc"), protocol="yambda")
     assert validation.split.name == "yambda, validation day"
     assert sorted(validation.split.train.track_rows[validation.split.train.user_rows == 0]) == [0, 1]
     assert asked(validation.slices[0]) == {0: [2, 3]}
@@ -318,7 +318,7 @@ def test_a_log_that_a_protocol_cannot_use_is_one_line() -> None:
         list(plan(strict, catalogue, protocol="yambda"))
     with pytest.raises(DataError, match=r"protocol temporal: .* nobody to ask"):
         strangers = log.take((log.user_rows == 5) | ((log.user_rows == 1) & (log.times < 4 * DAY)))
-        list(evaluate(strangers, catalogue, EvaluationOptions(models=(), trials=("warm",), protocol="temporal")))
+        list(evaluate(strangers, catalogue, EvaluationOptions(models=(), scenarios=("warm",), protocol="temporal")))
 
 
 def test_the_command_knows_every_protocol() -> None:
@@ -327,7 +327,7 @@ def test_the_command_knows_every_protocol() -> None:
 
 def test_options_that_a_protocol_does_not_have_are_wrong_usage() -> None:
     for given, what in (
-        ({"trials": ("warm",)}, "trials"),
+        ({"scenarios": ("warm",)}, "scenarios"),
         ({"allow_seen": True}, "allow-seen"),
         ({"gap_days": 1}, "gap"),
     ):

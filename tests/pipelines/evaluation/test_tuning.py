@@ -25,7 +25,8 @@ from crossfade.pipelines.evaluation.evaluate import evaluate
 from crossfade.pipelines.evaluation.options import EvaluationOptions
 from crossfade.pipelines.evaluation.profiling import Row
 from crossfade.pipelines.evaluation.protocols import plan
-from crossfade.pipelines.evaluation.tuning import Validation, tuned
+from crossfade.pipelines.evaluation.tuning import Tuner, Validation, plan_of, tuned
+from crossfade.pipelines.library.progress import silent
 
 USERS, TRACKS = 120, 60
 TRIALS = 6
@@ -93,7 +94,7 @@ def listens(rng: np.random.Generator) -> Interactions:
 
 
 CATALOGUE = Catalogue(tuple(map(str, range(TRACKS))), ((),) * TRACKS, np.zeros((TRACKS, 0), np.float32))
-OPTIONS = EvaluationOptions(models=("noisy",), trials=("warm",), protocol="within-user", ks=(10,), resamples=20)
+OPTIONS = EvaluationOptions(models=("noisy",), scenarios=("warm",), protocol="within-user", ks=(10,), resamples=20)
 
 
 def rows_of(listens: Interactions, **changes: Any) -> tuple[list[Row], list[str]]:
@@ -126,8 +127,8 @@ def test_every_model_has_the_same_trials_and_the_better_one_is_kept(listens: Int
 
 def test_trials_learn_from_training_listens_only_and_the_last_fit_from_all_of_them(listens: Interactions) -> None:
     rows_of(listens, tune=TRIALS)
-    (trial,) = plan(listens, CATALOGUE, protocol="within-user", trials=("warm",))
-    train = trial.split.train
+    (scenario,) = plan(listens, CATALOGUE, protocol="within-user", scenarios=("warm",))
+    train = scenario.split.train
     *trials, last = Noisy.fitted
     assert len(trials) == TRIALS and last.matrix.nnz == train.matrix.nnz
     part = within_users(train, np.random.default_rng(0)).train
@@ -145,16 +146,26 @@ def test_the_validation_part_is_cut_as_the_test_is(listens: Interactions, protoc
         assert validation.times.max() < np.quantile(final.times, 0.81)
 
 
-@pytest.mark.parametrize("trial", ["cold", "listeners"])
-def test_the_other_trials_are_tuned_on_their_own_slices(listens: Interactions, trial: str) -> None:
-    options = replace(OPTIONS, models=("noisy",), trials=(trial,), tune=3)
+@pytest.mark.parametrize("scenario", ["cold", "listeners"])
+def test_the_other_scenarios_are_tuned_on_their_own_slices(listens: Interactions, scenario: str) -> None:
+    options = replace(OPTIONS, models=("noisy",), scenarios=(scenario,), tune=3)
     rows = list(evaluate(listens, CATALOGUE, options))
-    assert {row["trial"] for row in rows if row["slice"] == "tuning"} == {trial}
+    assert {row["scenario"] for row in rows if row["slice"] == "tuning"} == {scenario}
+
+
+def test_what_only_the_test_has_is_no_candidate_of_the_validation(listens: Interactions) -> None:
+    options = replace(OPTIONS, scenarios=("cold",), tune=1)
+    (cold,) = plan_of(listens, CATALOGUE, options)
+    validation = Tuner(cold, (), CATALOGUE, options, silent, silent)._validation
+    assert validation is not None
+    (everything,) = (part for part in validation.slices if part.name == "all")
+    unheard = (listens.listeners > 0) & (cold.split.train.listeners == 0)
+    assert everything.candidates is not None and unheard.any() and not (everything.candidates & unheard).any()
 
 
 def validation_of(listens: Interactions) -> Validation:
-    (trial,) = plan(listens, CATALOGUE, protocol="within-user", trials=("warm",))
-    return Validation.of(trial, np.random.default_rng(0))
+    (scenario,) = plan(listens, CATALOGUE, protocol="within-user", scenarios=("warm",))
+    return Validation.of(scenario, np.random.default_rng(0))
 
 
 def test_more_trials_begin_as_fewer_do(listens: Interactions) -> None:
@@ -256,7 +267,7 @@ def test_an_interrupted_evaluation_keeps_what_was_measured(
         library,
         "--models",
         "noisy",
-        "--trials",
+        "--scenarios",
         "warm",
         "--tune",
         "2",

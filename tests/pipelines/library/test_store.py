@@ -145,7 +145,7 @@ def test_a_migration_that_breaks_leaves_the_older_library(tmp_path: Path, monkey
 
 
 def heard(genres: list[float], vocabulary: Vocabulary, width: int = 3) -> TrackAnalysis:
-    said = Description(True, [], None, None, None)
+    said = Description(True, [])
     return TrackAnalysis(1.0, np.ones(width, np.float32), np.array(genres, np.float32), said, vocabulary)
 
 

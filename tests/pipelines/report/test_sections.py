@@ -69,7 +69,7 @@ def library(world: World, heard: pl.DataFrame, tmp_path_factory: pytest.TempPath
         for number, row in enumerate(heard.iter_rows(named=True)):
             file = folder / f"{number}.wav"
             soundfile.write(file, np.random.default_rng(number).normal(size=16_000) / 10, 16_000)
-            description = Description(True, [], row["tempo_bpm"], None, row["loudness_lufs"])
+            description = Description(True, [], tempo_bpm=row["tempo_bpm"], loudness_lufs=row["loudness_lufs"])
             embedding, probabilities = (np.array(row[name], np.float32) for name in ("embedding", "probabilities"))
             genres = Vocabulary(tuple(names), "of this test")
             opened.add_analysis(f"{number}", TrackAnalysis(180.0, embedding, probabilities, description, genres))
@@ -79,7 +79,7 @@ def library(world: World, heard: pl.DataFrame, tmp_path_factory: pytest.TempPath
             )
     shown = ["--library", str(folder), "--json"]
     assert main(["train", *shown]) == 0
-    table = ["--models", "als", "--trials", "warm,cold", "-k", "5,10", "--out", str(folder / "evaluation.jsonl")]
+    table = ["--models", "als", "--scenarios", "warm,cold", "-k", "5,10", "--out", str(folder / "evaluation.jsonl")]
     assert main(["evaluate", *shown, *table]) == 0
     return opened
 

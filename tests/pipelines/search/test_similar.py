@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip("implicit")
 
 from crossfade.models.arrays import l2_normalize
+from crossfade.models.hybrid.local_scaling import LocalScaling
 from crossfade.pipelines.commands.main import main
 from crossfade.pipelines.interactions.schema import conform
 from crossfade.pipelines.library.store import Library
@@ -92,15 +93,17 @@ def test_a_half_that_is_not_there_is_one_clear_line(run, name: str, words: tuple
     assert errors[0].startswith("crossfade: ") and why in errors[0]
 
 
-def test_sound_alone_is_the_cosine(run, libraries: Path) -> None:
-    """The command's answers, those of the service's index, and the products of vectors of length 1 are the same."""
+def test_sound_alone_is_the_locally_scaled_cosine(run, libraries: Path) -> None:
+    """The command's answers, those of the service's index, and the formula of `local_scaling` are the same."""
     with Library.open(libraries / "sound") as library:
         index, vectors = TrackIndex.of_sound(library), l2_normalize(library.vectors("features"))
-    rows, scores = index.similar("8", 10)
+    rows, scores = index.compressed().similar("8", 10)
     found = run("sound", "8", "-k", 10)[1]
     assert ids(found) == [index.track_ids[row] for row in rows]
     np.testing.assert_allclose([line["score"] for line in found], scores, atol=1e-6)
-    np.testing.assert_allclose(vectors[rows] @ vectors[index.row("8")], scores, atol=1e-6)
+    weights, row = LocalScaling(vectors).weights, index.row("8")
+    expected = 1 - (1 - vectors[rows] @ vectors[row]) * weights[rows] * weights[row]
+    np.testing.assert_allclose(scores, expected, atol=1e-6)
 
 
 def test_the_nearest_are_in_order_of_row_and_each_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -69,7 +69,7 @@ def test_the_summary_holds_choices_and_validation_figures(library: Library) -> N
     about = json.loads((library.current_version() / "training.json").read_text())
     assert about["tracks"] == (WORLD.train.listeners > 0).sum()
     assert about["catalogue"] == len(WORLD.catalogue) + 1
-    assert {"ndcg_new_artist", "ndcg_known_artist", "recall_warm"} <= about["figures"].keys()
+    assert {"ndcg_new_artist", "ndcg_known_artist", "ndcg_warm"} <= about["figures"].keys()
     assert about["choices"]["crossfade"]["tau"] > 0
 
 

@@ -7,17 +7,12 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
-from serving import EACH, TRACKS, camp, library, serving, track
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return library(tmp_path_factory.mktemp("served"))
+from serving import EACH, TRACKS, camp, serving, track
 
 
 @pytest.fixture
-def client(folder: Path, tmp_path: Path) -> Iterator[TestClient]:
-    with serving(folder, database=f"sqlite:///{tmp_path}/events.db") as client:
+def client(made: Path, tmp_path: Path) -> Iterator[TestClient]:
+    with serving(made, database=f"sqlite:///{tmp_path}/events.db") as client:
         yield client
 
 

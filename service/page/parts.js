@@ -1,0 +1,149 @@
+// What several screens are made of: art, a track's row, bars of probabilities, and what a blend is.
+import { html, useEffect, useLayoutEffect, useRef, useState } from "./html.js";
+import { mediaUrl, pathOf, post } from "./api.js";
+import { apiKey, fetchAnew, liked, listener, say } from "./store.js";
+import { isCurrent, player, toggle } from "./player.js";
+
+const SHAPES = {
+  play: "M7 4.5v15l12-7.5z",
+  pause: "M7 5h3.6v14H7zM13.4 5H17v14h-3.6z",
+  next: "M6 5.5v13l9-6.5zM16 5.5h2.4v13H16z",
+  previous: "M18 5.5v13l-9-6.5zM5.6 5.5H8v13H5.6z",
+  heart: "M12 20.3 4.6 13a4.9 4.9 0 0 1 7-7l.4.4.4-.4a4.9 4.9 0 0 1 7 7z",
+  search: "M10.5 4a6.5 6.5 0 1 0 4 11.6l4.7 4.7 1.4-1.4-4.7-4.7A6.5 6.5 0 0 0 10.5 4zm0 2a4.5 4.5 0 1 1 0 9 4.5 4.5 0 0 1 0-9z",
+  record: "M12 3a3 3 0 0 0-3 3v6a3 3 0 0 0 6 0V6a3 3 0 0 0-3-3zM6 11.5a6 6 0 0 0 5 5.9V21h2v-3.6a6 6 0 0 0 5-5.9h-2a4 4 0 0 1-8 0z",
+  file: "M5 4h5l2 2.5h7V19H5z",
+  sun: "M12 7.5a4.5 4.5 0 1 0 0 9 4.5 4.5 0 0 0 0-9zM11 2h2v3h-2zm0 17h2v3h-2zM2 11h3v2H2zm17 0h3v2h-3zM4.2 5.6l1.4-1.4 2.1 2.1-1.4 1.4zm12.1 12.1 1.4-1.4 2.1 2.1-1.4 1.4zM4.2 18.4l2.1-2.1 1.4 1.4-2.1 2.1zM16.3 6.3l2.1-2.1 1.4 1.4-2.1 2.1z",
+  moon: "M20 14.5A8.5 8.5 0 0 1 9.5 4 8.5 8.5 0 1 0 20 14.5z",
+  plus: "M11 5h2v6h6v2h-6v6h-2v-6H5v-2h6z",
+};
+
+export const Icon = ({ name }) => html`<svg class="icon" viewBox="0 0 24 24" aria-hidden="true"><path d=${SHAPES[name]} /></svg>`;
+/** A file's name as somebody would say it. */
+export const spoken = name => name.replace(/\.[^.]+$/, "").replace(/_+/g, " ").trim() || name;
+export const nameOf = track => track.title || spoken(track.track_id.split("/").pop());
+export const addressOf = track => `#/track/${encodeURIComponent(track.track_id)}`;
+export const minutes = seconds => `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
+export const percent = share => `${Math.round(share * 100)} %`;
+export const calm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
+
+/** Names the screen in the browser's tab and history. */
+export const useTitle = text => useEffect(() => { document.title = text ? `${text} · Crossfade` : "Crossfade"; }, [text]);
+
+/** The cover of a track; `track.art` where it is no track of the library. */
+export function Art({ track }) {
+  const path = track.art || (track.url ? "" : pathOf("covers", track.track_id));
+  const direct = track.art || !apiKey.get();
+  const [fetched, setFetched] = useState("");
+  useEffect(() => {
+    let url = "", gone = false;
+    if (!direct && path) mediaUrl(path).then(made => { url = made; gone ? URL.revokeObjectURL(made) : setFetched(made); }, () => {});
+    return () => { gone = true; if (url) URL.revokeObjectURL(url); };
+  }, [path, direct]);
+  const source = direct ? path : fetched;
+  return html`<span class="art">${source && html`<img src=${source} alt="" loading="lazy" decoding="async" width="48" height="48" />`}</span>`;
+}
+
+export function PlayButton({ track, queue, preview }) {
+  const state = player.use();
+  const playing = isCurrent(state, track.track_id) && state.playing;
+  return html`
+    <button class=${`art-button${playing ? " playing" : ""}`} aria-label=${`${playing ? "Pause" : "Play"} ${nameOf(track)}`}
+      onClick=${() => toggle(track, queue, { preview })}><${Art} track=${track} /><${Icon} name=${playing ? "pause" : "play"} /></button>`;
+}
+
+/** One track of a list; `note` is what is said below its title, `children` what stands beside it. */
+export function TrackRow({ track, queue, note, preview, children }) {
+  const artists = (track.artists || []).join(", ");
+  return html`
+    <li class="track" data-id=${track.track_id}>
+      ${track.has_audio ? html`<${PlayButton} track=${track} queue=${queue} preview=${preview} />` : html`<${Art} track=${track} />`}
+      <div class="track-text">
+        <a class="title" href=${addressOf(track)} dir="auto">${nameOf(track)}</a>
+        ${artists && html`<span class="sub" dir="auto">${artists}</span>`}
+        ${note && html`<span class="sub note">${note}</span>`}
+      </div>
+      ${children}
+      <${Like} track=${track} />
+    </li>`;
+}
+
+function Like({ track }) {
+  const who = listener.use();
+  const isLiked = liked.use().has(track.track_id);
+  if (!who) return null;
+  const like = async () => {
+    try {
+      await post("v1/events", { events: [{ user_id: who, track_id: track.track_id, liked: isLiked ? 0 : 1 }] });
+      const now = new Set(liked.get());
+      isLiked ? now.delete(track.track_id) : now.add(track.track_id);
+      liked.set(now);
+      fetchAnew();
+    } catch (error) { say(error.message, true); }
+  };
+  return html`
+    <button class=${`icon-button like${isLiked ? " on" : ""}`} aria-pressed=${isLiked} aria-label=${`${who} likes ${nameOf(track)}`}
+      onClick=${like}><${Icon} name="heart" /></button>`;
+}
+
+/** A list of tracks whose rows glide to their new places. */
+export function TrackList({ tracks, label, children }) {
+  const list = useRef();
+  const places = useRef(new Map());
+  useLayoutEffect(() => {
+    const before = places.current, now = new Map();
+    for (const row of list.current.children) {
+      const top = row.offsetTop, was = before.get(row.dataset.id);
+      now.set(row.dataset.id, top);
+      if (was !== undefined && was !== top && !calm()) {
+        row.animate([{ transform: `translateY(${was - top}px)` }, { transform: "none" }], { duration: 220, easing: "ease-out" });
+      }
+    }
+    places.current = now;
+  }, [tracks]);
+  return html`<ol class="tracks" ref=${list} aria-label=${label}>${children}</ol>`;
+}
+
+export function GenreBars({ genres, confident }) {
+  return html`
+    <ol class=${confident ? "bars" : "bars doubtful"} aria-label="Genres, the likeliest first">
+      ${genres.map(({ genre, probability }) => html`
+        <li key=${genre}>
+          <span class="bar-name">${genre}</span>
+          <span class="bar" aria-hidden="true"><i style=${{ width: `${Math.max(1, probability * 100)}%` }}></i></span>
+          <span class="bar-value">${percent(probability)}</span>
+        </li>`)}
+    </ol>`;
+}
+
+/** How much sound and taste make a track alike at this blend: two colours, as long as the score. */
+export function WhyBar({ track, blend }) {
+  const { taste, sound } = track;
+  const share = taste === null ? 0 : sound === null ? 1 : blend;
+  const parts = [["cool", "sound", (1 - share) * (sound ?? 0)], ["warm", "taste", share * (taste ?? 0)]];
+  const told = parts.filter(part => part[2] > 0.005).map(([, name, value]) => `${name} ${percent(value)}`).join(", ");
+  return html`
+    <span class="why" role="img" aria-label=${`Alike by ${told || "nothing"}`} title=${told}>
+      ${parts.map(([colour, , value]) => html`<i class=${colour} style=${{ width: `${Math.max(0, value) * 100}%` }}></i>`)}
+    </span>`;
+}
+
+/** The first k of compared tracks at a blend, as the service orders them. */
+export function ordered(tracks, blend, k) {
+  const known = half => tracks.some(track => track[half] !== null);
+  const only = blend === 0 && known("sound") ? "sound" : blend === 1 && known("taste") ? "taste" : "";
+  const score = ({ taste, sound }) => (taste === null ? sound : sound === null ? taste : blend * taste + (1 - blend) * sound);
+  return tracks
+    .filter(track => !only || track[only] !== null)
+    .sort((one, other) => score(other) - score(one))
+    .slice(0, k);
+}
+
+/** An error in words, and a way on where there is one. */
+export function Problem({ error, children }) {
+  if (error.status === 401) return null;
+  return html`<div class="problem" role="alert"><p>${error.message}</p>${children}</div>`;
+}
+
+export const Loading = ({ rows = 6 }) => html`
+  <ol class="tracks loading" aria-hidden="true">${Array.from({ length: rows }, () => html`<li class="track"><span class="art"></span><div class="track-text"><i></i><i></i></div></li>`)}</ol>`;

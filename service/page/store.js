@@ -1,0 +1,63 @@
+// Values that several parts of the page show, and a hook for each; what is kept beyond a reload lies in the browser.
+import { useEffect, useState } from "./html.js";
+
+/** A value whose changes are told to whoever uses it. */
+export function store(value) {
+  const listeners = new Set();
+  return {
+    get: () => value,
+    set(next) {
+      value = next;
+      for (const listener of listeners) listener(next);
+    },
+    update(part) { this.set({ ...value, ...part }); },
+    /** The value, inside a component that is drawn again when it changes. */
+    use() {
+      const [shown, show] = useState(value);
+      useEffect(() => {
+        listeners.add(show);
+        show(value);
+        return () => listeners.delete(show);
+      }, []);
+      return shown;
+    },
+  };
+}
+
+/** One that outlives a reload. A browser that keeps nothing for this page is no reason to fail. */
+function kept(name, storage) {
+  const read = () => { try { return storage().getItem(name) || ""; } catch { return ""; } };
+  const made = store(read());
+  const set = made.set;
+  made.set = value => {
+    try { value ? storage().setItem(name, value) : storage().removeItem(name); } catch { /* only for this visit, then */ }
+    set(value);
+  };
+  return made;
+}
+
+/** The API key, until the tab is closed. */
+export const apiKey = kept("crossfade-key", () => sessionStorage);
+/** "light", "dark", or "" for what the system says. */
+export const theme = kept("crossfade-theme", () => localStorage);
+/** The id of the listener who sits here; "" for nobody. */
+export const listener = kept("crossfade-listener", () => localStorage);
+/** Track ids that this listener liked here. */
+export const liked = store(new Set());
+/** Why a key is asked for; "" where it is not. */
+export const keyAsked = store("");
+/** How much taste (1) counts against sound (0) where tracks are compared. */
+export const blending = store(0.5);
+/** Whether the service answers. */
+export const connected = store(true);
+/** Counts the times that everything has to be fetched anew: another key, a service that came back, a track more. */
+export const epoch = store(0);
+/** What /health/ready said last; null before. */
+export const ready = store(null);
+/** The newest short message, `{text, wrong}`. */
+export const message = store(null);
+
+export const say = (text, wrong = false) => message.set({ text, wrong });
+export const fetchAnew = () => epoch.set(epoch.get() + 1);
+
+listener.set = (set => value => { liked.set(new Set()); set(value); })(listener.set);

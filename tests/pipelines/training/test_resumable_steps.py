@@ -1,0 +1,122 @@
+"""`train` as steps: what runs, what is not run again, and what is left of a step that fails."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import polars as pl
+import pytest
+from small_training import OPTIONS, trained_library
+
+from crossfade.errors import DataError
+from crossfade.pipelines.library.store import Library
+from crossfade.pipelines.search.recommend import recommend
+from crossfade.pipelines.training.batch_tables import ArtefactOptions
+from crossfade.pipelines.training.train import train
+from crossfade.pipelines.versions.model_version import ModelVersion
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return trained_library(tmp_path_factory.mktemp("library"))
+
+
+@pytest.fixture
+def library(original: Path, tmp_path: Path) -> Iterator[Library]:
+    """A copy that the test may change."""
+    shutil.copytree(original, tmp_path / "library")
+    with Library.open(tmp_path / "library") as opened:
+        yield opened
+
+
+def log_of(library: Library) -> list[tuple[str, str]]:
+    """(stage, state) of each line of the log."""
+    lines = (library.folder / "execution_log.txt").read_text().splitlines()
+    return [(line.split()[1], line.split()[2]) for line in lines]
+
+
+def test_a_second_training_does_nothing(library: Library) -> None:
+    before = library.current_version()
+    summary = train(library, OPTIONS)
+    assert library.current_version() == before
+    assert summary.version == before.name
+    assert summary.unchanged == ("hybrid", "ranking", "artefacts")
+    assert summary.listens > 0
+    assert log_of(library) == [(name, state) for state in ("run", "unchanged") for name in summary.unchanged]
+
+
+def test_only_what_depends_on_a_change_runs_again(library: Library) -> None:
+    first = library.current_version()
+    ranker = replace(OPTIONS.ranking.ranker, iterations=11)
+    changed = replace(OPTIONS, ranking=replace(OPTIONS.ranking, ranker=ranker))
+    assert train(library, changed).unchanged == ("hybrid",)
+    assert (library.current_version() / "als.safetensors").samefile(first / "als.safetensors")
+    shorter = replace(changed, artefacts=replace(OPTIONS.artefacts, per_user=3))
+    summary = train(library, shorter)
+    assert summary.unchanged == ("hybrid", "ranking")
+    assert summary.ranker == "classifier"
+    assert summary.candidate_recall
+    table = pl.read_parquet(library.current_version() / "artefacts" / "recommendations.parquet")
+    assert table["rank"].max() == 3
+    manifest = json.loads((library.current_version() / "artefacts" / "manifest.json").read_text())
+    assert manifest["version"] == library.current_version().name
+    assert json.loads((first / "training.json").read_text())["version"] == first.name
+
+
+def test_a_new_listen_or_track_runs_everything(library: Library) -> None:
+    library.add_tracks(pl.DataFrame({"track_id": ["brand new"], "title": ["Brand new"], "artists": [["Nobody"]]}))
+    assert train(library, OPTIONS).unchanged == ()
+
+
+def test_threads_make_no_difference(library: Library) -> None:
+    ranker = replace(OPTIONS.ranking.ranker, threads=2)
+    again = replace(OPTIONS, ranking=replace(OPTIONS.ranking, ranker=ranker), als=replace(OPTIONS.als, threads=2))
+    assert len(train(library, again).unchanged) == 3
+
+
+def test_force_runs_everything(library: Library) -> None:
+    before = library.current_version()
+    assert train(library, OPTIONS, force=True).unchanged == ()
+    assert library.current_version() != before
+
+
+def test_a_lost_file_is_made_again(library: Library) -> None:
+    (library.current_version() / "artefacts" / "similar.parquet").unlink()
+    assert train(library, OPTIONS).unchanged == ("hybrid", "ranking")
+    assert (library.current_version() / "artefacts" / "similar.parquet").exists()
+
+
+def test_a_stage_that_fails_leaves_the_version(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, versions = library.current_version(), sorted(library.models.iterdir())
+
+    def fail(*_: object, **__: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("crossfade.pipelines.training.train.write_artefacts", fail)
+    with pytest.raises(OSError, match="No space"):
+        train(library, replace(OPTIONS, artefacts=ArtefactOptions(top=3)))
+    assert library.current_version() == before
+    assert sorted(library.models.iterdir()) == versions
+    assert log_of(library)[-1] == ("artefacts", "failed:")
+
+
+def test_with_too_little_for_a_ranker_the_hybrid_recommends(library: Library) -> None:
+    said: list[str] = []
+    ranker = replace(OPTIONS.ranking.ranker, least_positives=10**6)
+    summary = train(library, replace(OPTIONS, ranking=replace(OPTIONS.ranking, ranker=ranker)), message=said.append)
+    assert "1000000 are needed" in summary.ranker
+    assert len(said) == 1
+    version = ModelVersion.load(library)
+    assert version.two_stage is None
+    assert len(pl.concat(recommend(version, ["1"], 5))) == 5
+    manifest = json.loads((library.current_version() / "artefacts" / "manifest.json").read_text())
+    assert "ranker" not in manifest["models"]
+
+
+def test_a_log_without_a_listen_is_an_error(tmp_path: Path) -> None:
+    with Library.open(tmp_path, create=True) as library, pytest.raises(DataError, match="no listens yet"):
+        train(library, OPTIONS)

@@ -1,0 +1,56 @@
+"""A library whose first tracks can be played and have difficult titles, served to a browser."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from browsing import MICROPHONE, chromium, opened, served
+from playwright.sync_api import Browser, Page
+from serving import audio, track
+
+from crossfade.pipelines.library.store import Library
+
+HTML_TITLE = "<img src=x onerror=\"document.title='broken'\"> & <b>bold</b>"
+ARABIC_TITLE = "أغنية الشتاء الطويل (live)"
+GONE = 4
+"""the row of the track whose file was deleted"""
+
+
+@pytest.fixture(scope="session")
+def played(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The library that all stories share; none of them may take from it."""
+    folder = Path(shutil.copytree(made, tmp_path_factory.mktemp("page") / "L"))
+    titles = {1: HTML_TITLE, 2: ARABIC_TITLE, 5: "unbroken" * 40}
+    with Library.open(folder) as library:
+        library.add_places([folder / "music"])
+        with library.transaction() as db:
+            for row in range(6):
+                path = audio(folder / "music" / f"{row}.wav", hertz=220 + 40 * row, seconds=3)
+                db.execute("UPDATE tracks SET path = ? WHERE track_id = ?", (os.fsencode(path), track(row)))
+            for row, title in titles.items():
+                db.execute("UPDATE tracks SET title = ? WHERE track_id = ?", (title, track(row)))
+    (folder / "music" / f"{GONE}.wav").unlink()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def url(played: Path) -> Iterator[str]:
+    with served(played) as url:
+        yield url
+
+
+# One for each module: a browser's event loop would be in the way of other tests' own.
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium(*MICROPHONE) as browser:
+        yield browser
+
+
+@pytest.fixture
+def page(browser: Browser, url: str) -> Iterator[Page]:
+    with opened(browser, url) as page:
+        yield page
