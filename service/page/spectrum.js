@@ -118,7 +118,8 @@ async function draw(canvas, samples, stopped, waveShare = WAVE_SHARE) {
     for (let y = 0; y < tall; y++) {
       const band = Math.min(BANDS - 1, Math.floor(((tall - 1 - y) / tall) * BANDS));
       const level = Math.max(0, Math.min(255, Math.round(255 * (1 - (top - decibels[band]) / -FLOOR_DB))));
-      column.data.set([...PALETTE[level], 255], 4 * y);
+      [column.data[4 * y], column.data[4 * y + 1], column.data[4 * y + 2]] = PALETTE[level];
+      column.data[4 * y + 3] = 255;
     }
     context.putImageData(column, x, wave);
     if (x % 24 === 23 && !calm()) await new Promise(requestAnimationFrame);
