@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,7 @@ BLIND = """() => {
 
 
 @pytest.fixture
-def page(browser: Browser, url: str) -> object:
+def page(browser: Browser, url: str) -> Iterator[Page]:
     with opened(browser, url + "/#/map", reduced_motion="reduce") as page:
         drawn(page)
         yield page
@@ -171,7 +172,7 @@ def test_without_webgl_it_is_the_same(browser: Browser, url: str) -> None:
         show(page, "track 07")
 
 
-def test_a_finger_plays_and_two_zoom(browser: Browser, url: str) -> None:
+def test_a_finger_plays(browser: Browser, url: str) -> None:
     size = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
     with opened(browser, url + "/#/map", reduced_motion="reduce", **size) as page:
         drawn(page)
