@@ -4,7 +4,7 @@ import { json, upload, useAnswer } from "./api.js";
 import { fetchAnew, message, ready, say, store } from "./store.js";
 import { Description, Neighbours } from "./answer.js";
 import { addressOf, Art, Icon, Loading, nameOf, PlayButton, Problem, spoken, useTitle } from "./parts.js";
-import { art, decode, Spectrum } from "./spectrum.js";
+import { art, decode, Spectrum } from "./waveform.js";
 
 /** The song that was dropped last: `{track, file, samples, sent, answer, error}`; null before. */
 export const song = store(null);

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
+from ....models.arrays import Floats, l2_normalize
 from ...interactions.statistics import SUSPICIOUS_PLAYS_PER_DAY, LogStatistics
+from ...search.duplicates import Recordings, likely_pairs
 from ..context import ReportData
 from ..exhibits import Exhibit, Gap, Table
 
+COMPARED_TRACKS = 200_000
+SAME_COSINE = 0.995
+"""above it two tracks are one recording in two files, or nearly so"""
 BUSY = pl.col("busiest_day") > SUSPICIOUS_PLAYS_PER_DAY
 IMPATIENT = (pl.col("events") >= 20) & (pl.col("skipped") > 0.95 * pl.col("events"))
 
@@ -28,6 +35,10 @@ def exhibits(data: ReportData) -> Iterator[Exhibit]:
         headings={"hint": ""},
         note="A count of 0 means that it was looked for and not found.",
     )
+    if names := data.library.vector_names():
+        catalogue = data.library.catalogue(names[0])
+        rows = np.flatnonzero(catalogue.has_sound)
+        yield _duplicates(data, rows, l2_normalize(catalogue.sound[rows]))
     if data.log is not None and len(data.log.users):
         yield from _suspicious(data.log)
 
@@ -91,4 +102,63 @@ def _suspicious(log: LogStatistics) -> Iterator[Exhibit]:
         frame=found.drop("user_row"),
         headings={"tracks": "different tracks"},
         rows_shown=20,
+    )
+
+
+def near_duplicates(vectors: Floats, least: float = SAME_COSINE) -> list[tuple[int, int, float]]:
+    """(row, row, cosine) of pairs of unit vectors above `least`, nearest first; each row with its five nearest."""
+    import faiss
+
+    unit = np.ascontiguousarray(vectors, np.float32)
+    index = faiss.IndexFlatIP(unit.shape[1])
+    index.add(unit)
+    scores, neighbours = index.search(unit, min(6, len(unit)))
+    pairs = {}
+    for row, column in zip(*np.nonzero(scores >= least), strict=True):
+        other = int(neighbours[row, column])
+        if other != row:
+            pairs[min(int(row), other), max(int(row), other)] = min(1.0, float(scores[row, column]))
+    return sorted(((a, b, score) for (a, b), score in pairs.items()), key=lambda pair: (-pair[2], pair[:2]))
+
+
+def _duplicates(data: ReportData, rows: NDArray[np.intp], vectors: Floats) -> Exhibit:
+    """Pairs whose fingerprints are the same, and nearly equal vectors whose fingerprints are not known yet."""
+    title = "Near-duplicates"
+    if len(rows) > COMPARED_TRACKS:
+        return Gap(title, f"comparing every track with every other takes too long above {COMPARED_TRACKS:,} tracks")
+    near = {(a, b): score for a, b, score in near_duplicates(vectors)}
+    if len(near) > len(rows):
+        why = f"the vectors do not tell tracks apart: {len(near):,} pairs are nearer than {SAME_COSINE:g} (cosine)"
+        return Gap(title, why)
+    tracks = data.tracks[rows.tolist()]
+    hashes, seconds = tracks["content_hash"].to_list(), tracks["duration_seconds"].cast(pl.Float64).to_numpy()
+    likely = likely_pairs(seconds, vectors) if data.library.fingerprinted() else []
+    recordings = Recordings(data.library, files=False)
+    found = []
+    for (a, b), score in ({(a, b): score for a, b, score in likely} | near).items():
+        known = hashes[a] and hashes[b] and recordings.compare((hashes[a], seconds[a]), (hashes[b], seconds[b]))
+        if known and known.same:
+            found.append((int(rows[a]), int(rows[b]), score, "the same recording"))
+        elif not known and (a, b) in near:
+            found.append((int(rows[a]), int(rows[b]), score, "not compared"))
+    if not found:
+        return Gap(title, f"no two tracks are nearer than {SAME_COSINE:g} (cosine)", clear=True)
+    schema = {"track_row": pl.Int32, "other_row": pl.Int32, "cosine": pl.Float64, "audio": pl.String}
+    frame = pl.DataFrame(found, schema, orient="row").sort("cosine", descending=True, maintain_order=True)
+    others = data.names.rename(lambda name: f"other_{name.removeprefix('track_')}")
+    frame = data.named(frame).join(others, on="other_row", how="left", maintain_order="left")
+    same = int((frame["audio"] == "the same recording").sum())
+    note = f"{same:,} pairs are the same recording by their audio fingerprints."
+    if same < len(frame):
+        note += (
+            f" {len(frame) - same:,} are nearer than {SAME_COSINE:g} (cosine) and may be, or only sound so: "
+            "`crossfade duplicates` compares their audio."
+        )
+    return Table(
+        name="near_duplicates",
+        title=title,
+        frame=frame.select("title", "artist", "other_title", "other_artist", "cosine", "audio", "track_id", "other_id"),
+        hidden=("track_id", "other_id"),
+        note=note,
+        rows_shown=15,
     )

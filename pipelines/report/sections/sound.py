@@ -1,4 +1,4 @@
-"""The section on sound: a map of the library, typical and odd tracks, near-duplicates, loudness, tempo, and failures.
+"""The section on sound: a map of the library, typical and odd tracks, loudness, tempo, and failures.
 
 Shapes: T tracks with sound, D dimensions of a sound vector.
 """
@@ -19,7 +19,6 @@ from ....models.analysis.projection import flat_map
 from ....models.arrays import Floats, l2_normalize
 from ...charts.chart import Chart
 from ...library.scan import readable
-from ...search.duplicates import Recordings, likely_pairs
 from ..context import ReportData
 from ..exhibits import Exhibit, Gallery, Gap, Table
 from .genre_trends import DRAWN, REST, taste_clusters, typical_of_groups
@@ -28,10 +27,7 @@ MAPPED_TRACKS = 2_000
 """more points than this only cover each other, and take long to lay out"""
 TASTES = 6
 GALLERY_GENRES = 6
-COMPARED_TRACKS = 200_000
 _SPECTROGRAM_SECONDS = 6
-SAME_COSINE = 0.995
-"""above it two tracks are one recording in two files, or nearly so"""
 
 
 def exhibits(data: ReportData) -> Iterator[Exhibit]:
@@ -41,7 +37,6 @@ def exhibits(data: ReportData) -> Iterator[Exhibit]:
         vectors = l2_normalize(catalogue.sound[rows])
         yield from _maps(data, rows, vectors)
         yield _gallery(data, rows, vectors)
-        yield _duplicates(data, rows, vectors)
         yield from _descriptions(data)
     else:
         yield Gap("Sound", "no audio was heard and no vectors were imported", "crossfade embed FOLDER")
@@ -191,68 +186,6 @@ def _spectrogram(path: Path) -> bytes | None:
     out = io.BytesIO()
     image.imsave(out, np.flipud(picture), cmap="magma", format="png")
     return out.getvalue()
-
-
-# -- twice there ---------------------------------------------------------------------------------------------------
-
-
-def near_duplicates(vectors: Floats, least: float = SAME_COSINE) -> list[tuple[int, int, float]]:
-    """(row, row, cosine) of pairs of unit vectors above `least`, nearest first; each row with its five nearest."""
-    import faiss
-
-    unit = np.ascontiguousarray(vectors, np.float32)
-    index = faiss.IndexFlatIP(unit.shape[1])
-    index.add(unit)
-    scores, neighbours = index.search(unit, min(6, len(unit)))
-    pairs = {}
-    for row, column in zip(*np.nonzero(scores >= least), strict=True):
-        other = int(neighbours[row, column])
-        if other != row:
-            pairs[min(int(row), other), max(int(row), other)] = min(1.0, float(scores[row, column]))
-    return sorted(((a, b, score) for (a, b), score in pairs.items()), key=lambda pair: (-pair[2], pair[:2]))
-
-
-def _duplicates(data: ReportData, rows: NDArray[np.intp], vectors: Floats) -> Exhibit:
-    """Pairs whose fingerprints are the same, and nearly equal vectors whose fingerprints are not known yet."""
-    title = "Near-duplicates"
-    if len(rows) > COMPARED_TRACKS:
-        return Gap(title, f"comparing every track with every other takes too long above {COMPARED_TRACKS:,} tracks")
-    near = {(a, b): score for a, b, score in near_duplicates(vectors)}
-    if len(near) > len(rows):
-        why = f"the vectors do not tell tracks apart: {len(near):,} pairs are nearer than {SAME_COSINE:g} (cosine)"
-        return Gap(title, why)
-    tracks = data.tracks[rows.tolist()]
-    hashes, seconds = tracks["content_hash"].to_list(), tracks["duration_seconds"].cast(pl.Float64).to_numpy()
-    likely = likely_pairs(seconds, vectors) if data.library.fingerprinted() else []
-    recordings = Recordings(data.library, files=False)
-    found = []
-    for (a, b), score in ({(a, b): score for a, b, score in likely} | near).items():
-        known = hashes[a] and hashes[b] and recordings.compare((hashes[a], seconds[a]), (hashes[b], seconds[b]))
-        if known and known.same:
-            found.append((int(rows[a]), int(rows[b]), score, "the same recording"))
-        elif not known and (a, b) in near:
-            found.append((int(rows[a]), int(rows[b]), score, "not compared"))
-    if not found:
-        return Gap(title, f"no two tracks are nearer than {SAME_COSINE:g} (cosine)", clear=True)
-    schema = {"track_row": pl.Int32, "other_row": pl.Int32, "cosine": pl.Float64, "audio": pl.String}
-    frame = pl.DataFrame(found, schema, orient="row").sort("cosine", descending=True, maintain_order=True)
-    others = data.names.rename(lambda name: f"other_{name.removeprefix('track_')}")
-    frame = data.named(frame).join(others, on="other_row", how="left", maintain_order="left")
-    same = int((frame["audio"] == "the same recording").sum())
-    note = f"{same:,} pairs are the same recording by their audio fingerprints."
-    if same < len(frame):
-        note += (
-            f" {len(frame) - same:,} are nearer than {SAME_COSINE:g} (cosine) and may be, or only sound so: "
-            "`crossfade duplicates` compares their audio."
-        )
-    return Table(
-        name="near_duplicates",
-        title=title,
-        frame=frame.select("title", "artist", "other_title", "other_artist", "cosine", "audio", "track_id", "other_id"),
-        hidden=("track_id", "other_id"),
-        note=note,
-        rows_shown=15,
-    )
 
 
 # -- loudness and tempo --------------------------------------------------------------------------------------------

@@ -26,9 +26,9 @@ from crossfade.pipelines.library.store import Library
 from crossfade.pipelines.report.context import ReportOptions
 from crossfade.pipelines.report.page import Report, write_report
 from crossfade.pipelines.report.sections import models as model_figures
+from crossfade.pipelines.report.sections.data_quality import near_duplicates
 from crossfade.pipelines.report.sections.evaluation import learning_curves, winners
 from crossfade.pipelines.report.sections.genre_trends import typical_of_groups
-from crossfade.pipelines.report.sections.sound import near_duplicates
 from crossfade.pipelines.simulation.world import World, WorldOptions
 
 
