@@ -19,7 +19,7 @@ OPTIONS = TrainingOptions(
     ranking=TwoStageOptions(
         candidates=CandidateOptions(most=60), ranker=RankerOptions(iterations=10, threads=1, least_positives=20)
     ),
-    artefacts=ArtefactOptions(top=10, per_user=8, per_track=4),
+    artefacts=ArtefactOptions(top=10, lists="all", per_user=8, per_track=4),
 )
 WORLD = World(WorldOptions(users=100, tracks=120, artists=25, listens_per_user=40, seed=5))
 
