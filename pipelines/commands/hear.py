@@ -87,9 +87,14 @@ def failures(*, library: LibraryFolder, console: Screen) -> None:
     """
     import os
 
+    from .terminal_layout import failure
+
     with open_library(library) as opened:
-        for file, reason in opened.failures().items():
-            console.record(path=os.fsdecode(file.path), reason=reason)
+        found = opened.failures()
+    for file, reason in found.items():
+        console.record(failure, path=os.fsdecode(file.path), reason=reason)
+    if not found:
+        console.message("no failures")
 
 
 def similar(
