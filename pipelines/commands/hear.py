@@ -58,14 +58,21 @@ def embed(
 
     Example: crossfade embed ~/Music --library L
     """
+    from ..embedding.embed import check
     from ..embedding.embed import embed as embed_places
+    from ..library.scan import readable
+    from ..library.store import Library
 
+    if not Library.exists(library):
+        check(places, options)
     with open_library(library, create=True) as opened, console.bar("hearing") as progress:
         try:
             summary = embed_places(opened, places, options, progress)
         except KeyboardInterrupt:
             console.message("crossfade: interrupted; what was embedded is kept, the same command carries on")
             return 130
+    if not summary.embedded + summary.unchanged + summary.failed:
+        console.message(f"no audio files in {', '.join(map(readable, places))}")
     if summary.failed:
         console.message(f"{summary.failed} could not be analyzed: crossfade failures --library {library}")
     if summary.renamed:

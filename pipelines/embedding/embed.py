@@ -21,7 +21,7 @@ from ...models.cores import available_cores
 from ...models.storage import content_hash
 from ..audio_analysis.analyzer import AudioAnalyzer, TrackAnalysis
 from ..library.progress import Progress, silent
-from ..library.scan import ScannedFile, absolute, readable, scan
+from ..library.scan import ScannedFile, absolute, check_place, read_manifest, readable, scan
 from ..library.store import Library
 from ..library.tracks import StoredFile
 from .encoder_vectors import embed_tracks, open_encoder
@@ -64,6 +64,18 @@ class _Outcome:
     content_hash: str = ""
     analysis: TrackAnalysis | None = None
     reason: str | None = None
+
+
+def check(places: Sequence[Path], options: EmbedOptions) -> None:
+    """Raises what `embed` would for places, encoder, genre model and manifest: before a library is made for them."""
+    for place in places:
+        check_place(place)
+    if options.manifest:
+        read_manifest(options.manifest, places)
+    if options.genre_model:
+        AudioAnalyzer.with_genre_model(options.genre_model)
+    if options.encoder:
+        open_encoder(options.encoder)
 
 
 def embed(library: Library, places: Sequence[Path], options: EmbedOptions, progress: Progress = silent) -> EmbedSummary:

@@ -103,6 +103,35 @@ def test_a_missing_folder_is_wrong_usage(capsys: pytest.CaptureFixture[str], tmp
     assert run.errors == [f"crossfade: {tmp_path / 'none'}: no such file or folder"]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["embed", "none"],
+        ["embed", ".", "--manifest", "none.csv"],
+        ["embed", ".", "--genre-model", "none"],
+        ["embed", ".", "--encoder", "./none"],
+        ["listens", "none.csv", "--format", "csv"],
+        ["listens", ".", "--format", "movielens", "--columns", "user_id=u"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_arguments_make_no_library(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = Run(capsys, *words, "--library", tmp_path / "L")
+    assert run.status in (1, 2) and len(run.errors) == 1
+    assert not (tmp_path / "L").exists()
+
+
+def test_a_folder_without_audio_is_told(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "notes.txt").write_text("none")
+    run = Run(capsys, "embed", tmp_path / "empty", "--library", tmp_path / "L")
+    assert (run.status, run.errors) == (0, [f"no audio files in {tmp_path / 'empty'}"])
+    assert run.records[0]["embedded"] == 0
+
+
 def test_similar_by_track_and_by_file(
     capsys: pytest.CaptureFixture[str], music: Path, library: Path, tmp_path: Path
 ) -> None:
