@@ -34,6 +34,11 @@ def classify(
     analyzer = AudioAnalyzer.with_genre_model(genre_model, all_windows=windows == "all")
     failed = False
     for file in files:
+        if file.is_dir():
+            failed = True
+            name = readable(file)
+            console.message(f"crossfade: {name}: a folder, not a file; run crossfade embed {name} --library L")
+            continue
         try:
             with quiet_decoders():
                 analysis = analyzer.analyze(file)
@@ -105,7 +110,7 @@ def failures(*, library: LibraryFolder, console: Screen) -> None:
 
 
 def similar(
-    query: Annotated[str, option("a track_id or an audio file")],
+    track: Annotated[str, option("a track_id or an audio file")],
     /,
     *,
     library: LibraryFolder,
@@ -124,9 +129,11 @@ def similar(
     from ..search import similar as search
     from .terminal_layout import track_line
 
+    if m3u:
+        search.check_m3u(m3u)
     with open_library(library) as opened:
-        track = search.query_for(opened, query, vectors=sound)
-        neighbours = search.similar(opened, track, blend=blend, vectors=sound, duplicates=not no_duplicates)
+        query = search.query_for(opened, track, vectors=sound)
+        neighbours = search.similar(opened, query, blend=blend, vectors=sound, duplicates=not no_duplicates)
         found = list(search.limit_per_artist(neighbours, k, per_artist))
         for neighbour in found:
             console.record(track_line, **asdict(neighbour))

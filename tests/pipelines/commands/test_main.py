@@ -55,6 +55,11 @@ def test_help_is_grouped(capsys: pytest.CaptureFixture[str]) -> None:
         (["simlar"], 'crossfade: Unknown command "simlar". Did you mean "similar"?'),
         (["genres", "trian"], 'crossfade: genres: Unknown command "trian". Did you mean "train"?'),
         (["similar", "a"], "crossfade: similar: --library requires an argument"),
+        (
+            ["similar", "a", "b", "--library", "L"],
+            "crossfade: similar: takes one TRACK, not also b; a name with spaces",
+        ),
+        (["export", "a", "--library", "L", "--out", "o"], "crossfade: export: takes options only, not also a"),
         (["similar", "a", "--library", "L", "--per-artits", "1"], "Did you mean --per-artist?"),
         (["similar", "a", "--library", "L", "-k", "0"], 'crossfade: similar: Invalid value "0" for -k. Must be >= 1'),
         (["train", "--to", "soon"], "crossfade: --to soon: not a day such as 2024-03-31"),
@@ -248,3 +253,14 @@ def test_no_failures_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     capsys.readouterr()
     assert main(["failures", "--library", str(tmp_path / "L")]) == 0
     assert capsys.readouterr() == ("", "no failures\n")
+
+
+def test_train_without_a_library_names_the_command_that_makes_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("implicit")
+    folder = tmp_path / "L"
+    assert main(["train", "--library", str(folder)]) == 1
+    told = f"crossfade: {folder}: no library here; `crossfade listens LOG --library {folder}` makes one\n"
+    assert capsys.readouterr() == ("", told)
+    assert not folder.exists()
