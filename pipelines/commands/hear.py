@@ -34,6 +34,11 @@ def classify(
     analyzer = AudioAnalyzer.with_genre_model(genre_model, all_windows=windows == "all")
     failed = False
     for file in files:
+        if file.is_dir():
+            failed = True
+            name = readable(file)
+            console.message(f"crossfade: {name}: a folder, not a file; run crossfade embed {name} --library L")
+            continue
         try:
             with quiet_decoders():
                 analysis = analyzer.analyze(file)
@@ -58,14 +63,21 @@ def embed(
 
     Example: crossfade embed ~/Music --library L
     """
+    from ..embedding.embed import check
     from ..embedding.embed import embed as embed_places
+    from ..library.scan import readable
+    from ..library.store import Library
 
+    if not Library.exists(library):
+        check(places, options)
     with open_library(library, create=True) as opened, console.bar("hearing") as progress:
         try:
             summary = embed_places(opened, places, options, progress)
         except KeyboardInterrupt:
             console.message("crossfade: interrupted; what was embedded is kept, the same command carries on")
             return 130
+    if not summary.embedded + summary.unchanged + summary.failed:
+        console.message(f"no audio files in {', '.join(map(readable, places))}")
     if summary.failed:
         console.message(f"{summary.failed} could not be analyzed: crossfade failures --library {library}")
     if summary.renamed:
@@ -87,13 +99,18 @@ def failures(*, library: LibraryFolder, console: Screen) -> None:
     """
     import os
 
+    from .terminal_layout import failure
+
     with open_library(library) as opened:
-        for file, reason in opened.failures().items():
-            console.record(path=os.fsdecode(file.path), reason=reason)
+        found = opened.failures()
+    for file, reason in found.items():
+        console.record(failure, path=os.fsdecode(file.path), reason=reason)
+    if not found:
+        console.message("no failures")
 
 
 def similar(
-    query: Annotated[str, option("a track_id or an audio file")],
+    track: Annotated[str, option("a track_id or an audio file")],
     /,
     *,
     library: LibraryFolder,
@@ -112,9 +129,11 @@ def similar(
     from ..search import similar as search
     from .terminal_layout import track_line
 
+    if m3u:
+        search.check_m3u(m3u)
     with open_library(library) as opened:
-        track = search.query_for(opened, query, vectors=sound)
-        neighbours = search.similar(opened, track, blend=blend, vectors=sound, duplicates=not no_duplicates)
+        query = search.query_for(opened, track, vectors=sound)
+        neighbours = search.similar(opened, query, blend=blend, vectors=sound, duplicates=not no_duplicates)
         found = list(search.limit_per_artist(neighbours, k, per_artist))
         for neighbour in found:
             console.record(track_line, **asdict(neighbour))

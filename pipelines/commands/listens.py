@@ -22,8 +22,10 @@ def listens(
 
     Example: crossfade listens plays.csv --format csv --library L
     """
-    from ..interactions.importer import import_log
+    from ..interactions.importer import check, import_log
 
+    # Before the library, which is not made for a log that is not there.
+    check(path, options)
     with open_library(library, create=True) as opened:
         summary = import_log(opened, path, options)
     for note in summary.notes:

@@ -11,8 +11,9 @@ import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from inspect import signature
 
-from cyclopts import App, CycloptsError, Group, Parameter
+from cyclopts import App, CycloptsError, Group, Parameter, UnusedCliTokensError
 
 from ...errors import CrossfadeError, MissingExtra, UsageError
 from .console import Console
@@ -151,6 +152,12 @@ def _current_spelling(words: list[str], console: Console) -> list[str]:
 
 def _one_line(error: CycloptsError) -> str:
     command = " ".join(error.command_chain or ())
+    if isinstance(error, UnusedCliTokensError) and error.target is not None:
+        parameters = signature(error.target).parameters.values()
+        taken = [one.name.upper() for one in parameters if one.kind is one.POSITIONAL_ONLY]
+        wanted = f"takes {'one ' if len(taken) == 1 else ''}{' '.join(taken) or 'options only'}"
+        unused = " ".join(error.unused_tokens or ())
+        return f"{command}: {wanted}, not also {unused}; a name with spaces needs quotes"
     text = " ".join(str(error).split()).removeprefix(f'Command "{command}" parameter ').removesuffix(".")
     return f"{command}: {text}" if command else text
 

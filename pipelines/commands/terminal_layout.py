@@ -76,6 +76,13 @@ def duplicate_group(fields: Mapping[str, Any], width: int) -> str:
     return "\n".join([*lines, ""])
 
 
+def failure(fields: Mapping[str, Any], width: int) -> str:
+    """A file that could not be heard, and why: nothing left out, so that the path can be copied."""
+    line = f"{fields['path']}: {fields['reason']}".encode("utf-8", "backslashreplace").decode()
+    lines = textwrap.wrap(line, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    return "\n".join(lines)
+
+
 def table(rows: Sequence[Mapping[str, Any]], width: int) -> str:
     """One record as lines of name and value; several as a table.
 

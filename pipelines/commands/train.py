@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from ...errors import UsageError
+from ...errors import LibraryError, UsageError
 from ...option_types import Flag, Words
 from .options import (
     Length,
@@ -63,6 +63,7 @@ def train(
 
     from ..interactions.live_events import DATABASE_VARIABLE, take_events
     from ..interactions.statistics import Period, day_of
+    from ..library.store import Library
     from ..training.train import TrainingOptions
     from ..training.train import train as train_version
     from .publish import publish_where_set
@@ -83,6 +84,8 @@ def train(
         return 0
     if library is None:
         raise UsageError("train: say which library, by --library L")
+    if not Library.exists(library):
+        raise LibraryError(f"{library}: no library here; `crossfade listens LOG --library {library}` makes one")
     with open_library(library) as opened:
         taken = take_events(opened, os.environ.get(DATABASE_VARIABLE))
         if taken["events"]:

@@ -21,7 +21,7 @@ from ...models.cores import available_cores
 from ...models.storage import content_hash
 from ..audio_analysis.analyzer import AudioAnalyzer, TrackAnalysis
 from ..library.progress import Progress, silent
-from ..library.scan import ScannedFile, absolute, readable, scan
+from ..library.scan import ScannedFile, absolute, check_place, read_manifest, readable, scan
 from ..library.store import Library
 from ..library.tracks import StoredFile
 from .encoder_vectors import embed_tracks, open_encoder
@@ -66,6 +66,18 @@ class _Outcome:
     reason: str | None = None
 
 
+def check(places: Sequence[Path], options: EmbedOptions) -> None:
+    """Raises what `embed` would for places, encoder, genre model and manifest: before a library is made for them."""
+    for place in places:
+        check_place(place)
+    if options.manifest:
+        read_manifest(options.manifest, places)
+    if options.genre_model:
+        AudioAnalyzer.with_genre_model(options.genre_model)
+    if options.encoder:
+        open_encoder(options.encoder)
+
+
 def embed(library: Library, places: Sequence[Path], options: EmbedOptions, progress: Progress = silent) -> EmbedSummary:
     """Embeds files and folders into a library; KeyboardInterrupt stops it cleanly, with all that is done committed."""
     started = time.monotonic()
@@ -82,6 +94,7 @@ def embed(library: Library, places: Sequence[Path], options: EmbedOptions, progr
     library.use_vocabulary(analyzer)
     writer = _BatchWriter(library)
     writer.rename({path: track_id for track_id, path in paths.items() if path is not None}, found)
+    _forget_gone(library, places, found)
     jobs = list(_changed(found, writer, retry=options.retry))
     progress(len(found) - len(jobs), len(found))
     count = max(1, min(options.workers or available_cores(), len(jobs)))
@@ -103,6 +116,27 @@ def _places(places: Sequence[Path], found: Sequence[ScannedFile]) -> list[Path]:
     given = [absolute(place) for place in places]
     elsewhere = (one.path for one in found if not any(one.path.is_relative_to(place) for place in given))
     return [*given, *dict.fromkeys(path.parent for path in elsewhere)]
+
+
+def _forget_gone(library: Library, places: Sequence[Path], found: Sequence[ScannedFile]) -> None:
+    """Removes the failures of files under these places that are not there any more, nor in the manifest."""
+    roots, present = [absolute(place) for place in places], {one.path for one in found}
+    with library.transaction():
+        for stored in library.failures():
+            path = Path(os.fsdecode(stored.path))
+            if path not in present and any(path.is_relative_to(root) for root in roots) and _is_gone(path):
+                library.remove_failure(stored.path)
+
+
+def _is_gone(path: Path) -> bool:
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        # Of a folder that may not be read, nobody knows.
+        return False
+    return False
 
 
 def _listened(library: Library) -> frozenset[str]:

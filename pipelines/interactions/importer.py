@@ -54,14 +54,19 @@ class ImportSummary:
         return row if self.matches is None else row | {"match": self.matches.record()}
 
 
-def import_log(library: Library, path: Path, options: ImportOptions) -> ImportSummary:
-    """Reads the log at `path`; a second time it replaces what the first one brought."""
+def check(path: Path, options: ImportOptions) -> None:
+    """Raises where there is no log at `path`, or options and format contradict each other."""
     if options.columns and options.format != "csv":
         raise UsageError(f"--columns: {options.format} has its own; only csv takes them")
     if options.out is not None and options.format != "yandex":
         raise UsageError(f"--out: {options.format} has no tables to write; only yandex does")
     if not path.exists():
         raise DataError(f"{path}: no such file or folder")
+
+
+def import_log(library: Library, path: Path, options: ImportOptions) -> ImportSummary:
+    """Reads the log at `path`; a second time it replaces what the first one brought."""
+    check(path, options)
     source = options.source or source_name(path, options.format)
     with writing(library, source) as (part, scratch):
         with reading(path):

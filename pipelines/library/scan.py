@@ -43,11 +43,16 @@ class ManifestEntry:
     line: int
 
 
+def check_place(place: Path) -> None:
+    """UsageError where there is nothing."""
+    if not place.exists():
+        raise UsageError(f"{readable(place)}: no such file or folder")
+
+
 def walk(places: Iterable[Path]) -> Iterator[tuple[Path, str]]:
     """(absolute path, path relative to the place it was found in) of all files, in order; hidden ones left out."""
     for place in places:
-        if not place.exists():
-            raise UsageError(f"{os.fsencode(place).decode('utf-8', 'backslashreplace')}: no such file or folder")
+        check_place(place)
         if not place.is_dir():
             yield absolute(place), place.name
             continue

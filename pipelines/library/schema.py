@@ -185,6 +185,11 @@ class Database:
         self.folder = folder
         self._db = connection
 
+    @staticmethod
+    def exists(folder: Path) -> bool:
+        """Whether there is a library in the folder."""
+        return (folder / "library.db").exists()
+
     @classmethod
     def open(cls, folder: str | os.PathLike[str], *, create: bool = False) -> Self:
         """The library in `folder`, brought to the format above; with `create` an empty one where there is none.
@@ -193,7 +198,7 @@ class Database:
         """
         folder = Path(folder)
         file = folder / "library.db"
-        if not file.exists():
+        if not cls.exists(folder):
             if not create:
                 raise LibraryError(f"{folder}: no library here; `crossfade embed FOLDER --library {folder}` makes one")
             if folder.exists() and not folder.is_dir():

@@ -74,6 +74,10 @@ def query_for(library: Library, track_or_file: str, *, vectors: str | None = Non
     name = library.vector_name(vectors)
     track_id, path = readable(track_or_file), Path(track_or_file)
     if not library.has_track(track_id):
+        if path.is_dir():
+            raise UsageError(f"{track_id}: a folder; name an audio file or a track_id of {library.folder}")
+        if not path.exists() and (path.suffix or "/" in track_id):
+            raise UsageError(f"{track_id}: no such file, nor a track_id of {library.folder}")
         if not path.is_file():
             raise UsageError(f"{track_id}: neither a track_id of {library.folder} nor an audio file")
         digest = content_hash(path)
@@ -223,6 +227,14 @@ def limit_per_artist(neighbours: Iterator[Neighbour], k: int, per_artist: int | 
             given[artist] += 1
         k -= 1
         yield neighbour
+
+
+def check_m3u(file: Path) -> None:
+    """UsageError where no playlist can be written there."""
+    if file.is_dir():
+        raise UsageError(f"--m3u {readable(file)}: a folder; name a file in it")
+    if not file.parent.is_dir():
+        raise UsageError(f"--m3u {readable(file)}: its folder is not there; make it first")
 
 
 def write_m3u(file: Path, neighbours: list[Neighbour], paths: dict[str, bytes]) -> None:

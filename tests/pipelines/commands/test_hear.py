@@ -78,6 +78,7 @@ def test_classify_goes_on_after_a_bad_file(capsys: pytest.CaptureFixture[str], m
     assert [record["path"] for record in run.records] == [str(music / "0.flac")]
     assert run.errors[0] == f"crossfade: {tmp_path / 'none.mp3'}: no such file"
     assert len(run.errors) == 3
+    assert run.errors[2] == f"crossfade: {tmp_path}: a folder, not a file; run crossfade embed {tmp_path} --library L"
 
 
 def test_embed_counts(capsys: pytest.CaptureFixture[str], music: Path, library: Path) -> None:
@@ -101,6 +102,35 @@ def test_a_missing_folder_is_wrong_usage(capsys: pytest.CaptureFixture[str], tmp
     run = Run(capsys, "embed", tmp_path / "none", "--library", tmp_path / "L")
     assert run.status == 2
     assert run.errors == [f"crossfade: {tmp_path / 'none'}: no such file or folder"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["embed", "none"],
+        ["embed", ".", "--manifest", "none.csv"],
+        ["embed", ".", "--genre-model", "none"],
+        ["embed", ".", "--encoder", "./none"],
+        ["listens", "none.csv", "--format", "csv"],
+        ["listens", ".", "--format", "movielens", "--columns", "user_id=u"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_arguments_make_no_library(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = Run(capsys, *words, "--library", tmp_path / "L")
+    assert run.status in (1, 2) and len(run.errors) == 1
+    assert not (tmp_path / "L").exists()
+
+
+def test_a_folder_without_audio_is_told(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "notes.txt").write_text("none")
+    run = Run(capsys, "embed", tmp_path / "empty", "--library", tmp_path / "L")
+    assert (run.status, run.errors) == (0, [f"no audio files in {tmp_path / 'empty'}"])
+    assert run.records[0]["embedded"] == 0
 
 
 def test_similar_by_track_and_by_file(
@@ -134,6 +164,15 @@ def test_similar_writes_a_playlist(
     assert [line for line in lines if not line.startswith("#")] == [record["path"] for record in run.records]
 
 
+def test_a_playlist_that_cannot_be_written_is_told_before_the_search(
+    capsys: pytest.CaptureFixture[str], library: Path, tmp_path: Path
+) -> None:
+    for playlist in (tmp_path, tmp_path / "none" / "like.m3u"):
+        run = Run(capsys, "similar", "0.flac", "--library", library, "--m3u", playlist)
+        assert (run.status, run.records, len(run.errors)) == (2, [], 1)
+        assert run.errors[0].startswith(f"crossfade: --m3u {playlist}: ")
+
+
 def test_similar_caps_artists(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     table = {
         "track_id": list("abcde"),
@@ -154,6 +193,12 @@ def test_similar_to_nothing_known(capsys: pytest.CaptureFixture[str], library: P
     run = Run(capsys, "similar", "no such track", "--library", library)
     assert run.status == 2
     assert "neither a track_id" in run.errors[0]
+    for name in (str(tmp_path / "none"), "none.flac"):
+        run = Run(capsys, "similar", name, "--library", library)
+        assert (run.status, run.errors) == (2, [f"crossfade: {name}: no such file, nor a track_id of {library}"])
+    run = Run(capsys, "similar", tmp_path, "--library", library)
+    wanted = f"crossfade: {tmp_path}: a folder; name an audio file or a track_id of {library}"
+    assert (run.status, run.errors) == (2, [wanted])
     (tmp_path / "text.mp3").write_text("no music " * 100)
     assert Run(capsys, "similar", tmp_path / "text.mp3", "--library", library).status == 1
     assert Run(capsys, "similar", "0.flac", "--library", tmp_path / "none").status == 1

@@ -55,6 +55,11 @@ def test_help_is_grouped(capsys: pytest.CaptureFixture[str]) -> None:
         (["simlar"], 'crossfade: Unknown command "simlar". Did you mean "similar"?'),
         (["genres", "trian"], 'crossfade: genres: Unknown command "trian". Did you mean "train"?'),
         (["similar", "a"], "crossfade: similar: --library requires an argument"),
+        (
+            ["similar", "a", "b", "--library", "L"],
+            "crossfade: similar: takes one TRACK, not also b; a name with spaces",
+        ),
+        (["export", "a", "--library", "L", "--out", "o"], "crossfade: export: takes options only, not also a"),
         (["similar", "a", "--library", "L", "--per-artits", "1"], "Did you mean --per-artist?"),
         (["similar", "a", "--library", "L", "-k", "0"], 'crossfade: similar: Invalid value "0" for -k. Must be >= 1'),
         (["train", "--to", "soon"], "crossfade: --to soon: not a day such as 2024-03-31"),
@@ -220,3 +225,42 @@ def test_messages_stand_above_a_bar(terminal: bool, monkeypatch: pytest.MonkeyPa
     lines = screen.getvalue().splitlines()
     assert any(line.endswith("als: [0.5] of it is " + "long " * 40) for line in lines) and lines[-1].endswith("after")
     assert ("tuning als" in screen.getvalue()) == terminal
+
+
+def test_failures_are_told_whole(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A path and its reason are wrapped, never shortened: a path is what one copies."""
+    monkeypatch.setenv("COLUMNS", str(WIDTH))
+    music = tmp_path / "A Folder of Some Length" / "Another Folder, Which Is Longer" / "And One More - In the End"
+    music.mkdir(parents=True)
+    for name in ("01 - one.mp3", "02 - two.mp3"):
+        (music / name).write_text("no music " * 50)
+    library = str(tmp_path / "L")
+    assert main(["embed", str(music), "--library", library, "--workers", "1"]) == 0
+    monkeypatch.setattr("sys.stdout", terminal := Terminal())
+    assert main(["failures", "--library", library]) == 0
+    text = " ".join(terminal.getvalue().split())
+    for name in ("01 - one.mp3", "02 - two.mp3"):
+        assert f"{music / name}: cannot be decoded" in text
+    assert "…" not in text
+    assert all(line.startswith(("/", "  ")) for line in terminal.getvalue().splitlines())
+    wide = terminal_layout.failure({"path": "/" + "x" * 100, "reason": "too short to be heard"}, 40)
+    assert wide.split("\n") == [f"/{'x' * 100}:", "  too short to be heard"]
+
+
+def test_no_failures_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "music").mkdir()
+    assert main(["embed", str(tmp_path / "music"), "--library", str(tmp_path / "L")]) == 0
+    capsys.readouterr()
+    assert main(["failures", "--library", str(tmp_path / "L")]) == 0
+    assert capsys.readouterr() == ("", "no failures\n")
+
+
+def test_train_without_a_library_names_the_command_that_makes_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("implicit")
+    folder = tmp_path / "L"
+    assert main(["train", "--library", str(folder)]) == 1
+    told = f"crossfade: {folder}: no library here; `crossfade listens LOG --library {folder}` makes one\n"
+    assert capsys.readouterr() == ("", told)
+    assert not folder.exists()

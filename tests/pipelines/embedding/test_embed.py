@@ -134,6 +134,25 @@ def test_failures_have_reasons_and_are_retried_when_they_change(music: Path, lib
     assert failures(lib) == {}
 
 
+def test_failures_of_files_that_are_gone_go_with_them(music: Path, lib: Path, tmp_path: Path) -> None:
+    for bad in (music / "a/bad.mp3", music / "b/bad2.mp3", music / "b/bad3.mp3"):
+        bad.write_text("no music " * 50)
+    assert counts(run(lib, music)) == (3, 0, 3)
+    (music / "a/bad.mp3").unlink()
+    (music / "b/bad2.mp3").unlink()
+    assert counts(run(lib, music / "a")) == (0, 2, 0)
+    # What is not under the folders of this run was not looked at.
+    assert set(failures(lib)) == {"bad2.mp3", "bad3.mp3"}
+    assert counts(run(lib, music)) == (0, 3, 1)
+    assert set(failures(lib)) == {"bad3.mp3"}
+    # A file of the manifest that is not there is a failure, in a second run as well.
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text("path,track_id\na/none.wav,t\n")
+    for _ in range(2):
+        run(lib, music, manifest=manifest)
+        assert set(failures(lib)) == {"bad3.mp3", "none.wav"}
+
+
 def test_two_folders_with_the_same_names_are_all_kept(music: Path, lib: Path) -> None:
     run(lib, music / "a", music / "b")
     assert set(paths(lib)) == {"one.wav", "two.wav", "b/one.wav"}
