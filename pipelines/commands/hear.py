@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 from ...errors import AudioError, UsageError
@@ -37,7 +38,8 @@ def classify(
         if file.is_dir():
             failed = True
             name = readable(file)
-            console.message(f"crossfade: {name}: a folder, not a file; run crossfade embed {name} --library L")
+            cure = f"run crossfade embed {quote(name)} --library L"
+            console.message(f"crossfade: {name}: a folder, not a file; {cure}")
             continue
         try:
             with quiet_decoders():
