@@ -119,9 +119,14 @@ def largest_of_rows(matrix: csr_matrix, count: int) -> csr_matrix:
     """The matrix with at most `count` positive entries in each row, the largest ones."""
     from scipy.sparse import csr_matrix
 
-    scores = np.where(matrix.data > 0, matrix.data, -np.inf)
-    kept, ends = top_k_of_lists(scores, matrix.indptr, count)
-    kept.sort()
+    kept = matrix.data > 0
+    long = np.flatnonzero(np.diff(matrix.indptr) > count)
+    places, owners = row_entries(matrix, long)
+    kept[places] = False
+    ends = np.concatenate([[0], np.cumsum(np.bincount(owners, minlength=len(long)))])
+    scores = np.where(matrix.data[places] > 0, matrix.data[places], -np.inf)
+    kept[places[top_k_of_lists(scores, ends, count)[0]]] = True
+    ends = np.concatenate([[0], np.cumsum(kept)])[matrix.indptr]
     return csr_matrix((matrix.data[kept], matrix.indices[kept], ends), shape=matrix.shape)
 
 
