@@ -56,9 +56,8 @@ class RankingDataset:
     recall: dict[str, float]
     """source -> the share of the tracks of the label period that it nominated; `all`: that are among the candidates"""
 
-    def is_enough(self, options: RankerOptions) -> bool:
-        """Whether there are as many users to train on as all label periods together may have."""
-        return len(np.unique(self.groups[~self.held_out])) >= LABEL_PERIODS * options.users
+    users: int
+    """how many users with listens in the label period were taken to train on"""
 
 
 def ranking_dataset(
@@ -89,7 +88,7 @@ def ranking_dataset(
             if not datasets:
                 raise
             break
-        if datasets[0].is_enough(options.ranker):
+        if datasets[0].users >= LABEL_PERIODS * options.ranker.users:
             break
         listens = split.train
     return _joined(datasets)
@@ -128,6 +127,7 @@ def _joined(datasets: Sequence[RankingDataset]) -> RankingDataset:
         np.concatenate([dataset.held_out for dataset in datasets]),
         datasets[0].rate,
         datasets[0].recall,
+        sum(dataset.users for dataset in datasets),
     )
 
 
@@ -153,7 +153,8 @@ def labelled_candidates(
     evaluated = rng.permutation(np.flatnonzero(warm & held_out))[: options.users // (HELD_OUT_EVERY - 1)]
     # A log with so many users needs no second label period, and no second fit of everything.
     most = options.users * (LABEL_PERIODS if len(trained) >= LABEL_PERIODS * options.users else 1)
-    users = np.sort(np.concatenate([rng.permutation(trained)[:most], evaluated]))
+    trained = rng.permutation(trained)[:most]
+    users = np.sort(np.concatenate([trained, evaluated]))
     entries, owners = row_entries(truth, users)
     wanted = np.sort(users[owners] * truth.shape[1] + truth.indices[entries])
     tables, labels, groups = [], [], []
@@ -181,4 +182,6 @@ def labelled_candidates(
     owners = np.concatenate(groups).astype(np.intp)
     # Users without a positive label have as many candidates as others.
     rate = reached["all"] / max(offered, 1) * active.sum() / warm.sum()
-    return RankingDataset(joined(tables), np.concatenate(labels), owners, held_out[owners], float(rate), recall)
+    return RankingDataset(
+        joined(tables), np.concatenate(labels), owners, held_out[owners], float(rate), recall, len(trained)
+    )
