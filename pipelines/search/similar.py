@@ -12,19 +12,20 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from ...audio.decoding import quiet_decoders
 from ...errors import LibraryError, UsageError
 from ...models.arrays import Floats, l2_normalize
 from ...models.catalogue import COLLECTIVE_ARTISTS, Catalogue
 from ...models.encoders.transformers import PREFIX
 from ...models.storage import content_hash, replacing
-from ..audio_analysis.analyzer import AudioAnalyzer
 from ..library.scan import readable
 from ..library.store import Library
-from ..versions.track_index import TrackIndex
-from .duplicates import Recordings
+
+if TYPE_CHECKING:
+    # One answer takes less time than these to import, and needs few of them.
+    from ..versions.track_index import TrackIndex
+    from .duplicates import Recordings
 
 _SAME_COSINE = 1 - 1e-5
 _SAME_SECONDS = 0.1
@@ -80,6 +81,8 @@ def query_for(library: Library, track_or_file: str, *, vectors: str | None = Non
             raise UsageError(f"{track_id}: no such file, nor a track_id of {library.folder}")
         if not path.is_file():
             raise UsageError(f"{track_id}: neither a track_id of {library.folder} nor an audio file")
+        from ...audio.decoding import quiet_decoders
+
         digest = content_hash(path)
         further = name if name is not None and name.startswith(PREFIX) else None
         copies = library.tracks_with(digest) if name == "encoder" or further else []
@@ -109,6 +112,8 @@ def _check_is_of_encoder(library: Library, vectors: str | None) -> None:
         raise LibraryError(
             f"{library.folder}: nothing in it is embedded, so no file can be compared; run crossfade embed FOLDER"
         )
+    from ..audio_analysis.analyzer import AudioAnalyzer
+
     expected = AudioAnalyzer().encoder.name
     if vectors != "encoder":
         raise UsageError(f"{library.folder}: searches imported vectors ({vectors}), which an audio file does not have")
@@ -149,8 +154,14 @@ def similar(
             f"crossfade train --library {library.folder}"
         )
     else:
+        from ..versions.track_index import TrackIndex
+
         index = TrackIndex.of_sound(library, vectors)
-    recordings = None if duplicates else Recordings(library)
+    recordings: Recordings | None = None
+    if not duplicates:
+        from .duplicates import Recordings
+
+        recordings = Recordings(library)
     given: list[tuple[str, float]] = []
     """content hash and seconds"""
     if recordings is not None and query.content_hash is not None and query.duration_seconds is not None:

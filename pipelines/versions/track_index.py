@@ -36,7 +36,7 @@ _FOLDER, _NAME = "search", "tracks"
 _KEPT_FROM = 5000
 """tracks; with fewer an index is made in a fraction of a second"""
 _KEPT_CHANGES = 0.01
-"""share of new tracks from which on it is written again: before, they are put behind what is there by every search"""
+"""share of new tracks from which on it is written again, of lost ones from which on it is made anew"""
 
 
 class TrackIndex:
@@ -65,7 +65,9 @@ class TrackIndex:
         name = library.vector_name(vectors)
         folder = library.folder / _FOLDER / hash_of_values(name)
         kept = cls._kept(folder, name, library)
-        if kept is not None and (now := kept.updated(library)) is not None:
+        now = kept and kept.updated(library)
+        # What is gone still counts in what is usual around the others.
+        if kept is not None and now is not None and now.in_library.mean() >= 1 - _KEPT_CHANGES:
             if len(now) > (1 + _KEPT_CHANGES) * len(kept):
                 now._keep(folder)
             return now
@@ -89,7 +91,7 @@ class TrackIndex:
             track_ids = arrays["track_ids"].tobytes().decode("utf-8", "surrogatepass").split("\0")
             kept = cls(index, track_ids, name, changes)
             kept.in_library = arrays["in_library"]
-        except (LibraryError, KeyError, TypeError, ValueError):
+        except (LibraryError, OSError, KeyError, TypeError, ValueError):
             return None
         return kept if len(kept) == len(track_ids) == len(index) else None
 
