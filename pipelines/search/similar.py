@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from ...errors import LibraryError, UsageError
-from ...models.arrays import Floats, l2_normalize
+from ...models.arrays import Floats, Mask, l2_normalize
 from ...models.catalogue import COLLECTIVE_ARTISTS, Catalogue
 from ...models.encoders.transformers import PREFIX
 from ...models.storage import content_hash, replacing
 from ..library.scan import readable
 from ..library.store import Library
+from ..library.tracks import TrackFilter
 
 if TYPE_CHECKING:
     # One answer takes less time than these to import, and needs few of them.
@@ -128,8 +129,9 @@ def similar(
     blend: float | None = None,
     vectors: str | None = None,
     duplicates: bool = True,
+    wanted: TrackFilter | None = None,
 ) -> Iterator[Neighbour]:
-    """All tracks of the library, nearest first; the same audio as the query left out.
+    """All tracks of the library that a filter allows, nearest first; the same audio as the query left out.
 
     Without `duplicates` so are other versions of its recording, and of each recording all but the nearest, as far as
     their fingerprints are known or their files are there.
@@ -168,7 +170,8 @@ def similar(
         given.append((query.content_hash, query.duration_seconds))
         if query.path is not None:
             recordings.add_file(query.content_hash, query.path)
-    for track_id, score in _ranked(index, query, blend, library.folder):
+    candidates = index.mask_of(library.matching(wanted)) if wanted else None
+    for track_id, score in _ranked(index, query, blend, library.folder, candidates):
         track = library.track(track_id)
         if track is None or _same(library, query, track):
             continue
@@ -180,8 +183,10 @@ def similar(
         yield Neighbour.of(library, track, round(score, 6))
 
 
-def _ranked(index: TrackIndex, query: Query, blend: float | None, folder: Path) -> Iterator[tuple[str, float]]:
-    """(track_id, score) of all tracks, best first."""
+def _ranked(
+    index: TrackIndex, query: Query, blend: float | None, folder: Path, candidates: Mask | None
+) -> Iterator[tuple[str, float]]:
+    """(track_id, score) of all candidates, best first."""
     track = query.track
     if isinstance(track, str):
         vector = index.index.vectors[index.row(track)]
@@ -198,9 +203,9 @@ def _ranked(index: TrackIndex, query: Query, blend: float | None, folder: Path) 
     share, given, k = 0.5 if blend is None else blend, 0, 64
     while True:
         if isinstance(track, str):
-            rows, scores = index.similar(track, k, blend=share)
+            rows, scores = index.similar(track, k, blend=share, candidates=candidates)
         else:
-            rows, scores = index.similar_to(track, k, blend=share)
+            rows, scores = index.similar_to(track, k, blend=share, candidates=candidates)
         for row, score in zip(rows[given:].tolist(), scores[given:].tolist(), strict=True):
             yield index.track_ids[row], score
         # Most callers take a few; more are searched for only as these are used up.
@@ -238,6 +243,22 @@ def limit_per_artist(neighbours: Iterator[Neighbour], k: int, per_artist: int | 
             given[artist] += 1
         k -= 1
         yield neighbour
+
+
+def years_of(text: str) -> tuple[int, int]:
+    """A year or a range of them.
+
+    >>> years_of("1975"), years_of("1970-1979")
+    ((1975, 1975), (1970, 1979))
+    """
+    first, _, last = text.partition("-")
+    try:
+        years = int(first), int(last or first)
+    except ValueError:
+        raise UsageError(f"--years {text}: neither a year nor two, as in 1970-1979") from None
+    if not 0 < years[0] <= years[1] < 9999:
+        raise UsageError(f"--years {text}: the first one comes first, as in 1970-1979")
+    return years
 
 
 def check_m3u(file: Path) -> None:

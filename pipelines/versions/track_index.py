@@ -12,7 +12,7 @@ Shapes: T tracks, n new ones, F factors of taste, D dimensions of sound, k answe
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from copy import copy
 from dataclasses import asdict, replace
@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import LibraryError, UsageError
-from ...models.arrays import Answers, Scores
+from ...models.arrays import Answers, Mask, Scores
 from ...models.catalogue import Catalogue
 from ...models.hybrid.index import Comparison, HybridIndex
 from ...models.storage import Arrays, hash_of_values, load_model, save_model
@@ -189,18 +189,27 @@ class TrackIndex:
         other.in_library[rows] = True
         return other.append_tracks(changed.take(new))
 
-    def similar(self, track_id: str, k: int, *, blend: float = 0.5) -> Answers:
+    def mask_of(self, track_ids: Iterable[str]) -> Mask:
+        """[T] which tracks of the library are among these."""
+        mask = np.zeros(len(self), bool)
+        mask[[row for track_id in track_ids if (row := self.row_of(track_id)) is not None]] = True
+        return mask & self.in_library
+
+    def similar(self, track_id: str, k: int, *, blend: float = 0.5, candidates: Mask | None = None) -> Answers:
         """Rows and scores (-1 … 1) of the k tracks nearest to one of the library, itself left out.
 
-        None where neither its sound nor its taste is known. `blend` 0 is by sound alone, 1 by taste alone.
+        None where neither its sound nor its taste is known. `blend` 0 is by sound alone, 1 by taste alone;
+        `candidates` [T] are the tracks that may be answers, None all of the library.
         """
-        ids, scores = self.index.similar(self.row(track_id), k, blend=blend, candidates=self.in_library)
+        allowed = self.in_library if candidates is None else candidates
+        ids, scores = self.index.similar(self.row(track_id), k, blend=blend, candidates=allowed)
         return ids[ids >= 0], scores[ids >= 0]
 
-    def similar_to(self, track: Catalogue, k: int, *, blend: float = 0.5) -> Answers:
+    def similar_to(self, track: Catalogue, k: int, *, blend: float = 0.5, candidates: Mask | None = None) -> Answers:
         """The same for one track that need not be in the library; its taste is what is predicted of it."""
         taste, sound = self.vectors_of(track)
-        return self.index.search(taste[0], sound[0], k, blend=blend, candidates=self.in_library)
+        allowed = self.in_library if candidates is None else candidates
+        return self.index.search(taste[0], sound[0], k, blend=blend, candidates=allowed)
 
     def compare(self, track: str | Catalogue, k: int, blends: Sequence[float]) -> Comparison:
         """`similar` or `similar_to` at several blends at once, and both similarities."""
