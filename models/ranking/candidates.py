@@ -311,8 +311,10 @@ class CandidateGenerator:
             scores = hybrid.scores_of(users[user].query, rows)
             return np.where(hybrid.known[rows], scores, -np.inf).astype(np.float32)
 
-        vectors = np.stack([user.query.vector for user in users])
-        return Scanned(hybrid.scan, hybrid.score_vectors, known, known, vectors, _seen(users), exact, familiar)
+        # Many users are worth the vectors of all tracks.
+        vectors = hybrid.score_vectors if hybrid.scan.is_exact or len(users) > 1 else hybrid.taste[:0]
+        queries = np.stack([user.query.vector for user in users])
+        return Scanned(hybrid.scan, vectors, known, known, queries, _seen(users), exact, familiar)
 
     def _by_sound(self, users: Sequence[UserProfile]) -> Scanned:
         index, (fresh, sound) = self._index, self.discoveries
