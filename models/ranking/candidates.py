@@ -150,8 +150,8 @@ class CandidateGenerator:
         """
         before = self.last[user_row] if user_row >= 0 else NO_TRACKS
         last = np.concatenate([newest, before[before >= 0]])
-        last = last[np.isin(last, history.track_rows[history.liked])]
-        last = last[np.sort(np.unique(last, return_index=True)[1])][: self.options.last_tracks]
+        last = last[(last[:, None] == history.track_rows[history.liked]).any(axis=1)]
+        last = np.array([*dict.fromkeys(last.tolist())][: self.options.last_tracks], np.int32)
         return UserProfile(user_row, history, last, self.hybrid.query(history))
 
     def trained_profile(self, user_row: int) -> UserProfile:
