@@ -34,8 +34,8 @@ from ..interactions import Interactions, liked
 from ..recommenders.als import ALS, ALSOptions, FoldIn
 from ..recommenders.base import Recommender, check_catalogue, nearest_neighbours
 from ..storage import Arrays, StoredModel, prefixed, save_model
+from .compressed_scan import EXACT_ROWS, CompressedScan
 from .crossfade import PROFILE_FEATURES, HybridOptions, artist_counts, artist_rarity, sound_profiles
-from .index import EXACT_ROWS, CompressedScan
 from .online import NO_HISTORY, UserHistory, UserQuery
 from .prior import ContentPrior
 from .tuning import tuned_options

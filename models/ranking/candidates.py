@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 
 from ..arrays import Ids, Mask, Rows, Scores, l2_normalize, one_blas_thread, top_k
 from ..evaluation.splits import positions_in_groups
-from ..hybrid.index import CompressedScan
+from ..hybrid.compressed_scan import CompressedScan
 from ..hybrid.model import Hybrid
 from ..hybrid.online import UserHistory, UserQuery
 from ..interactions import Interactions
