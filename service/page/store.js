@@ -57,6 +57,8 @@ export const ready = store(null);
 /** The newest short message, `{text, wrong}`. */
 export const message = store(null);
 
+/** Files of a listening history that were dropped or chosen, until they are imported. */
+export const givenHistory = store([]);
 /** Counts the changes of playlists. */
 export const playlistsChanged = store(0);
 
