@@ -22,6 +22,7 @@ from .routes.jobs import job_routes
 from .routes.keys import key_routes
 from .routes.library import library_routes
 from .routes.listeners import listener_routes
+from .routes.listening import listening_routes
 from .routes.map import map_routes
 from .routes.page import page_routes
 from .routes.playlists import playlist_routes
@@ -86,6 +87,7 @@ class Service:
             api.include_router(track_routes(self.follower, self.upload_analyzer))
             api.include_router(map_routes(self.follower))
             api.include_router(playlist_routes(self.options.library))
+            api.include_router(listening_routes(self.follower))
         if self.event_store is not None:
             api.include_router(event_routes(self.event_store, self._has_track, self.metrics))
             api.include_router(listener_routes(self.event_store, self.options.library))
