@@ -90,7 +90,8 @@ def train(
         taken = take_events(opened, os.environ.get(DATABASE_VARIABLE))
         if taken["events"]:
             console.message(f"{taken['events']:,} events of the service are listens, too")
-        summary = train_version(opened, options, force=force, message=console.message)
+        with console.bar("train") as progress:
+            summary = train_version(opened, options, force=force, message=console.message, progress=progress)
     console.record(**summary.record())
     # On a terminal the answer waits for this; an upload may take long.
     console.close()

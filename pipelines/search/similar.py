@@ -22,6 +22,7 @@ from ...models.catalogue import COLLECTIVE_ARTISTS, Catalogue
 from ...models.encoders.transformers import PREFIX
 from ...models.storage import content_hash, replacing
 from ..audio_analysis.analyzer import AudioAnalyzer
+from ..library.playlist_files import ListedFile, m3u
 from ..library.scan import is_gone, readable
 from ..library.store import Library
 from ..versions.track_index import TrackIndex
@@ -242,13 +243,12 @@ def check_m3u(file: Path) -> None:
 
 
 def write_m3u(file: Path, neighbours: list[Neighbour], paths: dict[str, bytes]) -> int:
-    """A playlist of those whose files are there, in bytes, as paths are; returns how many are left out."""
-    lines = [b"#EXTM3U"]
-    for neighbour in neighbours:
-        path = paths.get(neighbour.track_id)
-        if path is not None and b"\n" not in path and not is_gone(Path(os.fsdecode(path))):
-            named = " - ".join(part for part in (neighbour.artist, neighbour.title) if part) or neighbour.track_id
-            lines += [f"#EXTINF:-1,{' '.join(named.split())}".encode("utf-8", "backslashreplace"), path]
+    """A playlist of those whose files are there; returns how many are left out."""
+    files = [
+        ListedFile(path, one.title or ("" if one.artist else one.track_id), one.artist)
+        for one in neighbours
+        if one.track_id in paths and not is_gone(path := Path(os.fsdecode(paths[one.track_id])))
+    ]
     with replacing(file) as part:
-        part.write_bytes(b"\n".join(lines) + b"\n")
-    return len(neighbours) - len(lines) // 2
+        part.write_bytes(m3u(files))
+    return len(neighbours) - len(files)
