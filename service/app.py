@@ -21,6 +21,7 @@ from .routes.health import health_routes
 from .routes.listeners import listener_routes
 from .routes.map import map_routes
 from .routes.page import page_routes
+from .routes.playlists import playlist_routes
 from .routes.recommendations import recommendation_routes
 from .routes.similar import similar_routes
 from .routes.tracks import track_routes
@@ -80,6 +81,7 @@ class Service:
             api.include_router(similar_routes(self.follower, self.upload_analyzer))
             api.include_router(track_routes(self.follower, self.upload_analyzer))
             api.include_router(map_routes(self.follower))
+            api.include_router(playlist_routes(self.options.library))
         if self.event_store is not None:
             api.include_router(event_routes(self.event_store, self._has_track, self.metrics))
             api.include_router(listener_routes(self.event_store, self.options.library))

@@ -30,8 +30,9 @@ from ...models.catalogue import Catalogue
 from ...models.genres.vocabulary import BUILT_IN, Vocabulary
 from .artist_credits import Credits
 from .folder_layout import LibraryFolder
+from .playlists import Playlists
 from .schema import vocabulary_number
-from .tracks import CURRENT_VOCABULARY, Tracks
+from .tracks import CURRENT_VOCABULARY
 
 if TYPE_CHECKING:
     import polars as pl
@@ -64,7 +65,7 @@ class TrackSummary(NamedTuple):
     has_audio: bool = False
 
 
-class Library(Tracks, LibraryFolder):
+class Library(Playlists, LibraryFolder):
     """One collection; a context manager. Raises LibraryError where it cannot be opened or written."""
 
     # Analyses

@@ -8,6 +8,7 @@ Shapes: D dimensions.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from ...models.catalogue import COLLECTIVE_ARTISTS, Catalogue
 from ...models.encoders.transformers import PREFIX
 from ...models.storage import content_hash, replacing
 from ..audio_analysis.analyzer import AudioAnalyzer
+from ..library.playlist_files import ListedFile, m3u
 from ..library.scan import readable
 from ..library.store import Library
 from ..versions.track_index import TrackIndex
@@ -238,12 +240,13 @@ def check_m3u(file: Path) -> None:
 
 
 def write_m3u(file: Path, neighbours: list[Neighbour], paths: dict[str, bytes]) -> None:
-    """A playlist of those that are files; in bytes, as paths are."""
-    lines = [b"#EXTM3U"]
-    for neighbour in neighbours:
-        path = paths.get(neighbour.track_id)
-        if path is not None and b"\n" not in path:
-            named = " - ".join(part for part in (neighbour.artist, neighbour.title) if part) or neighbour.track_id
-            lines += [f"#EXTINF:-1,{' '.join(named.split())}".encode("utf-8", "backslashreplace"), path]
+    """A playlist of those that are files."""
+    files = [
+        ListedFile(
+            Path(os.fsdecode(paths[one.track_id])), one.title or ("" if one.artist else one.track_id), one.artist
+        )
+        for one in neighbours
+        if one.track_id in paths
+    ]
     with replacing(file) as part:
-        part.write_bytes(b"\n".join(lines) + b"\n")
+        part.write_bytes(m3u(files))

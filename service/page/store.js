@@ -57,7 +57,26 @@ export const ready = store(null);
 /** The newest short message, `{text, wrong}`. */
 export const message = store(null);
 
+/** Counts the changes of playlists. */
+export const playlistsChanged = store(0);
+
 export const say = (text, wrong = false) => message.set({ text, wrong });
 export const fetchAnew = () => epoch.set(epoch.get() + 1);
 
 listener.set = (set => value => { liked.set(new Set()); set(value); })(listener.set);
+
+/** Puts tracks behind those of the playlist of this name, which is made where there is none; says what became of it.
+ *  Resolves to the playlist, `{playlist_id, name, tracks}`, or to null where it failed. */
+export async function addToPlaylist(trackIds, name) {
+  // Not at the top: the API's module needs this one.
+  const { post } = await import("./api.js");
+  try {
+    const playlist = await post("v1/playlists", { name, track_ids: trackIds });
+    playlistsChanged.set(playlistsChanged.get() + 1);
+    say(`“${playlist.name}” has ${playlist.tracks === 1 ? "1 track" : `${playlist.tracks.toLocaleString()} tracks`} now.`);
+    return playlist;
+  } catch (error) {
+    say(error.message, true);
+    return null;
+  }
+}
