@@ -23,6 +23,7 @@ _WIDTHS = (5.0, 2.2, 1.0)
 """standard deviations of the Gaussians in cells: large, middling and small regions"""
 _SPARSE = 0.12
 """of the mean density where there are points: cells with less are between the regions"""
+_LEAST = 1e-6
 _FEWEST = 5
 """points of a region"""
 _TOGETHER = 0.03
@@ -59,7 +60,7 @@ def genre_regions(positions: Floats, shares: Floats, names: Sequence[str]) -> li
         density = ndimage.gaussian_filter(counts, width, mode="constant")
         parts = np.stack([ndimage.gaussian_filter(mass, width, mode="constant") for mass in masses])
         best = _most_telling(parts.reshape(len(names), -1).T, overall).reshape(counts.shape)
-        best[density < _SPARSE * density[counts > 0].mean()] = -1
+        best[(density < _SPARSE * density[counts > 0].mean()) | (parts.sum(axis=0) < _LEAST * density)] = -1
         for name in np.unique(best[best >= 0]).tolist():
             labels, regions = ndimage.label(best == name)
             for region in range(1, regions + 1):
@@ -102,7 +103,9 @@ def telling_names(shares: Floats, overall: Floats, names: Sequence[str], k: int 
 def _most_telling(parts: Floats, overall: Floats) -> Rows:
     """[B] the column of parts [B, G] with the largest term of the divergence from `overall` [G]"""
     totals = np.maximum(parts.sum(axis=1, keepdims=True), 1e-12)
-    return np.asarray(_divergence(parts / totals, overall).argmax(axis=1), np.intp)
+    shares = parts / totals
+    # Where all is alike, nothing diverges: then by what there is most of.
+    return np.asarray((_divergence(shares, overall) + _LEAST * shares).argmax(axis=1), np.intp)
 
 
 def _divergence(shares: Floats, overall: Floats) -> Floats:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -17,6 +18,10 @@ from ...models.analysis.listener_clusters import SegmentOptions, Segments
 from ...models.analysis.track_map import TrackMap, TrackMapOptions
 from ...models.arrays import Floats
 from ..library.store import Library
+from ..versions.track_index import TrackIndex
+
+Layout = Literal["sound", "taste", "both"]
+"""by what near tracks are alike"""
 
 TASTE_GROUPS = 10
 _SAMPLE = 4000
@@ -25,6 +30,23 @@ _SAMPLE = 4000
 def library_map(library: Library, name: str | None, vectors: Floats) -> TrackMap:
     """The map of a library's sound: of its vectors [T, D] of this name, kept in its folder."""
     return kept_map(library.folder, vectors, (library.about("encoder") if name == "encoder" else name) or "")
+
+
+def layouts_of(tracks: TrackIndex) -> tuple[Layout, ...]:
+    """What there is to lay out by."""
+    has_taste, has_sound = (half.any() for half in np.split(tracks.index.vectors, [tracks.index.factors], axis=1))
+    there: dict[Layout, bool] = {"sound": has_sound, "taste": has_taste, "both": has_sound and has_taste}
+    return tuple(layout for layout, is_there in there.items() if is_there)
+
+
+def laid_out(library: Library, tracks: TrackIndex, version: str | None, layout: Layout) -> tuple[TrackMap, Floats]:
+    """A map of the tracks, and their vectors [T, D] that it is of; those of taste are kept in the version's folder."""
+    vectors, factors = tracks.index.vectors, tracks.index.factors
+    if layout == "sound":
+        return library_map(library, tracks.sound, vectors[:, factors:]), vectors[:, factors:]
+    chosen = vectors[:, :factors] if layout == "taste" else vectors
+    folder = library.models / (version or "") / f"map_{layout}"
+    return kept_map(folder, chosen, f"{layout} of {version}"), chosen
 
 
 def kept_map(folder: Path, vectors: Floats, of: str) -> TrackMap:

@@ -10,14 +10,15 @@ from typing import Annotated
 
 import numpy as np
 from fastapi import APIRouter, Body, Query, Request, Response
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, FiniteFloat
 
+from ...pipelines.analysis.track_map import Layout
 from ...pipelines.search.paths import MAX_TRACKS, path
 from ..errors import Problem, documented
 from ..parameters import Blend, Id, K
 from ..response_schemas import FoundTrack, Scored, ScoredTracks, found, scored
 from ..snapshot.follower import LibraryFollower
-from ..snapshot.library_map import COLUMNS, MEDIA_TYPE, Layout, LibraryMap, MapMaker
+from ..snapshot.library_map import COLUMNS, MEDIA_TYPE, LibraryMap, MapMaker
 
 _MOST = 200
 
@@ -92,7 +93,7 @@ def map_routes(follower: LibraryFollower) -> APIRouter:
         )
 
     @routes.post("/v1/map/place", responses=documented(400, 409))
-    def place(embedding: Annotated[list[float], Body(min_length=1, max_length=4096, embed=True)]) -> Place:
+    def place(embedding: Annotated[list[FiniteFloat], Body(min_length=1, max_length=4096, embed=True)]) -> Place:
         """Where a sound that is not in the library would lie: `embedding` is that of `POST /v1/compared_tracks`."""
         vector = np.array([embedding], np.float32)
         x, y = maker.places(vector)[0].tolist()

@@ -23,7 +23,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -34,7 +34,7 @@ from ...models.analysis.map_regions import artist_regions, genre_regions, tellin
 from ...models.analysis.track_map import TrackMap
 from ...models.arrays import Floats, Mask, Rows
 from ...models.storage import content_hash
-from ...pipelines.analysis.track_map import kept_map, library_map, taste_groups
+from ...pipelines.analysis.track_map import Layout, laid_out, layouts_of, taste_groups
 from ...pipelines.library.store import Library
 from ..compressed_content import CompressedContent
 from .follower import LibraryFollower
@@ -44,7 +44,6 @@ UNKNOWN = 255
 NOWHERE = 65_535
 COLUMNS = ("x", "y", "genre", "listeners", "weight", "year", "artist", "group")
 MEDIA_TYPE = "application/octet-stream"
-Layout = Literal["sound", "taste", "both"]
 _ROWS_PER_BATCH = 1 << 16
 _STEPS_OF_LISTENERS = 8
 _YEAR_0 = 1900
@@ -166,17 +165,13 @@ class MapMaker:
         return layout.place(vectors)
 
     def _make(self, snapshot: Snapshot, library: Library) -> LibraryMap:
-        tracks, factors = snapshot.tracks, snapshot.tracks.index.factors
-        has_taste, has_sound = (np.any(half != 0, axis=1) for half in np.split(tracks.index.vectors, [factors], axis=1))
-        rows = np.flatnonzero(tracks.in_library & (has_taste | has_sound))
+        tracks = snapshot.tracks
+        rows = np.flatnonzero(tracks.in_library & np.any(tracks.index.vectors != 0, axis=1))
         coloured = self._coloured(snapshot, library, rows)
-        there: dict[Layout, bool] = {"sound": bool(has_sound.any()), "taste": bool(has_taste.any())}
-        there["both"] = all(there.values())
         content = b"".join(column.tobytes() for column in coloured.columns.values())
         known = "\0".join([snapshot.version or "", *(tracks.track_ids[row] for row in rows.tolist())])
         revision = content_hash(content + known.encode("utf-8", "surrogatepass"))[:16]
-        layouts = tuple(layout for layout, is_there in there.items() if is_there)
-        return LibraryMap(snapshot, rows, revision, coloured, layouts)
+        return LibraryMap(snapshot, rows, revision, coloured, layouts_of(tracks))
 
     def _coloured(self, snapshot: Snapshot, library: Library, rows: Rows) -> Coloured:
         track_ids = [snapshot.tracks.track_ids[row] for row in rows.tolist()]
@@ -223,15 +218,8 @@ class MapMaker:
 
     def _place(self, snapshot: Snapshot, library: Library, layout: Layout) -> Floats:
         """[T, 2]"""
-        index = snapshot.tracks.index
-        if layout == "sound":
-            vectors = index.vectors[:, index.factors :]
-            laid_out = library_map(library, snapshot.tracks.sound, vectors)
-        else:
-            vectors = index.vectors[:, : index.factors] if layout == "taste" else index.vectors
-            name = snapshot.version or ""
-            laid_out = kept_map(library.models / name / f"map_{layout}", vectors, f"{layout} of {name}")
-        return self._positions.setdefault(layout, _Positions()).update(laid_out, snapshot.table, vectors)
+        layout_map, vectors = laid_out(library, snapshot.tracks, snapshot.version, layout)
+        return self._positions.setdefault(layout, _Positions()).update(layout_map, snapshot.table, vectors)
 
 
 def _regions(positions: Floats, known: Mask, coloured: Coloured) -> list[dict[str, Any]]:
