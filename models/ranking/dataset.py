@@ -1,8 +1,9 @@
 """Ranking datasets: labelled candidates to train a ranker on.
 
 The listens are split: sources and features are computed from the history before the label period only; a candidate's
-label is whether the user listened to it in the label period. The history is split once more, for a second label period.
-Each history tunes the hybrid's choices itself: those of all listens were tuned on the labels.
+label is whether the user listened to it in the label period. Where that leaves fewer users than two label periods are asked
+for, the history is split once more, for a second label period. Each history tunes the hybrid's choices itself: those of
+all listens were tuned on the labels.
 
 A seventh of the users is held out, with all of their candidates, so that rates among them are those of all users. Of
 the others, those with a positive label are trained on, with a sample of their negatives.
@@ -55,6 +56,10 @@ class RankingDataset:
     recall: dict[str, float]
     """source -> the share of the tracks of the label period that it nominated; `all`: that are among the candidates"""
 
+    def is_enough(self, options: RankerOptions) -> bool:
+        """Whether there are as many users to train on as all label periods together may have."""
+        return len(np.unique(self.groups[~self.held_out])) >= LABEL_PERIODS * options.users
+
 
 def ranking_dataset(
     listens: Interactions,
@@ -66,8 +71,8 @@ def ranking_dataset(
 ) -> RankingDataset:
     """Splits the listens as the log allows, fits the sources on the history, and labels their candidates.
 
-    Then the same with that history, for a second label period before the first. Of `hybrid` only the options of its ALS
-    are used; DataError where there is too little to train on.
+    Then, unless the users are enough, the same with that history, for a second label period before the first. Of
+    `hybrid` only the options of its ALS are used; DataError where there is too little to train on.
     """
     options = options or TwoStageOptions()
     rng = np.random.default_rng([seed, 7])
@@ -83,6 +88,8 @@ def ranking_dataset(
         except DataError:
             if not datasets:
                 raise
+            break
+        if datasets[0].is_enough(options.ranker):
             break
         listens = split.train
     return _joined(datasets)
@@ -144,7 +151,9 @@ def labelled_candidates(
     if not len(trained):
         raise DataError("ranker: no user has listens both in the label period and before it")
     evaluated = rng.permutation(np.flatnonzero(warm & held_out))[: options.users // (HELD_OUT_EVERY - 1)]
-    users = np.sort(np.concatenate([rng.permutation(trained)[: options.users], evaluated]))
+    # A log with so many users needs no second label period, and no second fit of everything.
+    most = options.users * (LABEL_PERIODS if len(trained) >= LABEL_PERIODS * options.users else 1)
+    users = np.sort(np.concatenate([rng.permutation(trained)[:most], evaluated]))
     tables, labels, groups = [], [], []
     reached: dict[str, int] = {}
     offered = 0
