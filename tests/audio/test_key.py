@@ -80,6 +80,16 @@ def test_speech_and_hits_at_random_are_never_sure_of_a_key() -> None:
             assert found is None or found.confidence < 0.65
 
 
+def test_chords_of_notes_at_random_are_rarely_sure_of_a_key() -> None:
+    """A few notes lean towards some key by chance."""
+    sure = []
+    for seed in range(12):
+        notes = np.random.default_rng(seed).integers(0, 24, (12, 4))
+        found = key_of(chords(tuple(map(tuple, notes.tolist())), RATE))
+        sure.append(found.confidence if found else 0.0)
+    assert np.mean(sure) < 0.6 and max(sure) < 0.85
+
+
 def test_keys_that_fit_alike_share_the_confidence() -> None:
     """A cadence of one key is surer than two keys, one after the other, that are a tritone apart."""
     one, other = (chords(CADENCES["major"], RATE, tonic=hertz) for hertz in (261.63, 261.63 * 2**0.5))
