@@ -48,7 +48,7 @@ def run_workers(work: Work, options: ServeOptions, listening: socket, *, grace_s
             wait([worker.sentinel for worker in workers], timeout=_LOOK_SECONDS)
             for worker in [one for one in workers if not one.is_alive()]:
                 workers.remove(worker)
-                mark_process_dead(worker.pid)
+                mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
                 _LOG.error("worker died", extra={"worker": worker.pid, "status": worker.exitcode})
                 stop.wait(_PAUSE_SECONDS)
                 if not stop.is_set():

@@ -82,7 +82,7 @@ class CompressedScan:
 
     @classmethod
     def from_arrays(cls, arrays: Arrays, count: int, *, exact_rows: int = EXACT_ROWS) -> CompressedScan:
-        """Of `count` rows; without codes where there are more than `exact_rows` it has no use for them."""
+        """Of `count` rows; without codes the shortlist is every row."""
         scan = cls(np.zeros((0, 0), np.float32), exact_rows=exact_rows)
         scan.count = count
         if "codes" in arrays:

@@ -64,11 +64,11 @@ class HybridIndex:
 
     @cached_property
     def _has_taste(self) -> Mask:
-        return np.any(self.vectors[:, : self.factors] != 0, axis=1)
+        return np.asarray(np.any(self.vectors[:, : self.factors] != 0, axis=1))
 
     @cached_property
     def _has_sound(self) -> Mask:
-        return np.any(self.vectors[:, self.factors :] != 0, axis=1)
+        return np.asarray(np.any(self.vectors[:, self.factors :] != 0, axis=1))
 
     @cached_property
     def _scaling(self) -> LocalScaling:
@@ -263,7 +263,7 @@ class HybridIndex:
 
         Of each group with few candidates all, else those with the largest blended cosines.
         """
-        parts = []
+        parts: list[Rows] = []
         for share, group in self._groups(weight):
             mask = group if candidates is None else group & candidates
             allowed = int(np.count_nonzero(mask))

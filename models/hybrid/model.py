@@ -177,10 +177,12 @@ class Hybrid(Recommender):
 
     def scores_of(self, query: UserQuery, track_rows: Rows) -> Scores:
         """[n] one user's scores of some tracks, which are in order of row."""
-        vectors = self.score_vectors
-        # Of most tracks, copying their vectors takes longer than the products with all.
-        most = 2 * len(track_rows) > len(vectors)
-        found: Scores = (vectors @ query.vector)[track_rows] if most else vectors[track_rows] @ query.vector
+        # Of most tracks, copying their vectors takes longer than the products with all. Of a few they are made anew:
+        # those of all would take as much memory as the arrays that they are made from, in every process.
+        if 2 * len(track_rows) > len(self.taste):
+            found: Scores = (self.score_vectors @ query.vector)[track_rows]
+        else:
+            found = self._score_vectors_of(track_rows) @ query.vector
         if self.options.affinity and len(track_rows):
             places = np.minimum(np.searchsorted(track_rows, query.familiar_tracks), len(track_rows) - 1)
             among = track_rows[places] == query.familiar_tracks
@@ -251,14 +253,14 @@ class Hybrid(Recommender):
         longer.folding = self.folding.append_tracks(longer.als, longer.taste)
         longer.als.track_factors = self._grown(longer, "factors", self.als.track_factors, np.zeros_like(taste))
         longer.sound = self._grown(longer, "sound", self.sound, self._profile_features(catalogue))
+        made = longer._score_vectors_of(slice(start, None))
         if "score_vectors" in self.__dict__:
-            made = longer._score_vectors_of(slice(start, None))
             longer.score_vectors = self._grown(longer, "score_vectors", self.score_vectors, made)
-            if "_scan" in self.__dict__:
-                longer._known_rows = np.concatenate([self._known_rows, start + np.flatnonzero(known)])
-                longer._scan = self._scan.append_rows(made[known], lambda: longer.score_vectors[longer._known_rows])
-                # Made now, and not by the first request.
-                _ = longer._tracks_of, longer._artist_affinity
+        if "_scan" in self.__dict__:
+            longer._known_rows = np.concatenate([self._known_rows, start + np.flatnonzero(known)])
+            longer._scan = self._scan.append_rows(made[known], lambda: longer._score_vectors_of(longer._known_rows))
+            # Made now, and not by the first request.
+            _ = longer._tracks_of, longer._artist_affinity
         return longer
 
     def replace_sound(self, track_rows: Ids, catalogue: Catalogue) -> Hybrid:
@@ -278,7 +280,8 @@ class Hybrid(Recommender):
 
     def arrays(self) -> Arrays:
         prior = {f"prior_{name}": array for name, array in self.prior.arrays().items()}
-        return StoredModel.arrays(self) | csr_arrays(self.artists, *_SAVED_ARTISTS) | prior
+        scan = {f"scan_{name}": array for name, array in self._scan.arrays().items()}
+        return StoredModel.arrays(self) | csr_arrays(self.artists, *_SAVED_ARTISTS) | prior | scan
 
     def facts(self) -> dict[str, Any]:
         return super().facts() | {"choices": self.options.record(), "prior": self.prior.metadata()}
@@ -288,6 +291,8 @@ class Hybrid(Recommender):
         self.options = self._given = HybridOptions.from_record(facts["choices"])
         self.prior = ContentPrior.from_arrays(prefixed(arrays, "prior_"), facts["prior"], self.options.prior)
         self.artists = csr_of(arrays, len(self.prior.artist_names), *_SAVED_ARTISTS)
+        if scan := prefixed(arrays, "scan_"):
+            self._scan = CompressedScan.from_arrays(scan, len(self._known_rows), exact_rows=self.exact_rows)
 
     def save(self, folder: Path) -> None:
         """The options are facts here, and ALS and its history a model of their own in the folder."""
@@ -306,7 +311,7 @@ class Hybrid(Recommender):
         """[T, F + E] vector(t); without the sound where the profile counts nothing."""
         return self._score_vectors_of(slice(None))
 
-    def _score_vectors_of(self, part: slice) -> Scores:
+    def _score_vectors_of(self, part: slice | Rows) -> Scores:
         listeners, crossfade = self.listeners[part, None], self.options.crossfade
         sound = self.options.profile * (1 - crossfade.weights(listeners)) * self._profile_sound[part]
         return np.asarray(crossfade.gains(listeners) * np.hstack([self.taste[part], sound]), np.float32)
@@ -333,7 +338,9 @@ class Hybrid(Recommender):
 
     @cached_property
     def _scan(self) -> CompressedScan:
-        return CompressedScan(self.score_vectors[self._known_rows], exact_rows=self.exact_rows)
+        if len(self._known_rows) <= self.exact_rows:
+            return CompressedScan.from_arrays({}, len(self._known_rows), exact_rows=self.exact_rows)
+        return CompressedScan(self._score_vectors_of(self._known_rows), exact_rows=self.exact_rows)
 
     @cached_property
     def _inverse(self) -> Scores:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import calendar
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -37,6 +39,21 @@ class StoredFile(NamedTuple):
         """As it is now. Raises OSError."""
         status = path.stat()
         return cls(os.fsencode(path), status.st_size, status.st_mtime_ns)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackFilter:
+    """Which tracks may be answers; what is None allows all."""
+
+    genre: str | None = None
+    """a label of the track; case makes no difference"""
+    artist: str | None = None
+    """one of its artists, likewise"""
+    years: tuple[int, int] | None = None
+    """the first and the last year of its release"""
+
+    def __bool__(self) -> bool:
+        return self != TrackFilter()
 
 
 class Tracks(Database):
@@ -112,6 +129,21 @@ class Tracks(Database):
     def track_ids(self) -> list[str]:
         """External ids of all tracks, in row order."""
         return [row[0] for row in self._query("SELECT track_id FROM tracks ORDER BY track_row")]
+
+    def matching(self, wanted: TrackFilter) -> list[str]:
+        """External ids of the tracks that a filter allows."""
+        conditions: list[str] = ["1"]
+        parameters: list[str | int] = []
+        for column, value in (("genres", wanted.genre), ("artists", wanted.artist)):
+            if value is not None:
+                conditions.append(f"EXISTS (SELECT 1 FROM json_each({column}) WHERE lower(value) = lower(?))")
+                parameters.append(value)
+        if wanted.years is not None:
+            first, last = wanted.years
+            conditions.append("released_at >= ? AND released_at < ?")
+            parameters += [calendar.timegm((first, 1, 1, 0, 0, 0)), calendar.timegm((last + 1, 1, 1, 0, 0, 0))]
+        sql = f"SELECT track_id FROM tracks WHERE {' AND '.join(conditions)}"
+        return [row[0] for row in self._query(sql, parameters)]
 
     def described_tracks(self) -> list[str]:
         """External ids of the tracks of which anything is known besides the id."""

@@ -12,7 +12,7 @@ Shapes: T tracks, n new ones, F factors of taste, D dimensions of sound, k answe
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from copy import copy
 from dataclasses import asdict, replace
@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import LibraryError, UsageError
-from ...models.arrays import Answers, Scores
+from ...models.arrays import Answers, Mask, Scores
 from ...models.catalogue import Catalogue
 from ...models.hybrid.index import Comparison, HybridIndex
 from ...models.storage import Arrays, hash_of_values, load_model, save_model
@@ -36,7 +36,7 @@ _FOLDER, _NAME = "search", "tracks"
 _KEPT_FROM = 5000
 """tracks; with fewer an index is made in a fraction of a second"""
 _KEPT_CHANGES = 0.01
-"""share of new tracks from which on it is written again: before, they are put behind what is there by every search"""
+"""share of new tracks from which on it is written again, of lost ones from which on it is made anew"""
 
 
 class TrackIndex:
@@ -65,7 +65,9 @@ class TrackIndex:
         name = library.vector_name(vectors)
         folder = library.folder / _FOLDER / hash_of_values(name)
         kept = cls._kept(folder, name, library)
-        if kept is not None and (now := kept.updated(library)) is not None:
+        now = kept and kept.updated(library)
+        # What is gone still counts in what is usual around the others.
+        if kept is not None and now is not None and now.in_library.mean() >= 1 - _KEPT_CHANGES:
             if len(now) > (1 + _KEPT_CHANGES) * len(kept):
                 now._keep(folder)
             return now
@@ -89,7 +91,7 @@ class TrackIndex:
             track_ids = arrays["track_ids"].tobytes().decode("utf-8", "surrogatepass").split("\0")
             kept = cls(index, track_ids, name, changes)
             kept.in_library = arrays["in_library"]
-        except (LibraryError, KeyError, TypeError, ValueError):
+        except (LibraryError, OSError, KeyError, TypeError, ValueError):
             return None
         return kept if len(kept) == len(track_ids) == len(index) else None
 
@@ -187,18 +189,27 @@ class TrackIndex:
         other.in_library[rows] = True
         return other.append_tracks(changed.take(new))
 
-    def similar(self, track_id: str, k: int, *, blend: float = 0.5) -> Answers:
+    def mask_of(self, track_ids: Iterable[str]) -> Mask:
+        """[T] which tracks of the library are among these."""
+        mask = np.zeros(len(self), bool)
+        mask[[row for track_id in track_ids if (row := self.row_of(track_id)) is not None]] = True
+        return mask & self.in_library
+
+    def similar(self, track_id: str, k: int, *, blend: float = 0.5, candidates: Mask | None = None) -> Answers:
         """Rows and scores (-1 … 1) of the k tracks nearest to one of the library, itself left out.
 
-        None where neither its sound nor its taste is known. `blend` 0 is by sound alone, 1 by taste alone.
+        None where neither its sound nor its taste is known. `blend` 0 is by sound alone, 1 by taste alone;
+        `candidates` [T] are the tracks that may be answers, None all of the library.
         """
-        ids, scores = self.index.similar(self.row(track_id), k, blend=blend, candidates=self.in_library)
+        allowed = self.in_library if candidates is None else candidates
+        ids, scores = self.index.similar(self.row(track_id), k, blend=blend, candidates=allowed)
         return ids[ids >= 0], scores[ids >= 0]
 
-    def similar_to(self, track: Catalogue, k: int, *, blend: float = 0.5) -> Answers:
+    def similar_to(self, track: Catalogue, k: int, *, blend: float = 0.5, candidates: Mask | None = None) -> Answers:
         """The same for one track that need not be in the library; its taste is what is predicted of it."""
         taste, sound = self.vectors_of(track)
-        return self.index.search(taste[0], sound[0], k, blend=blend, candidates=self.in_library)
+        allowed = self.in_library if candidates is None else candidates
+        return self.index.search(taste[0], sound[0], k, blend=blend, candidates=allowed)
 
     def compare(self, track: str | Catalogue, k: int, blends: Sequence[float]) -> Comparison:
         """`similar` or `similar_to` at several blends at once, and both similarities."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from copy import copy
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -162,3 +163,15 @@ def test_what_is_appended_is_found_as_if_it_had_been_there(hybrid: Hybrid, exact
     assert len(set(found) & set(expected)) >= 57 and (found >= 240).any()
     np.testing.assert_allclose(scores[:10], its_scores[:10], rtol=1e-4, atol=1e-6)
     assert short.candidates(history, 60)[0].max() < 240 and len(short.taste) == 240
+
+
+def test_a_compressed_model_is_loaded_with_its_codes(hybrid: Hybrid, tmp_path: Path) -> None:
+    model = copy(hybrid)
+    model.exact_rows = 100
+    model._forget("_scan")
+    model.save(tmp_path)
+    loaded = Hybrid.load(tmp_path)
+    assert loaded._scan.arrays().keys() == {"codes"}
+    history = model.user_history(3)
+    for one, other in zip(model.candidates(history, 5), loaded.candidates(history, 5), strict=True):
+        np.testing.assert_array_equal(one, other)
