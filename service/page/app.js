@@ -12,6 +12,7 @@ import { Player } from "./player.js";
 
 const MESSAGE_MS = 7000;
 const HISTORY = /\.(csv|tsv|jsonl?|parquet|dat|zip|gz|bz2)$/i;
+const NAVIGATION = [["", "Drop a song"], ["map", "Map"], ["you", "For you"], ["room", "Listen"], ["playlists", "Playlists"], ["library", "Library"]];
 /** Screens that stay as they are when the rest of the address changes. */
 const STAYING = ["search", "map"];
 
@@ -50,6 +51,8 @@ function later(load, name) {
 }
 
 const LibraryScreen = later(() => import("./library.js"), "LibraryScreen");
+const PlaylistsScreen = later(() => import("./playlists.js"), "PlaylistsScreen");
+const RoomScreen = later(() => import("./room.js"), "RoomScreen");
 
 const SCREENS = {
   "": () => html`<${HomeScreen} />`,
@@ -58,6 +61,8 @@ const SCREENS = {
   search: what => html`<${SearchScreen} query=${what} />`,
   map: what => html`<${MapScreen} trackId=${what} />`,
   you: () => html`<${YouScreen} />`,
+  playlists: what => html`<${PlaylistsScreen} id=${what} />`,
+  room: () => html`<${RoomScreen} />`,
   library: () => html`<${LibraryScreen} />`,
 };
 
@@ -106,10 +111,7 @@ function App() {
     <header class="head">
       <a class="logo" href="#/"><svg viewBox="0 0 32 32" aria-hidden="true"><path class="warm" d="M2 26C14 26 18 6 30 6" /><path class="cool" d="M2 6C14 6 18 26 30 26" /></svg>Crossfade</a>
       <nav aria-label="Screens">
-        <a href="#/" aria-current=${["", "song"].includes(screen) ? "page" : undefined}>Drop a song</a>
-        <a href="#/map" aria-current=${screen === "map" ? "page" : undefined}>Map</a>
-        <a href="#/you" aria-current=${screen === "you" ? "page" : undefined}>For you</a>
-        <a href="#/library" aria-current=${screen === "library" ? "page" : undefined}>Library</a>
+        ${NAVIGATION.map(([name, title]) => html`<a key=${name} href=${`#/${name}`} aria-current=${(screen === "song" ? "" : screen) === name ? "page" : undefined}>${title}</a>`)}
       </nav>
       <${SearchBox} query=${screen === "search" ? what : ""} />
       <${ThemeButton} />

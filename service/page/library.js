@@ -3,6 +3,7 @@ import { html, useEffect, useRef, useState } from "./html.js";
 import { json, post, put, remove, save, send, useAnswer } from "./api.js";
 import { apiKey, fetchAnew, givenHistory, say } from "./store.js";
 import { Loading, nameOf, percent, Problem, useTitle } from "./parts.js";
+import { Sure } from "./sure.js";
 
 const WATCH_MS = 1000;
 const NAMES = { embed: "Hear the folders", listens: "Import a history", duplicates: "Find duplicates", train: "Train", report: "Write the report" };
@@ -10,7 +11,6 @@ const STATES = { running: "running", done: "done", failed: "failed", cancelled: 
 const few = new Intl.NumberFormat();
 const one = (count, name) => `${few.format(count)} ${name}${count === 1 ? "" : "s"}`;
 const when = seconds => new Date(seconds * 1000).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
-const base = path => path.split(/[/\\]/).pop();
 
 export function LibraryScreen() {
   const { data, error } = useAnswer(signal => json("v1/library", null, { signal }), []);
@@ -366,18 +366,4 @@ function ListenersCard() {
         <${Sure} ask="Delete" of=${who} disabled=${!who} then=${forget} />
       </div>
     </section>`;
-}
-
-/** A button that asks once more. */
-export function Sure({ ask, of, disabled, then }) {
-  const [asking, setAsking] = useState(false);
-  const yes = useRef();
-  useEffect(() => { if (asking) yes.current.focus(); }, [asking]);
-  useEffect(() => setAsking(false), [of]);
-  if (!asking) return html`<button disabled=${disabled} aria-label=${of ? `${ask} ${of}` : undefined} onClick=${() => setAsking(true)}>${ask}</button>`;
-  return html`
-    <span class="sure">
-      <button ref=${yes} class="danger" onClick=${() => { setAsking(false); then(); }}>${ask} <bdi>${base(of)}</bdi> for good</button>
-      <button onClick=${() => setAsking(false)}>Keep</button>
-    </span>`;
 }
