@@ -120,7 +120,7 @@ function App() {
     <main id="main" ref=${main} tabindex="-1">${show(what)}</main>
     <footer><${State} /> <span>The <a href="docs">API</a> does all of this, too.</span></footer>
     <${Message} />
-    <${Player} />
+    ${screen !== "room" && html`<${Player} />`}
     ${over && html`<div class="drop-over" aria-hidden="true"><p>Drop it anywhere</p></div>`}`;
 }
 

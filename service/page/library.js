@@ -295,7 +295,7 @@ function VersionsCard({ manages }) {
       <h2>Trained versions</h2>
       ${error ? html`<${Problem} error=${error} />` : !data ? html`<p class="sub">…</p>` : !data.versions.length ? html`<p class="sub">None yet: songs are compared by their sound alone. With listens, <b>Train</b> learns taste.</p>` : html`
         <div class="table" tabindex="0" role="region" aria-label="Trained versions"><table>
-          <thead><tr><th scope="col">Trained</th><th scope="col">Listens</th><th scope="col">Listeners</th>${names.map(name => html`<th scope="col" key=${name}>${name.replaceAll("_", " ")}</th>`)}<th scope="col"><span class="unseen">Use</span></th></tr></thead>
+          <thead><tr><th scope="col">Trained</th><th scope="col">Listens</th><th scope="col">Listeners</th>${names.map(name => html`<th scope="col" key=${name}>${name.replaceAll("_", " ").replace(/^ndcg/, "NDCG")}</th>`)}<th scope="col"><span class="unseen">Use</span></th></tr></thead>
           <tbody>${data.versions.map(version => html`
             <tr key=${version.name} class=${version.current ? "current" : ""}>
               <th scope="row" title=${version.name}>${version.trained_at ? when(version.trained_at) : version.name}</th>
