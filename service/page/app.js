@@ -1,7 +1,7 @@
 // The shell: head, navigation, the screen that the address names, messages, and the player.
 import { html, render, useEffect, useRef, useState } from "./html.js";
 import { json, useAnswer } from "./api.js";
-import { apiKey, connected, epoch, fetchAnew, givenHistory, keyAsked, message, ready, theme } from "./store.js";
+import { apiKey, connected, epoch, fetchAnew, givenHistory, keyAsked, message, moreOf, ready, theme } from "./store.js";
 import { TrackScreen } from "./answer.js";
 import { HomeScreen, SongScreen, take } from "./drop.js";
 import { searchAddress, SearchBox, SearchScreen } from "./search.js";
@@ -12,6 +12,7 @@ import { Player } from "./player.js";
 
 const MESSAGE_MS = 7000;
 const HISTORY = /\.(csv|tsv|jsonl?|parquet|dat|zip|gz|bz2)$/i;
+const NAVIGATION = [["", "Drop a song"], ["map", "Map"], ["you", "For you"], ["room", "Listen"], ["playlists", "Playlists"], ["library", "Library"]];
 /** Screens that stay as they are when the rest of the address changes. */
 const STAYING = ["search", "map"];
 
@@ -50,6 +51,9 @@ function later(load, name) {
 }
 
 const LibraryScreen = later(() => import("./library.js"), "LibraryScreen");
+const PlaylistsScreen = later(() => import("./playlists.js"), "PlaylistsScreen");
+const TrackSheet = later(() => import("./sheet.js"), "TrackSheet");
+const RoomScreen = later(() => import("./room.js"), "RoomScreen");
 
 const SCREENS = {
   "": () => html`<${HomeScreen} />`,
@@ -58,6 +62,8 @@ const SCREENS = {
   search: what => html`<${SearchScreen} query=${what} />`,
   map: what => html`<${MapScreen} trackId=${what} />`,
   you: () => html`<${YouScreen} />`,
+  playlists: what => html`<${PlaylistsScreen} id=${what} />`,
+  room: () => html`<${RoomScreen} />`,
   library: () => html`<${LibraryScreen} />`,
 };
 
@@ -106,10 +112,7 @@ function App() {
     <header class="head">
       <a class="logo" href="#/"><svg viewBox="0 0 32 32" aria-hidden="true"><path class="warm" d="M2 26C14 26 18 6 30 6" /><path class="cool" d="M2 6C14 6 18 26 30 26" /></svg>Crossfade</a>
       <nav aria-label="Screens">
-        <a href="#/" aria-current=${["", "song"].includes(screen) ? "page" : undefined}>Drop a song</a>
-        <a href="#/map" aria-current=${screen === "map" ? "page" : undefined}>Map</a>
-        <a href="#/you" aria-current=${screen === "you" ? "page" : undefined}>For you</a>
-        <a href="#/library" aria-current=${screen === "library" ? "page" : undefined}>Library</a>
+        ${NAVIGATION.map(([name, title]) => html`<a key=${name} href=${`#/${name}`} aria-current=${(screen === "song" ? "" : screen) === name ? "page" : undefined}>${title}</a>`)}
       </nav>
       <${SearchBox} query=${screen === "search" ? what : ""} />
       <${ThemeButton} />
@@ -118,8 +121,14 @@ function App() {
     <main id="main" ref=${main} tabindex="-1">${show(what)}</main>
     <footer><${State} /> <span>The <a href="docs">API</a> does all of this, too.</span></footer>
     <${Message} />
-    <${Player} />
+    <${Sheet} />
+    ${screen !== "room" && html`<${Player} />`}
     ${over && html`<div class="drop-over" aria-hidden="true"><p>Drop it anywhere</p></div>`}`;
+}
+
+/** Fetched when something is first to be done with a track. */
+function Sheet() {
+  return moreOf.use() && html`<${TrackSheet} />`;
 }
 
 /** What stands between the reader and the service: it is away, or asks for a key. */

@@ -1,8 +1,9 @@
 // The library: what is in it, what failed and why, how much of it is listened to, and the jobs that keep it up to date.
 import { html, useEffect, useRef, useState } from "./html.js";
 import { json, post, put, remove, save, send, useAnswer } from "./api.js";
-import { apiKey, fetchAnew, givenHistory, say } from "./store.js";
+import { apiKey, fetchAnew, givenHistory, ready, say } from "./store.js";
 import { Loading, nameOf, percent, Problem, useTitle } from "./parts.js";
+import { Sure } from "./sure.js";
 
 const WATCH_MS = 1000;
 const NAMES = { embed: "Hear the folders", listens: "Import a history", duplicates: "Find duplicates", train: "Train", report: "Write the report" };
@@ -10,7 +11,6 @@ const STATES = { running: "running", done: "done", failed: "failed", cancelled: 
 const few = new Intl.NumberFormat();
 const one = (count, name) => `${few.format(count)} ${name}${count === 1 ? "" : "s"}`;
 const when = seconds => new Date(seconds * 1000).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
-const base = path => path.split(/[/\\]/).pop();
 
 export function LibraryScreen() {
   const { data, error } = useAnswer(signal => json("v1/library", null, { signal }), []);
@@ -109,6 +109,11 @@ function ImportHistory({ busy, start, formats }) {
   const [format, setFormat] = useState("csv"), [match, setMatch] = useState(false), [sent, setSent] = useState(null);
   useEffect(() => { if (files.length) setFormat(formatOf(files, formats)); }, [files, formats]);
   const give = async () => {
+    const size = files.reduce((sum, file) => sum + file.size, 0), limit = ready.get()?.upload_bytes;
+    if (limit && size > limit) {
+      const [megabytes, most] = [size, limit].map(bytes => Math.round(bytes / 2 ** 20));
+      return say(`This history has ${megabytes} MB, and the service takes ${most} MB at most. On its machine, crossfade listens FILE --format ${format} reads it.`, true);
+    }
     setSent(0);
     const ok = await start(() => send("v1/jobs/listens", files, { format, match }, { onProgress: setSent }));
     setSent(null);
@@ -295,7 +300,7 @@ function VersionsCard({ manages }) {
       <h2>Trained versions</h2>
       ${error ? html`<${Problem} error=${error} />` : !data ? html`<p class="sub">…</p>` : !data.versions.length ? html`<p class="sub">None yet: songs are compared by their sound alone. With listens, <b>Train</b> learns taste.</p>` : html`
         <div class="table" tabindex="0" role="region" aria-label="Trained versions"><table>
-          <thead><tr><th scope="col">Trained</th><th scope="col">Listens</th><th scope="col">Listeners</th>${names.map(name => html`<th scope="col" key=${name}>${name.replaceAll("_", " ")}</th>`)}<th scope="col"><span class="unseen">Use</span></th></tr></thead>
+          <thead><tr><th scope="col">Trained</th><th scope="col">Listens</th><th scope="col">Listeners</th>${names.map(name => html`<th scope="col" key=${name}>${name.replaceAll("_", " ").replace(/^ndcg/, "NDCG")}</th>`)}<th scope="col"><span class="unseen">Use</span></th></tr></thead>
           <tbody>${data.versions.map(version => html`
             <tr key=${version.name} class=${version.current ? "current" : ""}>
               <th scope="row" title=${version.name}>${version.trained_at ? when(version.trained_at) : version.name}</th>
@@ -366,18 +371,4 @@ function ListenersCard() {
         <${Sure} ask="Delete" of=${who} disabled=${!who} then=${forget} />
       </div>
     </section>`;
-}
-
-/** A button that asks once more. */
-export function Sure({ ask, of, disabled, then }) {
-  const [asking, setAsking] = useState(false);
-  const yes = useRef();
-  useEffect(() => { if (asking) yes.current.focus(); }, [asking]);
-  useEffect(() => setAsking(false), [of]);
-  if (!asking) return html`<button disabled=${disabled} aria-label=${of ? `${ask} ${of}` : undefined} onClick=${() => setAsking(true)}>${ask}</button>`;
-  return html`
-    <span class="sure">
-      <button ref=${yes} class="danger" onClick=${() => { setAsking(false); then(); }}>${ask} <bdi>${base(of)}</bdi> for good</button>
-      <button onClick=${() => setAsking(false)}>Keep</button>
-    </span>`;
 }

@@ -57,6 +57,7 @@ class LibraryOverview(BaseModel):
     folders: list[str] = Field(description="names of the folders that were embedded here")
     missing_folders: list[str] = Field(description="of these, those that are not there now")
     report_at: float | None = Field(description="when the report was written, seconds since 1970; null: there is none")
+    finds_text: bool = Field(description="whether tracks can be found by a description of their sound")
     may_manage: bool = Field(description="whether who asks may start jobs, delete listeners and make keys")
 
 
@@ -84,7 +85,7 @@ def library_routes(folder: Path) -> APIRouter:
     def what_there_is(request: Request) -> LibraryOverview:
         """Its tracks, by genre and tempo, and the files that could not be heard."""
         may_manage = bool(request.scope.get(MANAGES))
-        nothing = Overview(0, 0, 0, {}, {}, None)
+        nothing = Overview(0, 0, 0, {}, {}, None, False)
         if not Library.exists(folder):
             return _answer(nothing, {}, [], None, exists=False, may_manage=may_manage)
         with Library.open(folder) as library:
@@ -135,6 +136,7 @@ def _answer(
         with_file=found.with_file,
         analyzed=found.analyzed,
         encoder=found.encoder,
+        finds_text=found.finds_text,
         genres=[Counted(name=name, tracks=count) for name, count in found.genres.items()],
         tempos=[TempoBin(from_bpm=bpm, tracks=count) for bpm, count in found.tempos.items()],
         failures=len(failures),

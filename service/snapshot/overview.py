@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 import numpy as np
 import polars as pl
 
+from ...models.encoders.transformers import PREFIX
 from ...pipelines.interactions.schema import parts_of, read_listens
 from ...pipelines.library.store import Library
 
@@ -32,6 +33,8 @@ class Overview:
     tempos: dict[int, int]
     """beats per minute, from this on to the next -> tracks"""
     encoder: str | None
+    finds_text: bool
+    """whether some tracks have vectors of a model that may embed text, too"""
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,7 @@ def overview(library: Library) -> Overview:
         dict(sorted(genres.items(), key=lambda pair: (-pair[1], pair[0]))),
         dict(bins.iter_rows()),
         library.about("encoder"),
+        any(name.startswith(PREFIX) for name in library.vector_names()),
     )
 
 
