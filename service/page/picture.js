@@ -29,7 +29,9 @@ export function Picture({ map, colours, chosen, found, selected, neighbours, rou
   const [view, setView] = useState(WHOLE);
   const [size, setSize] = useState(null);
   const [hovered, setHovered] = useState(-1);
-  const [line, setLine] = useState(null);
+  // Pointers move more often than the picture is drawn: the line is kept beside what is shown of it.
+  const drawing = useRef(null), [line, showLine] = useState(null);
+  const setLine = next => { drawing.current = next; showLine(next); };
   const [touched, setTouched] = useState(false);
   const paint = usePaint(box, colours);
   const { scatter, crossing } = useCrossing(map);
@@ -68,7 +70,7 @@ export function Picture({ map, colours, chosen, found, selected, neighbours, rou
   const onPointerMove = event => {
     const at = pixel(event), before = held.current.get(event.pointerId);
     if (!before) return setHovered(event.pointerType === "mouse" ? pick(at, REACH_PIXELS.mouse) : -1);
-    if (line) return distance(at, line.at(-1)) < LASSO_STEP ? undefined : setLine([...line, at]);
+    if (drawing.current) return distance(at, drawing.current.at(-1)) < LASSO_STEP ? undefined : setLine([...drawing.current, at]);
     const others = [...held.current].filter(([id]) => id !== event.pointerId).map(([, place]) => place);
     held.current.set(event.pointerId, at);
     moved.current += Math.hypot(at[0] - before[0], at[1] - before[1]);
@@ -81,7 +83,7 @@ export function Picture({ map, colours, chosen, found, selected, neighbours, rou
     return look(next);
   };
   const onPointerUp = event => {
-    const wasHeld = held.current.delete(event.pointerId), drawn = line;
+    const wasHeld = held.current.delete(event.pointerId), drawn = drawing.current;
     setLine(null);
     if (!wasHeld || event.type === "pointercancel") return undefined;
     if (drawn?.length > 2) return onLasso(map.scatter.within(drawn.map(at => unproject(at, view, size)), isShown));
