@@ -92,7 +92,8 @@ def train(
         taken = take_events(opened, os.environ.get(DATABASE_VARIABLE))
         if taken["events"]:
             console.message(f"{taken['events']:,} events of the service are listens, too")
-        summary = train_version(opened, options, force=force, message=console.message)
+        with console.bar("train") as progress:
+            summary = train_version(opened, options, force=force, message=console.message, progress=progress)
         # The page's map need not wait for this when it is first looked at.
         trained = ModelVersion.load(opened)
         for layout in layouts_of(trained):

@@ -40,7 +40,7 @@ from ..interactions.schema import listed_ids, mixed_clocks, parts_of, read_liste
 from ..interactions.statistics import log_figures
 from ..interactions.user_deletion import forget_the_missing
 from ..library.folder_layout import ARTEFACTS, KEPT_VERSIONS
-from ..library.progress import Message, silent
+from ..library.progress import Message, Progress, silent
 from ..library.store import Library
 from ..versions.model_version import FORMAT, ModelVersion
 from .batch_tables import ArtefactOptions, complete_version, write_artefacts
@@ -118,6 +118,7 @@ def train(
     *,
     force: bool = False,
     message: Message = silent,
+    progress: Progress = silent,
 ) -> TrainingSummary:
     """Trains a version and makes it the library's current one; a failure leaves the old one in place.
 
@@ -133,7 +134,7 @@ def train(
         return _timed(summary, started, tuple(job.keys))
     version = library.new_version()
     try:
-        summary = _timed(job.run(version, message), started, tuple(job.steps.unchanged))
+        summary = _timed(job.run(version, message, progress), started, tuple(job.steps.unchanged))
         about = job.about | {**summary.record(), "version": version.name}
         write_json(version / "training.json", about)
         complete_version(version, {"listens": summary.listens, "users": summary.users, "tracks": summary.tracks})
@@ -205,11 +206,14 @@ class _Training:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise LibraryError(f"{version / 'training.json'}: damaged ({error}); train again with --force") from None
 
-    def run(self, version: Path, message: Message) -> TrainingSummary:
+    def run(self, version: Path, message: Message, progress: Progress) -> TrainingSummary:
         if note := mixed_clocks(self.library):
             message(note)
+        progress(0, 3, "learning taste and sound")
         trained = self._hybrid(version)
+        progress(1, 3, "learning to rank")
         ranker, recommender = self._ranking(version, trained, message)
+        progress(2, 3, "writing tables")
         self._artefacts(version, trained, recommender)
         hybrid = trained.hybrid
         return TrainingSummary(

@@ -49,12 +49,12 @@ export function Art({ track }) {
   return html`<span class="art">${source && html`<img src=${source} alt="" loading="lazy" decoding="async" width="48" height="48" />`}</span>`;
 }
 
-export function PlayButton({ track, queue, preview }) {
+export function PlayButton({ track, queue, preview, onPlay }) {
   const state = player.use();
   const playing = isCurrent(state, track.track_id) && state.playing;
   return html`
     <button class=${`art-button${playing ? " playing" : ""}`} aria-label=${`${playing ? "Pause" : "Play"} ${nameOf(track)}`}
-      onClick=${() => toggle(track, queue, { preview })}><${Art} track=${track} /><${Icon} name=${playing ? "pause" : "play"} /></button>`;
+      onClick=${() => (onPlay && !playing ? onPlay() : toggle(track, queue, { preview }))}><${Art} track=${track} /><${Icon} name=${playing ? "pause" : "play"} /></button>`;
 }
 
 /** One track of a list; `note` is what is said below its title, `children` what stands beside it. */

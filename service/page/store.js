@@ -40,12 +40,17 @@ function kept(name, storage) {
 export const apiKey = kept("crossfade-key", () => sessionStorage);
 /** "light", "dark", or "" for what the system says. */
 export const theme = kept("crossfade-theme", () => localStorage);
+/** How many seconds one track fades into the next, as text; "" for the usual. */
+export const fading = kept("crossfade-fading", () => localStorage);
+fading.seconds = () => (fading.get() === "" ? 4 : Number(fading.get()));
 /** The id of the listener who sits here; "" for nobody. */
 export const listener = kept("crossfade-listener", () => localStorage);
 /** Track ids that this listener liked here. */
 export const liked = store(new Set());
 /** Why a key is asked for; "" where it is not. */
 export const keyAsked = store("");
+/** Counts what the player told the service of this listener: each time, what is recommended may have changed. */
+export const listensSent = store(0);
 /** How much taste (1) counts against sound (0) where tracks are compared. */
 export const blending = store(0.5);
 /** Whether the service answers. */
@@ -57,6 +62,8 @@ export const ready = store(null);
 /** The newest short message, `{text, wrong}`. */
 export const message = store(null);
 
+/** Files of a listening history that were dropped or chosen, until they are imported. */
+export const givenHistory = store([]);
 /** Counts the changes of playlists. */
 export const playlistsChanged = store(0);
 

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
+from fastapi import Path as PathParameter
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from ...pipelines.library.folder_layout import within_place
 from ...pipelines.library.playlist_files import ListedFile, jspf, m3u
 from ...pipelines.library.playlists import Playlist
 from ...pipelines.library.store import Library
@@ -19,6 +21,7 @@ from ..parameters import Id
 from ..response_schemas import FoundTrack
 
 MOST_TRACKS = 10_000
+PlaylistId = Annotated[int, PathParameter(ge=1, lt=2**31)]
 Name = Annotated[
     str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True, pattern=r"^[^\x00-\x1f]+$")
 ]
@@ -100,13 +103,13 @@ def playlist_routes(folder: Path) -> APIRouter:
             return _summary(changed)
 
     @routes.get("/v1/playlists/{playlist_id}", responses=documented(404))
-    def playlist(playlist_id: int) -> FullPlaylist:
+    def playlist(playlist_id: PlaylistId) -> FullPlaylist:
         """One playlist with its tracks."""
         with Library.open(folder) as library:
             return _full(library, _known(library, playlist_id))
 
     @routes.put("/v1/playlists/{playlist_id}", responses=documented(400, 404, 409))
-    def change(playlist_id: int, wanted: ChangedPlaylist) -> FullPlaylist:
+    def change(playlist_id: PlaylistId, wanted: ChangedPlaylist) -> FullPlaylist:
         """Another name, other tracks, or another order."""
         with Library.open(folder) as library, library.transaction():
             before = _known(library, playlist_id)
@@ -121,7 +124,7 @@ def playlist_routes(folder: Path) -> APIRouter:
             return _full(library, library.change_playlist(replace(before, name=name, track_ids=track_ids)))
 
     @routes.delete("/v1/playlists/{playlist_id}", status_code=204, responses=documented(404))
-    def delete(playlist_id: int) -> None:
+    def delete(playlist_id: PlaylistId) -> None:
         """Deletes the playlist; its tracks stay."""
         with Library.open(folder) as library:
             if not library.remove_playlist(playlist_id):
@@ -138,7 +141,7 @@ def playlist_routes(folder: Path) -> APIRouter:
             **documented(404),
         },
     )
-    def file(playlist_id: int, format: Annotated[FileFormat, Query()] = FileFormat.M3U8) -> Response:
+    def file(playlist_id: PlaylistId, format: Annotated[FileFormat, Query()] = FileFormat.M3U8) -> Response:
         """The playlist for other players. It belongs into the folder that was embedded: paths begin there."""
         with Library.open(folder) as library:
             known = _known(library, playlist_id)
@@ -189,15 +192,13 @@ def _files(library: Library, playlist: Playlist) -> list[ListedFile]:
     files = []
     for one in library.listed_tracks(playlist.track_ids):
         if one.path is not None:
-            path = one.path
-            place = next((place for place in places if path != place and path.is_relative_to(place)), path.parent)
             title, artist = one.title or one.track_id, ", ".join(one.artists) or None
-            files.append(ListedFile(path.relative_to(place), title, artist, one.duration_seconds))
+            files.append(ListedFile(within_place(one.path, places), title, artist, one.duration_seconds))
     return files
 
 
 def _known(library: Library, playlist_id: int) -> Playlist:
-    found = library.playlist(playlist_id) if abs(playlist_id) < 2**63 else None
+    found = library.playlist(playlist_id)
     if found is None:
         raise _unknown(playlist_id)
     return found

@@ -37,7 +37,7 @@ def test_changes_that_cannot_be_are_refused(client: TestClient) -> None:
     assert late.status_code == 409 and "changed meanwhile" in late.json()["detail"]
     for name in ("", "  ", "two\nlines", "x" * 201):
         assert client.post("/v1/playlists", json={"name": name}).status_code == 422
-    assert client.get(f"/v1/playlists/{2**70}").status_code == 404
+    assert client.get(f"/v1/playlists/{2**70}").status_code == 422
 
 
 def test_files_for_other_players_begin_at_the_embedded_folder(client: TestClient, folder: Path) -> None:
