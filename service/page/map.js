@@ -163,7 +163,7 @@ function Journey({ journey: { from, to, k }, route, onChange }) {
         <${Close} label="Close the path" onClick=${() => onChange(null)} /></div>
       ${!to && html`<p role="status"><strong>Where should it end?</strong> Click a point, or find a track below.</p>`}
       ${to && html`
-        <div class="row"><label for="path-length">At most</label>
+        <div class="row"><label for="path-length">Length</label>
           <select id="path-length" value=${k} onChange=${event => onChange({ from, to, k: Number(event.target.value) })}>${PATH_LENGTHS.map(length => html`<option key=${length} value=${length}>${length} tracks</option>`)}</select></div>
         ${error ? html`<${Problem} error=${error} />` : !tracks ? html`<${Loading} rows=${6} />` : html`
           <${Actions} tracks=${tracks} name=${name} />
@@ -205,7 +205,7 @@ function Taken({ map, places, onClose }) {
         <${Close} label="Let go of them" onClick=${onClose} /></div>
       ${!places.length ? html`<p class="sub">There is no track within this line.</p>` : error ? html`<${Problem} error=${error} />` : !tracks ? html`<${Loading} rows=${5} />` : html`
         <${Actions} tracks=${tracks} name=${[genres.slice(0, 2).join(" and ") || "From the map", period].filter(Boolean).join(", ")} />
-        <div class="found"><${TrackList} tracks=${tracks} label="Tracks within the line">
+        <div class="within"><${TrackList} tracks=${tracks} label="Tracks within the line">
           ${tracks.slice(0, MOST_LISTED).map(track => html`<${TrackRow} key=${track.track_id} track=${track} queue=${tracks} preview=${true} />`)}
         <//>${tracks.length > MOST_LISTED && html`<p class="sub">and ${tracks.length - MOST_LISTED} more</p>`}</div>`}
     </section>`;

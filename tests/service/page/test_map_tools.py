@@ -87,7 +87,7 @@ def test_a_path_is_drawn_and_played(page: Page) -> None:
     expect(rows.last).to_have_attribute("data-id", track(50))
     expect(page.locator("circle.stop")).to_have_count(rows.count())
     expect(rows.nth(1)).to_contain_text("% like the one before")
-    card.get_by_role("combobox", name="At most").select_option(label="5 tracks")
+    card.get_by_role("combobox", name="Length").select_option(label="5 tracks")
     expect(rows).to_have_count(5)
     expect(page.locator("polyline.route")).to_have_count(1)
     card.get_by_role("button", name="Play them").click()
