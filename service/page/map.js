@@ -186,7 +186,7 @@ function Taken({ map, places, onClose }) {
   const more = places.length > MOST_TAKEN ? `, ${MOST_TAKEN} of them taken` : "";
   return html`
     <section ref=${card} class="card taken" aria-label="What you drew around">
-      <div class="chosen"><div class="track-text"><h2 role="status">${count}${more}</h2><p class="sub">${[...genres, period].filter(Boolean).join(" · ")}</p></div>
+      <div class="chosen"><div class="track-text"><h2><span role="status">${count}${more}</span></h2><p class="sub">${[...genres, period].filter(Boolean).join(" · ")}</p></div>
         <${Close} label="Let go of them" onClick=${onClose} /></div>
       ${!places.length ? html`<p class="sub">There is no track within this line.</p>` : error ? html`<${Problem} error=${error} />` : !tracks ? html`<${Loading} rows=${5} />` : html`
         <${Take} tracks=${tracks} name=${[genres.slice(0, 2).join(" and ") || "From the map", period].filter(Boolean).join(", ")} />
