@@ -56,8 +56,8 @@ def _near_the_way(tracks: TrackIndex, first: int, last: int, blend: float) -> Ro
     if factors and blend > 0 and not taste.any(axis=1).all():
         taste = np.zeros_like(taste)
     share = np.linspace(0, 1, _WAYPOINTS, dtype=np.float32)[:, None]
-    halves = [l2_normalize((1 - share) * half[0] + share * half[1]) for half in (taste, sound)]
-    found, _ = index.search(*halves, _NEAR_EACH, blend=blend, candidates=tracks.in_library)
+    tastes, sounds = (l2_normalize((1 - share) * half[0] + share * half[1]) for half in (taste, sound))
+    found, _ = index.search(tastes, sounds, _NEAR_EACH, blend=blend, candidates=tracks.in_library)
     return np.unique(np.concatenate([found[found >= 0], [first, last]]))
 
 

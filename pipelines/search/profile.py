@@ -5,7 +5,7 @@ Shapes: L tracks of the listener.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -39,8 +39,8 @@ class Profile:
 
 def profile(library: Library, track_ids: Sequence[str], weights: Sequence[float]) -> Profile:
     """Of the tracks [L] that a listener likes, and how sure that is [L]."""
-    genres: Counter[str] = Counter()
-    decades: Counter[str] = Counter()
+    genres: dict[str, float] = defaultdict(float)
+    decades: dict[str, float] = defaultdict(float)
     artists: Counter[str] = Counter()
     surest = sorted(zip(track_ids, weights, strict=True), key=lambda pair: -pair[1])[:MOST_TRACKS]
     for track_id, weight in surest:
@@ -104,6 +104,7 @@ def _between(months: Iterable[str]) -> Iterable[str]:
         yield f"{place // 12:04}-{place % 12 + 1:02}"
 
 
-def _shares(weights: Counter[str]) -> Shares:
+def _shares(weights: Mapping[str, float]) -> Shares:
     total = sum(weights.values())
-    return {name: weight / total for name, weight in weights.most_common()} if total > 0 else {}
+    largest = sorted(weights.items(), key=lambda pair: -pair[1])
+    return {name: weight / total for name, weight in largest} if total > 0 else {}

@@ -8,6 +8,8 @@ import { around, bounded, project, scaleOf, Scatter, unproject, WHOLE, zoomed } 
 const NAMES_AT_ONCE = 40;
 const CLICK_PIXELS = 5, REACH_PIXELS = { mouse: 6, touch: 18 };
 const FLIGHT_MS = 650, CROSSING_MS = 1100;
+/** Points that are drawn while they move; all of them after so long at rest. */
+const MOST_MOVING = 150_000, REST_MS = 160;
 const KEY_STEP = 0.15, ZOOM_STEP = 1.5;
 const WORTH_SEEING = 1 / 8;
 const LASSO_STEP = 4;
@@ -54,7 +56,11 @@ export function Picture({ map, colours, chosen, found, selected, neighbours, rou
     const ratio = Math.min(2, devicePixelRatio || 1), wide = Math.round(size.width * ratio), high = Math.round(size.height * ratio);
     if (canvas.current.width !== wide || canvas.current.height !== high) Object.assign(canvas.current, { width: wide, height: high });
     const bright = colours.classes.map((_, place) => !chosen.size || chosen.has(place));
-    scatter.draw(canvas.current, view, size, { classes: colours.of, bright, ...paint });
+    const draw = most => scatter.draw(canvas.current, view, size, { classes: colours.of, bright, most, ...paint });
+    draw(MOST_MOVING);
+    if (map.count <= MOST_MOVING) return undefined;
+    const rest = setTimeout(draw, REST_MS);
+    return () => clearTimeout(rest);
   }, [view, size, paint, chosen, scatter, crossing]);
 
   const pixel = event => { const { left, top } = box.current.getBoundingClientRect(); return [event.clientX - left, event.clientY - top]; };
