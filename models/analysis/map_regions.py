@@ -87,8 +87,8 @@ def artist_regions(positions: Floats, artists: NDArray[np.integer], names: Seque
     )
     spread = np.sqrt(np.maximum(squares - means**2, 0).mean(axis=1))
     together = np.flatnonzero((counts >= _FEWEST) & (spread < _TOGETHER))
-    spots = np.round(np.column_stack([means, 2 * spread])[together], 4).tolist()
-    found = [Region(names[one], *spot, int(counts[one])) for one, spot in zip(together.tolist(), spots, strict=True)]
+    spots = zip(together.tolist(), *np.round(np.column_stack([means, 2 * spread])[together].T, 4).tolist(), strict=True)
+    found = [Region(names[one], x, y, size, int(counts[one])) for one, x, y, size in spots]
     return sorted(found, key=lambda region: -region.tracks)
 
 
@@ -118,5 +118,5 @@ def _cells(positions: Floats) -> Rows:
     return np.asarray(row * _CELLS + column)
 
 
-def _grid(cells: Rows, weights: Floats) -> Floats:
-    return np.bincount(cells, weights, _CELLS * _CELLS).reshape(_CELLS, _CELLS)
+def _grid(cells: Rows, weights: NDArray[np.floating]) -> NDArray[np.float64]:
+    return np.asarray(np.bincount(cells, weights, _CELLS * _CELLS).reshape(_CELLS, _CELLS))

@@ -34,7 +34,7 @@ def library_map(library: Library, name: str | None, vectors: Floats) -> TrackMap
 
 def layouts_of(tracks: TrackIndex) -> tuple[Layout, ...]:
     """What there is to lay out by."""
-    has_taste, has_sound = (half.any() for half in np.split(tracks.index.vectors, [tracks.index.factors], axis=1))
+    has_taste, has_sound = (bool(half.any()) for half in np.split(tracks.index.vectors, [tracks.index.factors], axis=1))
     there: dict[Layout, bool] = {"sound": has_sound, "taste": has_taste, "both": has_sound and has_taste}
     return tuple(layout for layout, is_there in there.items() if is_there)
 

@@ -1,7 +1,7 @@
 """A path from one track to another, every step of it a small one.
 
-Of all paths of at most k tracks through those near the way, it is the one whose squared distances add up to the least,
-so it makes many small steps rather than a large one and bends to where tracks lie close together. Every step comes
+Of all paths of k tracks through those near the way, it is the one whose squared distances add up to the least, so no
+step is large where smaller ones will do, and it bends to where tracks lie close together. Every step comes
 nearer to the end: what grows along it is similarity(track, end) - similarity(track, start). So the paths are those of
 an acyclic graph, and dynamic programming finds the best of them (Bellman 1958).
 
@@ -24,8 +24,8 @@ _SAME = 1 - 1e-5
 
 
 def path(tracks: TrackIndex, start: str, end: str, k: int, *, blend: float = 0.5) -> Answers:
-    """Rows of at most k tracks from `start` to `end`, both of them included, and how similar each is to the one before
-    it (1 for the first).
+    """Rows of k tracks from `start` to `end`, both included, and how similar each is to the one before it (1 for the
+    first); fewer where there are not so many on the way.
 
     UsageError where they are the same track, where one is not in the library, or where they have no half in common.
     """
@@ -56,8 +56,8 @@ def _near_the_way(tracks: TrackIndex, first: int, last: int, blend: float) -> Ro
     if factors and blend > 0 and not taste.any(axis=1).all():
         taste = np.zeros_like(taste)
     share = np.linspace(0, 1, _WAYPOINTS, dtype=np.float32)[:, None]
-    halves = [l2_normalize((1 - share) * half[0] + share * half[1]) for half in (taste, sound)]
-    found, _ = index.search(*halves, _NEAR_EACH, blend=blend, candidates=tracks.in_library)
+    tastes, sounds = (l2_normalize((1 - share) * half[0] + share * half[1]) for half in (taste, sound))
+    found, _ = index.search(tastes, sounds, _NEAR_EACH, blend=blend, candidates=tracks.in_library)
     return np.unique(np.concatenate([found[found >= 0], [first, last]]))
 
 
@@ -76,7 +76,7 @@ def _similarities(tracks: TrackIndex, rows: Rows, blend: float) -> Scores:
 
 
 def _shortest(similarity: Scores, k: int) -> Rows:
-    """Places of at most k of C tracks, the first and the last included, each step to a later one."""
+    """Places of k of C tracks, or of as many as can be, the first and the last included, each step to a later one."""
     costs = np.where(similarity > _SAME, np.inf, (1 - similarity.astype(np.float64)) ** 2)
     # Two copies are no step, unless a path from one to the other is what was asked for.
     costs[0, -1] = (1 - float(similarity[0, -1])) ** 2
@@ -86,7 +86,7 @@ def _shortest(similarity: Scores, k: int) -> Rows:
         ways = totals[-1][:, None] + costs
         before.append(ways.argmin(axis=0))
         totals.append(ways.min(axis=0))
-    steps = int(np.argmin([total[-1] for total in totals]))
+    steps = int(np.flatnonzero(np.isfinite([total[-1] for total in totals]))[-1])
     places = [len(costs) - 1]
     for chosen in reversed(before[:steps]):
         places.append(int(chosen[places[-1]]))

@@ -1,11 +1,11 @@
 // The map: every track a point, near what it is like; a click plays it and draws lines to its true neighbours.
 import { html, useEffect, useMemo, useRef, useState } from "./html.js";
 import { json, useAnswer } from "./api.js";
-import { addToPlaylist, blending, store } from "./store.js";
+import { blending, store } from "./store.js";
 import { Neighbours } from "./answer.js";
 import { song } from "./drop.js";
 import { coloured, COLOURINGS, fetchMap, fetchNames, namesOf, summary, usable, walk } from "./mapdata.js";
-import { addressOf, Icon, Loading, mapAddress, nameOf, ordered, percent, PlayButton, Problem, TrackList, TrackRow, useTitle } from "./parts.js";
+import { addressOf, Icon, Loading, mapAddress, nameOf, ordered, percent, PlayButton, Problem, Take, TrackList, TrackRow, useTitle } from "./parts.js";
 import { Picture } from "./picture.js";
 import { toggle } from "./player.js";
 
@@ -163,29 +163,14 @@ function Journey({ journey: { from, to, k }, route, onChange }) {
         <${Close} label="Close the path" onClick=${() => onChange(null)} /></div>
       ${!to && html`<p role="status"><strong>Where should it end?</strong> Click a point, or find a track below.</p>`}
       ${to && html`
-        <div class="row"><label for="path-length">At most</label>
+        <div class="row"><label for="path-length">Length</label>
           <select id="path-length" value=${k} onChange=${event => onChange({ from, to, k: Number(event.target.value) })}>${PATH_LENGTHS.map(length => html`<option key=${length} value=${length}>${length} tracks</option>`)}</select></div>
         ${error ? html`<${Problem} error=${error} />` : !tracks ? html`<${Loading} rows=${6} />` : html`
-          <${Actions} tracks=${tracks} name=${name} />
+          <${Take} tracks=${tracks} name=${name} />
           <${TrackList} tracks=${tracks} label="The path, from its start to its end">
             ${tracks.map((track, at) => html`<${TrackRow} key=${track.track_id} track=${track} queue=${tracks} preview=${true} note=${at > 0 && `${percent(Math.max(0, track.score))} like the one before`} />`)}
           <//>`}`}
     </section>`;
-}
-
-/** Plays tracks, or makes a playlist of them. */
-function Actions({ tracks, name }) {
-  const playable = tracks.filter(track => track.has_audio), box = useRef();
-  const save = event => {
-    event.preventDefault();
-    addToPlaylist(tracks.map(track => track.track_id), box.current.value.trim() || name);
-  };
-  return html`
-    <form class="row take" onSubmit=${save}>
-      <button type="button" class="primary" disabled=${!playable.length} onClick=${() => toggle(playable[0], playable)}><${Icon} name="play" />Play them</button>
-      <button><${Icon} name="plus" />Save as a playlist</button>
-      <input key=${name} ref=${box} type="text" aria-label="Name of the playlist" defaultValue=${name} maxlength="200" autocomplete="off" dir="auto" />
-    </form>`;
 }
 
 /** What a lasso took. */
@@ -201,11 +186,11 @@ function Taken({ map, places, onClose }) {
   const more = places.length > MOST_TAKEN ? `, ${MOST_TAKEN} of them taken` : "";
   return html`
     <section ref=${card} class="card taken" aria-label="What you drew around">
-      <div class="chosen"><div class="track-text"><h2 role="status">${count}${more}</h2><p class="sub">${[...genres, period].filter(Boolean).join(" · ")}</p></div>
+      <div class="chosen"><div class="track-text"><h2><span role="status">${count}${more}</span></h2><p class="sub">${[...genres, period].filter(Boolean).join(" · ")}</p></div>
         <${Close} label="Let go of them" onClick=${onClose} /></div>
       ${!places.length ? html`<p class="sub">There is no track within this line.</p>` : error ? html`<${Problem} error=${error} />` : !tracks ? html`<${Loading} rows=${5} />` : html`
-        <${Actions} tracks=${tracks} name=${[genres.slice(0, 2).join(" and ") || "From the map", period].filter(Boolean).join(", ")} />
-        <div class="found"><${TrackList} tracks=${tracks} label="Tracks within the line">
+        <${Take} tracks=${tracks} name=${[genres.slice(0, 2).join(" and ") || "From the map", period].filter(Boolean).join(", ")} />
+        <div class="within"><${TrackList} tracks=${tracks} label="Tracks within the line">
           ${tracks.slice(0, MOST_LISTED).map(track => html`<${TrackRow} key=${track.track_id} track=${track} queue=${tracks} preview=${true} />`)}
         <//>${tracks.length > MOST_LISTED && html`<p class="sub">and ${tracks.length - MOST_LISTED} more</p>`}</div>`}
     </section>`;

@@ -1,8 +1,8 @@
 // What several screens are made of: art, a track's row, bars of probabilities, and what a blend is.
 import { html, useEffect, useLayoutEffect, useRef, useState } from "./html.js";
 import { mediaUrl, pathOf, post } from "./api.js";
-import { apiKey, fetchAnew, liked, listener, moreOf, say } from "./store.js";
-import { isCurrent, player, toggle } from "./player.js";
+import { addToPlaylist, apiKey, fetchAnew, liked, listener, moreOf, say } from "./store.js";
+import { isCurrent, player, playQueue, toggle } from "./player.js";
 
 const SHAPES = {
   play: "M7 4.5v15l12-7.5z",
@@ -74,22 +74,39 @@ export function TrackRow({ track, queue, note, preview, children }) {
     </li>`;
 }
 
+/** Tells the service what the listener thinks of a track: 1 liked, -1 disliked, 0 took it back. */
+export async function opine(track, opinion) {
+  try {
+    await post("v1/events", { events: [{ user_id: listener.get(), track_id: track.track_id, liked: opinion }] });
+    const now = new Set(liked.get());
+    opinion > 0 ? now.add(track.track_id) : now.delete(track.track_id);
+    liked.set(now);
+    fetchAnew();
+  } catch (error) { say(error.message, true); }
+}
+
 function Like({ track }) {
   const who = listener.use();
   const isLiked = liked.use().has(track.track_id);
   if (!who) return null;
-  const like = async () => {
-    try {
-      await post("v1/events", { events: [{ user_id: who, track_id: track.track_id, liked: isLiked ? 0 : 1 }] });
-      const now = new Set(liked.get());
-      isLiked ? now.delete(track.track_id) : now.add(track.track_id);
-      liked.set(now);
-      fetchAnew();
-    } catch (error) { say(error.message, true); }
-  };
   return html`
     <button class=${`icon-button like${isLiked ? " on" : ""}`} aria-pressed=${isLiked} aria-label=${`${who} likes ${nameOf(track)}`}
-      onClick=${like}><${Icon} name="heart" /></button>`;
+      onClick=${() => opine(track, isLiked ? 0 : 1)}><${Icon} name="heart" /></button>`;
+}
+
+/** Plays tracks, or makes a playlist of them, which is called `name` unless another is given. */
+export function Take({ tracks, name }) {
+  const playable = tracks.filter(track => track.has_audio), box = useRef();
+  const save = event => {
+    event.preventDefault();
+    addToPlaylist(tracks.map(track => track.track_id), box.current.value.trim() || name);
+  };
+  return html`
+    <form class="row take" onSubmit=${save}>
+      <button type="button" class="primary" disabled=${!playable.length} onClick=${() => playQueue(playable)}><${Icon} name="play" />Play them</button>
+      <button disabled=${!tracks.length}><${Icon} name="plus" />Save as a playlist</button>
+      <input key=${name} ref=${box} type="text" aria-label="Name of the playlist" defaultValue=${name} maxlength="200" autocomplete="off" dir="auto" />
+    </form>`;
 }
 
 /** A list of tracks whose rows glide to their new places. */
@@ -110,9 +127,9 @@ export function TrackList({ tracks, label, children }) {
   return html`<ol class="tracks" ref=${list} aria-label=${label}>${children}</ol>`;
 }
 
-export function GenreBars({ genres, confident }) {
+export function GenreBars({ genres, confident = true, label = "Genres, the likeliest first" }) {
   return html`
-    <ol class=${confident ? "bars" : "bars doubtful"} aria-label="Genres, the likeliest first">
+    <ol class=${confident ? "bars" : "bars doubtful"} aria-label=${label}>
       ${genres.map(({ genre, probability }) => html`
         <li key=${genre}>
           <span class="bar-name">${genre}</span>

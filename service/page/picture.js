@@ -8,6 +8,8 @@ import { around, bounded, project, scaleOf, Scatter, unproject, WHOLE, zoomed } 
 const NAMES_AT_ONCE = 40;
 const CLICK_PIXELS = 5, REACH_PIXELS = { mouse: 6, touch: 18 };
 const FLIGHT_MS = 650, CROSSING_MS = 1100;
+/** Points that are drawn while they move; all of them after so long at rest. */
+const MOST_MOVING = 150_000, REST_MS = 160;
 const KEY_STEP = 0.15, ZOOM_STEP = 1.5;
 const WORTH_SEEING = 1 / 8;
 const LASSO_STEP = 4;
@@ -29,7 +31,9 @@ export function Picture({ map, colours, chosen, found, selected, neighbours, rou
   const [view, setView] = useState(WHOLE);
   const [size, setSize] = useState(null);
   const [hovered, setHovered] = useState(-1);
-  const [line, setLine] = useState(null);
+  // Pointers move more often than the picture is drawn: the line is kept beside what is shown of it.
+  const drawing = useRef(null), [line, showLine] = useState(null);
+  const setLine = next => { drawing.current = next; showLine(next); };
   const [touched, setTouched] = useState(false);
   const paint = usePaint(box, colours);
   const { scatter, crossing } = useCrossing(map);
@@ -52,7 +56,11 @@ export function Picture({ map, colours, chosen, found, selected, neighbours, rou
     const ratio = Math.min(2, devicePixelRatio || 1), wide = Math.round(size.width * ratio), high = Math.round(size.height * ratio);
     if (canvas.current.width !== wide || canvas.current.height !== high) Object.assign(canvas.current, { width: wide, height: high });
     const bright = colours.classes.map((_, place) => !chosen.size || chosen.has(place));
-    scatter.draw(canvas.current, view, size, { classes: colours.of, bright, ...paint });
+    const draw = most => scatter.draw(canvas.current, view, size, { classes: colours.of, bright, most, ...paint });
+    draw(MOST_MOVING);
+    if (map.count <= MOST_MOVING) return undefined;
+    const rest = setTimeout(draw, REST_MS);
+    return () => clearTimeout(rest);
   }, [view, size, paint, chosen, scatter, crossing]);
 
   const pixel = event => { const { left, top } = box.current.getBoundingClientRect(); return [event.clientX - left, event.clientY - top]; };
@@ -68,7 +76,7 @@ export function Picture({ map, colours, chosen, found, selected, neighbours, rou
   const onPointerMove = event => {
     const at = pixel(event), before = held.current.get(event.pointerId);
     if (!before) return setHovered(event.pointerType === "mouse" ? pick(at, REACH_PIXELS.mouse) : -1);
-    if (line) return distance(at, line.at(-1)) < LASSO_STEP ? undefined : setLine([...line, at]);
+    if (drawing.current) return distance(at, drawing.current.at(-1)) < LASSO_STEP ? undefined : setLine([...drawing.current, at]);
     const others = [...held.current].filter(([id]) => id !== event.pointerId).map(([, place]) => place);
     held.current.set(event.pointerId, at);
     moved.current += Math.hypot(at[0] - before[0], at[1] - before[1]);
@@ -81,7 +89,7 @@ export function Picture({ map, colours, chosen, found, selected, neighbours, rou
     return look(next);
   };
   const onPointerUp = event => {
-    const wasHeld = held.current.delete(event.pointerId), drawn = line;
+    const wasHeld = held.current.delete(event.pointerId), drawn = drawing.current;
     setLine(null);
     if (!wasHeld || event.type === "pointercancel") return undefined;
     if (drawn?.length > 2) return onLasso(map.scatter.within(drawn.map(at => unproject(at, view, size)), isShown));

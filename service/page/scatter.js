@@ -2,7 +2,8 @@
 //
 // Why not the graphics card: regl, and regl-scatterplot upon it, compile functions from text, which the page's
 // Content-Security-Policy forbids; and a browser without WebGL, or with WebGL in software, would need another way of
-// drawing beside it. 100,000 points take some milliseconds here, in every browser.
+// drawing beside it. 100,000 points take some milliseconds here, in every browser; of a million, as many are drawn while
+// they move.
 //
 // Points have coordinates 0 … 65534, a view is `{x, y, zoom}`: what is in the middle, in 0 … 1, and how many times the
 // whole map's size.
@@ -94,8 +95,9 @@ export class Scatter {
   /** Radius of a point in pixels of the page. */
   radius(view) { return Math.min(9, Math.max(1, 4.5 * (300 / Math.max(60, this.x.length)) ** 0.25) * view.zoom ** 0.35); }
 
-  /** Draws all points, each in the colour of its class: `classes` a Uint8Array, `colours` [[red, green, blue]], `bright` whether a class stands out. */
-  draw(canvas, view, size, { classes, colours, bright, paper }) {
+  /** Draws all points, each in the colour of its class: `classes` a Uint8Array, `colours` [[red, green, blue]], `bright` whether a class stands out.
+   *  Of more than `most`, every second, third … one: that is quick. */
+  draw(canvas, view, size, { classes, colours, bright, paper, most = Infinity }) {
     const ratio = canvas.width / size.width;
     const wide = canvas.width + 2 * MARGIN, high = canvas.height + 2 * MARGIN;
     if (this.image?.width !== wide || this.image?.height !== high) {
@@ -110,15 +112,15 @@ export class Scatter {
     // What stands out lies on top.
     for (const pass of bright.includes(false) ? [false, true] : [true]) {
       const coverage = stamp.coverage.map(share => Math.round(256 * share * (pass ? OPACITY : FAINT)));
-      this.#stamp(pixels, stamp.offsets, coverage, { classes, packed, chosen: bright.map(one => one === pass), scale, left, top, wide, high });
+      this.#stamp(pixels, stamp.offsets, coverage, { classes, packed, chosen: bright.map(one => one === pass), every: Math.ceil(this.x.length / most) || 1, scale, left, top, wide, high });
     }
     canvas.getContext("2d", { willReadFrequently: true }).putImageData(this.image, -MARGIN, -MARGIN);
   }
 
-  #stamp(pixels, offsets, coverage, { classes, packed, chosen, scale, left, top, wide, high }) {
+  #stamp(pixels, offsets, coverage, { classes, packed, chosen, every, scale, left, top, wide, high }) {
     const { x, y } = this, count = x.length, size = offsets.length, edge = MARGIN - 1;
     const right = wide - edge, bottom = high - edge;
-    for (let point = 0; point < count; point++) {
+    for (let point = 0; point < count; point += every) {
       const column = (x[point] * scale + left) | 0, row = (y[point] * scale + top) | 0;
       if (column < edge || column >= right || row < edge || row >= bottom || !chosen[classes[point]] || x[point] === NOWHERE) continue;
       const colour = packed[classes[point]], redBlue = colour & 0xff00ff, green = colour & 0x00ff00, centre = row * wide + column;

@@ -105,7 +105,7 @@ def map_routes(follower: LibraryFollower) -> APIRouter:
     def path_between(
         start: Annotated[Id, Query(description="a track_id of the library")],
         end: Annotated[Id, Query(description="another")],
-        k: Annotated[int, Query(ge=2, le=MAX_TRACKS, description="how many tracks at most, both included")] = 12,
+        k: Annotated[int, Query(ge=2, le=MAX_TRACKS, description="how many tracks, both included")] = 12,
         blend: Blend = 0.5,
     ) -> ScoredTracks:
         """From one track to another by small steps: `score` is how similar a track is to the one before it."""

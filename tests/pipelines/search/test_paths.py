@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations, pairwise
+
 import numpy as np
 import pytest
 
@@ -37,19 +39,31 @@ def test_equal_steps_are_taken_along_an_arc() -> None:
 def test_what_holds_for_every_path(blend: float) -> None:
     rng = np.random.default_rng(1)
     tracks = indexed(rng.normal(size=(400, 8)), rng.normal(size=(400, 6)))
-    costs = []
     for k in (2, 5, 12):
         rows, similarity = path(tracks, "3", "7", k, blend=blend)
-        assert (rows[0], rows[-1]) == (3, 7) and 2 <= len(rows) <= k
+        assert (rows[0], rows[-1]) == (3, 7) and len(rows) == k
         assert len(np.unique(rows)) == len(rows) == len(similarity)
         for before, after, score in zip(rows[:-1], rows[1:], similarity[1:], strict=True):
             taste, sound = tracks.similarities(str(before), np.array([after]))
             expected = blend * taste[0] + (1 - blend) * sound[0]
             assert score == pytest.approx(expected, abs=1e-5)
-        costs.append(float(((1 - similarity) ** 2).sum()))
         # Backwards it is the same path.
         assert path(tracks, "7", "3", k, blend=blend)[0][::-1].tolist() == rows.tolist()
-    assert costs == sorted(costs, reverse=True) and costs[-1] < costs[0] / 2
+
+
+def test_no_other_path_is_shorter() -> None:
+    tracks = indexed(np.random.default_rng(2).normal(size=(10, 3)))
+    scores = np.stack([tracks.similarities(str(row), np.arange(10))[1] for row in range(10)])
+    progress = scores[9] - scores[0]
+    between = [row for row in range(1, 9) if progress[0] < progress[row] < progress[9]]
+
+    def cost(rows: list[int]) -> float:
+        return float(sum((1 - scores[one, other]) ** 2 for one, other in pairwise(rows)))
+
+    for k in (3, 4, 5):
+        ways = [[0, *sorted(stops, key=lambda row: progress[row]), 9] for stops in combinations(between, k - 2)]
+        assert path(tracks, "0", "9", k, blend=0)[0].tolist() == min(ways, key=cost)
+    assert len(path(tracks, "0", "9", 10, blend=0)[0]) == 2 + len(between)
 
 
 def test_copies_and_tracks_that_are_gone_are_no_stops() -> None:
