@@ -55,7 +55,7 @@ _LEAST_WARM, _LEAST_LISTENS = 30, 500
 _LEAST_TRACKS, _LEAST_USERS = 5, 20
 """of a slice that is measured"""
 _MOST_LISTENS = 4_000_000
-"""of a longer log, users are left out by chance: what is chosen depends on tracks' few listeners, not on how many users"""
+"""of a longer log, users are left out by chance: what is chosen is about tracks of few listeners"""
 _MOST_USERS = 1500
 _CELLS = 1 << 25
 
