@@ -1,7 +1,13 @@
 """Ranking datasets: labelled candidates to train a ranker on.
 
 The listens are split: sources and features are computed from the history before the label period only; a candidate's
-label is whether the user listened to it in the label period. The history is split once more, for a second label period.
+label is whether the user listened to it in the label period.
+
+- By time, the label period is hidden for all users, as the future is when serving. The history is split once more, for
+  a second label period.
+- Within users, where label periods are not later than the listens of others, they are hidden for one fold of the users
+  at a time: the sources are fitted on the whole listens of the others, nearly as many as when serving.
+
 Each history tunes the hybrid's choices itself: those of all listens were tuned on the labels.
 
 A seventh of the users is held out, with all of their candidates, so that rates among them are those of all users. Of
@@ -12,7 +18,7 @@ Shapes: N pairs of a user and a candidate, U users.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -29,6 +35,9 @@ from .features import FeatureTable, HistoryStatistics, features, joined
 from .ranker import RankerOptions
 
 LABEL_PERIODS = 2
+"""of a split by time"""
+LABEL_FOLDS = 4
+"""of users, of a split within them"""
 HELD_OUT_EVERY = 7
 """one in so many users is held out"""
 
@@ -64,49 +73,58 @@ def ranking_dataset(
     options: TwoStageOptions | None = None,
     seed: int = 0,
 ) -> RankingDataset:
-    """Splits the listens as the log allows, fits the sources on the history, and labels their candidates.
+    """Splits the listens as the log allows, fits the sources on each history, and labels their candidates.
 
-    Then the same with that history, for a second label period before the first. Of `hybrid` only the options of its ALS
-    are used; DataError where there is too little to train on.
+    Of `hybrid` only the options of its ALS are used; DataError where there is too little to train on.
     """
     options = options or TwoStageOptions()
     rng = np.random.default_rng([seed, 7])
     held_out = rng.permutation(listens.user_count) % HELD_OUT_EVERY == 0
-    datasets: list[RankingDataset] = []
-    while len(datasets) < LABEL_PERIODS:
-        split = fitting(listens, rng)
-        if datasets:
-            split = replace(split, test=split.test.take(~held_out[split.test.user_rows]))
-        evaluated = np.zeros_like(held_out) if datasets else held_out
-        try:
-            datasets.append(_of_label_period(split, catalogue, hybrid, options, seed, rng, evaluated))
-        except DataError:
-            if not datasets:
-                raise
-            break
-        listens = split.train
+
+    def labelled(split: Split, users: Mask, most_users: int) -> RankingDataset:
+        if not np.any(split.train.weights > 0) or not np.any(split.test.weights > 0):
+            raise DataError("ranker: the label period or the history before it has no listens")
+        before = Hybrid(catalogue, als=hybrid.als.options, seed=seed).fit(split.train)
+        generator = CandidateGenerator(before, options.candidates).fit(split.train)
+        statistics = HistoryStatistics.of(split.train, catalogue)
+        sizes = replace(options.ranker, users=most_users)
+        return labelled_candidates(generator, statistics, split, sizes, rng, held_out, users)
+
+    newest = fitting(listens, rng)
+    if newest.within_user:
+        # As many users in all as those of two label periods.
+        most = options.ranker.users * LABEL_PERIODS // LABEL_FOLDS
+        folds = [labelled(*fold, most) for fold in _folds(newest, rng)]
+        rate = float(np.mean([fold.rate for fold in folds]))
+        recall = {name: float(np.mean([fold.recall.get(name, 0) for fold in folds])) for name in folds[0].recall}
+        return _sufficient(replace(_joined(folds), rate=rate, recall=recall), options.ranker)
+    datasets = [_sufficient(labelled(newest, np.ones_like(held_out), options.ranker.users), options.ranker)]
+    history = newest.train
+    try:
+        while len(datasets) < LABEL_PERIODS:
+            earlier = fitting(history, rng)
+            datasets.append(_sufficient(labelled(earlier, ~held_out, options.ranker.users), options.ranker))
+            history = earlier.train
+    except DataError:
+        # What is left of the listens is too little for another period.
+        pass
     return _joined(datasets)
 
 
-def _of_label_period(
-    split: Split,
-    catalogue: Catalogue,
-    hybrid: Hybrid,
-    options: TwoStageOptions,
-    seed: int,
-    rng: np.random.Generator,
-    held_out: Mask,
-) -> RankingDataset:
-    if not np.any(split.train.weights > 0) or not np.any(split.test.weights > 0):
-        raise DataError("ranker: the label period or the history before it has no listens")
-    before = Hybrid(catalogue, als=hybrid.als.options, seed=seed).fit(split.train)
-    generator = CandidateGenerator(before, options.candidates).fit(split.train)
-    dataset = labelled_candidates(
-        generator, HistoryStatistics.of(split.train, catalogue), split, options.ranker, rng, held_out
-    )
-    count = int(dataset.labels.sum())
-    if count < options.ranker.least_positives:
-        needed = options.ranker.least_positives
+def _folds(split: Split, rng: np.random.Generator) -> Iterator[tuple[Split, Mask]]:
+    """For each fold of the users [U]: a split that hides the label period of these only."""
+    users = rng.permutation(np.unique(split.train.user_rows))
+    fold_of = np.full(split.train.user_count, -1)
+    fold_of[users] = np.arange(len(users)) % LABEL_FOLDS
+    for fold in range(LABEL_FOLDS):
+        hidden = fold_of[split.test.user_rows] == fold
+        train = split.train.joined(split.test.take(~hidden))
+        yield replace(split, train=train, test=split.test.take(hidden)), fold_of == fold
+
+
+def _sufficient(dataset: RankingDataset, options: RankerOptions) -> RankingDataset:
+    count, needed = int(dataset.labels.sum()), options.least_positives
+    if count < needed:
         raise DataError(f"ranker: {count} listens of the label period are among the candidates; {needed} are needed")
     return dataset
 
@@ -131,25 +149,28 @@ def labelled_candidates(
     options: RankerOptions,
     rng: np.random.Generator,
     held_out: Mask,
+    users: Mask | None = None,
 ) -> RankingDataset:
-    """Candidates of the history with labels of the label period; `held_out` [U].
+    """Candidates of the history with labels of the label period, of `users` [U] or all; `held_out` [U].
 
     A sample of the held-out users with all candidates; of the others who have a positive label, with some negatives.
     """
     statistics.check_no_leak(split.test, within_user=split.within_user)
     truth = to_find(split.test.matrix, generator.hybrid.history.matrix)
     warm = generator.hybrid.history.warm_users
+    if users is not None:
+        warm = warm & users
     active = (np.diff(truth.indptr) > 0) & warm
     trained = np.flatnonzero(active & ~held_out)
     if not len(trained):
         raise DataError("ranker: no user has listens both in the label period and before it")
     evaluated = rng.permutation(np.flatnonzero(warm & held_out))[: options.users // (HELD_OUT_EVERY - 1)]
-    users = np.sort(np.concatenate([rng.permutation(trained)[: options.users], evaluated]))
+    chosen = np.sort(np.concatenate([rng.permutation(trained)[: options.users], evaluated]))
     tables, labels, groups = [], [], []
     reached: dict[str, int] = {}
     offered = 0
     with one_blas_thread():
-        for user in users.tolist():
+        for user in chosen.tolist():
             candidates = generator.candidates_of(generator.trained_profile(user))
             positive = np.isin(candidates.ids, truth.indices[truth.indptr[user] : truth.indptr[user + 1]])
             for name, flags in candidates.nominated.items():
@@ -164,7 +185,7 @@ def labelled_candidates(
             tables.append(features(generator, statistics, candidates, kept))
             labels.append(positive[kept])
             groups.append(np.full(int(kept.sum()), user))
-    total = max(int(truth[users].nnz), 1)
+    total = max(int(truth[chosen].nnz), 1)
     recall = {name: count / total for name, count in sorted(reached.items(), key=lambda pair: -pair[1])}
     owners = np.concatenate(groups).astype(np.intp)
     # Users without a positive label have as many candidates as others.

@@ -23,7 +23,13 @@ from crossfade.models.hybrid.prior import PriorOptions
 from crossfade.models.interactions import Clock, Interactions, to_find
 from crossfade.models.ranking import dataset as dataset_module
 from crossfade.models.ranking.candidates import CandidateGenerator, CandidateOptions, Candidates, last_tracks
-from crossfade.models.ranking.dataset import HELD_OUT_EVERY, TwoStageOptions, labelled_candidates, ranking_dataset
+from crossfade.models.ranking.dataset import (
+    HELD_OUT_EVERY,
+    LABEL_FOLDS,
+    TwoStageOptions,
+    labelled_candidates,
+    ranking_dataset,
+)
 from crossfade.models.ranking.diversity import RerankingOptions, relist, rerank
 from crossfade.models.ranking.features import NO_GENRE, FeatureTable, HistoryStatistics, features, joined
 from crossfade.models.ranking.ranker import (
@@ -372,6 +378,30 @@ def test_earlier_label_periods_are_trained_on_too(hybrid: Hybrid, monkeypatch: p
     np.testing.assert_array_equal(both.table.numbers[:count], newest.table.numbers)
     assert both.recall == newest.recall and both.labels[count:].any()
     assert (np.diff(both.groups) >= 0).all() and both.groups[count] > newest.groups.max()
+
+
+def test_label_periods_within_users_are_hidden_from_one_fold_at_a_time(
+    hybrid: Hybrid, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sources know the whole listens of the other users; every user is asked for in one fold."""
+    listens = replace(SPLIT.train, clock=Clock.ORDER)
+    histories: list[Interactions] = []
+
+    def fit(generator: CandidateGenerator, listens: Interactions) -> CandidateGenerator:
+        histories.append(listens)
+        return GENERATOR_FIT(generator, listens)
+
+    monkeypatch.setattr(CandidateGenerator, "fit", fit)
+    dataset = ranking_dataset(listens, CATALOGUE, hybrid, options=OPTIONS)
+    counts = np.array([np.bincount(history.user_rows, minlength=listens.user_count) for history in histories])
+    every = np.bincount(listens.user_rows, minlength=listens.user_count)
+    before = np.bincount(by_user(listens).train.user_rows, minlength=listens.user_count)
+    hidden = counts < every
+    assert len(histories) == LABEL_FOLDS and (hidden.sum(axis=0) == (every > 1)).all()
+    assert (counts == np.where(hidden, before, every)).all()
+    assert np.ptp(hidden.sum(axis=1)) <= 1
+    assert len(np.unique(dataset.groups)) <= (every > 1).sum() and dataset.held_out.any()
+    assert 0 < dataset.recall["hybrid"] <= dataset.recall["all"] <= 1
 
 
 def test_too_little_to_learn_from(hybrid: Hybrid) -> None:
