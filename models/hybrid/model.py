@@ -34,8 +34,8 @@ from ..interactions import Interactions, liked
 from ..recommenders.als import ALS, ALSOptions, FoldIn
 from ..recommenders.base import Recommender, check_catalogue, nearest_neighbours
 from ..storage import Arrays, StoredModel, prefixed, save_model
+from .compressed_scan import EXACT_ROWS, CompressedScan
 from .crossfade import PROFILE_FEATURES, HybridOptions, artist_counts, artist_rarity, sound_profiles
-from .index import EXACT_ROWS, CompressedScan
 from .online import NO_HISTORY, UserHistory, UserQuery
 from .prior import ContentPrior
 from .tuning import tuned_options
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 _SHORTLIST_PER_CANDIDATE = 4
 _SAVED_ARTISTS = ("track_artists_indptr", "track_artists_indices")
-_DERIVED = ("_artist_affinity", "_tracks_of", "score_vectors", "_known_rows", "_scan")
+_DERIVED = ("_artist_affinity", "_tracks_of", "score_vectors", "known_rows", "scan")
 """attributes that are computed from the others at first use, and again for other tracks"""
 
 
@@ -170,7 +170,7 @@ class Hybrid(Recommender):
 
     def shortlist(self, query: UserQuery, count: int) -> Rows:
         """Known tracks in order of row, nearly certainly with the `count` best among them."""
-        rows = self._known_rows[self._scan.shortlist(query.vector, _SHORTLIST_PER_CANDIDATE * count)]
+        rows = self.known_rows[self.scan.shortlist(query.vector, _SHORTLIST_PER_CANDIDATE * count)]
         if not self.options.affinity:
             return np.sort(rows)
         return np.union1d(rows, query.familiar_tracks[self.known[query.familiar_tracks]])
@@ -254,9 +254,9 @@ class Hybrid(Recommender):
         if "score_vectors" in self.__dict__:
             made = longer._score_vectors_of(slice(start, None))
             longer.score_vectors = self._grown(longer, "score_vectors", self.score_vectors, made)
-            if "_scan" in self.__dict__:
-                longer._known_rows = np.concatenate([self._known_rows, start + np.flatnonzero(known)])
-                longer._scan = self._scan.append_rows(made[known], lambda: longer.score_vectors[longer._known_rows])
+            if "scan" in self.__dict__:
+                longer.known_rows = np.concatenate([self.known_rows, start + np.flatnonzero(known)])
+                longer.scan = self.scan.append_rows(made[known], lambda: longer.score_vectors[longer.known_rows])
                 # Made now, and not by the first request.
                 _ = longer._tracks_of, longer._artist_affinity
         return longer
@@ -328,12 +328,12 @@ class Hybrid(Recommender):
         return self.artists.T.tocsr()
 
     @cached_property
-    def _known_rows(self) -> Rows:
+    def known_rows(self) -> Rows:
         return np.flatnonzero(self.known)
 
     @cached_property
-    def _scan(self) -> CompressedScan:
-        return CompressedScan(self.score_vectors[self._known_rows], exact_rows=self.exact_rows)
+    def scan(self) -> CompressedScan:
+        return CompressedScan(self.score_vectors[self.known_rows], exact_rows=self.exact_rows)
 
     @cached_property
     def _inverse(self) -> Scores:

@@ -62,7 +62,7 @@ class RankerOptions:
     negatives: int = 60
     """negatives of each user, a uniform sample of the candidates without a positive label"""
     users: int = 4000
-    """to train on, at most, of each label period"""
+    """to train on, at most, of each label period; of one that has them, those of all label periods"""
     least_positives: int = 100
     """with fewer positive labels, training is refused"""
     threads: int = 0

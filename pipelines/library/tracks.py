@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _DESCRIPTION = ("title", "artists", "album", "genres", "released_at")
 _LISTS = ("artists", "genres")
+_COLUMNS = ("track_id", "path", *_DESCRIPTION, "duration_seconds", "content_hash")
 CURRENT_VOCABULARY = "(SELECT value FROM about WHERE key = 'vocabulary')"
 """SQL: the one that names the library's genres now"""
 
@@ -104,33 +105,28 @@ class Tracks(Database):
         )
         return [row[0] for row in rows]
 
-    def tracks(self, track_id: str | None = None) -> pl.DataFrame:
-        """One row per track in row order, or that of one track; `path` escapes what is not UTF-8."""
+    def tracks(self) -> pl.DataFrame:
+        """One row per track in row order; `path` escapes what is not UTF-8."""
         import polars as pl
 
-        where, parameters = ("", ()) if track_id is None else ("WHERE track_id = ?", (track_id,))
-        rows = self._query(
-            "SELECT track_id, path, title, artists, album, tracks.genres, released_at, duration_seconds, content_hash "
-            f"FROM tracks LEFT JOIN heard USING (content_hash) {where} ORDER BY track_row",
-            parameters,
-        )
-        lines = [
-            (track_id, path and readable(path), title, json.loads(artists), album, json.loads(genres), *rest)
-            for track_id, path, title, artists, album, genres, *rest in rows
-        ]
         texts = pl.List(pl.String())
-        schema = {
-            "track_id": pl.String(),
-            "path": pl.String(),
-            "title": pl.String(),
-            "artists": texts,
-            "album": pl.String(),
-            "genres": texts,
-            "released_at": pl.Int64(),
-            "duration_seconds": pl.Float64(),
-            "content_hash": pl.String(),
-        }
-        return pl.DataFrame(lines, schema=schema, orient="row")
+        kinds = {"artists": texts, "genres": texts, "released_at": pl.Int64(), "duration_seconds": pl.Float64()}
+        schema = {name: kinds.get(name, pl.String()) for name in _COLUMNS}
+        return pl.DataFrame(self._tracks("ORDER BY track_row"), schema=schema, orient="row")
+
+    def track(self, track_id: str) -> dict[str, Any] | None:
+        """One track's row of `tracks`, by column; None where there is no such track."""
+        rows = self._tracks("WHERE track_id = ?", (track_id,))
+        return dict(zip(_COLUMNS, rows[0], strict=True)) if rows else None
+
+    def _tracks(self, rest: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Values of `_COLUMNS`."""
+        names = ", ".join("tracks.genres" if name == "genres" else name for name in _COLUMNS)
+        rows = self._query(f"SELECT {names} FROM tracks LEFT JOIN heard USING (content_hash) {rest}", parameters)
+        return [
+            (track_id, path and readable(path), title, json.loads(artists), album, json.loads(genres), *others)
+            for track_id, path, title, artists, album, genres, *others in rows
+        ]
 
     def paths(self) -> dict[str, bytes]:
         """track_id -> path, of the tracks that have a file."""

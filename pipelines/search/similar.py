@@ -58,7 +58,7 @@ class Neighbour:
 
     @classmethod
     def of(cls, library: Library, track: dict[str, Any], score: float) -> Self:
-        """`track` is a row of `Library.tracks`."""
+        """`track` is one of `Library.track`."""
         # Not the path of the row: what is not UTF-8 is escaped there, and would not name the file any more.
         path = library.path_of(track["track_id"])
         artist = ", ".join(track["artists"]) or None
@@ -96,7 +96,9 @@ def query_for(library: Library, track_or_file: str, *, vectors: str | None = Non
             file = Catalogue.of_one(track_id, found.embedding, found.genres, found.vocabulary.genres)
             return Query(file, found.embedding, found.duration_seconds, digest, path)
         track_id = copies[0]
-    track = library.tracks(track_id).row(0, named=True)
+    track = library.track(track_id)
+    if track is None:
+        raise UsageError(f"{track_id}: no such track")
     embedding = library.vector(track_id, "encoder")
     return Query(track_id, embedding, track["duration_seconds"], track["content_hash"])
 
@@ -148,8 +150,6 @@ def similar(
         )
     else:
         index = TrackIndex.of_sound(library, vectors)
-    tracks = library.tracks()
-    row_of = {track_id: row for row, track_id in enumerate(tracks["track_id"])}
     recordings = None if duplicates else Recordings(library)
     given: list[tuple[str, float]] = []
     """content hash and seconds"""
@@ -158,8 +158,8 @@ def similar(
         if query.path is not None:
             recordings.add_file(query.content_hash, query.path)
     for track_id, score in _ranked(index, query, blend, library.folder):
-        track = tracks.row(row_of[track_id], named=True)
-        if _same(library, query, track):
+        track = library.track(track_id)
+        if track is None or _same(library, query, track):
             continue
         if recordings is not None and track["content_hash"] is not None:
             audio = track["content_hash"], track["duration_seconds"]
