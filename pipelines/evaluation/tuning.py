@@ -242,7 +242,8 @@ def listed(values: Mapping[str, Any]) -> str:
 def recommended(model: Recommender, part: EvaluationSlice, k: int) -> Ids:
     """[B, k] track ids of what the model recommends to the users of a slice."""
     if part.fold_in:
-        return model.recommend_from(part.history, k, allow_seen=part.allow_seen, candidates=part.candidates)[0]
+        about = {"allow_seen": part.allow_seen, "candidates": part.candidates}
+        return model.recommend_from(part.history, k, newest=part.newest, **about)[0]
     return model.recommend(part.user_rows, k, allow_seen=part.allow_seen, candidates=part.candidates)[0]
 
 
@@ -255,11 +256,12 @@ def _some_users(part: EvaluationSlice, rng: np.random.Generator) -> EvaluationSl
     if len(part.user_rows) <= MOST_USERS:
         return part
     places = np.sort(rng.choice(len(part.user_rows), MOST_USERS, replace=False))
-    counts = None if part.target_counts is None else part.target_counts[places]
+    counts, newest = (None if each is None else each[places] for each in (part.target_counts, part.newest))
     return replace(
         part,
         user_rows=part.user_rows[places],
         truth=part.truth[places],
         history=part.history[places],
         target_counts=counts,
+        newest=newest,
     )
