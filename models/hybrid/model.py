@@ -181,6 +181,8 @@ class Hybrid(Recommender):
         # those of all would take as much memory as the arrays that they are made from, in every process.
         if 2 * len(track_rows) > len(self.taste):
             found: Scores = (self.score_vectors @ query.vector)[track_rows]
+        elif "score_vectors" in self.__dict__:
+            found = self.score_vectors[track_rows] @ query.vector
         else:
             found = self._score_vectors_of(track_rows) @ query.vector
         if self.options.affinity and len(track_rows):

@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arrays import Ids, Mask, Rows, Scores, l2_normalize, one_blas_thread, top_k, top_k_of_lists
+from ..arrays import Answers, Ids, Mask, Rows, Scores, l2_normalize, one_blas_thread, top_k, top_k_of_lists
 from ..evaluation.splits import positions_in_groups
 from ..hybrid.compressed_scan import CompressedScan
 from ..hybrid.model import Hybrid
@@ -206,12 +206,7 @@ class CandidateGenerator:
     ) -> Candidates:
         """The candidates of B users; `candidates` [T] limits the tracks that may be any."""
         options, count = self.options, self.track_count
-        allowed = np.ones((len(users), count), bool)
-        if candidates is not None:
-            allowed &= candidates
-        if not allow_seen:
-            for mask, user in zip(allowed, users, strict=True):
-                mask[user.history.track_rows] = False
+        allowed = self._allowed(users, candidates, allow_seen=allow_seen)
         sources = self.sources(users)
         lists = {name: source.best(options.quotas[name], allowed) for name, source in sources.items()}
         # Of the tracks that any source nominates, those with the best place in any list, relative to its quota.
@@ -241,7 +236,7 @@ class CandidateGenerator:
     def sources(self, users: Sequence[UserProfile]) -> dict[str, Source]:
         """The sources that have a quota, for B users."""
         similarities = self.similarities.matrices
-        sources = {"hybrid": self._by_hybrid(users), "als": self.by_als(users)}
+        sources: dict[str, Source] = {"hybrid": self._by_hybrid(users), "als": self._by_als(users)}
         if any(len(user.last) for user in users):
             sources["als-last"] = self._by_factors(
                 users, [self.hybrid.folding.one(user.last, user.last_weights) for user in users]
@@ -269,7 +264,27 @@ class CandidateGenerator:
             sources["sound"] = self._by_sound(users)
         return {name: source for name, source in sources.items() if self.options.quotas.get(name)}
 
-    def by_als(self, users: Sequence[UserProfile]) -> Scanned:
+    def best_by_als(self, users: Sequence[UserProfile], k: int, *, candidates: Mask | None = None) -> Answers:
+        """The k new tracks with the highest scores by ALS alone, of B users."""
+        source = self._by_als(users)
+        best = source.best(k, self._allowed(users, candidates))
+        ids, scores = np.full((len(users), k), -1, np.int32), np.full((len(users), k), -np.inf, np.float32)
+        ids[best.owners, best.places] = best.rows
+        for user, values in enumerate(scores):
+            values[: best.ends[user + 1] - best.ends[user]] = source.exact(user, best.list_of(user))
+        return ids, scores
+
+    def _allowed(self, users: Sequence[UserProfile], candidates: Mask | None, *, allow_seen: bool = False) -> Mask:
+        """[B, T]"""
+        allowed = np.ones((len(users), self.track_count), bool)
+        if candidates is not None:
+            allowed &= candidates
+        if not allow_seen:
+            for mask, user in zip(allowed, users, strict=True):
+                mask[user.history.track_rows] = False
+        return allowed
+
+    def _by_als(self, users: Sequence[UserProfile]) -> Scanned:
         """Taste vectors without the content prior."""
         return self._by_factors(users, [user.query.taste for user in users])
 
@@ -296,8 +311,10 @@ class CandidateGenerator:
             scores = hybrid.scores_of(users[user].query, rows)
             return np.where(hybrid.known[rows], scores, -np.inf).astype(np.float32)
 
-        vectors = np.stack([user.query.vector for user in users])
-        return Scanned(hybrid.scan, hybrid.score_vectors, known, known, vectors, _seen(users), exact, familiar)
+        # Many users are worth the vectors of all tracks.
+        vectors = hybrid.score_vectors if hybrid.scan.is_exact or len(users) > 1 else hybrid.taste[:0]
+        queries = np.stack([user.query.vector for user in users])
+        return Scanned(hybrid.scan, vectors, known, known, queries, _seen(users), exact, familiar)
 
     def _by_sound(self, users: Sequence[UserProfile]) -> Scanned:
         index, (fresh, sound) = self._index, self.discoveries
@@ -396,7 +413,7 @@ class _Index:
         return replace(self, sound=sound, factors_at=factors_at, sound_at=sound_at)
 
 
-def _rows_of(lists: Sequence[tuple[Ids, Scores]], track_count: int, power: float = 1.0) -> csr_matrix:
+def _rows_of(lists: Sequence[tuple[Rows, Scores]], track_count: int, power: float = 1.0) -> csr_matrix:
     """[B, T] users' tracks and their weights, to a power."""
     from scipy.sparse import csr_matrix
 

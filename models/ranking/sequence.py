@@ -48,7 +48,8 @@ def sequence_similarities(listens: Interactions, neighbours: int) -> tuple[csr_m
     by_track = np.maximum(listens.listeners, 1).astype(np.float32) ** -_POWER
     places = np.argsort(tracks, kind="stable")
     ends = np.concatenate([[0], np.cumsum(np.bincount(tracks, minlength=count))])
-    both_parts, after_parts = [], []
+    both_parts: list[csr_matrix] = []
+    after_parts: list[csr_matrix] = []
     start = 0
     while start < count:
         stop = max(start + 1, int(np.searchsorted(ends, ends[start] + _LIKES_PER_BLOCK, side="right")) - 1)

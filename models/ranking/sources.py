@@ -145,7 +145,7 @@ class Scanned(Source):
 
     scan: CompressedScan
     vectors: Scores
-    """[at least M, F]"""
+    """[at least M, F], looked at where the scan has no codes"""
     places: Rows | slice
     """[M] which of `vectors` are in the index"""
     rows: Rows

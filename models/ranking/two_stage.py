@@ -199,8 +199,7 @@ class TwoStageRecommender(Recommender):
             logits = self.rank(found)
             best, ends = top_k_of_lists(logits, found.pairs.ends, k)
             for place, start, stop in zip(warm, ends, ends[1:], strict=False):
-                mine = best[start:stop]
-                lists[place] = found.ids[mine], expit(logits[mine])
+                lists[place] = found.ids[best[start:stop]], expit(logits[best[start:stop]])
         for place, user in enumerate(users):
             mine, values = lists.get(place, (NO_TRACKS, np.zeros(0, np.float32)))
             if len(mine) < k:

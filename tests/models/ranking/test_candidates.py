@@ -126,3 +126,23 @@ def test_what_is_disliked_since_is_none_of_the_last_tracks(recommender: TwoStage
     since = history.with_events(before[:1], dislike, np.zeros(1, np.int64))
     after = recommender.generator.profile(since, user_row=row, newest=before[:1]).last
     assert before[0] >= 0 and before[0] not in after and before[1] == after[0]
+
+
+def test_candidates_are_the_same_in_a_batch_as_alone(generator: CandidateGenerator, hybrid: Hybrid) -> None:
+    rows = warm(hybrid, 9)
+    together = generator.candidates_of([generator.trained_profile(row) for row in rows.tolist()])
+    alone = each(generator, rows)
+    np.testing.assert_array_equal(together.ids, np.concatenate([found.ids for found in alone]))
+    for name, scores in together.scores.items():
+        np.testing.assert_array_equal(scores, np.concatenate([found.scores[name] for found in alone]))
+        flags = np.concatenate([found.nominated[name] for found in alone])
+        np.testing.assert_array_equal(together.nominated[name], flags)
+
+
+def test_the_best_by_als_are_those_of_als(generator: CandidateGenerator, hybrid: Hybrid) -> None:
+    rows, allowed = warm(hybrid), np.arange(len(CATALOGUE)) % 5 != 0
+    users = [generator.trained_profile(row) for row in rows.tolist()]
+    ids, scores = generator.best_by_als(users, 8, candidates=allowed)
+    expected, its = hybrid.als.recommend(rows, 8, candidates=allowed)
+    np.testing.assert_array_equal(ids, expected)
+    np.testing.assert_allclose(scores, its, rtol=1e-4, atol=1e-5)

@@ -161,3 +161,12 @@ def test_candidates_are_chosen_by_what_precedes_their_label_period(
     assert [len(listens) for listens in asked] == [len(newest.train), len(by_time(newest.train).train)]
     assert all(listens.times.max() < newest.test.times.min() for listens in asked)
     assert [options.affinity for options in made] == [0.01, 0.02]
+
+
+def test_a_label_period_with_users_enough_is_the_only_one(hybrid: Hybrid) -> None:
+    """Twice as many of it are trained on, instead of as many of an earlier one."""
+    few = replace(OPTIONS, ranker=replace(OPTIONS.ranker, users=20))
+    found = ranking_dataset(SPLIT.train, CATALOGUE, hybrid, options=few)
+    assert found.users == 2 * 20 and found.groups.max() < LISTENS.user_count
+    more = ranking_dataset(SPLIT.train, CATALOGUE, hybrid, options=OPTIONS)
+    assert more.groups.max() >= LISTENS.user_count

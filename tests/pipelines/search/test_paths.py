@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from crossfade.errors import UsageError
+from crossfade.models.arrays import Rows, Scores
 from crossfade.models.hybrid.index import HybridIndex
 from crossfade.pipelines.search.paths import path
 from crossfade.pipelines.versions.track_index import TrackIndex
