@@ -26,6 +26,7 @@ from .routes.listening import listening_routes
 from .routes.map import map_routes
 from .routes.page import page_routes
 from .routes.playlists import playlist_routes
+from .routes.profiles import profile_routes
 from .routes.recommendations import recommendation_routes
 from .routes.similar import similar_routes
 from .routes.tracks import track_routes
@@ -82,6 +83,7 @@ class Service:
         if role.has(Role.RECOMMEND) and self.event_source is not None:
             service = RecommendationService(self.follower, self.event_source)
             api.include_router(recommendation_routes(service, self.metrics))
+            api.include_router(profile_routes(service, self.follower))
         if role.has(Role.SIMILAR):
             api.include_router(similar_routes(self.follower, self.upload_analyzer))
             api.include_router(track_routes(self.follower, self.upload_analyzer))
