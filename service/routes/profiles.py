@@ -166,5 +166,6 @@ def _listens(
 ) -> Iterator[dict[str, Any]]:
     """Of the log, and of what came since it was last brought up to date."""
     yield from listens_of(library, user_id)
-    for event in service.newest(user_id, after=snapshot.model and snapshot.model.metadata.get("events")):
+    mark = None if snapshot.model is None else snapshot.model.metadata.get("events")
+    for event in service.newest(user_id, after=mark):
         yield vars(event)

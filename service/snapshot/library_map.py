@@ -150,7 +150,7 @@ class MapMaker:
         """The file of one layout, None of the first that there is."""
         with self._making:
             drawn = self.newest
-            chosen: Layout = layout or next(iter(drawn.layouts), "sound")
+            chosen: Layout = layout if layout is not None else next(iter(drawn.layouts), "sound")
             if chosen not in self._files:
                 self._files[chosen] = self._file(drawn, chosen)
             return self._files[chosen]
