@@ -40,7 +40,7 @@ def jspf(name: str, files: Iterable[ListedFile]) -> bytes:
     """Locations are URIs; durations are in milliseconds."""
     tracks = []
     for file in files:
-        track = {"location": [quote_from_bytes(os.fsencode(file.path))], "title": file.title}
+        track: dict[str, object] = {"location": [quote_from_bytes(os.fsencode(file.path))], "title": file.title}
         if file.artist is not None:
             track["creator"] = file.artist
         if file.duration_seconds is not None:

@@ -33,7 +33,7 @@ def crossfaded(library: Library, track_ids: Sequence[str]) -> list[str]:
     descriptions = [library.description_of(track_id) for track_id in track_ids]
     vectors = [library.vector(track_id, library.vector_name()) for track_id in track_ids]
     width = next((len(vector) for vector in vectors if vector is not None), 0)
-    sound = np.zeros((len(track_ids), width))
+    sound = np.zeros((len(track_ids), width), np.float32)
     for place, vector in enumerate(vectors):
         if vector is not None:
             sound[place] = vector

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ...models.arrays import Answers, Mask, Rows, Scores, l2_normalize
+from ...models.arrays import Answers, Ids, Mask, Scores, l2_normalize
 from ..versions.track_index import TrackIndex
 
 PLAYED, SKIPPED = 0.75, 0.15
@@ -68,9 +68,7 @@ def _mean(tracks: TrackIndex, rows: Sequence[int]) -> Scores:
     return np.asarray(vectors[np.asarray(rows, np.intp)].mean(axis=0))
 
 
-def _of_few_artists(
-    ids: Rows, scores: Scores, k: int, artists_of: Callable[[int], Sequence[str]], most: int
-) -> Answers:
+def _of_few_artists(ids: Ids, scores: Scores, k: int, artists_of: Callable[[int], Sequence[str]], most: int) -> Answers:
     """The first k with at most so many of one artist; the others follow where there are too few."""
     count: Counter[str] = Counter()
     first: list[int] = []

@@ -1,7 +1,7 @@
 // The shell: head, navigation, the screen that the address names, messages, and the player.
 import { html, render, useEffect, useRef, useState } from "./html.js";
 import { json, useAnswer } from "./api.js";
-import { apiKey, connected, epoch, fetchAnew, givenHistory, keyAsked, message, ready, theme } from "./store.js";
+import { apiKey, connected, epoch, fetchAnew, givenHistory, keyAsked, message, moreOf, ready, theme } from "./store.js";
 import { TrackScreen } from "./answer.js";
 import { HomeScreen, SongScreen, take } from "./drop.js";
 import { searchAddress, SearchBox, SearchScreen } from "./search.js";
@@ -52,6 +52,7 @@ function later(load, name) {
 
 const LibraryScreen = later(() => import("./library.js"), "LibraryScreen");
 const PlaylistsScreen = later(() => import("./playlists.js"), "PlaylistsScreen");
+const TrackSheet = later(() => import("./sheet.js"), "TrackSheet");
 const RoomScreen = later(() => import("./room.js"), "RoomScreen");
 
 const SCREENS = {
@@ -120,8 +121,14 @@ function App() {
     <main id="main" ref=${main} tabindex="-1">${show(what)}</main>
     <footer><${State} /> <span>The <a href="docs">API</a> does all of this, too.</span></footer>
     <${Message} />
-    <${Player} />
+    <${Sheet} />
+    ${screen !== "room" && html`<${Player} />`}
     ${over && html`<div class="drop-over" aria-hidden="true"><p>Drop it anywhere</p></div>`}`;
+}
+
+/** Fetched when something is first to be done with a track. */
+function Sheet() {
+  return moreOf.use() && html`<${TrackSheet} />`;
 }
 
 /** What stands between the reader and the service: it is away, or asks for a key. */

@@ -1,7 +1,7 @@
 // The library: what is in it, what failed and why, how much of it is listened to, and the jobs that keep it up to date.
 import { html, useEffect, useRef, useState } from "./html.js";
 import { json, post, put, remove, save, send, useAnswer } from "./api.js";
-import { apiKey, fetchAnew, givenHistory, say } from "./store.js";
+import { apiKey, fetchAnew, givenHistory, ready, say } from "./store.js";
 import { Loading, nameOf, percent, Problem, useTitle } from "./parts.js";
 import { Sure } from "./sure.js";
 
@@ -109,6 +109,11 @@ function ImportHistory({ busy, start, formats }) {
   const [format, setFormat] = useState("csv"), [match, setMatch] = useState(false), [sent, setSent] = useState(null);
   useEffect(() => { if (files.length) setFormat(formatOf(files, formats)); }, [files, formats]);
   const give = async () => {
+    const size = files.reduce((sum, file) => sum + file.size, 0), limit = ready.get()?.upload_bytes;
+    if (limit && size > limit) {
+      const [megabytes, most] = [size, limit].map(bytes => Math.round(bytes / 2 ** 20));
+      return say(`This history has ${megabytes} MB, and the service takes ${most} MB at most. On its machine, crossfade listens FILE --format ${format} reads it.`, true);
+    }
     setSent(0);
     const ok = await start(() => send("v1/jobs/listens", files, { format, match }, { onProgress: setSent }));
     setSent(null);
@@ -295,7 +300,7 @@ function VersionsCard({ manages }) {
       <h2>Trained versions</h2>
       ${error ? html`<${Problem} error=${error} />` : !data ? html`<p class="sub">…</p>` : !data.versions.length ? html`<p class="sub">None yet: songs are compared by their sound alone. With listens, <b>Train</b> learns taste.</p>` : html`
         <div class="table" tabindex="0" role="region" aria-label="Trained versions"><table>
-          <thead><tr><th scope="col">Trained</th><th scope="col">Listens</th><th scope="col">Listeners</th>${names.map(name => html`<th scope="col" key=${name}>${name.replaceAll("_", " ")}</th>`)}<th scope="col"><span class="unseen">Use</span></th></tr></thead>
+          <thead><tr><th scope="col">Trained</th><th scope="col">Listens</th><th scope="col">Listeners</th>${names.map(name => html`<th scope="col" key=${name}>${name.replaceAll("_", " ").replace(/^ndcg/, "NDCG")}</th>`)}<th scope="col"><span class="unseen">Use</span></th></tr></thead>
           <tbody>${data.versions.map(version => html`
             <tr key=${version.name} class=${version.current ? "current" : ""}>
               <th scope="row" title=${version.name}>${version.trained_at ? when(version.trained_at) : version.name}</th>

@@ -1,7 +1,7 @@
 // What several screens are made of: art, a track's row, bars of probabilities, and what a blend is.
 import { html, useEffect, useLayoutEffect, useRef, useState } from "./html.js";
 import { mediaUrl, pathOf, post } from "./api.js";
-import { addToPlaylist, apiKey, fetchAnew, liked, listener, say } from "./store.js";
+import { addToPlaylist, apiKey, fetchAnew, liked, listener, moreOf, say } from "./store.js";
 import { isCurrent, player, playQueue, toggle } from "./player.js";
 
 const SHAPES = {
@@ -70,6 +70,7 @@ export function TrackRow({ track, queue, note, preview, children }) {
       </div>
       ${children}
       <${Like} track=${track} />
+      <button class="icon-button" aria-label=${`More for ${nameOf(track)}`} onClick=${() => moreOf.set(track)}>⋯</button>
     </li>`;
 }
 

@@ -120,7 +120,7 @@ export function enqueue(tracks, { next = false } = {}) {
 export function arrange(queue) {
   const place = queue.indexOf(current());
   if (place >= 0) player.update({ queue, place });
-  else if (queue.length) start(queue, Math.min(player.get().place, queue.length - 1));
+  else if (queue.length) start(queue, Math.min(player.get().place, queue.length - 1), { byItself: true });
   else finish();
 }
 
@@ -326,7 +326,7 @@ export function Player() {
       <div class="player-more">
         ${!track.url && html`<button class=${on ? "on" : ""} aria-pressed=${Boolean(on)} title="Goes on with what is like it, without end"
           onClick=${() => (on ? stopRadio() : goOnFrom(track))}>Radio</button>`}
-        <a class="button" href="#/room">Queue</a>
+        <button onClick=${() => { location.hash = "#/room"; }}>Queue</button>
       </div>
     </section>`;
 }

@@ -43,8 +43,6 @@ function OnePlaylist({ id }) {
   const [list, setList] = useState(null), [busy, setBusy] = useState(false);
   useEffect(() => { if (data) setList(data); }, [data]);
   useTitle(list ? list.name : "Playlist");
-  if (error && !list) return html`<section class="card narrow"><h1 tabindex="-1">Playlist</h1><${Problem} error=${error}><a class="button" href="#/playlists">All playlists</a><//></section>`;
-  if (!list) return html`<section class="card narrow"><h1 tabindex="-1">…</h1><${Loading} /></section>`;
   /** Shows a change at once, and takes it back where it could not be kept. */
   const change = async part => {
     const before = list;
@@ -78,26 +76,34 @@ function OnePlaylist({ id }) {
     } catch (problem) { say(problem.message, true); }
   };
   const file = format => save(`v1/playlists/${list.playlist_id}/file?format=${format}`, `${list.name.replace(/[/\\:*?"<>|]/g, "_")}.${format}`).catch(problem => say(problem.message, true));
-  const seconds = list.tracks.reduce((sum, track) => sum + (track.duration_seconds || 0), 0), playable = list.tracks.some(track => track.has_audio);
+  // The heading stays the same one while the rest comes, and keeps the focus.
   return html`
     <section class="card narrow">
-      <${Name} name=${list.name} onName=${name => change({ name })} />
-      <p class="sub">${counted(list.tracks.length)}${seconds ? `, ${minutes(seconds)}` : ""}</p>
-      <div class="row actions">
-        <button class="primary" disabled=${!playable} onClick=${() => playQueue(list.tracks)}><${Icon} name="play" />Play</button>
-        <button disabled=${!playable} onClick=${() => { enqueue(list.tracks); say(`${list.name} is in the queue.`); }}>Queue it</button>
-        <button disabled=${busy || list.tracks.length < 3} title="Each passes well into the next, by sound, tempo and key; the first stays first" onClick=${arrange}>Crossfaded order</button>
-      </div>
-      ${list.tracks.length ? html`
-        <${SortableTracks} items=${list.tracks} label=${`Tracks of ${list.name}`} onOrder=${tracks => change({ tracks })} onRemove=${place => change({ tracks: list.tracks.filter((_, at) => at !== place) })} />`
-        : html`<p class="sub">Empty. On the <a href="#/map">map</a>, draw around some points and give them this playlist's name.</p>`}
-      <div class="row actions">
-        <button disabled=${!list.tracks.length} onClick=${() => file("m3u8")}>Save as M3U8</button>
-        <button disabled=${!list.tracks.length} onClick=${() => file("jspf")}>Save as JSPF</button>
-        <${Sure} ask="Delete" of=${list.name} then=${drop} />
-      </div>
-      <p class="sub">A saved file belongs into the folder of music: its paths begin there, so Navidrome, Jellyfin and others find the tracks.</p>
+      <${Name} name=${list ? list.name : "Playlist"} onName=${list && (name => change({ name }))} />
+      ${list ? html`<${Content} list=${list} busy=${busy} change=${change} arrange=${arrange} file=${file} drop=${drop} />`
+        : error ? html`<${Problem} error=${error}><a class="button" href="#/playlists">All playlists</a><//>` : html`<${Loading} />`}
     </section>`;
+}
+
+function Content({ list, busy, change, arrange, file, drop }) {
+  const { name, tracks } = list, playable = tracks.some(track => track.has_audio);
+  const seconds = tracks.reduce((sum, track) => sum + (track.duration_seconds || 0), 0);
+  return html`
+    <p class="sub">${counted(tracks.length)}${seconds ? `, ${minutes(seconds)}` : ""}</p>
+    <div class="row actions">
+      <button class="primary" disabled=${!playable} onClick=${() => playQueue(tracks)}><${Icon} name="play" />Play</button>
+      <button disabled=${!playable} onClick=${() => { enqueue(tracks); say(`${name} is in the queue.`); }}>Queue it</button>
+      <button disabled=${busy || tracks.length < 3} title="Each passes well into the next, by sound, tempo and key; the first stays first" onClick=${arrange}>Crossfaded order</button>
+    </div>
+    ${tracks.length ? html`
+      <${SortableTracks} items=${tracks} label=${`Tracks of ${name}`} onOrder=${ordered => change({ tracks: ordered })} onRemove=${place => change({ tracks: tracks.filter((_, at) => at !== place) })} />`
+      : html`<p class="sub">Empty. On the <a href="#/map">map</a>, draw around some points and give them this playlist's name.</p>`}
+    <div class="row actions">
+      <button disabled=${!tracks.length} onClick=${() => file("m3u8")}>Save as M3U8</button>
+      <button disabled=${!tracks.length} onClick=${() => file("jspf")}>Save as JSPF</button>
+      <${Sure} ask="Delete" of=${name} then=${drop} />
+    </div>
+    <p class="sub">A saved file belongs into the folder of music: its paths begin there, so Navidrome, Jellyfin and others find the tracks.</p>`;
 }
 
 /** A heading that can be written anew. */
@@ -110,7 +116,7 @@ function Name({ name, onName }) {
     write(false);
     if (text && text !== name) onName(text);
   };
-  if (!writing) return html`<div class="row named"><h1 class="grow" tabindex="-1" dir="auto">${name}</h1><button onClick=${() => write(true)}>Rename</button></div>`;
+  if (!writing) return html`<div class="row named"><h1 class="grow" tabindex="-1" dir="auto">${name}</h1>${onName && html`<button onClick=${() => write(true)}>Rename</button>`}</div>`;
   return html`
     <form class="row named" onSubmit=${keep}>
       <input ref=${box} type="text" aria-label="Name of the playlist" defaultValue=${name} required maxlength="200" autocomplete="off" dir="auto"

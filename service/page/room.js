@@ -14,11 +14,11 @@ export function RoomScreen() {
   return html`
     <h1 class="small" tabindex="-1">Listening room</h1>
     <div class="room">
-      <section class="card now" aria-label="Now playing">
+      <section class="card now" aria-label="Player">
         ${track ? html`
           <div class="cover"><${Art} key=${track.track_id} track=${track} /></div>
           <a class="title" href=${track.url ? "#/song" : addressOf(track)} dir="auto">${nameOf(track)}</a>
-          <p class=${error ? "sub wrong" : "sub"} dir="auto">${error || (track.artists || []).join(", ")}</p>
+          <p class=${error ? "sub wrong" : "sub"} dir="auto" role="status">${error || (track.artists || []).join(", ")}</p>
           <${Seek} /><${Buttons} />` : html`<p>Nothing plays. Begin a radio, or press play anywhere.</p>`}
         <${Fading} />
       </section>

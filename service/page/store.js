@@ -62,6 +62,8 @@ export const ready = store(null);
 /** The newest short message, `{text, wrong}`. */
 export const message = store(null);
 
+/** The track that something is to be done with; null for none. */
+export const moreOf = store(null);
 /** Files of a listening history that were dropped or chosen, until they are imported. */
 export const givenHistory = store([]);
 /** Counts the changes of playlists. */

@@ -34,11 +34,11 @@ def test_no_stretch_can_be_turned_to_make_it_shorter(rng: np.random.Generator) -
 
 
 def test_a_passage_costs_what_ears_mind() -> None:
-    sound = np.array([[1, 0], [1, 0], [0, 0]], float)
+    sound = np.array([[1, 0], [1, 0], [0, 0]], np.float32)
     cost = costs(sound, np.array([60.0, 120.0, 90.0]), ["C major", "A minor", None])
     # Double tempo and the relative key are no distance.
     assert cost[0, 1] == pytest.approx(0)
     assert costs(sound[:2], np.array([60.0, 60.0]), ["C major", "F# major"])[0, 1] == pytest.approx(6 * KEY)
     assert costs(sound[:2], np.array([60.0, 60 * 2**0.5]), [None, None])[0, 1] == pytest.approx(0.5 * TEMPO)
-    assert np.isfinite(costs(np.zeros((2, 0)), np.full(2, np.nan), [None, None])).all()
+    assert np.isfinite(costs(np.zeros((2, 0), np.float32), np.full(2, np.nan), [None, None])).all()
     assert playback_order(np.zeros((0, 0))) == [] and playback_order(np.zeros((1, 1))) == [0]

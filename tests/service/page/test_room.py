@@ -103,7 +103,7 @@ def test_media_keys_and_the_radio_of_the_player(page: Page) -> None:
     expect(page.get_by_role("region", name="Player").get_by_role("button", name="Pause")).to_be_visible()
     assert page.evaluate("navigator.mediaSession.metadata.title") == "Title 9"
     page.get_by_role("button", name="Radio").click()
-    page.get_by_role("link", name="Queue").click()
+    page.get_by_role("button", name="Queue").click()
     expect(page.locator(".sortable li")).to_have_count(11)
 
 
