@@ -242,8 +242,9 @@ def listed(values: Mapping[str, Any]) -> str:
 def recommended(model: Recommender, part: EvaluationSlice, k: int) -> Ids:
     """[B, k] track ids of what the model recommends to the users of a slice."""
     if part.fold_in:
-        about = {"allow_seen": part.allow_seen, "candidates": part.candidates}
-        return model.recommend_from(part.history, k, newest=part.newest, **about)[0]
+        return model.recommend_from(
+            part.history, k, newest=part.newest, allow_seen=part.allow_seen, candidates=part.candidates
+        )[0]
     return model.recommend(part.user_rows, k, allow_seen=part.allow_seen, candidates=part.candidates)[0]
 
 
@@ -256,12 +257,12 @@ def _some_users(part: EvaluationSlice, rng: np.random.Generator) -> EvaluationSl
     if len(part.user_rows) <= MOST_USERS:
         return part
     places = np.sort(rng.choice(len(part.user_rows), MOST_USERS, replace=False))
-    counts, newest = (None if each is None else each[places] for each in (part.target_counts, part.newest))
+    counts = None if part.target_counts is None else part.target_counts[places]
     return replace(
         part,
         user_rows=part.user_rows[places],
         truth=part.truth[places],
         history=part.history[places],
         target_counts=counts,
-        newest=newest,
+        newest=None if part.newest is None else part.newest[places],
     )
