@@ -27,10 +27,11 @@ from ..interactions import Interactions
 from ..recommenders.als import ALSOptions
 from ..recommenders.base import Recommender, check_catalogue, check_width
 from ..storage import Arrays, change_model, load_model, prefixed, save_model
-from .candidates import NO_TRACKS, CandidateGenerator, Candidates, UserProfile
+from .candidates import CandidateGenerator, Candidates
 from .dataset import TwoStageOptions, ranking_dataset
 from .features import HistoryStatistics, features
 from .ranker import Ranker
+from .user_profile import NO_TRACKS, UserProfile
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix

@@ -21,7 +21,7 @@ from ...errors import LibraryError
 from ...models.arrays import Ids, Scores, top_k
 from ...models.confidence_weights import ConfidenceOptions, States
 from ...models.hybrid.online import NO_HISTORY, UserHistory
-from ...models.ranking.candidates import NO_TRACKS
+from ...models.ranking.user_profile import NO_TRACKS
 from ...pipelines.search.recommend import recommend_one
 from ..errors import Problem
 from ..events.client import EventSource, Unreachable
