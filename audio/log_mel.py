@@ -47,7 +47,7 @@ class LogMel:
 
     def compressed(self, power: Floats) -> Floats:
         """The logarithm of mel power."""
-        scaled = power * np.float32(self.compression)
+        scaled: Floats = power * np.float32(self.compression)
         scaled += np.float32(1)
         logarithms: Floats = np.log10(scaled, out=scaled)
         return logarithms

@@ -145,9 +145,10 @@ def missing(
     for track_id, path in found.tracks.items():
         console.record(missing_file, track_id=track_id, path=str(path), listened=track_id in listened, forgotten=forget)
     for place, count in found.unreachable.items():
-        name = readable(place)
-        cure = f"crossfade missing {quote(name)} --library {library}"
-        console.message(f"{name}: not there or empty, its {counted(count, 'track')} left alone; else {cure}")
+        where = "not embedded on this machine" if place is None else f"{readable(place)}: not there or empty"
+        folder = "FOLDER" if place is None else quote(readable(place))
+        cure = f"crossfade missing {folder} --library {library}"
+        console.message(f"{where}, {counted(count, 'track')} left alone; else {cure}")
     if forget and found.tracks:
         kept = len(found.tracks) - gone
         console.message(f"{counted(gone, 'track')} forgotten" + (f", {kept} kept for its listens" if kept else ""))

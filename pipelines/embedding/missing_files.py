@@ -1,6 +1,7 @@
 """Tracks whose files are missing: which these are, and how a library forgets them.
 
-A folder that is gone or empty may be a drive that is not mounted: what lies under it is missing only where it is named.
+A folder that is gone or empty may be a drive that is not mounted, and a library may come from another machine: what
+lies there, or where nothing was embedded on this machine, is missing only where it is named.
 """
 
 from __future__ import annotations
@@ -21,25 +22,27 @@ class MissingFiles:
 
     tracks: dict[str, Path]
     """track_id -> where its file was"""
-    unreachable: dict[Path, int]
-    """embedded folders that are gone or empty -> tracks whose files lay there, which are not in `tracks`"""
+    unreachable: dict[Path | None, int]
+    """embedded folders that are gone or empty -> tracks whose files lay there, which are not in `tracks`; None stands
+    for all places where nothing was embedded on this machine"""
 
 
 def missing_files(library: Library, places: Sequence[Path] = ()) -> MissingFiles:
-    """Of the files under `places`; without any, of all that were embedded, but for folders that are gone or empty."""
-    roots = [absolute(place) for place in places]
-    away = () if places else [place for place in library.places() if _is_away(place)]
+    """Of the files under `places`; without any, of all that were embedded on this machine in folders that are there."""
+    known = set(map(absolute, places)) or set(library.places())
+    away = set() if places else {place for place in known if _is_away(place)}
     tracks: dict[str, Path] = {}
-    unreachable: Counter[Path] = Counter()
+    unreachable: Counter[Path | None] = Counter()
     for track_id, name in library.paths().items():
         path = Path(os.fsdecode(name))
-        if (roots and not any(path.is_relative_to(root) for root in roots)) or not is_gone(path):
+        # Of folders in folders the innermost.
+        place = next((folder for folder in (path, *path.parents) if folder in known), None)
+        if (place is None and places) or not is_gone(path):
             continue
-        place = next((place for place in away if path != place and path.is_relative_to(place)), None)
-        if place is None:
-            tracks[track_id] = path
-        else:
+        if place is None or (place in away and place != path):
             unreachable[place] += 1
+        else:
+            tracks[track_id] = path
     return MissingFiles(tracks, dict(unreachable))
 
 

@@ -334,19 +334,17 @@ def split_by_files(audio: LabelledAudio, split_files: Sequence[Path]) -> Labelle
     """
     paths = [_without_suffix(name) for name in audio.names]
     counts = Counter(path.name for path in paths)
-    # By its path, or by the file's bare name where that is unique.
-    row_of = {Path(path.name): row for row, path in enumerate(paths) if counts[path.name] == 1}
-    row_of |= {path: row for row, path in enumerate(paths)}
+    by_path = {path: row for row, path in enumerate(paths)}
+    by_unique_name = {path.name: row for row, path in enumerate(paths) if counts[path.name] == 1}
     split_of_row: dict[int, str] = {}
     for path in split_files:
-        part = next(
-            (SPLIT_NAMES[word] for word in re.split(r"[^a-z]+", path.stem.lower()) if word in SPLIT_NAMES), None
-        )
+        words = re.split(r"[^a-z]+", path.stem.lower())
+        part = next((SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES), None)
         if part is None:
             raise DataError(f"{path}: a split file's name says train, valid or test (train_filtered.txt)")
         for number, name in _listed(path):
             listed = _without_suffix(name)
-            row = row_of.get(listed, row_of.get(Path(listed.name)))
+            row = by_path.get(listed, by_unique_name.get(listed.name))
             if row is None:
                 raise DataError(f"{path}: line {number}: {name!r} is not among the labelled files of {audio.source}")
             if split_of_row.setdefault(row, part) != part:

@@ -122,9 +122,18 @@ def test_a_folder_that_is_away_is_left_alone_unless_it_is_named(
     found, errors = run(capsys, "missing", "--library", folder / "L", "--forget")
     assert found == [] and len(contents(folder)) == 5
     cure = f"crossfade missing {folder / 'music/b'} --library {folder / 'L'}"
-    assert errors[1] == f"{folder / 'music/b'}: not there or empty, its 2 tracks left alone; else {cure}"
+    assert errors[1] == f"{folder / 'music/b'}: not there or empty, 2 tracks left alone; else {cure}"
     found, errors = run(capsys, "missing", folder / "music/b", "--library", folder / "L", "--forget")
     assert [one["track_id"] for one in found] == ["3.wav", "copy.wav"] and errors == ["2 tracks forgotten"]
+
+
+def test_a_library_from_another_machine_is_left_alone(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "L" / "places.json").unlink()
+    shutil.rmtree(folder / "music")
+    found, errors = run(capsys, "missing", "--library", folder / "L", "--forget")
+    cure = f"crossfade missing FOLDER --library {folder / 'L'}"
+    assert (found, errors) == ([], [f"not embedded on this machine, 5 tracks left alone; else {cure}"])
+    assert len(contents(folder)) == 5
 
 
 def test_a_playlist_leaves_out_what_is_gone(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
