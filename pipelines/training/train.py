@@ -34,16 +34,16 @@ from ...models.recommenders.als import ALSOptions
 from ...models.storage import content_hash, hash_of_values, write_json
 from ..charts.chart import draw
 from ..charts.training import importance_chart
-from ..interactions.cleaning import CleaningOptions, CleaningStep, clean
+from ..interactions.cleaning import CleaningOptions, CleaningStep
 from ..interactions.live_events import events_mark
-from ..interactions.schema import listed_ids, mixed_clocks, parts_of, read_listens, to_listens
-from ..interactions.statistics import log_figures
+from ..interactions.schema import mixed_clocks, parts_of, read_listens
 from ..interactions.user_deletion import forget_the_missing
 from ..library.folder_layout import ARTEFACTS, KEPT_VERSIONS
 from ..library.progress import Message, silent
 from ..library.store import Library
 from ..versions.model_version import FORMAT, ModelVersion
 from .batch_tables import ArtefactOptions, complete_version, write_artefacts
+from .engine import LocalEngine
 from .resumable_steps import ResumableSteps, key_of_catalogue
 
 STEP_VERSIONS = {"hybrid": 2, "ranking": 8, "artefacts": 1}
@@ -116,16 +116,17 @@ def train(
     library: Library,
     options: TrainingOptions | None = None,
     *,
+    engine: LocalEngine | None = None,
     force: bool = False,
     message: Message = silent,
 ) -> TrainingSummary:
     """Trains a version and makes it the library's current one; a failure leaves the old one in place.
 
-    Where nothing has changed since the current version, nothing is done. `force` runs all steps again; `message`
-    gets what was left out, and why.
+    Where nothing has changed since the current version, nothing is done. `engine` None is this machine; `force` runs
+    all steps again; `message` gets what was left out, and why.
     """
     started = time.monotonic()
-    job = _Training(library, options or TrainingOptions(), force)
+    job = _Training(library, options or TrainingOptions(), engine or LocalEngine(), force)
     if all(job.unchanged.values()):
         summary = job.summary_of_current()
         for name in job.keys:
@@ -150,8 +151,8 @@ def train(
 class _Training:
     """One run: the keys of its steps, and what they hand to each other, each made when it is first needed."""
 
-    def __init__(self, library: Library, options: TrainingOptions, force: bool) -> None:
-        self.library, self.options = library, options
+    def __init__(self, library: Library, options: TrainingOptions, engine: LocalEngine, force: bool) -> None:
+        self.library, self.options, self.engine = library, options, engine
         # Before the tracks are read: what changes meanwhile is looked at again when the version is loaded.
         mark = library.change_counter()
         try:
@@ -166,7 +167,9 @@ class _Training:
         als = {name: value for name, value in asdict(options.als).items() if name != "threads"}
         log = hash_of_values([(file.name, content_hash(file)) for file in parts_of(library)])
         base = (FORMAT, log, key_of_catalogue(self.catalogue), self.sound, library.about("encoder"), options.seed)
-        hybrid = hash_of_values(STEP_VERSIONS["hybrid"], base, cleaning, als)
+        # Every engine comes to an ALS of its own; versions of before there were several are the local one's.
+        solved_by = () if engine.name == LocalEngine.name else (engine.name,)
+        hybrid = hash_of_values(STEP_VERSIONS["hybrid"], base, cleaning, als, *solved_by)
         ranker = hash_of_values(STEP_VERSIONS["ranking"], hybrid, ranking, self.catalogue.albums)
         names = self.tracks["title"].to_list()
         tables = hash_of_values(
@@ -180,6 +183,7 @@ class _Training:
             "encoder": library.about("encoder") if self.sound == "encoder" else None,
             "genres": list(self.catalogue.genre_names),
             "seed": options.seed,
+            "engine": engine.name,
             "cleaning": cleaning,
             "reranking": asdict(options.reranking),
             "events": events_mark(library),
@@ -232,14 +236,13 @@ class _Training:
     @cached_property
     def listens(self) -> Interactions:
         """The cleaned log over the catalogue's tracks; sets `cleaning_steps`, `log` and `user_ids`, too."""
-        library, options = self.library, self.options
-        frame, self.cleaning_steps = clean(read_listens(library), options.cleaning)
-        self.log = asdict(log_figures(frame))
-        self.user_ids, played_ids = listed_ids(frame)
         known = pl.Series(list(self.catalogue.track_ids), dtype=pl.String)
-        if not played_ids.is_in(known.implode()).any():
-            raise DataError(f"{library.folder}: none of the {len(played_ids):,} tracks in the log is in the library")
-        return to_listens(frame, self.user_ids, known, options.cleaning.confidence)
+        log = self.engine.cleaned_log(self.library, known, self.options.cleaning)
+        if not log.played_ids.is_in(known.implode()).any():
+            count = len(log.played_ids)
+            raise DataError(f"{self.library.folder}: none of the {count:,} tracks in the log is in the library")
+        self.user_ids, self.cleaning_steps, self.log = log.user_ids, log.steps, asdict(log.figures)
+        return log.listens
 
     def _hybrid(self, version: Path) -> ModelVersion:
         name, current = "hybrid", self.steps.current
@@ -249,7 +252,9 @@ class _Training:
             return trained
         with self.steps.running(name, self.keys[name], version) as count:
             catalogue, listens = self.catalogue, self.listens
-            hybrid = Hybrid(catalogue, als=self.options.als, seed=self.options.seed).fit(listens)
+            hybrid = Hybrid(catalogue, als=self.options.als, als_solver=self.engine.solver, seed=self.options.seed).fit(
+                listens
+            )
             index = HybridIndex.of(np.where(hybrid.known[:, None], hybrid.taste, 0), catalogue.sound)
             trained = ModelVersion(hybrid, index, catalogue.track_ids, self.user_ids.to_list(), self.about)
             trained.save(version)

@@ -1,0 +1,57 @@
+"""The engine of a training that is a Spark cluster."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from ...models.arrays import Scores
+from ...models.recommenders.als import ALSOptions
+from ..embedding.embed import Job, Outcomes
+from ..embedding.options import EmbedOptions
+from ..interactions.cleaning import CleaningOptions
+from ..library.store import Library
+from ..training.engine import CleanedLog, LocalEngine
+from .als import solve
+from .embedding import outcomes
+from .listens import cleaned_log, read_log
+from .session import check_spark, spark_errors, spark_session
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+    from scipy.sparse import csr_matrix
+
+LOG = "spark.log"
+"""in the library: what the Java virtual machine writes"""
+
+
+class SparkEngine(LocalEngine):
+    """Cleans and embeds on a cluster, and learns ALS by MLlib."""
+
+    name = "spark"
+
+    def __init__(self, master: str | None = None, folder: Path | None = None) -> None:
+        """`folder` is the library's. MissingExtra without PySpark, ResourceError without Java."""
+        check_spark()
+        self._master, self._log = master, None if folder is None else folder / LOG
+
+    @cached_property
+    def session(self) -> SparkSession:
+        """Started when it is first needed, unless there is one."""
+        return spark_session(self._master, self._log)
+
+    def cleaned_log(self, library: Library, track_ids: pl.Series, options: CleaningOptions) -> CleanedLog:
+        with spark_errors("Spark: cleaning"):
+            return cleaned_log(read_log(self.session, library), track_ids, options)
+
+    def outcomes(self, library: Library, jobs: list[Job], options: EmbedOptions) -> Outcomes:
+        """Of audio files; see `embedding.embed`."""
+        with spark_errors("Spark: embedding"):
+            yield from outcomes(self.session, library, jobs, options)
+
+    def solver(self, confidences: csr_matrix, options: ALSOptions) -> tuple[Scores, Scores]:  # type: ignore[override]
+        with spark_errors("Spark: ALS"):
+            return solve(self.session, confidences, options)
