@@ -10,6 +10,8 @@ Shapes: U users, T tracks, F factors.
 
 from __future__ import annotations
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,17 +28,25 @@ if TYPE_CHECKING:
 LEAST_RATING = 1e-3
 """of a confidence near 1 or below: a rating of 0 says nothing to MLlib, and one below 0 says dislike"""
 PAIRS_PER_BLOCK = 1_000_000
+CHECKPOINT_ITERATIONS = 3
+"""Where nothing is kept for ten, the plan of what was computed from what is too deep for Java's stack."""
 
 
-def solve(session: SparkSession, confidences: csr_matrix, options: ALSOptions) -> tuple[Scores, Scores]:
-    """([U, F] user factors, [T, F] track factors), zeros where there is nothing to learn from."""
+def solve(
+    session: SparkSession, confidences: csr_matrix, options: ALSOptions, folder: Path | None = None
+) -> tuple[Scores, Scores]:
+    """([U, F] user factors, [T, F] track factors), zeros where there is nothing to learn from.
+
+    What a lost worker would have to compute again is kept in `folder` meanwhile, which all machines have to see; None
+    is one of this machine's.
+    """
     from pyspark.ml.recommendation import ALS
 
     table = ratings(confidences, options.alpha)
     likes = table.filter(pl.col("rating") > 0)
     mean_count = len(likes) / np.sqrt(likes["user_row"].n_unique() * likes["track_row"].n_unique())
     blocks = max(2, -(-confidences.nnz // PAIRS_PER_BLOCK), session.sparkContext.defaultParallelism)
-    model = ALS(
+    als = ALS(
         rank=options.factors,
         maxIter=options.iterations,
         regParam=float(options.regularization / mean_count),
@@ -47,10 +57,15 @@ def solve(session: SparkSession, confidences: csr_matrix, options: ALSOptions) -
         ratingCol="rating",
         numUserBlocks=blocks,
         numItemBlocks=blocks,
+        checkpointInterval=CHECKPOINT_ITERATIONS,
         seed=options.seed or 0,
-    ).fit(sent(session, table))
-    users, tracks = confidences.shape
-    return _factors(model.userFactors, users, options.factors), _factors(model.itemFactors, tracks, options.factors)
+    )
+    with TemporaryDirectory(prefix=".als-", dir=folder) as kept:
+        session.sparkContext.setCheckpointDir(f"file://{kept}")
+        model = als.fit(sent(session, table))
+        counts = zip((model.userFactors, model.itemFactors), confidences.shape, strict=True)
+        users, tracks = (_factors(factors, count, options.factors) for factors, count in counts)
+    return users, tracks
 
 
 def ratings(confidences: csr_matrix, alpha: float) -> pl.DataFrame:

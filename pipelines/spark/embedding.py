@@ -38,38 +38,36 @@ if TYPE_CHECKING:
 FILES_PER_TASK = 16
 TASKS_PER_CORE = 4
 """of one round: what a round found is kept in the library before the next begins"""
-SCHEMA = pl.Schema(
-    {
-        "place": pl.Int64(),
-        "content_hash": pl.String(),
-        "reason": pl.String(),
-        "duration_seconds": pl.Float64(),
-        "embedding": pl.List(pl.Float32()),
-        "genres": pl.List(pl.Float32()),
-        "described": pl.String(),
-        "tags": pl.String(),
-    }
-)
-"""a row for every file: why it could not be heard, or what `TrackAnalysis` and `Tags` hold; `place` counts the files,
-`described` and `tags` are JSON"""
-_COLUMNS = (
-    "place long, content_hash string, reason string, duration_seconds double, embedding array<float>, "
-    "genres array<float>, described string, tags string"
-)
+
+
+def _schema() -> pa.Schema:
+    """A row for every file: why it could not be heard, or what `TrackAnalysis` and `Tags` hold.
+
+    `place` counts the files, `described` and `tags` are JSON.
+    """
+    import pyarrow as pa
+
+    texts = ("content_hash", "reason", "described", "tags")
+    vectors = {name: pa.list_(pa.float32()) for name in ("embedding", "genres")}
+    columns = dict.fromkeys(texts, pa.string()) | vectors | {"duration_seconds": pa.float64()}
+    return pa.schema({"place": pa.int64(), **columns})
 
 
 def outcomes(session: SparkSession, library: Library, jobs: list[Job], options: EmbedOptions) -> Outcomes:
     """What became of each file, round by round."""
+    from pyspark.sql.pandas.types import from_arrow_schema
+
     vocabulary = library.vocabulary()
     work = partial(_analyze, genre_model=vocabulary.model, all_windows=options.windows == "all")
-    multi_label = library.analyzer().model is not None and library.analyzer().model.card.multi_label
+    model = library.analyzer().model
+    multi_label = model is not None and model.card.multi_label
     size = FILES_PER_TASK * TASKS_PER_CORE * session.sparkContext.defaultParallelism
     for start in range(0, len(jobs), size):
         round_ = jobs[start : start + size]
         paths = [os.fsencode(job.file.path) for job in round_]
         files = sent(session, pl.DataFrame({"place": np.arange(len(round_)), "path": paths}))
         tasks = files.repartition(max(1, -(-len(round_) // FILES_PER_TASK)), "place")
-        for row in collected(tasks.mapInArrow(work, _COLUMNS)).iter_rows(named=True):
+        for row in collected(tasks.mapInArrow(work, from_arrow_schema(_schema()))).iter_rows(named=True):
             yield round_[row["place"]], _outcome(row, vocabulary, multi_label)
 
 
@@ -92,7 +90,7 @@ def _analyze(
             with quiet_decoders():
                 found = {path: _analyzed(genre_model, all_windows, path) for path in paths}
         table = [_row(place, found[path]) for place, path in zip(rows["place"], paths, strict=True)]
-        yield from pl.DataFrame(table, SCHEMA).to_arrow(compat_level=pl.CompatLevel.oldest()).to_batches()
+        yield from pa.Table.from_pylist(table, _schema()).to_batches()
 
 
 @lru_cache(maxsize=1)
@@ -105,7 +103,7 @@ def _analyzed(genre_model: Path | None, all_windows: bool, path: Path) -> Outcom
 
 
 def _row(place: int, outcome: Outcome | WorkerDied) -> dict[str, Any]:
-    """A row of SCHEMA."""
+    """A row of `_schema`."""
     if isinstance(outcome, WorkerDied):
         return {"place": place, "reason": "crashed the decoder"}
     row = {"place": place, "content_hash": outcome.content_hash, "reason": outcome.reason}

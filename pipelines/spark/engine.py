@@ -36,12 +36,12 @@ class SparkEngine(LocalEngine):
     def __init__(self, master: str | None = None, folder: Path | None = None) -> None:
         """`folder` is the library's. MissingExtra without PySpark, ResourceError without Java."""
         check_spark()
-        self._master, self._log = master, None if folder is None else folder / LOG
+        self._master, self._folder = master, None if folder is None else folder.absolute()
 
     @cached_property
     def session(self) -> SparkSession:
         """Started when it is first needed, unless there is one."""
-        return spark_session(self._master, self._log)
+        return spark_session(self._master, None if self._folder is None else self._folder / LOG)
 
     def cleaned_log(self, library: Library, track_ids: pl.Series, options: CleaningOptions) -> CleanedLog:
         with spark_errors("Spark: cleaning"):
@@ -54,4 +54,4 @@ class SparkEngine(LocalEngine):
 
     def solver(self, confidences: csr_matrix, options: ALSOptions) -> tuple[Scores, Scores]:  # type: ignore[override]
         with spark_errors("Spark: ALS"):
-            return solve(self.session, confidences, options)
+            return solve(self.session, confidences, options, self._folder)

@@ -21,6 +21,8 @@ from crossfade.pipelines.library.store import Library
 from crossfade.pipelines.spark import embedding
 from crossfade.pipelines.spark.engine import SparkEngine
 
+pytestmark = pytest.mark.slow
+
 RATE = 16_000
 VECTOR_TOLERANCE = 1e-5
 

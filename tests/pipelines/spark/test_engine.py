@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pytest
 from planted import planted
 from small_training import OPTIONS, WORLD
 
@@ -20,6 +21,8 @@ from crossfade.pipelines.search.recommend import recommend
 from crossfade.pipelines.spark.engine import SparkEngine
 from crossfade.pipelines.training.train import train
 from crossfade.pipelines.versions.model_version import ModelVersion
+
+pytestmark = pytest.mark.slow
 
 RECALL_TOLERANCE = 0.01
 OPTIONS_OF_ALS = ALSOptions(factors=8, regularization=5, iterations=10, threads=1)

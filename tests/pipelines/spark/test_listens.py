@@ -16,6 +16,8 @@ from crossfade.pipelines.library.store import Library
 from crossfade.pipelines.spark.engine import SparkEngine
 from crossfade.pipelines.training.engine import LocalEngine
 
+pytestmark = pytest.mark.slow
+
 STRICT = CleaningOptions(users_sample=0.8, seed=3, min_track_listens=2, core=3)
 
 
