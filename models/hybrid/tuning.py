@@ -30,7 +30,7 @@ from ..arrays import Floats, Ids, Mask, Rows, one_blas_thread, top_k
 from ..catalogue import Catalogue
 from ..evaluation.metrics import hits, ndcg, recall, relevant_counts
 from ..evaluation.splits import known_artists, thinned
-from ..interactions import Interactions, to_find
+from ..interactions import Interactions, sample_of_users, to_find
 from ..recommenders.als import ALS, ALSOptions
 from .crossfade import PROFILE_FEATURES, Crossfade, HybridOptions, artist_counts, artist_rarity, sound_profiles
 from .prior import CatalogueSound, ContentPrior, PriorOptions, SoundRegression
@@ -54,6 +54,8 @@ _THINNED_TO = (1, 2, 5, 10)
 _LEAST_WARM, _LEAST_LISTENS = 30, 500
 _LEAST_TRACKS, _LEAST_USERS = 5, 20
 """of a slice that is measured"""
+_MOST_LISTENS = 4_000_000
+"""of a longer log, users are left out by chance: what is chosen is about tracks of few listeners"""
 _MOST_USERS = 1500
 _CELLS = 1 << 25
 
@@ -169,6 +171,7 @@ def tuned_options(
     listens: Interactions, catalogue: Catalogue, als: ALSOptions, rng: np.random.Generator
 ) -> tuple[HybridOptions, dict[str, float]]:
     """The options and what was measured; the defaults and nothing where there is too little to measure."""
+    listens = sample_of_users(listens, _MOST_LISTENS, rng)
     with one_blas_thread():
         held = hold_out(listens, catalogue, als, rng)
         if held is None:

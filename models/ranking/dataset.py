@@ -1,8 +1,9 @@
 """Ranking datasets: labelled candidates to train a ranker on.
 
 The listens are split: sources and features are computed from the history before the label period only; a candidate's
-label is whether the user listened to it in the label period. The history is split once more, for a second label period.
-Each history tunes the hybrid's choices itself: those of all listens were tuned on the labels.
+label is whether the user listened to it in the label period. Where that leaves fewer users than two label periods are
+asked for, the history is split once more, for a second label period. Each history tunes the hybrid's choices itself:
+those of all listens were tuned on the labels.
 
 A seventh of the users is held out, with all of their candidates, so that rates among them are those of all users. Of
 the others, those with a positive label are trained on, with a sample of their negatives.
@@ -19,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DataError
-from ..arrays import Mask, one_blas_thread
+from ..arrays import Mask, row_entries, top_k_of_lists
 from ..catalogue import Catalogue
 from ..evaluation.splits import Split, fitting
 from ..hybrid.model import Hybrid
@@ -55,6 +56,9 @@ class RankingDataset:
     recall: dict[str, float]
     """source -> the share of the tracks of the label period that it nominated; `all`: that are among the candidates"""
 
+    users: int
+    """how many users with listens in the label period were taken to train on"""
+
 
 def ranking_dataset(
     listens: Interactions,
@@ -66,8 +70,8 @@ def ranking_dataset(
 ) -> RankingDataset:
     """Splits the listens as the log allows, fits the sources on the history, and labels their candidates.
 
-    Then the same with that history, for a second label period before the first. Of `hybrid` only the options of its ALS
-    are used; DataError where there is too little to train on.
+    Then, unless the users are enough, the same with that history, for a second label period before the first. Of
+    `hybrid` only the options of its ALS are used; DataError where there is too little to train on.
     """
     options = options or TwoStageOptions()
     rng = np.random.default_rng([seed, 7])
@@ -83,6 +87,8 @@ def ranking_dataset(
         except DataError:
             if not datasets:
                 raise
+            break
+        if datasets[0].users >= LABEL_PERIODS * options.ranker.users:
             break
         listens = split.train
     return _joined(datasets)
@@ -121,6 +127,7 @@ def _joined(datasets: Sequence[RankingDataset]) -> RankingDataset:
         np.concatenate([dataset.held_out for dataset in datasets]),
         datasets[0].rate,
         datasets[0].recall,
+        sum(dataset.users for dataset in datasets),
     )
 
 
@@ -144,29 +151,37 @@ def labelled_candidates(
     if not len(trained):
         raise DataError("ranker: no user has listens both in the label period and before it")
     evaluated = rng.permutation(np.flatnonzero(warm & held_out))[: options.users // (HELD_OUT_EVERY - 1)]
-    users = np.sort(np.concatenate([rng.permutation(trained)[: options.users], evaluated]))
+    # A log with so many users needs no second label period, and no second fit of everything.
+    most = options.users * (LABEL_PERIODS if len(trained) >= LABEL_PERIODS * options.users else 1)
+    trained = rng.permutation(trained)[:most]
+    users = np.sort(np.concatenate([trained, evaluated]))
+    entries, owners = row_entries(truth, users)
+    wanted = np.sort(users[owners] * truth.shape[1] + truth.indices[entries])
     tables, labels, groups = [], [], []
     reached: dict[str, int] = {}
     offered = 0
-    with one_blas_thread():
-        for user in users.tolist():
-            candidates = generator.candidates_of(generator.trained_profile(user))
-            positive = np.isin(candidates.ids, truth.indices[truth.indptr[user] : truth.indptr[user + 1]])
-            for name, flags in candidates.nominated.items():
-                reached[name] = reached.get(name, 0) + int((positive & flags).sum())
-            reached["all"] = reached.get("all", 0) + int(positive.sum())
-            offered += len(candidates) if active[user] else 0
-            # Negatives: a sample without replacement, as those with the smallest of random numbers.
-            lots = np.where(positive, np.inf, rng.random(len(candidates)))
-            kept = np.full(len(candidates), held_out[user])
-            if positive.any():
-                kept |= positive | (lots < np.sort(lots)[min(options.negatives, len(candidates) - 1)])
-            tables.append(features(generator, statistics, candidates, kept))
-            labels.append(positive[kept])
-            groups.append(np.full(int(kept.sum()), user))
+    for candidates in generator.trained_candidates(users):
+        owners = np.array([user.user_row for user in candidates.users])[candidates.pairs.owners]
+        cells = owners * truth.shape[1] + candidates.ids
+        positive = wanted[np.minimum(np.searchsorted(wanted, cells), len(wanted) - 1)] == cells
+        for name, flags in candidates.nominated.items():
+            reached[name] = reached.get(name, 0) + int((positive & flags).sum())
+        reached["all"] = reached.get("all", 0) + int(positive.sum())
+        offered += int(active[owners].sum())
+        # Negatives: a sample without replacement, as those with the smallest of random numbers.
+        lots = np.where(positive, -np.inf, -rng.random(len(owners)))
+        kept = positive.copy()
+        kept[top_k_of_lists(lots, candidates.pairs.ends, options.negatives)[0]] = True
+        kept &= np.bincount(owners, positive, len(active))[owners] > 0
+        kept |= held_out[owners]
+        tables.append(features(generator, statistics, candidates, kept))
+        labels.append(positive[kept])
+        groups.append(owners[kept])
     total = max(int(truth[users].nnz), 1)
     recall = {name: count / total for name, count in sorted(reached.items(), key=lambda pair: -pair[1])}
     owners = np.concatenate(groups).astype(np.intp)
     # Users without a positive label have as many candidates as others.
     rate = reached["all"] / max(offered, 1) * active.sum() / warm.sum()
-    return RankingDataset(joined(tables), np.concatenate(labels), owners, held_out[owners], float(rate), recall)
+    return RankingDataset(
+        joined(tables), np.concatenate(labels), owners, held_out[owners], float(rate), recall, len(trained)
+    )

@@ -137,6 +137,9 @@ def similar(
     blend: Annotated[float | None, option("taste (1) against sound (0); .5 of both")] = None,
     sound: SoundName = None,
     no_duplicates: Annotated[Flag, option("leave out other versions of the same recording")] = False,
+    genre: Annotated[str | None, option("only tracks with this label")] = None,
+    artist: Annotated[str | None, option("only tracks by this artist")] = None,
+    years: Annotated[str | None, option("only tracks released then: 1975 or 1970-1979")] = None,
     m3u: Annotated[Path | None, option("write a playlist, too")] = None,
     console: Screen,
 ) -> None:
@@ -144,17 +147,23 @@ def similar(
 
     Example: crossfade similar new-song.flac --library L -k 10
     """
+    from ..library.tracks import TrackFilter
     from ..search import similar as search
     from .terminal_layout import track_line
 
     if m3u:
         search.check_m3u(m3u)
+    wanted = TrackFilter(genre=genre, artist=artist, years=search.years_of(years) if years else None)
     with open_library(library) as opened:
         query = search.query_for(opened, track, vectors=sound)
-        neighbours = search.similar(opened, query, blend=blend, vectors=sound, duplicates=not no_duplicates)
+        neighbours = search.similar(
+            opened, query, blend=blend, vectors=sound, duplicates=not no_duplicates, wanted=wanted
+        )
         found = list(search.limit_per_artist(neighbours, k, per_artist))
         for neighbour in found:
             console.record(track_line, **asdict(neighbour))
+        if not found and wanted:
+            console.message("no such tracks: leave out --genre, --artist or --years")
         if m3u:
             search.write_m3u(m3u, found, opened.paths())
 

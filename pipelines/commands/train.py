@@ -96,7 +96,10 @@ def train(
         if taken["events"]:
             console.message(f"{taken['events']:,} events of the service are listens, too")
         cluster = spark_engine(engine, master, library)
-        summary = train_version(opened, options, engine=cluster, force=force, message=console.message)
+        with console.bar("train") as progress:
+            summary = train_version(
+                opened, options, engine=cluster, force=force, message=console.message, progress=progress
+            )
     console.record(**summary.record())
     # On a terminal the answer waits for this; an upload may take long.
     console.close()

@@ -13,7 +13,7 @@ their cost grows with users times tracks, and the service ranks for everybody wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,16 +25,19 @@ from ...errors import UsageError
 from ...models.arrays import Answers, Ids, Mask, top_k
 from ...models.interactions import Clock, Interactions
 from ...models.ranking.features import user_statistics
+from ...models.ranking.two_stage import TwoStageRecommender
 from ...models.recommenders.base import popularity
 from ...models.storage import replacing
 from ..interactions.statistics import DAY_SECONDS, day_start
 from ..library.folder_layout import ARTEFACTS, MANIFEST, describe_files, files_in, write_manifest
+from ..library.progress import Progress, silent
 from ..library.store import Library
-from ..search.recommend import personal, write_parquet
+from ..search.recommend import personal, reranked, write_parquet
 from ..versions.model_version import ModelVersion
+from .list_parts import Frames, write_lists
 from .resumable_steps import KEYS
 
-USERS_PER_BATCH = 2048
+USERS_PER_BATCH = 1024
 LISTS = ("all", "active", "none")
 ACTIVE_SECONDS = 90 * DAY_SECONDS
 """before the log's end, within which a user who has lists listened"""
@@ -75,34 +78,62 @@ class ArtefactOptions:
 
 
 def write_artefacts(
-    version: Path, library: Library, trained: ModelVersion, listens: Interactions, options: ArtefactOptions
+    version: Path,
+    library: Library,
+    trained: ModelVersion,
+    listens: Interactions,
+    options: ArtefactOptions,
+    progress: Progress = silent,
 ) -> int:
     """Writes all of them into `version`/artefacts; gives the number of rows."""
     folder, mask, index = version / ARTEFACTS, trained.in_library, trained.index.compressed()
     folder.mkdir(parents=True, exist_ok=True)
     users, tracks = (pl.Series(ids, dtype=pl.String) for ids in (trained.user_ids, trained.track_ids))
-    listed = listed_users(listens, options.lists) & trained.hybrid.history.warm_users
-    listed_rows = np.flatnonzero(listed).astype(np.int32)
-    every_track = np.arange(len(tracks), dtype=np.int32)
+    listed = np.flatnonzero(listed_users(listens, options.lists) & trained.hybrid.history.warm_users).astype(np.int32)
     per_user = min(options.per_user, len(tracks))
+    two_stage = trained.two_stage
+    to_users = ("user_id", "item_id")
 
-    def by_als(rows: Ids) -> Answers:
-        return trained.hybrid.als.recommend(rows, per_user, candidates=mask)
+    def lists_of_users(rows: Ids) -> Frames:
+        by_als, ranked = _answers(trained, two_stage, rows, per_user)
+        return {
+            "personal_als": _lists(by_als, rows, users, tracks, to_users),
+            "recommendations": _lists(ranked, rows, users, tracks, to_users),
+        }
 
-    def by_version(rows: Ids) -> Answers:
-        return personal(trained, rows, per_user)
+    def similar_tracks(rows: Ids) -> Frames:
+        found = index.similar(rows, options.per_track, candidates=mask)
+        return {"similar": _lists(found, rows, tracks, tracks, ("item_id", "similar_item_id"))}
 
-    def similar(rows: Ids) -> Answers:
-        return index.similar(rows, options.per_track, candidates=mask)
-
-    tables: dict[str, Iterator[pl.DataFrame]] = {
-        "top_popular": iter([top_popular(library.tracks(), listens, options)]),
-        "personal_als": _lists(by_als, listed_rows, users, tracks, ("user_id", "item_id")),
-        "recommendations": _lists(by_version, listed_rows, users, tracks, ("user_id", "item_id")),
-        "similar": _lists(similar, every_track, tracks, tracks, ("item_id", "similar_item_id")),
-        "user_features": iter([_user_features(trained.user_ids, listens)]),
+    at_once = USERS_PER_BATCH if two_stage is None else two_stage.generator.users_per_batch()
+    count = write_lists(
+        folder, listed, lists_of_users, rows_per_batch=at_once, progress=progress, what="recommendations"
+    )
+    every_track = np.arange(len(tracks), dtype=np.int32)
+    count += write_lists(
+        folder, every_track, similar_tracks, rows_per_batch=USERS_PER_BATCH, progress=progress, what="similar tracks"
+    )
+    small = {
+        "top_popular": top_popular(library.tracks(), listens, options),
+        "user_features": _user_features(trained.user_ids, listens),
     }
-    return sum(write_parquet(frames, folder / f"{name}.parquet") for name, frames in tables.items())
+    return count + sum(write_parquet(iter([table]), folder / f"{name}.parquet") for name, table in small.items())
+
+
+def _answers(
+    trained: ModelVersion, two_stage: TwoStageRecommender | None, rows: Ids, k: int
+) -> tuple[Answers, Answers]:
+    """The k best tracks for some users by ALS, and as `recommend` has them."""
+    mask = trained.in_library
+    if two_stage is None or not len(rows):
+        return trained.hybrid.als.recommend(rows, k, candidates=mask), personal(trained, rows, k)
+    users = [two_stage.generator.trained_profile(row) for row in rows.tolist()]
+    by_als = two_stage.generator.best_by_als(users, k, candidates=mask)
+
+    def ranked(count: int) -> Answers:
+        return two_stage.recommend_to(users, count, candidates=mask)
+
+    return by_als, reranked(trained, ranked, k, trained.reranking)
 
 
 def listed_users(listens: Interactions, lists: str) -> Mask:
@@ -155,22 +186,18 @@ def top_popular(tracks: pl.DataFrame, listens: Interactions, options: ArtefactOp
     )
 
 
-def _lists(
-    rank: Callable[[Ids], Answers], rows: Ids, owners: pl.Series, tracks: pl.Series, names: tuple[str, str]
-) -> Iterator[pl.DataFrame]:
-    """The ranked answers for these rows of `owners`, a part of them at a time."""
-    for start in range(0, max(len(rows), 1), USERS_PER_BATCH):
-        part = rows[start : start + USERS_PER_BATCH]
-        ids, scores = rank(part)
-        lists, places = np.nonzero(ids >= 0)
-        yield pl.DataFrame(
-            {
-                names[0]: owners.gather(part[lists]),
-                names[1]: tracks.gather(ids[lists, places]),
-                "rank": (places + 1).astype(np.int32),
-                "score": scores[lists, places],
-            }
-        )
+def _lists(answers: Answers, rows: Ids, owners: pl.Series, tracks: pl.Series, names: tuple[str, str]) -> pl.DataFrame:
+    """The ranked answers for these rows of `owners`."""
+    ids, scores = answers
+    lists, places = np.nonzero(ids >= 0)
+    return pl.DataFrame(
+        {
+            names[0]: owners.gather(rows[lists]),
+            names[1]: tracks.gather(ids[lists, places]),
+            "rank": (places + 1).astype(np.int32),
+            "score": scores[lists, places],
+        }
+    )
 
 
 def _user_features(user_ids: Sequence[str | None], listens: Interactions) -> pl.DataFrame:

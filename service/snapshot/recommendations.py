@@ -32,8 +32,8 @@ from .snapshot import Snapshot
 NEIGHBOURS = 300
 EVENTS_FOLDED_IN = 500
 EVENTS_ONLINE = 20
-RANKING_SLOTS = 2
-"""one request ranks, and one waits for that"""
+RANKING_SLOTS = 6
+"""one request ranks, and the others wait for that: the last one for some 40 ms"""
 
 
 class Note(NamedTuple):
