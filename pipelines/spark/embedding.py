@@ -66,7 +66,7 @@ def outcomes(session: SparkSession, library: Library, jobs: list[Job], options: 
         round_ = jobs[start : start + size]
         paths = [os.fsencode(job.file.path) for job in round_]
         files = sent(session, pl.DataFrame({"place": np.arange(len(round_)), "path": paths}))
-        tasks = files.repartition(max(1, -(-len(round_) // FILES_PER_TASK)), "place")
+        tasks = files.repartition(max(1, -(-len(round_) // FILES_PER_TASK)))
         for row in collected(tasks.mapInArrow(work, from_arrow_schema(_schema()))).iter_rows(named=True):
             yield round_[row["place"]], _outcome(row, vocabulary, multi_label)
 

@@ -59,7 +59,7 @@ def spark_session(master: str | None = None, log: Path | None = None) -> SparkSe
     there = sql.SparkSession.getActiveSession()
     if there is not None:
         return there
-    settings = dict(_SETTINGS)
+    settings: dict[str, bool | float | int | str | None] = {**_SETTINGS}
     if _GATEWAY not in os.environ:
         master = master or os.environ.get(MASTER_VARIABLE) or LOCAL
     if master is not None:

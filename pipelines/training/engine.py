@@ -1,8 +1,9 @@
-"""What a training leaves to an engine: the log's cleaning, and ALS. This one is one machine: polars and `implicit`."""
+"""What a training leaves to an engine: cleaning the log, ALS, lists. This engine is one machine: polars, `implicit`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import polars as pl
 
@@ -13,6 +14,8 @@ from ..interactions.columns import reading
 from ..interactions.schema import listed_ids, read_listens, to_listens
 from ..interactions.statistics import LogFigures, log_figures
 from ..library.store import Library
+from .batch_tables import Spread
+from .list_parts import ROWS_PER_PART, in_threads
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +37,12 @@ class LocalEngine:
     name = "local"
     solver: Solver = staticmethod(solve)
     """of ALS"""
+    rows_per_part = ROWS_PER_PART
+    """of the lists that are written at once"""
+
+    def spread(self, library: Library, version: Path) -> Spread:
+        """What makes lists of a version."""
+        return in_threads
 
     def cleaned_log(self, library: Library, track_ids: pl.Series, options: CleaningOptions) -> CleanedLog:
         """The library's log, cleaned, over the tracks of a catalogue."""

@@ -307,7 +307,13 @@ class _Training:
         with self.steps.running(name, self.keys[name], version) as count:
             trained = trained.with_ranking(recommender, self.options.reranking)
             listens, options = self._checked(name), self.options.artefacts
-            count(write_artefacts(version, self.library, trained, listens, options, self.progress))
+            if not (version / "training.json").exists():
+                # Who makes lists elsewhere loads the version from its folder; all that was measured is written later.
+                write_json(version / "training.json", trained.metadata)
+            spread, rows_per_part = self.engine.spread(self.library, version), self.engine.rows_per_part
+            count(
+                write_artefacts(version, self.library, trained, listens, options, self.progress, spread, rows_per_part)
+            )
 
     def _checked(self, step: str) -> Interactions:
         """The listens, where there is memory enough for a step on them."""

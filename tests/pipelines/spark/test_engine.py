@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 from planted import planted
+from polars.testing import assert_frame_equal
 from small_training import OPTIONS, WORLD
 
 from crossfade.models.evaluation.metrics import hits, recall, relevant_counts
@@ -19,12 +20,14 @@ from crossfade.pipelines.interactions.schema import SourceLog, sink, writing
 from crossfade.pipelines.library.store import Library
 from crossfade.pipelines.search.recommend import recommend
 from crossfade.pipelines.spark.engine import SparkEngine
+from crossfade.pipelines.training.batch_tables import VersionLists
 from crossfade.pipelines.training.train import train
 from crossfade.pipelines.versions.model_version import ModelVersion
 
 pytestmark = pytest.mark.slow
 
 RECALL_TOLERANCE = 0.01
+SCORE_TOLERANCE = 1e-5
 OPTIONS_OF_ALS = ALSOptions(factors=8, regularization=5, iterations=10, threads=1)
 """few factors, many iterations: what is learned depends little on where it began"""
 
@@ -57,8 +60,11 @@ def test_its_version_is_read_as_any_other(engine: SparkEngine, library: Library,
     assert version.metadata["engine"] == "spark"
     (lists,) = recommend(version, ["1", "nobody"], 5)
     assert lists["user_id"].value_counts().sort("user_id")["count"].to_list() == [5, 5]
-    artefacts = library.current_version() / "artefacts"
-    assert pl.read_parquet(artefacts / "recommendations.parquet")["user_id"].n_unique() > 90
+    here = VersionLists(version, OPTIONS.artefacts)
+    users = np.flatnonzero(version.hybrid.history.warm_users).astype(np.int32)
+    for table, expected in (here.of_users(users) | here.of_tracks(np.arange(len(version), dtype=np.int32))).items():
+        written = pl.read_parquet(library.current_version() / "artefacts" / f"{table}.parquet")
+        assert_frame_equal(written, expected, rel_tol=SCORE_TOLERANCE)
     local = train(library, replace(OPTIONS), force=True)
     assert (local.listens, local.users, local.tracks, local.steps) == (
         summary.listens,
