@@ -83,7 +83,7 @@ def _analyze(
         rows = pl.DataFrame(pa.Table.from_batches([batch]))
         paths = [Path(os.fsdecode(path)) for path in rows["path"]]
         if context is not None and context.attemptNumber():
-            prepare = partial(_analyzer, genre_model, all_windows)
+            prepare = partial(_load, genre_model, all_windows)
             one_by_one = partial(_analyzed, genre_model, all_windows)
             found = dict(in_workers(one_by_one, paths, count=1, prepare=prepare))
         else:
@@ -96,6 +96,10 @@ def _analyze(
 @lru_cache(maxsize=1)
 def _analyzer(genre_model: Path | None, all_windows: bool) -> AudioAnalyzer:
     return AudioAnalyzer.with_genre_model(genre_model, threads=1, all_windows=all_windows).load()
+
+
+def _load(genre_model: Path | None, all_windows: bool) -> None:
+    _analyzer(genre_model, all_windows)
 
 
 def _analyzed(genre_model: Path | None, all_windows: bool, path: Path) -> Outcome:
@@ -121,9 +125,9 @@ def _row(place: int, outcome: Outcome | WorkerDied) -> dict[str, Any]:
 
 def _outcome(row: Mapping[str, Any], vocabulary: Vocabulary, multi_label: bool) -> Outcome:
     """Back from a row."""
-    tags = row["tags"] and json.loads(row["tags"])
+    tags: Any = row["tags"] and json.loads(row["tags"])
     if tags:
-        tags = Tags(**{name: tuple(value) if isinstance(value, list) else value for name, value in tags.items()})
+        tags = Tags(**tags | {name: tuple(tags[name]) for name in ("artists", "genres")})
     analysis = None
     if row["reason"] is None:
         described = json.loads(row["described"])

@@ -68,6 +68,6 @@ class SparkEngine(LocalEngine):
         with spark_errors("Spark: embedding"):
             yield from outcomes(self.session, library, jobs, options)
 
-    def solver(self, confidences: csr_matrix, options: ALSOptions) -> tuple[Scores, Scores]:  # type: ignore[override]
+    def solver(self, confidences: csr_matrix, options: ALSOptions) -> tuple[Scores, Scores]:
         with spark_errors("Spark: ALS"):
             return solve(self.session, confidences, options, self._folder)

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -68,7 +68,7 @@ def cleaned(log: DataFrame, options: CleaningOptions | None = None) -> Iterator[
     add_step(steps, "missing values", whole.count(), steps[-1].users, steps[-1].tracks)
     frame = whole.dropDuplicates().persist()
     try:
-        different, highest = frame.agg(f.count("*"), f.max("rating")).head()
+        different, highest = _row_of(frame.agg(f.count("*"), f.max("rating"))).values()
         add_step(steps, "duplicates", different, steps[-1].users, steps[-1].tracks)
         marks = partial(_marked, highest=highest, options=options.confidence)
         marked = frame.mapInArrow(marks, "user_id string, track_id string, positive boolean")
@@ -128,7 +128,7 @@ def log_figures(frame: DataFrame) -> LogFigures:
 
     shares = [f.avg(is_empty(name).cast("double")).alias(name) for name in SCHEMA]
     sizes = f.count("*").alias("listens"), f.countDistinct("user_id").alias("users")
-    row = frame.agg(*sizes, *shares).head().asDict()
+    row = _row_of(frame.agg(*sizes, *shares))
     listens, users = row.pop("listens"), row.pop("users")
     per_track = frame.groupBy("track_id").agg(f.countDistinct("user_id").alias("listeners"))
     listeners = collected(per_track).get_column("listeners").to_numpy()
@@ -140,7 +140,12 @@ def _counts(frame: DataFrame) -> dict[str, int]:
     from pyspark.sql import functions as f
 
     counts = [f.count(name).alias(name) for name in SCHEMA]
-    return frame.agg(f.count("*").alias("len"), *counts).head().asDict()  # type: ignore[no-any-return]
+    return _row_of(frame.agg(f.count("*").alias("len"), *counts))
+
+
+def _row_of(aggregated: DataFrame) -> dict[str, Any]:
+    """The only row of a table."""
+    return aggregated.collect()[0].asDict()
 
 
 def _distinct(frame: DataFrame, name: str) -> pl.Series:

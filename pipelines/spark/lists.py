@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from pyspark.sql import SparkSession
 
-_COLUMNS = "batch long, name string, owner string, item string, rank int, score float"
+_COLUMNS = "rank int, score float, batch long, name string, owner string, item string"
 
 
 def spread(
@@ -42,8 +42,8 @@ def spread(
     tables = {}
     for name, empty in lists_of(np.zeros(0, np.int32)).items():
         owner, item = empty.columns[:2]
-        table = found.filter(pl.col("name") == name).drop("batch", "name")
-        tables[name] = table.rename({"owner": owner, "item": item})
+        table = found.filter(pl.col("name") == name).rename({"owner": owner, "item": item})
+        tables[name] = table.select(empty.columns)
     return [tables]
 
 
@@ -58,8 +58,9 @@ def _lists(
             lists_of: Callable[[Ids], Frames] = getattr(_version_lists(library, version, options), method)
             for name, table in lists_of(np.frombuffer(rows, np.int32)).items():
                 owner, item = table.columns[:2]
-                columns = {"batch": pl.lit(number, pl.Int64), "name": pl.lit(name), "owner": owner, "item": item}
-                found = table.select(**columns, rank="rank", score="score")
+                found = table.select(
+                    "rank", "score", batch=pl.lit(number, pl.Int64), name=pl.lit(name), owner=owner, item=item
+                )
                 yield from found.to_arrow(compat_level=pl.CompatLevel.oldest()).to_batches()
 
 

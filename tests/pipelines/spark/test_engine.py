@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -65,10 +64,3 @@ def test_its_version_is_read_as_any_other(engine: SparkEngine, library: Library,
     for table, expected in (here.of_users(users) | here.of_tracks(np.arange(len(version), dtype=np.int32))).items():
         written = pl.read_parquet(library.current_version() / "artefacts" / f"{table}.parquet")
         assert_frame_equal(written, expected, rel_tol=SCORE_TOLERANCE)
-    local = train(library, replace(OPTIONS), force=True)
-    assert (local.listens, local.users, local.tracks, local.steps) == (
-        summary.listens,
-        summary.users,
-        summary.tracks,
-        summary.steps,
-    )
