@@ -12,7 +12,19 @@ from ...models.cores import one_thread_each
 from ...option_types import Count, Flag, Paths
 from ..embedding.options import EmbedOptions
 from .console import counted
-from .options import GenreModelFolder, Length, LibraryFolder, Screen, SoundName, Windows, open_library, option
+from .options import (
+    EngineName,
+    GenreModelFolder,
+    Length,
+    LibraryFolder,
+    Screen,
+    SoundName,
+    SparkMaster,
+    Windows,
+    open_library,
+    option,
+    spark_engine,
+)
 
 if TYPE_CHECKING:
     from ..genres.tag_writer import Change
@@ -59,6 +71,8 @@ def embed(
     *,
     library: LibraryFolder,
     options: EmbedOptions = EMBED_OPTIONS,
+    engine: EngineName = "local",
+    master: SparkMaster = None,
     strict: Annotated[Flag, option("exit with 1 where a file failed")] = False,
     console: Screen,
 ) -> int:
@@ -66,7 +80,7 @@ def embed(
 
     Example: crossfade embed ~/Music --library L
     """
-    from ..embedding.embed import check
+    from ..embedding.embed import check, in_processes
     from ..embedding.embed import embed as embed_places
     from ..library.scan import readable
     from ..library.store import Library
@@ -75,7 +89,9 @@ def embed(
         check(places, options)
     with open_library(library, create=True) as opened, console.bar("hearing") as progress:
         try:
-            summary = embed_places(opened, places, options, progress)
+            cluster = spark_engine(engine, master, library)
+            work = in_processes if cluster is None else cluster.outcomes
+            summary = embed_places(opened, places, options, progress, work)
         except KeyboardInterrupt:
             console.message("crossfade: interrupted; what was embedded is kept, the same command carries on")
             return 130

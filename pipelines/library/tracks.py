@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...errors import DataError
 from ...models.encoders.transformers import PREFIX
+from .remote_files import size_and_mtime, url_of
 from .scan import readable
 from .schema import Database
 
@@ -37,6 +38,8 @@ class StoredFile(NamedTuple):
     @classmethod
     def of(cls, path: Path) -> StoredFile:
         """As it is now. Raises OSError."""
+        if url := url_of(path):
+            return cls(os.fsencode(url), *size_and_mtime(url))
         status = path.stat()
         return cls(os.fsencode(path), status.st_size, status.st_mtime_ns)
 
