@@ -31,7 +31,7 @@ import numpy as np
 from ..arrays import Answers, GrowingRows, Ids, Mask, Rows, Scores, csr_arrays, csr_of, row_entries, top_k
 from ..catalogue import Catalogue
 from ..interactions import Interactions, liked
-from ..recommenders.als import ALS, ALSOptions, FoldIn
+from ..recommenders.als import ALS, ALSOptions, FoldIn, Solver
 from ..recommenders.base import Recommender, check_catalogue, nearest_neighbours
 from ..storage import Arrays, StoredModel, prefixed, save_model
 from .compressed_scan import EXACT_ROWS, CompressedScan
@@ -64,17 +64,19 @@ class Hybrid(Recommender):
         catalogue: Catalogue | None = None,
         *,
         als: ALSOptions | None = None,
+        als_solver: Solver | None = None,
         options: HybridOptions | None = None,
         seed: int = 0,
         exact_rows: int = EXACT_ROWS,
     ) -> None:
         """`options` None: they are chosen on a validation part of the listens, at the cost of a second ALS fit.
 
-        Of more than `exact_rows` tracks, one user's candidates are a shortlist (`CompressedScan`).
+        `als_solver` learns the factors; the fit for the options is `implicit`'s all the same. Of more than `exact_rows`
+        tracks, one user's candidates are a shortlist (`CompressedScan`).
         """
         self._catalogue, self._given = catalogue, options
         self._growing: dict[str, GrowingRows] = {}
-        self.als = ALS(als)
+        self.als = ALS(als, solver=als_solver)
         self.seed, self.exact_rows = seed, exact_rows
         self.figures: dict[str, float] = {}
         """what was measured on validation; empty where options were given or there was too little to measure"""

@@ -13,8 +13,9 @@ their cost grows with users times tracks, and the service ranks for everybody wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,6 @@ from ...errors import UsageError
 from ...models.arrays import Answers, Ids, Mask, top_k
 from ...models.interactions import Clock, Interactions
 from ...models.ranking.features import user_statistics
-from ...models.ranking.two_stage import TwoStageRecommender
 from ...models.recommenders.base import popularity
 from ...models.storage import replacing
 from ..interactions.statistics import DAY_SECONDS, day_start
@@ -34,10 +34,12 @@ from ..library.progress import Progress, silent
 from ..library.store import Library
 from ..search.recommend import personal, reranked, write_parquet
 from ..versions.model_version import ModelVersion
-from .list_parts import Frames, write_lists
+from .list_parts import ROWS_PER_PART, Frames, in_threads, write_lists
 from .resumable_steps import KEYS
 
-USERS_PER_BATCH = 1024
+ROWS_PER_BATCH = 1024
+Spread = Callable[[Callable[[Ids], Frames], Sequence[Ids]], Sequence[Frames]]
+"""a method of `VersionLists` and batches of rows -> the tables of each batch"""
 LISTS = ("all", "active", "none")
 ACTIVE_SECONDS = 90 * DAY_SECONDS
 """before the log's end, within which a user who has lists listened"""
@@ -84,35 +86,23 @@ def write_artefacts(
     listens: Interactions,
     options: ArtefactOptions,
     progress: Progress = silent,
+    spread: Spread = in_threads,
+    rows_per_part: int = ROWS_PER_PART,
 ) -> int:
-    """Writes all of them into `version`/artefacts; gives the number of rows."""
-    folder, mask, index = version / ARTEFACTS, trained.in_library, trained.index.compressed()
+    """Writes all of them into `version`/artefacts; gives the number of rows. `spread` makes the lists of batches."""
+    folder = version / ARTEFACTS
     folder.mkdir(parents=True, exist_ok=True)
-    users, tracks = (pl.Series(ids, dtype=pl.String) for ids in (trained.user_ids, trained.track_ids))
-    listed = np.flatnonzero(listed_users(listens, options.lists) & trained.hybrid.history.warm_users).astype(np.int32)
-    per_user = min(options.per_user, len(tracks))
-    two_stage = trained.two_stage
-    to_users = ("user_id", "item_id")
-
-    def lists_of_users(rows: Ids) -> Frames:
-        by_als, ranked = _answers(trained, two_stage, rows, per_user)
-        return {
-            "personal_als": _lists(by_als, rows, users, tracks, to_users),
-            "recommendations": _lists(ranked, rows, users, tracks, to_users),
-        }
-
-    def similar_tracks(rows: Ids) -> Frames:
-        found = index.similar(rows, options.per_track, candidates=mask)
-        return {"similar": _lists(found, rows, tracks, tracks, ("item_id", "similar_item_id"))}
-
-    at_once = USERS_PER_BATCH if two_stage is None else two_stage.generator.users_per_batch()
-    count = write_lists(
-        folder, listed, lists_of_users, rows_per_batch=at_once, progress=progress, what="recommendations"
-    )
-    every_track = np.arange(len(tracks), dtype=np.int32)
-    count += write_lists(
-        folder, every_track, similar_tracks, rows_per_batch=USERS_PER_BATCH, progress=progress, what="similar tracks"
-    )
+    lists = VersionLists(trained, options)
+    users = np.flatnonzero(listed_users(listens, options.lists) & trained.hybrid.history.warm_users).astype(np.int32)
+    tracks = np.arange(len(trained), dtype=np.int32)
+    count = 0
+    for rows, of, at_once, what in (
+        (users, lists.of_users, lists.users_per_batch, "recommendations"),
+        (tracks, lists.of_tracks, ROWS_PER_BATCH, "similar tracks"),
+    ):
+        make = partial(spread, of)
+        sizes = {"rows_per_batch": at_once, "rows_per_part": rows_per_part}
+        count += write_lists(folder, rows, make, **sizes, progress=progress, what=what)
     small = {
         "top_popular": top_popular(library.tracks(), listens, options),
         "user_features": _user_features(trained.user_ids, listens),
@@ -120,20 +110,42 @@ def write_artefacts(
     return count + sum(write_parquet(iter([table]), folder / f"{name}.parquet") for name, table in small.items())
 
 
-def _answers(
-    trained: ModelVersion, two_stage: TwoStageRecommender | None, rows: Ids, k: int
-) -> tuple[Answers, Answers]:
-    """The k best tracks for some users by ALS, and as `recommend` has them."""
-    mask = trained.in_library
-    if two_stage is None or not len(rows):
-        return trained.hybrid.als.recommend(rows, k, candidates=mask), personal(trained, rows, k)
-    users = [two_stage.generator.trained_profile(row) for row in rows.tolist()]
-    by_als = two_stage.generator.best_by_als(users, k, candidates=mask)
+class VersionLists:
+    """The ranked lists of a version's users and tracks, as rows of tables."""
 
-    def ranked(count: int) -> Answers:
-        return two_stage.recommend_to(users, count, candidates=mask)
+    def __init__(self, trained: ModelVersion, options: ArtefactOptions) -> None:
+        self.trained, self.options = trained, options
+        self._users, self._tracks = (pl.Series(ids, dtype=pl.String) for ids in (trained.user_ids, trained.track_ids))
+        self._two_stage, self._index = trained.two_stage, trained.index.compressed()
 
-    return by_als, reranked(trained, ranked, k, trained.reranking)
+    @property
+    def users_per_batch(self) -> int:
+        return ROWS_PER_BATCH if self._two_stage is None else self._two_stage.generator.users_per_batch()
+
+    def of_users(self, rows: Ids) -> dict[str, pl.DataFrame]:
+        """personal_als and recommendations."""
+        by_als, ranked = self._answers(rows, min(self.options.per_user, len(self._tracks)))
+        answers = {"personal_als": by_als, "recommendations": ranked}
+        names = ("user_id", "item_id")
+        return {table: _lists(found, rows, self._users, self._tracks, names) for table, found in answers.items()}
+
+    def of_tracks(self, rows: Ids) -> dict[str, pl.DataFrame]:
+        """similar"""
+        found = self._index.similar(rows, self.options.per_track, candidates=self.trained.in_library)
+        return {"similar": _lists(found, rows, self._tracks, self._tracks, ("item_id", "similar_item_id"))}
+
+    def _answers(self, rows: Ids, k: int) -> tuple[Answers, Answers]:
+        """The k best tracks for some users by ALS, and as `recommend` has them."""
+        trained, two_stage, mask = self.trained, self._two_stage, self.trained.in_library
+        if two_stage is None or not len(rows):
+            return trained.hybrid.als.recommend(rows, k, candidates=mask), personal(trained, rows, k)
+        users = [two_stage.generator.trained_profile(row) for row in rows.tolist()]
+        by_als = two_stage.generator.best_by_als(users, k, candidates=mask)
+
+        def ranked(count: int) -> Answers:
+            return two_stage.recommend_to(users, count, candidates=mask)
+
+        return by_als, reranked(trained, ranked, k, trained.reranking)
 
 
 def listed_users(listens: Interactions, lists: str) -> Mask:

@@ -34,16 +34,16 @@ from ...models.recommenders.als import ALSOptions
 from ...models.storage import content_hash, hash_of_values, write_json
 from ..charts.chart import draw
 from ..charts.training import importance_chart
-from ..interactions.cleaning import CleaningOptions, CleaningStep, clean
+from ..interactions.cleaning import CleaningOptions, CleaningStep
 from ..interactions.live_events import events_mark
-from ..interactions.schema import listed_ids, mixed_clocks, parts_of, read_listens, to_listens
-from ..interactions.statistics import log_figures
+from ..interactions.schema import mixed_clocks, parts_of, read_listens
 from ..interactions.user_deletion import forget_the_missing
 from ..library.folder_layout import ARTEFACTS, KEPT_VERSIONS
 from ..library.progress import Message, Progress, silent
 from ..library.store import Library
 from ..versions.model_version import FORMAT, ModelVersion
 from .batch_tables import ArtefactOptions, complete_version, write_artefacts
+from .engine import LocalEngine
 from .memory import LogSize, check_memory
 from .resumable_steps import ResumableSteps, key_of_catalogue
 
@@ -117,6 +117,7 @@ def train(
     library: Library,
     options: TrainingOptions | None = None,
     *,
+    engine: LocalEngine | None = None,
     force: bool = False,
     message: Message = silent,
     progress: Progress = silent,
@@ -124,10 +125,11 @@ def train(
     """Trains a version and makes it the library's current one; a failure leaves the old one in place.
 
     Where nothing has changed since the current version, nothing is done, and a training that was killed is gone on
-    with. `force` runs all steps again; `message` gets what was left out, and why, and how much memory a step needs.
+    with. `engine` None is this machine; `force` runs all steps again; `message` gets what was left out, and why, and
+    how much memory a step needs.
     """
     started = time.monotonic()
-    job = _Training(library, options or TrainingOptions(), force, message, progress)
+    job = _Training(library, options or TrainingOptions(), engine or LocalEngine(), force, message, progress)
     if all(job.unchanged.values()):
         summary = job.summary_of_current()
         for name in job.keys:
@@ -153,9 +155,16 @@ class _Training:
     """One run: the keys of its steps, and what they hand to each other, each made when it is first needed."""
 
     def __init__(
-        self, library: Library, options: TrainingOptions, force: bool, message: Message, progress: Progress
+        self,
+        library: Library,
+        options: TrainingOptions,
+        engine: LocalEngine,
+        force: bool,
+        message: Message,
+        progress: Progress,
     ) -> None:
-        self.library, self.options, self.message, self.progress = library, options, message, progress
+        self.library, self.options, self.engine = library, options, engine
+        self.message, self.progress = message, progress
         # Before the tracks are read: what changes meanwhile is looked at again when the version is loaded.
         mark = library.change_counter()
         try:
@@ -170,7 +179,9 @@ class _Training:
         als = {name: value for name, value in asdict(options.als).items() if name != "threads"}
         log = hash_of_values([(file.name, content_hash(file)) for file in parts_of(library)])
         base = (FORMAT, log, key_of_catalogue(self.catalogue), self.sound, library.about("encoder"), options.seed)
-        hybrid = hash_of_values(STEP_VERSIONS["hybrid"], base, cleaning, als)
+        # Every engine comes to an ALS of its own; versions of before there were several are the local one's.
+        solved_by = () if engine.name == LocalEngine.name else (engine.name,)
+        hybrid = hash_of_values(STEP_VERSIONS["hybrid"], base, cleaning, als, *solved_by)
         ranker = hash_of_values(STEP_VERSIONS["ranking"], hybrid, ranking, self.catalogue.albums)
         names = self.tracks["title"].to_list()
         tables = hash_of_values(
@@ -184,6 +195,7 @@ class _Training:
             "encoder": library.about("encoder") if self.sound == "encoder" else None,
             "genres": list(self.catalogue.genre_names),
             "seed": options.seed,
+            "engine": engine.name,
             "cleaning": cleaning,
             "reranking": asdict(options.reranking),
             "events": events_mark(library),
@@ -236,14 +248,13 @@ class _Training:
     @cached_property
     def listens(self) -> Interactions:
         """The cleaned log over the catalogue's tracks; sets `cleaning_steps`, `log` and `user_ids`, too."""
-        library, options = self.library, self.options
-        frame, self.cleaning_steps = clean(read_listens(library), options.cleaning)
-        self.log = asdict(log_figures(frame))
-        self.user_ids, played_ids = listed_ids(frame)
         known = pl.Series(list(self.catalogue.track_ids), dtype=pl.String)
-        if not played_ids.is_in(known.implode()).any():
-            raise DataError(f"{library.folder}: none of the {len(played_ids):,} tracks in the log is in the library")
-        return to_listens(frame, self.user_ids, known, options.cleaning.confidence)
+        log = self.engine.cleaned_log(self.library, known, self.options.cleaning)
+        if not log.played_ids.is_in(known.implode()).any():
+            count = len(log.played_ids)
+            raise DataError(f"{self.library.folder}: none of the {count:,} tracks in the log is in the library")
+        self.user_ids, self.cleaning_steps, self.log = log.user_ids, log.steps, asdict(log.figures)
+        return log.listens
 
     def _hybrid(self, version: Path) -> ModelVersion:
         name, current = "hybrid", self.steps.current
@@ -255,7 +266,8 @@ class _Training:
             return ModelVersion.load(self.library, version)
         with self.steps.running(name, self.keys[name], version) as count:
             catalogue, listens = self.catalogue, self._checked(name)
-            hybrid = Hybrid(catalogue, als=self.options.als, seed=self.options.seed).fit(listens)
+            hybrid = Hybrid(catalogue, als=self.options.als, als_solver=self.engine.solver, seed=self.options.seed)
+            hybrid.fit(listens)
             index = HybridIndex.of(np.where(hybrid.known[:, None], hybrid.taste, 0), catalogue.sound)
             trained = ModelVersion(hybrid, index, catalogue.track_ids, self.user_ids.to_list(), self.about)
             trained.save(version)
@@ -295,7 +307,13 @@ class _Training:
         with self.steps.running(name, self.keys[name], version) as count:
             trained = trained.with_ranking(recommender, self.options.reranking)
             listens, options = self._checked(name), self.options.artefacts
-            count(write_artefacts(version, self.library, trained, listens, options, self.progress))
+            if not (version / "training.json").exists():
+                # Who makes lists elsewhere loads the version from its folder; all that was measured is written later.
+                write_json(version / "training.json", trained.metadata)
+            spread, rows_per_part = self.engine.spread(self.library, version), self.engine.rows_per_part
+            count(
+                write_artefacts(version, self.library, trained, listens, options, self.progress, spread, rows_per_part)
+            )
 
     def _checked(self, step: str) -> Interactions:
         """The listens, where there is memory enough for a step on them."""
