@@ -44,8 +44,15 @@ def top_k(scores: NDArray[Any], k: int, *, rows: NDArray[Any] | None = None) -> 
     array([1, 0], dtype=int32)
     """
     if scores.ndim == 1:
-        ids, values = top_k(scores[None], min(k, len(scores)), rows=None if rows is None else rows[None])
-        return ids[0][ids[0] >= 0], values[0][ids[0] >= 0]
+        # Without the steps of many lists, which for a short one take longer than the work.
+        if rows is not None:
+            order = np.argsort(rows, kind="stable")
+            places, values = top_k(scores[order], k)
+            return rows[order][places].astype(np.int32), values
+        found = _first(scores[None], k)[0] if k < len(scores) else np.arange(len(scores))
+        found = found[scores[found] > -np.inf]
+        found = found[np.argsort(-scores[found], kind="stable")]
+        return found.astype(np.int32), scores[found].astype(np.float32)
     if rows is not None:
         order = np.argsort(rows, axis=1, kind="stable")
         places, values = top_k(np.take_along_axis(scores, order, axis=1), k)
