@@ -13,7 +13,6 @@ from crossfade.models.ranking.candidates import (
     CandidateGenerator,
     CandidateOptions,
     Candidates,
-    UserProfile,
 )
 from crossfade.models.ranking.dataset import TwoStageOptions
 from crossfade.models.ranking.features import FeatureTable, features, joined
@@ -22,6 +21,7 @@ from crossfade.models.ranking.ranker import (
 )
 from crossfade.models.ranking.sources import Pairs
 from crossfade.models.ranking.two_stage import TwoStageRecommender
+from crossfade.models.ranking.user_profile import UserProfile
 from crossfade.models.recommenders.als import ALSOptions
 from crossfade.pipelines.simulation.world import World, WorldOptions
 

@@ -36,15 +36,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arrays import Answers, Ids, Mask, Rows, Scores, l2_normalize, one_blas_thread, top_k, top_k_of_lists
-from ..evaluation.splits import positions_in_groups
 from ..hybrid.compressed_scan import CompressedScan
 from ..hybrid.model import Hybrid
-from ..hybrid.online import UserHistory, UserQuery
+from ..hybrid.online import UserHistory
 from ..interactions import Interactions
 from ..recommenders.base import RECENT_SECONDS, popularity
 from ..storage import Arrays
 from .item_similarities import EASE_OPTIONS, ItemSimilarities
+from .segments import taste_segments
 from .sources import Listed, Ordered, Pairs, Scanned, Source, products
+from .user_profile import NO_TRACKS, UserProfile, last_tracks
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -69,15 +70,11 @@ QUOTAS = {
     "sound": 20,
 }
 
-NO_TRACKS: Ids = np.zeros(0, np.int32)
 _ARRAYS = ("last", "recent_popularity", "popularity", "segment_centres", "segment_scores")
 """attributes that are saved as they are"""
 _MOST_USERS = 128
 _CELLS = 1 << 23
 """of users and tracks, at once"""
-_MOST_SEGMENTED = 20_000
-"""users from whom the segments are learned: of more, a sample"""
-_LAST_DECAY = 0.85
 _STEP = 1e-6
 """Less than any two different places of two quotas are apart."""
 
@@ -92,33 +89,6 @@ class CandidateOptions:
     segments: int = 12
     neighbours: int = 300
     """that item-KNN and the sequence keep of each track"""
-
-
-@dataclass(frozen=True, eq=False)
-class UserProfile:
-    """One user as candidates and features need them."""
-
-    user_row: int
-    """of the training, -1 for a user who is not in it"""
-    history: UserHistory
-    last: Ids
-    """[up to L] the last different tracks they liked, the newest first"""
-    query: UserQuery
-    """the user's part of the hybrid's scores"""
-
-    @cached_property
-    def liked(self) -> Ids:
-        """The tracks with positive confidence."""
-        return self.history.track_rows[self.history.liked]
-
-    @property
-    def last_weights(self) -> Scores:
-        """The newest of the last tracks has weight 1, older ones less."""
-        return np.float32(_LAST_DECAY) ** np.arange(len(self.last), dtype=np.float32)
-
-    def mean_direction(self, vectors: Scores) -> Scores:
-        """[T, D] -> [D] the mean direction of the liked tracks' vectors; zeros if there are none."""
-        return np.asarray(l2_normalize(vectors[self.liked]).sum(axis=0) / max(len(self.liked), 1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,7 +131,7 @@ class CandidateGenerator:
         self.popularity = popularity(listens)
         # What the hybrid's fold-in keeps of its first call then has the same last digits as in a loaded model.
         with one_blas_thread():
-            self.segment_centres, self.segment_scores = _segments(self.hybrid, options.segments)
+            self.segment_centres, self.segment_scores = taste_segments(self.hybrid, options.segments)
         return self
 
     @property
@@ -436,49 +406,3 @@ def _places(generator: CandidateGenerator, warm: Rows) -> tuple[Rows, Rows]:
     factors_at[warm] = warm
     sound_at[discoveries] = np.arange(len(discoveries))
     return factors_at, sound_at
-
-
-def last_tracks(listens: Interactions, count: int) -> Ids:
-    """[U, L] the last different tracks that each user liked, the newest first, -1 where there are fewer.
-
-    All -1 where the log has neither time nor order.
-    """
-    last = np.full((listens.user_count, count), -1, np.int32)
-    liked = listens.take(listens.likes)
-    if liked.times is None or not len(liked):
-        return last
-    order = np.lexsort((-liked.times, liked.user_rows))
-    users, tracks = liked.user_rows[order], liked.track_rows[order]
-    pairs = users.astype(np.int64) * listens.track_count + tracks
-    first = np.sort(np.unique(pairs, return_index=True)[1])
-    users, tracks = users[first], tracks[first]
-    places = positions_in_groups(users, listens.user_count)
-    kept = places < count
-    last[users[kept], places[kept]] = tracks[kept]
-    return last
-
-
-def _segments(hybrid: Hybrid, count: int) -> tuple[Scores, Scores]:
-    """([S, F] centres of k-means, [S, T] each segment's share of likes of a track over its damped share of all)."""
-    import faiss
-
-    history = hybrid.history
-    warm = np.flatnonzero(history.warm_users)
-    if len(warm) > _MOST_SEGMENTED:
-        warm = np.sort(np.random.default_rng(1).permutation(warm)[:_MOST_SEGMENTED])
-    vectors = l2_normalize(hybrid.fold_in(history.matrix[warm]))
-    count = min(count, len(warm) // 40)
-    if count < 2:
-        return np.zeros((0, vectors.shape[1]), np.float32), np.zeros((0, len(history.popularity)), np.float32)
-    means = faiss.Kmeans(vectors.shape[1], count, niter=15, seed=1, spherical=True, min_points_per_centroid=1)
-    means.train(vectors)
-    segment_of = means.index.search(vectors, 1)[1][:, 0]
-    scores = np.zeros((count, len(history.popularity)), np.float32)
-    liked = history.liked[warm]
-    users = np.repeat(np.arange(len(warm)), np.diff(liked.indptr))
-    np.add.at(scores, (segment_of[users], liked.indices), 1)
-    sizes = np.bincount(segment_of, minlength=count)[:, None]
-    overall = scores.sum(axis=0) / len(warm)
-    # Damped, so that a track with one listener does not come first in that listener's segment.
-    scores = np.where(scores > 0, (scores / sizes) / np.sqrt(overall + 0.01), -np.inf)
-    return np.asarray(means.centroids, np.float32), scores.astype(np.float32)

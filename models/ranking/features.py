@@ -23,8 +23,9 @@ from ..catalogue import Catalogue
 from ..interactions import Clock, Interactions
 from ..recommenders.base import RECENT_SECONDS
 from ..storage import Arrays
-from .candidates import SOURCES, CandidateGenerator, Candidates, UserProfile
+from .candidates import SOURCES, CandidateGenerator, Candidates
 from .sources import Pairs
+from .user_profile import UserProfile
 
 Columns = dict[str, NDArray[Any]]
 DAY_SECONDS = 86_400
@@ -331,8 +332,8 @@ def _genre_features(statistics: HistoryStatistics, liked: Pairs, pairs: Pairs) -
 
 
 def _popularity_and_age_features(statistics: HistoryStatistics, liked: Pairs, pairs: Pairs) -> Columns:
-    """How far a track is from what the user likes in the logarithm of its listeners and in age."""
-    sums = _sums(statistics.moments[liked.rows], liked)
+    """How far a track is from what the user, who likes something, likes in the log of its listeners and in age."""
+    sums = np.add.reduceat(statistics.moments[liked.rows], liked.ends[:-1], axis=0)
     dated = np.where(sums[:, 3] > 0, sums[:, 3], np.float32(np.nan))
     mean_age, fame = sums[:, 1] / dated, sums[:, 0] / np.maximum(np.diff(liked.ends), 1)
     spread = np.sqrt(np.maximum(sums[:, 2] / dated - np.square(mean_age), 0))
@@ -343,15 +344,6 @@ def _popularity_and_age_features(statistics: HistoryStatistics, liked: Pairs, pa
         "age_gap": np.abs(ages - mean_age[pairs.owners]),
         "age_spread": spread[pairs.owners],
     }
-
-
-def _sums(values: Floats, lists: Pairs) -> Floats:
-    """[N, D] -> [B, D] sums over each user's list, zeros where it is empty."""
-    sums = np.zeros((len(lists.ends) - 1, values.shape[1]), np.float32)
-    filled = np.flatnonzero(np.diff(lists.ends))
-    if len(filled):
-        sums[filled] = np.add.reduceat(values, lists.ends[filled], axis=0)
-    return sums
 
 
 def _artist_features(

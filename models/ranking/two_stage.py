@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
-from itertools import pairwise
+from itertools import pairwise, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -27,10 +27,11 @@ from ..interactions import Interactions
 from ..recommenders.als import ALSOptions
 from ..recommenders.base import Recommender, check_catalogue, check_width
 from ..storage import Arrays, change_model, load_model, prefixed, save_model
-from .candidates import NO_TRACKS, CandidateGenerator, Candidates, UserProfile
+from .candidates import CandidateGenerator, Candidates
 from .dataset import TwoStageOptions, ranking_dataset
 from .features import HistoryStatistics, features
 from .ranker import Ranker
+from .user_profile import NO_TRACKS, UserProfile
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -116,25 +117,36 @@ class TwoStageRecommender(Recommender):
         candidates: Mask | None = None,
     ) -> Answers:
         """`recommend_to` for B users of the training, -1 for another one. Shape: -> ([B, k], [B, k])"""
-        users = [(self.hybrid.user_history(row), row) for row in np.asarray(user_rows, np.int32).tolist()]
+        rows = np.asarray(user_rows, np.int32).tolist()
+        users = [(self.hybrid.user_history(row), row, NO_TRACKS) for row in rows]
         return self._many(users, k, allow_seen=allow_seen, candidates=candidates)
 
     def recommend_from(
-        self, user_items: csr_matrix, k: int, *, allow_seen: bool = False, candidates: Mask | None = None
+        self,
+        user_items: csr_matrix,
+        k: int,
+        *,
+        newest: Ids | None = None,
+        allow_seen: bool = False,
+        candidates: Mask | None = None,
     ) -> Answers:
-        """The same for B users by their confidences [B, T], in which no track is newer than another."""
+        """The same for B users by their confidences [B, T]; without `newest` [B, L] no track is newer than another."""
         check_width(user_items, self._track_count)
-        return self._many(list(_histories(user_items)), k, allow_seen=allow_seen, candidates=candidates)
+        histories = _histories(user_items)
+        last = repeat(NO_TRACKS) if newest is None else (row[row >= 0] for row in np.asarray(newest))
+        users = [(history, -1, tracks) for history, tracks in zip(histories, last, strict=False)]
+        return self._many(users, k, allow_seen=allow_seen, candidates=candidates)
 
     def _many(
-        self, users: Sequence[tuple[UserHistory, int]], k: int, *, allow_seen: bool, candidates: Mask | None
+        self, users: Sequence[tuple[UserHistory, int, Ids]], k: int, *, allow_seen: bool, candidates: Mask | None
     ) -> Answers:
+        """B users by their history, row of the training or -1, and newest tracks; see `CandidateGenerator.profile`."""
         ids, scores = np.full((len(users), k), -1, np.int32), np.full((len(users), k), -np.inf, np.float32)
         step = self.generator.users_per_batch()
         with one_blas_thread():
             for start in range(0, len(users), step):
                 part = slice(start, start + step)
-                profiles = [self.generator.profile(history, user_row=row) for history, row in users[part]]
+                profiles = [self.generator.profile(h, user_row=row, newest=newest) for h, row, newest in users[part]]
                 ids[part], scores[part] = self.recommend_to(profiles, k, allow_seen=allow_seen, candidates=candidates)
         return ids, scores
 
@@ -261,7 +273,7 @@ class TwoStageRecommender(Recommender):
         change_model(folder, cls.saved_name(folder) or cls.name, without)
 
 
-def _histories(user_items: csr_matrix) -> Iterator[tuple[UserHistory, int]]:
-    """Users given by their confidences [B, T], each with the row -1 of somebody who is not in the training."""
+def _histories(user_items: csr_matrix) -> Iterator[UserHistory]:
+    """Users given by their confidences [B, T]."""
     for start, stop in pairwise(user_items.indptr.tolist()):
-        yield UserHistory(user_items.indices[start:stop].astype(np.int32), user_items.data[start:stop]), -1
+        yield UserHistory(user_items.indices[start:stop].astype(np.int32), user_items.data[start:stop])

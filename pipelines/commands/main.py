@@ -19,7 +19,7 @@ from ...errors import CrossfadeError, MissingExtra, UsageError
 from .console import Console
 
 COMMANDS = {
-    "Hear": {"hear": "classify embed failures similar duplicates find tag vectors export"},
+    "Hear": {"hear": "classify embed failures missing similar duplicates find tag vectors export"},
     "Listen": {"listens": "listens fetch"},
     "Recommend": {"train": "train recommend explain", "neural": "train recommend", "publish": "publish pull"},
     "Evaluate": {

@@ -66,11 +66,13 @@ def train(
     import scipy  # noqa: F401
     import threadpoolctl  # noqa: F401
 
+    from ..analysis.track_map import laid_out, layouts_of
     from ..interactions.live_events import DATABASE_VARIABLE, take_events
     from ..interactions.statistics import Period, day_of
     from ..library.store import Library
     from ..training.train import TrainingOptions
     from ..training.train import train as train_version
+    from ..versions.model_version import ModelVersion
     from .publish import publish_where_set
 
     options = TrainingOptions() if config is None else read_configuration(config, TrainingOptions())
@@ -100,6 +102,10 @@ def train(
             summary = train_version(
                 opened, options, engine=cluster, force=force, message=console.message, progress=progress
             )
+        # The page's map need not wait for this when it is first looked at.
+        trained = ModelVersion.load(opened)
+        for layout in layouts_of(trained):
+            laid_out(opened, trained, opened.current_name, layout)
     console.record(**summary.record())
     # On a terminal the answer waits for this; an upload may take long.
     console.close()

@@ -16,16 +16,17 @@ from typing import TYPE_CHECKING
 
 from ...audio.decoding import BrokenOff
 from ...audio.metadata import Tags, read_tags
-from ...errors import MACHINE_FAULTS, AudioError, CrossfadeError, DataError, LibraryError, ResourceError
+from ...errors import MACHINE_FAULTS, AudioError, CrossfadeError, LibraryError, ResourceError
 from ...models.cores import available_cores
 from ...models.storage import content_hash
 from ..audio_analysis.analyzer import AudioAnalyzer, TrackAnalysis
 from ..library.progress import Progress, silent
 from ..library.remote_files import local_copy, url_of
-from ..library.scan import ScannedFile, absolute, check_place, read_manifest, readable, scan
+from ..library.scan import ScannedFile, absolute, check_place, is_gone, read_manifest, readable, scan
 from ..library.store import Library
 from ..library.tracks import StoredFile
 from .encoder_vectors import embed_tracks, open_encoder
+from .missing_files import missing_files
 from .process_pool import WorkerDied, in_workers
 
 if TYPE_CHECKING:
@@ -46,6 +47,10 @@ class EmbedSummary:
     seconds: float
     renamed: int
     """tracks of the library that took the track_id of the manifest or of the tag"""
+    moved: int
+    """files that lie elsewhere than before, known by their content"""
+    missing: int
+    """tracks of these places whose files are not there any more"""
     encoder_embedded: int | None = None
     """tracks that got a vector of `EmbedOptions.encoder`; None where there is none"""
     encoder_failed: dict[str, str] | None = None
@@ -110,7 +115,11 @@ def embed(
     library.claim_encoder(analyzer.encoder.name)
     paths: dict[str, Path | None] = dict.fromkeys(library.track_ids())
     paths |= {track_id: Path(os.fsdecode(path)) for track_id, path in library.paths().items()}
-    fixed = _listened(library) if paths and (options.manifest or options.id_field) else frozenset()
+    fixed: frozenset[str] = frozenset()
+    if paths and (options.manifest or options.id_field):
+        from ..interactions.live_events import DATABASE_VARIABLE, listened_tracks
+
+        fixed = listened_tracks(library, os.environ.get(DATABASE_VARIABLE))
     found = list(scan(places, paths, manifest=options.manifest, id_field=options.id_field, fixed=fixed))
     library.add_places(_places(places, found))
     library.use_vocabulary(analyzer)
@@ -127,8 +136,10 @@ def embed(
     finally:
         writer.commit()
     also = embed_tracks(library, encoder, progress) if encoder else (None, None)
+    missing = len(missing_files(library, places).tracks)
     seconds = round(time.monotonic() - started, 2)
-    return EmbedSummary(writer.embedded, writer.unchanged, writer.failed, seconds, writer.renamed, *also)
+    counts = writer.embedded, writer.unchanged, writer.failed
+    return EmbedSummary(*counts, seconds, writer.renamed, writer.moved, missing, *also)
 
 
 def _places(places: Sequence[Path], found: Sequence[ScannedFile]) -> list[Path]:
@@ -144,30 +155,8 @@ def _forget_gone(library: Library, places: Sequence[Path], found: Sequence[Scann
     with library.transaction():
         for stored in library.failures():
             path = Path(os.fsdecode(stored.path))
-            if path not in present and any(path.is_relative_to(root) for root in roots) and _is_gone(path):
+            if path not in present and any(path.is_relative_to(root) for root in roots) and is_gone(path):
                 library.remove_failure(stored.path)
-
-
-def _is_gone(path: Path) -> bool:
-    try:
-        path.lstat()
-    except (FileNotFoundError, NotADirectoryError):
-        return True
-    except OSError:
-        # Of a folder that may not be read, nobody knows.
-        return False
-    return False
-
-
-def _listened(library: Library) -> frozenset[str]:
-    """The track_ids that listens go by."""
-    from ..interactions.schema import read_listens
-
-    try:
-        listens = read_listens(library)
-    except DataError:
-        return frozenset()
-    return frozenset(listens.select("track_id").unique().collect(engine="streaming")["track_id"])
 
 
 def _changed(found: Sequence[ScannedFile], writer: _BatchWriter, *, retry: bool) -> Iterator[Job]:
@@ -203,7 +192,7 @@ class _BatchWriter:
 
     def __init__(self, library: Library) -> None:
         self.library = library
-        self.embedded = self.unchanged = self.failed = self.renamed = 0
+        self.embedded = self.unchanged = self.failed = self.renamed = self.moved = 0
         self._waiting: list[tuple[Job, Outcome]] = []
         self._last = time.monotonic()
 
@@ -239,12 +228,16 @@ class _BatchWriter:
         library, digest = self.library, outcome.content_hash
         if outcome.analysis is not None:
             library.add_analysis(digest, outcome.analysis)
-        track_id, before = library.track_at(job.stored.path) or (self._moved(digest) or job.file.track_id, None)
+        known = library.track_at(job.stored.path)
+        moved = None if known else self._moved(digest)
+        track_id, before = known or (moved or job.file.track_id, None)
         if job.file.named and track_id != job.file.track_id:
             library.rename_tracks({track_id: job.file.track_id})
             self.renamed += 1
             track_id = job.file.track_id
-        if before == digest and outcome.analysis is None:
+        if outcome.analysis is None and moved:
+            self.moved += 1
+        elif outcome.analysis is None and before == digest:
             self.unchanged += 1
         else:
             self.embedded += 1

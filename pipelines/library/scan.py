@@ -195,6 +195,17 @@ def _split(names: str | None) -> tuple[str, ...]:
     return tuple(name.strip() for name in (names or "").split(";") if name.strip())
 
 
+def is_gone(path: Path) -> bool:
+    """Whether there is nothing of this name; of a folder that may not be read, nobody knows."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def absolute(path: Path) -> Path:
     """Without `..`, but with links as they are: a library of links stays one of links; a URL as it is."""
     return path if url_of(path) else Path(os.path.abspath(path))  # noqa: PTH100

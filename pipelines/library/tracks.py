@@ -110,6 +110,22 @@ class Tracks(Database):
                     db.execute(f"UPDATE tracks SET ({columns}) = (?, ?, ?, ?) WHERE track_row = ?", (*file, *other))
                 db.execute("UPDATE tracks SET track_id = ? WHERE track_row = ?", (new, row))
 
+    def remove_tracks(self, track_ids: Iterable[str]) -> None:
+        """Removes tracks with their vectors, and the analyses that no other track has."""
+        with self.transaction() as db:
+            for track_id in track_ids:
+                sql = "DELETE FROM tracks WHERE track_id = ? RETURNING content_hash"
+                for content_hash in db.execute(sql, (track_id,)).fetchall():
+                    if not db.execute("SELECT 1 FROM tracks WHERE content_hash = ?", content_hash).fetchone():
+                        db.execute("DELETE FROM fingerprints WHERE content_hash = ?", content_hash)
+                        db.execute("DELETE FROM heard WHERE content_hash = ?", content_hash)
+
+    def remove_files(self, track_ids: Iterable[str]) -> None:
+        """Tracks that have no file any more, and keep what is known of them."""
+        with self.transaction() as db:
+            sql = "UPDATE tracks SET path = NULL, size = NULL, mtime_ns = NULL WHERE track_id = ?"
+            db.executemany(sql, ((track_id,) for track_id in track_ids))
+
     def has_track(self, track_id: str) -> bool:
         return bool(self._query("SELECT 1 FROM tracks WHERE track_id = ?", (track_id,)))
 

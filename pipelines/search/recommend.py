@@ -12,8 +12,8 @@ from ...errors import UsageError
 from ...models.arrays import Answers, Ids, Scores
 from ...models.catalogue import Catalogue
 from ...models.hybrid.online import UserHistory
-from ...models.ranking.candidates import NO_TRACKS
 from ...models.ranking.diversity import RerankingOptions, relist
+from ...models.ranking.user_profile import NO_TRACKS
 from ...models.storage import replacing
 from ..versions.model_version import ModelVersion
 

@@ -168,10 +168,10 @@ def test_what_is_appended_is_found_as_if_it_had_been_there(hybrid: Hybrid, exact
 def test_a_compressed_model_is_loaded_with_its_codes(hybrid: Hybrid, tmp_path: Path) -> None:
     model = copy(hybrid)
     model.exact_rows = 100
-    model._forget("_scan")
+    model._forget("scan")
     model.save(tmp_path)
     loaded = Hybrid.load(tmp_path)
-    assert loaded._scan.arrays().keys() == {"codes"}
+    assert loaded.scan.arrays().keys() == {"codes"}
     history = model.user_history(3)
     for one, other in zip(model.candidates(history, 5), loaded.candidates(history, 5), strict=True):
         np.testing.assert_array_equal(one, other)

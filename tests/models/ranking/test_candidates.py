@@ -13,8 +13,9 @@ from crossfade.errors import DataError
 from crossfade.models.confidence_weights import States
 from crossfade.models.hybrid.model import Hybrid
 from crossfade.models.interactions import Clock, Interactions
-from crossfade.models.ranking.candidates import CandidateGenerator, last_tracks
+from crossfade.models.ranking.candidates import CandidateGenerator
 from crossfade.models.ranking.two_stage import TwoStageRecommender
+from crossfade.models.ranking.user_profile import last_tracks
 from crossfade.models.recommenders.ease import EASE, EASEOptions
 from crossfade.models.recommenders.item_knn import ItemKNN
 

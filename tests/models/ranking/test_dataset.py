@@ -13,10 +13,10 @@ from crossfade.models.evaluation.splits import by_time, by_user
 from crossfade.models.hybrid import model as hybrid_module
 from crossfade.models.hybrid.crossfade import HybridOptions
 from crossfade.models.hybrid.model import Hybrid
-from crossfade.models.interactions import Interactions, to_find
+from crossfade.models.interactions import Clock, Interactions, to_find
 from crossfade.models.ranking import dataset as dataset_module
 from crossfade.models.ranking.candidates import CandidateGenerator
-from crossfade.models.ranking.dataset import HELD_OUT_EVERY, labelled_candidates, ranking_dataset
+from crossfade.models.ranking.dataset import HELD_OUT_EVERY, LABEL_FOLDS, labelled_candidates, ranking_dataset
 from crossfade.models.ranking.features import HistoryStatistics
 from crossfade.models.ranking.two_stage import TwoStageRecommender
 
@@ -62,6 +62,45 @@ def test_earlier_label_periods_are_trained_on_too(hybrid: Hybrid, monkeypatch: p
     np.testing.assert_array_equal(both.table.numbers[:count], newest.table.numbers)
     assert both.recall == newest.recall and both.labels[count:].any()
     assert (np.diff(both.groups) >= 0).all() and both.groups[count] > newest.groups.max()
+
+
+def test_label_periods_within_users_are_hidden_from_one_fold_at_a_time(
+    hybrid: Hybrid, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sources know the whole listens of the other users; every user is asked for in one fold."""
+    listens = replace(SPLIT.train, clock=Clock.ORDER)
+    histories: list[Interactions] = []
+    fit = CandidateGenerator.fit
+
+    def recorded(generator: CandidateGenerator, listens: Interactions) -> CandidateGenerator:
+        histories.append(listens)
+        return fit(generator, listens)
+
+    monkeypatch.setattr(CandidateGenerator, "fit", recorded)
+    dataset = ranking_dataset(listens, CATALOGUE, hybrid, options=OPTIONS)
+    counts = np.array([np.bincount(history.user_rows, minlength=listens.user_count) for history in histories])
+    every = np.bincount(listens.user_rows, minlength=listens.user_count)
+    before = np.bincount(by_user(listens).train.user_rows, minlength=listens.user_count)
+    hidden = counts < every
+    assert len(histories) == LABEL_FOLDS and (hidden.sum(axis=0) == (every > 1)).all()
+    assert (counts == np.where(hidden, before, every)).all()
+    assert np.ptp(hidden.sum(axis=1)) <= 1
+    assert len(np.unique(dataset.groups)) <= (every > 1).sum() and dataset.held_out.any()
+    assert 0 < dataset.recall["hybrid"] <= dataset.recall["all"] <= 1
+
+    few = replace(OPTIONS, ranker=replace(OPTIONS.ranker, users=10))
+    histories.clear()
+    ranking_dataset(listens, CATALOGUE, hybrid, options=few)
+    assert len(histories) == 1
+
+
+def test_users_enough_need_no_second_label_period(hybrid: Hybrid) -> None:
+    """Twenty are as many as two label periods of ten, also where some find nothing among their candidates."""
+    few = replace(OPTIONS, ranker=replace(OPTIONS.ranker, users=10))
+    dataset = ranking_dataset(SPLIT.train, CATALOGUE, hybrid, options=few)
+    assert dataset.users == 20 >= len(np.unique(dataset.groups[~dataset.held_out]))
+    both = ranking_dataset(SPLIT.train, CATALOGUE, hybrid, options=OPTIONS)
+    assert both.users > by_time(SPLIT.train).warm_user_count
 
 
 def test_too_little_to_learn_from(hybrid: Hybrid) -> None:

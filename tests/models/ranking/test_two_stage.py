@@ -13,7 +13,7 @@ from crossfade.models.evaluation.bootstrap import intervals
 from crossfade.models.evaluation.splits import by_time
 from crossfade.models.hybrid.crossfade import HybridOptions
 from crossfade.models.hybrid.model import Hybrid
-from crossfade.models.hybrid.online import NO_HISTORY
+from crossfade.models.hybrid.online import NO_HISTORY, UserHistory
 from crossfade.models.ranking.candidates import CandidateGenerator
 from crossfade.models.ranking.two_stage import TwoStageRecommender
 from crossfade.models.recommenders.als import ALSOptions
@@ -41,6 +41,22 @@ def test_behind_the_candidates_come_the_others(recommender: TwoStageRecommender,
 
 def test_unknown_users_get_the_hybrids_answer(recommender: TwoStageRecommender, hybrid: Hybrid) -> None:
     np.testing.assert_array_equal(recommender.recommend(np.array([-1]), 5)[0], hybrid.recommend(np.array([-1]), 5)[0])
+
+
+def test_users_who_are_folded_in_with_their_newest_tracks_are_answered_as_one_by_one(
+    recommender: TwoStageRecommender, hybrid: Hybrid
+) -> None:
+    rows = warm(hybrid, 4)
+    newest, matrix = recommender.generator.last[rows].copy(), hybrid.history.matrix[rows]
+    newest[2:, 3:], newest[3] = -1, -1
+    ids, scores = recommender.recommend_from(matrix, 10, newest=newest)
+    for place in range(len(rows)):
+        history = UserHistory(matrix[place].indices.astype(np.int32), matrix[place].data)
+        alone = recommender.recommend_one(history, 10, newest=newest[place][newest[place] >= 0])
+        for found, expected in zip((ids[place], scores[place]), alone, strict=True):
+            np.testing.assert_allclose(found, expected, rtol=1e-5)
+    without, _ = recommender.recommend_from(matrix, 10)
+    assert (without[3] == ids[3]).all() and (without[:3] != ids[:3]).any()
 
 
 def test_a_user_without_candidates_gets_nothing(recommender: TwoStageRecommender, hybrid: Hybrid) -> None:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
-from small_training import OPTIONS, trained_library
+from small_training import OPTIONS
 
 from crossfade.errors import DataError
 from crossfade.pipelines.library.store import Library
@@ -24,17 +23,9 @@ from crossfade.pipelines.versions.model_version import ModelVersion
 ANSWERS = batch_tables._answers
 
 
-@pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return trained_library(tmp_path_factory.mktemp("library"))
-
-
 @pytest.fixture
-def library(original: Path, tmp_path: Path) -> Iterator[Library]:
-    """A copy that the test may change."""
-    shutil.copytree(original, tmp_path / "library")
-    with Library.open(tmp_path / "library") as opened:
-        yield opened
+def library(trained_copy: Library) -> Library:
+    return trained_copy
 
 
 def log_of(library: Library) -> list[tuple[str, str]]:
