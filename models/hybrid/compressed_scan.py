@@ -6,7 +6,7 @@ mask and holds every vector a second time; `IndexIVFFlat` with a selector takes 
 ms, recall 1.00), but is built in 8 s rather than .8 s and copies all vectors for every snapshot with a track more.
 docs/benchmarks.md has a million tracks.
 
-Shapes: N rows of width D, n new ones.
+Shapes: N rows of width D, n new ones, B queries.
 """
 
 from __future__ import annotations
@@ -65,12 +65,29 @@ class CompressedScan:
             return CompressedScan(whole(), exact_rows=self.exact_rows, seed=self._seed)
         return longer
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether every row is in every shortlist."""
+        return self._codes is None
+
     def shortlist(self, query: Scores, count: int) -> Rows:
         """About `count` rows, in any order, that hold nearly all with the largest products with `query` [D]."""
-        if self._codes is None or count >= self.count:
-            return np.arange(self.count)
-        _, found = self._codes.search(_even(query[None]), count)
-        return np.asarray(found[0][found[0] >= 0], np.intp)
+        return self.shortlists(query[None], np.array([count]))[0]
+
+    def shortlists(self, queries: Scores, counts: Rows) -> list[Rows]:
+        """The same for each of B queries [B, D] and counts [B]."""
+        if self._codes is None:
+            return [np.arange(self.count)] * len(queries)
+        # Queries with about the same count are searched for at once; a query's own count does not depend on the others.
+        steps = np.exp2(np.ceil(2 * np.log2(np.maximum(counts, 1))) / 2)
+        steps = np.minimum(np.ceil(steps).astype(np.intp), self.count)
+        lists: list[Rows] = [np.arange(0)] * len(queries)
+        for step in np.unique(steps).tolist():
+            places = np.flatnonzero(steps == step)
+            _, found = self._codes.search(_even(queries[places]), step)
+            for place, rows in zip(places.tolist(), found, strict=True):
+                lists[place] = rows[rows >= 0]
+        return lists
 
     def arrays(self) -> Arrays:
         """The codes, where there are any."""

@@ -31,7 +31,7 @@ import numpy as np
 from ..arrays import Answers, GrowingRows, Ids, Mask, Rows, Scores, csr_arrays, csr_of, row_entries, top_k
 from ..catalogue import Catalogue
 from ..interactions import Interactions, liked
-from ..recommenders.als import ALS, ALSOptions, FoldIn
+from ..recommenders.als import ALS, ALSOptions, FoldIn, Solver
 from ..recommenders.base import Recommender, check_catalogue, nearest_neighbours
 from ..storage import Arrays, StoredModel, prefixed, save_model
 from .compressed_scan import EXACT_ROWS, CompressedScan
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 _SHORTLIST_PER_CANDIDATE = 4
 _SAVED_ARTISTS = ("track_artists_indptr", "track_artists_indices")
-_DERIVED = ("_artist_affinity", "_tracks_of", "score_vectors", "_known_rows", "_scan")
+_DERIVED = ("_artist_affinity", "_tracks_of", "score_vectors", "known_rows", "scan")
 """attributes that are computed from the others at first use, and again for other tracks"""
 
 
@@ -64,17 +64,19 @@ class Hybrid(Recommender):
         catalogue: Catalogue | None = None,
         *,
         als: ALSOptions | None = None,
+        als_solver: Solver | None = None,
         options: HybridOptions | None = None,
         seed: int = 0,
         exact_rows: int = EXACT_ROWS,
     ) -> None:
         """`options` None: they are chosen on a validation part of the listens, at the cost of a second ALS fit.
 
-        Of more than `exact_rows` tracks, one user's candidates are a shortlist (`CompressedScan`).
+        `als_solver` learns the factors; the fit for the options is `implicit`'s all the same. Of more than `exact_rows`
+        tracks, one user's candidates are a shortlist (`CompressedScan`).
         """
         self._catalogue, self._given = catalogue, options
         self._growing: dict[str, GrowingRows] = {}
-        self.als = ALS(als)
+        self.als = ALS(als, solver=als_solver)
         self.seed, self.exact_rows = seed, exact_rows
         self.figures: dict[str, float] = {}
         """what was measured on validation; empty where options were given or there was too little to measure"""
@@ -170,7 +172,7 @@ class Hybrid(Recommender):
 
     def shortlist(self, query: UserQuery, count: int) -> Rows:
         """Known tracks in order of row, nearly certainly with the `count` best among them."""
-        rows = self._known_rows[self._scan.shortlist(query.vector, _SHORTLIST_PER_CANDIDATE * count)]
+        rows = self.known_rows[self.scan.shortlist(query.vector, _SHORTLIST_PER_CANDIDATE * count)]
         if not self.options.affinity:
             return np.sort(rows)
         return np.union1d(rows, query.familiar_tracks[self.known[query.familiar_tracks]])
@@ -181,6 +183,8 @@ class Hybrid(Recommender):
         # those of all would take as much memory as the arrays that they are made from, in every process.
         if 2 * len(track_rows) > len(self.taste):
             found: Scores = (self.score_vectors @ query.vector)[track_rows]
+        elif "score_vectors" in self.__dict__:
+            found = self.score_vectors[track_rows] @ query.vector
         else:
             found = self._score_vectors_of(track_rows) @ query.vector
         if self.options.affinity and len(track_rows):
@@ -256,9 +260,9 @@ class Hybrid(Recommender):
         made = longer._score_vectors_of(slice(start, None))
         if "score_vectors" in self.__dict__:
             longer.score_vectors = self._grown(longer, "score_vectors", self.score_vectors, made)
-        if "_scan" in self.__dict__:
-            longer._known_rows = np.concatenate([self._known_rows, start + np.flatnonzero(known)])
-            longer._scan = self._scan.append_rows(made[known], lambda: longer._score_vectors_of(longer._known_rows))
+        if "scan" in self.__dict__:
+            longer.known_rows = np.concatenate([self.known_rows, start + np.flatnonzero(known)])
+            longer.scan = self.scan.append_rows(made[known], lambda: longer._score_vectors_of(longer.known_rows))
             # Made now, and not by the first request.
             _ = longer._tracks_of, longer._artist_affinity
         return longer
@@ -280,7 +284,7 @@ class Hybrid(Recommender):
 
     def arrays(self) -> Arrays:
         prior = {f"prior_{name}": array for name, array in self.prior.arrays().items()}
-        scan = {f"scan_{name}": array for name, array in self._scan.arrays().items()}
+        scan = {f"scan_{name}": array for name, array in self.scan.arrays().items()}
         return StoredModel.arrays(self) | csr_arrays(self.artists, *_SAVED_ARTISTS) | prior | scan
 
     def facts(self) -> dict[str, Any]:
@@ -292,7 +296,7 @@ class Hybrid(Recommender):
         self.prior = ContentPrior.from_arrays(prefixed(arrays, "prior_"), facts["prior"], self.options.prior)
         self.artists = csr_of(arrays, len(self.prior.artist_names), *_SAVED_ARTISTS)
         if scan := prefixed(arrays, "scan_"):
-            self._scan = CompressedScan.from_arrays(scan, len(self._known_rows), exact_rows=self.exact_rows)
+            self.scan = CompressedScan.from_arrays(scan, len(self.known_rows), exact_rows=self.exact_rows)
 
     def save(self, folder: Path) -> None:
         """The options are facts here, and ALS and its history a model of their own in the folder."""
@@ -333,14 +337,14 @@ class Hybrid(Recommender):
         return self.artists.T.tocsr()
 
     @cached_property
-    def _known_rows(self) -> Rows:
+    def known_rows(self) -> Rows:
         return np.flatnonzero(self.known)
 
     @cached_property
-    def _scan(self) -> CompressedScan:
-        if len(self._known_rows) <= self.exact_rows:
-            return CompressedScan.from_arrays({}, len(self._known_rows), exact_rows=self.exact_rows)
-        return CompressedScan(self._score_vectors_of(self._known_rows), exact_rows=self.exact_rows)
+    def scan(self) -> CompressedScan:
+        if len(self.known_rows) <= self.exact_rows:
+            return CompressedScan.from_arrays({}, len(self.known_rows), exact_rows=self.exact_rows)
+        return CompressedScan(self._score_vectors_of(self.known_rows), exact_rows=self.exact_rows)
 
     @cached_property
     def _inverse(self) -> Scores:

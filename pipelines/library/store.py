@@ -29,8 +29,9 @@ from ...models.catalogue import Catalogue
 from ...models.genres.vocabulary import BUILT_IN, Vocabulary
 from .artist_credits import Credits
 from .folder_layout import LibraryFolder
+from .playlists import Playlists
 from .schema import vocabulary_number
-from .tracks import CURRENT_VOCABULARY, Tracks
+from .tracks import CURRENT_VOCABULARY
 from .vectors import WITH_ANALYSIS, Vectors
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class TrackSummary(NamedTuple):
     has_audio: bool = False
 
 
-class Library(Tracks, Vectors, LibraryFolder):
+class Library(Playlists, Vectors, LibraryFolder):
     """One collection; a context manager. Raises LibraryError where it cannot be opened or written."""
 
     # Analyses

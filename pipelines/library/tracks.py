@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...errors import DataError
 from ...models.encoders.transformers import PREFIX
+from .remote_files import size_and_mtime, url_of
 from .scan import readable
 from .schema import Database
 
@@ -37,6 +38,8 @@ class StoredFile(NamedTuple):
     @classmethod
     def of(cls, path: Path) -> StoredFile:
         """As it is now. Raises OSError."""
+        if url := url_of(path):
+            return cls(os.fsencode(url), *size_and_mtime(url))
         status = path.stat()
         return cls(os.fsencode(path), status.st_size, status.st_mtime_ns)
 
@@ -106,6 +109,22 @@ class Tracks(Database):
                     db.execute("DELETE FROM tracks WHERE track_row = ?", (row,))
                     db.execute(f"UPDATE tracks SET ({columns}) = (?, ?, ?, ?) WHERE track_row = ?", (*file, *other))
                 db.execute("UPDATE tracks SET track_id = ? WHERE track_row = ?", (new, row))
+
+    def remove_tracks(self, track_ids: Iterable[str]) -> None:
+        """Removes tracks with their vectors, and the analyses that no other track has."""
+        with self.transaction() as db:
+            for track_id in track_ids:
+                sql = "DELETE FROM tracks WHERE track_id = ? RETURNING content_hash"
+                for content_hash in db.execute(sql, (track_id,)).fetchall():
+                    if not db.execute("SELECT 1 FROM tracks WHERE content_hash = ?", content_hash).fetchone():
+                        db.execute("DELETE FROM fingerprints WHERE content_hash = ?", content_hash)
+                        db.execute("DELETE FROM heard WHERE content_hash = ?", content_hash)
+
+    def remove_files(self, track_ids: Iterable[str]) -> None:
+        """Tracks that have no file any more, and keep what is known of them."""
+        with self.transaction() as db:
+            sql = "UPDATE tracks SET path = NULL, size = NULL, mtime_ns = NULL WHERE track_id = ?"
+            db.executemany(sql, ((track_id,) for track_id in track_ids))
 
     def has_track(self, track_id: str) -> bool:
         return bool(self._query("SELECT 1 FROM tracks WHERE track_id = ?", (track_id,)))

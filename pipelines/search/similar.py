@@ -8,6 +8,7 @@ Shapes: D dimensions.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,14 +20,15 @@ from ...models.arrays import Floats, Mask, l2_normalize
 from ...models.catalogue import COLLECTIVE_ARTISTS, Catalogue
 from ...models.encoders.transformers import PREFIX
 from ...models.storage import content_hash, replacing
-from ..library.scan import readable
+from ..library.playlist_files import ListedFile, m3u
+from ..library.scan import is_gone, readable
 from ..library.store import Library
 from ..library.tracks import TrackFilter
 
 if TYPE_CHECKING:
     # One answer takes less time than these to import, and needs few of them.
     from ..versions.track_index import TrackIndex
-    from .duplicates import Recordings
+    from .duplicates import Recordings, VersionsToKeep
 
 _SAME_COSINE = 1 - 1e-5
 _SAME_SECONDS = 0.1
@@ -133,8 +135,8 @@ def similar(
 ) -> Iterator[Neighbour]:
     """All tracks of the library that a filter allows, nearest first; the same audio as the query left out.
 
-    Without `duplicates` so are other versions of its recording, and of each recording all but the nearest, as far as
-    their fingerprints are known or their files are there.
+    Without `duplicates` so are other versions of its recording, and of each recording all but the one that
+    `find_duplicates` would keep, as far as their fingerprints are known or their files are there.
 
     `blend` says how much taste (1) counts against sound (0); None is half and half where the library has both, and the
     one it has where not. `vectors` names a set to go by alone. Raises UsageError outside 0 … 1, and where `blend`
@@ -160,10 +162,12 @@ def similar(
 
         index = TrackIndex.of_sound(library, vectors)
     recordings: Recordings | None = None
+    to_keep: VersionsToKeep | None = None
     if not duplicates:
-        from .duplicates import Recordings
+        from .duplicates import Recordings, VersionsToKeep
 
         recordings = Recordings(library)
+        to_keep = VersionsToKeep(library, recordings)
     given: list[tuple[str, float]] = []
     """content hash and seconds"""
     if recordings is not None and query.content_hash is not None and query.duration_seconds is not None:
@@ -175,9 +179,11 @@ def similar(
         track = library.track(track_id)
         if track is None or _same(library, query, track):
             continue
-        if recordings is not None and track["content_hash"] is not None:
+        if recordings is not None and to_keep is not None and track["content_hash"] is not None:
             audio = track["content_hash"], track["duration_seconds"]
             if any((found := recordings.compare(audio, other)) is not None and found.same for other in given):
+                continue
+            if not to_keep.keeps(track_id, track["content_hash"]):
                 continue
             given.append(audio)
         yield Neighbour.of(library, track, round(score, 6))
@@ -269,13 +275,13 @@ def check_m3u(file: Path) -> None:
         raise UsageError(f"--m3u {readable(file)}: its folder is not there; make it first")
 
 
-def write_m3u(file: Path, neighbours: list[Neighbour], paths: dict[str, bytes]) -> None:
-    """A playlist of those that are files; in bytes, as paths are."""
-    lines = [b"#EXTM3U"]
-    for neighbour in neighbours:
-        path = paths.get(neighbour.track_id)
-        if path is not None and b"\n" not in path:
-            named = " - ".join(part for part in (neighbour.artist, neighbour.title) if part) or neighbour.track_id
-            lines += [f"#EXTINF:-1,{' '.join(named.split())}".encode("utf-8", "backslashreplace"), path]
+def write_m3u(file: Path, neighbours: list[Neighbour], paths: dict[str, bytes]) -> int:
+    """A playlist of those whose files are there; returns how many are left out."""
+    files = [
+        ListedFile(path, one.title or ("" if one.artist else one.track_id), one.artist)
+        for one in neighbours
+        if one.track_id in paths and not is_gone(path := Path(os.fsdecode(paths[one.track_id])))
+    ]
     with replacing(file) as part:
-        part.write_bytes(b"\n".join(lines) + b"\n")
+        part.write_bytes(m3u(files))
+    return len(neighbours) - len(files)

@@ -74,6 +74,7 @@ class SimilarToFile(ScoredTracks):
 
 
 class ComparedToFile(ComparedTracks, SimilarToFile):
+    embedding: list[float] = Field(description="of the encoder; POST /v1/map/place says where it would lie")
     title: str | None = Field(description="of the file's tags")
     artists: list[str] = Field(description="of the file's tags")
     track_id: str | None = Field(description="the track of the library that is this file, and is left out; else null")
@@ -123,6 +124,7 @@ def similar_routes(follower: LibraryFollower, analyzer: UploadAnalyzer) -> APIRo
         return ComparedToFile(
             **vars(found),
             heard=classified(analysis),
+            embedding=[round(value, 6) for value in analysis.embedding.tolist()],
             track_id=known,
             title=tags.title,
             artists=list(tags.artists),
