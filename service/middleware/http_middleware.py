@@ -29,7 +29,7 @@ _OPEN = ("/health/", "/docs", "/openapi.json", "/page/")
 _PAGE = frozenset({"/"})
 _BODY_BYTES = 4 * 2**20
 """of anything but an upload"""
-_UPLOADS = frozenset({"/v1/classify", "/v1/similar_tracks", "/v1/compared_tracks", "/v1/tracks", "/v1/jobs/listens"})
+_UPLOADS = frozenset({"/v1/classify", "/v1/similar_tracks", "/v1/compared_tracks", "/v1/tracks", "/v1/listens"})
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _METHODS = _SAFE | {"POST", "PUT", "PATCH", "DELETE"}
 

@@ -1,6 +1,6 @@
 // The library: what is in it, what failed and why, how much of it is listened to, and the jobs that keep it up to date.
 import { html, useEffect, useRef, useState } from "./html.js";
-import { json, post, put, remove, save, send, useAnswer } from "./api.js";
+import { json, post, put, remove, request, save, send, useAnswer } from "./api.js";
 import { apiKey, fetchAnew, givenHistory, ready, say } from "./store.js";
 import { Loading, nameOf, percent, Problem, useTitle } from "./parts.js";
 import { Sure } from "./sure.js";
@@ -115,7 +115,7 @@ function ImportHistory({ busy, start, formats }) {
       return say(`This history has ${megabytes} MB, and the service takes ${most} MB at most. On its machine, crossfade listens FILE --format ${format} reads it.`, true);
     }
     setSent(0);
-    const ok = await start(() => send("v1/jobs/listens", files, { format, match }, { onProgress: setSent }));
+    const ok = await start(() => send("v1/listens", files, { format, match }, { onProgress: setSent }));
     setSent(null);
     if (ok) givenHistory.set([]);
   };
@@ -157,7 +157,7 @@ function Running({ job, onEnd }) {
   }, []);
   const cancel = async () => {
     try {
-      await remove(`v1/jobs/${job.job_id}`);
+      await request(`v1/jobs/${job.job_id}/cancel`, { method: "POST" });
       ask(true);
     } catch (problem) { say(problem.message, true); }
   };
@@ -246,7 +246,7 @@ function Tempos({ tempos }) {
   return html`
     <section class="card">
       <h2>Tempo <span class="sub">beats per minute</span></h2>
-      <ol class="columns" aria-label="Tracks by tempo">
+      <ol class="histogram" aria-label="Tracks by tempo">
         ${bins.map(bpm => {
           const count = counts.get(bpm) || 0;
           return html`<li key=${bpm} title=${`${bpm} to ${bpm + width - 1}: ${one(count, "track")}`}>

@@ -98,7 +98,7 @@ def job_routes(options: ServeOptions) -> APIRouter:
             shutil.rmtree(folder, ignore_errors=True)
             raise
 
-    @routes.post("/v1/jobs/listens", status_code=202, responses=documented(400, 403, 409, 413))
+    @routes.post("/v1/listens", status_code=202, responses=documented(400, 403, 409, 413))
     def import_listens(
         file: Annotated[list[UploadFile], File(description="a listening log: one file, or all of its files")],
         format: Annotated[str, Form(description=f"one of {', '.join(LOG_FORMATS)}")] = "csv",
@@ -110,6 +110,8 @@ def job_routes(options: ServeOptions) -> APIRouter:
         folder = jobs.prepare()
         try:
             given = [_kept(one, folder / "input") for one in file]
+            if len(set(given)) < len(given):
+                raise Problem(422, "file: two of the same name")
             path = given[0] if len(given) == 1 else folder / "input"
             source = f"{format}-{re.sub(r'[^a-z0-9]+', '-', given[0].stem.lower()).strip('-')[:60] or 'log'}"
             words = ["listens", str(path.absolute()), "--format", format, "--source", source, "--library", library]
@@ -124,7 +126,7 @@ def job_routes(options: ServeOptions) -> APIRouter:
         found = _known(jobs.get(job_id), job_id)
         return JobDetails(**vars(_summary(found)), log=list(found.log[-LOG_LINES:]), answers=jobs.answers(job_id))
 
-    @routes.delete("/v1/jobs/{job_id}", responses=documented(403, 404))
+    @routes.post("/v1/jobs/{job_id}/cancel", responses=documented(403, 404))
     def cancel(job_id: JobId) -> JobSummary:
         """Asks a job to stop; asked again, it is killed. What it has done so far is kept."""
         return _summary(_known(jobs.cancel(job_id), job_id))
@@ -160,7 +162,7 @@ def _kept(upload: UploadFile, folder: Path) -> Path:
     name = re.sub(r"[\x00-\x1f/\\]", "_", PurePath(upload.filename or "").name)[-100:].lstrip(".-") or "log"
     folder.mkdir(exist_ok=True)
     path = folder / name
-    with path.open("xb") as out:
+    with path.open("wb") as out:
         shutil.copyfileobj(upload.file, out)
     return path
 

@@ -25,7 +25,7 @@ class AllKeys(BaseModel):
 
 
 class WantedKey(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     name: KeyName
     manages: bool = False

@@ -8,11 +8,12 @@ from typing import Annotated
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
+from ...errors import LibraryError
 from ...pipelines.library.store import Library
 from ...pipelines.search.playback_order import MOST_TRACKS, crossfaded
 from ...pipelines.search.radio import radio
 from ...pipelines.search.text import find
-from ..errors import Problem, documented
+from ..errors import Problem, documented, without_folders
 from ..parameters import Id, WholeNumber
 from ..response_schemas import Scored, ScoredTracks, scored
 from ..snapshot.follower import LibraryFollower
@@ -27,7 +28,7 @@ class RadioSeed(BaseModel):
     """What a radio begins with, and how it was taken so far."""
 
     model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"track_ids": ["folk/nocturne.mp3"], "k": 10}]}
+        extra="forbid", strict=True, json_schema_extra={"examples": [{"track_ids": ["folk/nocturne.mp3"], "k": 10}]}
     )
 
     track_ids: Annotated[list[Id], Field(max_length=MOST_SEEDS)] = []
@@ -41,7 +42,7 @@ class RadioSeed(BaseModel):
 
 
 class TracksToOrder(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     track_ids: Annotated[list[Id], Field(max_length=MOST_TRACKS)]
 
@@ -107,8 +108,11 @@ def _seeds(follower: LibraryFollower, snapshot: Snapshot, seed: RadioSeed) -> li
         if not rows:
             raise Problem(404, f"{seed.artist}: no track by this artist")
     if seed.text is not None:
-        with Library.open(follower.folder) as library:
-            rows += _rows(snapshot, [one.track_id for one in find(library, seed.text, 5)])
+        try:
+            with Library.open(follower.folder) as library:
+                rows += _rows(snapshot, [one.track_id for one in find(library, seed.text, 5)])
+        except LibraryError as error:
+            raise Problem(422, f"text: {without_folders(str(error))}") from None
     if not rows:
         raise Problem(422, "seed: none; name track_ids, an artist or a text")
     return rows

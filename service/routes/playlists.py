@@ -17,7 +17,7 @@ from ...pipelines.library.playlist_files import ListedFile, jspf, m3u
 from ...pipelines.library.playlists import Playlist
 from ...pipelines.library.store import Library
 from ..errors import Problem, documented
-from ..parameters import Id
+from ..parameters import Id, WholeNumber
 from ..response_schemas import FoundTrack
 
 MOST_TRACKS = 10_000
@@ -26,6 +26,9 @@ Name = Annotated[
     str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True, pattern=r"^[^\x00-\x1f]+$")
 ]
 TrackIds = Annotated[list[Id], Field(max_length=MOST_TRACKS)]
+
+
+_M3U8 = "application/vnd.apple.mpegurl"
 
 
 class PlaylistSummary(BaseModel):
@@ -54,7 +57,9 @@ class FullPlaylist(BaseModel):
 
 class TracksForPlaylist(BaseModel):
     model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"name": "Rainy days", "track_ids": ["folk/nocturne.mp3"]}]}
+        extra="forbid",
+        strict=True,
+        json_schema_extra={"examples": [{"name": "Rainy days", "track_ids": ["folk/nocturne.mp3"]}]},
     )
 
     name: Name
@@ -64,9 +69,11 @@ class TracksForPlaylist(BaseModel):
 class ChangedPlaylist(BaseModel):
     """What is left out stays."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
-    revision: int = Field(description="of the playlist that this is a change of; 409 where it is another one by now")
+    revision: WholeNumber = Field(
+        description="of the playlist that this is a change of; 409 where it is another one by now"
+    )
     name: Name | None = None
     track_ids: TrackIds | None = None
 
@@ -136,7 +143,7 @@ def playlist_routes(folder: Path) -> APIRouter:
         responses={
             200: {
                 "description": "The playlist's file; its paths begin at the embedded folders",
-                "content": {kind: {"schema": {"type": "string"}} for kind in _MEDIA_TYPES.values()},
+                "content": {_M3U8: {"schema": {"type": "string"}}, "application/json": {"schema": {"type": "object"}}},
             },
             **documented(404),
         },
@@ -153,7 +160,7 @@ def playlist_routes(folder: Path) -> APIRouter:
     return routes
 
 
-_MEDIA_TYPES = {FileFormat.M3U8: "application/vnd.apple.mpegurl", FileFormat.JSPF: "application/json"}
+_MEDIA_TYPES = {FileFormat.M3U8: _M3U8, FileFormat.JSPF: "application/json"}
 
 
 def _summary(playlist: Playlist) -> PlaylistSummary:

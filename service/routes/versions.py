@@ -33,7 +33,7 @@ class AllVersions(BaseModel):
 
 
 class WantedVersion(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     name: Id
 

@@ -57,13 +57,13 @@ def test_a_dropped_log_is_imported_and_replaces_the_one_of_its_name(client: Test
     for plays in (3, 2):
         rows = "".join(f"new,{track(row)},{1_700_000_000 + row}\n" for row in range(plays))
         file = {"file": ("../My export.csv", f"user_id,track_id,time\n{rows}")}
-        done = ended(client, client.post("/v1/jobs/listens", files=file, data={"format": "csv"}))
+        done = ended(client, client.post("/v1/listens", files=file, data={"format": "csv"}))
         assert done["state"] == "done", done
     after = client.get("/v1/library/listens").json()
     assert (after["listens"], after["users"]) == (402, 41)
     assert after["first_day"] == after["last_day"] == "2023-11-14"
     assert not list((folder / "jobs").rglob("*.csv"))
-    wrong = client.post("/v1/jobs/listens", files={"file": ("a.csv", "x")}, data={"format": "xls"})
+    wrong = client.post("/v1/listens", files={"file": ("a.csv", "x")}, data={"format": "xls"})
     assert wrong.status_code == 422 and wrong.json()["detail"].startswith("format: 'xls'; there are ")
 
 
@@ -74,24 +74,24 @@ def test_one_job_at_a_time_in_all_processes(client: TestClient, folder: Path, mo
     assert job is not None
     refused = client.post("/v1/jobs", json={"kind": "train"})
     assert refused.status_code == 409 and "another one is running" in refused.json()["detail"]
-    upload = client.post("/v1/jobs/listens", files={"file": ("a.csv", "user_id,track_id\nu,t")})
+    upload = client.post("/v1/listens", files={"file": ("a.csv", "user_id,track_id\nu,t")})
     assert upload.status_code == 409 and len(list((folder / "jobs").glob("[0-9]*"))) == 1
     assert [one["state"] for one in client.get("/v1/jobs").json()["jobs"]] == ["running"]
-    client.delete(f"/v1/jobs/{job.number}")
+    client.post(f"/v1/jobs/{job.number}/cancel")
     with serving(folder) as other:
         deadline = time.monotonic() + 60
         while (state := other.get("/v1/jobs").json()["jobs"][0]["state"]) == "running" and time.monotonic() < deadline:
             time.sleep(0.01)
     assert state == "cancelled"
-    assert client.get("/v1/jobs/99").status_code == client.delete("/v1/jobs/99").status_code == 404
+    assert client.get("/v1/jobs/99").status_code == client.post("/v1/jobs/99/cancel").status_code == 404
 
 
 MANAGED = (
     ("GET", "/v1/jobs"),
     ("POST", "/v1/jobs"),
     ("GET", "/v1/jobs/1"),
-    ("DELETE", "/v1/jobs/1"),
-    ("POST", "/v1/jobs/listens"),
+    ("POST", "/v1/jobs/1/cancel"),
+    ("POST", "/v1/listens"),
     ("GET", "/v1/keys"),
     ("POST", "/v1/keys"),
     ("DELETE", "/v1/keys/phone"),
