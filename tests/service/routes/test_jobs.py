@@ -97,6 +97,7 @@ MANAGED = (
     ("DELETE", "/v1/keys/phone"),
     ("PUT", "/v1/versions/current"),
     ("DELETE", "/v1/listeners/u2"),
+    ("POST", "/v1/playlists/1/send"),
 )
 
 
