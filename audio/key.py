@@ -59,8 +59,8 @@ _MINOR_HANDICAP = 0.02
 third. Between what recordings (.04) and synthesised pieces (0) ask for."""
 _LEAST_CONTRAST, _DOUBTFUL_CONTRAST = 0.15, 0.17
 """standard deviation of the pitch classes over their mean; noise has .07 at most, drums .2, songs .2 and more"""
-_FIT_SCALE, _LEAD_SCALE, _OFFSET = 2.8, 6.0, -2.3
-"""logistic regression of being right on the best correlation and how far it is ahead of the second"""
+_TEMPERATURE, _NO_KEY_FIT = 0.08, 0.5
+"""of a softmax over the correlations, with one more answer, that there is no key; speech correlates by .5 at best"""
 KEYS = tuple(f"{pitch} {mode}" for mode in ("major", "minor") for pitch in PITCHES)
 
 
@@ -105,9 +105,9 @@ def key(profile: Chroma) -> Key | None:
     fits = _profiles() @ (centred / np.linalg.norm(centred)) + np.repeat([0.0, _MINOR_HANDICAP], 12)
     best = int(fits.argmax())
     second = int(np.where(np.arange(len(fits)) == best, -np.inf, fits).argmax())
-    odds = np.exp(_FIT_SCALE * fits[best] + _LEAD_SCALE * (fits[best] - fits[second]) + _OFFSET)
+    others = np.exp((np.append(fits, _NO_KEY_FIT) - fits[best]) / _TEMPERATURE)
     pitched = contrast**4 / (contrast**4 + _DOUBTFUL_CONTRAST**4)
-    return Key(KEYS[best], KEYS[second], float(pitched * odds / (1 + odds)))
+    return Key(KEYS[best], KEYS[second], float(pitched / others.sum()))
 
 
 def _in_tune(profile: Chroma) -> Chroma:

@@ -43,10 +43,14 @@ class LogMel:
 
         Shape: [B, N] -> [B, F, M] with F = 1 + (N - fft_samples) // hop_samples
         """
-        power: Floats = self.power(clips)
-        power *= np.float32(self.compression)
-        power += np.float32(1)
-        return np.log10(power, out=power)
+        return self.compressed(self.power(clips))
+
+    def compressed(self, power: Floats) -> Floats:
+        """The logarithm of mel power."""
+        scaled: Floats = power * np.float32(self.compression)
+        scaled += np.float32(1)
+        logarithms: Floats = np.log10(scaled, out=scaled)
+        return logarithms
 
     def power(self, clips: Floats) -> Floats:
         """Mel power before the logarithm. Shape: [B, N] -> [B, F, M]"""

@@ -21,7 +21,9 @@ Floats = NDArray[np.float32]
 MOST_GAPS = 0.35
 LEAST_OCCUPANCY = 0.3
 LEAST_CHANGE_DB = 1.5
-_FLOOR = 1e-10
+_FLOOR = np.float32(1e-10)
+_LEAST_SHARE = np.float32(10 ** (-50 / 10))
+"""of the peak's power: 50 dB below it"""
 
 
 @dataclass(frozen=True)
@@ -40,18 +42,15 @@ class Texture:
         return self.gaps <= MOST_GAPS and self.occupancy >= LEAST_OCCUPANCY and self.change_db >= LEAST_CHANGE_DB
 
 
-def texture(log_mel: Floats, options: LogMel) -> Texture:
-    """The texture of a track's windows. Shape: [W, F, M]"""
-    power = (10**log_mel - 1) / options.compression
+def texture(power: Floats, options: LogMel) -> Texture:
+    """The texture of a track's windows, of their mel power. Shape: [W, F, M]"""
     amplitude = np.sqrt(power.sum(axis=2))
     frame_rate = options.sample_rate / options.hop_samples
     around = np.ones(round(frame_rate)) / round(frame_rate)
     local = np.stack([np.convolve(row, around, "same") for row in amplitude])
-    level = 10 * np.log10(power + _FLOOR)
+    audible = power + _FLOOR > (power.max() + _FLOOR) * _LEAST_SHARE
     step = round(0.27 * frame_rate)
     steps = power.shape[1] // step
     coarse = power[:, : steps * step].reshape(len(power), steps, step, -1).mean(axis=2)
     moved = (10 * np.log10(coarse + _FLOOR)).std(axis=1).mean(axis=0)
-    return Texture(
-        float(np.mean(amplitude < 0.5 * local)), float(np.mean(level > level.max() - 50)), float(np.median(moved))
-    )
+    return Texture(float(np.mean(amplitude < 0.5 * local)), float(np.mean(audible)), float(np.median(moved)))

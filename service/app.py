@@ -49,7 +49,7 @@ class Service:
         self.options = options
         self.metrics = Metrics()
         role = options.role
-        self.follower = LibraryFollower(options.library, every_seconds=options.follow_seconds)
+        self.follower = LibraryFollower(options.library, self.metrics, every_seconds=options.follow_seconds)
         self.upload_analyzer = UploadAnalyzer(self.metrics, options.library)
         self.event_store: EventStore | None = None
         self.event_source: EventSource | None = None

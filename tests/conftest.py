@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 # The arrays of the tests are small: threads would wait for one another longer than they work.
@@ -53,6 +55,22 @@ def rng() -> np.random.Generator:
 def library(tmp_path: Path) -> Library:
     """An empty one."""
     return Library.open(tmp_path / "library", create=True)
+
+
+@pytest.fixture(scope="session")
+def trained_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The library of `small_training`, which is never changed."""
+    from small_training import trained_library
+
+    return trained_library(tmp_path_factory.mktemp("trained"))
+
+
+@pytest.fixture
+def trained_copy(trained_folder: Path, tmp_path: Path) -> Iterator[Library]:
+    """A copy of it that the test may change."""
+    shutil.copytree(trained_folder, tmp_path / "library")
+    with Library.open(tmp_path / "library") as opened:
+        yield opened
 
 
 @pytest.fixture

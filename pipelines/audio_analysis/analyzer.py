@@ -181,13 +181,14 @@ class AudioAnalyzer:
         with Recording(path, encoder.sample_rate, metered=True) as recording:
             grid = Grid(encoder.window_samples, encoder.hop_samples)
             for excerpt in excerpts(recording, grid, all_windows=self.all_windows):
-                log_mel = mel(excerpt.windows)
+                mel_power = mel.power(excerpt.windows)
+                log_mel = mel.compressed(mel_power)
                 waiting.append(log_mel)
                 if sum(map(len, waiting)) >= _WINDOWS_AT_ONCE:
                     outputs.append(encoder.from_log_mel(np.concatenate(waiting)))
                     waiting.clear()
                 thinned.append(_thinned(log_mel))
-                textures.append(texture(log_mel, mel))
+                textures.append(texture(mel_power, mel))
                 powers.append(excerpt.clip.step_powers)
                 heard_seconds += excerpt.clip.duration_seconds
                 slow = resampled(excerpt.clip, SAMPLE_RATE)

@@ -27,6 +27,14 @@ View = Callable[[Fields, int], str]
 """a record's fields and the terminal's width -> lines for eyes"""
 
 
+def counted(number: int, noun: str) -> str:
+    """
+    >>> counted(1, "track"), counted(2_000, "track")
+    ('1 track', '2,000 tracks')
+    """
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
 class Console:
     """JSON lines on stdout when it is piped or asked for, what `display` makes of them on a terminal."""
 

@@ -1,4 +1,4 @@
-"""The commands of audio: classify, embed, failures, similar, duplicates, find, tag, vectors, export."""
+"""The commands of audio: classify, embed, failures, missing, similar, duplicates, find, tag, vectors, export."""
 
 from __future__ import annotations
 
@@ -11,7 +11,20 @@ from ...errors import AudioError, UsageError
 from ...models.cores import one_thread_each
 from ...option_types import Count, Flag, Paths
 from ..embedding.options import EmbedOptions
-from .options import GenreModelFolder, Length, LibraryFolder, Screen, SoundName, Windows, open_library, option
+from .console import counted
+from .options import (
+    EngineName,
+    GenreModelFolder,
+    Length,
+    LibraryFolder,
+    Screen,
+    SoundName,
+    SparkMaster,
+    Windows,
+    open_library,
+    option,
+    spark_engine,
+)
 
 if TYPE_CHECKING:
     from ..genres.tag_writer import Change
@@ -58,6 +71,8 @@ def embed(
     *,
     library: LibraryFolder,
     options: EmbedOptions = EMBED_OPTIONS,
+    engine: EngineName = "local",
+    master: SparkMaster = None,
     strict: Annotated[Flag, option("exit with 1 where a file failed")] = False,
     console: Screen,
 ) -> int:
@@ -65,7 +80,7 @@ def embed(
 
     Example: crossfade embed ~/Music --library L
     """
-    from ..embedding.embed import check
+    from ..embedding.embed import check, in_processes
     from ..embedding.embed import embed as embed_places
     from ..library.scan import readable
     from ..library.store import Library
@@ -74,7 +89,9 @@ def embed(
         check(places, options)
     with open_library(library, create=True) as opened, console.bar("hearing") as progress:
         try:
-            summary = embed_places(opened, places, options, progress)
+            cluster = spark_engine(engine, master, library)
+            work = in_processes if cluster is None else cluster.outcomes
+            summary = embed_places(opened, places, options, progress, work)
         except KeyboardInterrupt:
             console.message("crossfade: interrupted; what was embedded is kept, the same command carries on")
             return 130
@@ -82,6 +99,9 @@ def embed(
         console.message(f"no audio files in {', '.join(map(readable, places))}")
     if summary.failed:
         console.message(f"{summary.failed} could not be analyzed: crossfade failures --library {library}")
+    if summary.missing:
+        gone = counted(summary.missing, "file")
+        console.message(f"{gone} gone whose tracks are still there: crossfade missing --library {library}")
     if summary.renamed:
         whose = "manifest" if options.manifest else "tag"
         console.message(f"{summary.renamed} tracks took the track_id of the {whose}; train again where it was trained")
@@ -111,6 +131,49 @@ def failures(*, library: LibraryFolder, console: Screen) -> None:
         console.message("no failures")
 
 
+def missing(
+    places: Paths = (),
+    /,
+    *,
+    library: LibraryFolder,
+    forget: Annotated[Flag, option("take these tracks out of the library")] = False,
+    console: Screen,
+) -> None:
+    """Tracks whose files are gone; of all folders that were embedded, or of those that are named.
+
+    A folder that is empty or not there may be a drive that is not mounted: name it to have its tracks, too. --forget
+    deletes nothing but entries of the library; of tracks that were listened to it keeps all but the file's name.
+
+    Example: crossfade missing --library L
+    """
+    import os
+
+    from ..embedding.missing_files import forget as forget_tracks
+    from ..embedding.missing_files import missing_files
+    from ..interactions.live_events import DATABASE_VARIABLE, listened_tracks
+    from ..library.scan import readable
+    from .terminal_layout import missing_file
+
+    with open_library(library) as opened:
+        found = missing_files(opened, places)
+        listened = listened_tracks(opened, os.environ.get(DATABASE_VARIABLE)) if found.tracks else frozenset()
+        gone = forget_tracks(opened, found.tracks, listened) if forget else 0
+    for track_id, path in found.tracks.items():
+        console.record(missing_file, track_id=track_id, path=str(path), listened=track_id in listened, forgotten=forget)
+    for place, count in found.unreachable.items():
+        where = "not embedded on this machine" if place is None else f"{readable(place)}: not there or empty"
+        folder = "FOLDER" if place is None else quote(readable(place))
+        cure = f"crossfade missing {folder} --library {library}"
+        console.message(f"{where}, {counted(count, 'track')} left alone; else {cure}")
+    if forget and found.tracks:
+        kept = len(found.tracks) - gone
+        console.message(f"{counted(gone, 'track')} forgotten" + (f", {kept} kept for its listens" if kept else ""))
+    elif found.tracks:
+        console.message(f"{counted(len(found.tracks), 'track')}; shown only: --forget")
+    elif not found.unreachable:
+        console.message("no files are missing")
+
+
 def similar(
     track: Annotated[str, option("a track_id or an audio file")],
     /,
@@ -120,7 +183,10 @@ def similar(
     per_artist: Annotated[Count | None, option("at most so many of one artist")] = None,
     blend: Annotated[float | None, option("taste (1) against sound (0); .5 of both")] = None,
     sound: SoundName = None,
-    no_duplicates: Annotated[Flag, option("leave out other versions of the same recording")] = False,
+    no_duplicates: Annotated[Flag, option("of each recording only the version to keep (see duplicates)")] = False,
+    genre: Annotated[str | None, option("only tracks with this label")] = None,
+    artist: Annotated[str | None, option("only tracks by this artist")] = None,
+    years: Annotated[str | None, option("only tracks released then: 1975 or 1970-1979")] = None,
     m3u: Annotated[Path | None, option("write a playlist, too")] = None,
     console: Screen,
 ) -> None:
@@ -128,19 +194,25 @@ def similar(
 
     Example: crossfade similar new-song.flac --library L -k 10
     """
+    from ..library.tracks import TrackFilter
     from ..search import similar as search
     from .terminal_layout import track_line
 
     if m3u:
         search.check_m3u(m3u)
+    wanted = TrackFilter(genre=genre, artist=artist, years=search.years_of(years) if years else None)
     with open_library(library) as opened:
         query = search.query_for(opened, track, vectors=sound)
-        neighbours = search.similar(opened, query, blend=blend, vectors=sound, duplicates=not no_duplicates)
+        neighbours = search.similar(
+            opened, query, blend=blend, vectors=sound, duplicates=not no_duplicates, wanted=wanted
+        )
         found = list(search.limit_per_artist(neighbours, k, per_artist))
         for neighbour in found:
             console.record(track_line, **asdict(neighbour))
-        if m3u:
-            search.write_m3u(m3u, found, opened.paths())
+        if not found and wanted:
+            console.message("no such tracks: leave out --genre, --artist or --years")
+        if m3u and (left_out := search.write_m3u(m3u, found, opened.paths())):
+            console.message(f"{left_out} of {len(found)} are not in the playlist: their files are gone")
 
 
 def duplicates(
@@ -149,7 +221,7 @@ def duplicates(
     workers: Annotated[Count | None, option("processes; one per core by default")] = None,
     console: Screen,
 ) -> int:
-    """Recordings that are in the library more than once, and which file of each is the best.
+    """Recordings that are in the library more than once, and which file of each to keep: the best.
 
     Example: crossfade duplicates --library L
     """
@@ -165,11 +237,16 @@ def duplicates(
     for group in found.groups:
         console.record(duplicate_group, **asdict(group))
     files = sum(len(group.versions) for group in found.groups)
-    told = f"{len(found.groups)} recordings in {files} files" if found.groups else "no recording is there twice"
-    console.message(f"{told}; {found.pairs} pairs of tracks of like length and sound were compared")
+    groups = counted(len(found.groups), "recording")
+    told = f"{groups} in {counted(files, 'file')}" if found.groups else "no recording is there twice"
+    console.message(f"{told}; compared {counted(found.pairs, 'pair')} of tracks of like length and sound")
     if found.unknown:
         some = ", ".join(found.unknown[:3]) + (" …" if len(found.unknown) > 3 else "")
-        console.message(f"{len(found.unknown)} tracks could not be compared, their files are gone or changed: {some}")
+        which = counted(len(found.unknown), "track")
+        whose = "its file is" if len(found.unknown) == 1 else "their files are"
+        console.message(f"{which} could not be compared, {whose} gone or changed: {some}")
+    if gone := sum(version.format is None for group in found.groups for version in group.versions):
+        console.message(f"{counted(gone, 'file')} of these gone: crossfade missing --library {library}")
     return 0
 
 

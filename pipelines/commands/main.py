@@ -19,7 +19,7 @@ from ...errors import CrossfadeError, MissingExtra, UsageError
 from .console import Console
 
 COMMANDS = {
-    "Hear": {"hear": "classify embed failures similar duplicates find tag vectors export"},
+    "Hear": {"hear": "classify embed failures missing similar duplicates find tag vectors export"},
     "Listen": {"listens": "listens fetch"},
     "Recommend": {"train": "train recommend explain", "neural": "train recommend", "publish": "publish pull"},
     "Evaluate": {
@@ -51,6 +51,7 @@ EXTRAS = {
     "transformers vl_convert",
     "serve": "fastapi httpx prometheus_client psycopg python_multipart sqlalchemy starlette uvicorn",
     "publish": "fsspec s3fs",
+    "spark": "py4j pyspark",
 }
 """which extra of the distribution brings an import package"""
 

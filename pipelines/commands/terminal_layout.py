@@ -65,15 +65,20 @@ def track_line(fields: Mapping[str, Any], width: int, names: Mapping[str, str] |
 
 
 def duplicate_group(fields: Mapping[str, Any], width: int) -> str:
-    """The files of one recording, the one to keep first: length, encoding and path."""
+    """The files of one recording, the one to keep first: length, encoding and path, whole, so that it can be copied."""
     lines: list[str] = []
     for version in fields["versions"]:
         minutes, seconds = divmod(round(version["duration_seconds"]), 60)
         rate = f"{version['bitrate_kbps']} kbps" if version["bitrate_kbps"] else ""
-        encoding = _padded(shortened(version["format"] or "gone", 10), 10) + _padded(rate, 10, right=True)
-        start = f"{'  ' if lines else '+ '}{minutes:3}:{seconds:02}  {encoding}  "
-        lines.append(start + shortened(_text(version["path"] or version["track_id"]), width - cell_len(start)))
+        which = "gone" if version["format"] is None else "" if lines else "keep"
+        encoding = _padded(shortened(version["format"] or "", 10), 10) + _padded(rate, 10, right=True)
+        lines.append(f"{which:4}{minutes:4}:{seconds:02}  {encoding}  {_text(version['path'] or version['track_id'])}")
     return "\n".join([*lines, ""])
+
+
+def missing_file(fields: Mapping[str, Any], width: int) -> str:
+    """A track whose file is gone: where it was, whole, so that it can be copied."""
+    return _text(fields["path"]) + ("  (listened to)" if fields["listened"] else "")
 
 
 def failure(fields: Mapping[str, Any], width: int) -> str:

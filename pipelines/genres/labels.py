@@ -14,7 +14,7 @@ import csv
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
@@ -332,16 +332,19 @@ def split_by_files(audio: LabelledAudio, split_files: Sequence[Path]) -> Labelle
 
     Suffixes are ignored, since collections are often converted. A line may carry a label after a tab or comma.
     """
-    row_of = _row_finder(audio.names)
+    paths = [_without_suffix(name) for name in audio.names]
+    counts = Counter(path.name for path in paths)
+    by_path = {path: row for row, path in enumerate(paths)}
+    by_unique_name = {path.name: row for row, path in enumerate(paths) if counts[path.name] == 1}
     split_of_row: dict[int, str] = {}
     for path in split_files:
-        part = next(
-            (SPLIT_NAMES[word] for word in re.split(r"[^a-z]+", path.stem.lower()) if word in SPLIT_NAMES), None
-        )
+        words = re.split(r"[^a-z]+", path.stem.lower())
+        part = next((SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES), None)
         if part is None:
             raise DataError(f"{path}: a split file's name says train, valid or test (train_filtered.txt)")
         for number, name in _listed(path):
-            row = row_of(name)
+            listed = _without_suffix(name)
+            row = by_path.get(listed, by_unique_name.get(listed.name))
             if row is None:
                 raise DataError(f"{path}: line {number}: {name!r} is not among the labelled files of {audio.source}")
             if split_of_row.setdefault(row, part) != part:
@@ -366,23 +369,9 @@ def _listed(path: Path) -> Iterator[tuple[int, str]]:
             yield number, name
 
 
-def _row_finder(names: Names) -> Callable[[str], int | None]:
-    """Finds a row by its path without suffix, or by the file's bare name where that is unique."""
-
-    def without_suffix(name: str) -> Path:
-        path = Path(name.replace("\\", "/"))
-        return path.with_suffix("") if path.suffix.lower() in AUDIO_SUFFIXES else path
-
-    paths = [without_suffix(name) for name in names]
-    by_path = {path: row for row, path in enumerate(paths)}
-    counts = Counter(path.name for path in paths)
-    by_name = {path.name: row for row, path in enumerate(paths) if counts[path.name] == 1}
-
-    def find(name: str) -> int | None:
-        path = without_suffix(name)
-        return by_path.get(path, by_name.get(path.name))
-
-    return find
+def _without_suffix(name: str) -> Path:
+    path = Path(name.replace("\\", "/"))
+    return path.with_suffix("") if path.suffix.lower() in AUDIO_SUFFIXES else path
 
 
 def checked(audio: LabelledAudio, *, skip_classes: bool) -> LabelledAudio:
@@ -392,7 +381,13 @@ def checked(audio: LabelledAudio, *, skip_classes: bool) -> LabelledAudio:
         more = f" (and {len(missing) - 1:,} more)" if len(missing) > 1 else ""
         cure = "; say where the audio is with --audio" if len(missing) == len(audio) else ""
         raise DataError(f"{audio.source}: column path: no file {missing[0]!r}{more}{cure}")
-    unlearnable = _unlearnable(audio)
+    counts = Counter(label for labels in audio.labels for label in labels)
+    unlearnable = {name: "has one example" for name, count in sorted(counts.items()) if count < 2}
+    if audio.splits is not None:
+        rows = zip(audio.labels, audio.splits, strict=True)
+        trained = {label for labels, split in rows if split == "train" for label in labels}
+        why = "is in the test or validation split but has no training example"
+        unlearnable |= dict.fromkeys(sorted(counts.keys() - trained), why)
     if unlearnable and not skip_classes:
         name, why = next(iter(unlearnable.items()))
         raise DataError(f"{audio.source}: class {name!r} {why}; leave such classes out with --skip-classes")
@@ -401,15 +396,3 @@ def checked(audio: LabelledAudio, *, skip_classes: bool) -> LabelledAudio:
         has = f"only {audio.classes[0]!r}" if audio.classes else "none"
         raise DataError(f"{audio.source}: needs at least two classes of {audio.target}, has {has}")
     return audio
-
-
-def _unlearnable(audio: LabelledAudio) -> dict[str, str]:
-    """Classes that cannot be learnt, each with the reason."""
-    counts = Counter(label for labels in audio.labels for label in labels)
-    reasons = {name: "has one example" for name, count in sorted(counts.items()) if count < 2}
-    if audio.splits is not None:
-        rows = zip(audio.labels, audio.splits, strict=True)
-        trained = {label for labels, split in rows if split == "train" for label in labels}
-        why = "is in the test or validation split but has no training example"
-        reasons |= dict.fromkeys(sorted(counts.keys() - trained), why)
-    return reasons

@@ -19,7 +19,7 @@ import polars as pl
 from ...errors import DataError, optional_module
 from ...models.storage import replacing, write_json
 from ..library.store import Library
-from .schema import SourceLog, parts_of, sink
+from .schema import SourceLog, parts_of, read_listens, sink
 from .user_deletion import forget
 
 FILE_NAME = "events.db"
@@ -80,6 +80,19 @@ def events_mark(library: Library) -> str | None:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{library.listens_folder / _MARK}: damaged ({error}); delete it and train again") from None
+
+
+def listened_tracks(library: Library, database: str | None = None) -> frozenset[str]:
+    """The track_ids that listens go by, those of events that were not trained on yet included."""
+    found: set[str] = set()
+    if parts_of(library):
+        listens = read_listens(library).select("track_id").unique()
+        found.update(listens.collect(engine="streaming")["track_id"])
+    file = library.folder / FILE_NAME
+    if database is not None or file.exists():
+        with _events(database, file) as db:
+            found.update(row[0] for row in db.execute("SELECT DISTINCT track_id FROM events").fetchall())
+    return frozenset(found)
 
 
 def listens_of(library: Library, user_id: str) -> Iterator[dict[str, Any]]:

@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from ...audio.decoding import quiet_decoders
@@ -84,7 +83,7 @@ class DuplicateGroup:
     """The versions of one recording, the best first."""
 
     keep: str
-    """path of the best; its track_id where all files are gone"""
+    """path of the best; its track_id where it has none"""
     agreement: float
     """the lowest share of equal signs of two that were found the same; 1 for copies of a file"""
     versions: list[Version]
@@ -113,31 +112,33 @@ def most_shift(one: float, other: float) -> float | None:
     return None if longer > most else min(most, longer + _SHIFT_SECONDS)
 
 
-def likely_pairs(durations: NDArray[np.float64], vectors: Floats) -> list[Pair]:
-    """Each track with the `MATES` nearest of those that are about as long, nearest pairs first.
+def likely_pairs(durations: NDArray[np.float64], vectors: Floats, *, of: Sequence[int] | None = None) -> list[Pair]:
+    """Each track, or each `of` these rows, with the `MATES` nearest of those about as long; the nearest pairs first.
 
     A row without a duration (NaN) or without a vector (zeros) is in no pair. Shape: [T], [T, D]
     """
     known = np.flatnonzero(np.isfinite(durations) & np.any(vectors != 0, axis=1))
     rows = known[np.argsort(durations[known], kind="stable")]
-    seconds, unit = durations[rows], l2_normalize(vectors[rows])
+    seconds = durations[rows]
     reach = _MOST_SECONDS + _PADDING_SECONDS
     lows, highs = np.searchsorted(seconds, seconds - reach), np.searchsorted(seconds, seconds + reach, "right")
     cosine_of: dict[tuple[int, int], float] = {}
+    asked = np.arange(len(rows)) if of is None else np.flatnonzero(np.isin(rows, of))
     start = 0
-    while start < len(rows):
+    while start < len(asked):
         # As many rows at a time as their products have room, at least one.
-        stop = start + 1
-        while stop < len(rows) and (stop + 1 - start) * (highs[stop] - lows[start]) <= _BLOCK_CELLS:
+        stop, low = start + 1, int(lows[asked[start]])
+        while stop < len(asked) and (stop + 1 - start) * (highs[asked[stop]] - low) <= _BLOCK_CELLS:
             stop += 1
-        low, high = int(lows[start]), int(highs[stop - 1])
-        cosines = unit[start:stop] @ unit[low:high].T
-        own, others = seconds[start:stop, None], seconds[None, low:high]
+        places, high = asked[start:stop], int(highs[asked[stop - 1]])
+        unit = l2_normalize(vectors[rows[low:high]])
+        cosines = unit[places - low] @ unit.T
+        own, others = seconds[places, None], seconds[None, low:high]
         cosines[np.abs(own - others) > most_offset(own, others)] = -np.inf
-        cosines[np.arange(stop - start), np.arange(start - low, stop - low)] = -np.inf
+        cosines[np.arange(len(places)), places - low] = -np.inf
         nearest, values = top_k(cosines, MATES)
         for place, column in zip(*np.nonzero(nearest >= 0), strict=True):
-            ends = int(rows[start + place]), int(rows[low + nearest[place, column]])
+            ends = int(rows[places[place]]), int(rows[low + nearest[place, column]])
             cosine_of[min(ends), max(ends)] = min(1.0, float(values[place, column]))
         start = stop
     return sorted((Pair(*ends, cosine) for ends, cosine in cosine_of.items()), key=lambda pair: (-pair.cosine, pair))
@@ -224,40 +225,90 @@ def find_duplicates(library: Library, *, workers: int | None = None, progress: P
 
     `workers` processes make fingerprints, as many as there are cores where it is None.
     """
-    tracks = library.tracks()
-    rows_of: defaultdict[str, list[int]] = defaultdict(list)
-    for row, content_hash in enumerate(tracks["content_hash"]):
-        if content_hash is not None:
-            rows_of[content_hash].append(row)
-    if not rows_of:
+    audio = _Audio(library)
+    if not audio.contents:
         raise LibraryError(f"{library.folder}: nothing in it is embedded; run crossfade embed FOLDER")
-    contents = list(rows_of)
-    first_rows = [rows[0] for rows in rows_of.values()]
-    seconds = tracks["duration_seconds"].to_numpy()[first_rows]
-    pairs = likely_pairs(seconds, library.vectors("encoder")[first_rows])
+    pairs = likely_pairs(audio.seconds, audio.vectors)
     recordings = Recordings(library)
-    recordings.make({contents[row]: None for pair in pairs for row in pair[:2]}, workers=workers, progress=progress)
-    groups, compared, unknown = Groups(len(contents)), 0, set()
+    hashes = {audio.contents[row]: None for pair in pairs for row in pair[:2]}
+    recordings.make(hashes, workers=workers, progress=progress)
+    groups, compared, unknown = Groups(len(audio.contents)), 0, set()
     # In order of length, so that few fingerprints are in memory at a time.
-    for done, pair in enumerate(sorted(pairs, key=lambda pair: seconds[pair.row]), start=1):
-        found = recordings.compare(*((contents[row], float(seconds[row])) for row in pair[:2]))
+    for done, pair in enumerate(sorted(pairs, key=lambda pair: audio.seconds[pair.row]), start=1):
+        found = recordings.compare(audio[pair.row], audio[pair.other])
         if found is None:
-            unknown |= {row for row in pair[:2] if recordings.fingerprint(contents[row]) is None}
+            unknown |= {row for row in pair[:2] if recordings.fingerprint(audio.contents[row]) is None}
         else:
             compared += 1
             if found.same:
                 groups.join(pair.row, pair.other, found.agreement)
         progress(done, len(pairs), "comparing")
-    paths = library.paths()
     made = []
     for members, agreement in groups:
-        same = [row for member in members for row in rows_of[contents[member]]]
-        if len(same) > 1:
-            made.append(_group(tracks, paths, same, agreement))
-    ids = tracks["track_id"]
-    return Duplicates(
-        sorted(made, key=lambda group: group.keep), compared, [ids[first_rows[row]] for row in sorted(unknown)]
-    )
+        if sum(len(audio.rows[member]) for member in members) > 1:
+            versions = audio.versions(members)
+            keep = versions[0].path or versions[0].track_id
+            made.append(DuplicateGroup(keep, round(agreement, 3), versions))
+    ids = audio.tracks["track_id"]
+    unheard = [ids[audio.rows[row][0]] for row in sorted(unknown)]
+    return Duplicates(sorted(made, key=lambda group: group.keep), compared, unheard)
+
+
+class VersionsToKeep:
+    """Which version of a recording `find_duplicates` keeps, asked of one track at a time.
+
+    The first time, that takes the fingerprints of up to `MATES` files.
+    """
+
+    def __init__(self, library: Library, recordings: Recordings) -> None:
+        self._audio, self._recordings = _Audio(library), recordings
+
+    def keeps(self, track_id: str, content_hash: str) -> bool:
+        """Whether a track, whose file has this content, is the best of those that hold its recording."""
+        audio = self._audio
+        start = audio.contents.index(content_hash)
+        same, waiting = {start}, [start]
+        while waiting:
+            for pair in likely_pairs(audio.seconds, audio.vectors, of=[row := waiting.pop()]):
+                other = pair.other if pair.row == row else pair.row
+                found = None if other in same else self._recordings.compare(audio[row], audio[other])
+                if found is not None and found.same:
+                    same.add(other)
+                    waiting.append(other)
+        return audio.versions(sorted(same))[0].track_id == track_id
+
+
+class _Audio:
+    """The different contents of a library's files, numbered, and the tracks that have them."""
+
+    def __init__(self, library: Library) -> None:
+        self.tracks = library.tracks()
+        rows_of: defaultdict[str, list[int]] = defaultdict(list)
+        for row, content_hash in enumerate(self.tracks["content_hash"]):
+            if content_hash is not None:
+                rows_of[content_hash].append(row)
+        self.contents = list(rows_of)
+        self.rows = list(rows_of.values())
+        first_rows = [rows[0] for rows in self.rows]
+        self.seconds = self.tracks["duration_seconds"].to_numpy()[first_rows]
+        self.vectors = library.vectors("encoder")[first_rows]
+        self._paths = library.paths()
+
+    def __getitem__(self, number: int) -> tuple[str, float]:
+        """Content hash and seconds."""
+        return self.contents[number], float(self.seconds[number])
+
+    def versions(self, numbers: Sequence[int]) -> list[Version]:
+        """The tracks with these contents, the best first; of equally good ones the first in the library."""
+        versions = []
+        rows = [row for number in numbers for row in self.rows[number]]
+        for track in self.tracks[rows].iter_rows(named=True):
+            path = self._paths.get(track["track_id"])
+            file = None if path is None else Path(os.fsdecode(path))
+            encoding = asdict(read_encoding(file)) if file is not None and file.is_file() else {"format": None}
+            name = None if file is None else str(file)
+            versions.append(Version(track["track_id"], name, round(track["duration_seconds"], 3), **encoding))
+        return sorted(versions, key=lambda version: version.quality, reverse=True)
 
 
 class Groups:
@@ -283,17 +334,3 @@ class Groups:
             members[self._root(number)].append(number)
         for root, numbers in members.items():
             yield numbers, self._agreements[root]
-
-
-def _group(tracks: pl.DataFrame, paths: Mapping[str, bytes], rows: Sequence[int], agreement: float) -> DuplicateGroup:
-    versions = []
-    for track in tracks[list(rows)].iter_rows(named=True):
-        path = paths.get(track["track_id"])
-        file = None if path is None else Path(os.fsdecode(path))
-        encoding = asdict(read_encoding(file)) if file is not None and file.is_file() else {"format": None}
-        name = None if file is None else str(file)
-        versions.append(Version(track["track_id"], name, round(track["duration_seconds"], 3), **encoding))
-    # Of equally good ones the first in the library.
-    versions.sort(key=lambda version: version.quality, reverse=True)
-    best = versions[0]
-    return DuplicateGroup(best.path or best.track_id, round(agreement, 3), versions)

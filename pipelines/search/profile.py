@@ -44,10 +44,9 @@ def profile(library: Library, track_ids: Sequence[str], weights: Sequence[float]
     artists: Counter[str] = Counter()
     surest = sorted(zip(track_ids, weights, strict=True), key=lambda pair: -pair[1])[:MOST_TRACKS]
     for track_id, weight in surest:
-        found = library.tracks(track_id)
-        if not len(found):
+        if (track := library.track(track_id)) is None:
             continue
-        track, probable = found.row(0, named=True), library.genres_of(track_id)
+        probable = library.genres_of(track_id)
         artists.update(track["artists"])
         if probable:
             genres[max(probable, key=lambda genre: probable[genre])] += weight

@@ -5,7 +5,7 @@ import { blending, store } from "./store.js";
 import { Neighbours } from "./answer.js";
 import { song } from "./drop.js";
 import { coloured, COLOURINGS, fetchMap, fetchNames, namesOf, summary, usable, walk } from "./mapdata.js";
-import { addressOf, Icon, Loading, mapAddress, nameOf, ordered, percent, PlayButton, Problem, Take, TrackList, TrackRow, useTitle } from "./parts.js";
+import { addressOf, Icon, Loading, mapAddress, More, nameOf, ordered, percent, PlayButton, Problem, Take, TrackList, TrackRow, useTitle } from "./parts.js";
 import { Picture } from "./picture.js";
 import { toggle } from "./player.js";
 
@@ -204,6 +204,7 @@ function Selected({ track, compared, onPath }) {
       <div class="chosen">
         ${track.has_audio && html`<${PlayButton} track=${track} preview=${true} />`}
         <div class="track-text"><a class="title" href=${addressOf(track)} dir="auto">${nameOf(track)}</a><span class="sub" dir="auto">${track.artists.join(", ")}</span></div>
+        <${More} track=${track} />
         <a class="icon-button button" href=${mapAddress("")} aria-label="Let go of it">×</a>
       </div>
       ${onPath && html`<button class="path-button" onClick=${onPath}><${Icon} name="path" />A path from here to …</button>`}

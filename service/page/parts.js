@@ -57,6 +57,9 @@ export function PlayButton({ track, queue, preview, onPlay }) {
       onClick=${() => (onPlay && !playing ? onPlay() : toggle(track, queue, { preview }))}><${Art} track=${track} /><${Icon} name=${playing ? "pause" : "play"} /></button>`;
 }
 
+/** Opens what else can be done with a track. */
+export const More = ({ track }) => html`<button class="icon-button" aria-label=${`More for ${nameOf(track)}`} onClick=${() => moreOf.set(track)}>⋯</button>`;
+
 /** One track of a list; `note` is what is said below its title, `children` what stands beside it. */
 export function TrackRow({ track, queue, note, preview, children }) {
   const artists = (track.artists || []).join(", ");
@@ -70,7 +73,7 @@ export function TrackRow({ track, queue, note, preview, children }) {
       </div>
       ${children}
       <${Like} track=${track} />
-      <button class="icon-button" aria-label=${`More for ${nameOf(track)}`} onClick=${() => moreOf.set(track)}>⋯</button>
+      <${More} track=${track} />
     </li>`;
 }
 

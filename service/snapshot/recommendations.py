@@ -21,7 +21,7 @@ from ...errors import LibraryError
 from ...models.arrays import Ids, Scores, top_k
 from ...models.confidence_weights import ConfidenceOptions, States
 from ...models.hybrid.online import NO_HISTORY, UserHistory
-from ...models.ranking.candidates import NO_TRACKS
+from ...models.ranking.user_profile import NO_TRACKS
 from ...pipelines.search.recommend import recommend_one
 from ..errors import Problem
 from ..events.client import EventSource, Unreachable
@@ -32,8 +32,8 @@ from .snapshot import Snapshot
 NEIGHBOURS = 300
 EVENTS_FOLDED_IN = 500
 EVENTS_ONLINE = 20
-RANKING_SLOTS = 2
-"""one request ranks, and one waits for that"""
+RANKING_SLOTS = 6
+"""one request ranks, and the others wait for that: the last one for some 40 ms"""
 
 
 class Note(NamedTuple):

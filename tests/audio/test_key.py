@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sounds import chords, drums, melody, music_like, noise, pad, single_click, tone
+from sounds import chords, drums, hits_at_random, melody, music_like, noise, pad, single_click, speech_like, tone
 
 from crossfade.audio.decoding import Clip
 from crossfade.audio.key import KEYS, PITCHES, SAMPLE_RATE, Key, chroma, key
@@ -70,6 +70,32 @@ def test_drums_alone_are_never_sure_of_a_key(bpm: float) -> None:
     for seed in range(6):
         found = key_of(drums(9, RATE, np.random.default_rng(seed), bpm=bpm))
         assert found is None or found.confidence < 0.5
+
+
+def test_speech_and_hits_at_random_are_never_sure_of_a_key() -> None:
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        for samples in (speech_like(9, RATE, rng), hits_at_random(9, RATE, rng)):
+            found = key_of(samples)
+            assert found is None or found.confidence < 0.65
+
+
+def test_chords_of_notes_at_random_are_rarely_sure_of_a_key() -> None:
+    """A few notes lean towards some key by chance."""
+    sure = []
+    for seed in range(12):
+        notes = np.random.default_rng(seed).integers(0, 24, (12, 4))
+        found = key_of(chords(tuple(map(tuple, notes.tolist())), RATE))
+        sure.append(found.confidence if found else 0.0)
+    assert np.mean(sure) < 0.6 and max(sure) < 0.85
+
+
+def test_keys_that_fit_alike_share_the_confidence() -> None:
+    """A cadence of one key is surer than two keys, one after the other, that are a tritone apart."""
+    one, other = (chords(CADENCES["major"], RATE, tonic=hertz) for hertz in (261.63, 261.63 * 2**0.5))
+    alone, both = key_of(one, one), key_of(one, other)
+    assert alone is not None and both is not None
+    assert both.confidence < 0.6 < alone.confidence
 
 
 def test_one_tone_and_one_chord_are_less_sure_than_a_cadence() -> None:

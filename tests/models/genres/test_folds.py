@@ -148,6 +148,7 @@ def test_split_files_filter_and_ignore_suffixes(labels, tmp_path):
     ("name", "text", "message"),
     [
         ("train.txt", "a/1.wav\nnowhere.wav\n", "line 2: 'nowhere.wav' is not among"),
+        ("train.txt", "elsewhere/1.wav\n", "line 1: 'elsewhere/1.wav' is not among"),
         ("list.txt", "a/1.wav\n", "name says train"),
         ("train.txt", "", "no train list"),
     ],

@@ -21,7 +21,7 @@ def windows(samples: np.ndarray) -> np.ndarray:
     count = len(samples) // ENCODER.hop_samples
     padded = np.pad(samples, 256)
     starts = [number * ENCODER.hop_samples for number in range(count)]
-    return ENCODER.log_mel(np.stack([padded[start : start + ENCODER.window_samples] for start in starts]))
+    return ENCODER.log_mel.power(np.stack([padded[start : start + ENCODER.window_samples] for start in starts]))
 
 
 NOT_MUSIC = {

@@ -84,7 +84,7 @@ def test_classify_goes_on_after_a_bad_file(capsys: pytest.CaptureFixture[str], m
 def test_embed_counts(capsys: pytest.CaptureFixture[str], music: Path, library: Path) -> None:
     run = Run(capsys, "embed", music, "--library", library)
     assert run.status == 0
-    assert list(run.records[0]) == ["embedded", "unchanged", "failed", "seconds", "renamed"]
+    assert list(run.records[0]) == ["embedded", "unchanged", "failed", "seconds", "renamed", "moved", "missing"]
     assert (run.records[0]["embedded"], run.records[0]["unchanged"]) == (0, 6)
 
 

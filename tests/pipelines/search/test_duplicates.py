@@ -14,6 +14,7 @@ import soxr
 
 import crossfade
 from crossfade.models.arrays import l2_normalize
+from crossfade.pipelines.commands import terminal_layout
 from crossfade.pipelines.commands.main import main
 from crossfade.pipelines.library.store import Library
 from crossfade.pipelines.search import duplicates
@@ -113,7 +114,7 @@ def test_fingerprints_outlive_the_files(copied: Path, made: Path, capsys: pytest
 def test_similar_can_leave_them_out(
     copied: Path, made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Versions of the query, of a track or of a file outside, and all but the nearest of any other recording."""
+    """Versions of the query, of a track or of a file outside, and all but one of any other recording."""
 
     def found(*words: object) -> list[str]:
         return [Path(one["path"]).name for one in run(capsys, "similar", *words, "--library", copied, "-k", 30)[1]]
@@ -132,6 +133,43 @@ def test_similar_can_leave_them_out(
         nearest = library.similar(made / "music" / "folk.flac", k=30, duplicates=False)
         assert [Path(one.path or "").name for one in nearest] == without
         assert len(library.similar(made / "music" / "folk.flac", k=30)) == 19
+
+
+def test_similar_keeps_the_version_that_duplicates_would_keep(
+    copied: Path, made: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One rule: the best file, wherever it ranks; with it gone, the best of those that are there."""
+
+    def found(track: str) -> list[str]:
+        words = ("similar", made / "music" / track, "--no-duplicates", "--library", copied, "-k", 30)
+        return [Path(one["path"]).name for one in run(capsys, *words)[1]]
+
+    _, groups, _ = run(capsys, "duplicates", "--library", copied)
+    versions = {name for group in groups for name in names(group)}
+    kept = {names(group)[0] for group in groups}
+    for track in ("drone.flac", "another folk.flac"):
+        assert versions & set(found(track)) == kept == {"electronic.flac", "folk.flac"}
+    assert versions & set(found("folk low.mp3")) == {"electronic.flac"}
+    moved = (made / "music" / "folk.flac").rename(made / "away.flac")
+    try:
+        assert versions & set(found("drone.flac")) == {"electronic.flac", "folk other master.wav"}
+    finally:
+        moved.rename(made / "music" / "folk.flac")
+
+
+def test_the_terminal_says_which_to_keep_and_which_are_gone() -> None:
+    """Paths whole, since they are copied."""
+    version = {"track_id": "t", "duration_seconds": 61.0, "bitrate_kbps": None}
+    fields = {
+        "versions": [
+            version | {"path": "/music/" + "long/" * 30 + "a.flac", "format": "FLAC"},
+            version | {"path": "/music/b.mp3", "format": "MP3", "bitrate_kbps": 128},
+            version | {"path": None, "format": None},
+        ]
+    }
+    lines = terminal_layout.duplicate_group(fields, 80).split("\n")
+    assert [line.split()[:2] for line in lines] == [["keep", "1:01"], ["1:01", "MP3"], ["gone", "1:01"], []]
+    assert lines[0].endswith("  /music/" + "long/" * 30 + "a.flac") and "128 kbps  /music/b.mp3" in lines[1]
 
 
 def test_an_interrupted_run_keeps_what_it_made(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,7 +212,8 @@ def test_copies_of_a_file_need_no_fingerprint(tmp_path: Path, made: Path, capsys
     for name in ("a.flac", "b.flac"):
         shutil.copy(made / "music" / "drone.flac", tmp_path / "music" / name)
     run(capsys, "embed", tmp_path / "music", "--library", tmp_path / "L", "--workers", 1)
-    (group,) = run(capsys, "duplicates", "--library", tmp_path / "L")[1]
+    _, (group,), errors = run(capsys, "duplicates", "--library", tmp_path / "L")
+    assert errors == ["1 recording in 2 files; compared 0 pairs of tracks of like length and sound"]
     assert names(group) == ["a.flac", "b.flac"] and group["agreement"] == 1
 
 
@@ -197,5 +236,7 @@ def test_likely_pairs_are_those_of_each_other_s_length(
         monkeypatch.setattr(duplicates, "_BLOCK_CELLS", cells)
         pairs = likely_pairs(seconds, vectors)
         assert {pair[:2] for pair in pairs} == expected and len(pairs) == len(expected)
+        some = {pair[:2] for row in (7, 8, 9) for pair in likely_pairs(seconds, vectors, of=[row])}
+        assert {pair[:2] for pair in likely_pairs(seconds, vectors, of=[9, 7, 8])} == some <= expected
         assert all(pair.cosine >= other.cosine for pair, other in pairwise(pairs))
     assert likely_pairs(seconds[:1], vectors[:1]) == likely_pairs(seconds[:0], vectors[:0]) == []

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
-from small_training import OPTIONS, WORLD, trained_library
+from small_training import OPTIONS, WORLD
 
 from crossfade.errors import UsageError
 from crossfade.models.interactions import Clock, Interactions
@@ -36,17 +33,9 @@ TABLES = {
 }
 
 
-@pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return trained_library(tmp_path_factory.mktemp("library"))
-
-
 @pytest.fixture
-def library(original: Path, tmp_path: Path) -> Iterator[Library]:
-    """A copy that the test may change."""
-    shutil.copytree(original, tmp_path / "library")
-    with Library.open(tmp_path / "library") as opened:
-        yield opened
+def library(trained_copy: Library) -> Library:
+    return trained_copy
 
 
 def test_the_tables(library: Library) -> None:

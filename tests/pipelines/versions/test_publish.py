@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sqlite3
 import urllib.request
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from small_training import OPTIONS, trained_library
+from small_training import OPTIONS
 
 from crossfade.errors import UsageError
 from crossfade.models.storage import content_hash
@@ -28,17 +27,9 @@ from crossfade.pipelines.versions.publish import publish, pull
 from crossfade.pipelines.versions.remote_storage import Destination, PublishError, destination, settings
 
 
-@pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return trained_library(tmp_path_factory.mktemp("library"))
-
-
 @pytest.fixture
-def library(original: Path, tmp_path: Path) -> Iterator[Library]:
-    """A copy that the test may change."""
-    shutil.copytree(original, tmp_path / "library")
-    with Library.open(tmp_path / "library") as opened:
-        yield opened
+def library(trained_copy: Library) -> Library:
+    return trained_copy
 
 
 def place(tmp_path: Path) -> Destination:
