@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check fast
+.PHONY: demo test check fast bench
 
 demo: .venv/train
 	$(BIN)/crossfade demo
@@ -15,6 +15,10 @@ fast: .venv/dev
 
 check: .venv/dev
 	scripts/check
+
+# Writes docs/benchmarks.md; hours at full size, `make bench SIZE=--small` minutes.
+bench: .venv/dev
+	$(BIN)/python scripts/benchmarks/suite $(SIZE)
 
 .venv/train: pyproject.toml .ci/constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv --upgrade-deps .venv

@@ -49,7 +49,8 @@ class LogMel:
         """The logarithm of mel power."""
         scaled: Floats = power * np.float32(self.compression)
         scaled += np.float32(1)
-        return np.log10(scaled, out=scaled)
+        logarithms: Floats = np.log10(scaled, out=scaled)
+        return logarithms
 
     def power(self, clips: Floats) -> Floats:
         """Mel power before the logarithm. Shape: [B, N] -> [B, F, M]"""

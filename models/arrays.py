@@ -27,6 +27,8 @@ Mask = NDArray[np.bool_]
 Rows = NDArray[np.integer]
 Scores = Floats
 Answers = tuple[Ids, Scores]
+_LIST_CELLS = 1 << 22
+"""of lists of like length at once"""
 
 
 def top_k(scores: NDArray[Any], k: int, *, rows: NDArray[Any] | None = None) -> Answers:
@@ -64,14 +66,68 @@ def top_k(scores: NDArray[Any], k: int, *, rows: NDArray[Any] | None = None) -> 
 
 def _first(scores: NDArray[Any], top: int) -> NDArray[np.intp]:
     """[B, top] columns of the largest, in order of column; `top` is less than C."""
-    found = np.argpartition(-scores, top, axis=1)[:, : top + 1]
-    largest = np.take_along_axis(scores, found, axis=1)
-    found, cut = found[:, :top], largest[:, :top].min(axis=1, initial=np.inf)
-    # The next one is as good as the last one: argpartition takes any of these, the rule the lowest rows.
-    for one in np.flatnonzero((largest[:, top] == cut) & (cut > -np.inf)):
-        above, equal = np.flatnonzero(scores[one] > cut[one]), np.flatnonzero(scores[one] == cut[one])
-        found[one] = np.concatenate([above, equal])[:top]
-    return np.sort(found, axis=1)
+    if not top:
+        return np.zeros((len(scores), 0), np.intp)
+    # The value at the cut, then what is not below it: numpy finds a value several times as fast as its places.
+    costs = -scores
+    cut = np.partition(costs, top - 1, axis=1)[:, top - 1, None]
+    within = costs <= cut
+    # Where more are equal to the last one than there is room for, or some are NaN, the lowest rows.
+    uneven = np.flatnonzero(np.count_nonzero(within, axis=1) != top)
+    if len(uneven):
+        costs = np.where(np.isnan(costs[uneven]), np.inf, costs[uneven])
+        cut = np.partition(costs, top - 1, axis=1)[:, top - 1, None]
+        below, equal = costs < cut, costs == cut
+        room = top - np.count_nonzero(below, axis=1)
+        within[uneven] = below | (equal & (np.cumsum(equal, axis=1) <= room[:, None]))
+    return np.nonzero(within)[1].reshape(len(scores), top)
+
+
+def top_k_of_lists(scores: NDArray[Any], ends: Rows, k: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """`top_k` of B lists of any length that lie one after the other, from `ends` [B + 1]: 0 to N.
+
+    Places in `scores` [N], list by list, the best of each first, equal ones in order of place; and their own ends.
+
+    >>> top_k_of_lists(np.array([0.1, 0.9, 0.5, 0.7]), np.array([0, 3, 4]), 2)
+    (array([1, 2, 3]), array([0, 2, 3]))
+    """
+    lengths = np.diff(ends)
+    # Lists of about the same length are rows of one matrix, filled up with no answers.
+    by_length = np.argsort(lengths, kind="stable")
+    found = np.full((len(lengths), min(k, int(lengths.max(initial=0)))), -1)
+    start = int(np.searchsorted(lengths[by_length], 0, side="right"))
+    while start < len(lengths):
+        shortest = lengths[by_length[start]]
+        stop = int(np.searchsorted(lengths[by_length], shortest + shortest // 4 + 8, side="right"))
+        lists = by_length[start : min(stop, start + max(1, _LIST_CELLS // int(shortest)))]
+        start += len(lists)
+        width = int(lengths[lists[-1]])
+        places = ends[lists][:, None] + np.arange(width)
+        outside = np.arange(width) >= lengths[lists][:, None]
+        places[outside] = ends[lists[-1]]
+        cells = scores[places]
+        cells[outside] = -np.inf
+        columns, _ = top_k(cells, min(k, width))
+        found[lists, : columns.shape[1]] = np.where(
+            columns >= 0, np.take_along_axis(places, np.maximum(columns, 0), axis=1), -1
+        )
+    there = found >= 0
+    return found[there], np.concatenate([[0], np.cumsum(np.count_nonzero(there, axis=1))])
+
+
+def largest_of_rows(matrix: csr_matrix, count: int) -> csr_matrix:
+    """The matrix with at most `count` positive entries in each row, the largest ones."""
+    from scipy.sparse import csr_matrix
+
+    kept = matrix.data > 0
+    long = np.flatnonzero(np.diff(matrix.indptr) > count)
+    places, owners = row_entries(matrix, long)
+    kept[places] = False
+    ends = np.concatenate([[0], np.cumsum(np.bincount(owners, minlength=len(long)))])
+    scores = np.where(matrix.data[places] > 0, matrix.data[places], -np.inf)
+    kept[places[top_k_of_lists(scores, ends, count)[0]]] = True
+    ends = np.concatenate([[0], np.cumsum(kept)])[matrix.indptr]
+    return csr_matrix((matrix.data[kept], matrix.indices[kept], ends), shape=matrix.shape)
 
 
 def l2_normalize(vectors: NDArray[np.floating[Any]]) -> Scores:

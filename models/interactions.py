@@ -168,6 +168,14 @@ class Interactions:
         return np.bincount(self.matrix.indices[self.matrix.data > 0], minlength=self.track_count).astype(np.int64)
 
 
+def sample_of_users(listens: Interactions, most: int, rng: np.random.Generator) -> Interactions:
+    """About `most` listens: all of users who are chosen evenly. The listens themselves where there are no more."""
+    if len(listens) <= most:
+        return listens
+    lots = rng.random(listens.user_count)
+    return listens.take(lots[listens.user_rows] < most / len(listens))
+
+
 def liked(interactions: csr_matrix) -> csr_matrix:
     """The entries above 0."""
     return _kept(interactions, interactions.data > 0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import mmap
 import os
 import threading
 import time
@@ -31,6 +32,16 @@ FORMAT_VERSION = 1
 
 Arrays = dict[str, NDArray[Any]]
 
+_DTYPES = {
+    **{
+        f"{sign}{8 * size}": f"<{sign.lower()}{size}"
+        for sign in "IUF"
+        for size in (1, 2, 4, 8)
+        if (sign, size) != ("F", 1)
+    },
+    "BOOL": "?",
+}
+"""safetensors' names of what numpy has"""
 
 _LEFTOVER_SECONDS = 24 * 3600
 """a partial file that nobody has written to for so long is left from a process that was killed"""
@@ -136,9 +147,12 @@ def _write(
 
 
 def load_model(folder: Path, name: str) -> tuple[Arrays, dict[str, Any]]:
-    """The arrays and the header of a model; LibraryError where they are missing, newer or do not belong together."""
+    """The arrays and the header of a model; LibraryError where they are missing, newer or do not belong together.
+
+    The arrays are memory-mapped: what is not looked at is not read, and processes share what they read. They may be
+    written to, which changes neither the file nor what others see.
+    """
     from safetensors import SafetensorError
-    from safetensors.numpy import load_file
 
     header_path, arrays_path = folder / f"{name}.json", folder / f"{name}.safetensors"
     try:
@@ -155,7 +169,7 @@ def load_model(folder: Path, name: str) -> tuple[Arrays, dict[str, Any]]:
     if model != name:
         raise LibraryError(f"{header_path}: holds a model named {model}, not {name}")
     try:
-        arrays: Arrays = load_file(arrays_path)
+        arrays = _mapped(arrays_path)
     except FileNotFoundError:
         raise LibraryError(f"{arrays_path}: no such file; train the model again") from None
     except (SafetensorError, OSError) as error:
@@ -165,6 +179,24 @@ def load_model(folder: Path, name: str) -> tuple[Arrays, dict[str, Any]]:
         differing = sorted(key for key in found.keys() | described.keys() if found.get(key) != described.get(key))
         raise LibraryError(f"{arrays_path}: does not match {header_path.name} in {', '.join(differing)}; train again")
     return arrays, header
+
+
+def _mapped(path: Path) -> Arrays:
+    """The arrays of a safetensors file; SafetensorError where it is damaged or cut short."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="numpy"):
+        # Checks that the header is one, and that it describes the whole file.
+        pass
+    with path.open("rb") as file:
+        content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+    start = 8 + int.from_bytes(content[:8], "little")
+    described = json.loads(content[8:start])
+    described.pop("__metadata__", None)
+    return {
+        name: np.ndarray(about["shape"], _DTYPES[about["dtype"]], content, start + about["data_offsets"][0])
+        for name, about in described.items()
+    }
 
 
 def prefixed(arrays: Mapping[str, NDArray[Any]], prefix: str) -> Arrays:

@@ -149,17 +149,24 @@ class Library:
         blend: float | None = None,
         per_artist: int | None = None,
         duplicates: bool = True,
+        genre: str | None = None,
+        artist: str | None = None,
+        years: tuple[int, int] | None = None,
     ) -> list[Neighbour]:
         """The k nearest tracks to a track_id of the library, or to any audio file.
 
         `blend` is how much taste (1) counts against sound (0); `per_artist` the most of one artist; without
-        `duplicates`, other versions of the same recording are left out.
+        `duplicates`, other versions of the same recording are left out. `genre` (a label), `artist` and `years` (the
+        first and the last) leave only such tracks.
         """
+        from .library.tracks import TrackFilter
         from .search.similar import limit_per_artist, query_for, similar
 
         is_path = isinstance(track_or_file, os.PathLike)
         query = query_for(self._library, str(Path(track_or_file).expanduser() if is_path else track_or_file))
-        return list(limit_per_artist(similar(self._library, query, blend=blend, duplicates=duplicates), k, per_artist))
+        wanted = TrackFilter(genre=genre, artist=artist, years=years)
+        found = similar(self._library, query, blend=blend, duplicates=duplicates, wanted=wanted)
+        return list(limit_per_artist(found, k, per_artist))
 
     def recommend(self, users: Iterable[str], k: int = 10, *, allow_seen: bool = False) -> pl.DataFrame:
         """By the trained version, best first: user_id, track_id, score, because (the listened track that adds most)."""

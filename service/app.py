@@ -18,12 +18,19 @@ from .metrics import Metrics
 from .middleware.http_middleware import HTTPMiddleware
 from .routes.events import event_routes
 from .routes.health import health_routes
+from .routes.jobs import job_routes
+from .routes.keys import key_routes
+from .routes.library import library_routes
 from .routes.listeners import listener_routes
+from .routes.listening import listening_routes
 from .routes.map import map_routes
 from .routes.page import page_routes
+from .routes.playlists import playlist_routes
+from .routes.profiles import profile_routes
 from .routes.recommendations import recommendation_routes
 from .routes.similar import similar_routes
 from .routes.tracks import track_routes
+from .routes.versions import version_routes
 from .settings import Role, ServeOptions
 from .snapshot.follower import LibraryFollower
 from .snapshot.recommendations import RecommendationService
@@ -42,7 +49,7 @@ class Service:
         self.options = options
         self.metrics = Metrics()
         role = options.role
-        self.follower = LibraryFollower(options.library, every_seconds=options.follow_seconds)
+        self.follower = LibraryFollower(options.library, self.metrics, every_seconds=options.follow_seconds)
         self.upload_analyzer = UploadAnalyzer(self.metrics, options.library)
         self.event_store: EventStore | None = None
         self.event_source: EventSource | None = None
@@ -76,16 +83,23 @@ class Service:
         if role.has(Role.RECOMMEND) and self.event_source is not None:
             service = RecommendationService(self.follower, self.event_source)
             api.include_router(recommendation_routes(service, self.metrics))
+            api.include_router(profile_routes(service, self.follower))
         if role.has(Role.SIMILAR):
             api.include_router(similar_routes(self.follower, self.upload_analyzer))
             api.include_router(track_routes(self.follower, self.upload_analyzer))
             api.include_router(map_routes(self.follower))
+            api.include_router(playlist_routes(self.options.library))
+            api.include_router(listening_routes(self.follower))
         if self.event_store is not None:
             api.include_router(event_routes(self.event_store, self._has_track, self.metrics))
             api.include_router(listener_routes(self.event_store, self.options.library))
         follower = self.follower if role is not Role.EVENTS else None
         api.include_router(health_routes(self.options, follower, self.event_store, self.metrics))
         if role is Role.ALL:
+            api.include_router(library_routes(self.options.library))
+            api.include_router(version_routes(self.follower))
+            api.include_router(job_routes(self.options))
+            api.include_router(key_routes(self.options.library))
             api.include_router(page_routes())
         return api
 

@@ -6,7 +6,9 @@ import os
 from dataclasses import replace
 from typing import Annotated
 
+from ..errors import UsageError
 from ..models.cores import one_thread_each
+from ..option_types import Flag
 from ..pipelines.commands.options import LibraryFolder, Screen, open_library, option
 from .settings import EVENTS_URL_VARIABLE, KEY_VARIABLE, ServeOptions
 
@@ -40,6 +42,7 @@ def keys(
     *,
     library: LibraryFolder,
     new: Annotated[str | None, option("name of a key to make; it is shown this once")] = None,
+    manage: Annotated[Flag, option("the new key also starts jobs, deletes listeners, makes and revokes keys")] = False,
     revoke: Annotated[str | None, option("name of a key that opens nothing any more, from now on")] = None,
     console: Screen,
 ) -> None:
@@ -49,12 +52,14 @@ def keys(
     """
     from .middleware.api_keys import ApiKeyStore
 
+    if manage and not new:
+        raise UsageError("keys: --manage is for a new key; say its name by --new NAME")
     open_library(library).close()
     store = ApiKeyStore(library)
     if new:
-        console.record(name=new, key=store.add(new))
+        console.record(name=new, manages=manage, key=store.add(new, manages=manage))
     if revoke:
         store.revoke(revoke)
     if not new:
         for name in store.hashes():
-            console.record(name=name)
+            console.record(name=name, manages=name in store.managers())

@@ -7,11 +7,12 @@ from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 from urllib.parse import parse_qsl, urlencode
 
-from fastapi import Query, Request, Response
+from fastapi import Depends, Query, Request, Response
 from fastapi.routing import APIRoute
 from pydantic import BeforeValidator, StringConstraints
 
 from .errors import Problem
+from .middleware.api_keys import MANAGES
 
 MAX_K = 1000
 
@@ -26,6 +27,16 @@ Blend = Annotated[float, Query(ge=0, le=1, description="how much taste (1) count
 def _whole_number(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
+
+def _manager(request: Request) -> None:
+    if not request.scope.get(MANAGES):
+        raise Problem(
+            403, "key: may not manage this library; crossfade keys --new NAME --manage makes one that may do so"
+        )
+
+
+MANAGER = Depends(_manager)
+"""Whoever may manage the library: with a key that was made for it, or on this machine where no key is asked for."""
 
 WholeNumber = Annotated[int, BeforeValidator(_whole_number)]
 """in a JSON body, where 2.0 is the integer 2"""

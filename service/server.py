@@ -7,16 +7,17 @@ import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import uvicorn
 
 from ..errors import UsageError
 from ..pipelines.commands.console import Console
 from .app import Service
+from .events.store import EventStore
 from .logging import start_logging
 from .middleware.api_keys import ApiKeyStore
 from .settings import Role, ServeOptions
+from .workers import run_workers
 
 GRACE_SECONDS = 15
 
@@ -28,28 +29,42 @@ def serve(options: ServeOptions, console: Console) -> int:
             f"{options.host}: others could reach it, so it needs an API key; "
             f"crossfade keys --new NAME --library {options.library}"
         )
-    service = Service(options)
+    if options.role.has(Role.EVENTS):
+        EventStore(options.database_url).close()
     listening = _listening(options)
     port = listening.getsockname()[1]
     host = f"[{options.host}]" if ":" in options.host else options.host
     start_logging()
     if not (options.library / "library.db").exists():
         console.message(f"crossfade: {options.library}: no library there yet; answers 503 until there is one")
+    workers = {"workers": options.workers} if options.workers > 1 else {}
+    console.record(role=str(options.role), url=f"http://{host}:{port}", pid=os.getpid(), **workers)
+    console.close()
+    if options.workers == 1:
+        _answer(options, listening)
+    else:
+        # One that is in the middle of loading a version ends after that.
+        run_workers(_answer, options, listening, grace_seconds=2 * GRACE_SECONDS)
+    return 0
+
+
+def _answer(options: ServeOptions, listening: socket.socket) -> None:
+    """In the process that answers."""
+    start_logging()
+    service = Service(options)
     if options.role.has(Role.SIMILAR):
         service.upload_analyzer.start()
-    console.record(role=str(options.role), url=f"http://{host}:{port}", pid=os.getpid())
-    console.close()
-    config: dict[str, Any] = {
-        "log_config": None,
-        "access_log": False,
-        "server_header": False,
-        "proxy_headers": False,
-        "timeout_keep_alive": 15,
-        "timeout_graceful_shutdown": GRACE_SECONDS,
-        "ws": "none",
-    }
-    _Server(uvicorn.Config(service.app, **config)).run(sockets=[listening])
-    return 0
+    config = uvicorn.Config(
+        service.app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=15,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        ws="none",
+    )
+    _Server(config).run(sockets=[listening])
 
 
 class _Server(uvicorn.Server):

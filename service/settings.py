@@ -62,6 +62,8 @@ class ServeOptions:
     """address; others than this machine's need a key"""
     port: int | None = None
     """8000; 8010 for similar, 8020 for events"""
+    workers: int = 1
+    """processes that answer at the address; a core of its own for each"""
     database: str | None = None
     """URL of the event store (SQLite in the library), or postgresql://…"""
     require_key: Flag = False
@@ -88,6 +90,8 @@ class ServeOptions:
     """how often to look for a new version"""
 
     def __post_init__(self) -> None:
+        if self.workers < 1:
+            raise UsageError(f"workers: {self.workers}; it has to be at least 1")
         if self.uploads < 1 or self.max_uploads_bytes < self.upload_bytes:
             raise UsageError(
                 f"uploads: {self.uploads} at once of {_shown(self.max_uploads_bytes)} MiB together; there has to be "

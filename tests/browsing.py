@@ -103,7 +103,7 @@ def opened(
         page.goto(url)
         yield page
         if not trouble:
-            assert complaints == []
+            assert not complaints, complaints
         assert not [one for one in complaints if one.startswith(("throws", "fetches"))]
     finally:
         context.close()

@@ -42,6 +42,7 @@ FOLDERS = (
     "pipelines/analysis",
     "pipelines/report",
     "pipelines/simulation",
+    "pipelines/spark",
     "pipelines/commands",
     "pipelines",
     "service",

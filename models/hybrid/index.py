@@ -6,20 +6,19 @@ The similarity of sound is the locally scaled cosine, at least -1, so that no tr
 `local_scaling`). A track is the concatenation of both halves, each of length 1. A half that is missing on either side
 is left out and the score divided by what is left of the weights: a track without sound is compared by its taste, apart
 from the others. All tracks are compared; in a `compressed` index of more than `EXACT_ROWS` tracks, those of a shortlist
-with the largest blended cosines.
+with the largest blended cosines. Where `candidates` leaves no more than `EXACT_ROWS` tracks, all of them are compared.
 
-Why the shortlist is written here and faiss's own indexes don't serve (100,000 x 328, a mask that hides a fifth of the
-rows, a query on one core): `IndexFlatIP` with a selector takes 4.3 ms; `IndexRefineFlat(IndexPQFastScan)` refuses a
-mask and holds every vector a second time; `IndexIVFFlat` with a selector takes .2 to .7 ms, as the shortlist does (.5
-ms, recall 1.00), but is built in 8 s rather than .8 s and copies all vectors for every snapshot with a track more.
+A saved index has all that a search needs, the shortlist's codes and the local scaling included; a loaded one is
+memory-mapped.
 
-Shapes: T tracks, B queries, F factors of taste, D dimensions of sound, k answers each; N rows, n new ones.
+Shapes: T tracks, B queries, F factors of taste, D dimensions of sound, k answers each; N rows, n of them, S blends.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from copy import copy
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -29,70 +28,27 @@ import numpy as np
 from ...errors import DataError, LibraryError, UsageError
 from ..arrays import Answers, GrowingRows, Mask, Rows, Scores, l2_normalize, top_k
 from ..recommenders.base import rank
-from ..storage import load_model, save_model
+from ..storage import Arrays, load_model, prefixed, save_model
+from .compressed_scan import EXACT_ROWS, CompressedScan
 from .local_scaling import LocalScaling
 
-EXACT_ROWS = 20_000
 _SHORTLIST = 1000
-_SAMPLE = 4096
-_ITERATIONS = 8
-_ROWS_PER_BATCH = 1 << 14
+_LISTS = 5
 _SAME = 1e-6
 
 
-class CompressedScan:
-    """The rows of a large matrix with the largest inner products with a query, approximately.
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """What one query is compared with, at several blends."""
 
-    4-bit product quantization of pairs of columns (André et al. 2017, "Accelerated Nearest Neighbor Search with Quick
-    ADC"; faiss's fast scan): a sixteenth of the bytes of float32. Whoever asks computes the products of the shortlist
-    exactly. In a matrix of at most `exact_rows` the shortlist is every row. Never changes: threads may share it.
-    """
-
-    def __init__(self, vectors: Scores, *, exact_rows: int = EXACT_ROWS, seed: int = 0) -> None:
-        self.count, width = vectors.shape
-        self.exact_rows, self._seed = exact_rows, seed
-        self._codes: Any = None
-        self._padding = width % 2
-        if self.count > exact_rows and width:
-            import faiss
-
-            columns = width + self._padding
-            sample = np.sort(np.random.default_rng(seed).permutation(self.count)[:_SAMPLE])
-            self._codes = faiss.IndexPQFastScan(columns, columns // 2, 4, faiss.METRIC_INNER_PRODUCT)
-            self._codes.pq.cp.niter = _ITERATIONS
-            self._codes.pq.cp.seed = seed
-            self._codes.train(self._padded(vectors[sample]))
-            self._add(vectors)
-
-    def append_rows(self, more: Scores, whole: Callable[[], Scores]) -> CompressedScan:
-        """With rows [n, D] behind these, in the same code; this one stays as it is.
-
-        `whole` gives all N + n rows; it is called when there are enough of them for the first time.
-        """
-        longer = copy(self)
-        longer.count += len(more)
-        if self._codes is not None:
-            import faiss
-
-            longer._codes = faiss.clone_index(self._codes)
-            longer._add(more)
-        elif longer.count > self.exact_rows:
-            return CompressedScan(whole(), exact_rows=self.exact_rows, seed=self._seed)
-        return longer
-
-    def shortlist(self, query: Scores, count: int) -> Rows:
-        """About `count` rows, in any order, that hold nearly all with the largest products with `query` [D]."""
-        if self._codes is None or count >= self.count:
-            return np.arange(self.count)
-        _, found = self._codes.search(self._padded(query[None]), count)
-        return np.asarray(found[0][found[0] >= 0], np.intp)
-
-    def _add(self, vectors: Scores) -> None:
-        for start in range(0, len(vectors), _ROWS_PER_BATCH):
-            self._codes.add(self._padded(vectors[start : start + _ROWS_PER_BATCH]))
-
-    def _padded(self, vectors: Scores) -> Scores:
-        return np.ascontiguousarray(np.pad(vectors, ((0, 0), (0, self._padding))), np.float32)
+    rows: Rows
+    """[n] in order of row"""
+    by_taste: Scores
+    """[n], NaN where the query or the track has none"""
+    by_sound: Scores
+    """[n], likewise"""
+    answers: list[Answers]
+    """[S] of each blend the rows and scores of the nearest"""
 
 
 class HybridIndex:
@@ -103,9 +59,16 @@ class HybridIndex:
     def __init__(self, vectors: Scores, factors: int) -> None:
         self.vectors, self.factors = vectors, factors
         """[T, F + D] each half of length 1 or 0; F"""
-        self._has_taste, self._has_sound = self._halves_of(vectors)
         self._growing = GrowingRows(vectors)
         self._scan: CompressedScan | None = None
+
+    @cached_property
+    def _has_taste(self) -> Mask:
+        return np.asarray(np.any(self.vectors[:, : self.factors] != 0, axis=1))
+
+    @cached_property
+    def _has_sound(self) -> Mask:
+        return np.asarray(np.any(self.vectors[:, self.factors :] != 0, axis=1))
 
     @cached_property
     def _scaling(self) -> LocalScaling:
@@ -122,6 +85,8 @@ class HybridIndex:
 
         To prepare it takes as long as some hundred queries without.
         """
+        if self._scan is not None and self._scan.exact_rows == exact_rows:
+            return self
         # Before the copy: both share it, and no query waits for it.
         _ = self._scaling
         other = copy(self)
@@ -146,9 +111,9 @@ class HybridIndex:
         longer._growing, longer.vectors = self._growing.plus(len(self), more)
         if "_scaling" in self.__dict__:
             longer._scaling = self._scaling.append(more[:, self.factors :], longer.vectors[:, self.factors :])
-        has_taste, has_sound = self._halves_of(more)
-        longer._has_taste = np.concatenate([self._has_taste, has_taste])
-        longer._has_sound = np.concatenate([self._has_sound, has_sound])
+        added = HybridIndex(more, self.factors)
+        longer._has_taste = np.concatenate([self._has_taste, added._has_taste])
+        longer._has_sound = np.concatenate([self._has_sound, added._has_sound])
         longer._scan = self._scan and self._scan.append_rows(more, lambda: longer.vectors)
         return longer
 
@@ -180,25 +145,12 @@ class HybridIndex:
             ids, scores = self.search(taste[None], sound[None], k, blend=blend, candidates=candidates)
             return ids[0][ids[0] >= 0], scores[0][ids[0] >= 0]
         taste, sound = self._normalized(taste, sound)
-        allowed = np.ones(len(self), bool) if candidates is None else candidates
         by_taste, by_sound = np.any(taste != 0, axis=1), np.any(sound != 0, axis=1)
         weights = np.where(by_taste & by_sound, blend, by_taste).astype(np.float32)
-        both = self._has_taste & self._has_sound
         ids, scores = np.full((len(taste), k), -1, np.int32), np.full((len(taste), k), -np.inf, np.float32)
         for weight in np.unique(weights[by_taste | by_sound]):
-            lone_taste, lone_sound = self._has_taste & ~both, self._has_sound & ~both
-            groups = [(weight, both), (np.float32(1), lone_taste), (np.float32(0), lone_sound)]
-            if weight in (0, 1):
-                groups = [(weight, self._has_taste if weight else self._has_sound)]
             asked = np.flatnonzero((weights == weight) & (by_taste | by_sound))
-            found = [
-                self._nearest(taste[asked], sound[asked], share, k, mask)
-                for share, group in groups
-                if (mask := group & allowed).any()
-            ]
-            if found:
-                rows, values = (np.hstack([part[place] for part in found]) for place in (0, 1))
-                ids[asked], scores[asked] = found[0] if len(found) == 1 else top_k(values, k, rows=rows)
+            ids[asked], scores[asked] = self._nearest(taste[asked], sound[asked], float(weight), k, candidates)
         return ids, scores
 
     def similar(self, track_rows: Rows | int, k: int, *, blend: float = 0.5, candidates: Mask | None = None) -> Answers:
@@ -217,64 +169,135 @@ class HybridIndex:
         taste, sound = self._normalized(taste[None], sound[None])
         by_taste = by_sound = np.full(len(track_rows), np.nan, np.float32)
         if taste.any():
-            products = (taste @ self.vectors[track_rows, : self.factors].T)[0]
-            by_taste = np.where(self._has_taste[track_rows], products, by_taste)
+            by_taste = np.where(self._has_taste[track_rows], self._by_taste(taste, track_rows)[0], by_taste)
         if sound.any():
-            scaled = self._by_sound(sound, self._scaling.of(sound), track_rows)[0]
-            by_sound = np.where(self._has_sound[track_rows], scaled, by_sound)
+            by_sound = np.where(self._has_sound[track_rows], self._by_sound(sound, track_rows)[0], by_sound)
         return by_taste, by_sound
 
+    def compare(
+        self, taste: Scores, sound: Scores, k: int, blends: Sequence[float], *, candidates: Mask | None = None
+    ) -> Comparison:
+        """One query [F] and [D] by several blends at once: `search` at each of them, and what it blends."""
+        taste, sound = (half[0] for half in self._normalized(taste[None], sound[None]))
+        has_taste, has_sound = bool(taste.any()), bool(sound.any())
+        if not has_taste and not has_sound:
+            nothing = np.zeros(0, np.int32), np.zeros(0, np.float32)
+            return Comparison(np.zeros(0, np.intp), nothing[1], nothing[1], [nothing] * len(blends))
+        weights = [float(blend) if has_taste and has_sound else float(has_taste) for blend in blends]
+        lists = [
+            self._shortlist(taste, sound, weight, max(_SHORTLIST, 4 * k), candidates)
+            for weight in _spread(sorted(set(weights)))
+        ]
+        rows = np.unique(np.concatenate(lists)) if len(lists) > 1 else np.sort(lists[0])
+        by_taste, by_sound = self.similarities(taste, sound, rows)
+        answers = [top_k(_at(weight, by_taste, by_sound), k, rows=rows) for weight in weights]
+        return Comparison(rows, by_taste, by_sound, answers)
+
+    def arrays(self) -> Arrays:
+        """What `restore` takes; of a compressed index."""
+        scan = self._scan.arrays() if self._scan else {}
+        scaling = {f"scaling_{name}": array for name, array in self._scaling.arrays().items()}
+        halves = {"has_taste": self._has_taste, "has_sound": self._has_sound}
+        return {"vectors": self.vectors, **halves, **scaling, **scan}
+
+    def facts(self) -> dict[str, Any]:
+        return {"factors": self.factors, "exact_rows": self._scan.exact_rows if self._scan else None}
+
+    @classmethod
+    def restore(cls, arrays: Arrays, facts: dict[str, Any]) -> Self:
+        index = cls(arrays["vectors"], facts["factors"])
+        if facts.get("exact_rows") is not None:
+            index._has_taste, index._has_sound = arrays["has_taste"], arrays["has_sound"]
+            index._scaling = LocalScaling.from_arrays(prefixed(arrays, "scaling_"))
+            index._scan = CompressedScan.from_arrays(arrays, len(index), exact_rows=facts["exact_rows"])
+        return index
+
     def save(self, folder: Path) -> None:
-        save_model(folder, self.name, {"vectors": self.vectors}, facts={"factors": self.factors})
+        """Compressed."""
+        index = self if self._scan else self.compressed()
+        save_model(folder, self.name, index.arrays(), facts=index.facts())
 
     @classmethod
     def load(cls, folder: Path) -> Self:
+        """Of a version that kept its vectors alone, not compressed."""
         arrays, header = load_model(folder, cls.name)
         facts = header["facts"]
         if "vectors" not in arrays:
             width = facts["factors"] + facts["sound_width"]
             arrays["vectors"] = _vectors_of_faiss(folder, len(arrays["has_taste"]), width)
-        return cls(arrays["vectors"], facts["factors"])
+        return cls.restore(arrays, facts)
 
-    def _nearest(self, taste: Scores, sound: Scores, share: np.float32, k: int, mask: Mask) -> Answers:
-        """The k tracks of the mask with the highest scores for queries [B, F] and [B, D], `share` of it by taste."""
-        scale = self._scaling.of(sound) if share < 1 else np.ones(len(sound), np.float32)
-
-        def scores_of(queries: slice | int, rows: Rows | slice) -> Scores:
-            by_taste = share * (taste[queries] @ self.vectors[rows, : self.factors].T)
-            if share == 1:
-                return np.asarray(by_taste)
-            return np.asarray(by_taste + (1 - share) * self._by_sound(sound[queries], scale[queries], rows))
-
-        count = int(np.count_nonzero(mask))
-        if self._scan is None or len(self) <= self._scan.exact_rows:
+    def _nearest(self, taste: Scores, sound: Scores, weight: float, k: int, candidates: Mask | None) -> Answers:
+        """The k tracks with the highest scores for queries [B, F] and [B, D], `weight` of it by taste."""
+        if self._compares_all:
+            mask = np.logical_or.reduce([group for _, group in self._groups(weight)])
             return rank(
-                lambda start, stop: scores_of(slice(start, stop), slice(None)),
+                lambda start, stop: self._scores(taste[start:stop], sound[start:stop], weight),
                 len(taste),
                 k,
                 len(self),
-                candidates=mask,
+                candidates=mask if candidates is None else mask & candidates,
             )
         ids, scores = np.full((len(taste), k), -1, np.int32), np.full((len(taste), k), -np.inf, np.float32)
-        # The scan does not take the mask: as many more as it hides.
-        longer = min(int(max(_SHORTLIST, 4 * k) * len(self) / count), len(self))
-        few = np.flatnonzero(mask) if count <= self._scan.exact_rows else None
-        queries = np.hstack([share * taste, (1 - share) * sound])
-        for place, query in enumerate(queries):
-            rows = self._scan.shortlist(query, longer) if few is None else few
-            rows = np.sort(rows[mask[rows]])
-            found, values = top_k(scores_of(place, rows), k, rows=rows)
+        for place, (one, other) in enumerate(zip(taste * (weight > 0), sound * (weight < 1), strict=True)):
+            found, values = self.compare(one, other, k, [weight], candidates=candidates).answers[0]
             ids[place, : len(found)], scores[place, : len(found)] = found, values
         return ids, scores
 
-    def _by_sound(self, sound: Scores, scale: Scores, rows: Rows | slice) -> Scores:
-        """The locally scaled cosines of queries [B, D] or one [D], whose weights are [B] or one, with some rows."""
-        cosines = sound @ self.vectors[rows, self.factors :].T
-        weights = np.multiply.outer(scale, self._scaling.weights[rows])
-        return np.asarray(np.maximum(1 - (1 - cosines) * weights, -1))
+    @property
+    def _compares_all(self) -> bool:
+        return self._scan is None or len(self) <= self._scan.exact_rows
 
-    def _halves_of(self, vectors: Scores) -> tuple[Mask, Mask]:
-        return np.any(vectors[:, : self.factors] != 0, axis=1), np.any(vectors[:, self.factors :] != 0, axis=1)
+    def _groups(self, weight: float) -> list[tuple[float, Mask]]:
+        """(weight of taste, tracks [T] that are compared by it) for a query that has the halves it is weighed by.
+
+        At 0 and 1 tracks that lack the half are no answers.
+        """
+        if weight in (0, 1):
+            return [(weight, self._has_taste if weight else self._has_sound)]
+        both = self._has_taste & self._has_sound
+        return [(weight, both), (1.0, self._has_taste & ~both), (0.0, self._has_sound & ~both)]
+
+    def _shortlist(self, taste: Scores, sound: Scores, weight: float, count: int, candidates: Mask | None) -> Rows:
+        """Rows of the candidates that a query is compared with, nearly all `count` with the highest scores among them.
+
+        Of each group with few candidates all, else those with the largest blended cosines.
+        """
+        parts: list[Rows] = []
+        for share, group in self._groups(weight):
+            mask = group if candidates is None else group & candidates
+            allowed = int(np.count_nonzero(mask))
+            if self._scan is None or self._compares_all or allowed <= self._scan.exact_rows:
+                parts.append(np.flatnonzero(mask))
+                continue
+            # The scan does not take the mask: as many more as it hides.
+            longer = min(int(count * len(self) / allowed), len(self))
+            rows = self._scan.shortlist(np.concatenate([share * taste, (1 - share) * sound]), longer)
+            parts.append(rows[mask[rows]])
+        return np.concatenate(parts)
+
+    def _scores(self, taste: Scores, sound: Scores, weight: float) -> Scores:
+        """[B, T] of queries [B, F] and [B, D]; what is in none of `_groups` may have any."""
+        if weight == 1:
+            return self._by_taste(taste, slice(None))
+        by_sound = self._by_sound(sound, slice(None))
+        if weight == 0:
+            return by_sound
+        by_taste = self._by_taste(taste, slice(None))
+        cells = np.float32(weight) * by_taste + np.float32(1 - weight) * by_sound
+        for half, lone in ((by_taste, ~self._has_sound), (by_sound, ~self._has_taste)):
+            if lone.any():
+                cells[:, lone] = half[:, lone]
+        return cells
+
+    def _by_taste(self, taste: Scores, rows: Rows | slice) -> Scores:
+        return np.asarray(taste @ self.vectors[rows, : self.factors].T)
+
+    def _by_sound(self, sound: Scores, rows: Rows | slice) -> Scores:
+        """The locally scaled cosines of queries [B, D] with some rows."""
+        cosines = sound @ self.vectors[rows, self.factors :].T
+        weights = np.multiply.outer(self._scaling.of(sound), self._scaling.weights[rows])
+        return np.asarray(np.maximum(1 - (1 - cosines) * weights, -1))
 
     def _normalized(self, taste: Scores, sound: Scores) -> tuple[Scores, Scores]:
         if taste.shape[1] != self.factors or sound.shape[1] != self.sound_width:
@@ -283,6 +306,23 @@ class HybridIndex:
                 f"{self.sound_width}; train again"
             )
         return l2_normalize(taste), l2_normalize(sound)
+
+
+def blended(by_taste: Scores, by_sound: Scores, blend: float) -> Scores:
+    """The scores of similarities of any shape; by the other half alone where one is NaN."""
+    both = np.float32(blend) * by_taste + np.float32(1 - blend) * by_sound
+    return np.where(np.isnan(by_taste), by_sound, np.where(np.isnan(by_sound), by_taste, both))
+
+
+def _at(weight: float, by_taste: Scores, by_sound: Scores) -> Scores:
+    """[n] the same, NaN where the half is missing that decides alone."""
+    return by_taste if weight == 1 else by_sound if weight == 0 else blended(by_taste, by_sound, weight)
+
+
+def _spread(weights: Sequence[float]) -> Sequence[float]:
+    """At most `_LISTS` of them, the first and the last included: who is near at one blend is so at those beside it."""
+    places = np.linspace(0, len(weights) - 1, min(len(weights), _LISTS))
+    return [weights[round(place)] for place in places]
 
 
 def _vectors_of_faiss(folder: Path, count: int, width: int) -> Scores:

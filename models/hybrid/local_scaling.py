@@ -19,10 +19,12 @@ Shapes: T tracks, n new ones, B queries, D dimensions, R references, K = NEIGHBO
 from __future__ import annotations
 
 from copy import copy
+from typing import Self
 
 import numpy as np
 
 from ..arrays import Scores
+from ..storage import Arrays
 
 MOST_REFERENCES = 8192
 NEIGHBOURS = 50
@@ -57,6 +59,25 @@ class LocalScaling:
         """w of any vectors, be they tracks or not. Shape: [B, D] -> [B]"""
         return self._weights(_distances(_nearest(queries, self._references)))
 
+    def arrays(self) -> Arrays:
+        """What `from_arrays` takes."""
+        counts = np.array([self._count, self._step], np.int64)
+        return {
+            "counts": counts,
+            "references": self._references,
+            "nearest": self._nearest,
+            "distances": self._distances,
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Arrays) -> Self:
+        scaling = cls(np.zeros((0, arrays["references"].shape[1]), np.float32))
+        scaling._count, scaling._step = arrays["counts"].tolist()
+        scaling._references, scaling._nearest = arrays["references"], arrays["nearest"]
+        scaling._distances = arrays["distances"]
+        scaling._weigh()
+        return scaling
+
     def _add(self, more: Scores, vectors: Scores) -> None:
         known = np.any(more != 0, axis=1)
         places = self._count + np.arange(np.count_nonzero(known))
@@ -76,6 +97,9 @@ class LocalScaling:
             nearest = _padded(_nearest(more, self._references))
             self._nearest = np.concatenate([self._nearest, nearest])
             self._distances = np.concatenate([self._distances, _distances(nearest)])
+        self._weigh()
+
+    def _weigh(self) -> None:
         usual = self._distances[np.isfinite(self._distances)]
         self._mean = float(usual.mean(dtype=np.float64)) if len(usual) else 0.0
         self.weights = self._weights(self._distances)

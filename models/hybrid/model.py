@@ -31,11 +31,11 @@ import numpy as np
 from ..arrays import Answers, GrowingRows, Ids, Mask, Rows, Scores, csr_arrays, csr_of, row_entries, top_k
 from ..catalogue import Catalogue
 from ..interactions import Interactions, liked
-from ..recommenders.als import ALS, ALSOptions, FoldIn
+from ..recommenders.als import ALS, ALSOptions, FoldIn, Solver
 from ..recommenders.base import Recommender, check_catalogue, nearest_neighbours
 from ..storage import Arrays, StoredModel, prefixed, save_model
+from .compressed_scan import EXACT_ROWS, CompressedScan
 from .crossfade import PROFILE_FEATURES, HybridOptions, artist_counts, artist_rarity, sound_profiles
-from .index import EXACT_ROWS, CompressedScan
 from .online import NO_HISTORY, UserHistory, UserQuery
 from .prior import ContentPrior
 from .tuning import tuned_options
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 _SHORTLIST_PER_CANDIDATE = 4
 _SAVED_ARTISTS = ("track_artists_indptr", "track_artists_indices")
-_DERIVED = ("_artist_affinity", "_tracks_of", "score_vectors", "_known_rows", "_scan")
+_DERIVED = ("_artist_affinity", "_tracks_of", "score_vectors", "known_rows", "scan")
 """attributes that are computed from the others at first use, and again for other tracks"""
 
 
@@ -64,17 +64,19 @@ class Hybrid(Recommender):
         catalogue: Catalogue | None = None,
         *,
         als: ALSOptions | None = None,
+        als_solver: Solver | None = None,
         options: HybridOptions | None = None,
         seed: int = 0,
         exact_rows: int = EXACT_ROWS,
     ) -> None:
         """`options` None: they are chosen on a validation part of the listens, at the cost of a second ALS fit.
 
-        Of more than `exact_rows` tracks, one user's candidates are a shortlist (`CompressedScan`).
+        `als_solver` learns the factors; the fit for the options is `implicit`'s all the same. Of more than `exact_rows`
+        tracks, one user's candidates are a shortlist (`CompressedScan`).
         """
         self._catalogue, self._given = catalogue, options
         self._growing: dict[str, GrowingRows] = {}
-        self.als = ALS(als)
+        self.als = ALS(als, solver=als_solver)
         self.seed, self.exact_rows = seed, exact_rows
         self.figures: dict[str, float] = {}
         """what was measured on validation; empty where options were given or there was too little to measure"""
@@ -170,17 +172,21 @@ class Hybrid(Recommender):
 
     def shortlist(self, query: UserQuery, count: int) -> Rows:
         """Known tracks in order of row, nearly certainly with the `count` best among them."""
-        rows = self._known_rows[self._scan.shortlist(query.vector, _SHORTLIST_PER_CANDIDATE * count)]
+        rows = self.known_rows[self.scan.shortlist(query.vector, _SHORTLIST_PER_CANDIDATE * count)]
         if not self.options.affinity:
             return np.sort(rows)
         return np.union1d(rows, query.familiar_tracks[self.known[query.familiar_tracks]])
 
     def scores_of(self, query: UserQuery, track_rows: Rows) -> Scores:
         """[n] one user's scores of some tracks, which are in order of row."""
-        vectors = self.score_vectors
-        # Of most tracks, copying their vectors takes longer than the products with all.
-        most = 2 * len(track_rows) > len(vectors)
-        found: Scores = (vectors @ query.vector)[track_rows] if most else vectors[track_rows] @ query.vector
+        # Of most tracks, copying their vectors takes longer than the products with all. Of a few they are made anew:
+        # those of all would take as much memory as the arrays that they are made from, in every process.
+        if 2 * len(track_rows) > len(self.taste):
+            found: Scores = (self.score_vectors @ query.vector)[track_rows]
+        elif "score_vectors" in self.__dict__:
+            found = self.score_vectors[track_rows] @ query.vector
+        else:
+            found = self._score_vectors_of(track_rows) @ query.vector
         if self.options.affinity and len(track_rows):
             places = np.minimum(np.searchsorted(track_rows, query.familiar_tracks), len(track_rows) - 1)
             among = track_rows[places] == query.familiar_tracks
@@ -251,14 +257,14 @@ class Hybrid(Recommender):
         longer.folding = self.folding.append_tracks(longer.als, longer.taste)
         longer.als.track_factors = self._grown(longer, "factors", self.als.track_factors, np.zeros_like(taste))
         longer.sound = self._grown(longer, "sound", self.sound, self._profile_features(catalogue))
+        made = longer._score_vectors_of(slice(start, None))
         if "score_vectors" in self.__dict__:
-            made = longer._score_vectors_of(slice(start, None))
             longer.score_vectors = self._grown(longer, "score_vectors", self.score_vectors, made)
-            if "_scan" in self.__dict__:
-                longer._known_rows = np.concatenate([self._known_rows, start + np.flatnonzero(known)])
-                longer._scan = self._scan.append_rows(made[known], lambda: longer.score_vectors[longer._known_rows])
-                # Made now, and not by the first request.
-                _ = longer._tracks_of, longer._artist_affinity
+        if "scan" in self.__dict__:
+            longer.known_rows = np.concatenate([self.known_rows, start + np.flatnonzero(known)])
+            longer.scan = self.scan.append_rows(made[known], lambda: longer._score_vectors_of(longer.known_rows))
+            # Made now, and not by the first request.
+            _ = longer._tracks_of, longer._artist_affinity
         return longer
 
     def replace_sound(self, track_rows: Ids, catalogue: Catalogue) -> Hybrid:
@@ -278,7 +284,8 @@ class Hybrid(Recommender):
 
     def arrays(self) -> Arrays:
         prior = {f"prior_{name}": array for name, array in self.prior.arrays().items()}
-        return StoredModel.arrays(self) | csr_arrays(self.artists, *_SAVED_ARTISTS) | prior
+        scan = {f"scan_{name}": array for name, array in self.scan.arrays().items()}
+        return StoredModel.arrays(self) | csr_arrays(self.artists, *_SAVED_ARTISTS) | prior | scan
 
     def facts(self) -> dict[str, Any]:
         return super().facts() | {"choices": self.options.record(), "prior": self.prior.metadata()}
@@ -288,6 +295,8 @@ class Hybrid(Recommender):
         self.options = self._given = HybridOptions.from_record(facts["choices"])
         self.prior = ContentPrior.from_arrays(prefixed(arrays, "prior_"), facts["prior"], self.options.prior)
         self.artists = csr_of(arrays, len(self.prior.artist_names), *_SAVED_ARTISTS)
+        if scan := prefixed(arrays, "scan_"):
+            self.scan = CompressedScan.from_arrays(scan, len(self.known_rows), exact_rows=self.exact_rows)
 
     def save(self, folder: Path) -> None:
         """The options are facts here, and ALS and its history a model of their own in the folder."""
@@ -306,7 +315,7 @@ class Hybrid(Recommender):
         """[T, F + E] vector(t); without the sound where the profile counts nothing."""
         return self._score_vectors_of(slice(None))
 
-    def _score_vectors_of(self, part: slice) -> Scores:
+    def _score_vectors_of(self, part: slice | Rows) -> Scores:
         listeners, crossfade = self.listeners[part, None], self.options.crossfade
         sound = self.options.profile * (1 - crossfade.weights(listeners)) * self._profile_sound[part]
         return np.asarray(crossfade.gains(listeners) * np.hstack([self.taste[part], sound]), np.float32)
@@ -328,12 +337,14 @@ class Hybrid(Recommender):
         return self.artists.T.tocsr()
 
     @cached_property
-    def _known_rows(self) -> Rows:
+    def known_rows(self) -> Rows:
         return np.flatnonzero(self.known)
 
     @cached_property
-    def _scan(self) -> CompressedScan:
-        return CompressedScan(self.score_vectors[self._known_rows], exact_rows=self.exact_rows)
+    def scan(self) -> CompressedScan:
+        if len(self.known_rows) <= self.exact_rows:
+            return CompressedScan.from_arrays({}, len(self.known_rows), exact_rows=self.exact_rows)
+        return CompressedScan(self._score_vectors_of(self.known_rows), exact_rows=self.exact_rows)
 
     @cached_property
     def _inverse(self) -> Scores:

@@ -14,34 +14,41 @@
 Each source may nominate up to its quota of tracks; where the union is too long, the tracks with the best place in any
 source's list, relative to its quota, stay. Everything is fitted on one history, the listens before the label period.
 
-No source takes a pass over all tracks for each user. Those with scores of few tracks (items, last, sequence, ease,
+Many users are served at once, and one as a batch of one (see `sources`). No source takes a pass over all tracks for
+each user. Those with scores of few tracks (items, last, sequence, ease,
 artist) are computed for these; those with the same scores for everybody (popular, segment) are sorted once; those with
 a score of every track (hybrid, als, sound) are scanned for nominees (`CompressedScan` of `hybrid.index`), which are
 then scored exactly.
 
-Shapes: U users, T tracks, C candidates, F factors, L last tracks of a user, S segments, D dimensions of an embedding.
+Shapes: U users, B of them, T tracks, C candidates of a user, N of all B, F factors, L last tracks of a user, S
+segments, D dimensions of an embedding.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arrays import Ids, Mask, Rows, Scores, l2_normalize, one_blas_thread, top_k
-from ..evaluation.splits import positions_in_groups
-from ..hybrid.index import CompressedScan
+from ..arrays import Answers, Ids, Mask, Rows, Scores, l2_normalize, one_blas_thread, top_k, top_k_of_lists
+from ..hybrid.compressed_scan import CompressedScan
 from ..hybrid.model import Hybrid
-from ..hybrid.online import UserHistory, UserQuery
+from ..hybrid.online import UserHistory
 from ..interactions import Interactions
 from ..recommenders.base import RECENT_SECONDS, popularity
 from ..storage import Arrays
 from .item_similarities import EASE_OPTIONS, ItemSimilarities
-from .sources import Source, listed, ordered, products, scanned, similar
+from .segments import taste_segments
+from .sources import Listed, Ordered, Pairs, Scanned, Source, products
+from .user_profile import NO_TRACKS, UserProfile, last_tracks
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 SOURCES = (
     *("hybrid", "als", "als-last", "items", "last", "sequence", "next", "ease"),
@@ -63,11 +70,11 @@ QUOTAS = {
     "sound": 20,
 }
 
-NO_TRACKS: Ids = np.zeros(0, np.int32)
 _ARRAYS = ("last", "recent_popularity", "popularity", "segment_centres", "segment_scores")
 """attributes that are saved as they are"""
-_NOMINEES_PER_CANDIDATE = 4
-_LAST_DECAY = 0.85
+_MOST_USERS = 128
+_CELLS = 1 << 23
+"""of users and tracks, at once"""
 _STEP = 1e-6
 """Less than any two different places of two quotas are apart."""
 
@@ -85,46 +92,25 @@ class CandidateOptions:
 
 
 @dataclass(frozen=True, eq=False)
-class UserProfile:
-    """One user as candidates and features need them."""
-
-    user_row: int
-    """of the training, -1 for a user who is not in it"""
-    history: UserHistory
-    last: Ids
-    """[up to L] the last different tracks they liked, the newest first"""
-    query: UserQuery
-    """the user's part of the hybrid's scores"""
-
-    @cached_property
-    def liked(self) -> Ids:
-        """The tracks with positive confidence."""
-        return self.history.track_rows[self.history.liked]
-
-    @property
-    def last_weights(self) -> Scores:
-        """The newest of the last tracks has weight 1, older ones less."""
-        return np.float32(_LAST_DECAY) ** np.arange(len(self.last), dtype=np.float32)
-
-    def mean_direction(self, vectors: Scores) -> Scores:
-        """[T, D] -> [D] the mean direction of the liked tracks' vectors; zeros if there are none."""
-        return np.asarray(l2_normalize(vectors[self.liked]).sum(axis=0) / max(len(self.liked), 1))
-
-
-@dataclass(frozen=True, eq=False)
 class Candidates:
-    """C candidates of one user, the likeliest first, and their scores by each source."""
+    """C candidates of each of B users, user after user, the likeliest first, and their scores by each source."""
 
-    profile: UserProfile
-    ids: Ids
-    """[C] track rows"""
+    users: Sequence[UserProfile]
+    """[B]"""
+    pairs: Pairs
+    """[N] users and track rows"""
     scores: dict[str, Scores]
-    """source -> [C]; -inf where it has none"""
+    """source -> [N]; -inf where it has none"""
     nominated: dict[str, Mask]
-    """source -> [C] whether the track is within its quota"""
+    """source -> [N] whether the track is within its quota"""
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self.pairs.rows)
+
+    @property
+    def ids(self) -> Ids:
+        """[N] track rows"""
+        return self.pairs.rows.astype(np.int32, copy=False)
 
 
 class CandidateGenerator:
@@ -145,7 +131,7 @@ class CandidateGenerator:
         self.popularity = popularity(listens)
         # What the hybrid's fold-in keeps of its first call then has the same last digits as in a loaded model.
         with one_blas_thread():
-            self.segment_centres, self.segment_scores = _segments(self.hybrid, options.segments)
+            self.segment_centres, self.segment_scores = taste_segments(self.hybrid, options.segments)
         return self
 
     @property
@@ -172,88 +158,142 @@ class CandidateGenerator:
         """A warm user of the training."""
         return self.profile(self.hybrid.user_history(user_row), user_row=user_row)
 
+    def users_per_batch(self) -> int:
+        """How many users `candidates_of` is best given at once: their matrices have a cell for every track."""
+        return max(1, min(_MOST_USERS, _CELLS // max(self.track_count, 1)))
+
+    def trained_candidates(self, user_rows: Rows) -> Iterator[Candidates]:
+        """Of warm users of the training, a batch of them at a time."""
+        step = self.users_per_batch()
+        with one_blas_thread():
+            for start in range(0, len(user_rows), step):
+                yield self.candidates_of(
+                    [self.trained_profile(row) for row in user_rows[start : start + step].tolist()]
+                )
+
     def candidates_of(
-        self, user: UserProfile, *, allow_seen: bool = False, candidates: Mask | None = None
+        self, users: Sequence[UserProfile], *, allow_seen: bool = False, candidates: Mask | None = None
     ) -> Candidates:
-        """The candidates of one user; `candidates` [T] limits the tracks that may be any."""
-        options = self.options
-        allowed = np.ones(self.track_count, bool) if candidates is None else candidates.copy()
-        if not allow_seen:
-            allowed[user.history.track_rows] = False
-        sources = self.sources(user)
-        lists = {
-            name: source.best(quota, allowed) for name, source in sources.items() if (quota := options.quotas[name])
-        }
-        listed = np.concatenate([*lists.values(), np.zeros(0, np.intp)])
-        heights = [-np.arange(len(rows)) / options.quotas[name] for name, rows in lists.items()]
-        rows, place = np.unique(listed, return_inverse=True)
-        best_height = np.full(len(rows), -np.inf)
+        """The candidates of B users; `candidates` [T] limits the tracks that may be any."""
+        options, count = self.options, self.track_count
+        allowed = self._allowed(users, candidates, allow_seen=allow_seen)
+        sources = self.sources(users)
+        lists = {name: source.best(options.quotas[name], allowed) for name, source in sources.items()}
+        # Of the tracks that any source nominates, those with the best place in any list, relative to its quota.
+        heights = [-pairs.places / options.quotas[name] for name, pairs in lists.items()]
+        cells, place = np.unique(
+            np.concatenate([*(pairs.cells(count) for pairs in lists.values()), np.zeros(0, np.int64)]),
+            return_inverse=True,
+        )
+        best_height = np.full(len(cells), -np.inf)
         np.maximum.at(best_height, place, np.concatenate([*heights, np.zeros(0)]))
-        best_height -= rows * (_STEP / self.track_count)
-        chosen, _ = top_k(best_height, options.most)
-        ids = rows[chosen]
-        ascending = np.argsort(ids)
-        scores = {}
-        for name, source in sources.items():
-            scores[name] = np.empty(len(ids), np.float32)
-            scores[name][ascending] = source.scores(ids[ascending])
-        nominated, ends = {}, np.cumsum([len(rows) for rows in lists.values()])
-        for name, places in zip(lists, np.split(place, ends), strict=False):
-            flags = np.zeros(len(rows), bool)
+        union = Pairs.of_cells(cells, len(users), count)
+        best_height -= union.rows * (_STEP / count)
+        chosen, ends = top_k_of_lists(best_height, union.ends, options.most)
+        # Scores are of each user's pairs in order of row.
+        ascending = np.sort(chosen)
+        order = np.searchsorted(ascending, chosen)
+        asked, place_of = union.take(ascending), np.full(len(users) * count, -1, np.int32)
+        place_of[cells[ascending]] = np.arange(len(ascending), dtype=np.int32)
+        scores = {name: source.scores(asked, place_of)[order] for name, source in sources.items()}
+        nominated, stops = {}, np.cumsum([len(pairs.rows) for pairs in lists.values()])
+        for name, places in zip(lists, np.split(place, stops), strict=False):
+            flags = np.zeros(len(cells), bool)
             flags[places] = True
             nominated[name] = flags[chosen]
-        return Candidates(user, ids.astype(np.int32), scores, nominated)
+        return Candidates(users, Pairs(union.rows[chosen], ends), scores, nominated)
 
-    def sources(self, user: UserProfile) -> dict[str, Source]:
-        """The sources that have a quota, for one user."""
-        index, hybrid, query, similarities = self._index, self.hybrid, user.query, self.similarities.matrices
-        factors, count = self.hybrid.als.track_factors, self.track_count
-        # Seen tracks rank high, and may not be allowed.
-        more = len(user.history.track_rows)
-
-        def by_taste(rows: Rows) -> Scores:
-            return np.where(self.hybrid.known[rows], hybrid.scores_of(query, rows), -np.inf).astype(np.float32)
-
-        def by_factors(taste: Scores) -> Source:
-            return scanned(
-                lambda count: index.warm[index.als.shortlist(taste, _NOMINEES_PER_CANDIDATE * (count + more))],
-                lambda rows: products(factors, index.factors_at[rows], taste),
+    def sources(self, users: Sequence[UserProfile]) -> dict[str, Source]:
+        """The sources that have a quota, for B users."""
+        similarities = self.similarities.matrices
+        sources: dict[str, Source] = {"hybrid": self._by_hybrid(users), "als": self._by_als(users)}
+        if any(len(user.last) for user in users):
+            sources["als-last"] = self._by_factors(
+                users, [self.hybrid.folding.one(user.last, user.last_weights) for user in users]
             )
-
-        sources = {
-            "hybrid": scanned(lambda count: hybrid.shortlist(query, count + more), by_taste),
-            "als": by_factors(query.taste),
-        }
-        if len(user.last):
-            sources["als-last"] = by_factors(hybrid.folding.one(user.last, user.last_weights))
-        if (similarity := similarities.get("items")) is not None:
-            liked_weights = user.history.weights[user.history.liked]
-            sources["items"] = similar(user.liked, liked_weights, similarity)
-            sources["last"] = similar(user.last, user.last_weights, similarity)
-        for name in ("sequence", "next"):
-            if (similarity := similarities.get(name)) is not None:
-                sources[name] = similar(user.last, user.last_weights, similarity)
-        if (similarity := similarities.get("ease")) is not None:
-            powers = user.history.weights[user.history.liked] ** np.float32(EASE_OPTIONS.confidence_power)
-            sources["ease"] = similar(user.liked, powers, similarity)
-        familiar = np.zeros(count, np.float32)
-        tracks = query.familiar_tracks
-        familiar[tracks] = np.log1p(query.familiar_counts) + self.popularity_bonus[tracks]
-        sources["artist"] = listed(tracks, familiar)
+        liked = [(user.liked, user.history.weights[user.history.liked]) for user in users]
+        last = [(user.last, user.last_weights) for user in users]
+        for name, inputs in (("items", liked), ("last", last), ("sequence", last), ("next", last), ("ease", liked)):
+            similarity = similarities.get("items" if name == "last" else name)
+            if similarity is not None and name in self.options.quotas:
+                power = EASE_OPTIONS.confidence_power if name == "ease" else 1.0
+                sources[name] = Listed((_rows_of(inputs, self.track_count, power) @ similarity).tocsr())
+        familiar = [
+            (tracks, np.log1p(user.query.familiar_counts) + self.popularity_bonus[tracks])
+            for user in users
+            for tracks in [user.query.familiar_tracks]
+        ]
+        sources["artist"] = Listed(_rows_of(familiar, self.track_count))
+        index, everybody = self._index, np.zeros(len(users), np.intp)
         if len(index.segments):
-            segment = int((self.segment_centres @ query.taste).argmax())
-            sources["segment"] = ordered(index.segments[segment], self.segment_scores[segment])
-        sources["recent-popular"] = ordered(index.recent, self.recent_popularity)
-        sources["popular"] = ordered(index.popular, self.popularity)
+            segments = [int((self.segment_centres @ user.query.taste).argmax()) for user in users]
+            sources["segment"] = Ordered(index.segments, self.segment_scores, np.array(segments, np.intp))
+        sources["recent-popular"] = Ordered([index.recent], self.recent_popularity[None], everybody)
+        sources["popular"] = Ordered([index.popular], self.popularity[None], everybody)
         if self.hybrid.sound.shape[1]:
-            profile = user.mean_direction(self.hybrid.sound)
-            fresh, sound = self.discoveries
+            sources["sound"] = self._by_sound(users)
+        return {name: source for name, source in sources.items() if self.options.quotas.get(name)}
 
-            sources["sound"] = scanned(
-                lambda count: fresh[index.sound.shortlist(profile, _NOMINEES_PER_CANDIDATE * (count + more))],
-                lambda rows: products(sound, index.sound_at[rows], profile),
+    def best_by_als(self, users: Sequence[UserProfile], k: int, *, candidates: Mask | None = None) -> Answers:
+        """The k new tracks with the highest scores by ALS alone, of B users."""
+        source = self._by_als(users)
+        best = source.best(k, self._allowed(users, candidates))
+        ids, scores = np.full((len(users), k), -1, np.int32), np.full((len(users), k), -np.inf, np.float32)
+        ids[best.owners, best.places] = best.rows
+        for user, values in enumerate(scores):
+            values[: best.ends[user + 1] - best.ends[user]] = source.exact(user, best.list_of(user))
+        return ids, scores
+
+    def _allowed(self, users: Sequence[UserProfile], candidates: Mask | None, *, allow_seen: bool = False) -> Mask:
+        """[B, T]"""
+        allowed = np.ones((len(users), self.track_count), bool)
+        if candidates is not None:
+            allowed &= candidates
+        if not allow_seen:
+            for mask, user in zip(allowed, users, strict=True):
+                mask[user.history.track_rows] = False
+        return allowed
+
+    def _by_als(self, users: Sequence[UserProfile]) -> Scanned:
+        """Taste vectors without the content prior."""
+        return self._by_factors(users, [user.query.taste for user in users])
+
+    def _by_factors(self, users: Sequence[UserProfile], tastes: Sequence[Scores]) -> Scanned:
+        index, factors = self._index, self.hybrid.als.track_factors
+
+        def exact(user: int, rows: Rows) -> Scores:
+            if not tastes[user].any():
+                return np.full(len(rows), -np.inf, np.float32)
+            return products(factors, index.factors_at[rows], tastes[user])
+
+        return Scanned(index.als, factors, index.warm, index.warm, np.stack(tastes), _seen(users), exact)
+
+    def _by_hybrid(self, users: Sequence[UserProfile]) -> Scanned:
+        hybrid = self.hybrid
+        known = hybrid.known_rows
+        familiar = None
+        if hybrid.options.affinity:
+            familiar = Pairs.of_lists(
+                [rows[hybrid.known[rows]] for user in users for rows in [user.query.familiar_tracks]]
             )
-        return {name: source for name, source in sources.items() if name in self.options.quotas}
+
+        def exact(user: int, rows: Rows) -> Scores:
+            scores = hybrid.scores_of(users[user].query, rows)
+            return np.where(hybrid.known[rows], scores, -np.inf).astype(np.float32)
+
+        # Many users are worth the vectors of all tracks.
+        vectors = hybrid.score_vectors if hybrid.scan.is_exact or len(users) > 1 else hybrid.taste[:0]
+        queries = np.stack([user.query.vector for user in users])
+        return Scanned(hybrid.scan, vectors, known, known, queries, _seen(users), exact, familiar)
+
+    def _by_sound(self, users: Sequence[UserProfile]) -> Scanned:
+        index, (fresh, sound) = self._index, self.discoveries
+        profiles = [user.mean_direction(self.hybrid.sound) for user in users]
+
+        def exact(user: int, rows: Rows) -> Scores:
+            return products(sound, index.sound_at[rows], profiles[user])
+
+        return Scanned(index.sound, sound, slice(None), fresh, np.stack(profiles), _seen(users), exact)
 
     def append_tracks(self, hybrid: Hybrid) -> CandidateGenerator:
         """With the further tracks of `hybrid`, as ones that nobody has played."""
@@ -343,6 +383,22 @@ class _Index:
         return replace(self, sound=sound, factors_at=factors_at, sound_at=sound_at)
 
 
+def _rows_of(lists: Sequence[tuple[Rows, Scores]], track_count: int, power: float = 1.0) -> csr_matrix:
+    """[B, T] users' tracks and their weights, to a power."""
+    from scipy.sparse import csr_matrix
+
+    rows, weights = (np.concatenate(parts) for parts in zip(*lists, strict=True))
+    if power != 1:
+        weights = weights ** np.float32(power)
+    ends = np.cumsum([0, *(len(tracks) for tracks, _ in lists)])
+    return csr_matrix((weights, rows, ends), shape=(len(lists), track_count))
+
+
+def _seen(users: Sequence[UserProfile]) -> Rows:
+    """[B] how many tracks each knows."""
+    return np.array([len(user.history.track_rows) for user in users])
+
+
 def _places(generator: CandidateGenerator, warm: Rows) -> tuple[Rows, Rows]:
     """[T] the rows of ALS factors and [T] the places among the discoveries; -1 for a track without."""
     discoveries = generator.discoveries[0]
@@ -350,47 +406,3 @@ def _places(generator: CandidateGenerator, warm: Rows) -> tuple[Rows, Rows]:
     factors_at[warm] = warm
     sound_at[discoveries] = np.arange(len(discoveries))
     return factors_at, sound_at
-
-
-def last_tracks(listens: Interactions, count: int) -> Ids:
-    """[U, L] the last different tracks that each user liked, the newest first, -1 where there are fewer.
-
-    All -1 where the log has neither time nor order.
-    """
-    last = np.full((listens.user_count, count), -1, np.int32)
-    liked = listens.take(listens.likes)
-    if liked.times is None or not len(liked):
-        return last
-    order = np.lexsort((-liked.times, liked.user_rows))
-    users, tracks = liked.user_rows[order], liked.track_rows[order]
-    pairs = users.astype(np.int64) * listens.track_count + tracks
-    first = np.sort(np.unique(pairs, return_index=True)[1])
-    users, tracks = users[first], tracks[first]
-    places = positions_in_groups(users, listens.user_count)
-    kept = places < count
-    last[users[kept], places[kept]] = tracks[kept]
-    return last
-
-
-def _segments(hybrid: Hybrid, count: int) -> tuple[Scores, Scores]:
-    """([S, F] centres of k-means, [S, T] each segment's share of likes of a track over its damped share of all)."""
-    import faiss
-
-    history = hybrid.history
-    warm = np.flatnonzero(history.warm_users)
-    vectors = l2_normalize(hybrid.fold_in(history.matrix[warm]))
-    count = min(count, len(warm) // 40)
-    if count < 2:
-        return np.zeros((0, vectors.shape[1]), np.float32), np.zeros((0, len(history.popularity)), np.float32)
-    means = faiss.Kmeans(vectors.shape[1], count, niter=15, seed=1, spherical=True, min_points_per_centroid=1)
-    means.train(vectors)
-    segment_of = means.index.search(vectors, 1)[1][:, 0]
-    scores = np.zeros((count, len(history.popularity)), np.float32)
-    liked = history.liked[warm]
-    users = np.repeat(np.arange(len(warm)), np.diff(liked.indptr))
-    np.add.at(scores, (segment_of[users], liked.indices), 1)
-    sizes = np.bincount(segment_of, minlength=count)[:, None]
-    overall = scores.sum(axis=0) / len(warm)
-    # Damped, so that a track with one listener does not come first in that listener's segment.
-    scores = np.where(scores > 0, (scores / sizes) / np.sqrt(overall + 0.01), -np.inf)
-    return np.asarray(means.centroids, np.float32), scores.astype(np.float32)

@@ -3,8 +3,8 @@
 `HistoryStatistics` are computed from listens before the label period only. `HistoryStatistics.check_no_leak` raises
 where that is not so, and the ranker refuses a single feature that separates the labels: the two signs of a leak.
 
-Shapes: U users, T tracks, C candidates of one user, L last tracks of the user, N pairs of a user and a candidate,
-F features, G genres, D dimensions of an embedding.
+Shapes: U users, B of them, T tracks, N pairs of a user and a candidate, F features, G genres, D dimensions of an
+embedding.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DataError
-from ..arrays import Floats, Ids, Mask, l2_normalize, row_entries
+from ..arrays import Floats, Mask, l2_normalize, row_entries, top_k_of_lists
 from ..catalogue import Catalogue
 from ..interactions import Clock, Interactions
 from ..recommenders.base import RECENT_SECONDS
 from ..storage import Arrays
-from .candidates import SOURCES, CandidateGenerator, Candidates, UserProfile
+from .candidates import SOURCES, CandidateGenerator, Candidates
+from .sources import Pairs
+from .user_profile import UserProfile
 
 Columns = dict[str, NDArray[Any]]
 DAY_SECONDS = 86_400
@@ -72,7 +74,7 @@ class FeatureTable:
         return len(self.numbers)
 
     def take(self, which: NDArray[np.intp] | Mask) -> FeatureTable:
-        return FeatureTable(self.numbers[which], self.names, self.genres[which], self.genre_names)
+        return FeatureTable(self.numbers.T[:, which].T, self.names, self.genres[which], self.genre_names)
 
     def select(self, names: tuple[str, ...]) -> FeatureTable:
         """The same pairs with these features only, in this order."""
@@ -85,7 +87,7 @@ class FeatureTable:
 def joined(tables: Sequence[FeatureTable]) -> FeatureTable:
     """The pairs of tables with the same features and genres, one after the other."""
     return FeatureTable(
-        np.concatenate([table.numbers for table in tables]),
+        np.concatenate([table.numbers.T for table in tables], axis=1).T,
         tables[0].names,
         np.concatenate([table.genres for table in tables]),
         tables[0].genre_names,
@@ -144,17 +146,17 @@ class HistoryStatistics:
         if known > 0.5:
             raise DataError(f"features: a leak; {known:.0%} of the labels are among the listens behind the features")
 
-    def of_user(self, user: UserProfile) -> dict[str, float]:
-        """name in USER_STATISTICS -> value. Listens after the training count as tracks; a new user has no months."""
-        rows = user.history.track_rows
-        if user.user_row >= 0:
-            values = {name: column[user.user_row] for name, column in self.users.items()}
-        else:
-            values = dict.fromkeys(USER_STATISTICS, np.float32(np.nan))
-            values["user_played_share"] = len(user.liked) / max(len(rows), 1)
-            values["user_mean_listeners"] = self.tracks["listeners"][rows].sum(dtype=float) / max(len(rows), 1)
-        values["tracks_listened"] = np.float32(len(rows))
-        values["tracks_per_month"] = len(rows) / values["listening_month"]
+    def of_users(self, users: Sequence[UserProfile]) -> dict[str, Floats]:
+        """name in USER_STATISTICS -> [B]. Listens after the training count as tracks; a new user has no months."""
+        rows = np.array([user.user_row for user in users])
+        values = {name: np.where(rows >= 0, column[rows], np.float32(np.nan)) for name, column in self.users.items()}
+        for place in np.flatnonzero(rows < 0).tolist():
+            user = users[place]
+            tracks = user.history.track_rows
+            values["user_played_share"][place] = len(user.liked) / max(len(tracks), 1)
+            values["user_mean_listeners"][place] = self.tracks["listeners"][tracks].mean(dtype=float)
+        values["tracks_listened"] = np.array([len(user.history.track_rows) for user in users], np.float32)
+        values["tracks_per_month"] = values["tracks_listened"] / values["listening_month"]
         return values
 
     def arrays(self) -> Arrays:
@@ -202,28 +204,30 @@ class HistoryStatistics:
 def features(
     generator: CandidateGenerator, statistics: HistoryStatistics, candidates: Candidates, kept: Mask | None = None
 ) -> FeatureTable:
-    """One row for each candidate, or for those of the mask `kept` [C]; NaN where nothing is known.
+    """One row for each candidate of B users, or for those of the mask `kept` [N]; NaN where nothing is known.
 
-    Ranks and relative scores are those among all candidates.
+    Ranks and relative scores are those among all candidates of the user.
     """
-    tracks, user = candidates.ids, candidates.profile
-    columns = _source_features(candidates)
+    users, pairs, columns = candidates.users, candidates.pairs, _source_features(candidates)
     if kept is not None:
-        tracks, columns = tracks[kept], {name: column[kept] for name, column in columns.items()}
-    columns |= _genre_features(statistics, user, tracks)
-    columns |= _artist_features(generator, user, tracks)
+        pairs, columns = pairs.take(kept), {name: column[kept] for name, column in columns.items()}
+    tracks, owners = pairs.rows, pairs.owners
+    liked = Pairs.of_lists([user.liked for user in users])
+    columns |= _genre_features(statistics, liked, pairs)
+    columns |= _artist_features(generator, users, liked, pairs)
     for name, vectors in (("taste", generator.hybrid.taste), ("sound", generator.hybrid.sound)):
-        cosines = _similarities(vectors, user, tracks, generator.options.last_tracks)
+        cosines = _similarities(vectors, users, pairs, generator.options.last_tracks)
         columns |= {f"{name}_{kind}": column for kind, column in cosines.items()}
-    columns |= _popularity_and_age_features(statistics, user, tracks)
+    columns |= _popularity_and_age_features(statistics, liked, pairs)
     columns |= {name: column[tracks] for name, column in statistics.tracks.items()}
-    columns |= {name: np.full(len(tracks), value) for name, value in statistics.of_user(user).items()}
+    columns |= {name: values[owners] for name, values in statistics.of_users(users).items()}
     columns["popularity_ratio"] = np.log1p(columns["listeners"]) - np.log1p(columns["user_mean_listeners"])
     columns["crossfade"] = generator.hybrid.options.crossfade.weights(generator.hybrid.listeners[tracks])
-    numbers = np.empty((len(tracks), len(columns)), np.float32)
+    # Column after column in memory: they are written and read one by one.
+    numbers = np.empty((len(columns), len(tracks)), np.float32)
     for place, column in enumerate(columns.values()):
-        numbers[:, place] = column
-    return FeatureTable(numbers, tuple(columns), statistics.genre_of[tracks], statistics.genre_names)
+        numbers[place] = column
+    return FeatureTable(numbers.T, tuple(columns), statistics.genre_of[tracks], statistics.genre_names)
 
 
 def genres_of(catalogue: Catalogue) -> tuple[NDArray[np.int32], tuple[str, ...]]:
@@ -303,72 +307,87 @@ def _named(names: Sequence[str], *columns: NDArray[Any]) -> dict[str, Floats]:
 
 def _source_features(candidates: Candidates) -> Columns:
     """The score of each source, the rank and the relative height by some, and how many sources nominated a track."""
-    missing = np.full(len(candidates), np.nan, np.float32)
+    pairs, missing = candidates.pairs, np.full(len(candidates), np.nan, np.float32)
     columns: Columns = {}
     for name in SOURCES:
         scores, key = candidates.scores.get(name, missing), name.replace("-", "_")
         columns[f"{key}_score"] = scores = np.where(np.isfinite(scores), scores, np.nan)
         if name in _RANKED_SOURCES:
-            known = np.flatnonzero(~np.isnan(scores))
-            ranks = np.full(len(scores), np.nan, np.float32)
-            ranks[known[np.argsort(-scores[known], kind="stable")]] = np.arange(1, len(known) + 1)
-            highest = np.abs(scores[known]).max(initial=0)
-            columns[f"{key}_rank"], columns[f"{key}_share"] = ranks, scores / (highest if highest > 0 else 1)
+            ranks, highest = np.full(len(scores), np.nan, np.float32), np.zeros(len(candidates.users), np.float32)
+            if name in candidates.scores:
+                best = Pairs(*top_k_of_lists(scores, pairs.ends, len(scores)))
+                ranks[best.rows] = best.places + 1
+                np.maximum.at(highest, pairs.owners[best.rows], np.abs(scores[best.rows]))
+            columns[f"{key}_rank"] = ranks
+            columns[f"{key}_share"] = scores / np.where(highest > 0, highest, 1)[pairs.owners]
     return columns | {"sources": np.asarray(np.sum(list(candidates.nominated.values()), axis=0, dtype=np.float32))}
 
 
-def _genre_features(statistics: HistoryStatistics, user: UserProfile, tracks: Ids) -> Columns:
-    counts = np.bincount(statistics.genre_of[user.liked], minlength=len(statistics.genre_names))
-    genres = statistics.genre_of[tracks]
-    shares = counts / max(counts.sum(), 1)
-    return {"genre_share": shares[genres], "genre_score_mean": statistics.genre_score_mean[genres]}
+def _genre_features(statistics: HistoryStatistics, liked: Pairs, pairs: Pairs) -> Columns:
+    users, genres = len(liked.ends) - 1, len(statistics.genre_names)
+    counts = np.bincount(liked.owners * genres + statistics.genre_of[liked.rows], minlength=users * genres)
+    genre, total = statistics.genre_of[pairs.rows], np.maximum(np.diff(liked.ends), 1)
+    share = counts[pairs.owners * genres + genre] / total[pairs.owners]
+    return {"genre_share": share, "genre_score_mean": statistics.genre_score_mean[genre]}
 
 
-def _popularity_and_age_features(statistics: HistoryStatistics, user: UserProfile, tracks: Ids) -> Columns:
-    """How far a track is from what the user likes in the logarithm of its listeners and in age."""
-    sums, moments = statistics.moments[user.liked].sum(axis=0), statistics.moments[tracks]
-    dated = sums[3] or np.nan
-    mean_age = sums[1] / dated
+def _popularity_and_age_features(statistics: HistoryStatistics, liked: Pairs, pairs: Pairs) -> Columns:
+    """How far a track is from what the user, who likes something, likes in the log of its listeners and in age."""
+    sums = np.add.reduceat(statistics.moments[liked.rows], liked.ends[:-1], axis=0)
+    dated = np.where(sums[:, 3] > 0, sums[:, 3], np.float32(np.nan))
+    mean_age, fame = sums[:, 1] / dated, sums[:, 0] / np.maximum(np.diff(liked.ends), 1)
+    spread = np.sqrt(np.maximum(sums[:, 2] / dated - np.square(mean_age), 0))
+    moments = statistics.moments[pairs.rows]
     ages = np.where(moments[:, 3] > 0, moments[:, 1], np.nan)
     return {
-        "fame_gap": np.asarray(moments[:, 0] - np.float64(sums[0]) / max(len(user.liked), 1)),
-        "age_gap": np.asarray(np.abs(ages - mean_age)),
-        "age_spread": np.full(len(tracks), np.sqrt(np.maximum(sums[2] / dated - np.square(mean_age), 0))),
+        "fame_gap": moments[:, 0] - fame[pairs.owners],
+        "age_gap": np.abs(ages - mean_age[pairs.owners]),
+        "age_spread": spread[pairs.owners],
     }
 
 
-def _artist_features(generator: CandidateGenerator, user: UserProfile, tracks: Ids) -> Columns:
+def _artist_features(
+    generator: CandidateGenerator, users: Sequence[UserProfile], liked: Pairs, pairs: Pairs
+) -> Columns:
     """How many of the liked tracks, and of the last ones, are by a track's artist, the one of more such tracks."""
     artists = generator.hybrid.artists
-    places, owners = row_entries(artists, tracks)
+    places, which = row_entries(artists, pairs.rows)
+    asked = pairs.owners[which] * artists.shape[1] + artists.indices[places]
 
-    def by_artist(rows: Ids, weights: Floats) -> Floats:
-        """[C]"""
-        entries, which = row_entries(artists, rows)
-        totals, most = np.zeros(artists.shape[1], np.float32), np.zeros(len(tracks), np.float32)
-        np.add.at(totals, artists.indices[entries], weights[which])
-        np.maximum.at(most, owners, totals[artists.indices[places]])
+    def by_artist(lists: Pairs, weights: Floats) -> Floats:
+        """[N]"""
+        entries, credited = row_entries(artists, lists.rows)
+        totals = np.zeros(len(users) * artists.shape[1], np.float32)
+        np.add.at(totals, lists.owners[credited] * artists.shape[1] + artists.indices[entries], weights[credited])
+        most = np.zeros(len(pairs.rows), np.float32)
+        np.maximum.at(most, which, totals[asked])
         return most
 
-    count = by_artist(user.liked, np.ones(len(user.liked), np.float32))
-    lately = by_artist(user.last, user.last_weights)
-    return {"artist_count": count, "artist_share": count / max(len(user.liked), 1), "artist_lately": lately}
+    last = Pairs.of_lists([user.last for user in users])
+    count = by_artist(liked, np.ones(len(liked.rows), np.float32))
+    lately = by_artist(last, np.concatenate([user.last_weights for user in users]))
+    share = count / np.maximum(np.diff(liked.ends), 1)[pairs.owners]
+    return {"artist_count": count, "artist_share": share, "artist_lately": lately}
 
 
-def _similarities(vectors: Floats, user: UserProfile, tracks: Ids, most: int) -> Columns:
-    """Cosines [C] with the user's last tracks, `most` of them if there are so many, and with the mean liked one."""
-    candidates, count = vectors[tracks], len(user.last)
-    others = np.zeros((most + 1, vectors.shape[1]), np.float32)
-    others[:count], others[-1] = l2_normalize(vectors[user.last]), user.mean_direction(vectors)
-    lengths = np.sqrt(np.einsum("cd,cd->c", candidates, candidates))[:, None]
-    cosines = (candidates @ others.T) / np.where(lengths > 0, lengths, 1)
-    last = cosines[:, :count] if count else np.full((len(tracks), 1), np.nan)
-    return {
-        "last_mean": cosines[:, :-1].sum(axis=1) / (count or np.nan),
-        "last_best": last.max(axis=1),
-        "newest": last[:, 0],
-        "profile": cosines[:, -1],
-    }
+def _similarities(vectors: Floats, users: Sequence[UserProfile], pairs: Pairs, most: int) -> Columns:
+    """Cosines [N] with the user's last tracks, `most` of them if there are so many, and with the mean liked one."""
+    names = ("last_mean", "last_best", "newest", "profile")
+    columns = np.full((len(names), len(pairs.rows)), np.nan, np.float32)
+    # One user at a time: the last digits of a matrix product depend on its size.
+    for place, user in enumerate(users):
+        part, count = slice(pairs.ends[place], pairs.ends[place + 1]), len(user.last)
+        candidates = vectors[pairs.rows[part]]
+        others = np.zeros((most + 1, vectors.shape[1]), np.float32)
+        others[:count], others[-1] = l2_normalize(vectors[user.last]), user.mean_direction(vectors)
+        lengths = np.sqrt(np.einsum("cd,cd->c", candidates, candidates))
+        cosines = (others @ candidates.T) / np.where(lengths > 0, lengths, 1)
+        columns[3, part] = cosines[-1]
+        if count:
+            columns[0, part] = cosines[:count].sum(axis=0) / count
+            columns[1, part] = cosines[:count].max(axis=0)
+            columns[2, part] = cosines[0]
+    return dict(zip(names, columns, strict=True))
 
 
 def _pairs(listens: Interactions) -> NDArray[np.int64]:

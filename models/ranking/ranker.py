@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -43,7 +44,7 @@ _MOST_LEAK_ROWS = 100_000
 _NEWTON_STEPS = 20
 _STEADY = 1e-3
 """a feature whose logarithm has a smaller standard deviation counts as constant"""
-_ROWS_PER_BLOCK = 4096
+_ROWS_PER_BLOCK = 512
 _FARTHEST = 8.0
 """standard deviations"""
 
@@ -62,7 +63,7 @@ class RankerOptions:
     negatives: int = 60
     """negatives of each user, a uniform sample of the candidates without a positive label"""
     users: int = 4000
-    """to train on, at most, of each label period"""
+    """to train on, at most, of each label period; of one that has them, those of all label periods"""
     least_positives: int = 100
     """with fewer positive labels, training is refused"""
     threads: int = 0
@@ -100,11 +101,17 @@ class Linear:
 
     def scores(self, numbers: NDArray[np.float32]) -> NDArray[np.float64]:
         """[N, F] -> [N] logits."""
-        return np.asarray(self._standard(_logarithms(numbers)) @ self.weights[:-1] + self.weights[-1])
+        found = [
+            # Feature by feature, so that a row's last digits do not depend on the rows around it.
+            (self.weights[:-1, None] * self._standard(_logarithms(block)).T).sum(axis=0) + self.weights[-1]
+            for block in _blocks(numbers)
+        ]
+        return np.concatenate(found) if found else np.zeros(0)
 
-    def _standard(self, logs: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _standard(self, logs: NDArray[np.float32]) -> NDArray[np.float32]:
         # Clipped, since a linear score grows without bound outside the range of the training.
-        return np.asarray(np.clip((logs - self.means) / self.scales, -_FARTHEST, _FARTHEST))
+        standard = (logs - self.means.astype(np.float32)) / self.scales.astype(np.float32)
+        return np.asarray(np.clip(standard, -_FARTHEST, _FARTHEST), np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,18 +156,21 @@ class ObliviousTrees:
 
     def __call__(self, numbers: NDArray[np.float32]) -> NDArray[np.float64]:
         """[F, N] features, row by row -> [N] sums of leaves. NaN is below every border, as CatBoost has it."""
-        found = [
-            self._sums(numbers[:, start : start + _ROWS_PER_BLOCK])
-            for start in range(0, numbers.shape[1], _ROWS_PER_BLOCK)
-        ]
+        found = [self._sums(block.T) for block in _blocks(numbers.T)]
         return np.concatenate(found) if found else np.zeros(0)
 
     def _sums(self, numbers: NDArray[np.float32]) -> NDArray[np.float64]:
         depth, trees = self.features.shape
-        leaf = np.repeat(np.arange(trees, dtype=np.int32)[:, None] << depth, numbers.shape[1], axis=1)
-        for level, (features, borders) in enumerate(zip(self.features, self.borders, strict=True)):
-            leaf += (numbers[features] > borders[:, None]).astype(np.int32) << level
-        return np.asarray(self.bias + self.leaves.ravel()[leaf].sum(axis=0))
+        shape = trees, numbers.shape[1]
+        leaf = np.zeros(shape, np.min_scalar_type((1 << depth) - 1))
+        column, above = np.empty(shape, np.float32), np.empty(shape, bool)
+        for level in reversed(range(depth)):
+            leaf += leaf
+            np.take(numbers, self.features[level], axis=0, out=column, mode="clip")
+            np.greater(column, self.borders[level][:, None], out=above)
+            leaf += above.view(np.uint8)
+        places = leaf + (np.arange(trees)[:, None] << depth)
+        return np.asarray(self.bias + self.leaves.ravel().take(places).sum(axis=0))
 
     def arrays(self) -> Arrays:
         return {"features": self.features, "borders": self.borders, "leaves": self.leaves}
@@ -323,6 +333,12 @@ def check_no_leaking_feature(table: FeatureTable, labels: Mask) -> None:
             raise DataError(f"{name}: a leak; this feature alone separates the labels (AUC {max(auc, 1 - auc):.4f})")
 
 
-def _logarithms(numbers: NDArray[np.float32]) -> NDArray[np.float64]:
-    known = np.where(np.isnan(numbers), 0, numbers).astype(np.float64)
-    return np.copysign(np.log1p(np.abs(known)), known)
+def _logarithms(numbers: NDArray[np.float32]) -> NDArray[np.float32]:
+    known = np.where(np.isnan(numbers), np.float32(0), numbers)
+    return np.asarray(np.copysign(np.log(1 + np.abs(known)), known), np.float32)
+
+
+def _blocks(numbers: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+    """Of rows [N, F], as many at once as the processor's cache holds."""
+    for start in range(0, len(numbers), _ROWS_PER_BLOCK):
+        yield numbers[start : start + _ROWS_PER_BLOCK]

@@ -1,17 +1,17 @@
 """Two-stage recommender: candidates from many sources, their features, and the ranker that puts them in order.
 
-The ranker is fitted on a ranking dataset; then the candidate generator is fitted again on all interactions. A batch is
-a loop over `recommend_one`.
+The ranker is fitted on a ranking dataset; then the candidate generator is fitted again on all interactions. Whoever
+asks is answered by `recommend_to`, one user as a batch of one.
 
-Shapes: U users, T tracks, B users asked for, k answers each, C candidates.
+Shapes: U users, T tracks, B users asked for, k answers each, N candidates of all B.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
-from itertools import pairwise
+from itertools import pairwise, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DataError, LibraryError
-from ..arrays import Answers, Ids, Mask, Scores, one_blas_thread, top_k
+from ..arrays import Answers, Ids, Mask, Scores, one_blas_thread, top_k_of_lists
 from ..catalogue import Catalogue
 from ..hybrid.model import Hybrid
 from ..hybrid.online import UserHistory
@@ -27,10 +27,11 @@ from ..interactions import Interactions
 from ..recommenders.als import ALSOptions
 from ..recommenders.base import Recommender, check_catalogue, check_width
 from ..storage import Arrays, change_model, load_model, prefixed, save_model
-from .candidates import NO_TRACKS, CandidateGenerator, Candidates
+from .candidates import CandidateGenerator, Candidates
 from .dataset import TwoStageOptions, ranking_dataset
 from .features import HistoryStatistics, features
 from .ranker import Ranker
+from .user_profile import NO_TRACKS, UserProfile
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -104,12 +105,8 @@ class TwoStageRecommender(Recommender):
         """
         warm = np.flatnonzero(self.generator.hybrid.history.warm_users).astype(np.int32)
         users = rng.permutation(warm)[:_CALIBRATION_USERS]
-        logits = []
-        with one_blas_thread():
-            for user in users.tolist():
-                found = self.generator.candidates_of(self.generator.trained_profile(user))
-                logits.append(self.rank(found))
-        self.ranker.calibrate(rate, np.concatenate(logits))
+        logits = [self.rank(found) for found in self.generator.trained_candidates(users)]
+        self.ranker.calibrate(rate, np.concatenate([*logits, np.zeros(0, np.float32)]))
 
     def recommend(
         self,
@@ -119,28 +116,38 @@ class TwoStageRecommender(Recommender):
         allow_seen: bool = False,
         candidates: Mask | None = None,
     ) -> Answers:
-        """`recommend_one` for each of B users of the training, -1 for another one. Shape: -> ([B, k], [B, k])"""
+        """`recommend_to` for B users of the training, -1 for another one. Shape: -> ([B, k], [B, k])"""
         rows = np.asarray(user_rows, np.int32).tolist()
-        users = ((self.hybrid.user_history(row), row) for row in rows)
-        return self._each(users, len(rows), k, allow_seen=allow_seen, candidates=candidates)
+        users = [(self.hybrid.user_history(row), row, NO_TRACKS) for row in rows]
+        return self._many(users, k, allow_seen=allow_seen, candidates=candidates)
 
     def recommend_from(
-        self, user_items: csr_matrix, k: int, *, allow_seen: bool = False, candidates: Mask | None = None
+        self,
+        user_items: csr_matrix,
+        k: int,
+        *,
+        newest: Ids | None = None,
+        allow_seen: bool = False,
+        candidates: Mask | None = None,
     ) -> Answers:
-        """The same for B users by their confidences [B, T], in which no track is newer than another."""
+        """The same for B users by their confidences [B, T]; without `newest` [B, L] no track is newer than another."""
         check_width(user_items, self._track_count)
-        return self._each(_histories(user_items), user_items.shape[0], k, allow_seen=allow_seen, candidates=candidates)
+        histories = _histories(user_items)
+        last = repeat(NO_TRACKS) if newest is None else (row[row >= 0] for row in np.asarray(newest))
+        users = [(history, -1, tracks) for history, tracks in zip(histories, last, strict=False)]
+        return self._many(users, k, allow_seen=allow_seen, candidates=candidates)
 
-    def _each(
-        self, users: Iterable[tuple[UserHistory, int]], count: int, k: int, *, allow_seen: bool, candidates: Mask | None
+    def _many(
+        self, users: Sequence[tuple[UserHistory, int, Ids]], k: int, *, allow_seen: bool, candidates: Mask | None
     ) -> Answers:
-        ids, scores = np.full((count, k), -1, np.int32), np.full((count, k), -np.inf, np.float32)
+        """B users by their history, row of the training or -1, and newest tracks; see `CandidateGenerator.profile`."""
+        ids, scores = np.full((len(users), k), -1, np.int32), np.full((len(users), k), -np.inf, np.float32)
+        step = self.generator.users_per_batch()
         with one_blas_thread():
-            for place, (history, row) in enumerate(users):
-                found, values = self.recommend_one(
-                    history, k, user_row=row, allow_seen=allow_seen, candidates=candidates
-                )
-                ids[place, : len(found)], scores[place, : len(found)] = found, values
+            for start in range(0, len(users), step):
+                part = slice(start, start + step)
+                profiles = [self.generator.profile(h, user_row=row, newest=newest) for h, row, newest in users[part]]
+                ids[part], scores[part] = self.recommend_to(profiles, k, allow_seen=allow_seen, candidates=candidates)
         return ids, scores
 
     def scores_from(self, user_items: csr_matrix) -> Scores:
@@ -165,32 +172,48 @@ class TwoStageRecommender(Recommender):
         allow_seen: bool = False,
         candidates: Mask | None = None,
     ) -> Answers:
-        """Up to k tracks and their scores, best first; the popular ones for a cold user, with the hybrid's scores.
+        """Up to k tracks of one user and their scores, best first.
 
         `user_row` and `newest` as in `CandidateGenerator.profile`; `candidates` [T] says which tracks may be answers.
-        The score of a track that is new to the user is a probability (`Ranker`). Behind the candidates come the
-        hybrid's further tracks, with falling scores that only keep the order.
+        """
+        user = self.generator.profile(history, user_row=user_row, newest=newest)
+        (ids,), (scores,) = self.recommend_to([user], k, allow_seen=allow_seen, candidates=candidates)
+        return ids[ids >= 0], scores[ids >= 0]
+
+    def recommend_to(
+        self, users: Sequence[UserProfile], k: int, *, allow_seen: bool = False, candidates: Mask | None = None
+    ) -> Answers:
+        """The k best tracks of B users, none other in a batch than alone. Shape: -> ([B, k], [B, k])
+
+        The popular tracks for a cold user, with the hybrid's scores; else the score of a track that is new to the user
+        is a probability (`Ranker`). Behind the candidates come the hybrid's further tracks, with falling scores that
+        only keep the order.
         """
         from scipy.special import expit
 
-        hybrid = self.generator.hybrid
-        if history.is_cold:
-            return hybrid.candidates(history, k, allow_seen=allow_seen, mask=candidates)
-        user = self.generator.profile(history, user_row=user_row, newest=newest)
-        found = self.generator.candidates_of(user, allow_seen=allow_seen, candidates=candidates)
-        order, logits = top_k(self.rank(found), k)
-        ids, scores = found.ids[order], expit(logits)
-        if len(ids) == k:
-            return ids, scores
-        further, values = hybrid.candidates(history, k, allow_seen=allow_seen, mask=candidates)
-        if not len(ids):
-            return further, values
-        further = further[~np.isin(further, ids)][: k - len(ids)]
-        falling = scores[-1] / (2 + np.arange(len(further), dtype=np.float32))
-        return np.concatenate([ids, further]), np.concatenate([scores, falling])
+        ids, scores = np.full((len(users), k), -1, np.int32), np.full((len(users), k), -np.inf, np.float32)
+        warm = [place for place, user in enumerate(users) if not user.history.is_cold]
+        lists: dict[int, Answers] = {}
+        if warm:
+            asked = [users[place] for place in warm]
+            found = self.generator.candidates_of(asked, allow_seen=allow_seen, candidates=candidates)
+            logits = self.rank(found)
+            best, ends = top_k_of_lists(logits, found.pairs.ends, k)
+            for place, start, stop in zip(warm, ends, ends[1:], strict=False):
+                lists[place] = found.ids[best[start:stop]], expit(logits[best[start:stop]])
+        for place, user in enumerate(users):
+            mine, values = lists.get(place, (NO_TRACKS, np.zeros(0, np.float32)))
+            if len(mine) < k:
+                further, its = self.hybrid.candidates(user.history, k, allow_seen=allow_seen, mask=candidates)
+                if len(mine):
+                    further = further[~np.isin(further, mine)][: k - len(mine)]
+                    its = values[-1] / (2 + np.arange(len(further), dtype=np.float32))
+                mine, values = np.concatenate([mine, further]), np.concatenate([values, its])
+            ids[place, : len(mine)], scores[place, : len(mine)] = mine, values
+        return ids, scores
 
     def rank(self, candidates: Candidates) -> NDArray[np.float32]:
-        """[C] the ranker's scores."""
+        """[N] the ranker's scores."""
         return self.ranker.scores(features(self.generator, self.statistics, candidates))
 
     def append_tracks(self, hybrid: Hybrid) -> Self:
@@ -250,7 +273,7 @@ class TwoStageRecommender(Recommender):
         change_model(folder, cls.saved_name(folder) or cls.name, without)
 
 
-def _histories(user_items: csr_matrix) -> Iterator[tuple[UserHistory, int]]:
-    """Users given by their confidences [B, T], each with the row -1 of somebody who is not in the training."""
+def _histories(user_items: csr_matrix) -> Iterator[UserHistory]:
+    """Users given by their confidences [B, T]."""
     for start, stop in pairwise(user_items.indptr.tolist()):
-        yield UserHistory(user_items.indices[start:stop].astype(np.int32), user_items.data[start:stop]), -1
+        yield UserHistory(user_items.indices[start:stop].astype(np.int32), user_items.data[start:stop])

@@ -10,6 +10,7 @@ Shapes: U users, T tracks, F factors, B users asked for, k answers each, L liste
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -45,6 +46,27 @@ class ALSOptions:
     """0 uses every core; the answer does not depend on it."""
 
 
+Solver = Callable[["csr_matrix", ALSOptions], tuple[Scores, Scores]]
+"""[U, T] confidences before alpha, none of them 0 -> ([U, F] user factors, [T, F] track factors)"""
+
+
+def solve(confidences: csr_matrix, options: ALSOptions) -> tuple[Scores, Scores]:
+    """The factors by `implicit`."""
+    solver_type = optional_module("implicit.cpu.als", "ALS").AlternatingLeastSquares
+    # implicit runs a thread per core itself.
+    with one_blas_thread():
+        solver = solver_type(
+            factors=options.factors,
+            regularization=options.regularization,
+            alpha=options.alpha,
+            iterations=options.iterations,
+            num_threads=options.threads,
+            random_state=options.seed,
+        )
+        solver.fit(confidences, show_progress=False)
+    return solver.user_factors, solver.item_factors
+
+
 class ALS(Recommender):
     """Recommends by the dot product of taste vectors; a track without listeners has none and is never recommended."""
 
@@ -62,27 +84,20 @@ class ALS(Recommender):
         "user_discount": Range(0, 0.7),
     }
 
+    def __init__(self, options: ALSOptions | None = None, *, solver: Solver | None = None) -> None:
+        """`solver` None: `implicit`, on this machine."""
+        super().__init__(options)
+        self._solver = solver or solve
+
     def fit(self, interactions: Interactions) -> Self:
         self.history = History.of(interactions)
         self.mean_counts = _mean_counts(self.history.liked)
         self.track_listeners = interactions.listeners.astype(np.float32)
-        options, confidences = self.options, self.confidences(interactions.matrix)
-        solver_type = optional_module("implicit.cpu.als", "ALS").AlternatingLeastSquares
-        # implicit runs a thread per core itself.
-        with one_blas_thread():
-            solver = solver_type(
-                factors=options.factors,
-                regularization=options.regularization,
-                alpha=options.alpha,
-                iterations=options.iterations,
-                num_threads=options.threads,
-                random_state=options.seed,
-            )
-            solver.fit(confidences, show_progress=False)
-        self.user_factors: Scores = solver.user_factors
+        self.user_factors: Scores
         """[U, F] as they were learned, one step behind the tracks'; zeros for cold users. Lists come from `fold_in`"""
-        self.track_factors: Scores = solver.item_factors
+        self.track_factors: Scores
         """[T, F]; zeros for cold tracks"""
+        self.user_factors, self.track_factors = self._solver(self.confidences(interactions.matrix), self.options)
         self.__dict__.pop("_folding", None)
         return self
 

@@ -270,9 +270,19 @@ class Recommender(StoredModel, ABC):
         return self._ranked(warm, lambda places: self.user_scores(rows[places]), k, seen, candidates)
 
     def recommend_from(
-        self, user_items: csr_matrix, k: int, *, allow_seen: bool = False, candidates: Mask | None = None
+        self,
+        user_items: csr_matrix,
+        k: int,
+        *,
+        newest: Ids | None = None,
+        allow_seen: bool = False,
+        candidates: Mask | None = None,
     ) -> Answers:
-        """The same for B users who were not in the training, each given by a row of confidences [B, T]."""
+        """The same for B users who were not in the training, each given by a row of confidences [B, T].
+
+        `newest` [B, L] are their last different tracks, the newest first, -1 where there are fewer; for models that
+        look at the order, None where it is not known.
+        """
         check_width(user_items, self._track_count)
         warm, seen = self.are_warm(liked(user_items)), None if allow_seen else user_items
         return self._ranked(warm, lambda places: self.scores_from(user_items[places]), k, seen, candidates)

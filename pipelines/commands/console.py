@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import math
 import os
 import shutil
 import sys
@@ -11,6 +12,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
+
+from ..library.progress import EVERY_VARIABLE
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
@@ -75,9 +78,12 @@ class Console:
         """A bar on stderr; gives the `Progress` that moves it."""
         with self.bars() as bars:
             task = bars.add_task(name, total=None)
+            lines = ProgressLines(self) if bars.disable and EVERY_VARIABLE in os.environ else None
 
             def move(done: int, total: int | None, what: str = name, /) -> None:
                 bars.update(task, completed=done, total=total, description=what)
+                if lines is not None:
+                    lines.move(done, total, what)
 
             self._bars = bars
             try:
@@ -117,6 +123,30 @@ class Console:
 
     def _show(self, text: str) -> None:
         self.write(text.encode(self._encoding, "replace").decode(self._encoding) + "\n")
+
+
+class ProgressLines:
+    """`hearing: 120 of 3,000, 4.2 a second, 11 min left`, so often as the environment says."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._every_seconds = float(os.environ[EVERY_VARIABLE])
+        self._what: str | None = None
+        self._last = -math.inf
+
+    def move(self, done: int, total: int | None, what: str) -> None:
+        now = time.monotonic()
+        if what != self._what:
+            self._what, self._began, self._from = what, now, done
+        elif now - self._last < self._every_seconds and done != total:
+            return
+        self._last = now
+        line = f"{what}: {done:,} of {total or done:,}"
+        if total and (rate := (done - self._from) / max(now - self._began, 1e-9)) and done < total:
+            seconds = (total - done) / rate
+            left = f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
+            line += f", {rate:.1f} a second, {left} left"
+        self._console.message(line)
 
 
 class Trainings:

@@ -12,7 +12,19 @@ from ...models.cores import one_thread_each
 from ...option_types import Count, Flag, Paths
 from ..embedding.options import EmbedOptions
 from .console import counted
-from .options import GenreModelFolder, Length, LibraryFolder, Screen, SoundName, Windows, open_library, option
+from .options import (
+    EngineName,
+    GenreModelFolder,
+    Length,
+    LibraryFolder,
+    Screen,
+    SoundName,
+    SparkMaster,
+    Windows,
+    open_library,
+    option,
+    spark_engine,
+)
 
 if TYPE_CHECKING:
     from ..genres.tag_writer import Change
@@ -59,6 +71,8 @@ def embed(
     *,
     library: LibraryFolder,
     options: EmbedOptions = EMBED_OPTIONS,
+    engine: EngineName = "local",
+    master: SparkMaster = None,
     strict: Annotated[Flag, option("exit with 1 where a file failed")] = False,
     console: Screen,
 ) -> int:
@@ -66,7 +80,7 @@ def embed(
 
     Example: crossfade embed ~/Music --library L
     """
-    from ..embedding.embed import check
+    from ..embedding.embed import check, in_processes
     from ..embedding.embed import embed as embed_places
     from ..library.scan import readable
     from ..library.store import Library
@@ -75,7 +89,9 @@ def embed(
         check(places, options)
     with open_library(library, create=True) as opened, console.bar("hearing") as progress:
         try:
-            summary = embed_places(opened, places, options, progress)
+            cluster = spark_engine(engine, master, library)
+            work = in_processes if cluster is None else cluster.outcomes
+            summary = embed_places(opened, places, options, progress, work)
         except KeyboardInterrupt:
             console.message("crossfade: interrupted; what was embedded is kept, the same command carries on")
             return 130
@@ -168,6 +184,9 @@ def similar(
     blend: Annotated[float | None, option("taste (1) against sound (0); .5 of both")] = None,
     sound: SoundName = None,
     no_duplicates: Annotated[Flag, option("of each recording only the version to keep (see duplicates)")] = False,
+    genre: Annotated[str | None, option("only tracks with this label")] = None,
+    artist: Annotated[str | None, option("only tracks by this artist")] = None,
+    years: Annotated[str | None, option("only tracks released then: 1975 or 1970-1979")] = None,
     m3u: Annotated[Path | None, option("write a playlist, too")] = None,
     console: Screen,
 ) -> None:
@@ -175,17 +194,23 @@ def similar(
 
     Example: crossfade similar new-song.flac --library L -k 10
     """
+    from ..library.tracks import TrackFilter
     from ..search import similar as search
     from .terminal_layout import track_line
 
     if m3u:
         search.check_m3u(m3u)
+    wanted = TrackFilter(genre=genre, artist=artist, years=search.years_of(years) if years else None)
     with open_library(library) as opened:
         query = search.query_for(opened, track, vectors=sound)
-        neighbours = search.similar(opened, query, blend=blend, vectors=sound, duplicates=not no_duplicates)
+        neighbours = search.similar(
+            opened, query, blend=blend, vectors=sound, duplicates=not no_duplicates, wanted=wanted
+        )
         found = list(search.limit_per_artist(neighbours, k, per_artist))
         for neighbour in found:
             console.record(track_line, **asdict(neighbour))
+        if not found and wanted:
+            console.message("no such tracks: leave out --genre, --artist or --years")
         if m3u and (left_out := search.write_m3u(m3u, found, opened.paths())):
             console.message(f"{left_out} of {len(found)} are not in the playlist: their files are gone")
 

@@ -51,6 +51,7 @@ EXTRAS = {
     "transformers vl_convert",
     "serve": "fastapi httpx prometheus_client psycopg python_multipart sqlalchemy starlette uvicorn",
     "publish": "fsspec s3fs",
+    "spark": "py4j pyspark",
 }
 """which extra of the distribution brings an import package"""
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
     from ..library.store import Library
+    from ..spark.engine import SparkEngine
 
 Options = TypeVar("Options", bound="DataclassInstance")
 
@@ -44,6 +45,20 @@ SoundName = Annotated[str | None, option("which imported vectors to use as sound
 Seed = Annotated[int, option("of all that is random")]
 GenreModelFolder = Annotated[Path | None, option("a genre model of yours (crossfade genres train)")]
 Windows = Annotated[Literal["default", "all"], option("nine windows of 3 s spread over the track, or all of it")]
+
+EngineName = Annotated[Literal["local", "spark"], option("what does the work: this machine, or Spark (docs/spark.md)")]
+SparkMaster = Annotated[str | None, option("of Spark: local[*], spark://HOST:PORT, yarn, k8s://URL (SPARK_MASTER)")]
+
+
+def spark_engine(engine: str, master: str | None, library: Path) -> SparkEngine | None:
+    """The engine of a command, None for this machine; MissingExtra or ResourceError where Spark can't start."""
+    if engine == "local":
+        if master is not None:
+            raise UsageError(f"--master {master}: is of Spark; add --engine spark")
+        return None
+    from ..spark.engine import SparkEngine
+
+    return SparkEngine(master, library)
 
 
 def read_configuration(file: Path, defaults: Options) -> Options:

@@ -13,15 +13,18 @@ from cyclopts import Parameter
 from ...errors import LibraryError, UsageError
 from ...option_types import Flag, Words
 from .options import (
+    EngineName,
     Length,
     LibraryFolder,
     Screen,
     SoundName,
+    SparkMaster,
     open_library,
     option,
     read_configuration,
     replaced,
     show_configuration,
+    spark_engine,
 )
 
 if TYPE_CHECKING:
@@ -47,6 +50,8 @@ def train(
         option("whose recommendations become tables; active: within 90 days (active)"),
     ] = None,
     keep: Annotated[int | None, option("trained versions that stay on disk, the new one too (3)")] = None,
+    engine: EngineName = "local",
+    master: SparkMaster = None,
     no_publish: Annotated[Flag, option("upload nothing, even where S3_BUCKET_NAME (environment, .env) is set")] = False,
     force: Annotated[Flag, option("run stages again that have not changed")] = False,
     config: Annotated[Path | None, option("a TOML file of options; the command line wins over it")] = None,
@@ -61,11 +66,13 @@ def train(
     import scipy  # noqa: F401
     import threadpoolctl  # noqa: F401
 
+    from ..analysis.track_map import laid_out, layouts_of
     from ..interactions.live_events import DATABASE_VARIABLE, take_events
     from ..interactions.statistics import Period, day_of
     from ..library.store import Library
     from ..training.train import TrainingOptions
     from ..training.train import train as train_version
+    from ..versions.model_version import ModelVersion
     from .publish import publish_where_set
 
     options = TrainingOptions() if config is None else read_configuration(config, TrainingOptions())
@@ -90,7 +97,15 @@ def train(
         taken = take_events(opened, os.environ.get(DATABASE_VARIABLE))
         if taken["events"]:
             console.message(f"{taken['events']:,} events of the service are listens, too")
-        summary = train_version(opened, options, force=force, message=console.message)
+        cluster = spark_engine(engine, master, library)
+        with console.bar("train") as progress:
+            summary = train_version(
+                opened, options, engine=cluster, force=force, message=console.message, progress=progress
+            )
+        # The page's map need not wait for this when it is first looked at.
+        trained = ModelVersion.load(opened)
+        for layout in layouts_of(trained):
+            laid_out(opened, trained, opened.current_name, layout)
     console.record(**summary.record())
     # On a terminal the answer waits for this; an upload may take long.
     console.close()

@@ -8,25 +8,26 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...audio.decoding import BrokenOff
-from ...audio.metadata import read_tags
+from ...audio.metadata import Tags, read_tags
 from ...errors import MACHINE_FAULTS, AudioError, CrossfadeError, LibraryError, ResourceError
 from ...models.cores import available_cores
 from ...models.storage import content_hash
 from ..audio_analysis.analyzer import AudioAnalyzer, TrackAnalysis
 from ..library.progress import Progress, silent
+from ..library.remote_files import local_copy, url_of
 from ..library.scan import ScannedFile, absolute, check_place, is_gone, read_manifest, readable, scan
 from ..library.store import Library
 from ..library.tracks import StoredFile
 from .encoder_vectors import embed_tracks, open_encoder
 from .missing_files import missing_files
-from .process_pool import in_workers
+from .process_pool import WorkerDied, in_workers
 
 if TYPE_CHECKING:
     from .options import EmbedOptions
@@ -57,18 +58,22 @@ class EmbedSummary:
 
 
 @dataclass(frozen=True)
-class _Job:
+class Job:
+    """A file to be analysed."""
+
     file: ScannedFile
     stored: StoredFile
 
 
 @dataclass(frozen=True, eq=False)
-class _Outcome:
+class Outcome:
     """Of one job: a content hash, with the analysis where that was not in the library yet; or a reason."""
 
     content_hash: str = ""
     analysis: TrackAnalysis | None = None
     reason: str | None = None
+    tags: Tags | None = None
+    """of a remote file; those of a file of this machine can be read later"""
 
 
 def check(places: Sequence[Path], options: EmbedOptions) -> None:
@@ -83,7 +88,24 @@ def check(places: Sequence[Path], options: EmbedOptions) -> None:
         open_encoder(options.encoder)
 
 
-def embed(library: Library, places: Sequence[Path], options: EmbedOptions, progress: Progress = silent) -> EmbedSummary:
+Outcomes = Iterable["tuple[Job, Outcome | WorkerDied]"]
+Engine = Callable[[Library, "list[Job]", "EmbedOptions"], Outcomes]
+"""who analyses the files, in any order; WorkerDied stands for a file that killed its worker"""
+
+
+def in_processes(library: Library, jobs: list[Job], options: EmbedOptions) -> Outcomes:
+    """On the cores of this machine."""
+    count = min(options.workers or available_cores(), len(jobs))
+    return in_workers(_work, jobs, count=count, prepare=partial(_prepare, library.folder, options.windows == "all"))
+
+
+def embed(
+    library: Library,
+    places: Sequence[Path],
+    options: EmbedOptions,
+    progress: Progress = silent,
+    engine: Engine = in_processes,
+) -> EmbedSummary:
     """Embeds files and folders into a library; KeyboardInterrupt stops it cleanly, with all that is done committed."""
     started = time.monotonic()
     # Now: a name that is wrong shall not be found out after hours.
@@ -106,12 +128,10 @@ def embed(library: Library, places: Sequence[Path], options: EmbedOptions, progr
     _forget_gone(library, places, found)
     jobs = list(_changed(found, writer, retry=options.retry))
     progress(len(found) - len(jobs), len(found))
-    count = max(1, min(options.workers or available_cores(), len(jobs)))
-    prepare = partial(_prepare, library.folder, options.windows == "all")
     try:
-        work = in_workers(_work, jobs, count=count, prepare=prepare) if jobs else ()
+        work = engine(library, jobs, options) if jobs else ()
         for done, (job, outcome) in enumerate(work, start=len(found) - len(jobs) + 1):
-            writer.add(job, outcome if isinstance(outcome, _Outcome) else _Outcome(reason="crashed the decoder"))
+            writer.add(job, outcome if isinstance(outcome, Outcome) else Outcome(reason="crashed the decoder"))
             progress(done, len(found))
     finally:
         writer.commit()
@@ -139,7 +159,7 @@ def _forget_gone(library: Library, places: Sequence[Path], found: Sequence[Scann
                 library.remove_failure(stored.path)
 
 
-def _changed(found: Sequence[ScannedFile], writer: _BatchWriter, *, retry: bool) -> Iterator[_Job]:
+def _changed(found: Sequence[ScannedFile], writer: _BatchWriter, *, retry: bool) -> Iterator[Job]:
     """The files that have to be looked into; failures that are known to remain are added at once."""
     library = writer.library
     analyzed, failures = library.analyzed_files(), library.failures()
@@ -149,11 +169,11 @@ def _changed(found: Sequence[ScannedFile], writer: _BatchWriter, *, retry: bool)
             stored = StoredFile.of(file.path)
         except OSError as error:
             _stop_for(error, file.path)
-            missing = _Job(file, StoredFile(os.fsencode(file.path), 0, 0))
-            writer.add(missing, _Outcome(reason=file.refusal or f"not readable: {error.strerror}"))
+            missing = Job(file, StoredFile(os.fsencode(file.path), 0, 0))
+            writer.add(missing, Outcome(reason=file.refusal or f"not readable: {error.strerror}"))
             continue
         if file.refusal:
-            writer.add(_Job(file, stored), _Outcome(reason=file.refusal))
+            writer.add(Job(file, stored), Outcome(reason=file.refusal))
         elif stored in analyzed:
             writer.unchanged += 1
             if stored.path in failed_paths:
@@ -164,7 +184,7 @@ def _changed(found: Sequence[ScannedFile], writer: _BatchWriter, *, retry: bool)
         elif stored in failures and not retry:
             writer.failed += 1
         else:
-            yield _Job(file, stored)
+            yield Job(file, stored)
 
 
 class _BatchWriter:
@@ -173,10 +193,10 @@ class _BatchWriter:
     def __init__(self, library: Library) -> None:
         self.library = library
         self.embedded = self.unchanged = self.failed = self.renamed = self.moved = 0
-        self._waiting: list[tuple[_Job, _Outcome]] = []
+        self._waiting: list[tuple[Job, Outcome]] = []
         self._last = time.monotonic()
 
-    def add(self, job: _Job, outcome: _Outcome) -> None:
+    def add(self, job: Job, outcome: Outcome) -> None:
         self._waiting.append((job, outcome))
         if len(self._waiting) >= BATCH_TRACKS or time.monotonic() - self._last > BATCH_SECONDS:
             self.commit()
@@ -204,7 +224,7 @@ class _BatchWriter:
         self.library.rename_tracks(renames)
         self.renamed = len(renames)
 
-    def _add_track(self, job: _Job, outcome: _Outcome) -> None:
+    def _add_track(self, job: Job, outcome: Outcome) -> None:
         library, digest = self.library, outcome.content_hash
         if outcome.analysis is not None:
             library.add_analysis(digest, outcome.analysis)
@@ -222,13 +242,13 @@ class _BatchWriter:
         else:
             self.embedded += 1
         library.set_file(track_id, job.stored, digest)
-        library.describe_track(track_id, job.file.tags or read_tags(job.file.path))
+        library.describe_track(track_id, job.file.tags or outcome.tags or read_tags(job.file.path))
 
     def _moved(self, digest: str) -> str | None:
         """The track whose file is gone and had this content: it was moved or renamed."""
         for track_id in self.library.tracks_with(digest):
             path = self.library.path_of(track_id)
-            if path is None or not path.exists():
+            if path is None or not (url_of(path) or path.exists()):
                 return track_id
         return None
 
@@ -245,6 +265,26 @@ def _stop_for(error: Exception, path: Path) -> None:
         raise LibraryError(f"{readable(path)}: not analysed: {' '.join(str(error).split())}")
 
 
+def analyze(path: Path, analyzer: AudioAnalyzer, is_known: Callable[[str], bool]) -> Outcome:
+    """Analyses a file, unless `is_known` says of its content hash that there is an analysis; never raises for it."""
+    try:
+        with local_copy(path) as file:
+            if not file.is_file():
+                raise AudioError("not a regular file")
+            digest, tags = content_hash(file), None if file == path else read_tags(file)
+            return Outcome(digest, None if is_known(digest) else analyzer.analyze(file), tags=tags)
+    except AudioError as error:
+        if not isinstance(error, BrokenOff) and isinstance(error.__cause__, MemoryError):
+            _stop_for(error.__cause__, path)
+        return Outcome(reason=error.reason)
+    except Exception as error:
+        _stop_for(error, path)
+        if isinstance(error, OSError):
+            return Outcome(reason=f"not readable: {error.strerror or error}")
+        # One strange file must not end a long run; its reason says what to report.
+        return Outcome(reason=f"unexpected {type(error).__name__}: {' '.join(str(error).split())}")
+
+
 _worker: tuple[Library, AudioAnalyzer] | None = None
 """what a worker process keeps from job to job"""
 
@@ -255,26 +295,9 @@ def _prepare(folder: Path, all_windows: bool) -> None:
     _worker = library, library.analyzer(threads=1, all_windows=all_windows).load()
 
 
-def _work(job: _Job) -> _Outcome:
-    """Runs in a worker: analyses a file, unless the library has an analysis of the same content."""
+def _work(job: Job) -> Outcome:
+    """Runs in a worker."""
     if _worker is None:
         raise RuntimeError("the worker was not prepared")
     library, analyzer = _worker
-    path = job.file.path
-    try:
-        if not path.is_file():
-            raise AudioError("not a regular file")
-        digest = content_hash(path)
-        if library.has_analysis(digest):
-            return _Outcome(digest)
-        return _Outcome(digest, analyzer.analyze(path))
-    except AudioError as error:
-        if not isinstance(error, BrokenOff) and isinstance(error.__cause__, MemoryError):
-            _stop_for(error.__cause__, path)
-        return _Outcome(reason=error.reason)
-    except Exception as error:
-        _stop_for(error, path)
-        if isinstance(error, OSError):
-            return _Outcome(reason=f"not readable: {error.strerror or error}")
-        # One strange file must not end a long run; its reason says what to report.
-        return _Outcome(reason=f"unexpected {type(error).__name__}: {' '.join(str(error).split())}")
+    return analyze(job.file.path, analyzer, library.has_analysis)

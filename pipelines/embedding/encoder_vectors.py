@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...errors import UsageError
 from ...models.encoders.transformers import PREFIX, HubEncoder
 from ..audio_analysis.feature_sources import encoder_named, extract_all
 from ..library.progress import Progress, silent
@@ -22,7 +23,7 @@ def open_encoder(name: str) -> HubEncoder:
     """The model by its name on the hub or its folder, NAME@LAYER for a layer; the one that `embed_tracks` takes."""
     encoder = encoder_named(PREFIX + name.removeprefix(PREFIX))
     if not isinstance(encoder, HubEncoder):
-        raise TypeError(f"{encoder.name}: no model of transformers")
+        raise UsageError(f"--encoder {name}: {encoder.name} is no model of transformers; name one, or its folder")
     return encoder
 
 

@@ -6,7 +6,8 @@
 - `warm`: that split; what warm users will listen to, among warm tracks.
 - `cold`: besides, a fifth of the tracks, a tenth of the artists with all they made, and a tenth of the users are held
   out whole. Cold tracks are ranked among cold tracks only, apart for artists with and without tracks in training, and
-  warm ones among warm ones; `all` ranks all tracks. Cold users are known by nothing, or by their first five listens.
+  warm ones among warm ones; `all` ranks all tracks. Cold users are known by nothing, by their first five listens, or by
+  all but the last fifth.
 - `listeners`: a fifth of the well-known tracks, in equal groups, keep 0, 1, 2, 5 and 10 of their listeners; each group
   is ranked among itself: quality over the number of listeners n.
 
@@ -28,11 +29,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DataError
-from ...models.arrays import Mask, as_binary
+from ...models.arrays import Ids, Mask, as_binary
 from ...models.catalogue import Catalogue
 from ...models.evaluation import splits
 from ...models.evaluation.splits import Split
 from ...models.interactions import Clock, Interactions, liked, to_find
+from ...models.ranking.candidates import last_tracks
 from ..interactions.cleaning import core
 from ..interactions.schema import distinct_pairs
 from . import yambda_benchmark
@@ -50,6 +52,8 @@ NEW_ARTISTS = 0.1
 WARM_TRACK, COLD_TRACK = "warm track", "cold track"
 KNOWN_LISTENS = 5
 """that a cold user is known by"""
+LAST_TRACKS = 50
+"""of a cold user, that models which look at the order are given"""
 LISTENERS = (0, 1, 2, 5, 10)
 NEW_RELEASE_DAYS = 28.0
 NEW_RELEASE_CORE = 5
@@ -75,6 +79,8 @@ class EvaluationSlice:
     """Whether tracks that a user has listened to may be recommended."""
     target_counts: NDArray[np.int64] | None = None
     """[B] test listens of each user, a track counted as often as it was played; None where each track counts once"""
+    newest: Ids | None = None
+    """[B, L] the last tracks of `history`, the newest first, -1 where there are fewer; for those who are folded in"""
 
     def __repr__(self) -> str:
         return f"EvaluationSlice({self.name}, {len(self.user_rows):,} users)"
@@ -214,24 +220,28 @@ def _warm_users(
 def _cold_users(
     train: Interactions, test: Interactions, rng: np.random.Generator, allow_seen: bool
 ) -> Iterator[EvaluationSlice]:
-    """Held out users, known by nothing and by their first listens; the same users and truth for both."""
+    """Held out users, known by nothing and by their first listens, the same users and truth; and by most listens."""
     from scipy.sparse import csr_matrix
 
+    warm = _warm_tracks(train)
     # Without an order, any of their listens.
     when = test.times if test.times is not None else rng.integers(0, 1 << 40, len(test))
     order = np.lexsort((when, test.user_rows))
     ordered = test.take(order)
     starts = np.searchsorted(ordered.user_rows, ordered.user_rows)
     first = np.arange(len(ordered)) - starts < KNOWN_LISTENS
-    history = ordered.take(first).matrix
-    truth = to_find(ordered.take(~first).matrix, None if allow_seen else history, _warm_tracks(train))
-    users = np.flatnonzero(np.diff(truth.indptr) > 0)
-    unknown, warm = np.full(len(users), -1, np.int32), _warm_tracks(train)
-    truth, history = truth[users], history[users]
-    nothing = csr_matrix(history.shape, dtype=np.float32)
-    yield EvaluationSlice("cold user", unknown, truth, nothing, warm, allow_seen=allow_seen)
-    name = f"cold user, {KNOWN_LISTENS} listens"
-    yield EvaluationSlice(name, unknown, truth, history, warm, fold_in=True, allow_seen=allow_seen)
+    parts = {f"{KNOWN_LISTENS} listens": Split(ordered.take(first), ordered.take(~first), "first listens")}
+    parts["four fifths of the listens"] = splits.within_users(test, rng)
+    for number, (known_by, split) in enumerate(parts.items()):
+        history = split.train.matrix
+        truth = to_find(split.test.matrix, None if allow_seen else history, warm)
+        users = np.flatnonzero((np.diff(truth.indptr) > 0) & (np.diff(history.indptr) > 0))
+        unknown = np.full(len(users), -1, np.int32)
+        about = EvaluationSlice("cold user", unknown, truth[users], history[users], warm, allow_seen=allow_seen)
+        if not number:
+            yield replace(about, history=csr_matrix(about.history.shape, dtype=np.float32))
+        newest = last_tracks(split.train, LAST_TRACKS)[users]
+        yield replace(about, name=f"cold user, {known_by}", fold_in=True, newest=newest)
 
 
 def _warm_tracks(train: Interactions) -> Mask:

@@ -242,7 +242,9 @@ def listed(values: Mapping[str, Any]) -> str:
 def recommended(model: Recommender, part: EvaluationSlice, k: int) -> Ids:
     """[B, k] track ids of what the model recommends to the users of a slice."""
     if part.fold_in:
-        return model.recommend_from(part.history, k, allow_seen=part.allow_seen, candidates=part.candidates)[0]
+        return model.recommend_from(
+            part.history, k, newest=part.newest, allow_seen=part.allow_seen, candidates=part.candidates
+        )[0]
     return model.recommend(part.user_rows, k, allow_seen=part.allow_seen, candidates=part.candidates)[0]
 
 
@@ -262,4 +264,5 @@ def _some_users(part: EvaluationSlice, rng: np.random.Generator) -> EvaluationSl
         truth=part.truth[places],
         history=part.history[places],
         target_counts=counts,
+        newest=None if part.newest is None else part.newest[places],
     )

@@ -67,24 +67,42 @@ def clean(frame: pl.LazyFrame, options: CleaningOptions | None = None) -> tuple[
     steps = [CleaningStep("as imported", count, len(user_ids), len(track_ids), 0, 0, 0)]
 
     if options.users_sample < 1:
-        chosen = np.random.default_rng(options.seed).permutation(len(user_ids))
-        user_ids = user_ids.gather(np.sort(chosen[: max(1, round(options.users_sample * len(user_ids)))]))
+        user_ids = sampled_users(user_ids, options)
         sampled = pl.LazyFrame({"user_id": user_ids})
         frame = frame.join(sampled, on="user_id", how="semi")
         whole = whole.join(sampled, on="user_id", how="semi")
-        counts = frame.select(pl.len(), pl.col("user_id", "track_id").n_unique()).collect(engine="streaming")
-        _add(steps, "users sample", *counts.row(0))
+        distinct = pl.col("user_id", "track_id").drop_nulls().n_unique()
+        counts = frame.select(pl.len(), distinct).collect(engine="streaming")
+        add_step(steps, "users sample", *counts.row(0))
 
     present = whole.select(pl.len()).collect(engine="streaming").item()
-    _add(steps, "missing values", present, steps[-1].users, steps[-1].tracks)
+    add_step(steps, "missing values", present, steps[-1].users, steps[-1].tracks)
     different = _different(whole)
     frame = whole.unique() if different < present else whole
-    _add(steps, "duplicates", different, steps[-1].users, steps[-1].tracks)
+    add_step(steps, "duplicates", different, steps[-1].users, steps[-1].tracks)
 
-    coded = with_rows(frame.with_columns(_positive(frame, options.confidence).alias("positive")), user_ids, track_ids)
-    table = coded.select("user_row", "track_row", "positive").collect(engine="streaming")
-    listens = [column.to_numpy() for column in table.get_columns()]
-    kept = np.ones(len(user_ids), np.bool_), np.ones(len(track_ids), np.bool_)
+    highest = frame.select(pl.col("rating").max()).collect(engine="streaming").item()
+    marked = frame.with_columns(positive=positive(highest, options.confidence))
+    coded = with_rows(marked, user_ids, track_ids).select("user_row", "track_row", "positive")
+    users, tracks = kept_rows(coded.collect(engine="streaming"), len(user_ids), len(track_ids), options, steps)
+    for name, ids, mask in (("user_id", user_ids, users), ("track_id", track_ids, tracks)):
+        if not mask.all():
+            frame = frame.join(pl.LazyFrame({name: ids.filter(pl.Series(mask))}), on=name, how="semi")
+    return frame, steps
+
+
+def sampled_users(user_ids: pl.Series, options: CleaningOptions) -> pl.Series:
+    """Those of a log's users, sorted, whom the sample is of."""
+    chosen = np.random.default_rng(options.seed).permutation(len(user_ids))
+    return user_ids.gather(np.sort(chosen[: max(1, round(options.users_sample * len(user_ids)))]))
+
+
+def kept_rows(
+    table: pl.DataFrame, user_count: int, track_count: int, options: CleaningOptions, steps: list[CleaningStep]
+) -> tuple[Mask, Mask]:
+    """The users and tracks that stay, of a table of user_row, track_row and positive; adds its steps to `steps`."""
+    listens = [table.get_column(name).to_numpy() for name in ("user_row", "track_row", "positive")]
+    kept = np.ones(user_count, np.bool_), np.ones(track_count, np.bool_)
 
     def restrict(name: str, users: Mask | None = None, tracks: Mask | None = None) -> None:
         """Leaves the listens of these users and tracks, as a step of that name."""
@@ -93,19 +111,16 @@ def clean(frame: pl.LazyFrame, options: CleaningOptions | None = None) -> tuple[
                 kept[side][~mask] = False
                 left = mask[listens[side]]
                 listens[:] = [column[left] for column in listens]
-        _add(steps, name, len(listens[0]), *(int(np.count_nonzero(np.bincount(rows))) for rows in listens[:2]))
+        add_step(steps, name, len(listens[0]), *(int(np.count_nonzero(np.bincount(rows))) for rows in listens[:2]))
 
-    listens_of_track = np.bincount(listens[1], minlength=len(track_ids))
+    listens_of_track = np.bincount(listens[1], minlength=track_count)
     restrict(f"tracks under {options.min_track_listens} listens", tracks=listens_of_track >= options.min_track_listens)
-    likes_of_user = np.bincount(listens[0][listens[2]], minlength=len(user_ids))
+    likes_of_user = np.bincount(listens[0][listens[2]], minlength=user_count)
     restrict("users without a positive signal", users=likes_of_user > 0)
     if options.core > 1:
-        pairs = distinct_pairs(listens[0][listens[2]], listens[1][listens[2]], len(user_ids))
-        restrict(f"{options.core}-core", *core(*pairs, len(user_ids), len(track_ids), options.core))
-    for name, ids, mask in (("user_id", user_ids, kept[0]), ("track_id", track_ids, kept[1])):
-        if not mask.all():
-            frame = frame.join(pl.LazyFrame({name: ids.filter(pl.Series(mask))}), on=name, how="semi")
-    return frame, steps
+        pairs = distinct_pairs(listens[0][listens[2]], listens[1][listens[2]], user_count)
+        restrict(f"{options.core}-core", *core(*pairs, user_count, track_count, options.core))
+    return kept
 
 
 def core(
@@ -125,9 +140,11 @@ def core(
         user_rows, track_rows = user_rows[left], track_rows[left]
 
 
-def _positive(frame: pl.LazyFrame, options: ConfidenceOptions) -> pl.Expr:
-    """Whether a row on its own raises the confidence in its pair; the same rule as in `models.confidence_weights`."""
-    highest = frame.select(pl.col("rating").max()).collect(engine="streaming").item()
+def positive(highest: float | None, options: ConfidenceOptions) -> pl.Expr:
+    """Whether a row on its own raises the confidence in its pair; the same rule as in `models.confidence_weights`.
+
+    `highest` is the highest rating in the log.
+    """
     ratio, plays, rating, liked = (pl.col(name) for name in ("played_ratio", "plays", "rating", "liked"))
     played = (
         pl.when(plays.is_not_null())
@@ -148,7 +165,8 @@ def _different(frame: pl.LazyFrame) -> int:
     return int(np.count_nonzero(hashes[1:] != hashes[:-1])) + (len(hashes) > 0)
 
 
-def _add(steps: list[CleaningStep], name: str, listens: int, users: int, tracks: int) -> None:
+def add_step(steps: list[CleaningStep], name: str, listens: int, users: int, tracks: int) -> None:
+    """Adds what a step left; DataError where that is nothing."""
     last = steps[-1]
     if not listens:
         raise DataError(

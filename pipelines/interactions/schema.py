@@ -18,13 +18,13 @@ events fit in 24 GiB.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import polars as pl
@@ -129,7 +129,10 @@ def read_listens(library: Library) -> pl.LazyFrame:
         )
     for part in parts:
         with reading(part):
-            pl.read_parquet_schema(part)
+            schema = pl.read_parquet_schema(part)
+        if wrong := [name for name in SCHEMA if schema.get(name) != SCHEMA[name]]:
+            found = ", ".join(f"{name} {schema.get(name, 'missing')}" for name in wrong)
+            raise DataError(f"{part}: not a listening log of this program ({found}); import its source again")
     return pl.scan_parquet(parts, glob=False)
 
 
@@ -273,31 +276,66 @@ def to_listens(
     known from this part alone. `organic` asks for `Interactions.organic`, which only an evaluation needs.
     """
     counts = frame.select(pl.len(), pl.all().exclude("user_id", "track_id").count()).collect(engine="streaming")
-    filled = {name: count for name, count in counts.row(0, named=True).items() if count}
-    ticks = [name for name in ("time", "position") if filled.get(name, 0) == counts.item(0, "len")][:1]
-    clock = {"time": Clock.TIME, "position": Clock.ORDER}[ticks[0]] if ticks else Clock.NONE
-    order = [name for name in ("time", "position") if name in filled]
-    values = [name for name in ("plays", "played_ratio", "rating", "liked") if name in filled]
-    told = ["organic"] if organic and "organic" in filled else []
-    rows = with_rows(frame.select("user_id", "track_id", *order, *values, *told), user_ids, track_ids)
-    rows = rows.with_columns(pl.col(told).cast(pl.Int8).fill_null(-1))
-    columns = _sorted_columns(
-        rows.collect(engine="streaming"),
-        ["user_row", "track_row", *order],
-        ["user_row", "track_row", *ticks, *values, *told],
-        len(user_ids),
+    columns = FilledColumns.of(counts.row(0, named=True), organic=organic)
+    rows = with_rows(frame.select("user_id", "track_id", *columns.names), user_ids, track_ids)
+    return listens_of(rows.collect(engine="streaming"), columns, len(user_ids), len(track_ids), options)
+
+
+@dataclass(frozen=True)
+class FilledColumns:
+    """The columns of a log that have values in them, by what they are for; `Interactions` are made of these."""
+
+    clock: Clock
+    ticks: list[str]
+    """what the clock counts, if anything"""
+    order: list[str]
+    values: list[str]
+    told: list[str]
+    """whether the user came to it, where that is asked for"""
+
+    @classmethod
+    def of(cls, counts: Mapping[str, int], *, organic: bool = False) -> Self:
+        """From the number of rows, `len`, and of those with a value in each column."""
+        filled = [name for name in SCHEMA if counts.get(name)]
+        ticks = [name for name in ("time", "position") if counts.get(name) == counts["len"]][:1]
+        return cls(
+            clock={"time": Clock.TIME, "position": Clock.ORDER}[ticks[0]] if ticks else Clock.NONE,
+            ticks=ticks,
+            order=[name for name in ("time", "position") if name in filled],
+            values=[name for name in ("plays", "played_ratio", "rating", "liked") if name in filled],
+            told=["organic"] if organic and "organic" in filled else [],
+        )
+
+    @property
+    def names(self) -> list[str]:
+        return [*self.order, *self.values, *self.told]
+
+
+def listens_of(
+    table: pl.DataFrame,
+    columns: FilledColumns,
+    user_count: int,
+    track_count: int,
+    options: ConfidenceOptions | None = None,
+) -> Interactions:
+    """Of a table of `user_row`, `track_row` and these columns, in any order."""
+    table = table.with_columns(pl.col(columns.told).cast(pl.Int8).fill_null(-1))
+    arrays = _sorted_columns(
+        table,
+        ["user_row", "track_row", *columns.order],
+        ["user_row", "track_row", *columns.ticks, *columns.values, *columns.told],
+        user_count,
     )
-    users, tracks = columns["user_row"], columns["track_row"]
-    times = columns[ticks[0]] if ticks else None
+    users, tracks = arrays["user_row"], arrays["track_row"]
+    times = arrays[columns.ticks[0]] if columns.ticks else None
     options = options or ConfidenceOptions()
-    states = States.of(len(users), options, **{name: columns[name] for name in values})
-    ratings = columns.get("rating")
+    states = States.of(len(users), options, **{name: arrays[name] for name in columns.values})
+    ratings = arrays.get("rating")
     if ratings is not None and np.isnan(ratings).any():
         ratings = None
-    weights = states.confidences(options)
-    size = len(user_ids), len(track_ids)
+    weights, size = states.confidences(options), (user_count, track_count)
     return Interactions(
-        users, tracks, weights, *size, times, clock, ratings, states, options, organic=columns.get("organic")
+        users, tracks, weights, *size, times, columns.clock, ratings, states, options, organic=arrays.get("organic")
     )
 
 

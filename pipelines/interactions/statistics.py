@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from ...errors import UsageError
 from ..library.progress import Progress, silent
@@ -59,16 +60,23 @@ def log_figures(log: pl.LazyFrame) -> LogFigures:
     coded = with_rows(log.select("user_id", "track_id"), user_ids, track_ids).collect(engine="streaming")
     user_rows, track_rows = (coded.get_column(name).to_numpy() for name in ("user_row", "track_row"))
     _, tracks = distinct_pairs(user_rows, track_rows, len(user_ids))
-    filled = np.bincount(tracks, minlength=len(track_ids)) / max(1, len(user_ids))
+    return figures_of(row, listens, len(user_ids), np.bincount(tracks, minlength=len(track_ids)))
+
+
+def figures_of(
+    zero_share: dict[str, float], listens: int, user_count: int, listeners: NDArray[np.integer]
+) -> LogFigures:
+    """From the counts: `listeners` [T] are the different users of each of the log's tracks."""
+    pairs, filled = int(listeners.sum()), listeners / max(1, user_count)
     spread = {"least": filled.max(), "median": np.median(filled), "most": filled.min()} if len(filled) else {}
     return LogFigures(
-        users=len(user_ids),
-        tracks=len(track_ids),
+        users=user_count,
+        tracks=len(listeners),
         listens=listens,
-        pairs=len(tracks),
-        density=len(tracks) / max(1, len(user_ids) * len(track_ids)),
+        pairs=pairs,
+        density=pairs / max(1, user_count * len(listeners)),
         track_zero_share={name: 1 - float(share) for name, share in spread.items()},
-        zero_share=row,
+        zero_share=zero_share,
     )
 
 

@@ -49,6 +49,12 @@ def read_manifest(text: str, where: str) -> dict[str, Any]:
     return found
 
 
+def within_place(path: Path, places: Iterable[Path]) -> Path:
+    """A file's path from the embedded folder on that it lies in; its name alone where it lies in none."""
+    place = next((one for one in places if path != one and path.is_relative_to(one)), path.parent)
+    return path.relative_to(place)
+
+
 class LibraryFolder:
     """A folder with a listening log and trained versions."""
 

@@ -12,6 +12,9 @@ class Progress(Protocol):
     def __call__(self, done: int, total: int | None, what: str = ..., /) -> None: ...
 
 
+EVERY_VARIABLE = "CROSSFADE_PROGRESS_SECONDS"
+"""environment: how often a command whose stderr is no terminal prints a line of how far it is; unset is never"""
+
 Message = Callable[[str], None]
 """is called with a line of text for a person"""
 

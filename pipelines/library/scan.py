@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ...audio.metadata import Tags, read_fields, released_at
 from ...errors import DataError, UsageError
+from .remote_files import file_system, remote_files, url_of
 
 BESIDE_MUSIC = frozenset(
     f".{ending}"
@@ -45,7 +46,8 @@ class ManifestEntry:
 
 def check_place(place: Path) -> None:
     """UsageError where there is nothing."""
-    if not place.exists():
+    url = url_of(place)
+    if not (place.exists() if url is None else file_system(url)[0].exists(url)):
         raise UsageError(f"{readable(place)}: no such file or folder")
 
 
@@ -53,6 +55,11 @@ def walk(places: Iterable[Path]) -> Iterator[tuple[Path, str]]:
     """(absolute path, path relative to the place it was found in) of all files, in order; hidden ones left out."""
     for place in places:
         check_place(place)
+        if url := url_of(place):
+            for path, relative in remote_files(url):
+                if path.suffix.lower() not in BESIDE_MUSIC:
+                    yield path, relative
+            continue
         if not place.is_dir():
             yield absolute(place), place.name
             continue
@@ -99,7 +106,7 @@ def scan(
         other = owner.get(track_id)
         if before in fixed and before != track_id:
             why = f"cannot become {track_id}: listens know it as {before} ({source})"
-        elif other is not None and other != path and (entry or other.exists()):
+        elif other is not None and other != path and (entry or _may_be_there(other)):
             why = f"track_id {track_id} is already {readable(other)} ({source})"
         else:
             owner[track_id] = path
@@ -139,10 +146,15 @@ def _free(name: str, path: Path, owner: dict[str, Path | None]) -> str:
     folders = list(path.parents)
     for depth in range(len(folders)):
         other = owner.get(name)
-        if name not in owner or other == path or (other is not None and not other.exists()):
+        if name not in owner or other == path or (other is not None and not _may_be_there(other)):
             return name
         name = readable(f"{folders[len(Path(name).parts) - 1].name or depth}/{name}")
     return readable(path)
+
+
+def _may_be_there(path: Path) -> bool:
+    """Of a remote file it is not asked: a request for each would take too long."""
+    return url_of(path) is not None or path.exists()
 
 
 def read_manifest(file: Path, places: Sequence[Path]) -> list[ManifestEntry]:
@@ -195,10 +207,12 @@ def is_gone(path: Path) -> bool:
 
 
 def absolute(path: Path) -> Path:
-    """Without `..`, but with links as they are: a library of links stays one of links."""
-    return Path(os.path.abspath(path))  # noqa: PTH100
+    """Without `..`, but with links as they are: a library of links stays one of links; a URL as it is."""
+    return path if url_of(path) else Path(os.path.abspath(path))  # noqa: PTH100
 
 
 def readable(path: str | bytes | Path) -> str:
     """A path as text that can be stored and printed: what is not UTF-8 in it is escaped."""
+    if isinstance(path, Path) and (url := url_of(path)):
+        path = url
     return os.fsencode(path).decode("utf-8", "backslashreplace")

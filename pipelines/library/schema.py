@@ -65,6 +65,16 @@ CREATE TABLE vectors (
 _FINGERPRINTS = "CREATE TABLE fingerprints (content_hash TEXT PRIMARY KEY REFERENCES heard, signs BLOB NOT NULL);\n"
 """of `audio.fingerprint`, as `pack` packs them; made when they are first needed"""
 
+_PLAYLISTS = """
+CREATE TABLE playlists (
+    playlist_id INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL UNIQUE,
+    track_ids TEXT NOT NULL,          -- JSON: in order
+    revision INTEGER NOT NULL,
+    changed_at INTEGER NOT NULL
+);
+"""
+
 _CHANGES = (
     # Which tracks changed, in order: a track's latest change has its highest revision, and no revision comes twice.
     "CREATE TABLE changes (revision INTEGER PRIMARY KEY AUTOINCREMENT, track_id TEXT NOT NULL UNIQUE);\n"
@@ -127,7 +137,12 @@ def _from_2(db: sqlite3.Connection) -> None:
     db.execute(_FINGERPRINTS)
 
 
-_MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_from_1, _from_2)
+def _from_3(db: sqlite3.Connection) -> None:
+    """Playlists are kept."""
+    db.execute(_PLAYLISTS)
+
+
+_MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_from_1, _from_2, _from_3)
 """what makes a library of format 1 one of format 2, and so on; all of it happens in one transaction"""
 
 FORMAT = 1 + len(_MIGRATIONS)
@@ -212,7 +227,7 @@ class Database:
                 with _transaction(db):
                     # Another process may have made the tables between the look and the lock.
                     if _is_empty(db):
-                        for statement in (*(_TABLES + _FINGERPRINTS + _CHANGES).split(";\n"), *_TRIGGERS):
+                        for statement in (*(_TABLES + _FINGERPRINTS + _PLAYLISTS + _CHANGES).split(";\n"), *_TRIGGERS):
                             db.execute(statement)
                         db.execute("INSERT INTO about VALUES ('format', ?)", (str(FORMAT),))
             db.execute("PRAGMA synchronous = NORMAL")

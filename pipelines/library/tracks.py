@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import calendar
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...errors import DataError
 from ...models.encoders.transformers import PREFIX
+from .remote_files import size_and_mtime, url_of
 from .scan import readable
 from .schema import Database
 
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 
 _DESCRIPTION = ("title", "artists", "album", "genres", "released_at")
 _LISTS = ("artists", "genres")
+_COLUMNS = ("track_id", "path", *_DESCRIPTION, "duration_seconds", "content_hash")
 CURRENT_VOCABULARY = "(SELECT value FROM about WHERE key = 'vocabulary')"
 """SQL: the one that names the library's genres now"""
 
@@ -34,8 +38,25 @@ class StoredFile(NamedTuple):
     @classmethod
     def of(cls, path: Path) -> StoredFile:
         """As it is now. Raises OSError."""
+        if url := url_of(path):
+            return cls(os.fsencode(url), *size_and_mtime(url))
         status = path.stat()
         return cls(os.fsencode(path), status.st_size, status.st_mtime_ns)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackFilter:
+    """Which tracks may be answers; what is None allows all."""
+
+    genre: str | None = None
+    """a label of the track; case makes no difference"""
+    artist: str | None = None
+    """one of its artists, likewise"""
+    years: tuple[int, int] | None = None
+    """the first and the last year of its release"""
+
+    def __bool__(self) -> bool:
+        return self != TrackFilter()
 
 
 class Tracks(Database):
@@ -112,6 +133,21 @@ class Tracks(Database):
         """External ids of all tracks, in row order."""
         return [row[0] for row in self._query("SELECT track_id FROM tracks ORDER BY track_row")]
 
+    def matching(self, wanted: TrackFilter) -> list[str]:
+        """External ids of the tracks that a filter allows."""
+        conditions: list[str] = ["1"]
+        parameters: list[str | int] = []
+        for column, value in (("genres", wanted.genre), ("artists", wanted.artist)):
+            if value is not None:
+                conditions.append(f"EXISTS (SELECT 1 FROM json_each({column}) WHERE lower(value) = lower(?))")
+                parameters.append(value)
+        if wanted.years is not None:
+            first, last = wanted.years
+            conditions.append("released_at >= ? AND released_at < ?")
+            parameters += [calendar.timegm((first, 1, 1, 0, 0, 0)), calendar.timegm((last + 1, 1, 1, 0, 0, 0))]
+        sql = f"SELECT track_id FROM tracks WHERE {' AND '.join(conditions)}"
+        return [row[0] for row in self._query(sql, parameters)]
+
     def described_tracks(self) -> list[str]:
         """External ids of the tracks of which anything is known besides the id."""
         rows = self._query(
@@ -120,33 +156,28 @@ class Tracks(Database):
         )
         return [row[0] for row in rows]
 
-    def tracks(self, track_id: str | None = None) -> pl.DataFrame:
-        """One row per track in row order, or that of one track; `path` escapes what is not UTF-8."""
+    def tracks(self) -> pl.DataFrame:
+        """One row per track in row order; `path` escapes what is not UTF-8."""
         import polars as pl
 
-        where, parameters = ("", ()) if track_id is None else ("WHERE track_id = ?", (track_id,))
-        rows = self._query(
-            "SELECT track_id, path, title, artists, album, tracks.genres, released_at, duration_seconds, content_hash "
-            f"FROM tracks LEFT JOIN heard USING (content_hash) {where} ORDER BY track_row",
-            parameters,
-        )
-        lines = [
-            (track_id, path and readable(path), title, json.loads(artists), album, json.loads(genres), *rest)
-            for track_id, path, title, artists, album, genres, *rest in rows
-        ]
         texts = pl.List(pl.String())
-        schema = {
-            "track_id": pl.String(),
-            "path": pl.String(),
-            "title": pl.String(),
-            "artists": texts,
-            "album": pl.String(),
-            "genres": texts,
-            "released_at": pl.Int64(),
-            "duration_seconds": pl.Float64(),
-            "content_hash": pl.String(),
-        }
-        return pl.DataFrame(lines, schema=schema, orient="row")
+        kinds = {"artists": texts, "genres": texts, "released_at": pl.Int64(), "duration_seconds": pl.Float64()}
+        schema = {name: kinds.get(name, pl.String()) for name in _COLUMNS}
+        return pl.DataFrame(self._tracks("ORDER BY track_row"), schema=schema, orient="row")
+
+    def track(self, track_id: str) -> dict[str, Any] | None:
+        """One track's row of `tracks`, by column; None where there is no such track."""
+        rows = self._tracks("WHERE track_id = ?", (track_id,))
+        return dict(zip(_COLUMNS, rows[0], strict=True)) if rows else None
+
+    def _tracks(self, rest: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Values of `_COLUMNS`."""
+        names = ", ".join("tracks.genres" if name == "genres" else name for name in _COLUMNS)
+        rows = self._query(f"SELECT {names} FROM tracks LEFT JOIN heard USING (content_hash) {rest}", parameters)
+        return [
+            (track_id, path and readable(path), title, json.loads(artists), album, json.loads(genres), *others)
+            for track_id, path, title, artists, album, genres, *others in rows
+        ]
 
     def paths(self) -> dict[str, bytes]:
         """track_id -> path, of the tracks that have a file."""

@@ -12,8 +12,8 @@ from ...errors import UsageError
 from ...models.arrays import Answers, Ids, Scores
 from ...models.catalogue import Catalogue
 from ...models.hybrid.online import UserHistory
-from ...models.ranking.candidates import NO_TRACKS
 from ...models.ranking.diversity import RerankingOptions, relist
+from ...models.ranking.user_profile import NO_TRACKS
 from ...models.storage import replacing
 from ..versions.model_version import ModelVersion
 
@@ -55,7 +55,7 @@ def personal(
     def first(count: int) -> Answers:
         return model.recommend(rows, count, allow_seen=allow_seen, candidates=trained.in_library)
 
-    return _reranked(trained, first, k, reranking or trained.reranking)
+    return reranked(trained, first, k, reranking or trained.reranking)
 
 
 def recommend_one(
@@ -84,11 +84,12 @@ def recommend_one(
             )
         return ids[None], scores[None]
 
-    (ids,), (scores,) = _reranked(trained, first, k, trained.reranking)
+    (ids,), (scores,) = reranked(trained, first, k, trained.reranking)
     return ids[ids >= 0], scores[ids >= 0]
 
 
-def _reranked(trained: ModelVersion, first: Callable[[int], Answers], k: int, reranking: RerankingOptions) -> Answers:
+def reranked(trained: ModelVersion, first: Callable[[int], Answers], k: int, reranking: RerankingOptions) -> Answers:
+    """The k tracks that re-ranking makes of the first so many of every list, `first(count)`."""
     if not reranking.changes:
         return first(k)
     return relist(trained.hybrid, first(min(max(k, RERANKED), len(trained))), k, reranking)

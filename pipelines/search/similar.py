@@ -13,19 +13,22 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from ...audio.decoding import quiet_decoders
 from ...errors import LibraryError, UsageError
-from ...models.arrays import Floats, l2_normalize
+from ...models.arrays import Floats, Mask, l2_normalize
 from ...models.catalogue import COLLECTIVE_ARTISTS, Catalogue
 from ...models.encoders.transformers import PREFIX
 from ...models.storage import content_hash, replacing
-from ..audio_analysis.analyzer import AudioAnalyzer
+from ..library.playlist_files import ListedFile, m3u
 from ..library.scan import is_gone, readable
 from ..library.store import Library
-from ..versions.track_index import TrackIndex
-from .duplicates import Recordings, VersionsToKeep
+from ..library.tracks import TrackFilter
+
+if TYPE_CHECKING:
+    # One answer takes less time than these to import, and needs few of them.
+    from ..versions.track_index import TrackIndex
+    from .duplicates import Recordings, VersionsToKeep
 
 _SAME_COSINE = 1 - 1e-5
 _SAME_SECONDS = 0.1
@@ -59,7 +62,7 @@ class Neighbour:
 
     @classmethod
     def of(cls, library: Library, track: dict[str, Any], score: float) -> Self:
-        """`track` is a row of `Library.tracks`."""
+        """`track` is one of `Library.track`."""
         # Not the path of the row: what is not UTF-8 is escaped there, and would not name the file any more.
         path = library.path_of(track["track_id"])
         artist = ", ".join(track["artists"]) or None
@@ -81,6 +84,8 @@ def query_for(library: Library, track_or_file: str, *, vectors: str | None = Non
             raise UsageError(f"{track_id}: no such file, nor a track_id of {library.folder}")
         if not path.is_file():
             raise UsageError(f"{track_id}: neither a track_id of {library.folder} nor an audio file")
+        from ...audio.decoding import quiet_decoders
+
         digest = content_hash(path)
         further = name if name is not None and name.startswith(PREFIX) else None
         copies = library.tracks_with(digest) if name == "encoder" or further else []
@@ -97,7 +102,9 @@ def query_for(library: Library, track_or_file: str, *, vectors: str | None = Non
             file = Catalogue.of_one(track_id, found.embedding, found.genres, found.vocabulary.genres)
             return Query(file, found.embedding, found.duration_seconds, digest, path)
         track_id = copies[0]
-    track = library.tracks(track_id).row(0, named=True)
+    track = library.track(track_id)
+    if track is None:
+        raise UsageError(f"{track_id}: no such track")
     embedding = library.vector(track_id, "encoder")
     return Query(track_id, embedding, track["duration_seconds"], track["content_hash"])
 
@@ -108,6 +115,8 @@ def _check_is_of_encoder(library: Library, vectors: str | None) -> None:
         raise LibraryError(
             f"{library.folder}: nothing in it is embedded, so no file can be compared; run crossfade embed FOLDER"
         )
+    from ..audio_analysis.analyzer import AudioAnalyzer
+
     expected = AudioAnalyzer().encoder.name
     if vectors != "encoder":
         raise UsageError(f"{library.folder}: searches imported vectors ({vectors}), which an audio file does not have")
@@ -122,8 +131,9 @@ def similar(
     blend: float | None = None,
     vectors: str | None = None,
     duplicates: bool = True,
+    wanted: TrackFilter | None = None,
 ) -> Iterator[Neighbour]:
-    """All tracks of the library, nearest first; the same audio as the query left out.
+    """All tracks of the library that a filter allows, nearest first; the same audio as the query left out.
 
     Without `duplicates` so are other versions of its recording, and of each recording all but the one that
     `find_duplicates` would keep, as far as their fingerprints are known or their files are there.
@@ -148,20 +158,26 @@ def similar(
             f"crossfade train --library {library.folder}"
         )
     else:
+        from ..versions.track_index import TrackIndex
+
         index = TrackIndex.of_sound(library, vectors)
-    tracks = library.tracks()
-    row_of = {track_id: row for row, track_id in enumerate(tracks["track_id"])}
-    recordings = None if duplicates else Recordings(library)
-    to_keep = VersionsToKeep(library, recordings) if recordings is not None else None
+    recordings: Recordings | None = None
+    to_keep: VersionsToKeep | None = None
+    if not duplicates:
+        from .duplicates import Recordings, VersionsToKeep
+
+        recordings = Recordings(library)
+        to_keep = VersionsToKeep(library, recordings)
     given: list[tuple[str, float]] = []
     """content hash and seconds"""
     if recordings is not None and query.content_hash is not None and query.duration_seconds is not None:
         given.append((query.content_hash, query.duration_seconds))
         if query.path is not None:
             recordings.add_file(query.content_hash, query.path)
-    for track_id, score in _ranked(index, query, blend, library.folder):
-        track = tracks.row(row_of[track_id], named=True)
-        if _same(library, query, track):
+    candidates = index.mask_of(library.matching(wanted)) if wanted else None
+    for track_id, score in _ranked(index, query, blend, library.folder, candidates):
+        track = library.track(track_id)
+        if track is None or _same(library, query, track):
             continue
         if recordings is not None and to_keep is not None and track["content_hash"] is not None:
             audio = track["content_hash"], track["duration_seconds"]
@@ -173,8 +189,10 @@ def similar(
         yield Neighbour.of(library, track, round(score, 6))
 
 
-def _ranked(index: TrackIndex, query: Query, blend: float | None, folder: Path) -> Iterator[tuple[str, float]]:
-    """(track_id, score) of all tracks, best first."""
+def _ranked(
+    index: TrackIndex, query: Query, blend: float | None, folder: Path, candidates: Mask | None
+) -> Iterator[tuple[str, float]]:
+    """(track_id, score) of all candidates, best first."""
     track = query.track
     if isinstance(track, str):
         vector = index.index.vectors[index.row(track)]
@@ -191,9 +209,9 @@ def _ranked(index: TrackIndex, query: Query, blend: float | None, folder: Path) 
     share, given, k = 0.5 if blend is None else blend, 0, 64
     while True:
         if isinstance(track, str):
-            rows, scores = index.similar(track, k, blend=share)
+            rows, scores = index.similar(track, k, blend=share, candidates=candidates)
         else:
-            rows, scores = index.similar_to(track, k, blend=share)
+            rows, scores = index.similar_to(track, k, blend=share, candidates=candidates)
         for row, score in zip(rows[given:].tolist(), scores[given:].tolist(), strict=True):
             yield index.track_ids[row], score
         # Most callers take a few; more are searched for only as these are used up.
@@ -233,6 +251,22 @@ def limit_per_artist(neighbours: Iterator[Neighbour], k: int, per_artist: int | 
         yield neighbour
 
 
+def years_of(text: str) -> tuple[int, int]:
+    """A year or a range of them.
+
+    >>> years_of("1975"), years_of("1970-1979")
+    ((1975, 1975), (1970, 1979))
+    """
+    first, _, last = text.partition("-")
+    try:
+        years = int(first), int(last or first)
+    except ValueError:
+        raise UsageError(f"--years {text}: neither a year nor two, as in 1970-1979") from None
+    if not 0 < years[0] <= years[1] < 9999:
+        raise UsageError(f"--years {text}: the first one comes first, as in 1970-1979")
+    return years
+
+
 def check_m3u(file: Path) -> None:
     """UsageError where no playlist can be written there."""
     if file.is_dir():
@@ -242,13 +276,12 @@ def check_m3u(file: Path) -> None:
 
 
 def write_m3u(file: Path, neighbours: list[Neighbour], paths: dict[str, bytes]) -> int:
-    """A playlist of those whose files are there, in bytes, as paths are; returns how many are left out."""
-    lines = [b"#EXTM3U"]
-    for neighbour in neighbours:
-        path = paths.get(neighbour.track_id)
-        if path is not None and b"\n" not in path and not is_gone(Path(os.fsdecode(path))):
-            named = " - ".join(part for part in (neighbour.artist, neighbour.title) if part) or neighbour.track_id
-            lines += [f"#EXTINF:-1,{' '.join(named.split())}".encode("utf-8", "backslashreplace"), path]
+    """A playlist of those whose files are there; returns how many are left out."""
+    files = [
+        ListedFile(path, one.title or ("" if one.artist else one.track_id), one.artist)
+        for one in neighbours
+        if one.track_id in paths and not is_gone(path := Path(os.fsdecode(paths[one.track_id])))
+    ]
     with replacing(file) as part:
-        part.write_bytes(b"\n".join(lines) + b"\n")
-    return len(neighbours) - len(lines) // 2
+        part.write_bytes(m3u(files))
+    return len(neighbours) - len(files)

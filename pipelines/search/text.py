@@ -41,6 +41,7 @@ def find(library: Library, text: str, k: int, *, encoder: str | None = None) -> 
     vectors = library.vectors(name)
     scores = l2_normalize(vectors) @ model.embed_text([text])[0]
     ids, values = top_k(np.where(vectors.any(axis=1), scores, -np.inf), k)
-    tracks = library.tracks()
+    track_ids = library.track_ids()
     for row, score in zip(ids.tolist(), values.tolist(), strict=True):
-        yield Neighbour.of(library, tracks.row(row, named=True), round(score, 4))
+        if (track := library.track(track_ids[row])) is not None:
+            yield Neighbour.of(library, track, round(score, 4))

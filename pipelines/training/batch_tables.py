@@ -13,8 +13,9 @@ their cost grows with users times tracks, and the service ranks for everybody wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +30,16 @@ from ...models.recommenders.base import popularity
 from ...models.storage import replacing
 from ..interactions.statistics import DAY_SECONDS, day_start
 from ..library.folder_layout import ARTEFACTS, MANIFEST, describe_files, files_in, write_manifest
+from ..library.progress import Progress, silent
 from ..library.store import Library
-from ..search.recommend import personal, write_parquet
+from ..search.recommend import personal, reranked, write_parquet
 from ..versions.model_version import ModelVersion
+from .list_parts import ROWS_PER_PART, Frames, in_threads, write_lists
 from .resumable_steps import KEYS
 
-USERS_PER_BATCH = 2048
+ROWS_PER_BATCH = 1024
+Spread = Callable[[Callable[[Ids], Frames], Sequence[Ids]], Sequence[Frames]]
+"""a method of `VersionLists` and batches of rows -> the tables of each batch"""
 LISTS = ("all", "active", "none")
 ACTIVE_SECONDS = 90 * DAY_SECONDS
 """before the log's end, within which a user who has lists listened"""
@@ -75,34 +80,72 @@ class ArtefactOptions:
 
 
 def write_artefacts(
-    version: Path, library: Library, trained: ModelVersion, listens: Interactions, options: ArtefactOptions
+    version: Path,
+    library: Library,
+    trained: ModelVersion,
+    listens: Interactions,
+    options: ArtefactOptions,
+    progress: Progress = silent,
+    spread: Spread = in_threads,
+    rows_per_part: int = ROWS_PER_PART,
 ) -> int:
-    """Writes all of them into `version`/artefacts; gives the number of rows."""
-    folder, mask, index = version / ARTEFACTS, trained.in_library, trained.index.compressed()
+    """Writes all of them into `version`/artefacts; gives the number of rows. `spread` makes the lists of batches."""
+    folder = version / ARTEFACTS
     folder.mkdir(parents=True, exist_ok=True)
-    users, tracks = (pl.Series(ids, dtype=pl.String) for ids in (trained.user_ids, trained.track_ids))
-    listed = listed_users(listens, options.lists) & trained.hybrid.history.warm_users
-    listed_rows = np.flatnonzero(listed).astype(np.int32)
-    every_track = np.arange(len(tracks), dtype=np.int32)
-    per_user = min(options.per_user, len(tracks))
-
-    def by_als(rows: Ids) -> Answers:
-        return trained.hybrid.als.recommend(rows, per_user, candidates=mask)
-
-    def by_version(rows: Ids) -> Answers:
-        return personal(trained, rows, per_user)
-
-    def similar(rows: Ids) -> Answers:
-        return index.similar(rows, options.per_track, candidates=mask)
-
-    tables: dict[str, Iterator[pl.DataFrame]] = {
-        "top_popular": iter([top_popular(library.tracks(), listens, options)]),
-        "personal_als": _lists(by_als, listed_rows, users, tracks, ("user_id", "item_id")),
-        "recommendations": _lists(by_version, listed_rows, users, tracks, ("user_id", "item_id")),
-        "similar": _lists(similar, every_track, tracks, tracks, ("item_id", "similar_item_id")),
-        "user_features": iter([_user_features(trained.user_ids, listens)]),
+    lists = VersionLists(trained, options)
+    users = np.flatnonzero(listed_users(listens, options.lists) & trained.hybrid.history.warm_users).astype(np.int32)
+    tracks = np.arange(len(trained), dtype=np.int32)
+    count = 0
+    for rows, of, at_once, what in (
+        (users, lists.of_users, lists.users_per_batch, "recommendations"),
+        (tracks, lists.of_tracks, ROWS_PER_BATCH, "similar tracks"),
+    ):
+        make = partial(spread, of)
+        sizes = {"rows_per_batch": at_once, "rows_per_part": rows_per_part}
+        count += write_lists(folder, rows, make, **sizes, progress=progress, what=what)
+    small = {
+        "top_popular": top_popular(library.tracks(), listens, options),
+        "user_features": _user_features(trained.user_ids, listens),
     }
-    return sum(write_parquet(frames, folder / f"{name}.parquet") for name, frames in tables.items())
+    return count + sum(write_parquet(iter([table]), folder / f"{name}.parquet") for name, table in small.items())
+
+
+class VersionLists:
+    """The ranked lists of a version's users and tracks, as rows of tables."""
+
+    def __init__(self, trained: ModelVersion, options: ArtefactOptions) -> None:
+        self.trained, self.options = trained, options
+        self._users, self._tracks = (pl.Series(ids, dtype=pl.String) for ids in (trained.user_ids, trained.track_ids))
+        self._two_stage, self._index = trained.two_stage, trained.index.compressed()
+
+    @property
+    def users_per_batch(self) -> int:
+        return ROWS_PER_BATCH if self._two_stage is None else self._two_stage.generator.users_per_batch()
+
+    def of_users(self, rows: Ids) -> dict[str, pl.DataFrame]:
+        """personal_als and recommendations."""
+        by_als, ranked = self._answers(rows, min(self.options.per_user, len(self._tracks)))
+        answers = {"personal_als": by_als, "recommendations": ranked}
+        names = ("user_id", "item_id")
+        return {table: _lists(found, rows, self._users, self._tracks, names) for table, found in answers.items()}
+
+    def of_tracks(self, rows: Ids) -> dict[str, pl.DataFrame]:
+        """similar"""
+        found = self._index.similar(rows, self.options.per_track, candidates=self.trained.in_library)
+        return {"similar": _lists(found, rows, self._tracks, self._tracks, ("item_id", "similar_item_id"))}
+
+    def _answers(self, rows: Ids, k: int) -> tuple[Answers, Answers]:
+        """The k best tracks for some users by ALS, and as `recommend` has them."""
+        trained, two_stage, mask = self.trained, self._two_stage, self.trained.in_library
+        if two_stage is None or not len(rows):
+            return trained.hybrid.als.recommend(rows, k, candidates=mask), personal(trained, rows, k)
+        users = [two_stage.generator.trained_profile(row) for row in rows.tolist()]
+        by_als = two_stage.generator.best_by_als(users, k, candidates=mask)
+
+        def ranked(count: int) -> Answers:
+            return two_stage.recommend_to(users, count, candidates=mask)
+
+        return by_als, reranked(trained, ranked, k, trained.reranking)
 
 
 def listed_users(listens: Interactions, lists: str) -> Mask:
@@ -155,22 +198,18 @@ def top_popular(tracks: pl.DataFrame, listens: Interactions, options: ArtefactOp
     )
 
 
-def _lists(
-    rank: Callable[[Ids], Answers], rows: Ids, owners: pl.Series, tracks: pl.Series, names: tuple[str, str]
-) -> Iterator[pl.DataFrame]:
-    """The ranked answers for these rows of `owners`, a part of them at a time."""
-    for start in range(0, max(len(rows), 1), USERS_PER_BATCH):
-        part = rows[start : start + USERS_PER_BATCH]
-        ids, scores = rank(part)
-        lists, places = np.nonzero(ids >= 0)
-        yield pl.DataFrame(
-            {
-                names[0]: owners.gather(part[lists]),
-                names[1]: tracks.gather(ids[lists, places]),
-                "rank": (places + 1).astype(np.int32),
-                "score": scores[lists, places],
-            }
-        )
+def _lists(answers: Answers, rows: Ids, owners: pl.Series, tracks: pl.Series, names: tuple[str, str]) -> pl.DataFrame:
+    """The ranked answers for these rows of `owners`."""
+    ids, scores = answers
+    lists, places = np.nonzero(ids >= 0)
+    return pl.DataFrame(
+        {
+            names[0]: owners.gather(rows[lists]),
+            names[1]: tracks.gather(ids[lists, places]),
+            "rank": (places + 1).astype(np.int32),
+            "score": scores[lists, places],
+        }
+    )
 
 
 def _user_features(user_ids: Sequence[str | None], listens: Interactions) -> pl.DataFrame:

@@ -34,16 +34,17 @@ from ...models.recommenders.als import ALSOptions
 from ...models.storage import content_hash, hash_of_values, write_json
 from ..charts.chart import draw
 from ..charts.training import importance_chart
-from ..interactions.cleaning import CleaningOptions, CleaningStep, clean
+from ..interactions.cleaning import CleaningOptions, CleaningStep
 from ..interactions.live_events import events_mark
-from ..interactions.schema import listed_ids, mixed_clocks, parts_of, read_listens, to_listens
-from ..interactions.statistics import log_figures
+from ..interactions.schema import mixed_clocks, parts_of, read_listens
 from ..interactions.user_deletion import forget_the_missing
 from ..library.folder_layout import ARTEFACTS, KEPT_VERSIONS
-from ..library.progress import Message, silent
+from ..library.progress import Message, Progress, silent
 from ..library.store import Library
 from ..versions.model_version import FORMAT, ModelVersion
 from .batch_tables import ArtefactOptions, complete_version, write_artefacts
+from .engine import LocalEngine
+from .memory import LogSize, check_memory
 from .resumable_steps import ResumableSteps, key_of_catalogue
 
 STEP_VERSIONS = {"hybrid": 2, "ranking": 8, "artefacts": 1}
@@ -116,42 +117,54 @@ def train(
     library: Library,
     options: TrainingOptions | None = None,
     *,
+    engine: LocalEngine | None = None,
     force: bool = False,
     message: Message = silent,
+    progress: Progress = silent,
 ) -> TrainingSummary:
     """Trains a version and makes it the library's current one; a failure leaves the old one in place.
 
-    Where nothing has changed since the current version, nothing is done. `force` runs all steps again; `message`
-    gets what was left out, and why.
+    Where nothing has changed since the current version, nothing is done, and a training that was killed is gone on
+    with. `engine` None is this machine; `force` runs all steps again; `message` gets what was left out, and why, and
+    how much memory a step needs.
     """
     started = time.monotonic()
-    job = _Training(library, options or TrainingOptions(), force)
+    job = _Training(library, options or TrainingOptions(), engine or LocalEngine(), force, message, progress)
     if all(job.unchanged.values()):
         summary = job.summary_of_current()
         for name in job.keys:
             job.steps.log(name, "unchanged", 0.0, 0)
         return _timed(summary, started, tuple(job.keys))
-    version = library.new_version()
-    try:
-        summary = _timed(job.run(version, message), started, tuple(job.steps.unchanged))
-        about = job.about | {**summary.record(), "version": version.name}
-        write_json(version / "training.json", about)
-        complete_version(version, {"listens": summary.listens, "users": summary.users, "tracks": summary.tracks})
-        job.steps.save(version)
-    except BaseException:
-        shutil.rmtree(version, ignore_errors=True)
-        raise
-    with library.rewriting():
-        forget_the_missing(library, version)
-        library.publish_version(version, keep=job.options.keep_versions)
+    with job.steps.in_folder(library, "hybrid", job.keys["hybrid"]) as version:
+        try:
+            summary = _timed(job.run(version), started, tuple(job.steps.unchanged))
+            about = job.about | {**summary.record(), "version": version.name}
+            write_json(version / "training.json", about)
+            complete_version(version, {"listens": summary.listens, "users": summary.users, "tracks": summary.tracks})
+        except Exception:
+            # One that is interrupted or killed leaves its folder to the next.
+            shutil.rmtree(version, ignore_errors=True)
+            raise
+        with library.rewriting():
+            forget_the_missing(library, version)
+            library.publish_version(version, keep=job.options.keep_versions)
     return summary
 
 
 class _Training:
     """One run: the keys of its steps, and what they hand to each other, each made when it is first needed."""
 
-    def __init__(self, library: Library, options: TrainingOptions, force: bool) -> None:
-        self.library, self.options = library, options
+    def __init__(
+        self,
+        library: Library,
+        options: TrainingOptions,
+        engine: LocalEngine,
+        force: bool,
+        message: Message,
+        progress: Progress,
+    ) -> None:
+        self.library, self.options, self.engine = library, options, engine
+        self.message, self.progress = message, progress
         # Before the tracks are read: what changes meanwhile is looked at again when the version is loaded.
         mark = library.change_counter()
         try:
@@ -166,7 +179,9 @@ class _Training:
         als = {name: value for name, value in asdict(options.als).items() if name != "threads"}
         log = hash_of_values([(file.name, content_hash(file)) for file in parts_of(library)])
         base = (FORMAT, log, key_of_catalogue(self.catalogue), self.sound, library.about("encoder"), options.seed)
-        hybrid = hash_of_values(STEP_VERSIONS["hybrid"], base, cleaning, als)
+        # Every engine comes to an ALS of its own; versions of before there were several are the local one's.
+        solved_by = () if engine.name == LocalEngine.name else (engine.name,)
+        hybrid = hash_of_values(STEP_VERSIONS["hybrid"], base, cleaning, als, *solved_by)
         ranker = hash_of_values(STEP_VERSIONS["ranking"], hybrid, ranking, self.catalogue.albums)
         names = self.tracks["title"].to_list()
         tables = hash_of_values(
@@ -180,6 +195,7 @@ class _Training:
             "encoder": library.about("encoder") if self.sound == "encoder" else None,
             "genres": list(self.catalogue.genre_names),
             "seed": options.seed,
+            "engine": engine.name,
             "cleaning": cleaning,
             "reranking": asdict(options.reranking),
             "events": events_mark(library),
@@ -205,11 +221,11 @@ class _Training:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise LibraryError(f"{version / 'training.json'}: damaged ({error}); train again with --force") from None
 
-    def run(self, version: Path, message: Message) -> TrainingSummary:
+    def run(self, version: Path) -> TrainingSummary:
         if note := mixed_clocks(self.library):
-            message(note)
+            self.message(note)
         trained = self._hybrid(version)
-        ranker, recommender = self._ranking(version, trained, message)
+        ranker, recommender = self._ranking(version, trained)
         self._artefacts(version, trained, recommender)
         hybrid = trained.hybrid
         return TrainingSummary(
@@ -232,14 +248,13 @@ class _Training:
     @cached_property
     def listens(self) -> Interactions:
         """The cleaned log over the catalogue's tracks; sets `cleaning_steps`, `log` and `user_ids`, too."""
-        library, options = self.library, self.options
-        frame, self.cleaning_steps = clean(read_listens(library), options.cleaning)
-        self.log = asdict(log_figures(frame))
-        self.user_ids, played_ids = listed_ids(frame)
         known = pl.Series(list(self.catalogue.track_ids), dtype=pl.String)
-        if not played_ids.is_in(known.implode()).any():
-            raise DataError(f"{library.folder}: none of the {len(played_ids):,} tracks in the log is in the library")
-        return to_listens(frame, self.user_ids, known, options.cleaning.confidence)
+        log = self.engine.cleaned_log(self.library, known, self.options.cleaning)
+        if not log.played_ids.is_in(known.implode()).any():
+            count = len(log.played_ids)
+            raise DataError(f"{self.library.folder}: none of the {count:,} tracks in the log is in the library")
+        self.user_ids, self.cleaning_steps, self.log = log.user_ids, log.steps, asdict(log.figures)
+        return log.listens
 
     def _hybrid(self, version: Path) -> ModelVersion:
         name, current = "hybrid", self.steps.current
@@ -247,36 +262,41 @@ class _Training:
             trained = ModelVersion.load(self.library, current)
             self.steps.take_over(name, version)
             return trained
+        if self.steps.is_finished(name, self.keys[name]):
+            return ModelVersion.load(self.library, version)
         with self.steps.running(name, self.keys[name], version) as count:
-            catalogue, listens = self.catalogue, self.listens
-            hybrid = Hybrid(catalogue, als=self.options.als, seed=self.options.seed).fit(listens)
+            catalogue, listens = self.catalogue, self._checked(name)
+            hybrid = Hybrid(catalogue, als=self.options.als, als_solver=self.engine.solver, seed=self.options.seed)
+            hybrid.fit(listens)
             index = HybridIndex.of(np.where(hybrid.known[:, None], hybrid.taste, 0), catalogue.sound)
             trained = ModelVersion(hybrid, index, catalogue.track_ids, self.user_ids.to_list(), self.about)
             trained.save(version)
             count(len(listens))
         return trained
 
-    def _ranking(
-        self, version: Path, trained: ModelVersion, message: Message
-    ) -> tuple[str, TwoStageRecommender | None]:
+    def _ranking(self, version: Path, trained: ModelVersion) -> tuple[str, TwoStageRecommender | None]:
         name, current = "ranking", self.steps.current
         if self.unchanged[name] and current is not None:
             self.steps.take_over(name, version)
             return self.summary_of_current().ranker, trained.two_stage
+        if self.steps.is_finished(name, self.keys[name]):
+            two_stage = trained.two_stage
+            return two_stage.options.ranker.objective if two_stage else "none (see the log)", two_stage
         with self.steps.running(name, self.keys[name], version) as count:
+            listens = self._checked(name)
             try:
                 options = self.options
                 recommender = TwoStageRecommender(
                     self.catalogue, hybrid=trained.hybrid, options=options.ranking, seed=options.seed
-                ).fit(self.listens)
+                ).fit(listens)
             except DataError as error:
-                message(f"no ranker, so recommendations come from the hybrid ({error})")
+                self.message(f"no ranker, so recommendations come from the hybrid ({error})")
                 return str(error), None
             for source, why in recommender.generator.similarities.failed.items():
-                message(f"{source}: left out of the candidates; {why}")
+                self.message(f"{source}: left out of the candidates; {why}")
             recommender.save(version, with_hybrid=False)
             _write_importance(recommender, version)
-            count(len(self.listens))
+            count(len(listens))
         return recommender.options.ranker.objective, recommender
 
     def _artefacts(self, version: Path, trained: ModelVersion, recommender: TwoStageRecommender | None) -> None:
@@ -286,7 +306,22 @@ class _Training:
             return
         with self.steps.running(name, self.keys[name], version) as count:
             trained = trained.with_ranking(recommender, self.options.reranking)
-            count(write_artefacts(version, self.library, trained, self.listens, self.options.artefacts))
+            listens, options = self._checked(name), self.options.artefacts
+            if not (version / "training.json").exists():
+                # Who makes lists elsewhere loads the version from its folder; all that was measured is written later.
+                write_json(version / "training.json", trained.metadata)
+            spread, rows_per_part = self.engine.spread(self.library, version), self.engine.rows_per_part
+            count(
+                write_artefacts(version, self.library, trained, listens, options, self.progress, spread, rows_per_part)
+            )
+
+    def _checked(self, step: str) -> Interactions:
+        """The listens, where there is memory enough for a step on them."""
+        listens = self.listens
+        size = LogSize(len(listens), listens.user_count, len(self.catalogue), self.options.als.factors)
+        self.progress(list(self.keys).index(step), len(self.keys), f"step {step}")
+        check_memory(step, size, self.message)
+        return listens
 
 
 def _timed(summary: TrainingSummary, started: float, unchanged: tuple[str, ...]) -> TrainingSummary:

@@ -40,21 +40,25 @@ class ModelVersion(TrackIndex):
 
     def __init__(
         self,
-        hybrid: Hybrid,
+        hybrid: Hybrid | None,
         index: HybridIndex,
         track_ids: Sequence[str],
-        user_ids: Sequence[str | None],
+        user_ids: Sequence[str | None] | None,
         metadata: dict[str, Any],
+        *,
+        folder: Path | None = None,
     ) -> None:
+        """Without a hybrid or users they are those of the version's folder, read when they are first asked for."""
         changes = metadata.get("changes")
         super().__init__(index, track_ids, metadata["sound"], ChangeCounter(**changes) if changes else None)
-        self.hybrid = hybrid
-        self.user_ids = list(user_ids)
-        """[U] null where somebody's data were deleted"""
+        if hybrid is not None:
+            self.hybrid = hybrid
+        if user_ids is not None:
+            self.user_ids = list(user_ids)
         self.metadata = metadata
         """training.json"""
         self._trained_tracks = len(self.track_ids)
-        self._folder: Path | None = None
+        self._folder = folder
         self._two_stage: TwoStageRecommender | None = None
 
     @classmethod
@@ -64,9 +68,8 @@ class ModelVersion(TrackIndex):
         file = version / "training.json"
         try:
             metadata = json.loads(file.read_text())
-            tracks, users = (pl.read_parquet(version / f"{name}.parquet") for name in ("tracks", "users"))
-        except (OSError, ValueError, pl.exceptions.PolarsError) as error:
-            raise LibraryError(f"{file}: missing or damaged ({error}); run crossfade train") from None
+        except (OSError, ValueError) as error:
+            raise _damaged(file, error) from None
         if (found := metadata.get("format_version")) != FORMAT:
             raise LibraryError(f"{file}: format version {found}, but this program reads {FORMAT}; train again")
         sound = metadata["sound"]
@@ -77,9 +80,8 @@ class ModelVersion(TrackIndex):
             )
         if sound is not None and sound not in library.vector_names():
             raise LibraryError(f"{library.folder}: trained on the vectors {sound}, which are gone; train again")
-        hybrid, index = Hybrid.load(version), HybridIndex.load(version)
-        made = cls(hybrid, index, tracks["track_id"].to_list(), users["user_id"].to_list(), metadata)
-        made._folder = version
+        index, track_ids = HybridIndex.load(version), _ids(version, "track")
+        made = cls(None, index, track_ids, None, metadata, folder=version)
         updated = made._updated(library, loading=True)
         return made if updated is None else updated
 
@@ -112,10 +114,24 @@ class ModelVersion(TrackIndex):
 
     def with_ranking(self, recommender: TwoStageRecommender | None, reranking: RerankingOptions) -> Self:
         """The same with this ranker, or none."""
+        _ = self.hybrid, self.user_ids
         other = copy(self)
         other._folder, other._two_stage = None, recommender
         other.metadata = self.metadata | {"reranking": asdict(reranking)}
         return other
+
+    @cached_property
+    def hybrid(self) -> Hybrid:
+        if self._folder is None:
+            raise RuntimeError("a version without a folder is made with its hybrid")
+        return Hybrid.load(self._folder)
+
+    @cached_property
+    def user_ids(self) -> list[str | None]:
+        """[U] null where somebody's data were deleted"""
+        if self._folder is None:
+            raise RuntimeError("a version without a folder is made with its users")
+        return _ids(self._folder, "user")
 
     @cached_property
     def user_rows(self) -> dict[str, int]:
@@ -155,3 +171,15 @@ class ModelVersion(TrackIndex):
         taste = np.where(other.hybrid.known[rows, None], other.hybrid.taste[rows], 0)
         other.index = self.index.replace_tracks(rows, taste, tracks.sound)
         return other
+
+
+def _ids(version: Path, kind: str) -> list[Any]:
+    file = version / f"{kind}s.parquet"
+    try:
+        return pl.read_parquet(file)[f"{kind}_id"].to_list()
+    except (OSError, ValueError, pl.exceptions.PolarsError) as error:
+        raise _damaged(file, error) from None
+
+
+def _damaged(file: Path, error: Exception) -> LibraryError:
+    return LibraryError(f"{file}: missing or damaged ({error}); run crossfade train")

@@ -100,12 +100,15 @@ def pull(
         write_json(folder / PULLED, {"url": place.url, "version": version})
         # An empty library where there is none, so that there is something to lock.
         with Library.open(folder, create=True) as library, library.rewriting():
+            playlists = library.playlists()
             _install(folder, entries, fetched)
             # Who was deleted here may not be known as deleted there.
             forget(library, forgotten_in(library, database))
         with Library.open(folder) as library:
             if replaces:
                 library.begin_history()
+                # Made by those who listen here.
+                library.replace_playlists(playlists)
             library.publish_version(library.models / version)
     return version, _summary(entries, fetched)
 

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ..errors import Problem, from_exception
 from ..metrics import Metrics
 from ..settings import LOOPBACK, ROLE_HEADER, ServeOptions
-from .api_keys import ApiKeyStore, key_in
+from .api_keys import MANAGES, ApiKeyStore, key_in
 from .request_limits import RateLimiter, UploadLimiter, limited_body, no_limit
 
 _LOG = logging.getLogger("crossfade.service")
@@ -29,7 +29,7 @@ _OPEN = ("/health/", "/docs", "/openapi.json", "/page/")
 _PAGE = frozenset({"/"})
 _BODY_BYTES = 4 * 2**20
 """of anything but an upload"""
-_UPLOADS = frozenset({"/v1/classify", "/v1/similar_tracks", "/v1/compared_tracks", "/v1/tracks"})
+_UPLOADS = frozenset({"/v1/classify", "/v1/similar_tracks", "/v1/compared_tracks", "/v1/tracks", "/v1/listens"})
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _METHODS = _SAFE | {"POST", "PUT", "PATCH", "DELETE"}
 
@@ -95,10 +95,10 @@ class HTTPMiddleware:
         path, method = scope["path"], scope["method"]
         address = scope["client"][0] if scope.get("client") else "-"
         self._check_browser(method, headers)
-        client, key = address, None
+        client, key = address, key_in(headers)
+        name = self.api_keys.name_of(key) if key else None
+        scope[MANAGES] = name in self.api_keys.managers() if name else not self.needs_key and not _is_passed_on(headers)
         if self.needs_key and not path.startswith(_OPEN) and path not in _PAGE and method != "OPTIONS":
-            key = key_in(headers)
-            name = self.api_keys.name_of(key) if key else None
             if name is None:
                 # A wrong key costs its sender a token of the address's bucket.
                 self._rate.take(address)
@@ -146,6 +146,11 @@ class HTTPMiddleware:
                 "client": client,
             },
         )
+
+
+def _is_passed_on(headers: Headers) -> bool:
+    """Whether a proxy sent it, so that it may be anybody's."""
+    return any(name in headers for name in ("forwarded", "x-forwarded-for", "x-real-ip", "via"))
 
 
 def _host(header: str) -> str:

@@ -2,7 +2,7 @@
 import { html, useMemo } from "./html.js";
 import { json, pathOf, useAnswer } from "./api.js";
 import { blending } from "./store.js";
-import { Art, GenreBars, Loading, minutes, nameOf, ordered, PlayButton, Problem, TrackList, TrackRow, useTitle, WhyBar } from "./parts.js";
+import { Art, GenreBars, Icon, Loading, mapAddress, minutes, nameOf, ordered, PlayButton, Problem, TrackList, TrackRow, useTitle, WhyBar } from "./parts.js";
 
 const K = 10;
 const GENRES = 6;
@@ -90,6 +90,7 @@ export function TrackScreen({ trackId }) {
           <h1 tabindex="-1" dir="auto">${known ? nameOf(known) : "…"}</h1>
           ${known && html`<p class="sub" dir="auto">${[known.artists.join(", "), known.album, known.labels.join(", ")].filter(Boolean).join(" · ")}</p>`}
         </div>
+        ${known && html`<a class="button" href=${mapAddress(trackId)}><${Icon} name="target" />On the map</a>`}
       </header>
       <section class="card">${known ? html`<${Description} heard=${known} />` : html`<${Loading} />`}</section>
       <section class="card">

@@ -34,12 +34,31 @@ export async function json(path, parameters, options) {
 export const post = (path, body) =>
   json(path, null, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
 
-/** Sends a file; `onProgress` gets the share that was sent. */
-export function upload(path, file, fields, { onProgress, signal } = {}) {
+export const put = (path, body) =>
+  json(path, null, { method: "PUT", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+
+/** Deletes what is there; its answer, null where it has none. */
+export async function remove(path) {
+  const answer = await request(path, { method: "DELETE" });
+  return answer.status === 204 ? null : answer.json();
+}
+
+/** Saves what is there as a file of the reader's. */
+export async function save(path, name) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(await (await request(path)).blob());
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+}
+
+/** Sends a file, or several; `onProgress` gets the share that was sent. */
+export const upload = (path, file, fields, options) => send(path, [file], fields, options);
+export function send(path, files, fields, { onProgress, signal } = {}) {
   return new Promise((resolve, reject) => {
     const form = new FormData();
     for (const [name, value] of Object.entries(fields)) form.append(name, value);
-    form.append("file", file, file.name);
+    for (const file of files) form.append("file", file, file.name);
     const sending = new XMLHttpRequest();
     sending.open("POST", path);
     for (const [name, value] of Object.entries(headers())) sending.setRequestHeader(name, value);

@@ -1,16 +1,18 @@
 // The shell: head, navigation, the screen that the address names, messages, and the player.
 import { html, render, useEffect, useRef, useState } from "./html.js";
 import { json, useAnswer } from "./api.js";
-import { apiKey, connected, fetchAnew, keyAsked, message, ready, theme } from "./store.js";
+import { apiKey, connected, epoch, fetchAnew, givenHistory, keyAsked, message, moreOf, ready, theme } from "./store.js";
 import { TrackScreen } from "./answer.js";
 import { HomeScreen, SongScreen, take } from "./drop.js";
 import { searchAddress, SearchBox, SearchScreen } from "./search.js";
 import { MapScreen } from "./map.js";
 import { YouScreen } from "./you.js";
-import { Icon } from "./parts.js";
+import { Icon, Loading, Problem } from "./parts.js";
 import { Player } from "./player.js";
 
 const MESSAGE_MS = 7000;
+const HISTORY = /\.(csv|tsv|jsonl?|parquet|dat|zip|gz|bz2)$/i;
+const NAVIGATION = [["", "Drop a song"], ["map", "Map"], ["you", "For you"], ["room", "Listen"], ["playlists", "Playlists"], ["library", "Library"]];
 /** Screens that stay as they are when the rest of the address changes. */
 const STAYING = ["search", "map"];
 
@@ -24,6 +26,35 @@ function place() {
   }
 }
 
+/** A screen whose module is fetched when it is first shown. */
+function later(load, name) {
+  let Screen = null;
+  function Later(given) {
+    const [, draw] = useState(0), [error, setError] = useState(null);
+    const turn = epoch.use();
+    useEffect(() => {
+      if (Screen) return;
+      load().then(module => {
+        Screen = module[name];
+        setError(null);
+        draw(1);
+      }, () => setError({ message: "This part of the page could not be fetched; it is tried again when the service is back." }));
+    }, [turn]);
+    useEffect(() => {
+      // Its heading was not there yet when the screen changed.
+      if (Screen && document.activeElement === document.body) document.querySelector("main h1")?.focus({ preventScroll: true });
+    }, [Screen]);
+    if (Screen) return html`<${Screen} ...${given} />`;
+    return error ? html`<${Problem} error=${error} />` : html`<${Loading} />`;
+  }
+  return Later;
+}
+
+const LibraryScreen = later(() => import("./library.js"), "LibraryScreen");
+const PlaylistsScreen = later(() => import("./playlists.js"), "PlaylistsScreen");
+const TrackSheet = later(() => import("./sheet.js"), "TrackSheet");
+const RoomScreen = later(() => import("./room.js"), "RoomScreen");
+
 const SCREENS = {
   "": () => html`<${HomeScreen} />`,
   song: () => html`<${SongScreen} />`,
@@ -31,7 +62,18 @@ const SCREENS = {
   search: what => html`<${SearchScreen} query=${what} />`,
   map: what => html`<${MapScreen} trackId=${what} />`,
   you: () => html`<${YouScreen} />`,
+  playlists: what => html`<${PlaylistsScreen} id=${what} />`,
+  room: () => html`<${RoomScreen} />`,
+  library: () => html`<${LibraryScreen} />`,
 };
+
+/** A song is heard; a listening history waits on the library's screen. */
+function receive(files) {
+  const all = [...files];
+  if (!all.length || !all.every(file => HISTORY.test(file.name))) return take(files);
+  givenHistory.set(all);
+  location.hash = "#/library";
+}
 
 function App() {
   const [[screen, what], go] = useState(place());
@@ -48,10 +90,10 @@ function App() {
       paste: event => {
         if (event.target.closest?.("input, textarea")) return;
         const text = event.clipboardData.getData("text").trim();
-        if (event.clipboardData.files.length) take(event.clipboardData.files);
+        if (event.clipboardData.files.length) receive(event.clipboardData.files);
         else if (text) location.hash = searchAddress(text.slice(0, 200));
       },
-      drop: event => { if (isFile(event)) { event.preventDefault(); setOver(false); take(event.dataTransfer.files); } },
+      drop: event => { if (isFile(event)) { event.preventDefault(); setOver(false); receive(event.dataTransfer.files); } },
     };
     for (const [kind, handler] of Object.entries(handlers)) addEventListener(kind, handler);
     return () => { for (const [kind, handler] of Object.entries(handlers)) removeEventListener(kind, handler); };
@@ -70,9 +112,7 @@ function App() {
     <header class="head">
       <a class="logo" href="#/"><svg viewBox="0 0 32 32" aria-hidden="true"><path class="warm" d="M2 26C14 26 18 6 30 6" /><path class="cool" d="M2 6C14 6 18 26 30 26" /></svg>Crossfade</a>
       <nav aria-label="Screens">
-        <a href="#/" aria-current=${["", "song"].includes(screen) ? "page" : undefined}>Drop a song</a>
-        <a href="#/map" aria-current=${screen === "map" ? "page" : undefined}>Map</a>
-        <a href="#/you" aria-current=${screen === "you" ? "page" : undefined}>For you</a>
+        ${NAVIGATION.map(([name, title]) => html`<a key=${name} href=${`#/${name}`} aria-current=${(screen === "song" ? "" : screen) === name ? "page" : undefined}>${title}</a>`)}
       </nav>
       <${SearchBox} query=${screen === "search" ? what : ""} />
       <${ThemeButton} />
@@ -81,8 +121,14 @@ function App() {
     <main id="main" ref=${main} tabindex="-1">${show(what)}</main>
     <footer><${State} /> <span>The <a href="docs">API</a> does all of this, too.</span></footer>
     <${Message} />
-    <${Player} />
+    <${Sheet} />
+    ${screen !== "room" && html`<${Player} />`}
     ${over && html`<div class="drop-over" aria-hidden="true"><p>Drop it anywhere</p></div>`}`;
+}
+
+/** Fetched when something is first to be done with a track. */
+function Sheet() {
+  return moreOf.use() && html`<${TrackSheet} />`;
 }
 
 /** What stands between the reader and the service: it is away, or asks for a key. */

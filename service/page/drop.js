@@ -1,12 +1,13 @@
 // Drop a song: a file, a recording or a track's name, and the answer to it.
 import { html, useEffect, useRef, useState } from "./html.js";
-import { json, upload, useAnswer } from "./api.js";
+import { json, post, upload, useAnswer } from "./api.js";
 import { fetchAnew, message, ready, say, store } from "./store.js";
 import { Description, Neighbours } from "./answer.js";
+import { Landing } from "./landing.js";
 import { addressOf, Art, Icon, Loading, nameOf, PlayButton, Problem, spoken, useTitle } from "./parts.js";
 import { art, decode, Spectrum } from "./waveform.js";
 
-/** The song that was dropped last: `{track, file, samples, sent, answer, error}`; null before. */
+/** The song that was dropped last: `{track, file, samples, sent, answer, place, error}`; null before. */
 export const song = store(null);
 const RECORDING_SECONDS = 10;
 const ACCEPT = "audio/*,video/*,.mp3,.flac,.ogg,.opus,.m4a,.wav,.aiff,.wma,.ape,.wv";
@@ -49,7 +50,11 @@ export async function hear(file) {
     if (samples) update({ track: { ...track, art: await art(samples) } });
   });
   try {
-    update({ answer: await ask(file, { signal, onProgress: sent => update({ sent }) }) });
+    const answer = await ask(file, { signal, onProgress: sent => update({ sent }) });
+    update({ answer });
+    if (!answer.embedding) return;
+    // A library whose map can't hold it has none to show: the answer stands without.
+    post("v1/map/place", { embedding: answer.embedding }).then(({ x, y }) => update({ place: [x, y] }), () => {});
   } catch (error) {
     if (error.name !== "AbortError") update({ error });
   }
@@ -80,7 +85,7 @@ export function HomeScreen() {
           <${Recorder} />
         </div>
         <input ref=${chooser} type="file" accept=${ACCEPT} hidden aria-label="Audio file" onChange=${event => { take(event.target.files); event.target.value = ""; }} />
-        <p class="sub">It is heard here, and kept only if you add it to the library.</p>
+        <p class="sub">Or paste the name of a track. What you drop is heard here, and kept only if you add it to the library.</p>
       </section>
       <${Suggestions} />
     </div>`;
@@ -150,7 +155,7 @@ export function SongScreen() {
   return state ? html`<${Song} ...${state} />` : html`<${HomeScreen} />`;
 }
 
-function Song({ track, file, samples, sent, answer, error }) {
+function Song({ track, file, samples, sent, answer, place, error }) {
   const title = answer?.title || track.title;
   useTitle(title);
   return html`
@@ -166,7 +171,10 @@ function Song({ track, file, samples, sent, answer, error }) {
       ${samples !== null && html`<${Spectrum} samples=${samples} track=${track} />`}
       ${error && html`<${NotHeard} error=${error} file=${file} />`}
       ${!error && html`
-        <section class="card">${answer ? html`<${Description} heard=${answer.heard} />` : html`<h2>Genres</h2><${Loading} />`}</section>
+        <div class="answer-left">
+          <section class="card">${answer ? html`<${Description} heard=${answer.heard} />` : html`<h2>Genres</h2><${Loading} />`}</section>
+          ${place && html`<${Landing} place=${place} name=${title} trackId=${answer.track_id} />`}
+        </div>
         <section class="card">
           <h2>Most like it</h2>
           ${answer ? html`<${Neighbours} compared=${answer} genres=${answer.heard.genres} />` : html`<${Loading} rows=${10} />`}

@@ -1,8 +1,8 @@
 // What several screens are made of: art, a track's row, bars of probabilities, and what a blend is.
 import { html, useEffect, useLayoutEffect, useRef, useState } from "./html.js";
 import { mediaUrl, pathOf, post } from "./api.js";
-import { apiKey, fetchAnew, liked, listener, say } from "./store.js";
-import { isCurrent, player, toggle } from "./player.js";
+import { addToPlaylist, apiKey, fetchAnew, liked, listener, moreOf, say } from "./store.js";
+import { isCurrent, player, playQueue, toggle } from "./player.js";
 
 const SHAPES = {
   play: "M7 4.5v15l12-7.5z",
@@ -17,6 +17,8 @@ const SHAPES = {
   moon: "M20 14.5A8.5 8.5 0 0 1 9.5 4 8.5 8.5 0 1 0 20 14.5z",
   target: "M12 4a8 8 0 1 0 0 16 8 8 0 0 0 0-16zm0 2a6 6 0 1 1 0 12 6 6 0 0 1 0-12zm0 3.5a2.5 2.5 0 1 0 0 5 2.5 2.5 0 0 0 0-5z",
   whole: "M4 4h6v2H6v4H4zM14 4h6v6h-2V6h-4zM4 14h2v4h4v2H4zM18 14h2v6h-6v-2h4z",
+  lasso: "M12 4c-5 0-9 2.6-9 6 0 2.3 1.9 4.3 4.7 5.3-.1.3-.2.6-.2 1 0 1.5 1.2 2.7 2.7 2.7.5 0 1 1 .4 2l1.7 1c1.2-1.9.6-3.9-.6-4.4.3-.4.4-.8.4-1.3 0-.2 0-.3-.1-.5 5 0 9-2.6 9-5.8 0-3.4-4-6-9-6zm0 2c3.9 0 7 1.9 7 4s-3.1 4-7 4c-.3 0-.7 0-1 0a2.7 2.7 0 0 0-2-.3C6.6 12.9 5 11.6 5 10c0-2.1 3.1-4 7-4z",
+  path: "M5.5 16a3 3 0 1 0 2.8 4H14a4 4 0 0 0 0-8h-4a2 2 0 0 1 0-4h5.7a3 3 0 1 0 0-2H10a4 4 0 0 0 0 8h4a2 2 0 0 1 0 4H8.3a3 3 0 0 0-2.8-2z",
   plus: "M11 5h2v6h6v2h-6v6h-2v-6H5v-2h6z",
 };
 
@@ -25,6 +27,7 @@ export const Icon = ({ name }) => html`<svg class="icon" viewBox="0 0 24 24" ari
 export const spoken = name => name.replace(/\.[^.]+$/, "").replace(/_+/g, " ").trim() || name;
 export const nameOf = track => track.title || spoken(track.track_id.split("/").pop());
 export const addressOf = track => `#/track/${encodeURIComponent(track.track_id)}`;
+export const mapAddress = trackId => `#/map${trackId ? `/${encodeURIComponent(trackId)}` : ""}`;
 export const minutes = seconds => `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
 export const percent = share => `${Math.round(share * 100)} %`;
 export const calm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
@@ -46,13 +49,16 @@ export function Art({ track }) {
   return html`<span class="art">${source && html`<img src=${source} alt="" loading="lazy" decoding="async" width="48" height="48" />`}</span>`;
 }
 
-export function PlayButton({ track, queue, preview }) {
+export function PlayButton({ track, queue, preview, onPlay }) {
   const state = player.use();
   const playing = isCurrent(state, track.track_id) && state.playing;
   return html`
     <button class=${`art-button${playing ? " playing" : ""}`} aria-label=${`${playing ? "Pause" : "Play"} ${nameOf(track)}`}
-      onClick=${() => toggle(track, queue, { preview })}><${Art} track=${track} /><${Icon} name=${playing ? "pause" : "play"} /></button>`;
+      onClick=${() => (onPlay && !playing ? onPlay() : toggle(track, queue, { preview }))}><${Art} track=${track} /><${Icon} name=${playing ? "pause" : "play"} /></button>`;
 }
+
+/** Opens what else can be done with a track. */
+export const More = ({ track }) => html`<button class="icon-button" aria-label=${`More for ${nameOf(track)}`} onClick=${() => moreOf.set(track)}>⋯</button>`;
 
 /** One track of a list; `note` is what is said below its title, `children` what stands beside it. */
 export function TrackRow({ track, queue, note, preview, children }) {
@@ -67,25 +73,43 @@ export function TrackRow({ track, queue, note, preview, children }) {
       </div>
       ${children}
       <${Like} track=${track} />
+      <${More} track=${track} />
     </li>`;
+}
+
+/** Tells the service what the listener thinks of a track: 1 liked, -1 disliked, 0 took it back. */
+export async function opine(track, opinion) {
+  try {
+    await post("v1/events", { events: [{ user_id: listener.get(), track_id: track.track_id, liked: opinion }] });
+    const now = new Set(liked.get());
+    opinion > 0 ? now.add(track.track_id) : now.delete(track.track_id);
+    liked.set(now);
+    fetchAnew();
+  } catch (error) { say(error.message, true); }
 }
 
 function Like({ track }) {
   const who = listener.use();
   const isLiked = liked.use().has(track.track_id);
   if (!who) return null;
-  const like = async () => {
-    try {
-      await post("v1/events", { events: [{ user_id: who, track_id: track.track_id, liked: isLiked ? 0 : 1 }] });
-      const now = new Set(liked.get());
-      isLiked ? now.delete(track.track_id) : now.add(track.track_id);
-      liked.set(now);
-      fetchAnew();
-    } catch (error) { say(error.message, true); }
-  };
   return html`
     <button class=${`icon-button like${isLiked ? " on" : ""}`} aria-pressed=${isLiked} aria-label=${`${who} likes ${nameOf(track)}`}
-      onClick=${like}><${Icon} name="heart" /></button>`;
+      onClick=${() => opine(track, isLiked ? 0 : 1)}><${Icon} name="heart" /></button>`;
+}
+
+/** Plays tracks, or makes a playlist of them, which is called `name` unless another is given. */
+export function Take({ tracks, name }) {
+  const playable = tracks.filter(track => track.has_audio), box = useRef();
+  const save = event => {
+    event.preventDefault();
+    addToPlaylist(tracks.map(track => track.track_id), box.current.value.trim() || name);
+  };
+  return html`
+    <form class="row take" onSubmit=${save}>
+      <button type="button" class="primary" disabled=${!playable.length} onClick=${() => playQueue(playable)}><${Icon} name="play" />Play them</button>
+      <button disabled=${!tracks.length}><${Icon} name="plus" />Save as a playlist</button>
+      <input key=${name} ref=${box} type="text" aria-label="Name of the playlist" defaultValue=${name} maxlength="200" autocomplete="off" dir="auto" />
+    </form>`;
 }
 
 /** A list of tracks whose rows glide to their new places. */
@@ -106,9 +130,9 @@ export function TrackList({ tracks, label, children }) {
   return html`<ol class="tracks" ref=${list} aria-label=${label}>${children}</ol>`;
 }
 
-export function GenreBars({ genres, confident }) {
+export function GenreBars({ genres, confident = true, label = "Genres, the likeliest first" }) {
   return html`
-    <ol class=${confident ? "bars" : "bars doubtful"} aria-label="Genres, the likeliest first">
+    <ol class=${confident ? "bars" : "bars doubtful"} aria-label=${label}>
       ${genres.map(({ genre, probability }) => html`
         <li key=${genre}>
           <span class="bar-name">${genre}</span>

@@ -67,10 +67,6 @@ def health_routes(
     )
     def numbers() -> Response:
         """For Prometheus."""
-        if follower is not None and follower.newest is not None:
-            metrics.tracks.set(int(follower.newest.tracks.in_library.sum()))
-            metrics.trained_at.set(follower.newest.trained_at)
-            metrics.swaps.set(follower.swaps)
         return Response(metrics.text(), media_type=CONTENT_TYPE)
 
     return routes

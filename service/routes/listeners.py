@@ -26,7 +26,7 @@ from ...pipelines.interactions.user_deletion import forget as forget_listens
 from ...pipelines.library.store import Library
 from ..errors import Problem, documented
 from ..events.store import EventStore, StoredEvent
-from ..parameters import Id
+from ..parameters import MANAGER, Id
 
 _LOG = logging.getLogger("crossfade.service")
 _BLOCK = 1 << 16
@@ -72,9 +72,10 @@ def listener_routes(store: EventStore, folder: Path) -> APIRouter:
 
     @routes.delete(
         "/v1/listeners/{user_id:path}",
+        dependencies=[MANAGER],
         responses={
             202: {"model": Forgotten, "description": "Deleted but for the log, which is still being written anew"},
-            **documented(),
+            **documented(403),
         },
     )
     def forget(user_id: Id, response: Response) -> Forgotten:

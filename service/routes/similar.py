@@ -14,6 +14,7 @@ from ...audio.metadata import read_tags
 from ...errors import LibraryError
 from ...models.arrays import Answers, Rows
 from ...models.catalogue import Catalogue
+from ...models.hybrid.index import blended
 from ...models.storage import content_hash
 from ...pipelines.audio_analysis.analyzer import TrackAnalysis
 from ...pipelines.library.store import Library
@@ -73,6 +74,7 @@ class SimilarToFile(ScoredTracks):
 
 
 class ComparedToFile(ComparedTracks, SimilarToFile):
+    embedding: list[float] = Field(description="of the encoder; POST /v1/map/place says where it would lie")
     title: str | None = Field(description="of the file's tags")
     artists: list[str] = Field(description="of the file's tags")
     track_id: str | None = Field(description="the track of the library that is this file, and is left out; else null")
@@ -122,6 +124,7 @@ def similar_routes(follower: LibraryFollower, analyzer: UploadAnalyzer) -> APIRo
         return ComparedToFile(
             **vars(found),
             heard=classified(analysis),
+            embedding=[round(value, 6) for value in analysis.embedding.tolist()],
             track_id=known,
             title=tags.title,
             artists=list(tags.artists),
@@ -156,24 +159,34 @@ def _scored_tracks(snapshot: Snapshot, track: str | Catalogue, k: int, blend: fl
 def _compared_tracks(
     follower: LibraryFollower, snapshot: Snapshot, track: str | Catalogue, k: int, blend: float
 ) -> ComparedTracks:
-    near, _ = _nearest(snapshot, track, k, blend)
-    blends = BLENDS if snapshot.tracks.index.factors else ()
-    anywhere = [_nearest(snapshot, track, k, other)[0] for other in blends]
-    rows = np.fromiter(dict.fromkeys(np.concatenate([near, *anywhere]).tolist()), np.intp)
+    if isinstance(track, str):
+        snapshot.check_track(track)
+    found = snapshot.tracks.compare(track, k, [blend, *(BLENDS if snapshot.tracks.index.factors else ())])
+    near, _ = found.answers[0]
+    rows = np.fromiter(dict.fromkeys(np.concatenate([ids for ids, _ in found.answers]).tolist()), np.intp)
     with Library.open(follower.folder) as library:
         track_ids = [snapshot.tracks.track_ids[row] for row in rows.tolist()]
         genres = [library.genres_of(track_id) for track_id in track_ids]
         strongest = [library.description_of(track_id).get("strongest_seconds") for track_id in track_ids]
-    halves = zip(*snapshot.tracks.similarities(track, rows), strict=True)
+    places = np.searchsorted(found.rows, rows)
+    taste, sound = found.by_taste[places], found.by_sound[places]
     tracks = [
         Compared(
-            **scored(snapshot, row, _blended(float(taste), float(sound), blend)),
-            taste=_rounded(float(taste)),
-            sound=_rounded(float(sound)),
+            **scored(snapshot, row, score),
+            taste=_rounded(by_taste),
+            sound=_rounded(by_sound),
             genres=sorted(probable, key=lambda genre: -probable[genre])[:3],
             strongest_seconds=seconds,
         )
-        for row, (taste, sound), probable, seconds in zip(rows.tolist(), halves, genres, strongest, strict=True)
+        for row, score, by_taste, by_sound, probable, seconds in zip(
+            rows.tolist(),
+            blended(taste, sound, blend).tolist(),
+            taste.tolist(),
+            sound.tolist(),
+            genres,
+            strongest,
+            strict=True,
+        )
     ]
     return ComparedTracks(
         tracks=tracks[: len(near)], others=tracks[len(near) :], version=snapshot.version, notes=_notes(track, near)
@@ -191,13 +204,6 @@ def _notes(track: str | Catalogue, rows: Rows) -> list[str]:
     if len(rows) or not isinstance(track, str):
         return []
     return [f"{track}: has neither an embedding nor listens, so nothing is like it"]
-
-
-def _blended(taste: float, sound: float, blend: float) -> float:
-    """By the formula of `HybridIndex`."""
-    if math.isnan(taste) or math.isnan(sound):
-        return sound if math.isnan(taste) else taste
-    return blend * taste + (1 - blend) * sound
 
 
 def _rounded(similarity: float) -> float | None:

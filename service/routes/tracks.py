@@ -93,12 +93,11 @@ def track_routes(follower: LibraryFollower, analyzer: UploadAnalyzer) -> APIRout
     def track(track_id: Id) -> Track:
         """All that is known of a track."""
         with Library.open(follower.folder) as library:
-            found = library.tracks(track_id)
-            if not len(found):
+            known = library.track(track_id)
+            if known is None:
                 raise Problem(404, f"{track_id}: no such track")
             genres, description = library.genres_of(track_id), library.description_of(track_id)
             file = _audio_file(library, library.path_of(track_id))
-        known = found.row(0, named=True)
         probable = sorted(genres.items(), key=lambda pair: -pair[1])
         nothing: dict[str, Any] = asdict(Description(False, [])) | {"confident": None}
         heard = nothing | description

@@ -15,6 +15,7 @@ from pathlib import Path
 from ...errors import CrossfadeError
 from ...pipelines.library.store import ChangeCounter, Library
 from ..errors import RETRY_SOON, Problem, without_folders
+from ..metrics import Metrics
 from .snapshot import Snapshot
 
 _LOG = logging.getLogger("crossfade.service")
@@ -26,12 +27,13 @@ State = tuple[str | None, ChangeCounter]
 class LibraryFollower:
     """Holds the newest snapshot of a library's folder, which may not exist yet."""
 
-    def __init__(self, folder: Path, *, every_seconds: float) -> None:
+    def __init__(self, folder: Path, metrics: Metrics, *, every_seconds: float) -> None:
         self.folder = folder
+        self._metrics = metrics
         self.newest: Snapshot | None = None
         self.trouble: str | None = None
         """why the library cannot be loaded as it is now; None where it is loaded"""
-        self.swaps = 0
+        self._swaps = 0
         self._every_seconds = every_seconds
         self._state: State | None = None
         self._failed: tuple[State | None, str] | None = None
@@ -80,7 +82,8 @@ class LibraryFollower:
             gc.collect()
             gc.freeze()
         self.newest, self._state, self._failed = snapshot, state, None
-        self.swaps += 1
+        self._swaps += 1
+        self._metrics.snapshot_taken(int(snapshot.tracks.in_library.sum()), snapshot.trained_at, self._swaps)
         seconds = round(time.monotonic() - started, 3)
         _LOG.info("loaded", extra={"version": snapshot.version, "tracks": len(snapshot), "seconds": seconds})
 

@@ -21,7 +21,7 @@ from ...errors import LibraryError
 from ...models.arrays import Ids, Scores, top_k
 from ...models.confidence_weights import ConfidenceOptions, States
 from ...models.hybrid.online import NO_HISTORY, UserHistory
-from ...models.ranking.candidates import NO_TRACKS
+from ...models.ranking.user_profile import NO_TRACKS
 from ...pipelines.search.recommend import recommend_one
 from ..errors import Problem
 from ..events.client import EventSource, Unreachable
@@ -32,8 +32,8 @@ from .snapshot import Snapshot
 NEIGHBOURS = 300
 EVENTS_FOLDED_IN = 500
 EVENTS_ONLINE = 20
-RANKING_SLOTS = 2
-"""one request ranks, and one waits for that"""
+RANKING_SLOTS = 6
+"""one request ranks, and the others wait for that: the last one for some 40 ms"""
 
 
 class Note(NamedTuple):
@@ -83,10 +83,18 @@ class RecommendationService:
         self._ranking, self._slots = Lock(), BoundedSemaphore(RANKING_SLOTS)
 
     def live(self, user_id: str, k: int, *, allow_seen: bool = False) -> RecommendedTracks:
+        snapshot, listener, notes = self.listener(user_id)
+        return self._best(snapshot, listener, k, notes, allow_seen=allow_seen)
+
+    def listener(self, user_id: str) -> tuple[Snapshot, Listener, Sequence[Note]]:
+        """As they are now, history and new events together."""
         snapshot = self._follower.snapshot
         recent, notes = self._recent(user_id, EVENTS_FOLDED_IN, after=trained_events(snapshot, user_id))
-        listener = with_events(snapshot, trained_listener(snapshot, user_id, recent), recent.events)
-        return self._best(snapshot, listener, k, notes, allow_seen=allow_seen)
+        return snapshot, with_events(snapshot, trained_listener(snapshot, user_id, recent), recent.events), notes
+
+    def newest(self, user_id: str, *, after: str | None = None) -> Sequence[StoredEvent]:
+        """Their newest events, none where the store can't be read."""
+        return self._recent(user_id, EVENTS_FOLDED_IN, after=after)[0].events
 
     def session(self, track_ids: Sequence[str], k: int) -> RecommendedTracks:
         """For somebody unknown who has just listened to these tracks; a Problem (404) for one that does not exist."""

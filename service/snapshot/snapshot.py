@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Self
 
+import numpy as np
+
 from ...pipelines.library.store import Library, TrackSummary
 from ...pipelines.search.recommend import recommend_one
 from ...pipelines.versions.model_version import ModelVersion
@@ -108,7 +110,10 @@ class Snapshot:
         if model is None or not len(model):
             return
         _ = model.two_stage
-        for user in model.hybrid.history.warm_users.nonzero()[0][:users].tolist():
+        if not users:
+            return
+        _ = model.user_rows
+        histories = model.hybrid.history.matrix.indptr
+        for user in np.flatnonzero(np.diff(histories))[:users].tolist():
             recommend_one(model, model.hybrid.user_history(user), 10, user_row=user)
-        if users:
-            model.index.similar(0, 10)
+        model.index.similar(0, 10)

@@ -7,8 +7,9 @@ import ast
 import numpy as np
 import pytest
 from conftest import ROOT
+from scipy.sparse import csr_matrix, random_array
 
-from crossfade.models.arrays import top_k
+from crossfade.models.arrays import largest_of_rows, top_k, top_k_of_lists
 from crossfade.models.hybrid.index import HybridIndex
 
 LISTS, COUNT = 40, 300
@@ -97,3 +98,23 @@ def test_there_is_one_top_k() -> None:
                 if name == "argpartition" or (cut and name in ("argsort", "lexsort")):
                     own.append(f"{file.relative_to(ROOT)}:{node.lineno}")
     assert not own
+
+
+@pytest.mark.parametrize("k", [0, 1, 5, 40, 400])
+def test_lists_of_any_length_have_the_answers_of_each_alone(rng: np.random.Generator, k: int) -> None:
+    lengths = rng.integers(0, 90, 70)
+    ends = np.concatenate([[0], np.cumsum(lengths)])
+    scores = rng.integers(0, 9, ends[-1]).astype(np.float32)
+    scores[rng.random(len(scores)) < 0.1] = -np.inf
+    places, found = top_k_of_lists(scores, ends, k)
+    for start, stop, first, last in zip(ends, ends[1:], found, found[1:], strict=False):
+        assert (places[first:last] - start).tolist() == by_sorting(scores[start:stop])[:k]
+
+
+def test_the_largest_of_each_row_stay(rng: np.random.Generator) -> None:
+    matrix = random_array((30, 50), density=0.4, rng=rng, format="csr", dtype=np.float32)
+    matrix.data -= 0.2
+    kept = largest_of_rows(csr_matrix(matrix), 7).toarray()
+    for row, mine in zip(matrix.toarray(), kept, strict=True):
+        best = by_sorting(np.where(row > 0, row, -np.inf))[:7]
+        assert np.flatnonzero(mine).tolist() == sorted(best) and np.array_equal(mine[best], row[best])

@@ -218,6 +218,30 @@ class SASRec(CatalogueRecommender):
     def user_scores(self, rows: Ids) -> Scores:
         return self._after(self.sequence, self.ends, rows)
 
+    def recommend_from(
+        self,
+        user_items: csr_matrix,
+        k: int,
+        *,
+        newest: Ids | None = None,
+        allow_seen: bool = False,
+        candidates: Mask | None = None,
+    ) -> Answers:
+        """By `newest`, where a user has any; the others by `scores_from`."""
+        found = super().recommend_from(user_items, k, allow_seen=allow_seen, candidates=candidates)
+        if newest is None:
+            return found
+        counts = (newest >= 0).sum(axis=1)
+        rows, ends = np.flatnonzero(counts), np.cumsum([0, *counts])
+        oldest_first = newest[:, ::-1]
+        sequence = oldest_first[oldest_first >= 0]
+        seen = None if allow_seen else user_items[rows]
+        every = np.ones(len(rows), bool)
+        answers = self._ranked(every, lambda places: self._after(sequence, ends, rows[places]), k, seen, candidates)
+        for values, better in zip(found, answers, strict=True):
+            values[rows] = better
+        return found
+
     def scores_from(self, user_items: csr_matrix) -> Scores:
         """The order of such listens is not known (see `recommend_after`): the surest stands for the latest."""
         likes = liked(user_items)

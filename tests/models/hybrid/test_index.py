@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from crossfade.errors import DataError, LibraryError, UsageError
-from crossfade.models.hybrid.index import CompressedScan, HybridIndex
+from crossfade.models.hybrid.compressed_scan import CompressedScan
+from crossfade.models.hybrid.index import HybridIndex
 from crossfade.models.hybrid.local_scaling import NEIGHBOURS
 from crossfade.models.storage import save_model
 
@@ -145,6 +146,25 @@ def test_the_shortlist_finds_nearly_what_comparing_all_finds(rng: np.random.Gene
         np.testing.assert_array_equal(alone, found[place][found[place] >= 0])
 
 
+@pytest.mark.parametrize("exact_rows", [10**6, 100])
+def test_several_blends_at_once_are_as_each_alone(halves: Halves, exact_rows: int) -> None:
+    """Also for a query that lacks a half, one that lacks both, and among few candidates."""
+    index, blends = built(halves, exact_rows=exact_rows), [0.0, 0.3, 0.5, 1.0]
+    few = np.arange(TRACKS) % 5 == 0
+    for row in (0, 60, 90, TRACKS - 1):
+        for candidates in (None, few):
+            query = halves[0][row], halves[1][row]
+            found = index.compare(*query, 8, blends, candidates=candidates)
+            for blend, (ids, scores) in zip(blends, found.answers, strict=True):
+                alone = index.search(*query, 8, blend=blend, candidates=candidates)
+                np.testing.assert_array_equal(ids, alone[0])
+                np.testing.assert_allclose(scores, alone[1], atol=1e-6)
+            for half, other in zip(
+                (found.by_taste, found.by_sound), index.similarities(*query, found.rows), strict=True
+            ):
+                np.testing.assert_allclose(half, other, atol=1e-6)
+
+
 def test_an_empty_scan_and_an_odd_width() -> None:
     assert len(CompressedScan(np.zeros((0, 3), np.float32)).shortlist(np.ones(3, np.float32), 5)) == 0
     rows = np.eye(7, dtype=np.float32).repeat(100, axis=0)
@@ -152,14 +172,19 @@ def test_an_empty_scan_and_an_odd_width() -> None:
     assert set(range(300, 400)) <= set(found.tolist())
 
 
-def test_saved_and_loaded_it_answers_the_same_and_still_grows(halves: Halves, tmp_path: Path) -> None:
-    index = built(halves)
+@pytest.mark.parametrize("exact_rows", [10**6, 100])
+def test_saved_and_loaded_it_answers_the_same_and_still_grows(halves: Halves, tmp_path: Path, exact_rows: int) -> None:
+    index = built(halves, exact_rows=exact_rows)
     index.save(tmp_path)
     again = HybridIndex.load(tmp_path)
     asked = np.arange(TRACKS)
     for one, other in zip(index.similar(asked, 7), again.similar(asked, 7), strict=True):
         np.testing.assert_array_equal(one, other)
-    assert len(again.append_tracks(halves[0][:2], halves[1][:2])) == TRACKS + 2
+    more = halves[0][:2] * 3, halves[1][5:7] * 5
+    for one, other in zip(
+        *(which.append_tracks(*more).similar(np.arange(TRACKS + 2), 7) for which in (index, again)), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("cells", [0, 4])

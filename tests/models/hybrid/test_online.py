@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from copy import copy
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -110,7 +111,7 @@ def test_a_reason_is_the_liked_track_that_adds_most(hybrid: Hybrid) -> None:
 def test_a_shortlist_holds_what_comparing_everything_finds(hybrid: Hybrid) -> None:
     compressed = copy(hybrid)
     compressed.exact_rows = 10
-    compressed._forget("_scan")
+    compressed._forget("scan")
     shares = []
     for user in range(0, 120, 7):
         history = hybrid.user_history(user)
@@ -147,14 +148,14 @@ def test_what_is_appended_is_found_as_if_it_had_been_there(hybrid: Hybrid, exact
     """All compared, compressed from the first new track on, and compressed before."""
     short = copy(hybrid)
     short.exact_rows = exact_rows
-    short._forget("_scan")
+    short._forget("scan")
     known = [row for row in range(0, 240, 6) if hybrid.known[row]]
     newer = replace(WORLD.catalogue.take(np.array(known, np.intp)), track_ids=tuple(f"new {row}" for row in known))
     history = short.user_history(3)
     short.candidates(history, 60)
     grown = short.append_tracks(newer)
     made = copy(grown)
-    made._forget("_scan", "_known_rows", "score_vectors")
+    made._forget("scan", "known_rows", "score_vectors")
     found, scores = grown.candidates(history, 60)
     expected, its_scores = made.candidates(history, 60)
     np.testing.assert_array_equal(made.score_vectors, grown.score_vectors)
@@ -162,3 +163,15 @@ def test_what_is_appended_is_found_as_if_it_had_been_there(hybrid: Hybrid, exact
     assert len(set(found) & set(expected)) >= 57 and (found >= 240).any()
     np.testing.assert_allclose(scores[:10], its_scores[:10], rtol=1e-4, atol=1e-6)
     assert short.candidates(history, 60)[0].max() < 240 and len(short.taste) == 240
+
+
+def test_a_compressed_model_is_loaded_with_its_codes(hybrid: Hybrid, tmp_path: Path) -> None:
+    model = copy(hybrid)
+    model.exact_rows = 100
+    model._forget("scan")
+    model.save(tmp_path)
+    loaded = Hybrid.load(tmp_path)
+    assert loaded.scan.arrays().keys() == {"codes"}
+    history = model.user_history(3)
+    for one, other in zip(model.candidates(history, 5), loaded.candidates(history, 5), strict=True):
+        np.testing.assert_array_equal(one, other)

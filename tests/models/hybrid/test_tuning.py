@@ -10,7 +10,8 @@ from planted import planted
 from crossfade.models.evaluation.splits import thinned
 from crossfade.models.hybrid.crossfade import Crossfade, HybridOptions
 from crossfade.models.hybrid.model import Hybrid
-from crossfade.models.hybrid.tuning import hold_out, tuned_options
+from crossfade.models.hybrid.tuning import tuned_options
+from crossfade.models.hybrid.validation import hold_out
 from crossfade.models.recommenders.als import ALSOptions
 
 WORLD = planted(users=300, artists=50, each=6)

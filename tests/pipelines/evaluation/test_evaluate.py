@@ -155,6 +155,7 @@ def test_every_model_has_every_slice_and_the_baselines_are_there(table: list[Row
     }
     assert slices.keys() == {*BASELINES, "content"}
     cold = {"cold track", "cold track, known artist", "cold track, new artist", "cold user", "cold user, 5 listens"}
+    cold.add("cold user, four fifths of the listens")
     expected = {"warm", "all", "warm track", "cost", *cold, *(f"n = {n}" for n in (0, 1, 2, 5, 10))}
     expected |= {f"warm, {group}" for group in GROUPS if group not in LISTEN_GROUPS}
     assert all(found == expected for found in slices.values())

@@ -67,6 +67,25 @@ def test_repeats_are_asked_for_beside_what_is_new() -> None:
     assert unseen["next, not heard before"] == 1 > unseen["next, heard before or not"]
 
 
+def test_cold_users_are_known_by_their_first_listens_in_order() -> None:
+    """Of ten listens each the first five, or eight; what comes later is to be found."""
+    events = [(user, (user + place) % 12, place) for user in range(40) for place in range(10)]
+    log = log_of(*events, users=40, tracks=12, clock=Clock.ORDER)
+    (scenario,) = plan(log, catalogue_of(*map(str, range(12))), scenarios=("cold",))
+    nothing, five, most = (part for part in scenario.slices if part.name.startswith("cold user"))
+    assert (five.name, most.name) == ("cold user, 5 listens", "cold user, four fifths of the listens")
+    assert nothing.newest is None and not nothing.history.nnz and not nothing.fold_in
+    for part in (five, most):
+        assert part.fold_in and len(part.newest) == len(part.history.indptr) - 1 == part.truth.shape[0]
+        for row, newest in enumerate(part.newest):
+            mine = newest[newest >= 0]
+            assert sorted(mine) == sorted(part.history[row].indices)
+            assert (np.diff(mine) % 12 == 11).all()
+            later = part.truth[row].indices
+            assert len(mine) and not np.isin(later, mine).any()
+    assert np.diff(most.history.indptr).mean() > np.diff(five.history.indptr).mean()
+
+
 def releases() -> tuple[Interactions, Catalogue]:
     """Six users and five tracks of artist a (track 4: of b), then, in the last 28 days, the new tracks 5 to 8.
 

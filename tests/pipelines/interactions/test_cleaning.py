@@ -42,6 +42,12 @@ def test_missing_values_and_duplicates_are_counted() -> None:
     assert step(steps, "duplicates").dropped_listens == 1
 
 
+def test_a_sample_does_not_count_missing_tracks_as_one() -> None:
+    frame = log(user_id=["a", "a", "b"], track_id=["x", None, "x"])
+    _, steps = clean(frame, CleaningOptions(users_sample=0.99))
+    assert step(steps, "users sample").tracks == 1
+
+
 def test_rare_tracks_leave_and_take_their_only_listeners_along() -> None:
     frame = log(user_id=["a", "b", "c", "a"], track_id=["x", "x", "y", "z"], time=[1, 2, 3, 4])
     cleaned, steps = clean(frame, CleaningOptions(min_track_listens=2))

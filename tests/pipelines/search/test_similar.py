@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 pytest.importorskip("implicit")
@@ -114,3 +115,30 @@ def test_the_nearest_are_in_order_of_row_and_each_once(tmp_path: Path, capsys: p
     assert main(["similar", "000", "--library", str(tmp_path / "L"), "-k", "299"]) == 0
     found = ids([json.loads(line) for line in capsys.readouterr().out.splitlines()])
     assert found == [*names[3::3], *(name for name in names if int(name) % 3)]
+
+
+def test_only_tracks_of_a_genre_an_artist_or_some_years(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """All that fit, in the order that they have among all; the track that is asked for need not fit."""
+    names = [f"{number:02}" for number in range(40)]
+    years = [int(np.datetime64(f"{1960 + number}-06-01", "s").astype(int)) for number in range(40)]
+    labels = [["Jazz", "Bop"] if number % 3 else ["Rock"] for number in range(40)]
+    artists = [[f"Ann {number % 2}", "Bé"] for number in range(40)]
+    table = {"track_id": names, "genres": labels, "artists": artists, "released_at": years}
+    with Library.open(tmp_path / "L", create=True) as library:
+        library.add_tracks(pl.DataFrame(table))
+        library.add_vectors("features", names, np.random.default_rng(0).normal(size=(40, 5)).astype(np.float32))
+
+    def found(*words: str) -> list[object]:
+        assert main(["similar", "00", "--library", str(tmp_path / "L"), "-k", "40", *words]) == 0
+        return ids([json.loads(line) for line in capsys.readouterr().out.splitlines()])
+
+    every = found()
+    assert found("--genre", "jazz") == [name for name in every if int(name) % 3]
+    assert found("--artist", "ann 1", "--years", "1970-1979") == [
+        name for name in every if 10 <= int(name) < 20 and int(name) % 2
+    ]
+    assert found("--years", "1961", "--genre", "bop") == ["01"] and found("--artist", "Bé") == every
+    assert found("--genre", "Polka") == []
+    for years in ("then", "1980-1970"):
+        assert main(["similar", "00", "--library", str(tmp_path / "L"), "--years", years]) == 2
+        assert f"--years {years}" in capsys.readouterr().err

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 from small_training import OPTIONS
@@ -13,9 +15,12 @@ from small_training import OPTIONS
 from crossfade.errors import DataError
 from crossfade.pipelines.library.store import Library
 from crossfade.pipelines.search.recommend import recommend
+from crossfade.pipelines.training import batch_tables, list_parts
 from crossfade.pipelines.training.batch_tables import ArtefactOptions
 from crossfade.pipelines.training.train import train
 from crossfade.pipelines.versions.model_version import ModelVersion
+
+ANSWERS = batch_tables._answers
 
 
 @pytest.fixture
@@ -110,3 +115,46 @@ def test_with_too_little_for_a_ranker_the_hybrid_recommends(library: Library) ->
 def test_a_log_without_a_listen_is_an_error(tmp_path: Path) -> None:
     with Library.open(tmp_path, create=True) as library, pytest.raises(DataError, match="no listens yet"):
         train(library, OPTIONS)
+
+
+def stop_at(rows: int, asked: list[int]) -> Callable[..., object]:
+    """In place of `_answers`: makes lists until more than so many users have asked, then is interrupted."""
+
+    def answers(trained: ModelVersion, two_stage: object, users: np.ndarray, k: int) -> object:
+        if len(asked) >= rows:
+            raise KeyboardInterrupt
+        asked.extend(users.tolist())
+        return ANSWERS(trained, two_stage, users, k)
+
+    return answers
+
+
+def test_a_killed_training_goes_on_where_it_was(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    changed, before, first, then = replace(OPTIONS, seed=3), library.current_version(), [], []
+    monkeypatch.setattr(list_parts, "ROWS_PER_PART", 30)
+    monkeypatch.setattr(batch_tables, "_answers", stop_at(60, first))
+    with pytest.raises(KeyboardInterrupt):
+        train(library, changed)
+    assert library.current_version() == before and len(library.versions()) == 1
+    monkeypatch.setattr(batch_tables, "_answers", stop_at(10**6, then))
+    train(library, changed)
+    states = [("hybrid", "resumed"), ("ranking", "resumed"), ("artefacts", "run")]
+    assert log_of(library)[-3:] == states
+    assert len(first) == 60 and not set(first) & set(then)
+    folder = library.current_version() / "artefacts"
+    assert not list(folder.glob(".*"))
+    train(library, changed, force=True)
+    for name in ("recommendations", "personal_als", "similar"):
+        in_one_go = library.current_version() / "artefacts" / f"{name}.parquet"
+        assert pl.read_parquet(folder / f"{name}.parquet").equals(pl.read_parquet(in_one_go))
+
+
+def test_what_a_killed_training_left_of_no_use_goes(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch_tables, "_answers", stop_at(0, []))
+    with pytest.raises(KeyboardInterrupt):
+        train(library, replace(OPTIONS, seed=3))
+    assert len(list(library.models.glob("*-*"))) == 2
+    monkeypatch.undo()
+    train(library, replace(OPTIONS, seed=4))
+    assert sorted(library.models.glob("*-*")) == sorted(library.versions())
+    assert ("hybrid", "resumed") not in log_of(library)

@@ -12,7 +12,9 @@ from browsing import MICROPHONE, chromium, opened, served
 from playwright.sync_api import Browser, Page
 from serving import audio, track
 
+from crossfade.pipelines.analysis.track_map import laid_out, layouts_of
 from crossfade.pipelines.library.store import Library
+from crossfade.pipelines.versions.model_version import ModelVersion
 
 HTML_TITLE = "<img src=x onerror=\"document.title='broken'\"> & <b>bold</b>"
 ARABIC_TITLE = "أغنية الشتاء الطويل (live)"
@@ -33,6 +35,10 @@ def played(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
                 db.execute("UPDATE tracks SET path = ? WHERE track_id = ?", (os.fsencode(path), track(row)))
             for row, title in titles.items():
                 db.execute("UPDATE tracks SET title = ? WHERE track_id = ?", (title, track(row)))
+        # As crossfade train does: no story waits for it.
+        trained = ModelVersion.load(library)
+        for layout in layouts_of(trained):
+            laid_out(library, trained, library.current_name, layout)
     (folder / "music" / f"{GONE}.wav").unlink()
     return folder
 

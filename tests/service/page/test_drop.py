@@ -49,6 +49,7 @@ def test_the_slider_orders_anew_at_once_and_asks_nobody(page: Page, song: Path) 
     page.set_input_files("input[type=file]", song)
     slider = page.get_by_role("slider", name="Blend of sound and taste")
     expect(slider).to_be_enabled()
+    expect(page.locator(".landing .song-mark")).to_be_visible()
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url) if "/v1/covers/" not in request.url else None)
     before = neighbours(page)

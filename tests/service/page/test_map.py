@@ -73,7 +73,7 @@ def test_a_point_says_what_it_is_and_a_click_plays_it(page: Page) -> None:
     expect(page.locator(".tip")).to_contain_text("Artist 0")
     page.mouse.click(x, y)
     expect(page.get_by_role("region", name="Player").get_by_role("button", name="Pause")).to_be_visible()
-    expect(page.get_by_role("region", name="Player").get_by_role("link")).to_have_text(ARABIC_TITLE)
+    expect(page.get_by_role("region", name="Player").locator("a.title")).to_have_text(ARABIC_TITLE)
     expect(page.get_by_role("region", name="The chosen track")).to_contain_text(ARABIC_TITLE)
 
 
@@ -200,11 +200,12 @@ def test_axe_finds_nothing(browser: Browser, url: str, scheme: str) -> None:
         assert found.violations_count == 0, found.generate_report()
 
 
-def test_an_untrained_library_is_coloured_by_genre_alone(browser: Browser, tmp_path: Path) -> None:
+def test_an_untrained_library_has_no_colours_of_taste(browser: Browser, tmp_path: Path) -> None:
     fill(tmp_path / "L")
     with served(tmp_path / "L") as url, opened(browser, url + "/#/map") as page:
         drawn(page)
-        expect(page.locator("#colouring option")).to_have_count(1)
+        expect(page.locator("#colouring option")).to_have_text(["Genre", "Artist"])
+        expect(page.get_by_role("group", name="Near is alike by")).to_have_count(0)
 
 
 def test_an_empty_library_says_what_to_do(browser: Browser, tmp_path: Path) -> None:

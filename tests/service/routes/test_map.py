@@ -14,6 +14,7 @@ from serving import TRACKS, audio, camp, fill, service_of, serving, track
 
 from crossfade.pipelines.library.store import Library
 
+LAYOUTS = ("sound", "taste", "both")
 KINDS = {"x": np.dtype("<u2"), "y": np.dtype("<u2")}
 
 
@@ -50,7 +51,47 @@ def test_every_track_has_a_place_near_those_that_sound_alike(client: TestClient)
     np.testing.assert_allclose(columns["weight"] / 254, model.hybrid.weights, atol=0.5 / 254)
     np.testing.assert_allclose(2 ** (columns["listeners"] / 8) - 1, model.hybrid.listeners, rtol=0.05, atol=0.05)
     assert [header["genres"][place] for place in columns["genre"]] == [header["genres"][0]] * TRACKS
+    assert [header["artists"][place] for place in columns["artist"]] == [f"Artist {row // 5}" for row in range(TRACKS)]
     assert (columns["year"] == 255).all()
+
+
+def test_the_same_tracks_are_laid_out_by_sound_by_taste_and_by_both(client: TestClient) -> None:
+    maps = {layout: read(client.get("/v1/map", params={"layout": layout}).content) for layout in LAYOUTS}
+    headers = [header for header, _ in maps.values()]
+    assert [header["layout"] for header in headers] == headers[0]["layouts"] == list(LAYOUTS)
+    assert len({header["revision"] for header in headers}) == 1
+    for name in ("genre", "listeners", "weight", "artist", "group"):
+        assert len({columns[name].tobytes() for _, columns in maps.values()}) == 1
+    assert len({columns["x"].tobytes() for _, columns in maps.values()}) == len(LAYOUTS)
+    # Two camps of listeners: no group has tracks of both.
+    group = maps["taste"][1]["group"]
+    camps = np.array([camp(track(row)) for row in range(TRACKS)])
+    assert not set(group[camps == 0]) & set(group[camps == 1])
+    assert len(headers[0]["groups"]) == group.max() + 1
+    (rock,) = {region["name"] for region in headers[0]["regions"] if region["kind"] == "genre"}
+    assert rock == headers[0]["genres"][0]
+    assert client.get("/v1/map?layout=colour").status_code == 422
+
+
+def test_a_song_is_placed_where_a_track_of_its_sound_is(client: TestClient) -> None:
+    _, columns = read(client.get("/v1/map").content)
+    with Library.open(service_of(client).follower.folder) as library:
+        vectors = library.vectors("encoder")
+    for row in (3, 41):
+        found = client.post("/v1/map/place", json={"embedding": vectors[row].tolist()}).json()
+        place = columns["x"][row] / 65_534, columns["y"][row] / 65_534
+        assert (found["x"], found["y"]) == pytest.approx(place, abs=1e-3)
+    for wrong, status in (([1.0, 2.0], 409), ([0.0] * 200, 409), ([], 422), (["a"], 422)):
+        assert client.post("/v1/map/place", json={"embedding": wrong}).status_code == status
+
+
+def test_a_path_leads_from_one_track_to_another(client: TestClient) -> None:
+    asked = {"start": track(2), "end": track(40), "k": 8}
+    found = client.get("/v1/path", params=asked).json()["tracks"]
+    assert (found[0]["track_id"], found[-1]["track_id"]) == (track(2), track(40)) and len(found) == 8
+    assert all(-1 <= one["score"] <= 1 and one["title"] for one in found)
+    for wrong, status in (({"end": "nothing"}, 404), ({"end": track(2)}, 422), ({"k": 1}, 422), ({"blend": 2}, 422)):
+        assert client.get("/v1/path", params=asked | wrong).status_code == status
 
 
 def test_a_track_that_comes_moves_nobody(client: TestClient, tmp_path: Path) -> None:
@@ -110,7 +151,8 @@ def test_an_untrained_library_is_drawn_without_listeners(tmp_path: Path) -> None
     with serving(tmp_path / "L") as client:
         header, columns = read(client.get("/v1/map").content)
     assert header["count"] == TRACKS and header["version"] is None
-    assert (columns["listeners"] == 255).all() and (columns["weight"] == 255).all()
+    assert header["layouts"] == ["sound"]
+    assert all((columns[name] == 255).all() for name in ("listeners", "weight", "group"))
 
 
 def test_an_empty_library_has_an_empty_map(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from crossfade.models.catalogue import Catalogue
 from crossfade.models.evaluation.splits import Split, by_chance
 from crossfade.models.interactions import Clock, Interactions
 from crossfade.models.nn.training_loop import Dropout, Epoch, Schedule, best_epoch, train
+from crossfade.models.ranking.candidates import last_tracks
 from crossfade.models.recommenders.biases import Biases
 from crossfade.models.recommenders.neural.neural_mf import NeuralMF, NeuralMFOptions, rating_options
 from crossfade.models.recommenders.neural.sasrec import SASRec, SASRecOptions
@@ -134,6 +135,19 @@ def test_a_vocabulary_that_has_grown_is_an_error_with_its_cure(rng: np.random.Ge
     sequential = SASRec(options=SASRecOptions(epochs=1, factors=8)).fit(two_camps(rng))
     with pytest.raises(DataError, match="track 24: the model has 24 tracks"):
         sequential.recommend_after([[1, 24]], 3)
+
+
+def test_a_new_user_with_the_same_order_of_listens_gets_what_one_of_the_training_gets(rng: np.random.Generator) -> None:
+    listens = two_camps(rng)
+    model = SASRec(options=SASRecOptions(epochs=2, factors=8)).fit(listens)
+    users = np.arange(6, dtype=np.int32)
+    newest, seen = last_tracks(listens, 50)[users], listens.matrix[users]
+    newest[3:] = -1
+    ids, scores = model.recommend_from(seen, 5, newest=newest)
+    for found, expected in zip((ids, scores), model.recommend(users, 5), strict=True):
+        np.testing.assert_allclose(found[:3], expected[:3], rtol=1e-5)
+    for found, expected in zip((ids, scores), model.recommend_from(seen, 5), strict=True):
+        np.testing.assert_array_equal(found[3:], expected[3:])
 
 
 def test_ratings_are_predicted_better_than_by_biases(rng: np.random.Generator) -> None:

@@ -1,0 +1,1 @@
+"""`--engine spark`: a cluster cleans the log, learns ALS, makes users' lists and embeds audio"""

@@ -1,0 +1,67 @@
+"""How much memory the steps of a training will need, said before they start.
+
+A step's peak is linear in the log's listens, users and tracks; the coefficients were fitted to measured peaks of
+synthetic logs (docs/scale.md), rounded up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...errors import DataError
+from ..library.progress import Message
+
+_BASE = 250_000_000
+"""the program itself, with its libraries"""
+_WORTH_A_LINE = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class LogSize:
+    listens: int
+    users: int
+    tracks: int
+    """in the library"""
+    factors: int
+
+
+def bytes_needed(step: str, size: LogSize) -> int:
+    """The peak of a step, roughly."""
+    vectors = 4 * size.factors * (size.users + size.tracks)
+    per_listen, of_vectors, per_track = _COEFFICIENTS[step]
+    return _BASE + per_listen * size.listens + of_vectors * vectors + per_track * size.tracks
+
+
+_COEFFICIENTS = {"hybrid": (90, 3, 2_000), "ranking": (130, 5, 12_000), "artefacts": (80, 3, 12_000)}
+"""step -> (bytes of a listen, copies of the factors, bytes of a track)"""
+
+
+def available_bytes(
+    meminfo: Path = Path("/proc/meminfo"), limit: Path = Path("/sys/fs/cgroup/memory.max")
+) -> int | None:
+    """What this process may still use, by the machine and its container; None where neither tells."""
+    found = []
+    try:
+        lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
+        found.append(1024 * int(lines["MemAvailable"].split()[0]))
+        used = int(limit.with_name("memory.current").read_text())
+        found.append(int(limit.read_text()) - used)
+    except (OSError, ValueError, KeyError):
+        # No such files, or "max" in them: no limit.
+        pass
+    return min(found, default=None)
+
+
+def check_memory(step: str, size: LogSize, message: Message, *, available: int | None = None) -> None:
+    """Says what the step will need, where that is more than a small library does; DataError where there is less."""
+    needed, available = bytes_needed(step, size), available_bytes() if available is None else available
+    there = "" if available is None else f" of {available / 1e9:.1f} GB that are free"
+    if needed > _WORTH_A_LINE:
+        message(f"{step}: about {needed / 1e9:.1f} GB of memory{there}")
+    if available is not None and needed > available:
+        share = max(0.01, 0.9 * available / needed)
+        raise DataError(
+            f"{step}: needs about {needed / 1e9:.1f} GB of memory, but {available / 1e9:.1f} GB are free; train on "
+            f"fewer users (--users-sample {share:.2g}) or fewer tracks (--min-track-listens), or end other programs"
+        )

@@ -1,0 +1,43 @@
+"""What a training needs is said before it starts, and refused where it is not there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from crossfade.errors import DataError
+from crossfade.pipelines.training.memory import LogSize, available_bytes, bytes_needed, check_memory
+
+STEPS = ("hybrid", "ranking", "artefacts")
+SMALL = LogSize(listens=100_000, users=1_000, tracks=2_000, factors=128)
+LARGE = LogSize(listens=222_000_000, users=1_400_000, tracks=1_000_000, factors=128)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_more_listens_need_more(step: str) -> None:
+    assert bytes_needed(step, SMALL) < 0.5e9 < 5e9 < bytes_needed(step, LARGE)
+
+
+def test_a_step_that_does_not_fit_is_refused_with_a_cure() -> None:
+    said: list[str] = []
+    check_memory("hybrid", SMALL, said.append, available=10**9)
+    assert not said
+    check_memory("hybrid", LARGE, said.append, available=10**12)
+    assert len(said) == 1 and "1000.0 GB that are free" in said[0]
+    with pytest.raises(
+        DataError, match=r"ranking: needs about .* GB of memory, but 3\.0 GB are free; .*--users-sample"
+    ):
+        check_memory("ranking", LARGE, said.append, available=3 * 10**9)
+
+
+def test_what_is_free_is_the_least_of_machine_and_container(tmp_path: Path) -> None:
+    meminfo, limit = tmp_path / "meminfo", tmp_path / "memory.max"
+    assert available_bytes(meminfo, limit) is None
+    meminfo.write_text("MemTotal:  9000 kB\nMemAvailable:  5000 kB\n")
+    assert available_bytes(meminfo, limit) == 5_120_000
+    limit.write_text("max\n")
+    (tmp_path / "memory.current").write_text("1000000\n")
+    assert available_bytes(meminfo, limit) == 5_120_000
+    limit.write_text("3000000\n")
+    assert available_bytes(meminfo, limit) == 2_000_000
