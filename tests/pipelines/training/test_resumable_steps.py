@@ -20,7 +20,7 @@ from crossfade.pipelines.training.engine import LocalEngine
 from crossfade.pipelines.training.train import train
 from crossfade.pipelines.versions.model_version import ModelVersion
 
-ANSWERS = VersionLists._answers
+OF_USERS = VersionLists.of_users
 
 
 @pytest.fixture
@@ -118,25 +118,25 @@ def test_a_log_without_a_listen_is_an_error(tmp_path: Path) -> None:
 
 
 def stop_at(rows: int, asked: list[int]) -> Callable[..., object]:
-    """In place of `_answers`: makes lists until more than so many users have asked, then is interrupted."""
+    """In place of `VersionLists.of_users`: makes lists until so many users have asked, then is interrupted."""
 
-    def answers(lists: VersionLists, users: np.ndarray, k: int) -> object:
+    def of_users(lists: VersionLists, users: np.ndarray) -> object:
         if len(asked) >= rows:
             raise KeyboardInterrupt
         asked.extend(users.tolist())
-        return ANSWERS(lists, users, k)
+        return OF_USERS(lists, users)
 
-    return answers
+    return of_users
 
 
 def test_a_killed_training_goes_on_where_it_was(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
     changed, before, first, then = replace(OPTIONS, seed=3), library.current_version(), [], []
     monkeypatch.setattr(LocalEngine, "rows_per_part", 30)
-    monkeypatch.setattr(VersionLists, "_answers", stop_at(60, first))
+    monkeypatch.setattr(VersionLists, "of_users", stop_at(60, first))
     with pytest.raises(KeyboardInterrupt):
         train(library, changed)
     assert library.current_version() == before and len(library.versions()) == 1
-    monkeypatch.setattr(VersionLists, "_answers", stop_at(10**6, then))
+    monkeypatch.setattr(VersionLists, "of_users", stop_at(10**6, then))
     train(library, changed)
     states = [("hybrid", "resumed"), ("ranking", "resumed"), ("artefacts", "run")]
     assert log_of(library)[-3:] == states
@@ -150,7 +150,7 @@ def test_a_killed_training_goes_on_where_it_was(library: Library, monkeypatch: p
 
 
 def test_what_a_killed_training_left_of_no_use_goes(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(VersionLists, "_answers", stop_at(0, []))
+    monkeypatch.setattr(VersionLists, "of_users", stop_at(0, []))
     with pytest.raises(KeyboardInterrupt):
         train(library, replace(OPTIONS, seed=3))
     assert len(list(library.models.glob("*-*"))) == 2
@@ -158,15 +158,3 @@ def test_what_a_killed_training_left_of_no_use_goes(library: Library, monkeypatc
     train(library, replace(OPTIONS, seed=4))
     assert sorted(library.models.glob("*-*")) == sorted(library.versions())
     assert ("hybrid", "resumed") not in log_of(library)
-
-
-def test_lists_made_by_other_options_are_made_again(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
-    changed, users = replace(OPTIONS, seed=3), []
-    monkeypatch.setattr(LocalEngine, "rows_per_part", 30)
-    monkeypatch.setattr(VersionLists, "_answers", stop_at(60, []))
-    with pytest.raises(KeyboardInterrupt):
-        train(library, changed)
-    monkeypatch.setattr(VersionLists, "_answers", stop_at(10**6, users))
-    train(library, replace(changed, artefacts=replace(OPTIONS.artefacts, per_user=3)))
-    table = pl.read_parquet(library.current_version() / "artefacts" / "recommendations.parquet")
-    assert table["rank"].max() == 3 and table["user_id"].n_unique() == len(users)
