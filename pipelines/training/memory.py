@@ -1,7 +1,7 @@
 """How much memory the steps of a training will need, said before they start.
 
 A step's peak is linear in the log's listens, users and tracks, but for samples. The coefficients are the widths of what
-is held at once; the hybrid's were compared with measured peaks, and are a quarter above them (docs/scale.md).
+is held at once; some were compared with measured peaks, and are a quarter above them (docs/scale.md).
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ def bytes_needed(step: str, size: LogSize) -> int:
     vectors = 4 * size.factors * (size.users + size.tracks)
     per_listen, of_vectors, per_track = _COEFFICIENTS[step]
     sample = 0 if step == "artefacts" else min(_PER_SAMPLED_LISTEN * size.listens, _MOST_OF_SAMPLE)
+    if step == "ranking":
+        sample += min(_PER_USER_RANKED * size.users, _MOST_RANKED)
     return _BASE + sample + per_listen * size.listens + of_vectors * vectors + per_track * size.tracks
 
 
@@ -38,6 +40,8 @@ _COEFFICIENTS = {"hybrid": (90, 3, 2_000), "ranking": (110, 5, 12_000), "artefac
 """step -> (bytes of a listen, copies of the factors, bytes of a track)"""
 _PER_SAMPLED_LISTEN, _MOST_OF_SAMPLE = 110, 900_000_000
 """bytes of a listen, and of the sample, on which the hybrid's options are chosen"""
+_PER_USER_RANKED, _MOST_RANKED = 300_000, 2_400_000_000
+"""bytes of a user, and of all users, in the ranker's training"""
 
 
 def available_bytes(
