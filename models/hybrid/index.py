@@ -139,57 +139,79 @@ class HybridIndex:
         A query that lacks the half it is weighed by is compared by the other; one that lacks both has no answers.
         One query [F] and [D] is answered by ([at most k], [at most k]).
         """
-        if not 0 <= blend <= 1:
-            raise UsageError(f"blend: {blend:g}; it has to be from 0 (sound) to 1 (taste)")
         if taste.ndim == 1:
             ids, scores = self.search(taste[None], sound[None], k, blend=blend, candidates=candidates)
             return ids[0][ids[0] >= 0], scores[0][ids[0] >= 0]
-        taste, sound = self._normalized(taste, sound)
+        return self._search(*self._normalized(taste, sound), None, k, blend, candidates)
+
+    def _search(
+        self, taste: Scores, sound: Scores, scale: Scores | None, k: int, blend: float, candidates: Mask | None
+    ) -> Answers:
+        """`search` of queries that have length 1; `scale` [B] are their weights of local scaling, where known."""
+        if not 0 <= blend <= 1:
+            raise UsageError(f"blend: {blend:g}; it has to be from 0 (sound) to 1 (taste)")
         by_taste, by_sound = np.any(taste != 0, axis=1), np.any(sound != 0, axis=1)
         weights = np.where(by_taste & by_sound, blend, by_taste).astype(np.float32)
         ids, scores = np.full((len(taste), k), -1, np.int32), np.full((len(taste), k), -np.inf, np.float32)
         for weight in np.unique(weights[by_taste | by_sound]):
             asked = np.flatnonzero((weights == weight) & (by_taste | by_sound))
-            ids[asked], scores[asked] = self._nearest(taste[asked], sound[asked], float(weight), k, candidates)
+            known = None if scale is None else scale[asked]
+            ids[asked], scores[asked] = self._nearest(taste[asked], sound[asked], known, float(weight), k, candidates)
         return ids, scores
 
     def similar(self, track_rows: Rows | int, k: int, *, blend: float = 0.5, candidates: Mask | None = None) -> Answers:
         """The k tracks nearest to each of B tracks of the index, or to one, the track itself left out."""
-        vectors = self.vectors[track_rows]
-        ids, scores = self.search(
-            vectors[..., : self.factors], vectors[..., self.factors :], k + 1, blend=blend, candidates=candidates
-        )
-        return top_k(np.where(ids == np.asarray(track_rows)[..., None], -np.inf, scores), k, rows=ids)
+        rows = np.atleast_1d(np.asarray(track_rows))
+        taste, sound = np.split(self.vectors[rows], [self.factors], axis=1)
+        # By taste alone nothing is scaled.
+        scale = self._scaling.weights[rows] if blend < 1 or not self.factors else None
+        ids, scores = self._search(taste, sound, scale, k + 1, blend, candidates)
+        ids, scores = top_k(np.where(ids == rows[:, None], -np.inf, scores), k, rows=ids)
+        return (ids, scores) if np.ndim(track_rows) else (ids[0][ids[0] >= 0], scores[0][ids[0] >= 0])
 
     def similarities(self, taste: Scores, sound: Scores, track_rows: Rows) -> tuple[Scores, Scores]:
         """What `search` blends, of one query [F] and [D] with n rows: ([n] of taste, [n] of sound).
 
         NaN where the query or the track lacks this half.
         """
-        taste, sound = self._normalized(taste[None], sound[None])
+        return self._halves(*self._normalized(taste[None], sound[None]), None, track_rows)
+
+    def _halves(self, taste: Scores, sound: Scores, scale: Scores | None, track_rows: Rows) -> tuple[Scores, Scores]:
+        """`similarities` of a query [1, F] and [1, D] of length 1 or 0."""
         by_taste = by_sound = np.full(len(track_rows), np.nan, np.float32)
         if taste.any():
             by_taste = np.where(self._has_taste[track_rows], self._by_taste(taste, track_rows)[0], by_taste)
         if sound.any():
-            by_sound = np.where(self._has_sound[track_rows], self._by_sound(sound, track_rows)[0], by_sound)
+            by_sound = np.where(self._has_sound[track_rows], self._by_sound(sound, scale, track_rows)[0], by_sound)
         return by_taste, by_sound
 
     def compare(
         self, taste: Scores, sound: Scores, k: int, blends: Sequence[float], *, candidates: Mask | None = None
     ) -> Comparison:
         """One query [F] and [D] by several blends at once: `search` at each of them, and what it blends."""
-        taste, sound = (half[0] for half in self._normalized(taste[None], sound[None]))
+        return self._compare(*self._normalized(taste[None], sound[None]), None, k, blends, candidates)
+
+    def _compare(
+        self,
+        taste: Scores,
+        sound: Scores,
+        scale: Scores | None,
+        k: int,
+        blends: Sequence[float],
+        candidates: Mask | None,
+    ) -> Comparison:
+        """`compare` of a query [1, F] and [1, D] of length 1 or 0."""
         has_taste, has_sound = bool(taste.any()), bool(sound.any())
         if not has_taste and not has_sound:
             nothing = np.zeros(0, np.int32), np.zeros(0, np.float32)
             return Comparison(np.zeros(0, np.intp), nothing[1], nothing[1], [nothing] * len(blends))
         weights = [float(blend) if has_taste and has_sound else float(has_taste) for blend in blends]
         lists = [
-            self._shortlist(taste, sound, weight, max(_SHORTLIST, 4 * k), candidates)
+            self._shortlist(taste[0], sound[0], weight, max(_SHORTLIST, 4 * k), candidates)
             for weight in _spread(sorted(set(weights)))
         ]
         rows = np.unique(np.concatenate(lists)) if len(lists) > 1 else np.sort(lists[0])
-        by_taste, by_sound = self.similarities(taste, sound, rows)
+        by_taste, by_sound = self._halves(taste, sound, scale, rows)
         answers = [top_k(_at(weight, by_taste, by_sound), k, rows=rows) for weight in weights]
         return Comparison(rows, by_taste, by_sound, answers)
 
@@ -227,20 +249,29 @@ class HybridIndex:
             arrays["vectors"] = _vectors_of_faiss(folder, len(arrays["has_taste"]), width)
         return cls.restore(arrays, facts)
 
-    def _nearest(self, taste: Scores, sound: Scores, weight: float, k: int, candidates: Mask | None) -> Answers:
+    def _nearest(
+        self, taste: Scores, sound: Scores, scale: Scores | None, weight: float, k: int, candidates: Mask | None
+    ) -> Answers:
         """The k tracks with the highest scores for queries [B, F] and [B, D], `weight` of it by taste."""
+        if scale is None and weight < 1:
+            scale = self._scaling.of(sound)
         if self._compares_all:
             mask = np.logical_or.reduce([group for _, group in self._groups(weight)])
             return rank(
-                lambda start, stop: self._scores(taste[start:stop], sound[start:stop], weight),
+                lambda start, stop: self._scores(
+                    taste[start:stop], sound[start:stop], None if scale is None else scale[start:stop], weight
+                ),
                 len(taste),
                 k,
                 len(self),
                 candidates=mask if candidates is None else mask & candidates,
             )
         ids, scores = np.full((len(taste), k), -1, np.int32), np.full((len(taste), k), -np.inf, np.float32)
-        for place, (one, other) in enumerate(zip(taste * (weight > 0), sound * (weight < 1), strict=True)):
-            found, values = self.compare(one, other, k, [weight], candidates=candidates).answers[0]
+        taste, sound = taste * (weight > 0), sound * (weight < 1)
+        for place in range(len(taste)):
+            one = slice(place, place + 1)
+            known = None if scale is None else scale[one]
+            found, values = self._compare(taste[one], sound[one], known, k, [weight], candidates).answers[0]
             ids[place, : len(found)], scores[place, : len(found)] = found, values
         return ids, scores
 
@@ -276,11 +307,11 @@ class HybridIndex:
             parts.append(rows[mask[rows]])
         return np.concatenate(parts)
 
-    def _scores(self, taste: Scores, sound: Scores, weight: float) -> Scores:
+    def _scores(self, taste: Scores, sound: Scores, scale: Scores | None, weight: float) -> Scores:
         """[B, T] of queries [B, F] and [B, D]; what is in none of `_groups` may have any."""
         if weight == 1:
             return self._by_taste(taste, slice(None))
-        by_sound = self._by_sound(sound, slice(None))
+        by_sound = self._by_sound(sound, scale, slice(None))
         if weight == 0:
             return by_sound
         by_taste = self._by_taste(taste, slice(None))
@@ -293,10 +324,11 @@ class HybridIndex:
     def _by_taste(self, taste: Scores, rows: Rows | slice) -> Scores:
         return np.asarray(taste @ self.vectors[rows, : self.factors].T)
 
-    def _by_sound(self, sound: Scores, rows: Rows | slice) -> Scores:
-        """The locally scaled cosines of queries [B, D] with some rows."""
+    def _by_sound(self, sound: Scores, scale: Scores | None, rows: Rows | slice) -> Scores:
+        """The locally scaled cosines of queries [B, D] with some rows; `scale` [B] are the queries' weights."""
+        scale = self._scaling.of(sound) if scale is None else scale
         cosines = sound @ self.vectors[rows, self.factors :].T
-        weights = np.multiply.outer(self._scaling.of(sound), self._scaling.weights[rows])
+        weights = np.multiply.outer(scale, self._scaling.weights[rows])
         return np.asarray(np.maximum(1 - (1 - cosines) * weights, -1))
 
     def _normalized(self, taste: Scores, sound: Scores) -> tuple[Scores, Scores]:
