@@ -156,6 +156,10 @@ class Tracks(Database):
         )
         return [row[0] for row in rows]
 
+    def releases(self) -> dict[str, int]:
+        """When tracks were released, in seconds since 1970, by track_id; those alone for which it is known."""
+        return dict(self._query("SELECT track_id, released_at FROM tracks WHERE released_at NOTNULL"))
+
     def tracks(self) -> pl.DataFrame:
         """One row per track in row order; `path` escapes what is not UTF-8."""
         import polars as pl

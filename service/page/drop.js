@@ -91,21 +91,24 @@ export function HomeScreen() {
     </div>`;
 }
 
-/** Twelve tracks from all over the library. */
-function Suggestions() {
-  const state = ready.use();
+/** `{tracks, error}`: twelve tracks from all over the library. */
+export function useSuggestions() {
   const { data, error } = useAnswer(signal => json("v1/tracks", { k: 500 }, { signal }), []);
+  const found = data?.tracks || [], count = Math.min(SUGGESTIONS, found.length);
+  return { tracks: Array.from({ length: count }, (_, n) => found[Math.floor((n * found.length) / count)]), error };
+}
+
+function Suggestions() {
+  const state = ready.use(), { tracks, error } = useSuggestions();
   if (state && !state.tracks) {
     return html`<section class="suggestions"><h2>The library is empty</h2><p>A song is heard all the same. For songs like it, fill the library first: <code>crossfade embed ~/Music --library …</code></p></section>`;
   }
   if (error) return state && html`<${Problem} error=${error} />`;
-  const found = data?.tracks || [];
-  const few = Array.from({ length: Math.min(SUGGESTIONS, found.length) }, (_, n) => found[Math.floor((n * found.length) / Math.min(SUGGESTIONS, found.length))]);
   return html`
     <section class="suggestions">
       <h2>Or begin with one of yours</h2>
       <ul class="tiles">
-        ${few.map(track => html`
+        ${tracks.map(track => html`
           <li key=${track.track_id}><a href=${addressOf(track)}><${Art} track=${track} /><span class="title" dir="auto">${nameOf(track)}</span><span class="sub" dir="auto">${track.artists.join(", ")}</span></a></li>`)}
       </ul>
     </section>`;

@@ -19,6 +19,7 @@ const LAYOUTS = { sound: "Sound", both: "Both", taste: "Taste" };
 const NEAR = { sound: "near what sounds like it", both: "near what sounds like it and has its listeners", taste: "near what the same people play" };
 /** What a layout compares tracks by, as a blend of sound (0) and taste (1). */
 const BLENDS = { sound: 0, both: 0.5, taste: 1 };
+const EVERYTHING = { points: [[0, 0], [1, 1]], whole: true };
 /** The layout that is shown; "" for the library's first. */
 const layoutShown = store("");
 
@@ -68,8 +69,13 @@ function Atlas({ map, trackId }) {
     if (points.length) setTarget({ points });
   };
   const choosingEnd = journey && !journey.to;
-  useEffect(() => { if (!choosingEnd && selected?.place !== undefined && neighbours) bring([selected.place, ...neighbours]); }, [selected, neighbours !== null]);
-  useEffect(() => { if (way?.length) bring(way); }, [way]);
+  useEffect(() => { if (!choosingEnd && selected?.place !== undefined && neighbours) bring([selected.place, ...neighbours]); }, [selected, neighbours !== null, map.layout]);
+  const layoutBefore = useRef(map.layout);
+  useEffect(() => {
+    if (layoutBefore.current !== map.layout && !selected) setTarget(EVERYTHING);
+    layoutBefore.current = map.layout;
+  }, [map.layout]);
+  useEffect(() => { if (way?.length) bring(way); }, [way, map.layout]);
   // While a path waits for its end, the next track that is chosen is it.
   useEffect(() => { if (choosingEnd && selected?.track_id && selected.track_id !== journey.from.track_id) setJourney({ ...journey, to: selected }); }, [selected, choosingEnd]);
   const lasso = places => {

@@ -134,7 +134,7 @@ export function Picture({ map, colours, chosen, found, selected, neighbours, rou
         ${size && html`<${Marks} scatter=${scatter} view=${view} size=${size} found=${found} selected=${selected} neighbours=${neighbours} route=${route} song=${song} line=${line} />`}
         ${size && hovered >= 0 && !line && html`<${Tip} map=${map} place=${hovered} at=${project(map.scatter.place(hovered), view, size)} size=${size} />`}
       </div>
-      ${!touched && html`<p class="hint" aria-hidden="true">${lassoing ? "Draw around the tracks you want" : matchMedia("(pointer: coarse)").matches ? "Every point is a track: tap one to hear it. Pinch to zoom." : "Every point is a track: click one to hear it. Drag to move, scroll to zoom."}</p>`}
+      ${!touched && (lassoing || selected === undefined) && html`<p class="hint" aria-hidden="true">${lassoing ? "Draw around the tracks you want" : matchMedia("(pointer: coarse)").matches ? "Every point is a track: tap one to hear it. Pinch to zoom." : "Every point is a track: click one to hear it. Drag to move, scroll to zoom."}</p>`}
       <div class="zoom">
         <button class="icon-button" aria-label="Nearer" onClick=${() => step(ZOOM_STEP)}>+</button>
         <button class="icon-button" aria-label="Farther" onClick=${() => step(1 / ZOOM_STEP)}>−</button>

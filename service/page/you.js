@@ -2,6 +2,7 @@
 import { html, useEffect, useMemo, useRef, useState } from "./html.js";
 import { json, useAnswer } from "./api.js";
 import { listener, listensSent } from "./store.js";
+import { useSuggestions } from "./drop.js";
 import { addressOf, Art, calm, GenreBars, Icon, Loading, nameOf, opine, percent, PlayButton, Problem, Take, TrackList, TrackRow, useTitle } from "./parts.js";
 
 const K = 100, SHOWN = 20;
@@ -47,6 +48,7 @@ function ForListener({ who }) {
   const sent = listensSent.use();
   const { data, error } = useAnswer(signal => json("v1/described_recommendations", { user_id: who, k: K }, { signal }), [who, sent]);
   const picture = useAnswer(signal => json("v1/profile", { user_id: who }, { signal }), [who, sent]);
+  if (error?.status === 503) return html`<${Beginning} error=${error} />`;
   if (error) return html`<${Problem} error=${error} />`;
   if (!data) return html`<section class="card"><${Loading} rows=${10} /></section>`;
   return html`
@@ -57,6 +59,18 @@ function ForListener({ who }) {
       </div>
       <div class="you-side">${picture.data?.tracks > 0 && html`<${ListenerPicture} picture=${picture.data} tracks=${data.tracks} />`}${picture.error && html`<${Problem} error=${picture.error} />`}</div>
     </div>`;
+}
+
+/** Something to like, where nothing is known of the listener and nothing of what others listen to. */
+function Beginning({ error }) {
+  const { tracks } = useSuggestions();
+  return html`
+    <section class="card">
+      <h2>To begin with</h2>
+      <p>Nothing is known of you yet. Press ♥ on a few, and what sounds like them comes.</p>
+      <p class="sub">${error.message}</p>
+      <${TrackList} tracks=${tracks} label="Some of the library">${tracks.map(track => html`<${TrackRow} key=${track.track_id} track=${track} queue=${tracks} />`)}<//>
+    </section>`;
 }
 
 /** The list, all of it or what of it has a mood, a length, or is by new artists. */

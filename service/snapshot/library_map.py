@@ -18,6 +18,7 @@ Shapes: N tracks of the map, T rows of the snapshot, G genres.
 from __future__ import annotations
 
 import json
+import math
 import threading
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
@@ -286,10 +287,10 @@ def _crossfade(snapshot: Snapshot, rows: Rows) -> tuple[Bytes, Bytes]:
 
 
 def _years(library: Library, track_ids: Sequence[str]) -> Bytes:
-    released = library.tracks().select("track_id", "released_at").drop_nulls()
-    years = (1970 + released["released_at"].to_numpy() / _SECONDS_OF_YEAR).astype(np.int64) - _YEAR_0
-    of = dict(zip(released["track_id"].to_list(), np.clip(years, 0, UNKNOWN - 1).tolist(), strict=True))
-    return _bytes(of.get(track_id, UNKNOWN) for track_id in track_ids)
+    released = library.releases()
+    found = np.array([released.get(track_id, math.nan) for track_id in track_ids], np.float64)
+    years = np.clip(np.floor(1970 + found / _SECONDS_OF_YEAR) - _YEAR_0, 0, UNKNOWN - 1)
+    return np.where(np.isnan(found), UNKNOWN, np.nan_to_num(years)).astype(np.uint8)
 
 
 def _bytes(values: Iterable[int]) -> Bytes:

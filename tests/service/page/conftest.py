@@ -60,3 +60,10 @@ def browser() -> Iterator[Browser]:
 def page(browser: Browser, url: str) -> Iterator[Page]:
     with opened(browser, url) as page:
         yield page
+
+
+def discard_playlists(page: Page) -> None:
+    """Takes back what a story has put into the library that all of them share."""
+    playlists = page.url.partition("#")[0] + "v1/playlists"
+    for one in page.request.get(playlists).json()["playlists"]:
+        assert page.request.delete(f"{playlists}/{one['playlist_id']}").ok

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from browsing import opened
+from browsing import opened, served
 from playwright.sync_api import Browser, Page, expect
-from serving import track
+from serving import fill, track
+
+from .conftest import discard_playlists
 
 DAY = 86_400
 
@@ -83,6 +86,7 @@ def test_mixes_by_what_is_new_by_mood_and_by_length(page: Page) -> None:
     assert len(listed(page)) < 60
     page.get_by_role("button", name="Save as a playlist").click()
     expect(page.get_by_text("“calm new half an hour for u0” has")).to_be_visible()
+    discard_playlists(page)
 
 
 def test_what_was_loved_comes_back(page: Page) -> None:
@@ -92,6 +96,15 @@ def test_what_was_loved_comes_back(page: Page) -> None:
     expect(page.get_by_role("list", name="You used to love")).to_contain_text("Title 3")
     months = page.get_by_role("img", name=re.compile("^Listens a month: 1970-01 4, 1970-02 0"))
     expect(months).to_be_visible()
+
+
+def test_an_untrained_library_begins_with_likes(browser: Browser, tmp_path: Path) -> None:
+    fill(tmp_path / "L")
+    with served(tmp_path / "L") as url, opened(browser, url + "/#/you", trouble=True) as page:
+        be(page, "new")
+        page.get_by_role("button", name="new likes Title 0").click()
+        expect(page.get_by_role("list", name="Recommended for new")).to_be_visible()
+        expect(page.get_by_text("because you play Title 0").first).to_be_visible()
 
 
 def test_nothing_is_cut_off_on_a_phone(browser: Browser, url: str) -> None:

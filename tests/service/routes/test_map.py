@@ -111,6 +111,17 @@ def test_a_track_that_comes_moves_nobody(client: TestClient, tmp_path: Path) -> 
     np.testing.assert_array_equal(restarted["x"], after["x"])
 
 
+def test_years_are_of_the_release(client: TestClient) -> None:
+    year = 365.2425 * 86_400
+    known = {track(0): 0, track(1): int(35.5 * year), track(2): int(-80 * year), track(3): int(4000 * year)}
+    follower = service_of(client).follower
+    with Library.open(follower.folder) as library, library.transaction() as db:
+        db.executemany("UPDATE tracks SET released_at = ? WHERE track_id = ?", [(at, one) for one, at in known.items()])
+    follower.check()
+    _, columns = read(client.get("/v1/map").content)
+    assert columns["year"][:5].tolist() == [70, 105, 0, 254, 255]
+
+
 def test_a_track_that_went_is_not_drawn(client: TestClient) -> None:
     _, before = read(client.get("/v1/map").content)
     follower = service_of(client).follower
