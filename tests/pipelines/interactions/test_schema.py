@@ -14,7 +14,15 @@ from crossfade.errors import DataError
 from crossfade.models.interactions import Clock
 from crossfade.pipelines.commands.main import main
 from crossfade.pipelines.interactions import schema as listening_log
-from crossfade.pipelines.interactions.schema import listed_ids, mixed_clocks, read_listens, to_listens
+from crossfade.pipelines.interactions.schema import (
+    SourceLog,
+    listed_ids,
+    mixed_clocks,
+    read_listens,
+    sink,
+    to_listens,
+    writing,
+)
 from crossfade.pipelines.library.store import Library
 
 
@@ -163,3 +171,17 @@ def test_the_real_thing(
     summary = bring(library, shared / folder, format)
     assert (summary.figures.users, summary.figures.listens, summary.vectors) == (users, listens, vectors)
     assert summary.unknown_tracks == 0 and summary.dropped == {}
+
+
+def test_a_log_in_a_folder_with_brackets_is_read(tmp_path: Path) -> None:
+    with Library.open(tmp_path / "Music [1]", create=True) as library:
+        with writing(library, "one") as (part, _):
+            sink(SourceLog(tmp_path, pl.LazyFrame({"user_id": ["a"], "track_id": ["t"]})), part)
+        assert read_listens(library).collect()["track_id"].to_list() == ["t"]
+
+
+def test_a_part_of_another_schema_is_named(library: Library) -> None:
+    with writing(library, "one") as (part, _):
+        pl.DataFrame({"user_id": [1], "track_id": ["t"]}).write_parquet(part)
+    with pytest.raises(DataError, match=r"one\.parquet: not a listening log of this program \(user_id Int64"):
+        read_listens(library)
