@@ -40,7 +40,7 @@ from ..hybrid.compressed_scan import CompressedScan
 from ..hybrid.model import Hybrid
 from ..hybrid.online import UserHistory
 from ..interactions import Interactions
-from ..recommenders.base import RECENT_SECONDS, popularity
+from ..recommenders.base import RECENT_SECONDS, popularity, to_power
 from ..storage import Arrays
 from .item_similarities import EASE_OPTIONS, ItemSimilarities
 from .segments import taste_segments
@@ -150,8 +150,8 @@ class CandidateGenerator:
         """
         before = self.last[user_row] if user_row >= 0 else NO_TRACKS
         last = np.concatenate([newest, before[before >= 0]])
-        last = last[np.isin(last, history.track_rows[history.liked])]
-        last = last[np.sort(np.unique(last, return_index=True)[1])][: self.options.last_tracks]
+        last = last[(last[:, None] == history.track_rows[history.liked]).any(axis=1)]
+        last = np.array([*dict.fromkeys(last.tolist())][: self.options.last_tracks], np.int32)
         return UserProfile(user_row, history, last, self.hybrid.query(history))
 
     def trained_profile(self, user_row: int) -> UserProfile:
@@ -211,13 +211,14 @@ class CandidateGenerator:
             sources["als-last"] = self._by_factors(
                 users, [self.hybrid.folding.one(user.last, user.last_weights) for user in users]
             )
-        liked = [(user.liked, user.history.weights[user.history.liked]) for user in users]
-        last = [(user.last, user.last_weights) for user in users]
+        likes = [(user.liked, user.history.weights[user.history.liked]) for user in users]
+        liked = _rows_of(likes, self.track_count)
+        last = _rows_of([(user.last, user.last_weights) for user in users], self.track_count)
         for name, inputs in (("items", liked), ("last", last), ("sequence", last), ("next", last), ("ease", liked)):
             similarity = similarities.get("items" if name == "last" else name)
             if similarity is not None and name in self.options.quotas:
-                power = EASE_OPTIONS.confidence_power if name == "ease" else 1.0
-                sources[name] = Listed((_rows_of(inputs, self.track_count, power) @ similarity).tocsr())
+                weights = to_power(inputs, EASE_OPTIONS.confidence_power) if name == "ease" else inputs
+                sources[name] = Listed((weights @ similarity).tocsr())
         familiar = [
             (tracks, np.log1p(user.query.familiar_counts) + self.popularity_bonus[tracks])
             for user in users
@@ -383,13 +384,11 @@ class _Index:
         return replace(self, sound=sound, factors_at=factors_at, sound_at=sound_at)
 
 
-def _rows_of(lists: Sequence[tuple[Rows, Scores]], track_count: int, power: float = 1.0) -> csr_matrix:
-    """[B, T] users' tracks and their weights, to a power."""
+def _rows_of(lists: Sequence[tuple[Rows, Scores]], track_count: int) -> csr_matrix:
+    """[B, T] users' tracks and their weights."""
     from scipy.sparse import csr_matrix
 
     rows, weights = (np.concatenate(parts) for parts in zip(*lists, strict=True))
-    if power != 1:
-        weights = weights ** np.float32(power)
     ends = np.cumsum([0, *(len(tracks) for tracks, _ in lists)])
     return csr_matrix((weights, rows, ends), shape=(len(lists), track_count))
 

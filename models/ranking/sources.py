@@ -164,7 +164,8 @@ class Scanned(Source):
         cells = [nominees.cells(allowed.shape[1])]
         if self.further is not None:
             cells.append(self.further.cells(allowed.shape[1]))
-        every = np.unique(np.concatenate(cells))
+        every = np.sort(np.concatenate(cells))
+        every = every[np.diff(every, prepend=-1) > 0]
         pairs = Pairs.of_cells(every[allowed.ravel()[every]], len(allowed), allowed.shape[1])
         return best_of(pairs, self._scores(pairs), count)
 

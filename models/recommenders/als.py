@@ -58,13 +58,22 @@ def solve(confidences: csr_matrix, options: ALSOptions) -> tuple[Scores, Scores]
         solver = solver_type(
             factors=options.factors,
             regularization=options.regularization,
-            alpha=options.alpha,
+            # Multiplied here, where the columns are not copied.
+            alpha=1.0,
             iterations=options.iterations,
             num_threads=options.threads,
             random_state=options.seed,
         )
-        solver.fit(confidences, show_progress=False)
+        scaled = _with_data(confidences, confidences.data * np.float32(options.alpha))
+        solver.fit(scaled, show_progress=False)
     return solver.user_factors, solver.item_factors
+
+
+def _with_data(matrix: csr_matrix, data: Scores) -> csr_matrix:
+    """The same entries with other values; rows and columns are shared."""
+    from scipy.sparse import csr_matrix
+
+    return csr_matrix((data, matrix.indices, matrix.indptr), shape=matrix.shape)
 
 
 class ALS(Recommender):
@@ -117,9 +126,8 @@ class ALS(Recommender):
     def confidences(self, user_items: csr_matrix) -> csr_matrix:
         """[B, T] weights as the solver takes them, before alpha: discounted by the track's and the user's counts."""
         user_items = without_skips(user_items)
-        discounted = user_items.copy()
-        discounted.data = self._discounted(user_items.indices, user_items.data, np.diff(user_items.indptr))
-        return discounted
+        data = self._discounted(user_items.indices, user_items.data, np.diff(user_items.indptr))
+        return _with_data(user_items, data)
 
     def confidences_of_one(self, track_rows: Ids, weights: Scores) -> Scores:
         """The same for one user, from the tracks [L] and their weights [L], none of them 0."""
@@ -132,7 +140,8 @@ class ALS(Recommender):
             by_track = self._by_track(self.track_listeners[track_rows])
         else:
             by_track = self._by_track(self.track_listeners)[track_rows]
-        return np.asarray(weights * (by_track * np.repeat(self._by_user(counts), counts)).astype(np.float32))
+        by_track *= np.repeat(self._by_user(counts), counts)
+        return np.asarray(weights * by_track.astype(np.float32))
 
     def _by_track(self, listeners: Scores) -> NDArray[np.float64]:
         # A track without listeners counts as one with a single one.

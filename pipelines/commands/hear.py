@@ -141,8 +141,9 @@ def missing(
 ) -> None:
     """Tracks whose files are gone; of all folders that were embedded, or of those that are named.
 
-    A folder that is empty or not there may be a drive that is not mounted: name it to have its tracks, too. --forget
-    deletes nothing but entries of the library; of tracks that were listened to it keeps all but the file's name.
+    A folder that is empty or not there may be a drive that is not mounted: name it to have its tracks, too.
+
+    No file is touched. Tracks that were listened to stay, without a file.
 
     Example: crossfade missing --library L
     """

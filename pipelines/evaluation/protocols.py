@@ -34,7 +34,7 @@ from ...models.catalogue import Catalogue
 from ...models.evaluation import splits
 from ...models.evaluation.splits import Split
 from ...models.interactions import Clock, Interactions, liked, to_find
-from ...models.ranking.candidates import last_tracks
+from ...models.ranking.user_profile import last_tracks
 from ..interactions.cleaning import core
 from ..interactions.schema import distinct_pairs
 from . import yambda_benchmark

@@ -69,8 +69,9 @@ class SourceTable:
     def parquet(cls, path: Path, *columns: str) -> Self:
         """A Parquet file with at least these columns; its footer is read now, so that a truncated file fails now."""
         with reading(path):
-            pl.read_parquet_schema(path)
-            return cls(path, pl.scan_parquet(path, glob=False)).require(*columns)
+            frame = pl.scan_parquet(path, glob=False)
+            frame.collect_schema()
+            return cls(path, frame).require(*columns)
 
     @classmethod
     def csv(cls, path: Path, *columns: str, separator: str = ",", quote: str | None = '"') -> Self:

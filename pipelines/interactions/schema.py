@@ -129,7 +129,8 @@ def read_listens(library: Library) -> pl.LazyFrame:
         )
     for part in parts:
         with reading(part):
-            schema = pl.read_parquet_schema(part)
+            # Not `read_parquet_schema`, which takes [ in a path for a pattern.
+            schema = pl.scan_parquet(part, glob=False).collect_schema()
         if wrong := [name for name in SCHEMA if schema.get(name) != SCHEMA[name]]:
             found = ", ".join(f"{name} {schema.get(name, 'missing')}" for name in wrong)
             raise DataError(f"{part}: not a listening log of this program ({found}); import its source again")

@@ -13,7 +13,6 @@ The process goes on when the one that started it ends. All that is known of it l
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
@@ -28,7 +27,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import IO, Any
 
 from ...models.storage import write_json
 from .progress import EVERY_VARIABLE
@@ -150,7 +149,7 @@ class Jobs:
                 (folder / "answer").open("w") as answer,
                 (folder / "log").open("w") as log,
             ):
-                fcntl.flock(lock, fcntl.LOCK_EX)
+                _lock(lock)
                 process = subprocess.Popen(
                     ["sh", "-c", _SCRIPT, str(folder.absolute()), *COMMAND, *words],
                     stdin=subprocess.DEVNULL,
@@ -203,7 +202,7 @@ class Jobs:
     def _starting(self) -> Iterator[None]:
         """One at a time, in any process."""
         with (self._folder / "starting.lock").open("a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            _lock(file)
             yield
 
     def _prune(self, newest: int) -> None:
@@ -216,7 +215,16 @@ class Jobs:
                 shutil.rmtree(folder / "input", ignore_errors=True)
 
 
+def _lock(file: IO[str]) -> None:
+    """Waits for it; it is free again when the file is closed in every process that has it open."""
+    import fcntl
+
+    fcntl.flock(file, fcntl.LOCK_EX)
+
+
 def _is_locked(file: Path) -> bool:
+    import fcntl
+
     try:
         with file.open() as opened:
             # Shared: those who look at the same time do not take one another for the job.

@@ -129,6 +129,7 @@ _CURES = {
     "ModuleNotFoundError: No module named 'crossfade'": "the workers lack Crossfade; see docs/spark.md",
     "All masters are unresponsive": "the master does not answer; is the URL right?",
     "Could not parse Master URL": "no such master; spark://HOST:PORT, yarn, k8s://URL or local[*]",
+    "Error while sending or receiving": "the Java virtual machine was killed; is there enough memory for it?",
     "JAVA_GATEWAY_EXITED": "the Java virtual machine ended at once; is there enough memory for it?",
 }
 """part of a message -> what it means, and the cure"""

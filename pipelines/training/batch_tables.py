@@ -88,8 +88,12 @@ def write_artefacts(
     progress: Progress = silent,
     spread: Spread = in_threads,
     rows_per_part: int = ROWS_PER_PART,
+    key: str = "",
 ) -> int:
-    """Writes all of them into `version`/artefacts; gives the number of rows. `spread` makes the lists of batches."""
+    """Writes all of them into `version`/artefacts; gives the number of rows. `spread` makes the lists of batches.
+
+    A training that goes on uses the lists that were made with the same `key`.
+    """
     folder = version / ARTEFACTS
     folder.mkdir(parents=True, exist_ok=True)
     lists = VersionLists(trained, options)
@@ -102,7 +106,7 @@ def write_artefacts(
     ):
         make = partial(spread, of)
         sizes = {"rows_per_batch": at_once, "rows_per_part": rows_per_part}
-        count += write_lists(folder, rows, make, **sizes, progress=progress, what=what)
+        count += write_lists(folder, rows, make, **sizes, key=key, progress=progress, what=what)
     small = {
         "top_popular": top_popular(library.tracks(), listens, options),
         "user_features": _user_features(trained.user_ids, listens),

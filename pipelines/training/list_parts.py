@@ -31,17 +31,20 @@ def write_lists(
     *,
     rows_per_batch: int,
     rows_per_part: int = ROWS_PER_PART,
+    key: str = "",
     progress: Progress = silent,
     what: str = "lists",
 ) -> int:
-    """Writes FOLDER/TABLE.parquet for each table that `make` gives for batches of the rows; returns how many rows."""
-    parts = folder / f".{what}.parts"
+    """Writes FOLDER/TABLE.parquet for each table that `make` gives for batches of the rows; returns how many rows.
+
+    Parts that are there are used if they have the same `key`, which says what the lists are made from.
+    """
+    parts = folder / f".{what}.{key}-{rows_per_part}.parts"
     parts.mkdir(parents=True, exist_ok=True)
     names: list[str] = []
     for start in range(0, max(len(rows), 1), rows_per_part):
         progress(start, len(rows), what)
         found = sorted(parts.glob(f"{start:09}.*.parquet"))
-        # The last table of a part is written last of all.
         if not (parts / f"{start:09}.done").exists():
             part = rows[start : start + rows_per_part]
             made = make([part[at : at + rows_per_batch] for at in range(0, max(len(part), 1), rows_per_batch)])
@@ -59,7 +62,8 @@ def write_lists(
         count += write_parquet(
             (pl.read_parquet(table, memory_map=False) for table in tables), folder / f"{name}.parquet"
         )
-    shutil.rmtree(parts)
+    for old in folder.glob(f".{what}.*.parts"):
+        shutil.rmtree(old)
     return count
 
 

@@ -64,7 +64,9 @@ class ResumableSteps:
             with suppress(BlockingIOError):
                 # Nobody else is training, so unfinished folders are left from trainings that were killed.
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                left = self._left(library, first_step, key)
+                # A pull puts its version there in parts.
+                with library.rewriting():
+                    left = self._left(library, first_step, key)
             fcntl.flock(file, fcntl.LOCK_SH)
             yield left or library.new_version()
 

@@ -310,10 +310,18 @@ class _Training:
             if not (version / "training.json").exists():
                 # Who makes lists elsewhere loads the version from its folder; all that was measured is written later.
                 write_json(version / "training.json", trained.metadata)
-            spread, rows_per_part = self.engine.spread(self.library, version), self.engine.rows_per_part
-            count(
-                write_artefacts(version, self.library, trained, listens, options, self.progress, spread, rows_per_part)
+            rows = write_artefacts(
+                version,
+                self.library,
+                trained,
+                listens,
+                options,
+                self.progress,
+                spread=self.engine.spread(self.library, version),
+                rows_per_part=self.engine.rows_per_part,
+                key=self.keys[name][:12],
             )
+            count(rows)
 
     def _checked(self, step: str) -> Interactions:
         """The listens, where there is memory enough for a step on them."""

@@ -35,6 +35,8 @@ Rows = NDArray[np.intp]
 _FOLDER, _NAME = "search", "tracks"
 _KEPT_FROM = 5000
 """tracks; with fewer an index is made in a fraction of a second"""
+_FEW_LOOKUPS = 8
+"""of rows, which are searched for: a table of a million ids takes longer to make than one answer"""
 _KEPT_CHANGES = 0.01
 """share of new tracks from which on it is written again, of lost ones from which on it is made anew"""
 
@@ -54,6 +56,7 @@ class TrackIndex:
         """how far the library's changes are in it; None where that is not known"""
         self.in_library = np.ones(len(self.track_ids), bool)
         """[T] whether the library still has the track"""
+        self._lookups = 0
 
     @cached_property
     def _row_of(self) -> dict[str, int]:
@@ -128,7 +131,11 @@ class TrackIndex:
 
     def row_of(self, track_id: str) -> int | None:
         """The track's row, also where the library does not have it any more."""
-        row = self._row_of.get(track_id)
+        self._lookups += 1
+        if self._lookups > _FEW_LOOKUPS or "_row_of" in self.__dict__:
+            row = self._row_of.get(track_id)
+        else:
+            row = self.track_ids.index(track_id) if track_id in self.track_ids else None
         return row if row is not None and row < len(self) else None
 
     def row(self, track_id: str) -> int:

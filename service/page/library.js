@@ -6,7 +6,7 @@ import { Loading, nameOf, percent, Problem, useTitle } from "./parts.js";
 import { Sure } from "./sure.js";
 
 const WATCH_MS = 1000;
-const NAMES = { embed: "Hear the folders", listens: "Import a history", duplicates: "Find duplicates", train: "Train", report: "Write the report" };
+const NAMES = { embed: "Hear the folders", listens: "Import a history", duplicates: "Find duplicates", missing: "Find missing files", forget: "Forget missing files", train: "Train", report: "Write the report" };
 const STATES = { running: "running", done: "done", failed: "failed", cancelled: "cancelled", lost: "broken off: it was killed, or the machine stopped" };
 const few = new Intl.NumberFormat();
 const one = (count, name) => `${few.format(count)} ${name}${count === 1 ? "" : "s"}`;
@@ -64,6 +64,7 @@ function JobsCard({ library }) {
       <div class="row actions">
         ${library.folders.length > library.missing_folders.length && html`<button disabled=${busy} onClick=${simply("embed")}>Rescan ${library.folders.length === 1 ? library.folders[0] : "all folders"}</button>`}
         ${library.analyzed > 0 && html`<button disabled=${busy} onClick=${simply("duplicates")}>Find duplicates</button>`}
+        ${library.with_file > 0 && html`<button disabled=${busy} onClick=${simply("missing")}>Find missing files</button>`}
         <button disabled=${busy || !library.exists} onClick=${simply("train")}>Train</button>
         <button disabled=${busy || !library.exists} onClick=${simply("report")}>Write the report</button>
         ${library.report_at && html`<${ReportLink} writtenAt=${library.report_at} />`}
@@ -71,7 +72,7 @@ function JobsCard({ library }) {
       <${AddFolder} busy=${busy} start=${start} />
       <${ImportHistory} busy=${busy} start=${start} formats=${data?.log_formats || ["csv"]} />
       ${running && html`<${Running} key=${running.job_id} job=${running} onEnd=${() => { refresh(); fetchAnew(); }} />`}
-      ${newest && !running && html`<${PastJob} key=${newest.job_id} job=${newest} open=${newest.state !== "done" || newest.kind === "duplicates"} />`}
+      ${newest && !running && html`<${PastJob} key=${newest.job_id} job=${newest} open=${newest.state !== "done" || ["duplicates", "missing"].includes(newest.kind)} onForget=${simply("forget")} />`}
       ${earlier.length > 0 && html`<details class="earlier"><summary>Earlier jobs</summary>${earlier.map(job => html`<${PastJob} key=${job.job_id} job=${job} />`)}</details>`}
     </section>`;
 }
@@ -100,8 +101,8 @@ function AddFolder({ busy, start }) {
 /** The format that a log's files look like. */
 function formatOf(files, formats) {
   const names = files.map(file => file.name.toLowerCase()).join(" ");
-  const signs = [["yambda", /yambda/], ["movielens", /(ratings|movies|u)\.(csv|dat|data)/], ["lastfm", /user_artists\.dat/], ["mpd", /mpd\.slice/], ["music4all-onion", /userid_trackid/], ["yandex", /catalog_names|interactions\.parquet/], ["spotify", /streaming|endsong/], ["listenbrainz", /listenbrainz|\.jsonl/]];
-  return signs.find(([format, sign]) => formats.includes(format) && sign.test(names))?.[0] || (formats.includes("auto") ? "auto" : "csv");
+  const signs = [["yambda", /yambda/], ["movielens", /(ratings|movies|u)\.(csv|dat|data)/], ["lastfm", /user_artists\.dat/], ["mpd", /mpd\.slice/], ["music4all-onion", /userid_trackid/], ["yandex", /catalog_names|interactions\.parquet/]];
+  return signs.find(([format, sign]) => formats.includes(format) && sign.test(names))?.[0] || "csv";
 }
 
 function ImportHistory({ busy, start, formats }) {
@@ -177,21 +178,23 @@ function Running({ job, onEnd }) {
 }
 
 /** One that ended; what it said is fetched when it is opened. */
-function PastJob({ job, open = false }) {
+function PastJob({ job, open = false, onForget }) {
   const [opened, setOpened] = useState(open);
   return html`
     <details class=${`job ${job.state}`} open=${open} onToggle=${event => setOpened(event.target.open)}>
       <summary><strong>${NAMES[job.kind] || job.kind}</strong> <span class="sub">${when(job.started_at)}: ${STATES[job.state]}</span></summary>
-      ${opened && html`<${Told} job=${job} />`}
+      ${opened && html`<${Told} job=${job} onForget=${onForget} />`}
     </details>`;
 }
 
-function Told({ job }) {
+function Told({ job, onForget }) {
   const { data, error } = useAnswer(signal => json(`v1/jobs/${job.job_id}`, null, { signal }), [job.job_id]);
   if (error) return html`<${Problem} error=${error} />`;
   if (!data) return html`<p class="sub">…</p>`;
   return html`
-    ${job.kind === "duplicates" && job.state === "done" ? html`<${Duplicates} found=${data.answers} />` : html`<${Answers} records=${data.answers} />`}
+    ${job.state === "done" && job.kind === "duplicates" ? html`<${Duplicates} found=${data.answers} />`
+      : job.state === "done" && job.kind === "missing" ? html`<${Missing} found=${data.answers} onForget=${onForget} />`
+      : html`<${Answers} records=${data.answers} />`}
     <${Log} job=${data} />`;
 }
 
@@ -219,6 +222,14 @@ function Duplicates({ found }) {
         <li key=${group.keep}>${group.versions.map((version, place) => html`
           <div class=${place ? "" : "best"}><a class="title" href=${`#/track/${encodeURIComponent(version.track_id)}`} dir="auto">${nameOf(version)}</a> <span class="sub">${told(version)}</span></div>`)}</li>`)}
     </ol>`;
+}
+
+function Missing({ found, onForget }) {
+  if (!found.length) return html`<p>No file is missing.</p>`;
+  return html`
+    <p>${one(found.length, "track")} whose file is gone. Forgotten, a track leaves the library; of one that was listened to, the listens stay.</p>
+    <ul class="plain failures" tabindex="0" aria-label="Missing files">${found.map(track => html`<li key=${track.track_id}><bdi class="title">${track.track_id}</bdi>${track.listened && html` <span class="sub">was listened to</span>`}</li>`)}</ul>
+    ${onForget && html`<div class="row actions"><${Sure} ask="Forget" of=${one(found.length, "track")} then=${onForget} /></div>`}`;
 }
 
 // Distributions

@@ -75,17 +75,23 @@ function OnePlaylist({ id }) {
       location.hash = "#/playlists";
     } catch (problem) { say(problem.message, true); }
   };
+  const send = async () => {
+    try {
+      const sent = await post(`v1/playlists/${list.playlist_id}/send`, {});
+      say(`${sent.file} is among the music now${sent.left_out ? `, without ${counted(sent.left_out)} whose file is gone` : ""}: the player finds it at its next scan.`);
+    } catch (problem) { say(problem.message, true); }
+  };
   const file = format => save(`v1/playlists/${list.playlist_id}/file?format=${format}`, `${list.name.replace(/[/\\:*?"<>|]/g, "_")}.${format}`).catch(problem => say(problem.message, true));
   // The heading stays the same one while the rest comes, and keeps the focus.
   return html`
     <section class="card narrow">
       <${Name} name=${list ? list.name : "Playlist"} onName=${list && (name => change({ name }))} />
-      ${list ? html`<${Content} list=${list} busy=${busy} change=${change} arrange=${arrange} file=${file} drop=${drop} />`
+      ${list ? html`<${Content} list=${list} busy=${busy} change=${change} arrange=${arrange} file=${file} send=${send} drop=${drop} />`
         : error ? html`<${Problem} error=${error}><a class="button" href="#/playlists">All playlists</a><//>` : html`<${Loading} />`}
     </section>`;
 }
 
-function Content({ list, busy, change, arrange, file, drop }) {
+function Content({ list, busy, change, arrange, file, send, drop }) {
   const { name, tracks } = list, playable = tracks.some(track => track.has_audio);
   const seconds = tracks.reduce((sum, track) => sum + (track.duration_seconds || 0), 0);
   return html`
@@ -101,9 +107,10 @@ function Content({ list, busy, change, arrange, file, drop }) {
     <div class="row actions">
       <button disabled=${!tracks.length} onClick=${() => file("m3u8")}>Save as M3U8</button>
       <button disabled=${!tracks.length} onClick=${() => file("jspf")}>Save as JSPF</button>
+      <button disabled=${busy || !playable} title="Writes the playlist among the music, where Navidrome, Jellyfin and other players find it" onClick=${send}>Send to the player</button>
       <${Sure} ask="Delete" of=${name} then=${drop} />
     </div>
-    <p class="sub">A saved file belongs into the folder of music: its paths begin there, so Navidrome, Jellyfin and others find the tracks.</p>`;
+    <p class="sub">Sent, it lies among the music, where Navidrome, Jellyfin and other players find it by themselves. A saved file belongs there, too: its paths begin at the folder of music.</p>`;
 }
 
 /** A heading that can be written anew. */

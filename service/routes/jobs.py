@@ -30,6 +30,10 @@ class Kind(StrEnum):
     EMBED = "embed"
     """the folders that are embedded already, or another one"""
     DUPLICATES = "duplicates"
+    MISSING = "missing"
+    """tracks whose files are gone"""
+    FORGET = "forget"
+    """takes these out of the library"""
     TRAIN = "train"
     REPORT = "report"
 
@@ -52,7 +56,7 @@ class JobProgress(BaseModel):
 
 class JobSummary(BaseModel):
     job_id: int
-    kind: str = Field(description="the command's name")
+    kind: str = Field(description="what it was started as; listens for an import")
     command: str
     state: State = Field(description="lost: it was killed, or the machine stopped")
     started_at: float = Field(description="seconds since 1970")
@@ -140,6 +144,8 @@ def _words(library: Path, wanted: Wanted) -> list[str]:
             raise Problem(422, f"folder: {wanted.kind} takes none")
         return {
             Kind.DUPLICATES: ["duplicates"],
+            Kind.MISSING: ["missing"],
+            Kind.FORGET: ["missing", "--forget"],
             Kind.TRAIN: ["train", "--no-publish"],
             Kind.REPORT: ["report", "--out", str(library.absolute() / "report")],
         }[wanted.kind]

@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from ..errors import documented
+from ..errors import Problem, documented
 from ..middleware.api_keys import ApiKeyStore
 from ..parameters import MANAGER
 
@@ -51,9 +51,11 @@ def key_routes(folder: Path) -> APIRouter:
         folder.mkdir(parents=True, exist_ok=True)
         return NewKey(**vars(wanted), key=store.add(wanted.name, manages=wanted.manages))
 
-    @routes.delete("/v1/keys/{name}", status_code=204, responses=documented(403))
+    @routes.delete("/v1/keys/{name}", status_code=204, responses=documented(403, 404))
     def revoke(name: KeyName) -> None:
         """From now on it opens nothing any more."""
+        if name not in store.hashes():
+            raise Problem(404, f"{name}: no key of this name")
         store.revoke(name)
 
     return routes

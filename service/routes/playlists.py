@@ -12,12 +12,14 @@ from fastapi import APIRouter, Query, Response
 from fastapi import Path as PathParameter
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from ...errors import DataError
 from ...pipelines.library.folder_layout import within_place
-from ...pipelines.library.playlist_files import ListedFile, jspf, m3u
-from ...pipelines.library.playlists import Playlist
+from ...pipelines.library.playlist_files import ListedFile, jspf, m3u, put_among_music
+from ...pipelines.library.playlists import ListedTrack, Playlist
+from ...pipelines.library.scan import readable
 from ...pipelines.library.store import Library
 from ..errors import Problem, documented
-from ..parameters import Id, WholeNumber
+from ..parameters import MANAGER, Id, WholeNumber
 from ..response_schemas import FoundTrack
 
 MOST_TRACKS = 10_000
@@ -76,6 +78,12 @@ class ChangedPlaylist(BaseModel):
     )
     name: Name | None = None
     track_ids: TrackIds | None = None
+
+
+class SentPlaylist(BaseModel):
+    file: str = Field(description="the folder's name and the file's")
+    tracks: int
+    left_out: int = Field(description="tracks whose file is not there")
 
 
 class FileFormat(StrEnum):
@@ -157,6 +165,30 @@ def playlist_routes(folder: Path) -> APIRouter:
         name = f'attachment; filename="playlist-{playlist_id}.{format}"'
         return Response(content, media_type=_MEDIA_TYPES[format], headers={"Content-Disposition": name})
 
+    @routes.post("/v1/playlists/{playlist_id}/send", dependencies=[MANAGER], responses=documented(403, 404, 409))
+    def send(playlist_id: PlaylistId) -> SentPlaylist:
+        """Writes an M3U8 file among the music, where Navidrome, Jellyfin and other players find it by themselves.
+
+        Into the embedded folder that has most of its tracks; sent again, it replaces that file.
+        """
+        with Library.open(folder) as library:
+            known = _known(library, playlist_id)
+            listed = library.listed_tracks(known.track_ids)
+            places = [place for place in library.places() if place.is_dir()]
+        files = [_file(one, one.path) for one in listed if one.path is not None and one.path.exists()]
+        if not files or not places:
+            raise Problem(409, f"{known.name}: none of its tracks lies in a folder that was embedded here")
+        place = max(places, key=lambda place: sum(one.path.is_relative_to(place) for one in files))
+        try:
+            written = put_among_music(place, known.name, playlist_id, files)
+        except DataError as error:
+            raise Problem(409, str(error)) from None
+        except OSError as error:
+            raise Problem(409, f"{place.name}: cannot be written to ({error.strerror})") from None
+        return SentPlaylist(
+            file=readable(f"{place.name}/{written.name}"), tracks=len(files), left_out=len(listed) - len(files)
+        )
+
     return routes
 
 
@@ -196,12 +228,12 @@ def _full(library: Library, playlist: Playlist) -> FullPlaylist:
 def _files(library: Library, playlist: Playlist) -> list[ListedFile]:
     """Their paths begin at the embedded folders: the others are this machine's own business."""
     places = library.places()
-    files = []
-    for one in library.listed_tracks(playlist.track_ids):
-        if one.path is not None:
-            title, artist = one.title or one.track_id, ", ".join(one.artists) or None
-            files.append(ListedFile(within_place(one.path, places), title, artist, one.duration_seconds))
-    return files
+    listed = library.listed_tracks(playlist.track_ids)
+    return [_file(one, within_place(one.path, places)) for one in listed if one.path is not None]
+
+
+def _file(track: ListedTrack, path: Path) -> ListedFile:
+    return ListedFile(path, track.title or track.track_id, ", ".join(track.artists) or None, track.duration_seconds)
 
 
 def _known(library: Library, playlist_id: int) -> Playlist:

@@ -93,13 +93,10 @@ def coverage(library: Library) -> Coverage:
     if not sources:
         return Coverage(0, 0, 0, 0, None, None, {})
     log, time = read_listens(library), pl.col("time")
-    figures = log.select(users=pl.col("user_id").n_unique(), first=time.min(), last=time.max()).collect(
-        engine="streaming"
-    )
-    played = log.select(pl.col("track_id").unique()).collect(engine="streaming")["track_id"]
-    users, first, last = figures.row(0)
+    first, last = log.select(first=time.min(), last=time.max()).collect(engine="streaming").row(0)
+    users, played = (log.select(name).unique().collect(engine="streaming")[name] for name in ("user_id", "track_id"))
     known = int(played.is_in(pl.Series(library.track_ids(), dtype=pl.String).implode()).sum())
-    return Coverage(sum(sources.values()), users, len(played), known, _day(first), _day(last), sources)
+    return Coverage(sum(sources.values()), len(users), len(played), known, _day(first), _day(last), sources)
 
 
 def log_state(library: Library) -> tuple[tuple[str, int, int], ...]:

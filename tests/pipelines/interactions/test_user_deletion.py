@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import shutil
 import threading
@@ -23,6 +24,7 @@ from crossfade.pipelines.library.folder_layout import MANIFEST, describe_files
 from crossfade.pipelines.library.store import Library
 from crossfade.pipelines.simulation.world import World, WorldOptions
 from crossfade.pipelines.training import train as training
+from crossfade.pipelines.training.resumable_steps import LOCK
 from crossfade.pipelines.training.train import TrainingOptions, train
 from crossfade.pipelines.versions.model_version import ModelVersion
 from crossfade.pipelines.versions.publish import publish, pull
@@ -228,13 +230,16 @@ def test_versions_beyond_three_are_removed(folder: Path) -> None:
         half.mkdir()
         young = library.models / "29990101T000000Z-run"
         young.mkdir()
-        names = [train(library, OPTIONS, force=True).version for _ in range(2)]
-        kept = library.versions()
-        assert [path.name for path in kept[:1]] == names[1:] and len(kept) == 3
-        assert first in kept and not half.exists() and young.exists()
+        with (library.folder / LOCK).open("a") as file:
+            # As another training does while it writes the young one.
+            fcntl.flock(file, fcntl.LOCK_SH)
+            names = [train(library, OPTIONS, force=True).version for _ in range(2)]
+            kept = library.versions()
+            assert [path.name for path in kept[:1]] == names[1:] and len(kept) == 3
+            assert first in kept and not half.exists() and young.exists()
         train(library, TrainingOptions(**{**vars(OPTIONS), "keep_versions": 1}), force=True)
         assert library.versions() == [library.current_version()]
-        assert not first.exists() and young.exists()
+        assert not first.exists() and not young.exists()
     with pytest.raises(UsageError, match="keep_versions: 0"):
         TrainingOptions(keep_versions=0)
 

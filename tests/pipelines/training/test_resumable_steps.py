@@ -15,12 +15,12 @@ from small_training import OPTIONS
 from crossfade.errors import DataError
 from crossfade.pipelines.library.store import Library
 from crossfade.pipelines.search.recommend import recommend
-from crossfade.pipelines.training import batch_tables, list_parts
-from crossfade.pipelines.training.batch_tables import ArtefactOptions
+from crossfade.pipelines.training.batch_tables import ArtefactOptions, VersionLists
+from crossfade.pipelines.training.engine import LocalEngine
 from crossfade.pipelines.training.train import train
 from crossfade.pipelines.versions.model_version import ModelVersion
 
-ANSWERS = batch_tables._answers
+OF_USERS = VersionLists.of_users
 
 
 @pytest.fixture
@@ -118,25 +118,25 @@ def test_a_log_without_a_listen_is_an_error(tmp_path: Path) -> None:
 
 
 def stop_at(rows: int, asked: list[int]) -> Callable[..., object]:
-    """In place of `_answers`: makes lists until more than so many users have asked, then is interrupted."""
+    """In place of `VersionLists.of_users`: makes lists until so many users have asked, then is interrupted."""
 
-    def answers(trained: ModelVersion, two_stage: object, users: np.ndarray, k: int) -> object:
+    def of_users(lists: VersionLists, users: np.ndarray) -> object:
         if len(asked) >= rows:
             raise KeyboardInterrupt
         asked.extend(users.tolist())
-        return ANSWERS(trained, two_stage, users, k)
+        return OF_USERS(lists, users)
 
-    return answers
+    return of_users
 
 
 def test_a_killed_training_goes_on_where_it_was(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
     changed, before, first, then = replace(OPTIONS, seed=3), library.current_version(), [], []
-    monkeypatch.setattr(list_parts, "ROWS_PER_PART", 30)
-    monkeypatch.setattr(batch_tables, "_answers", stop_at(60, first))
+    monkeypatch.setattr(LocalEngine, "rows_per_part", 30)
+    monkeypatch.setattr(VersionLists, "of_users", stop_at(60, first))
     with pytest.raises(KeyboardInterrupt):
         train(library, changed)
     assert library.current_version() == before and len(library.versions()) == 1
-    monkeypatch.setattr(batch_tables, "_answers", stop_at(10**6, then))
+    monkeypatch.setattr(VersionLists, "of_users", stop_at(10**6, then))
     train(library, changed)
     states = [("hybrid", "resumed"), ("ranking", "resumed"), ("artefacts", "run")]
     assert log_of(library)[-3:] == states
@@ -150,7 +150,7 @@ def test_a_killed_training_goes_on_where_it_was(library: Library, monkeypatch: p
 
 
 def test_what_a_killed_training_left_of_no_use_goes(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch_tables, "_answers", stop_at(0, []))
+    monkeypatch.setattr(VersionLists, "of_users", stop_at(0, []))
     with pytest.raises(KeyboardInterrupt):
         train(library, replace(OPTIONS, seed=3))
     assert len(list(library.models.glob("*-*"))) == 2

@@ -19,6 +19,8 @@ from crossfade.pipelines.library.store import Library
 from crossfade.pipelines.library.tracks import StoredFile
 from crossfade.service.middleware.api_keys import ApiKeyStore
 
+from .conftest import GONE
+
 SCREEN = "/#/library"
 
 
@@ -68,6 +70,17 @@ def test_a_job_is_watched_cancelled_and_found_after_a_restart(
         page.get_by_role("region", name="Running job").get_by_role("button", name="Cancel").click()
         expect(page.get_by_text("cancelled")).to_be_visible()
         expect(page.get_by_role("button", name="Find duplicates")).to_be_enabled()
+
+
+def test_files_that_are_gone_are_found_and_forgotten(page: Page) -> None:
+    page.get_by_role("button", name="Find missing files").click()
+    expect(page.get_by_role("list", name="Missing files")).to_contain_text(track(GONE))
+    page.get_by_role("button", name="Forget 1 track").click()
+    page.get_by_role("button", name="Forget 1 track for good").click()
+    expect(page.get_by_text("Forget missing files")).to_be_visible()
+    expect(page.get_by_role("region", name="Running job")).to_have_count(0)
+    page.get_by_role("button", name="Find missing files").click()
+    expect(page.get_by_text("No file is missing.")).to_be_visible()
 
 
 def test_a_history_that_is_dropped_anywhere_is_imported(page: Page, owned: Path) -> None:

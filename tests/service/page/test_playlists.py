@@ -113,6 +113,8 @@ def test_it_is_played_and_saved_for_other_players(page: Page) -> None:
     with page.expect_download() as saved:
         page.get_by_role("button", name="Save as JSPF").click()
     assert json.loads(Path(saved.value.path()).read_text())["playlist"]["title"] == NAME
+    page.get_by_role("button", name="Send to the player").click()
+    expect(page.get_by_text("is among the music now, without 1 track whose file is gone")).to_be_visible()
 
 
 def test_a_change_made_elsewhere_is_not_overwritten(browser: Browser, url: str, owned: Path, number: int) -> None:

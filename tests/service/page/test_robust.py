@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import shutil
 from pathlib import Path
 
 import pytest
-from browsing import opened, served
+from browsing import DROP, opened, served
 from playwright.sync_api import Browser, Page, expect
 from processes import free_port
 from serving import fill, track
@@ -138,3 +139,15 @@ def test_with_little_in_it_every_screen_says_what_to_do(browser: Browser, tmp_pa
         expect(page.get_by_text("None yet.")).to_be_visible()
         go(page, "library")
         expect(page.get_by_text("None yet. Import a listening history")).to_be_visible()
+
+
+def test_what_is_no_history_and_what_is_too_large_is_explained(browser: Browser, owned: Path) -> None:
+    """A PDF on the library's screen, and an export beyond the limit of uploads."""
+    with served(owned, upload_bytes=100_000) as url, opened(browser, f"{url}/#/library") as page:
+        expect(page.get_by_text("tracks, all of them heard")).to_be_visible()
+        content = base64.b64encode(b"x" * 200_000).decode()
+        page.evaluate(DROP, ["paper.pdf", "application/pdf", content[:100]])
+        expect(page.get_by_text("paper.pdf is a PDF")).to_be_visible()
+        page.evaluate(DROP, ["plays.csv", "text/csv", content])
+        page.get_by_role("button", name="Import", exact=True).click()
+        expect(page.get_by_text("crossfade listens FILE --format csv reads it")).to_be_visible()

@@ -51,6 +51,19 @@ def test_a_folder_is_embedded_and_seen_by_the_service(tmp_path: Path) -> None:
         assert again["answers"][0]["unchanged"] == 1
 
 
+def test_tracks_whose_files_are_gone_are_found_and_forgotten(client: TestClient, folder: Path) -> None:
+    with Library.open(folder) as library:
+        gone = library.path_of(track(0))
+        assert gone is not None
+    audio(gone.with_name("another.wav"))
+    gone.unlink()
+    found = ended(client, client.post("/v1/jobs", json={"kind": "missing"}))
+    assert [one["track_id"] for one in found["answers"]] == [track(0)] and found["answers"][0]["forgotten"] is False
+    forgotten = ended(client, client.post("/v1/jobs", json={"kind": "forget"}))
+    assert forgotten["answers"][0]["forgotten"] is True
+    assert client.get("/v1/library").json()["with_file"] == 0
+
+
 def test_a_dropped_log_is_imported_and_replaces_the_one_of_its_name(client: TestClient, folder: Path) -> None:
     before = client.get("/v1/library/listens").json()
     assert (before["listens"], before["users"], before["tracks"]) == (400, 40, before["tracks_in_library"])
@@ -97,6 +110,7 @@ MANAGED = (
     ("DELETE", "/v1/keys/phone"),
     ("PUT", "/v1/versions/current"),
     ("DELETE", "/v1/listeners/u2"),
+    ("POST", "/v1/playlists/1/send"),
 )
 
 

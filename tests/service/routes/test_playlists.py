@@ -7,6 +7,8 @@ from pathlib import Path
 from fastapi.testclient import TestClient
 from serving import serving, track
 
+from crossfade.pipelines.library.store import Library
+
 
 def test_a_playlist_is_made_changed_and_deleted(client: TestClient, folder: Path) -> None:
     made = client.post("/v1/playlists", json={"name": " Rain ", "track_ids": [track(0), track(1)]})
@@ -48,3 +50,26 @@ def test_files_for_other_players_begin_at_the_embedded_folder(client: TestClient
     assert "attachment" in m3u.headers["content-disposition"] and str(folder) not in m3u.text
     jspf = client.get(address, params={"format": "jspf"}).json()["playlist"]
     assert (jspf["title"], [one["location"] for one in jspf["track"]]) == ("Rain", [["first.wav"]])
+
+
+def test_a_playlist_is_sent_to_the_player_among_the_music(client: TestClient, folder: Path) -> None:
+    """In place of what was sent before, under whatever name, and never of somebody else's file."""
+    with Library.open(folder) as library:
+        first = library.path_of(track(0))
+        assert first is not None
+    music = first.parent
+    made = client.post("/v1/playlists", json={"name": "AC/DC: best?", "track_ids": [track(1), track(0)]}).json()
+    address = f"/v1/playlists/{made['playlist_id']}"
+    sent = client.post(f"{address}/send").json()
+    assert sent == {"file": "music/AC_DC_ best_.m3u8", "tracks": 1, "left_out": 1}
+    lines = (music / "AC_DC_ best_.m3u8").read_text().splitlines()
+    assert lines[0] == "#EXTM3U" and lines[-1] == "first.wav"
+    client.put(address, json={"revision": 1, "name": "Sun"})
+    assert client.post(f"{address}/send").json()["file"] == "music/Sun.m3u8"
+    assert [one.name for one in music.glob("*.m3u8")] == ["Sun.m3u8"]
+    (music / "Rain.m3u8").write_text("mine")
+    client.put(address, json={"revision": 2, "name": "Rain"})
+    refused = client.post(f"{address}/send")
+    assert refused.status_code == 409 and (music / "Rain.m3u8").read_text() == "mine"
+    empty = client.post("/v1/playlists", json={"name": "None"}).json()["playlist_id"]
+    assert client.post(f"/v1/playlists/{empty}/send").status_code == 409

@@ -18,7 +18,7 @@ from crossfade.models.catalogue import Catalogue
 from crossfade.models.evaluation.splits import Split, by_chance
 from crossfade.models.interactions import Clock, Interactions
 from crossfade.models.nn.training_loop import Dropout, Epoch, Schedule, best_epoch, train
-from crossfade.models.ranking.candidates import last_tracks
+from crossfade.models.ranking.user_profile import last_tracks
 from crossfade.models.recommenders.biases import Biases
 from crossfade.models.recommenders.neural.neural_mf import NeuralMF, NeuralMFOptions, rating_options
 from crossfade.models.recommenders.neural.sasrec import SASRec, SASRecOptions
