@@ -12,6 +12,7 @@ from playwright.sync_api import Browser, Page, expect
 from processes import free_port
 from serving import fill, track
 
+from crossfade.pipelines.library.playlists import Playlist
 from crossfade.pipelines.library.store import Library
 from crossfade.service.middleware.api_keys import ApiKeyStore
 
@@ -32,7 +33,7 @@ def owned(played: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """With a playlist of difficult titles, one of them without its file."""
     folder = Path(shutil.copytree(played, tmp_path_factory.mktemp("robust") / "L"))
     with Library.open(folder) as library:
-        library.add_to_playlist("unbroken" * 20, [track(row) for row in (0, 1, GONE, 5, 2)])
+        library.replace_playlists([Playlist(1, "unbroken" * 20, tuple(track(row) for row in (0, 1, GONE, 5, 2)))])
     return folder
 
 
