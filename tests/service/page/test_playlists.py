@@ -151,5 +151,6 @@ def test_a_track_of_any_list_is_put_on_a_playlist_and_queued(page: Page, owned: 
     sheet.get_by_role("button", name="Queue it").click()
     expect(page.get_by_role("region", name="Player").get_by_role("link").first).to_have_text("Title 3")
     more.press("Enter")
+    expect(sheet).to_be_visible()
     page.keyboard.press("Escape")
     expect(sheet).to_have_count(0)

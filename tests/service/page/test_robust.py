@@ -55,9 +55,11 @@ def test_nothing_is_cut_off_where_there_is_little_room(browser: Browser, owned: 
 
 def test_by_keys_alone_and_calm(browser: Browser, owned: Path) -> None:
     with served(owned) as url, opened(browser, f"{url}/#/playlists/1", reduced_motion="reduce") as page:
+        rename = page.get_by_role("button", name="Rename")
+        expect(rename).to_be_visible()
         expect(page.get_by_role("heading", level=1)).to_be_focused()
         page.keyboard.press("Tab")
-        expect(page.get_by_role("button", name="Rename")).to_be_focused()
+        expect(rename).to_be_focused()
         page.keyboard.press("Tab")
         page.keyboard.press("Enter")
         expect(page.get_by_role("region", name="Player").get_by_role("button", name="Pause")).to_be_visible()
