@@ -77,7 +77,7 @@ def events_of(
             pl.col("user_row", "track_row").cast(pl.Float32),
             (when >= cut).fill_null(False).alias("late"),
         ).sink_parquet(part)
-        events = pl.scan_parquet(part)
+        events = pl.scan_parquet(part, glob=False)
         count, late = events.select(pl.len(), pl.col("late").sum()).collect().row(0)
         rows = np.lib.format.open_memmap(Path(scratch) / "events.npy", mode="w+", dtype=np.float32, shape=(count, 4))
         early, later = 0, count - late
@@ -124,7 +124,9 @@ def train_autoencoder(
 def vocabulary(folder: Path) -> tuple[list[str], list[str]]:
     """The users and tracks of a model, in the order of their rows."""
     try:
-        users, tracks = (pl.read_parquet(folder / f"{name}.parquet").get_column("id") for name in ("users", "tracks"))
+        users, tracks = (
+            pl.read_parquet(folder / f"{name}.parquet", glob=False).get_column("id") for name in ("users", "tracks")
+        )
     except (OSError, pl.exceptions.PolarsError) as error:
         raise LibraryError(f"{folder}: holds no trained autoencoder ({error})") from None
     return users.to_list(), tracks.to_list()

@@ -233,7 +233,7 @@ class LogStatistics:
 
     def _blocks(self, file: Path) -> Iterator[tuple[int, int, pl.DataFrame]]:
         """(number from 1, of how many, the events of whole users); one empty block for an empty log."""
-        rows = pl.scan_parquet(file)
+        rows = pl.scan_parquet(file, glob=False)
         per_user = rows.group_by("user_row").len().collect(engine="streaming")
         events = np.zeros(len(self.user_ids), np.int64)
         events[per_user.get_column("user_row").to_numpy()] = per_user.get_column("len").to_numpy()

@@ -98,7 +98,7 @@ def _users(version: Path) -> pl.Series:
     """[U] external ids of the models' rows, null for a deleted one."""
     file = version / "users.parquet"
     try:
-        return pl.read_parquet(file).get_column("user_id")
+        return pl.read_parquet(file, glob=False).get_column("user_id")
     except (OSError, pl.exceptions.PolarsError) as error:
         raise LibraryError(
             f"{file}: missing or damaged ({' '.join(str(error).split())}), so nobody can be deleted from this version; "

@@ -66,7 +66,7 @@ def _read(path: Path) -> pl.DataFrame:
         numbers = pl.all().exclude("track_id", "id").cast(pl.Float32, strict=False)
         return pl.concat([block.with_columns(numbers) for block in table_blocks(path, separator=separator)])
     try:
-        return pl.read_parquet(path)
+        return pl.read_parquet(path, glob=False)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(f"{path}: not readable as Parquet: {str(error).splitlines()[0]}") from error
 

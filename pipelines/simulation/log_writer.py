@@ -37,7 +37,7 @@ def _parts(folder: Path) -> Iterator[Callable[[Mapping[str, pl.DataFrame]], None
 
         yield add
         for parts in sorted(Path(scratch).iterdir()):
-            pl.scan_parquet(parts / "*.parquet").sink_parquet(folder / f"{parts.name}.parquet")
+            pl.scan_parquet(sorted(parts.glob("*.parquet")), glob=False).sink_parquet(folder / f"{parts.name}.parquet")
 
 
 def _numbered(names: Iterable[str]) -> dict[str, int]:

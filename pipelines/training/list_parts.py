@@ -60,7 +60,7 @@ def write_lists(
     for name in names:
         tables = sorted(parts.glob(f"*.{name}.parquet"))
         count += write_parquet(
-            (pl.read_parquet(table, memory_map=False) for table in tables), folder / f"{name}.parquet"
+            (pl.read_parquet(table, memory_map=False, glob=False) for table in tables), folder / f"{name}.parquet"
         )
     for old in folder.glob(f".{what}.*.parts"):
         shutil.rmtree(old)

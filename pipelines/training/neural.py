@@ -43,7 +43,7 @@ class NeuralModel:
         if name is None:
             raise LibraryError(f"{folder}: holds no neural model; learn one with crossfade neural train")
         try:
-            ids = pl.read_parquet(folder / "tracks.parquet").get_column("id").to_list()
+            ids = pl.read_parquet(folder / "tracks.parquet", glob=False).get_column("id").to_list()
         except (OSError, pl.exceptions.PolarsError) as error:
             raise LibraryError(f"{folder / 'tracks.parquet'}: missing or damaged ({error}); learn again") from None
         return cls(REGISTRY[name].load().load(folder), ids)

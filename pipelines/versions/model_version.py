@@ -176,7 +176,7 @@ class ModelVersion(TrackIndex):
 def _ids(version: Path, kind: str) -> list[Any]:
     file = version / f"{kind}s.parquet"
     try:
-        return pl.read_parquet(file)[f"{kind}_id"].to_list()
+        return pl.read_parquet(file, glob=False)[f"{kind}_id"].to_list()
     except (OSError, ValueError, pl.exceptions.PolarsError) as error:
         raise _damaged(file, error) from None
 

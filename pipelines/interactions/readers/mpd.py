@@ -73,7 +73,7 @@ def _read_slices(path: Path, slices: list[Path], scratch: Path) -> SourceLog:
     for number, file in enumerate(slices):
         rows = pl.DataFrame(_entries(file), schema=schema, orient="row")
         rows.write_parquet(scratch / f"slice-{number:05}.parquet")
-    entries = pl.scan_parquet(scratch / "slice-*.parquet")
+    entries = pl.scan_parquet(sorted(scratch.glob("slice-*.parquet")), glob=False)
     tracks = entries.group_by("track_id").agg(pl.col("title", "artists", "album").first())
     return SourceLog(path, entries.select("user_id", "track_id", "position"), tracks)
 

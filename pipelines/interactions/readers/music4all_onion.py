@@ -42,7 +42,7 @@ def read(path: Path, scratch: Path) -> SourceLog:
             needed = ", ".join(sorted(missing)) or "timestamp or count"
             raise DataError(f"{file}: no column {needed} among {listed(block.columns)}")
         block.write_parquet(scratch / f"listens-{number:05}.parquet")
-    table = SourceTable(file, pl.scan_parquet(scratch / "listens-*.parquet"))
+    table = SourceTable(file, pl.scan_parquet(sorted(scratch.glob("listens-*.parquet")), glob=False))
     columns = {"user_id": table.id("user_id"), "track_id": table.id("track_id")}
     if "timestamp" in table.schema:
         columns["time"] = table.seconds("timestamp")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -18,6 +20,7 @@ from crossfade.models.recommenders.registry import make
 from crossfade.pipelines.commands.main import main
 from crossfade.pipelines.interactions.cleaning import clean
 from crossfade.pipelines.interactions.schema import listed_ids, read_listens, to_listens
+from crossfade.pipelines.interactions.user_deletion import EVER, forget, user_hash
 from crossfade.pipelines.library.store import Library
 from crossfade.pipelines.search.recommend import recommend, recommend_one
 from crossfade.pipelines.training.batch_tables import ACTIVE_SECONDS, ArtefactOptions, listed_users
@@ -107,6 +110,17 @@ def test_what_is_evaluated_is_what_is_served(library: Library) -> None:
         np.testing.assert_array_equal(live, ids[row])
         np.testing.assert_array_equal(table["score"].to_numpy(), scores[row])
         np.testing.assert_array_equal(live_scores, scores[row])
+
+
+def test_a_library_in_a_folder_with_brackets(trained_folder: Path, tmp_path: Path) -> None:
+    """They are a pattern to polars, unless it is told otherwise."""
+    folder = Path(shutil.copytree(trained_folder, tmp_path / "Music [old]"))
+    with Library.open(folder) as library:
+        before = ModelVersion.load(library).user_ids
+        train(library, replace(OPTIONS, seed=3))
+        with library.rewriting():
+            forget(library, {user_hash(str(before[0])): EVER})
+        assert before[0] not in ModelVersion.load(library).user_ids
 
 
 def test_a_version_whose_ranking_has_its_former_name_opens(library: Library) -> None:
