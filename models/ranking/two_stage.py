@@ -133,8 +133,8 @@ class TwoStageRecommender(Recommender):
         """The same for B users by their confidences [B, T]; without `newest` [B, L] no track is newer than another."""
         check_width(user_items, self._track_count)
         histories = _histories(user_items)
-        last = repeat(NO_TRACKS) if newest is None else (row[row >= 0] for row in np.asarray(newest))
-        users = [(history, -1, tracks) for history, tracks in zip(histories, last, strict=False)]
+        last = repeat(NO_TRACKS, len(user_items.indptr) - 1) if newest is None else (row[row >= 0] for row in newest)
+        users = [(history, -1, tracks) for history, tracks in zip(histories, last, strict=True)]
         return self._many(users, k, allow_seen=allow_seen, candidates=candidates)
 
     def _many(
