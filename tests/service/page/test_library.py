@@ -25,7 +25,7 @@ SCREEN = "/#/library"
 
 
 @pytest.fixture
-def owned(played: Path, tmp_path: Path) -> Path:
+def fresh(played: Path, tmp_path: Path) -> Path:
     """A copy that the story may change, with a file that could not be heard."""
     folder = Path(shutil.copytree(played, tmp_path / "L"))
     with Library.open(folder) as library:
@@ -34,8 +34,8 @@ def owned(played: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def page(browser: Browser, owned: Path) -> Iterator[Page]:
-    with served(owned) as url, opened(browser, url + SCREEN) as page:
+def page(browser: Browser, fresh: Path) -> Iterator[Page]:
+    with served(fresh) as url, opened(browser, url + SCREEN) as page:
         yield page
 
 
@@ -56,17 +56,17 @@ def test_a_folder_that_is_not_there_is_explained(browser: Browser, url: str, tmp
 
 
 def test_a_job_is_watched_cancelled_and_found_after_a_restart(
-    browser: Browser, owned: Path, monkeypatch: pytest.MonkeyPatch
+    browser: Browser, fresh: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script = "echo 'hearing: 3 of 12, 1.0 a second, 9 s left' >&2; echo 'one: odd' >&2; exec sleep 60"
     monkeypatch.setattr(module, "COMMAND", ("sh", "-c", script))
-    with served(owned) as url, opened(browser, url + SCREEN) as page:
+    with served(fresh) as url, opened(browser, url + SCREEN) as page:
         page.get_by_role("button", name="Train").click()
         running = page.get_by_role("region", name="Running job")
         expect(running.get_by_text("3 of 12, 1.0 a second, 9 s left")).to_be_visible()
         expect(running.get_by_label("Log")).to_have_text("one: odd")
         expect(page.get_by_role("button", name="Find duplicates")).to_be_disabled()
-    with served(owned) as url, opened(browser, url + SCREEN) as page:
+    with served(fresh) as url, opened(browser, url + SCREEN) as page:
         page.get_by_role("region", name="Running job").get_by_role("button", name="Cancel").click()
         expect(page.get_by_text("cancelled")).to_be_visible()
         expect(page.get_by_role("button", name="Find duplicates")).to_be_enabled()
@@ -83,7 +83,7 @@ def test_files_that_are_gone_are_found_and_forgotten(page: Page) -> None:
     expect(page.get_by_text("No file is missing.")).to_be_visible()
 
 
-def test_a_history_that_is_dropped_anywhere_is_imported(page: Page, owned: Path) -> None:
+def test_a_history_that_is_dropped_anywhere_is_imported(page: Page, fresh: Path) -> None:
     log = "user_id,track_id,time\n" + "".join(f"new,{track(row)},170000000{row}\n" for row in range(3))
     page.evaluate("() => { location.hash = '#/you'; }")
     expect(page.get_by_role("heading", name="For you")).to_be_visible()
@@ -94,8 +94,8 @@ def test_a_history_that_is_dropped_anywhere_is_imported(page: Page, owned: Path)
     expect(page.get_by_text("csv-my-plays")).to_be_visible()
 
 
-def test_an_earlier_version_is_used_again(page: Page, owned: Path) -> None:
-    with Library.open(owned) as library:
+def test_an_earlier_version_is_used_again(page: Page, fresh: Path) -> None:
+    with Library.open(fresh) as library:
         first = library.current_version()
         later = library.new_version()
         shutil.copytree(first, later, dirs_exist_ok=True)
@@ -104,19 +104,19 @@ def test_an_earlier_version_is_used_again(page: Page, owned: Path) -> None:
     page.get_by_role("button", name="Use this").click()
     expect(page.get_by_text("This version answers now.")).to_be_visible()
     expect(page.get_by_role("row").last.get_by_text("answers now")).to_be_visible()
-    with Library.open(owned) as library:
+    with Library.open(fresh) as library:
         assert library.current_version() == first
 
 
-def test_a_key_is_made_shown_once_and_revoked(page: Page, owned: Path) -> None:
+def test_a_key_is_made_shown_once_and_revoked(page: Page, fresh: Path) -> None:
     page.get_by_role("textbox", name="Name of a new key").fill("phone")
     page.get_by_role("button", name="Make a key").click()
     shown = page.get_by_text("shown this once").locator("code").inner_text()
-    assert ApiKeyStore(owned).name_of(shown) == "phone"
+    assert ApiKeyStore(fresh).name_of(shown) == "phone"
     page.get_by_role("button", name="Revoke phone").click()
     page.get_by_role("button", name="Revoke phone for good").click()
     expect(page.get_by_role("button", name="Revoke phone")).to_have_count(0)
-    assert ApiKeyStore(owned).hashes() == {}
+    assert ApiKeyStore(fresh).hashes() == {}
 
 
 def test_a_listener_s_data_is_saved_and_deleted(page: Page) -> None:
@@ -131,9 +131,9 @@ def test_a_listener_s_data_is_saved_and_deleted(page: Page) -> None:
     expect(page.get_by_text("u2 is deleted: 10 listens.")).to_be_visible()
 
 
-def test_who_may_only_listen_is_told_so(browser: Browser, owned: Path) -> None:
-    key = ApiKeyStore(owned).add("phone")
-    with served(owned, require_key=True) as url, opened(browser, url + SCREEN, trouble=True) as page:
+def test_who_may_only_listen_is_told_so(browser: Browser, fresh: Path) -> None:
+    key = ApiKeyStore(fresh).add("phone")
+    with served(fresh, require_key=True) as url, opened(browser, url + SCREEN, trouble=True) as page:
         page.get_by_label("This service asks for a key.").fill(key)
         page.get_by_role("button", name="Use it").click()
         expect(page.get_by_text("may listen, not manage")).to_be_visible()
@@ -160,8 +160,8 @@ def test_a_failing_api_is_explained_in_its_place(browser: Browser, url: str) -> 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing(browser: Browser, owned: Path, scheme: str) -> None:
-    with served(owned) as url, opened(browser, url + SCREEN, color_scheme=scheme, reduced_motion="reduce") as page:
+def test_axe_finds_nothing(browser: Browser, fresh: Path, scheme: str) -> None:
+    with served(fresh) as url, opened(browser, url + SCREEN, color_scheme=scheme, reduced_motion="reduce") as page:
         expect(page.get_by_text("400 listens")).to_be_visible()
         expect(page.get_by_role("region", name="Trained versions")).to_be_visible()
         found = Axe().run(page)

@@ -100,8 +100,8 @@ def test_the_address_is_a_place_on_the_map(page: Page) -> None:
     expect(page.get_by_role("region", name="The chosen track").get_by_role("link", name="Title 7")).to_be_visible()
 
 
-def test_the_legend_filters(page: Page, played: Path) -> None:
-    with Library.open(played) as library:
+def test_the_legend_filters(page: Page, owned: Path) -> None:
+    with Library.open(owned) as library:
         tracks = len(library.track_ids())
     page.get_by_role("combobox", name="Colour by").select_option(label="How far it has crossed over to taste")
     everything = page.locator(".points canvas").evaluate(COLOURS)

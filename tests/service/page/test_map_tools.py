@@ -12,7 +12,6 @@ from browsing import opened
 from playwright.sync_api import Browser, Locator, Page, expect
 from serving import audio, track
 
-from .conftest import discard_playlists
 from .test_map import COLOURS, drawn, ring, show
 
 
@@ -57,7 +56,6 @@ def test_a_lasso_makes_a_playlist(page: Page) -> None:
     card.get_by_role("textbox", name="Name of the playlist").fill("All <b>of it</b>")
     card.get_by_role("button", name="Save as a playlist").click()
     expect(page.get_by_text(f"“All <b>of it</b>” has {count} tracks now.")).to_be_visible()
-    discard_playlists(page)
     card.get_by_role("button", name="Play them").click()
     expect(page.get_by_role("region", name="Player").get_by_role("button", name="Pause")).to_be_visible()
     card.get_by_role("button", name="Let go of them").click()

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from browsing import opened, served
+from browsing import opened
 from playwright.sync_api import Browser, Page, expect
 from serving import track
 
@@ -19,17 +18,6 @@ from crossfade.pipelines.library.store import Library
 from .conftest import ARABIC_TITLE, HTML_TITLE
 
 NAME = "<i>Rain</i> & شتاء"
-
-
-@pytest.fixture(scope="module")
-def owned(played: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return Path(shutil.copytree(played, tmp_path_factory.mktemp("playlists") / "L"))
-
-
-@pytest.fixture(scope="module")
-def url(owned: Path) -> Iterator[str]:
-    with served(owned) as url:
-        yield url
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from browsing import opened, served
+from browsing import opened
 from playwright.sync_api import Browser, Page, expect
 from serving import audio, track
 
@@ -28,12 +28,6 @@ def owned(played: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             path = audio(folder / "music" / f"room {row}.wav", hertz=200 + 20 * place, seconds=4)
             db.execute("UPDATE tracks SET path = ? WHERE track_id = ?", (os.fsencode(path), track(row)))
     return folder
-
-
-@pytest.fixture(scope="module")
-def url(owned: Path) -> Iterator[str]:
-    with served(owned) as url:
-        yield url
 
 
 @pytest.fixture

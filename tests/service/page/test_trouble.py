@@ -26,9 +26,9 @@ def test_a_failing_api_is_explained_and_the_rest_works(browser: Browser, url: st
         expect(page.locator(".bars li")).to_have_count(6)
 
 
-def test_a_service_that_was_restarted_is_found_again(browser: Browser, played: Path, tmp_path: Path) -> None:
+def test_a_service_that_was_restarted_is_found_again(browser: Browser, owned: Path, tmp_path: Path) -> None:
     port = free_port()
-    with served(played, port=port) as url:
+    with served(owned, port=port) as url:
         context = opened(browser, url, trouble=True)
         page = context.__enter__()
         expect(page.locator(".tiles li")).to_have_count(12)
@@ -39,7 +39,7 @@ def test_a_service_that_was_restarted_is_found_again(browser: Browser, played: P
         page.evaluate(DROP, [song.name, "audio/wav", base64.b64encode(song.read_bytes()).decode()])
         again = page.get_by_role("button", name="Try again")
         expect(again).to_be_visible()
-        with served(played, port=port):
+        with served(owned, port=port):
             expect(page.get_by_role("status").filter(has_text="does not answer")).to_have_count(0)
             again.click()
             expect(page.locator(".bars li")).to_have_count(6)
@@ -47,10 +47,10 @@ def test_a_service_that_was_restarted_is_found_again(browser: Browser, played: P
         context.__exit__(None, None, None)
 
 
-def test_a_key_is_asked_for_and_asked_again_when_it_is_revoked(browser: Browser, played: Path) -> None:
-    keys = ApiKeyStore(played)
+def test_a_key_is_asked_for_and_asked_again_when_it_is_revoked(browser: Browser, owned: Path) -> None:
+    keys = ApiKeyStore(owned)
     key = keys.add("reader")
-    with served(played, require_key=True) as url, opened(browser, url, trouble=True) as page:
+    with served(owned, require_key=True) as url, opened(browser, url, trouble=True) as page:
         expect(page.get_by_text("This service asks for a key.")).to_be_visible()
         page.get_by_label("This service asks for a key.").fill(key)
         page.get_by_role("button", name="Use it").click()

@@ -12,8 +12,6 @@ from browsing import opened, served
 from playwright.sync_api import Browser, Page, expect
 from serving import fill, track
 
-from .conftest import discard_playlists
-
 DAY = 86_400
 
 
@@ -86,7 +84,6 @@ def test_mixes_by_what_is_new_by_mood_and_by_length(page: Page) -> None:
     assert len(listed(page)) < 60
     page.get_by_role("button", name="Save as a playlist").click()
     expect(page.get_by_text("“calm new half an hour for u0” has")).to_be_visible()
-    discard_playlists(page)
 
 
 def test_what_was_loved_comes_back(page: Page) -> None:
