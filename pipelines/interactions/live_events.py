@@ -95,11 +95,11 @@ def listened_tracks(library: Library, database: str | None = None) -> frozenset[
     return frozenset(found)
 
 
-def listens_of(library: Library, user_id: str) -> Iterator[dict[str, Any]]:
-    """The listener's rows in the log, one part of it after the other."""
+def listens_of(library: Library, user_id: str) -> Iterator[pl.DataFrame]:
+    """The listener's rows of each part of the log. Reads all of it."""
     mine = pl.col("user_id") == user_id
     for part in parts_of(library):
-        yield from pl.scan_parquet(part, glob=False).filter(mine).collect(engine="streaming").iter_rows(named=True)
+        yield pl.scan_parquet(part, glob=False).filter(mine).collect(engine="streaming")
 
 
 def _forgotten(db: Any) -> dict[str, int]:

@@ -241,9 +241,13 @@ class Tracks(Database):
                 (track_id, *file, content_hash),
             )
 
-    def failures(self) -> dict[StoredFile, str]:
-        """File -> reason, of the files that could not be embedded, by path."""
-        rows = self._query("SELECT path, size, mtime_ns, reason FROM failures ORDER BY path")
+    def failure_count(self) -> int:
+        """How many files could not be embedded."""
+        return int(self._query("SELECT count(*) FROM failures")[0][0])
+
+    def failures(self, most: int = -1) -> dict[StoredFile, str]:
+        """File -> reason, of the files that could not be embedded, by path; the first `most`, -1 for all."""
+        rows = self._query("SELECT path, size, mtime_ns, reason FROM failures ORDER BY path LIMIT ?", (most,))
         return {StoredFile(*file): reason for *file, reason in rows}
 
     def add_failure(self, file: StoredFile, reason: str) -> None:

@@ -174,7 +174,7 @@ def _sentences(data: ReportData) -> Iterator[str]:
                     f"{up['genre'][:1].upper()}{up['genre'][1:]} rises most ({100 * up['change']:+.1f} points of "
                     f"share), {down['genre']} falls most ({100 * down['change']:+.1f})."
                 )
-    if failures := len(data.library.failures()):
+    if failures := data.library.failure_count():
         yield f"{failures:,} file{'s' if failures > 1 else ''} could not be read."
     if len(known := data.known_labels):
         agree = int(known.get_column("agrees").sum()) / len(known)

@@ -41,23 +41,27 @@ function OnePlaylist({ id }) {
   const turn = playlistsChanged.use();
   const { data, error } = useAnswer(signal => json(`v1/playlists/${encodeURIComponent(id)}`, null, { signal }), [id, turn]);
   const [list, setList] = useState(null), [busy, setBusy] = useState(false);
-  useEffect(() => { if (data) setList(data); }, [data]);
+  const stored = useRef(null), storing = useRef(Promise.resolve()), waiting = useRef(0);
+  useEffect(() => { if (data) setList(stored.current = data); }, [data]);
   useTitle(list ? list.name : "Playlist");
-  /** Shows a change at once, and takes it back where it could not be kept. */
-  const change = async part => {
-    const before = list;
+  /** Shows a change at once, and takes it back where it could not be stored. They are stored one after the other: each is a change of what the one before left. */
+  const change = part => {
     if (part.tracks) setList({ ...list, tracks: part.tracks });
     setBusy(true);
-    try {
-      const body = { revision: list.revision, ...(part.name && { name: part.name }), ...(part.tracks && { track_ids: part.tracks.map(track => track.track_id) }) };
-      setList(await put(`v1/playlists/${list.playlist_id}`, body));
-    } catch (problem) {
-      setList(before);
-      say(problem.message, true);
-      // Somebody else changed it: theirs is shown.
-      if (problem.status === 409) playlistsChanged.set(playlistsChanged.get() + 1);
-    }
-    setBusy(false);
+    waiting.current++;
+    return (storing.current = storing.current.then(async () => {
+      try {
+        const body = { revision: stored.current.revision, ...(part.name && { name: part.name }), ...(part.tracks && { track_ids: part.tracks.map(track => track.track_id) }) };
+        stored.current = await put(`v1/playlists/${list.playlist_id}`, body);
+      } catch (problem) {
+        say(problem.message, true);
+        // Somebody else changed it: theirs is shown.
+        if (problem.status === 409) playlistsChanged.set(playlistsChanged.get() + 1);
+      }
+      if (--waiting.current) return;
+      setList(stored.current);
+      setBusy(false);
+    }));
   };
   const arrange = async () => {
     setBusy(true);

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from itertools import islice
 from pathlib import Path
 
 from fastapi import APIRouter, Request
@@ -13,6 +12,7 @@ from pydantic import BaseModel, Field
 from ...pipelines.library.folder_layout import within_place
 from ...pipelines.library.scan import readable
 from ...pipelines.library.store import Library
+from ...pipelines.library.tracks import StoredFile
 from ..errors import Problem, documented, without_folders
 from ..middleware.api_keys import MANAGES
 from ..snapshot.overview import Cached, Coverage, Overview, coverage, log_state, overview
@@ -87,13 +87,13 @@ def library_routes(folder: Path) -> APIRouter:
         may_manage = bool(request.scope.get(MANAGES))
         nothing = Overview(0, 0, 0, {}, {}, None, False)
         if not Library.exists(folder):
-            return _answer(nothing, {}, [], None, exists=False, may_manage=may_manage)
+            return _answer(nothing, 0, {}, [], None, exists=False, may_manage=may_manage)
         with Library.open(folder) as library:
             found = overviews.of(library.change_counter(), lambda: overview(library))
-            failures = {readable(file.path): reason for file, reason in library.failures().items()}
+            failures, failed = library.failure_count(), library.failures(MOST_FAILURES)
             places = library.places()
         report_at = report.stat().st_mtime if report.exists() else None
-        return _answer(found, failures, places, report_at, exists=True, may_manage=may_manage)
+        return _answer(found, failures, failed, places, report_at, exists=True, may_manage=may_manage)
 
     @routes.get("/v1/library/listens", responses=documented())
     def listens() -> LibraryListens:
@@ -123,7 +123,8 @@ def library_routes(folder: Path) -> APIRouter:
 
 def _answer(
     found: Overview,
-    failures: dict[str, str],
+    failures: int,
+    failed: dict[StoredFile, str],
     places: list[Path],
     report_at: float | None,
     *,
@@ -139,10 +140,10 @@ def _answer(
         finds_text=found.finds_text,
         genres=[Counted(name=name, tracks=count) for name, count in found.genres.items()],
         tempos=[TempoBin(from_bpm=bpm, tracks=count) for bpm, count in found.tempos.items()],
-        failures=len(failures),
+        failures=failures,
         failed=[
-            Failure(file=str(within_place(Path(path), places)), reason=without_folders(reason))
-            for path, reason in islice(failures.items(), MOST_FAILURES)
+            Failure(file=str(within_place(Path(readable(file.path)), places)), reason=without_folders(reason))
+            for file, reason in failed.items()
         ],
         folders=[readable(os.fsencode(place.name)) for place in places],
         missing_folders=[readable(os.fsencode(place.name)) for place in places if not place.exists()],

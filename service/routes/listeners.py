@@ -121,7 +121,7 @@ def _document(store: EventStore, folder: Path, user_id: str) -> Iterator[bytes]:
     yield from _separated(vars(one) for one in store.events_of(user_id))
     yield b'],"listens":['
     with Library.open(folder) as library:
-        yield from _separated(listens_of(library, user_id))
+        yield from _separated(row for part in listens_of(library, user_id) for row in part.iter_rows(named=True))
     yield b"]}"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import Annotated
 
 from fastapi import APIRouter
@@ -61,9 +60,7 @@ def listening_routes(follower: LibraryFollower) -> APIRouter:
         tracks = snapshot.tracks
         seeds = _seeds(follower, snapshot, seed)
         played, skipped, queued = (_rows(snapshot, ids) for ids in (seed.played, seed.skipped, seed.exclude))
-        playable = tracks.in_library.copy()
-        summaries = snapshot.table.summaries[: len(tracks)]
-        playable &= [one.has_audio for one in summaries]
+        playable = tracks.in_library & snapshot.table.has_audio[: len(tracks)]
         playable[[*_rows(snapshot, seed.track_ids), *played, *skipped, *queued]] = False
         rows, scores = radio(
             tracks,
@@ -73,7 +70,7 @@ def listening_routes(follower: LibraryFollower) -> APIRouter:
             skipped=skipped,
             candidates=playable,
             blend=seed.blend,
-            artists_of=lambda row: summaries[row].artists,
+            artists_of=lambda row: snapshot.table.summaries[row].artists,
             per_artist=None if seed.artist else PER_ARTIST,
         )
         found = zip(rows.tolist(), scores.tolist(), strict=True)
@@ -101,10 +98,8 @@ def _seeds(follower: LibraryFollower, snapshot: Snapshot, seed: RadioSeed) -> li
         snapshot.check_track(track_id)
     rows = _rows(snapshot, seed.track_ids)
     if seed.artist is not None:
-        name = seed.artist.casefold()
-        summaries = enumerate(snapshot.table.summaries[: len(snapshot)])
-        by_artist = (row for row, one in summaries if any(artist.casefold() == name for artist in one.artists))
-        rows += islice(by_artist, MOST_SEEDS)
+        by_artist = snapshot.table.by_artist(seed.artist)
+        rows += by_artist[by_artist < len(snapshot)][:MOST_SEEDS].tolist()
         if not rows:
             raise Problem(404, f"{seed.artist}: no track by this artist")
     if seed.text is not None:

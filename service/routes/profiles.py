@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from threading import BoundedSemaphore
 from typing import Annotated, Any
 
 import numpy as np
+import polars as pl
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
@@ -18,12 +20,15 @@ from ..errors import Problem, documented
 from ..parameters import MANAGER, K, UserId
 from ..response_schemas import FoundTrack, PersonalTracks, Recommended, found, personal
 from ..snapshot.follower import LibraryFollower
+from ..snapshot.overview import LogState, log_state
 from ..snapshot.recommendations import RecommendationService
 from ..snapshot.snapshot import Snapshot
 
 MOST_SHOWN = 12
 MAX_READERS = 2
 """that look through the listening log at a time"""
+KEPT_LISTENERS = 16
+"""whose part of the log is not looked for again while the log is the same: their picture is drawn after every listen"""
 
 
 class Described(Recommended):
@@ -79,6 +84,19 @@ def profile_routes(service: RecommendationService, follower: LibraryFollower) ->
     routes = APIRouter(tags=["recommendations"])
     readers = BoundedSemaphore(MAX_READERS)
 
+    @lru_cache(KEPT_LISTENERS)
+    def part_of_log(_: LogState, user_id: str) -> tuple[pl.DataFrame, ...]:
+        with Library.open(follower.folder) as library:
+            return tuple(listens_of(library, user_id))
+
+    def all_listens(snapshot: Snapshot, state: LogState, user_id: str) -> Iterator[dict[str, Any]]:
+        """Of the log, and of what came since it was last brought up to date."""
+        for part in part_of_log(state, user_id):
+            yield from part.iter_rows(named=True)
+        mark = None if snapshot.model is None else snapshot.model.metadata.get("events")
+        for event in service.newest(user_id, after=mark):
+            yield vars(event)
+
     @routes.get("/v1/described_recommendations", responses=documented())
     def described(user_id: UserId, k: K = 60) -> DescribedTracks:
         """`/v1/recommendations` with the genres, moods, lengths and crossfade weights to make several lists of."""
@@ -104,7 +122,7 @@ def profile_routes(service: RecommendationService, follower: LibraryFollower) ->
 
     @routes.get("/v1/profile", responses=documented())
     def picture(user_id: UserId) -> ListenerPicture:
-        """What they listen to and when. Reads their part of the listening log: few are made at a time."""
+        """What they listen to and when. The first of a listener reads the listening log: few are made at a time."""
         snapshot, listener, _ = service.listener(user_id)
         liked = listener.history.liked
         rows, weights = listener.history.track_rows[liked].tolist(), listener.history.weights[liked].tolist()
@@ -113,7 +131,7 @@ def profile_routes(service: RecommendationService, follower: LibraryFollower) ->
         try:
             with Library.open(follower.folder) as library:
                 shown = profile(library, [snapshot.tracks.track_ids[row] for row in rows], weights)
-                then = past(_listens(service, snapshot, library, user_id))
+                then = past(all_listens(snapshot, log_state(library), user_id))
         finally:
             readers.release()
         loved = [row for track_id in then.forgotten if (row := snapshot.tracks.row_of(track_id)) is not None]
@@ -159,13 +177,3 @@ def _crossed_over(snapshot: Snapshot, row: int) -> dict[str, Any]:
         return {"listeners": None, "weight": None}
     hybrid = snapshot.model.hybrid
     return {"listeners": int(hybrid.listeners[row]), "weight": round(float(hybrid.weights[row]), 3)}
-
-
-def _listens(
-    service: RecommendationService, snapshot: Snapshot, library: Library, user_id: str
-) -> Iterator[dict[str, Any]]:
-    """Of the log, and of what came since it was last brought up to date."""
-    yield from listens_of(library, user_id)
-    mark = None if snapshot.model is None else snapshot.model.metadata.get("events")
-    for event in service.newest(user_id, after=mark):
-        yield vars(event)

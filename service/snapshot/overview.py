@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from threading import Lock
 from typing import Generic, TypeVar
 
@@ -21,6 +20,8 @@ TEMPO_BIN = 10
 _FASTEST = 300
 
 Value = TypeVar("Value")
+LogState = tuple[tuple[str, int, int], ...]
+"""file, size and time of change of each part of a listening log"""
 
 
 @dataclass(frozen=True)
@@ -99,13 +100,9 @@ def coverage(library: Library) -> Coverage:
     return Coverage(sum(sources.values()), len(users), len(played), known, _day(first), _day(last), sources)
 
 
-def log_state(library: Library) -> tuple[tuple[str, int, int], ...]:
+def log_state(library: Library) -> LogState:
     """Another one when the log is."""
     return tuple((part.name, (status := part.stat()).st_size, status.st_mtime_ns) for part in parts_of(library))
-
-
-def _rows(part: Path) -> int:
-    return int(pl.scan_parquet(part, glob=False).select(pl.len()).collect().item())
 
 
 def _day(seconds: int | None) -> str | None:

@@ -11,7 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ...models.arrays import Mask, Rows
 from ...pipelines.library.store import Library, TrackSummary
 from ...pipelines.search.recommend import recommend_one
 from ...pipelines.versions.model_version import ModelVersion
@@ -20,24 +22,47 @@ from ..errors import Problem
 
 
 class TrackTable:
-    """Summaries in the rows of the newest index, and the search for words in them.
+    """Summaries in the rows of the newest index, and the search in them.
 
     Rows are never taken away; all snapshots share the table and show the newest summaries.
+
+    Shapes: T rows, C credits, one for each artist of each track.
     """
 
     def __init__(self) -> None:
         self.summaries: list[TrackSummary] = []
+        self.has_audio: Mask = np.zeros(0, bool)
+        """[T]"""
         self._texts: list[str] = []
+        self._artists: dict[str, int] = {}
+        """casefolded name -> its number in the credits"""
+        self._credits: NDArray[np.int32] = np.zeros((0, 2), np.int32)
+        """[C, 2] the artist's number, the track's row"""
 
     def update(self, tracks: TrackIndex, summaries: dict[str, TrackSummary]) -> None:
         """Takes in what changed, by track_id, and the tracks that the index appended."""
-        for track_id, summary in summaries.items():
-            row = tracks.row_of(track_id)
-            if row is not None and row < len(self.summaries):
-                self.summaries[row], self._texts[row] = summary, _text(summary)
-        appended = tracks.track_ids[len(self.summaries) :]
-        self.summaries += [summaries.get(track_id, TrackSummary(track_id)) for track_id in appended]
-        self._texts += map(_text, self.summaries[len(self._texts) :])
+        before = len(self.summaries)
+        found = ((tracks.row_of(track_id), summary) for track_id, summary in summaries.items())
+        changed = {row: summary for row, summary in found if row is not None and row < before}
+        for row, summary in changed.items():
+            self.summaries[row], self._texts[row] = summary, _text(summary)
+        self.summaries += [summaries.get(track_id, TrackSummary(track_id)) for track_id in tracks.track_ids[before:]]
+        self._texts += map(_text, self.summaries[before:])
+        rows = [*changed, *range(before, len(self.summaries))]
+        has_audio = np.concatenate([self.has_audio, np.zeros(len(self.summaries) - before, bool)])
+        has_audio[rows] = [self.summaries[row].has_audio for row in rows]
+        self.has_audio = has_audio
+        added = [(self._number(artist), row) for row in rows for artist in self.summaries[row].artists]
+        kept = self._credits[~np.isin(self._credits[:, 1], list(changed))]
+        self._credits = np.concatenate([kept, np.array(added, np.int32).reshape(-1, 2)])
+
+    def _number(self, artist: str) -> int:
+        return self._artists.setdefault(artist.casefold(), len(self._artists))
+
+    def by_artist(self, name: str) -> Rows:
+        """Rows of the tracks that an artist of this name is credited with, in any case of letters, in order."""
+        number = self._artists.get(name.casefold(), -1)
+        return np.unique(self._credits[self._credits[:, 0] == number, 1]).astype(np.intp)
 
     def find(self, query: str) -> Iterator[int]:
         """Rows of the tracks that have all words of the query in their id, title or artists."""

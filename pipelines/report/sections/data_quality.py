@@ -45,7 +45,7 @@ def exhibits(data: ReportData) -> Iterator[Exhibit]:
 
 def _of_tracks(data: ReportData) -> Iterator[tuple[str, int, int, str]]:
     """(finding, count, of how many, hint)"""
-    tracks, failures = data.tracks, len(data.library.failures())
+    tracks, failures = data.tracks, data.library.failure_count()
     if count := len(tracks):
         artists, hashes = tracks.get_column("artists"), tracks.get_column("content_hash")
         yield "tracks without a title", tracks.get_column("title").null_count(), count, "shown by their ids"

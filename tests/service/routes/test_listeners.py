@@ -58,7 +58,7 @@ def test_exports_and_deletions_beyond_their_number_get_503_with_a_retry_after(
     """Each reads the whole log: without a bound they take all threads from those who ask for recommendations."""
     reached, go_on = threading.Semaphore(0), threading.Event()
 
-    def slowly(*_: object) -> Iterator[dict[str, Any]]:
+    def slowly(*_: object) -> Iterator[pl.DataFrame]:
         reached.release()
         assert go_on.wait(60)
         return iter(())

@@ -6,9 +6,10 @@ import os
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from fastapi.testclient import TestClient
-from serving import TRACKS, camp, ids, serving, track
+from serving import TRACKS, camp, ids, service_of, serving, track
 
 from crossfade.pipelines.library.store import Library
 
@@ -53,6 +54,24 @@ def test_what_is_skipped_moves_it_away(audible: Path) -> None:
 
 def test_only_what_can_be_played_here_is_played(client: TestClient) -> None:
     assert asked(client, track_ids=[track(3)]) == [track(0)]
+
+
+def test_an_artist_and_a_file_that_change_are_followed(audible: Path) -> None:
+    """A track is a seed of the artists that it has now, and is played while its file is there."""
+    with serving(audible) as client:
+        asked(client, artist="ARTIST 0", k=5)
+        with Library.open(audible) as library:
+            library.add_tracks(pl.DataFrame({"track_id": [track(3)], "artists": [["Straße", "Artist 0"]]}))
+            library.add_tracks(pl.DataFrame({"track_id": [track(0)], "artists": [["Somebody"]]}))
+            with library.transaction() as db:
+                db.execute("UPDATE tracks SET path = NULL WHERE track_id = ?", (track(4),))
+        service_of(client).follower.check()
+        table = service_of(client).follower.snapshot.table
+        assert table.by_artist("artist 0").tolist() == [1, 2, 3, 4]
+        assert table.by_artist("STRASSE").tolist() == [3] and table.by_artist("somebody").tolist() == [0]
+        near = asked(client, track_ids=[track(3)], k=TRACKS)
+        assert len(near) == TRACKS - 2 and track(4) not in near
+        assert asked(client, artist="strasse", k=TRACKS)
 
 
 def test_the_playback_order_keeps_the_first_and_all_others(client: TestClient) -> None:

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+import pytest
 from fastapi.testclient import TestClient
 from serving import EACH, USERS, ids, service_of, track
+
+from crossfade.pipelines.interactions.schema import SourceLog, sink, writing
+from crossfade.pipelines.library.store import Library
+from crossfade.service.routes import profiles
 
 
 def test_described_recommendations_are_the_recommendations(client: TestClient) -> None:
@@ -58,3 +67,29 @@ def test_who_listens_is_told_to_who_manages_alone(client: TestClient) -> None:
     assert client.get("/v1/profiles", headers=headers).status_code == 403
     headers = {"X-API-Key": keys.add("mine", manages=True)}
     assert client.get("/v1/profiles", headers=headers).status_code == 200
+
+
+def test_the_log_is_read_once_for_a_listener_until_it_changes(
+    client: TestClient, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    really = profiles.listens_of
+
+    def counted(library: Library, user_id: str) -> Iterator[pl.DataFrame]:
+        read.append(user_id)
+        return really(library, user_id)
+
+    monkeypatch.setattr(profiles, "listens_of", counted)
+
+    def months(user_id: str) -> int:
+        shown = client.get("/v1/profile", params={"user_id": user_id}).json()
+        return sum(month["listens"] for month in shown["months"])
+
+    assert (months("u1"), months("u1"), read) == (0, 0, ["u1"])
+    with Library.open(folder) as library, writing(library, "later") as (part, _):
+        rows = [("u1", track(row), 1_700_000_000) for row in range(3)]
+        sink(SourceLog(folder, pl.DataFrame(rows, schema=["user_id", "track_id", "time"], orient="row").lazy()), part)
+    assert (months("u1"), months("u2"), read) == (3, 0, ["u1", "u1", "u2"])
+    # Who was deleted is gone from what is kept, too.
+    client.delete("/v1/listeners/u1")
+    assert months("u1") == 0
