@@ -12,7 +12,8 @@ import { Player } from "./player.js";
 
 const MESSAGE_MS = 7000;
 const HISTORY = /\.(csv|tsv|jsonl?|parquet|dat|zip|gz|bz2)$/i;
-const NAVIGATION = [["", "Drop a song"], ["map", "Map"], ["you", "For you"], ["room", "Listen"], ["playlists", "Playlists"], ["library", "Library"]];
+/** `[screen, its name, what a phone leaves out of it, its icon there]` */
+const NAVIGATION = [["", "Drop", " a song", "drop"], ["map", "Map", "", "target"], ["you", "For you", "", "heart"], ["room", "Listen", "", "play"], ["playlists", "Playlists", "", "list"], ["library", "Library", "", "file"]];
 /** Screens that stay as they are when the rest of the address changes. */
 const STAYING = ["search", "map"];
 
@@ -112,7 +113,7 @@ function App() {
     <header class="head">
       <a class="logo" href="#/"><svg viewBox="0 0 32 32" aria-hidden="true"><path class="warm" d="M2 26C14 26 18 6 30 6" /><path class="cool" d="M2 6C14 6 18 26 30 26" /></svg>Crossfade</a>
       <nav aria-label="Screens">
-        ${NAVIGATION.map(([name, title]) => html`<a key=${name} href=${`#/${name}`} aria-current=${(screen === "song" ? "" : screen) === name ? "page" : undefined}>${title}</a>`)}
+        ${NAVIGATION.map(([name, title, rest, icon]) => html`<a key=${name} href=${`#/${name}`} aria-current=${(screen === "song" ? "" : screen) === name ? "page" : undefined}><${Icon} name=${icon} /><span>${title}${rest && html`<span class="rest">${rest}</span>`}</span></a>`)}
       </nav>
       <${SearchBox} query=${screen === "search" ? what : ""} />
       <${ThemeButton} />
