@@ -277,10 +277,11 @@ function Marks({ scatter, view, size, found, selected, neighbours, route, song, 
 
 /** The dropped song, where it would lie. */
 export function SongMark({ at: [x, y], name, size }) {
-  const right = x > size.width * 0.7;
+  const text = name.length > 28 ? `${name.slice(0, 27)}…` : name;
+  const left = x + 20 + widthOf(text, 15) > size.width;
   return html`
     <g class="song-mark"><circle cx=${x} cy=${y} r="13" /><circle class="core" cx=${x} cy=${y} r="5" />
-      ${name && html`<text x=${right ? x - 20 : x + 20} y=${y} text-anchor=${right ? "end" : "start"}>${name.length > 28 ? `${name.slice(0, 27)}…` : name}</text>`}</g>`;
+      <text x=${left ? x - 20 : x + 20} y=${y} text-anchor=${left ? "end" : "start"}>${text}</text></g>`;
 }
 
 /** What a point is; those around it are asked for with it. */

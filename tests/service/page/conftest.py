@@ -20,6 +20,10 @@ HTML_TITLE = "<img src=x onerror=\"document.title='broken'\"> & <b>bold</b>"
 ARABIC_TITLE = "أغنية الشتاء الطويل (live)"
 GONE = 4
 """the row of the track whose file was deleted"""
+SHORT = 5
+"""the row of a track that is played to its end, of 3 seconds"""
+LONG_SECONDS = 30
+"""of the others: none ends while a busy machine looks for a button"""
 
 
 @pytest.fixture(scope="session")
@@ -31,7 +35,9 @@ def played(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         library.add_places([folder / "music"])
         with library.transaction() as db:
             for row in range(6):
-                path = audio(folder / "music" / f"{row}.wav", hertz=220 + 40 * row, seconds=3)
+                path = audio(
+                    folder / "music" / f"{row}.wav", hertz=220 + 40 * row, seconds=3 if row == SHORT else LONG_SECONDS
+                )
                 db.execute("UPDATE tracks SET path = ? WHERE track_id = ?", (os.fsencode(path), track(row)))
             for row, title in titles.items():
                 db.execute("UPDATE tracks SET title = ? WHERE track_id = ?", (title, track(row)))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from browsing import DROP, opened, served
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Browser, Page, expect
 from serving import track
 
 from crossfade.pipelines.library import jobs as module
@@ -146,16 +146,6 @@ def test_an_empty_library_asks_for_a_folder(browser: Browser, tmp_path: Path) ->
         expect(page.get_by_text("It is empty: name a folder of music")).to_be_visible()
         expect(page.get_by_role("button", name="Train")).to_be_disabled()
         expect(page.get_by_role("button", name="Hear it")).to_be_enabled()
-
-
-def test_a_failing_api_is_explained_in_its_place(browser: Browser, url: str) -> None:
-    def fails(route: Route) -> None:
-        route.fulfill(status=503, json={"detail": "storage: OperationalError; nothing was changed"})
-
-    routes = {"**/v1/jobs": fails, "**/v1/versions": fails}
-    with opened(browser, url + SCREEN, trouble=True, routes=routes) as page:
-        expect(page.get_by_role("alert")).to_have_count(2)
-        expect(page.get_by_text("400 listens")).to_be_visible()
 
 
 @pytest.mark.slow

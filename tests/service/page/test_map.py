@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from browsing import opened, served
-from playwright.sync_api import Browser, Locator, Page, Route, expect
-from serving import camp, fill, track
+from browsing import opened
+from playwright.sync_api import Browser, Locator, Page, expect
+from serving import camp, track
 
 from crossfade.pipelines.library.store import Library
 
@@ -198,32 +198,6 @@ def test_axe_finds_nothing(browser: Browser, url: str, scheme: str) -> None:
         expect(page.locator(".loading")).to_have_count(0)
         found = Axe().run(page)
         assert found.violations_count == 0, found.generate_report()
-
-
-def test_an_untrained_library_has_no_colours_of_taste(browser: Browser, tmp_path: Path) -> None:
-    fill(tmp_path / "L")
-    with served(tmp_path / "L") as url, opened(browser, url + "/#/map") as page:
-        drawn(page)
-        expect(page.locator("#colouring option")).to_have_text(["Genre", "Artist"])
-        expect(page.get_by_role("group", name="Near is alike by")).to_have_count(0)
-
-
-def test_an_empty_library_says_what_to_do(browser: Browser, tmp_path: Path) -> None:
-    Library.open(tmp_path / "L", create=True).close()
-    with served(tmp_path / "L") as url, opened(browser, url + "/#/map") as page:
-        expect(page.get_by_text("The map is empty")).to_be_visible()
-
-
-def test_a_failing_api_is_explained(browser: Browser, url: str) -> None:
-    def fails(route: Route) -> None:
-        route.fulfill(status=500, json={"detail": "an error in Crossfade itself; the log has it"})
-
-    with opened(browser, url + "/#/map", trouble=True, routes={"**/v1/map": fails}) as page:
-        expect(page.get_by_role("alert")).to_have_text("an error in Crossfade itself; the log has it")
-    with opened(browser, url + "/#/map", trouble=True, routes={"**/v1/map/tracks*": fails}) as page:
-        drawn(page)
-        page.get_by_role("searchbox", name="Find on the map").fill("title")
-        expect(page.get_by_role("alert")).to_have_text("an error in Crossfade itself; the log has it")
 
 
 def test_a_track_that_is_not_on_the_map_is_said_to_be_none(browser: Browser, url: str) -> None:

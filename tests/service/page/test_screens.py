@@ -11,12 +11,9 @@ from browsing import opened
 from playwright.sync_api import Browser, Page, expect
 from serving import audio, track
 
-from .conftest import ARABIC_TITLE, GONE, HTML_TITLE
+from .conftest import ARABIC_TITLE, GONE, HTML_TITLE, LONG_SECONDS
 
 SCREENS = ("#/", f"#/track/{track(0).replace('/', '%2F')}", "#/search/title", "#/you")
-PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
-ZOOMED = {"viewport": {"width": 640, "height": 450}, "device_scale_factor": 2}
-"""a window of 1280 x 900 at 200 %"""
 
 
 def go(page: Page, screen: str) -> None:
@@ -79,8 +76,8 @@ def test_the_player_plays_a_list_and_goes_on(page: Page) -> None:
     player.get_by_role("button", name="Next").click()
     expect(player.get_by_role("link")).to_have_text(HTML_TITLE)
     position = player.get_by_role("slider", name="Position")
-    expect(position).to_have_attribute("aria-valuetext", re.compile("of 0:03"))
-    position.fill("2.5")
+    expect(position).to_have_attribute("aria-valuetext", re.compile("of 0:30"))
+    position.fill(f"{LONG_SECONDS - 1}")
     # The end of a track is the beginning of the next.
     expect(player.get_by_role("link")).to_have_text(ARABIC_TITLE)
     player.get_by_role("button", name="Pause").click()
@@ -134,17 +131,6 @@ def test_by_keys_alone(page: Page) -> None:
     expect(page.get_by_role("heading", level=1)).to_be_focused()
     page.keyboard.press(" ")
     expect(page.get_by_role("region", name="Player").get_by_role("button", name="Play")).to_be_visible()
-
-
-@pytest.mark.parametrize("size", [PHONE, ZOOMED], ids=["phone", "zoomed"])
-def test_nothing_is_cut_off_where_there_is_little_room(browser: Browser, url: str, size: dict[str, object]) -> None:
-    with opened(browser, url, **size) as page:
-        for screen in (*SCREENS, f"#/track/{track(5).replace('/', '%2F')}"):
-            go(page, screen)
-            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), screen
-        page.locator("main .art-button").first.click()
-        expect(page.get_by_role("region", name="Player").get_by_role("button", name="Pause")).to_be_visible()
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
 def test_nothing_moves_for_who_wants_it_calm(browser: Browser, url: str) -> None:
