@@ -48,6 +48,9 @@ def forget(library: Library, forgotten: Mapping[str, int]) -> int:
         left = _missing(library, until)
         deleted_users = {user for user, moment in until.items() if user in left or begun <= _stamp(moment)}
         _delete_from_version(version, deleted_users)
+    if deleted:
+        # No training can go on with what was made from another log.
+        library.discard_unfinished()
     return deleted
 
 

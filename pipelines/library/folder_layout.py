@@ -7,7 +7,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ ARTEFACTS = "artefacts"
 """folder of a version with its tables: recommendations, popular tracks and so on"""
 MANIFEST = f"{ARTEFACTS}/manifest.json"
 """of a version, written last: one without it is not whole"""
+TRAINING_LOCK = "training.lock"
+"""file of the library: shared by who trains, alone by who deletes what killed trainings left"""
 KEPT_VERSIONS = 3
 """how many trained versions stay, that in use included"""
 
@@ -129,6 +131,17 @@ class LibraryFolder:
         version = self.models / f"{stamp}-{uuid.uuid4().hex[:6]}"
         version.mkdir(parents=True)
         return version
+
+    def discard_unfinished(self) -> None:
+        """Deletes what killed trainings left, unless somebody is training. To be called inside `rewriting`."""
+        import fcntl
+
+        with (self.folder / TRAINING_LOCK).open("a") as file, suppress(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            whole = self.versions()
+            for path in self.models.glob("*-*"):
+                if path.is_dir() and path not in whole:
+                    shutil.rmtree(path, ignore_errors=True)
 
     def publish_version(self, version: Path, *, keep: int = KEPT_VERSIONS) -> None:
         """Makes a version the current one, in one step: readers see the old one or the new one.

@@ -24,12 +24,11 @@ from typing import Any
 from ...errors import LibraryError
 from ...models.catalogue import Catalogue
 from ...models.storage import content_hash, hash_of_values, write_json
-from ..library.folder_layout import files_in
+from ..library.folder_layout import TRAINING_LOCK, files_in
 from ..library.store import Library
 
 KEYS = "stages.json"
 LOG = "execution_log.txt"
-LOCK = "training.lock"
 
 
 def key_of_catalogue(catalogue: Catalogue) -> str:
@@ -59,7 +58,7 @@ class ResumableSteps:
         """The folder to train in: one that a killed training left, where its first step has this key, or a new one."""
         import fcntl
 
-        with (self.library / LOCK).open("a") as file:
+        with (self.library / TRAINING_LOCK).open("a") as file:
             left = None
             with suppress(BlockingIOError):
                 # Nobody else is training, so unfinished folders are left from trainings that were killed.

@@ -20,11 +20,10 @@ from crossfade.models.recommenders.base import History
 from crossfade.pipelines.interactions.live_events import take_events
 from crossfade.pipelines.interactions.schema import SourceLog, read_listens, sink, writing
 from crossfade.pipelines.interactions.user_deletion import EVER, forget, user_hash
-from crossfade.pipelines.library.folder_layout import MANIFEST, describe_files
+from crossfade.pipelines.library.folder_layout import MANIFEST, TRAINING_LOCK, describe_files
 from crossfade.pipelines.library.store import Library
 from crossfade.pipelines.simulation.world import World, WorldOptions
 from crossfade.pipelines.training import train as training
-from crossfade.pipelines.training.resumable_steps import LOCK
 from crossfade.pipelines.training.train import TrainingOptions, train
 from crossfade.pipelines.versions.model_version import ModelVersion
 from crossfade.pipelines.versions.publish import publish, pull
@@ -96,6 +95,19 @@ def test_a_deleted_listener_is_nowhere_in_the_folder(folder: Path) -> None:
         left = {name for name in before[OTHER] if not name.endswith("-wal")}
         assert left <= {*places_of(folder, OTHER)} | {"events.db"}
         assert store.recent(OTHER, 99).events
+
+
+def test_what_a_killed_training_left_goes_with_a_listener(folder: Path) -> None:
+    """But for one that is being trained: whose tables are looked through before they are published."""
+    with Library.open(folder) as library:
+        left = library.new_version()
+        shutil.copy(library.current_version() / "users.parquet", left)
+        with (folder / TRAINING_LOCK).open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_SH)
+            assert forget(library, {user_hash(named(8)): EVER}) and left.exists()
+        assert forget(library, {user_hash(named(8)): EVER}) == 0 and left.exists()
+        assert forget(library, {user_hash(named(7)): EVER}) and not left.exists()
+    assert places_of(folder, named(7)) == []
 
 
 def test_versions_without_a_listener_are_whole(folder: Path) -> None:
@@ -230,7 +242,7 @@ def test_versions_beyond_three_are_removed(folder: Path) -> None:
         half.mkdir()
         young = library.models / "29990101T000000Z-run"
         young.mkdir()
-        with (library.folder / LOCK).open("a") as file:
+        with (library.folder / TRAINING_LOCK).open("a") as file:
             # As another training does while it writes the young one.
             fcntl.flock(file, fcntl.LOCK_SH)
             names = [train(library, OPTIONS, force=True).version for _ in range(2)]
