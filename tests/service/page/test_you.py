@@ -65,7 +65,9 @@ def test_the_list_answers_to_likes_and_dislikes(page: Page) -> None:
 
 def test_what_is_played_to_its_end_changes_the_list(page: Page) -> None:
     be(page, "plays")
-    page.locator(f"main ol.tracks [data-id='{track(SHORT)}'] .art-button").click()
+    page.get_by_role("searchbox").fill(f"track {SHORT:02}")
+    page.locator(f"main [data-id='{track(SHORT)}'] .art-button").click()
+    page.get_by_role("link", name="For you").click()
     expect(page.get_by_text("because you play").first).to_be_visible()
 
 
