@@ -34,6 +34,7 @@ from .routes.versions import version_routes
 from .settings import Role, ServeOptions
 from .snapshot.follower import LibraryFollower
 from .snapshot.recommendations import RecommendationService
+from .subsonic import SubsonicPlayer
 from .upload_analyzer import UploadAnalyzer
 
 DESCRIPTION = (
@@ -88,7 +89,10 @@ class Service:
             api.include_router(similar_routes(self.follower, self.upload_analyzer))
             api.include_router(track_routes(self.follower, self.upload_analyzer))
             api.include_router(map_routes(self.follower))
-            api.include_router(playlist_routes(self.options.library))
+            account = self.options.player
+            api.include_router(
+                playlist_routes(self.options.library, SubsonicPlayer(account) if account is not None else None)
+            )
             api.include_router(listening_routes(self.follower))
         if self.event_store is not None:
             api.include_router(event_routes(self.event_store, self._has_track, self.metrics))

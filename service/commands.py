@@ -10,7 +10,7 @@ from ..errors import UsageError
 from ..models.cores import one_thread_each
 from ..option_types import Flag
 from ..pipelines.commands.options import LibraryFolder, Screen, open_library, option
-from .settings import EVENTS_URL_VARIABLE, KEY_VARIABLE, ServeOptions
+from .settings import EVENTS_URL_VARIABLE, KEY_VARIABLE, PlayerAccount, ServeOptions
 
 
 def serve(*, options: ServeOptions, console: Screen) -> int:
@@ -34,6 +34,7 @@ def serve(*, options: ServeOptions, console: Screen) -> int:
         database=options.database or os.environ.get(DATABASE_VARIABLE),
         events_url=os.environ.get(EVENTS_URL_VARIABLE) or options.events_url,
         outgoing_key=os.environ.get(KEY_VARIABLE),
+        player=PlayerAccount.of_environment(),
     )
     return serve_until_stopped(options, console)
 

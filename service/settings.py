@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Self
 
 from cyclopts import Parameter, Token
 
@@ -38,6 +39,8 @@ EVENTS_URL_VARIABLE = "CROSSFADE_EVENTS_URL"
 """environment: where the recommend role finds the events role"""
 KEY_VARIABLE = "CROSSFADE_API_KEY"
 """environment: the key that the recommend role sends to the events role, which has the same one"""
+PLAYER_VARIABLES = ("CROSSFADE_SUBSONIC_URL", "CROSSFADE_SUBSONIC_USER", "CROSSFADE_SUBSONIC_PASSWORD")
+"""environment: a music player that speaks Subsonic's API, and as whom it is asked"""
 ROLE_HEADER = "Crossfade-Role"
 """header of a request from one role to another: its clients were counted by the role that asks"""
 
@@ -48,6 +51,25 @@ def _shown(size: int) -> str:
 
 def _mebibytes(kind: object, tokens: Sequence[Token]) -> int:
     return int(float(tokens[-1].value) * MEBIBYTE)
+
+
+@dataclass(frozen=True)
+class PlayerAccount:
+    """A music player that playlists are put into."""
+
+    url: str
+    user: str
+    password: str = field(repr=False)
+
+    @classmethod
+    def of_environment(cls) -> Self | None:
+        """None where it names no player; UsageError where it names one in part."""
+        values = [os.environ.get(name, "") for name in PLAYER_VARIABLES]
+        if not any(values):
+            return None
+        if not all(values) or not values[0].startswith(("http://", "https://")):
+            raise UsageError(f"{PLAYER_VARIABLES[0]}: an http address; {', '.join(PLAYER_VARIABLES[1:])} belong to it")
+        return cls(*values)
 
 
 @Parameter(name="*")
@@ -82,6 +104,8 @@ class ServeOptions:
     """MiB of these together (four of the largest)"""
     events_url: Annotated[str, Parameter(parse=False)] = f"http://127.0.0.1:{Role.EVENTS.port}"
     """of the events role, for a process that has not got it"""
+    player: Annotated[PlayerAccount | None, Parameter(parse=False)] = None
+    """that playlists are put into; None: a file among the music"""
     outgoing_key: Annotated[str | None, Parameter(parse=False)] = None
     """what the recommend role sends to the events role"""
     body_seconds: Annotated[float, Parameter(parse=False)] = 60.0

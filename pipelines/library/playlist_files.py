@@ -57,13 +57,18 @@ def jspf(name: str, files: Iterable[ListedFile]) -> bytes:
     return json.dumps({"playlist": {"title": name, "track": tracks}}, indent=1, ensure_ascii=False).encode() + b"\n"
 
 
+def playlist_mark(playlist_id: int) -> str:
+    """What a playlist carries that was written or sent from here, so that nothing else is ever replaced."""
+    return f"CROSSFADE-PLAYLIST:{playlist_id}"
+
+
 def put_among_music(folder: Path, name: str, playlist_id: int, files: Iterable[ListedFile]) -> Path:
     """Writes a playlist into a folder of music, in place of what was written there for it before; gives its path.
 
     `files` are absolute; those in the folder get paths from there. DataError where a file of this name is somebody
     else's.
     """
-    mark = f"CROSSFADE-PLAYLIST:{playlist_id}"
+    mark = playlist_mark(playlist_id)
     target = folder / f"{re.sub(_NOT_IN_NAMES, '_', name)[:100].strip('. ') or f'playlist {playlist_id}'}.m3u8"
     if target.exists() and not _has_mark(target, mark):
         raise DataError(f"{target.name}: there already, and not written for this playlist; rename one of the two")

@@ -1,4 +1,4 @@
-"""What the benchmarks beside this file share: rows of one table, and work in an environment of the peers.
+"""What the benchmarks beside this file share: rows of one table, a library, and work in an environment of the peers.
 
 Peers are libraries that Crossfade does not depend on. They live in an environment of their own, whose Python the option
 `--peers` names; scripts/benchmarks/suite makes one.
@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 HEADER = "| what | size | ours | peer | ratio | limit |\n| --- | ---: | ---: | ---: | ---: | ---: |"
@@ -64,6 +65,20 @@ def cpu_seconds(work: Callable[[], object], repeats: int = 1) -> float:
         work()
         seconds.append(time.process_time() - started)
     return min(seconds)
+
+
+def made_up_library(folder: Path, tracks: int) -> None:
+    """Tracks with artists, genres and vectors of the encoder's size; as it is where it is there already."""
+    from crossfade.pipelines.library.store import Library
+    from crossfade.pipelines.simulation.world import World, WorldOptions
+
+    if Library.exists(folder):
+        return
+    world = World(WorldOptions(tracks=tracks, artists=max(tracks // 10, 1), users=10, sound_dimensions=200))
+    print(f"{folder}: making {world}", file=sys.stderr)
+    with Library.open(folder, create=True) as library:
+        library.add_tracks(world.track_table())
+        library.add_vectors("sound", world.tracks.track_ids, world.tracks.sound)
 
 
 def in_peers(python: str, code: str, *arguments: object) -> dict[str, Any]:

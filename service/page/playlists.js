@@ -82,7 +82,8 @@ function OnePlaylist({ id }) {
   const send = async () => {
     try {
       const sent = await post(`v1/playlists/${list.playlist_id}/send`, {});
-      say(`${sent.file} is among the music now${sent.left_out ? `, without ${counted(sent.left_out)} whose file is gone` : ""}: the player finds it at its next scan.`);
+      const without = why => (sent.left_out ? `, without ${counted(sent.left_out)} ${why}` : "");
+      say(sent.file ? `${sent.file} is among the music now${without("whose file is gone")}: the player finds it at its next scan.` : `${list.name} is in the player now${without("that it does not have")}.`);
     } catch (problem) { say(problem.message, true); }
   };
   const file = format => save(`v1/playlists/${list.playlist_id}/file?format=${format}`, `${list.name.replace(/[/\\:*?"<>|]/g, "_")}.${format}`).catch(problem => say(problem.message, true));
@@ -111,10 +112,10 @@ function Content({ list, busy, change, arrange, file, send, drop }) {
     <div class="row actions">
       <button disabled=${!tracks.length} onClick=${() => file("m3u8")}>Save as M3U8</button>
       <button disabled=${!tracks.length} onClick=${() => file("jspf")}>Save as JSPF</button>
-      <button disabled=${busy || !playable} title="Writes the playlist among the music, where Navidrome, Jellyfin and other players find it" onClick=${send}>Send to the player</button>
+      <button disabled=${busy || !playable} title="Into the connected player, else among the music, where Navidrome, Jellyfin and other players find it" onClick=${send}>Send to the player</button>
       <${Sure} ask="Delete" of=${name} then=${drop} />
     </div>
-    <p class="sub">Sent, it lies among the music, where Navidrome, Jellyfin and other players find it by themselves. A saved file belongs there, too: its paths begin at the folder of music.</p>`;
+    <p class="sub">Sent, it is in the connected player, else among the music, where Navidrome, Jellyfin and other players find it by themselves. A saved file belongs there, too: its paths begin at the folder of music.</p>`;
 }
 
 /** A heading that can be written anew. */

@@ -14,13 +14,14 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from ...errors import DataError
 from ...pipelines.library.folder_layout import within_place
-from ...pipelines.library.playlist_files import ListedFile, jspf, m3u, put_among_music
+from ...pipelines.library.playlist_files import ListedFile, jspf, m3u, playlist_mark, put_among_music
 from ...pipelines.library.playlists import ListedTrack, Playlist
 from ...pipelines.library.scan import readable
 from ...pipelines.library.store import Library
 from ..errors import Problem, documented
 from ..parameters import MANAGER, Id, WholeNumber
 from ..response_schemas import FoundTrack
+from ..subsonic import SubsonicPlayer
 
 MOST_TRACKS = 10_000
 PlaylistId = Annotated[int, PathParameter(ge=1, lt=2**31)]
@@ -81,9 +82,9 @@ class ChangedPlaylist(BaseModel):
 
 
 class SentPlaylist(BaseModel):
-    file: str = Field(description="the folder's name and the file's")
+    file: str | None = Field(description="the folder's name and the file's; null: it was put into a connected player")
     tracks: int
-    left_out: int = Field(description="tracks whose file is not there")
+    left_out: int = Field(description="tracks whose file is not there, or which the connected player does not have")
 
 
 class FileFormat(StrEnum):
@@ -91,7 +92,7 @@ class FileFormat(StrEnum):
     JSPF = "jspf"
 
 
-def playlist_routes(folder: Path) -> APIRouter:
+def playlist_routes(folder: Path, player: SubsonicPlayer | None) -> APIRouter:
     routes = APIRouter(tags=["playlists"])
 
     @routes.get("/v1/playlists", responses=documented())
@@ -167,14 +168,21 @@ def playlist_routes(folder: Path) -> APIRouter:
 
     @routes.post("/v1/playlists/{playlist_id}/send", dependencies=[MANAGER], responses=documented(403, 404, 409))
     def send(playlist_id: PlaylistId) -> SentPlaylist:
-        """Writes an M3U8 file among the music, where Navidrome, Jellyfin and other players find it by themselves.
+        """Puts it into the connected player; without one, an M3U8 file among the music, where Navidrome, Jellyfin and
+        other players find it by themselves.
 
-        Into the embedded folder that has most of its tracks; sent again, it replaces that file.
+        The file lies in the embedded folder that has most of its tracks. Sent again, it replaces what was sent before.
         """
         with Library.open(folder) as library:
             known = _known(library, playlist_id)
             listed = library.listed_tracks(known.track_ids)
             places = [place for place in library.places() if place.is_dir()]
+        if player is not None:
+            try:
+                count = player.put_playlist(known.name, playlist_mark(playlist_id), listed)
+            except DataError as error:
+                raise Problem(409, str(error)) from None
+            return SentPlaylist(file=None, tracks=count, left_out=len(listed) - count)
         files = [_file(one, one.path) for one in listed if one.path is not None and one.path.exists()]
         if not files or not places:
             raise Problem(409, f"{known.name}: none of its tracks lies in a folder that was embedded here")
