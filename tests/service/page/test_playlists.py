@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from browsing import opened
-from playwright.sync_api import Browser, Page, Response, Route, expect
+from playwright.sync_api import APIResponse, Browser, Page, Response, Route, expect
 from serving import track
 
 from crossfade.pipelines.library.store import Library
@@ -72,25 +72,26 @@ def test_by_mouse_and_by_keys_tracks_take_other_places(page: Page, owned: Path, 
 
 def test_quick_changes_are_all_kept(page: Page, owned: Path, number: int) -> None:
     """Each is a change of what the one before left, however long that takes."""
-    held: list[Route] = []
+    held: list[tuple[Route, APIResponse]] = []
 
-    def hold_the_first(route: Route) -> None:
+    def hold_the_first_answer(route: Route) -> None:
         if route.request.method == "PUT" and not held:
-            held.append(route)
+            held.append((route, route.fetch()))
         else:
             route.continue_()
 
     def is_last(answer: Response) -> bool:
         return answer.request.method == "PUT" and answer.request.post_data_json["track_ids"][2] == track(0)
 
-    page.route("**/v1/playlists/*", hold_the_first)
+    page.route("**/v1/playlists/*", hold_the_first_answer)
     page.get_by_role("button", name=re.compile("^Move Title 0,")).press("ArrowDown")
     handle = page.get_by_role("button", name="Move Title 0, number 2", exact=False)
     expect(handle).to_be_focused()
     with page.expect_response(is_last) as last:
         handle.press("ArrowDown")
         expect(page.get_by_text("Title 0 is number 3 of 4 now.")).to_be_attached()
-        held[0].continue_()
+        [(route, answer)] = held
+        route.fulfill(response=answer)
     assert last.value.ok
     assert order(owned, number) == (track(1), "gone/track.mp3", track(0), track(2))
     expect(page.locator(".sortable li").nth(2)).to_have_attribute("data-id", track(0))
