@@ -49,8 +49,10 @@ class LogMel:
         """The logarithm of mel power."""
         scaled: Floats = power * np.float32(self.compression)
         scaled += np.float32(1)
-        logarithms: Floats = np.log10(scaled, out=scaled)
-        return logarithms
+        # A third of the time of log10, which numpy does one by one.
+        scaled = np.log(scaled, out=scaled)
+        scaled *= np.float32(1 / np.log(10))
+        return scaled
 
     def power(self, clips: Floats) -> Floats:
         """Mel power before the logarithm. Shape: [B, N] -> [B, F, M]"""
