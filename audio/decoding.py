@@ -128,10 +128,9 @@ class Recording:
                 while len(frames := self._source.read(min(missing, block))):
                     begun = True
                     missing -= len(frames)
-                    if not np.isfinite(frames).all():
-                        raise AudioError("NaN or infinite samples")
-                    if np.vdot(frames, frames) > _MOST_POWER * frames.size:
-                        raise AudioError("samples far beyond full scale")
+                    if not np.vdot(frames, frames) <= _MOST_POWER * frames.size:
+                        finite = np.isfinite(frames).all()
+                        raise AudioError("samples far beyond full scale" if finite else "NaN or infinite samples")
                     yield frames
                 if not begun and self._source.frame_count:
                     raise BrokenOff(f"cannot be decoded: {undecodable_reason(self._path)}")

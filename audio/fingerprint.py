@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .decoding import Recording
+from .log_mel import power_spectra
 
 Floats = NDArray[np.float32]
 Signs = NDArray[np.int8]
@@ -91,11 +92,10 @@ def fingerprint(samples: Floats) -> Signs:
     if len(samples) < FRAME_SAMPLES:
         return np.zeros((0, BANDS - 1), np.int8)
     frames = np.lib.stride_tricks.sliding_window_view(samples, FRAME_SAMPLES)[::HOP_SAMPLES]
-    window, filters = _window_and_filters()
+    filters = _filters()
     energies = np.empty((len(frames), BANDS))
     for start in range(0, len(frames), _FRAMES_PER_BATCH):
-        spectra = np.fft.rfft(frames[start : start + _FRAMES_PER_BATCH] * window)
-        energies[start : start + _FRAMES_PER_BATCH] = (spectra.real**2 + spectra.imag**2) @ filters
+        energies[start : start + _FRAMES_PER_BATCH] = power_spectra(frames[start : start + _FRAMES_PER_BATCH]) @ filters
     loudest = energies.sum(axis=1).max()
     if loudest <= 0:
         return np.zeros((max(0, len(frames) - _CHANGE_FRAMES), BANDS - 1), np.int8)
@@ -161,13 +161,12 @@ def _agreement(part: Signs, other: Signs, start: int) -> float:
 
 
 @lru_cache
-def _window_and_filters() -> tuple[Floats, Floats]:
-    """[FRAME_SAMPLES] periodic Hann, and [FRAME_SAMPLES // 2 + 1, BANDS] which frequency is in which band."""
-    phase = 2 * np.pi * np.arange(FRAME_SAMPLES) / FRAME_SAMPLES
+def _filters() -> Floats:
+    """[FRAME_SAMPLES // 2 + 1, BANDS] which frequency is in which band."""
     edges = np.geomspace(LOWEST_HERTZ, HIGHEST_HERTZ, BANDS + 1)
     frequencies = np.fft.rfftfreq(FRAME_SAMPLES, 1 / SAMPLE_RATE)[:, None]
     inside = (frequencies >= edges[:-1]) & (frequencies < edges[1:])
-    return (0.5 - 0.5 * np.cos(phase)).astype(np.float32), inside.astype(np.float32)
+    return inside.astype(np.float32)
 
 
 def pack(signs: Signs) -> bytes:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .decoding import Clip
+from .log_mel import power_spectra
 
 Floats = NDArray[np.float32]
 Chroma = NDArray[np.float64]
@@ -82,7 +83,7 @@ def chroma(clip: Clip) -> Chroma:
     if len(clip.samples) < _FFT_SAMPLES:
         return np.zeros(12 * BINS)
     frames = np.lib.stride_tricks.sliding_window_view(clip.samples, _FFT_SAMPLES)[::_HOP_SAMPLES]
-    spectra = np.abs(np.fft.rfft(frames * np.hanning(_FFT_SAMPLES).astype(np.float32)))
+    spectra = np.sqrt(power_spectra(frames))
     pitches, around = _log_frequency()
     strength = np.sqrt(spectra @ pitches)
     margin = _MARGIN * BINS

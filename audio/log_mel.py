@@ -9,7 +9,7 @@ Shapes: B clips, N samples, F frames, M mel bands.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +22,22 @@ Floats = NDArray[np.float32]
 
 _CACHED_SAMPLES = 2**16
 """of frames that are worked on at a time"""
+
+
+def power_spectra(frames: Floats) -> Floats:
+    """Squared magnitudes of Hann-windowed frames of even length N, in float32. Shape: [..., N] -> [..., N // 2 + 1]"""
+    # By default numpy transforms float32 in double, which takes half as long again; the window makes up for the factor.
+    spectra = np.fft.rfft(frames * _hann(frames.shape[-1]), norm="forward")
+    power = np.square(spectra.real, dtype=np.float32)
+    power += spectra.imag**2
+    return power
+
+
+@lru_cache
+def _hann(samples: int) -> Floats:
+    """Periodic, times its length."""
+    phase = 2 * np.pi * np.arange(samples) / samples
+    return (samples * (0.5 - 0.5 * np.cos(phase))).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -49,8 +65,10 @@ class LogMel:
         """The logarithm of mel power."""
         scaled: Floats = power * np.float32(self.compression)
         scaled += np.float32(1)
-        logarithms: Floats = np.log10(scaled, out=scaled)
-        return logarithms
+        # A third of the time of log10, which numpy does one by one.
+        scaled = np.log(scaled, out=scaled)
+        scaled *= np.float32(1 / np.log(10))
+        return scaled
 
     def power(self, clips: Floats) -> Floats:
         """Mel power before the logarithm. Shape: [B, N] -> [B, F, M]"""
@@ -60,10 +78,7 @@ class LogMel:
         block = _CACHED_SAMPLES // self.fft_samples
         for clip, bands in zip(frames, mel_power, strict=True):
             for start in range(0, len(clip), block):
-                spectra = np.fft.rfft(clip[start : start + block] * self._window)
-                power = spectra.real**2
-                power += spectra.imag**2
-                bands[start : start + block] = power @ self._filters
+                bands[start : start + block] = power_spectra(clip[start : start + block]) @ self._filters
         return mel_power
 
     def in_torch(self, clips: Floats) -> Floats:
@@ -83,12 +98,6 @@ class LogMel:
 
         sizes = {"n_fft": self.fft_samples, "hop_length": self.hop_samples, "n_mels": self.bands}
         return MelSpectrogram(self.sample_rate, **sizes, center=False, norm="slaney", mel_scale="slaney")
-
-    @cached_property
-    def _window(self) -> Floats:
-        """[fft_samples] periodic Hann."""
-        phase = 2 * np.pi * np.arange(self.fft_samples) / self.fft_samples
-        return (0.5 - 0.5 * np.cos(phase)).astype(np.float32)
 
     @cached_property
     def _filters(self) -> Floats:

@@ -118,8 +118,9 @@ class KFilter:
     def __call__(self, frames: Floats) -> Floats:
         """Shape: [n, C] -> [C, n]"""
         count, channels = frames.shape
-        blocks = np.zeros((channels, -(-count // _BLOCK_SAMPLES), _BLOCK_SAMPLES), np.float32)
+        blocks = np.empty((channels, -(-count // _BLOCK_SAMPLES), _BLOCK_SAMPLES), np.float32)
         blocks.reshape(channels, -1)[:, :count] = frames.T
+        blocks.reshape(channels, -1)[:, count:] = 0
         states = (blocks @ self.into).astype(np.float64)
         shift, onward = 1, self.onward
         # Each adds what its predecessors left to it, of twice as many each time.

@@ -191,8 +191,10 @@ class AudioAnalyzer:
                 textures.append(texture(mel_power, mel))
                 powers.append(excerpt.clip.step_powers)
                 heard_seconds += excerpt.clip.duration_seconds
-                slow = resampled(excerpt.clip, SAMPLE_RATE)
-                pulses, pitches = pulses + pulse(slow), pitches + chroma(slow)
+                # No further than the clip goes: one that is too short was repeated, which is no beat.
+                frames = mel_power.reshape(-1, mel.bands)[: len(excerpt.clip.samples) // mel.hop_samples]
+                pulses += pulse(frames)
+                pitches = pitches + chroma(resampled(excerpt.clip, SAMPLE_RATE))
             duration_seconds = recording.duration_seconds
         if waiting:
             outputs.append(encoder.from_log_mel(np.concatenate(waiting)))

@@ -75,6 +75,9 @@ CREATE TABLE playlists (
 );
 """
 
+_VECTORS_BY_TRACK = "CREATE INDEX vectors_by_track ON vectors (track_row);\n"
+"""without it, each track that is deleted reads all vectors for its own"""
+
 _CHANGES = (
     # Which tracks changed, in order: a track's latest change has its highest revision, and no revision comes twice.
     "CREATE TABLE changes (revision INTEGER PRIMARY KEY AUTOINCREMENT, track_id TEXT NOT NULL UNIQUE);\n"
@@ -142,7 +145,12 @@ def _from_3(db: sqlite3.Connection) -> None:
     db.execute(_PLAYLISTS)
 
 
-_MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_from_1, _from_2, _from_3)
+def _from_4(db: sqlite3.Connection) -> None:
+    """A track's vectors are found without reading all."""
+    db.execute(_VECTORS_BY_TRACK)
+
+
+_MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_from_1, _from_2, _from_3, _from_4)
 """what makes a library of format 1 one of format 2, and so on; all of it happens in one transaction"""
 
 FORMAT = 1 + len(_MIGRATIONS)
@@ -227,7 +235,8 @@ class Database:
                 with _transaction(db):
                     # Another process may have made the tables between the look and the lock.
                     if _is_empty(db):
-                        for statement in (*(_TABLES + _FINGERPRINTS + _PLAYLISTS + _CHANGES).split(";\n"), *_TRIGGERS):
+                        made = _TABLES + _FINGERPRINTS + _PLAYLISTS + _VECTORS_BY_TRACK + _CHANGES
+                        for statement in (*made.split(";\n"), *_TRIGGERS):
                             db.execute(statement)
                         db.execute("INSERT INTO about VALUES ('format', ?)", (str(FORMAT),))
             db.execute("PRAGMA synchronous = NORMAL")

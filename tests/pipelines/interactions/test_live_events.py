@@ -14,7 +14,7 @@ from serving import fill, listen, serving, track
 
 from crossfade.errors import DataError
 from crossfade.pipelines.commands.main import main
-from crossfade.pipelines.interactions.live_events import events_mark, take_events
+from crossfade.pipelines.interactions.live_events import events_mark, listened_tracks, take_events
 from crossfade.pipelines.interactions.schema import mixed_clocks, read_listens
 from crossfade.pipelines.library.store import Library
 from crossfade.service.events.store import EventStore, StoredEvent
@@ -74,6 +74,23 @@ def test_events_are_part_of_the_log_up_to_the_mark(folder: Path, url: str) -> No
         store.forget("u1")
         assert take_events(library, url)["events"] == 0
         assert not (library.listens_folder / "events.parquet").exists()
+    store.close()
+
+
+def test_listened_tracks_are_those_of_the_log_and_of_the_events(folder: Path, url: str) -> None:
+    """Before a training takes the events and after it; so that no manifest renames them and nothing forgets them."""
+    with Library.open(folder) as library:
+        logged = set(read_listens(library).collect()["track_id"])
+        unknown = replace(event(3, "new", 0), track_id="unknown")
+        assert listened_tracks(library) == logged
+        store = EventStore(url)
+        store.add([event(1, "u1", 3), event(2, "u2", 3), unknown])
+        assert listened_tracks(library, url) == logged | {track(3), "unknown"}
+        take_events(library, url)
+        assert listened_tracks(library, url) == listened_tracks(library) == logged | {track(3), "unknown"}
+        store.forget("new")
+        take_events(library, url)
+        assert listened_tracks(library, url) == logged | {track(3)}
     store.close()
 
 
