@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from threading import Lock
 from typing import Generic, TypeVar
 
@@ -102,10 +101,6 @@ def coverage(library: Library) -> Coverage:
 def log_state(library: Library) -> tuple[tuple[str, int, int], ...]:
     """Another one when the log is."""
     return tuple((part.name, (status := part.stat()).st_size, status.st_mtime_ns) for part in parts_of(library))
-
-
-def _rows(part: Path) -> int:
-    return int(pl.scan_parquet(part, glob=False).select(pl.len()).collect().item())
 
 
 def _day(seconds: int | None) -> str | None:
