@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from crossfade.errors import DataError
-from crossfade.pipelines.training.memory import LogSize, available_bytes, bytes_needed, check_memory
+from crossfade.pipelines.training.memory import LogSize, bytes_needed, check_memory
 
 STEPS = ("hybrid", "ranking", "artefacts")
 SMALL = LogSize(listens=100_000, users=1_000, tracks=2_000, factors=128)
@@ -29,15 +27,3 @@ def test_a_step_that_does_not_fit_is_refused_with_a_cure() -> None:
         DataError, match=r"ranking: needs about .* GB of memory, but 3\.0 GB are free; .*--users-sample"
     ):
         check_memory("ranking", LARGE, said.append, available=3 * 10**9)
-
-
-def test_what_is_free_is_the_least_of_machine_and_container(tmp_path: Path) -> None:
-    meminfo, limit = tmp_path / "meminfo", tmp_path / "memory.max"
-    assert available_bytes(meminfo, limit) is None
-    meminfo.write_text("MemTotal:  9000 kB\nMemAvailable:  5000 kB\n")
-    assert available_bytes(meminfo, limit) == 5_120_000
-    limit.write_text("max\n")
-    (tmp_path / "memory.current").write_text("1000000\n")
-    assert available_bytes(meminfo, limit) == 5_120_000
-    limit.write_text("3000000\n")
-    assert available_bytes(meminfo, limit) == 2_000_000
