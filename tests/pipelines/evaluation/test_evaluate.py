@@ -14,14 +14,12 @@ from typing import Any, cast
 import numpy as np
 import polars as pl
 import pytest
-from scipy.sparse import csr_matrix
 
 from crossfade.errors import DataError, UsageError
 from crossfade.models.catalogue import Catalogue
 from crossfade.models.evaluation.bootstrap import RESAMPLES
-from crossfade.models.evaluation.popularity import TRACK_GROUPS, TrackPopularity
 from crossfade.models.evaluation.user_groups import ACTIVITY_GROUPS, MAINSTREAM_GROUPS
-from crossfade.models.interactions import Clock, Interactions, to_find
+from crossfade.models.interactions import Clock, Interactions
 from crossfade.models.recommenders.neural import neural_mf
 from crossfade.models.recommenders.registry import BASELINES
 from crossfade.pipelines import python_api
@@ -29,15 +27,8 @@ from crossfade.pipelines.commands.main import main
 from crossfade.pipelines.evaluation.evaluate import _learning, evaluate
 from crossfade.pipelines.evaluation.options import EvaluationOptions
 from crossfade.pipelines.evaluation.profiling import Row
-from crossfade.pipelines.evaluation.protocols import SCENARIOS, EvaluationSlice, plan
-from crossfade.pipelines.evaluation.slices import (
-    GROUPS,
-    LISTEN_GROUPS,
-    OF_USERS,
-    USER_GROUPS,
-    SliceGroups,
-    _listen_groups,
-)
+from crossfade.pipelines.evaluation.protocols import SCENARIOS, plan
+from crossfade.pipelines.evaluation.slices import GROUPS, LISTEN_GROUPS, OF_USERS, USER_GROUPS
 from crossfade.pipelines.interactions.cleaning import CleaningOptions
 from crossfade.pipelines.library.store import Library
 from crossfade.pipelines.report.context import ReportData, ReportOptions
@@ -220,46 +211,6 @@ def test_groups_of_listeners_divide_the_warm_ones(table: list[Row]) -> None:
             assert mean == pytest.approx(whole["value"], abs=2e-6)
 
 
-def test_groups_of_tracks_divide_what_is_to_be_found(world: tuple[Interactions, Catalogue]) -> None:
-    listens, catalogue = world
-    organic = (np.arange(len(listens)) % 3 - 1).astype(np.int8)
-    listens = replace(listens, organic=organic)
-    (scenario,) = plan(listens, catalogue, scenarios=("warm",))
-    (part,) = scenario.slices
-    groups = SliceGroups.of(part, scenario.split, catalogue, TrackPopularity(scenario.split.train.listeners))
-    tracks = [groups.truth[name] for name in TRACK_GROUPS]
-    assert abs(sum(tracks[1:], tracks[0]) - part.truth).nnz == 0
-    test = scenario.split.test
-    assert test.organic is not None
-    for name, told in (("organic listens", 1), ("recommended listens", 0)):
-        pairs = {
-            (user, track)
-            for user, track, each in zip(test.user_rows, test.track_rows, test.organic, strict=True)
-            if each == told
-        }
-        rows, columns = part.truth.nonzero()
-        expected = {pair for pair in zip(part.user_rows[rows], columns, strict=True) if pair in pairs}
-        rows, columns = groups.truth[name].nonzero()
-        assert set(zip(part.user_rows[rows], columns, strict=True)) == expected
-        assert expected
-
-
-def test_a_track_was_found_as_its_first_listen_was() -> None:
-    """User 0 listened to track 0 organically first, to track 1 by recommendation first; 2 is not told, 3 disliked."""
-    first = np.array([[0, 0, 5, 1], [0, 1, 5, 0], [0, 0, 6, 0], [0, 1, 6, 1], [0, 2, 5, -1], [0, 3, 5, 1]])
-    users, tracks, times, organic = first.astype(np.int32).T
-    weights = np.array([1, 1, 1, 1, 1, -1], np.float32)
-    test = Interactions(
-        users, tracks, weights, 1, 4, times.astype(np.int64), Clock.TIME, organic=organic.astype(np.int8)
-    )
-    part = EvaluationSlice("warm", np.array([0], np.int32), to_find(test.matrix), csr_matrix((1, 4), dtype=np.float32))
-    found = _listen_groups(part, test)
-    assert {name: truth.indices.tolist() for name, truth in found.items()} == {
-        "organic listens": [0],
-        "recommended listens": [1],
-    }
-
-
 def test_seen_tracks_may_be_allowed(world: tuple[Interactions, Catalogue]) -> None:
     options = EvaluationOptions(models=(), scenarios=("warm",), allow_seen=True, ks=(20,), resamples=20)
     rows = list(evaluate(*world, options))
@@ -349,19 +300,7 @@ def test_the_command(
     assert main(["listens", str(log), "--format", "csv", "--library", library]) == 0
     capsys.readouterr()
     out = tmp_path / "rows.jsonl"
-    asked = [
-        "evaluate",
-        "--library",
-        library,
-        "--models",
-        "als",
-        "--scenarios",
-        "warm",
-        "-k",
-        "5,10",
-        "--out",
-        str(out),
-    ]
+    asked = f"evaluate --library {library} --models als --scenarios warm -k 5,10 --out {out}".split()
     assert main(asked) == 0
     printed = capsys.readouterr()
     assert printed.out == out.read_text()
