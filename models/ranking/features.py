@@ -111,19 +111,14 @@ class HistoryStatistics:
         self.genre_of = genre_of
         """[T] rows of `genre_names`"""
         self.genre_names = genre_names
-        self.ends: NDArray[np.int64] | None = None
-        """[U] each user's last moment in the history, the minimum of int64 for nobody; only while training"""
-        self.pairs: NDArray[np.int64] | None = None
-        """sorted (user, track) pairs of the history; only while training"""
+        self.listens: Interactions | None = None
+        """the history; only while training"""
 
     @classmethod
     def of(cls, listens: Interactions, catalogue: Catalogue) -> Self:
         tracks = _track_statistics(listens, catalogue)
         statistics = cls(user_statistics(listens, catalogue), tracks, *genres_of(catalogue))
-        if listens.times is not None:
-            statistics.ends = np.full(listens.user_count, _UNKNOWN_TIME)
-            np.maximum.at(statistics.ends, listens.user_rows, listens.times)
-        statistics.pairs = np.unique(_pairs(listens))
+        statistics.listens = listens
         return statistics
 
     def check_no_leak(self, labels: Interactions, *, within_user: bool) -> None:
@@ -131,10 +126,16 @@ class HistoryStatistics:
 
         `within_user`: the history ends for each user at a moment of their own.
         """
-        if self.pairs is None:
+        history = self.listens
+        if history is None:
             raise DataError("features: loaded from a file, so what they were computed from is not known any more")
-        if labels.times is not None and self.ends is not None and len(labels):
-            late = labels.times < (self.ends[labels.user_rows] if within_user else self.ends.max())
+        if labels.times is not None and history.times is not None and len(labels):
+            ends = np.full(
+                history.user_count, _UNKNOWN_TIME if within_user else history.times.max(initial=_UNKNOWN_TIME)
+            )
+            if within_user:
+                np.maximum.at(ends, history.user_rows, history.times)
+            late = labels.times < ends[labels.user_rows]
             if late.any():
                 raise DataError(
                     f"features: a leak; {int(late.sum()):,} of {len(labels):,} labels are older than the newest listen "
@@ -142,7 +143,7 @@ class HistoryStatistics:
                 )
             return
         pairs = _pairs(labels)
-        known = np.isin(pairs, self.pairs).mean() if len(pairs) else 0.0
+        known = np.isin(pairs, _pairs(history)).mean() if len(pairs) else 0.0
         if known > 0.5:
             raise DataError(f"features: a leak; {known:.0%} of the labels are among the listens behind the features")
 

@@ -9,6 +9,7 @@ import pytest
 
 from crossfade.errors import UsageError
 from crossfade.models.interactions import Clock, Interactions, liked
+from crossfade.models.recommenders import item_knn
 from crossfade.models.recommenders.ease import EASE, EASEOptions, invert
 from crossfade.models.recommenders.item_knn import ItemKNN, ItemKNNOptions
 from crossfade.models.recommenders.item_similarity import ItemSimilarityOptions
@@ -152,3 +153,14 @@ def test_a_long_half_life_is_none_and_a_short_one_hears_the_last_track_only(
     last.data = np.where(short.recency == 1, likes.data, 0)
     last.eliminate_zeros()
     np.testing.assert_allclose(short.user_scores(users), short.scores_from(last), rtol=1e-4, atol=1e-6)
+
+
+def test_of_a_user_with_very_many_tracks_a_sample_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pairs of an eager user are at most those of the sample; all pairs of the others count."""
+    monkeypatch.setattr(item_knn, "_MOST_TRACKS", 6)
+    eager, other = np.arange(20), np.arange(20, 26)
+    rows = np.concatenate([np.zeros(20), np.ones(6)]).astype(np.int32)
+    listens = Interactions(rows, np.concatenate([eager, other]).astype(np.int32), np.ones(26, np.float32), 2, 26)
+    near = ItemKNN().fit(listens).similarity.toarray() > 0
+    assert near[:20, :20].sum() == 6 * 5
+    assert near[20:, 20:].sum() == 6 * 5
