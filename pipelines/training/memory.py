@@ -36,11 +36,11 @@ def bytes_needed(step: str, size: LogSize) -> int:
     return _BASE + sample + per_listen * size.listens + of_vectors * vectors + per_track * size.tracks
 
 
-_COEFFICIENTS = {"hybrid": (90, 3, 2_000), "ranking": (110, 5, 12_000), "artefacts": (60, 3, 12_000)}
+_COEFFICIENTS = {"hybrid": (61, 3, 2_000), "ranking": (110, 5, 12_000), "artefacts": (60, 3, 12_000)}
 """step -> (bytes of a listen, copies of the factors, bytes of a track)"""
-_PER_SAMPLED_LISTEN, _MOST_OF_SAMPLE = 110, 900_000_000
+_PER_SAMPLED_LISTEN, _MOST_OF_SAMPLE = 110, 500_000_000
 """bytes of a listen, and of the sample, on which the hybrid's options are chosen"""
-_PER_USER_RANKED, _MOST_RANKED = 300_000, 2_400_000_000
+_PER_USER_RANKED, _MOST_RANKED = 200_000, 800_000_000
 """bytes of a user, and of all users, in the ranker's training"""
 
 
