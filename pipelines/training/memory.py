@@ -6,7 +6,7 @@ is held at once; some were compared with measured peaks, and are a quarter above
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ...errors import DataError
 from ...models.machine import available_bytes
@@ -24,6 +24,10 @@ class LogSize:
     tracks: int
     """in the library"""
     factors: int
+
+    def of_users(self, share: float) -> LogSize:
+        """With a sample of the users."""
+        return replace(self, users=int(share * self.users), listens=int(share * self.listens))
 
 
 def bytes_needed(step: str, size: LogSize) -> int:
@@ -51,8 +55,10 @@ def check_memory(step: str, size: LogSize, message: Message, *, available: int |
     if needed > _WORTH_A_LINE:
         message(f"{step}: about {needed / 1e9:.1f} GB of memory{there}")
     if available is not None and needed > available:
-        share = max(0.01, 0.9 * available / needed)
+        shares = (percent / 100 for percent in range(95, 0, -1))
+        share = next((share for share in shares if bytes_needed(step, size.of_users(share)) < 0.9 * available), None)
+        sample = "" if share is None else f"fewer users (--users-sample {share}) or "
         raise DataError(
             f"{step}: needs about {needed / 1e9:.1f} GB of memory, but {available / 1e9:.1f} GB are free; train on "
-            f"fewer users (--users-sample {share:.2g}) or fewer tracks (--min-track-listens), or end other programs"
+            f"{sample}fewer tracks (--min-track-listens), or end other programs"
         )

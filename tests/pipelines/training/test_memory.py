@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from crossfade.errors import DataError
@@ -23,7 +25,10 @@ def test_a_step_that_does_not_fit_is_refused_with_a_cure() -> None:
     assert not said
     check_memory("hybrid", LARGE, said.append, available=10**12)
     assert len(said) == 1 and "1000.0 GB that are free" in said[0]
-    with pytest.raises(
-        DataError, match=r"ranking: needs about .* GB of memory, but 3\.0 GB are free; .*--users-sample"
-    ):
+    needs = r"ranking: needs about .* GB of memory, but {} GB are free; train on "
+    with pytest.raises(DataError, match=needs.format(r"3\.0") + r"fewer tracks \(--min-track-listens\)"):
         check_memory("ranking", LARGE, said.append, available=3 * 10**9)
+    with pytest.raises(DataError, match=needs.format(r"24\.0") + "fewer users") as refused:
+        check_memory("ranking", LARGE, said.append, available=24 * 10**9)
+    (share,) = re.findall(r"--users-sample ([0-9.]+)", str(refused.value))
+    check_memory("ranking", LARGE.of_users(float(share)), said.append, available=24 * 10**9)
