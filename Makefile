@@ -7,8 +7,8 @@ BIN := .venv/bin
 demo: .venv/train
 	$(BIN)/crossfade demo
 
-test: .venv/dev check fast
-	$(BIN)/python -m pytest -m "slow and not network" -n auto --dist worksteal -q
+test: .venv/dev check
+	$(BIN)/python -m pytest -m "not network" -n auto --dist worksteal -q
 
 fast: .venv/dev
 	$(BIN)/python -m pytest -m "not slow and not network" -n auto --dist worksteal -q

@@ -63,12 +63,21 @@ def top_k(scores: NDArray[Any], k: int, *, rows: NDArray[Any] | None = None) -> 
     found = _first(scores, top) if top < count else np.broadcast_to(np.arange(count), (lists, count))
     largest = np.take_along_axis(scores, found, axis=1)
     order = np.argsort(-largest, axis=1, kind="stable")
-    ids, values = np.full((lists, k), -1, np.int32), np.full((lists, k), -np.inf, np.float32)
+    ids, values = no_answers(lists, k)
     ids[:, :top] = np.take_along_axis(found, order, axis=1)
     values[:, :top] = np.take_along_axis(largest, order, axis=1)
     nothing = ~(values > -np.inf)
     ids[nothing], values[nothing] = -1, -np.inf
     return ids, values
+
+
+def no_answers(lists: int, k: int) -> Answers:
+    """([lists, k] ids of -1, [lists, k] scores of -inf), to be filled in.
+
+    >>> no_answers(1, 2)[0]
+    array([[-1, -1]], dtype=int32)
+    """
+    return np.full((lists, k), -1, np.int32), np.full((lists, k), -np.inf, np.float32)
 
 
 def _first(scores: NDArray[Any], top: int) -> NDArray[np.intp]:
@@ -127,8 +136,6 @@ def top_k_of_lists(scores: NDArray[Any], ends: Rows, k: int) -> tuple[NDArray[np
 
 def largest_of_rows(matrix: csr_matrix, count: int) -> csr_matrix:
     """The matrix with at most `count` positive entries in each row, the largest ones."""
-    from scipy.sparse import csr_matrix
-
     kept = matrix.data > 0
     long = np.flatnonzero(np.diff(matrix.indptr) > count)
     places, owners = row_entries(matrix, long)
@@ -136,6 +143,15 @@ def largest_of_rows(matrix: csr_matrix, count: int) -> csr_matrix:
     ends = np.concatenate([[0], np.cumsum(np.bincount(owners, minlength=len(long)))])
     scores = np.where(matrix.data[places] > 0, matrix.data[places], -np.inf)
     kept[places[top_k_of_lists(scores, ends, count)[0]]] = True
+    return kept_entries(matrix, kept)
+
+
+def kept_entries(matrix: csr_matrix, kept: Mask) -> csr_matrix:
+    """The matrix with some of its stored entries, by a mask over them; itself where all are kept."""
+    from scipy.sparse import csr_matrix
+
+    if kept.all():
+        return matrix
     ends = np.concatenate([[0], np.cumsum(kept)])[matrix.indptr]
     return csr_matrix((matrix.data[kept], matrix.indices[kept], ends), shape=matrix.shape)
 

@@ -111,6 +111,15 @@ class Catalogue:
         return artist_matrix(self.artists, {name: row for row, name in enumerate(self.artist_names)})
 
 
+def release_years(released_at: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The calendar years (UTC) of releases, in seconds since 1970.
+
+    >>> release_years(np.array([946_684_799, 946_684_800])).tolist()
+    [1999, 2000]
+    """
+    return released_at.astype("datetime64[s]").astype("datetime64[Y]").astype(np.int64) + 1970
+
+
 def artist_matrix(artists: Sequence[tuple[str, ...]], row_of: Mapping[str, int]) -> csr_matrix:
     """[T, A] float32: 1 where the artist is one of the track's; names without a row are left out."""
     from scipy.sparse import csr_matrix

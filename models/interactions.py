@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from .arrays import Mask, as_binary
+from .arrays import Mask, as_binary, kept_entries
 from .confidence_weights import ConfidenceOptions, States, fading, merged
 
 if TYPE_CHECKING:
@@ -178,12 +178,12 @@ def sample_of_users(listens: Interactions, most: int, rng: np.random.Generator) 
 
 def liked(interactions: csr_matrix) -> csr_matrix:
     """The entries above 0."""
-    return _kept(interactions, interactions.data > 0)
+    return kept_entries(interactions, interactions.data > 0)
 
 
 def without_skips(interactions: csr_matrix) -> csr_matrix:
     """The entries other than 0: likes and dislikes, no skips."""
-    return _kept(interactions, interactions.data != 0)
+    return kept_entries(interactions, interactions.data != 0)
 
 
 def to_find(later: csr_matrix, seen: csr_matrix | None = None, candidates: Mask | None = None) -> csr_matrix:
@@ -198,12 +198,3 @@ def to_find(later: csr_matrix, seen: csr_matrix | None = None, candidates: Mask 
         relevant.data *= candidates[relevant.indices]
     relevant.eliminate_zeros()
     return relevant
-
-
-def _kept(interactions: csr_matrix, kept: Mask) -> csr_matrix:
-    from scipy.sparse import csr_matrix
-
-    if kept.all():
-        return interactions
-    ends = np.concatenate([[0], np.cumsum(kept)])[interactions.indptr]
-    return csr_matrix((interactions.data[kept], interactions.indices[kept], ends), shape=interactions.shape)

@@ -287,8 +287,7 @@ def evaluate(
     """
     from ..models.recommenders.registry import REGISTRY
     from .evaluation.evaluate import evaluate as evaluation_rows
-    from .evaluation.options import EvaluationOptions
-    from .evaluation.protocols import OLD_SPLITS
+    from .evaluation.options import OLD_SPLITS, EvaluationOptions
 
     if (split := options.pop("split", None)) is not None:
         options["protocol"] = OLD_SPLITS.get(split, split)

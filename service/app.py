@@ -124,7 +124,7 @@ class Service:
         snapshot = self.follower.newest
         if snapshot is not None and track_id in snapshot.tracks:
             return True
-        if not (self.options.library / "library.db").exists():
+        if not Library.exists(self.options.library):
             return True
         with Library.open(self.options.library) as library:
             return library.has_track(track_id)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Annotated
 
 from ..errors import UsageError
-from ..models.cores import one_thread_each
+from ..models.machine import one_thread_each
 from ..option_types import Flag
 from ..pipelines.commands.options import LibraryFolder, Screen, open_library, option
 from .settings import EVENTS_URL_VARIABLE, KEY_VARIABLE, PlayerAccount, ServeOptions

@@ -6,7 +6,7 @@ import json
 import logging
 import re
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -19,6 +19,7 @@ from starlette.responses import Response
 from starlette.routing import Match
 
 from ..errors import AudioError, CrossfadeError, DataError, LibraryError, MissingExtra, ResourceError, UsageError
+from ..pipelines.library.store import Library
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_SOON = {"Retry-After": "5"}
@@ -75,6 +76,13 @@ class Problem(Exception):
             body["errors"] = self.errors
         # ASCII: an input with a lone surrogate is echoed escaped instead of failing to encode.
         return Response(json.dumps(body).encode("ascii"), self.status, self.headers, MEDIA_TYPE)
+
+
+def check_tracks(library: Library, track_ids: Iterable[str]) -> None:
+    """Raises a Problem (404) that names the first one that the library does not have."""
+    for one in library.listed_tracks(list(track_ids)):
+        if not one.in_library:
+            raise Problem(404, f"{one.track_id}: no such track")
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ..models.arrays import Rows, Scores
 from .snapshot.recommendations import RecommendedTracks
 from .snapshot.snapshot import Snapshot
 
@@ -94,6 +95,17 @@ def found(snapshot: Snapshot, row: int) -> dict[str, Any]:
 def scored(snapshot: Snapshot, row: int, score: float) -> dict[str, Any]:
     """The fields of `Scored`."""
     return found(snapshot, row) | {"score": round(score, 6)}
+
+
+def scored_tracks(snapshot: Snapshot, rows: Rows, scores: Scores, notes: Sequence[str] = ()) -> ScoredTracks:
+    pairs = zip(rows.tolist(), scores.tolist(), strict=True)
+    tracks = [Scored(**scored(snapshot, row, score)) for row, score in pairs]
+    return ScoredTracks(tracks=tracks, version=snapshot.version, notes=list(notes))
+
+
+def likeliest(genres: dict[str, float]) -> list[str]:
+    """The three most probable, best first."""
+    return sorted(genres, key=lambda genre: -genres[genre])[:3]
 
 
 def personal(answer: RecommendedTracks) -> PersonalTracks:

@@ -12,6 +12,7 @@ import uvicorn
 
 from ..errors import UsageError
 from ..pipelines.commands.console import Console
+from ..pipelines.library.store import Library
 from .app import Service
 from .events.store import EventStore
 from .logging import start_logging
@@ -35,7 +36,7 @@ def serve(options: ServeOptions, console: Console) -> int:
     port = listening.getsockname()[1]
     host = f"[{options.host}]" if ":" in options.host else options.host
     start_logging()
-    if not (options.library / "library.db").exists():
+    if not Library.exists(options.library):
         console.message(f"crossfade: {options.library}: no library there yet; answers 503 until there is one")
     workers = {"workers": options.workers} if options.workers > 1 else {}
     console.record(role=str(options.role), url=f"http://{host}:{port}", pid=os.getpid(), **workers)

@@ -74,7 +74,7 @@ def _analyze(path: Path, folder: Path) -> TrackAnalysis:
     if _analyzer is None:
         raise RuntimeError("the process was not prepared")
     try:
-        if (folder / "library.db").exists():
+        if Library.exists(folder):
             with Library.open(folder) as library:
                 if library.vocabulary() != _analyzer.vocabulary:
                     _analyzer = library.analyzer(threads=1)

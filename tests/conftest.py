@@ -23,6 +23,15 @@ ROOT = Path(__file__).parent.parent
 SHARED = Path(os.environ.get("CROSSFADE_SHARED", ROOT.parent / "shared" / "data"))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is slow begins first, those of no folder (notebooks, wheel, docs) before all: no process waits at the end.
+
+    Modules stay whole, since they share what they make.
+    """
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: (item.path not in slow, len(item.path.parts) if item.path in slow else 0))
+
+
 def need(name: str, present: bool, why: str) -> None:
     """Skips with the reason, or fails where CROSSFADE_REQUIRE (a comma-separated list) names this need."""
     if present:

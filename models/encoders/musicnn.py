@@ -23,7 +23,7 @@ from safetensors.numpy import load
 
 from ...audio.log_mel import LogMel
 from ..arrays import Floats
-from ..cores import available_cores
+from ..machine import available_cores
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession

@@ -26,7 +26,7 @@ from typing import Any, Self
 import numpy as np
 
 from ...errors import DataError, LibraryError, UsageError
-from ..arrays import Answers, GrowingRows, Mask, Rows, Scores, l2_normalize, top_k
+from ..arrays import Answers, GrowingRows, Mask, Rows, Scores, l2_normalize, no_answers, top_k
 from ..recommenders.base import rank
 from ..storage import Arrays, load_model, prefixed, save_model
 from .compressed_scan import EXACT_ROWS, CompressedScan
@@ -152,7 +152,7 @@ class HybridIndex:
             raise UsageError(f"blend: {blend:g}; it has to be from 0 (sound) to 1 (taste)")
         by_taste, by_sound = np.any(taste != 0, axis=1), np.any(sound != 0, axis=1)
         weights = np.where(by_taste & by_sound, blend, by_taste).astype(np.float32)
-        ids, scores = np.full((len(taste), k), -1, np.int32), np.full((len(taste), k), -np.inf, np.float32)
+        ids, scores = no_answers(len(taste), k)
         for weight in np.unique(weights[by_taste | by_sound]):
             asked = np.flatnonzero((weights == weight) & (by_taste | by_sound))
             known = None if scale is None else scale[asked]
@@ -266,7 +266,7 @@ class HybridIndex:
                 len(self),
                 candidates=mask if candidates is None else mask & candidates,
             )
-        ids, scores = np.full((len(taste), k), -1, np.int32), np.full((len(taste), k), -np.inf, np.float32)
+        ids, scores = no_answers(len(taste), k)
         taste, sound = taste * (weight > 0), sound * (weight < 1)
         for place in range(len(taste)):
             one = slice(place, place + 1)

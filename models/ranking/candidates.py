@@ -15,10 +15,9 @@ Each source may nominate up to its quota of tracks; where the union is too long,
 source's list, relative to its quota, stay. Everything is fitted on one history, the listens before the label period.
 
 Many users are served at once, and one as a batch of one (see `sources`). No source takes a pass over all tracks for
-each user. Those with scores of few tracks (items, last, sequence, ease,
-artist) are computed for these; those with the same scores for everybody (popular, segment) are sorted once; those with
-a score of every track (hybrid, als, sound) are scanned for nominees (`CompressedScan` of `hybrid.index`), which are
-then scored exactly.
+each user. Those with scores of few tracks (items, last, sequence, ease, artist) are computed for these; those with the
+same scores for everybody (popular, segment) are sorted once; those with a score of every track (hybrid, als, sound) are
+scanned for nominees (`hybrid.compressed_scan`), which are then scored exactly.
 
 Shapes: U users, B of them, T tracks, C candidates of a user, N of all B, F factors, L last tracks of a user, S
 segments, D dimensions of an embedding.
@@ -28,20 +27,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from copy import copy
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ..arrays import Answers, Ids, Mask, Rows, Scores, l2_normalize, one_blas_thread, top_k, top_k_of_lists
-from ..hybrid.compressed_scan import CompressedScan
+from ..arrays import Answers, Ids, Mask, Rows, Scores, no_answers, one_blas_thread, top_k_of_lists
 from ..hybrid.model import Hybrid
 from ..hybrid.online import UserHistory
 from ..interactions import Interactions
 from ..recommenders.base import RECENT_SECONDS, popularity, to_power
 from ..storage import Arrays
+from .candidate_index import CandidateIndex
 from .item_similarities import EASE_OPTIONS, ItemSimilarities
 from .segments import taste_segments
 from .sources import Listed, Ordered, Pairs, Scanned, Source, products
@@ -139,8 +137,8 @@ class CandidateGenerator:
         return len(self.popularity)
 
     @cached_property
-    def _index(self) -> _Index:
-        return _Index.of(self)
+    def _index(self) -> CandidateIndex:
+        return CandidateIndex.of(self.hybrid, self.popularity, self.recent_popularity, self.segment_scores)
 
     def profile(self, history: UserHistory, *, user_row: int = -1, newest: Ids = NO_TRACKS) -> UserProfile:
         """One user who likes something.
@@ -239,7 +237,7 @@ class CandidateGenerator:
         """The k new tracks with the highest scores by ALS alone, of B users."""
         source = self._by_als(users)
         best = source.best(k, self._allowed(users, candidates))
-        ids, scores = np.full((len(users), k), -1, np.int32), np.full((len(users), k), -np.inf, np.float32)
+        ids, scores = no_answers(len(users), k)
         ids[best.owners, best.places] = best.rows
         for user, values in enumerate(scores):
             values[: best.ends[user + 1] - best.ends[user]] = source.exact(user, best.list_of(user))
@@ -267,7 +265,7 @@ class CandidateGenerator:
                 return np.full(len(rows), -np.inf, np.float32)
             return products(factors, index.factors_at[rows], tastes[user])
 
-        return Scanned(index.als, factors, index.warm, index.warm, np.stack(tastes), _seen(users), exact)
+        return Scanned(index.by_taste, factors, index.warm, index.warm, np.stack(tastes), _seen(users), exact)
 
     def _by_hybrid(self, users: Sequence[UserProfile]) -> Scanned:
         hybrid = self.hybrid
@@ -288,13 +286,14 @@ class CandidateGenerator:
         return Scanned(hybrid.scan, vectors, known, known, queries, _seen(users), exact, familiar)
 
     def _by_sound(self, users: Sequence[UserProfile]) -> Scanned:
-        index, (fresh, sound) = self._index, self.discoveries
+        index = self._index
         profiles = [user.mean_direction(self.hybrid.sound) for user in users]
 
         def exact(user: int, rows: Rows) -> Scores:
-            return products(sound, index.sound_at[rows], profiles[user])
+            return products(index.sound, index.sound_at[rows], profiles[user])
 
-        return Scanned(index.sound, sound, slice(None), fresh, np.stack(profiles), _seen(users), exact)
+        queries = np.stack(profiles)
+        return Scanned(index.by_sound, index.sound, slice(None), index.fresh, queries, _seen(users), exact)
 
     def append_tracks(self, hybrid: Hybrid) -> CandidateGenerator:
         """With the further tracks of `hybrid`, as ones that nobody has played."""
@@ -303,7 +302,7 @@ class CandidateGenerator:
         if hybrid is self.hybrid and not more:
             return self
         longer = copy(self)
-        for name in ("discoveries", "popularity_bonus", "_index"):
+        for name in ("popularity_bonus", "_index"):
             longer.__dict__.pop(name, None)
         longer.hybrid = hybrid
         longer.similarities = self.similarities.append_tracks(more)
@@ -312,7 +311,7 @@ class CandidateGenerator:
         longer.popularity = np.concatenate([self.popularity, nobody])
         longer.segment_scores = np.pad(self.segment_scores, ((0, 0), (0, more)), constant_values=-np.inf)
         if more and "_index" in self.__dict__:
-            longer.__dict__["_index"] = self._index.append_tracks(self, longer)
+            longer.__dict__["_index"] = self._index.append_tracks(hybrid)
         return longer
 
     def save_arrays(self) -> Arrays:
@@ -330,58 +329,10 @@ class CandidateGenerator:
         return generator
 
     @cached_property
-    def discoveries(self) -> tuple[NDArray[np.intp], Scores]:
-        """Rows of the tracks that nobody has played and that have sound, and their sound, each of length 1."""
-        hybrid = self.hybrid
-        rows = np.flatnonzero(hybrid.listeners == 0)
-        rows = rows[np.any(hybrid.sound[rows] != 0, axis=1)]
-        return rows, l2_normalize(hybrid.sound[rows])
-
-    @cached_property
     def popularity_bonus(self) -> Scores:
         """[T] added to the score of source `artist`: orders the tracks of equally familiar artists by popularity."""
         listeners = np.where(np.isfinite(self.popularity), self.popularity, 0)
         return np.asarray(0.5 * np.log1p(listeners / max(listeners.max(), 1) * 100), np.float32)
-
-
-@dataclass(frozen=True, eq=False)
-class _Index:
-    """Whatever is the same for all users: vectors to scan and tracks in order."""
-
-    warm: Rows
-    """the tracks with ALS factors and listeners"""
-    als: CompressedScan
-    sound: CompressedScan
-    """of the discoveries"""
-    factors_at: Rows
-    """[T] the row of ALS factors, -1 for a track without them"""
-    sound_at: Rows
-    """[T] the place among the discoveries, -1 for other tracks"""
-    popular: Ids
-    recent: Ids
-    segments: list[Ids]
-
-    @classmethod
-    def of(cls, generator: CandidateGenerator) -> Self:
-        hybrid, count = generator.hybrid, generator.track_count
-        warm = np.flatnonzero(hybrid.listeners > 0)
-        warm = warm[warm < len(hybrid.als.track_factors)]
-        return cls(
-            warm,
-            CompressedScan(hybrid.als.track_factors[warm], exact_rows=hybrid.exact_rows),
-            CompressedScan(generator.discoveries[1], exact_rows=hybrid.exact_rows),
-            *_places(generator, warm),
-            top_k(generator.popularity, count)[0],
-            top_k(generator.recent_popularity, count)[0],
-            [top_k(scores, count)[0] for scores in generator.segment_scores],
-        )
-
-    def append_tracks(self, generator: CandidateGenerator, longer: CandidateGenerator) -> _Index:
-        """With the cold tracks that `longer` has behind those of `generator`; no list of popular tracks has them."""
-        vectors = longer.discoveries[1]
-        sound = self.sound.append_rows(vectors[len(generator.discoveries[1]) :], lambda: vectors)
-        factors_at, sound_at = _places(longer, self.warm)
-        return replace(self, sound=sound, factors_at=factors_at, sound_at=sound_at)
 
 
 def _rows_of(lists: Sequence[tuple[Rows, Scores]], track_count: int) -> csr_matrix:
@@ -396,12 +347,3 @@ def _rows_of(lists: Sequence[tuple[Rows, Scores]], track_count: int) -> csr_matr
 def _seen(users: Sequence[UserProfile]) -> Rows:
     """[B] how many tracks each knows."""
     return np.array([len(user.history.track_rows) for user in users])
-
-
-def _places(generator: CandidateGenerator, warm: Rows) -> tuple[Rows, Rows]:
-    """[T] the rows of ALS factors and [T] the places among the discoveries; -1 for a track without."""
-    discoveries = generator.discoveries[0]
-    factors_at, sound_at = np.full((2, generator.track_count), -1)
-    factors_at[warm] = warm
-    sound_at[discoveries] = np.arange(len(discoveries))
-    return factors_at, sound_at

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import UsageError
-from ..arrays import Answers, Mask, l2_normalize
+from ..arrays import Answers, Mask, l2_normalize, no_answers
 
 if TYPE_CHECKING:
     from ..hybrid.model import Hybrid
@@ -95,7 +95,7 @@ def rerank(
 def relist(hybrid: Hybrid, answers: Answers, k: int, options: RerankingOptions) -> Answers:
     """The first k of longer answers, chosen by `options` besides by score. Scores stay with their tracks."""
     ids, scores = answers
-    chosen = np.full((len(ids), k), -1, np.int32), np.full((len(ids), k), -np.inf, np.float32)
+    chosen = no_answers(len(ids), k)
     for row, (tracks, values) in enumerate(zip(ids, scores, strict=True)):
         tracks, values = tracks[tracks >= 0], values[tracks >= 0]
         artists = [

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DataError, LibraryError
-from ..arrays import Answers, Ids, Mask, Scores, one_blas_thread, top_k_of_lists
+from ..arrays import Answers, Ids, Mask, Scores, no_answers, one_blas_thread, top_k_of_lists
 from ..catalogue import Catalogue
 from ..hybrid.model import Hybrid
 from ..hybrid.online import UserHistory
@@ -141,7 +141,7 @@ class TwoStageRecommender(Recommender):
         self, users: Sequence[tuple[UserHistory, int, Ids]], k: int, *, allow_seen: bool, candidates: Mask | None
     ) -> Answers:
         """B users by their history, row of the training or -1, and newest tracks; see `CandidateGenerator.profile`."""
-        ids, scores = np.full((len(users), k), -1, np.int32), np.full((len(users), k), -np.inf, np.float32)
+        ids, scores = no_answers(len(users), k)
         step = self.generator.users_per_batch()
         with one_blas_thread():
             for start in range(0, len(users), step):
@@ -191,7 +191,7 @@ class TwoStageRecommender(Recommender):
         """
         from scipy.special import expit
 
-        ids, scores = np.full((len(users), k), -1, np.int32), np.full((len(users), k), -np.inf, np.float32)
+        ids, scores = no_answers(len(users), k)
         warm = [place for place, user in enumerate(users) if not user.history.is_cold]
         lists: dict[int, Answers] = {}
         if warm:

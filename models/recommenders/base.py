@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DataError
-from ..arrays import Answers, Ids, Mask, Scores, csr_arrays, csr_of, l2_normalize, top_k
+from ..arrays import Answers, Ids, Mask, Scores, csr_arrays, csr_of, l2_normalize, no_answers, top_k
 from ..catalogue import Catalogue
 from ..confidence_weights import States
 from ..interactions import Clock, Interactions, liked
@@ -148,7 +148,7 @@ def rank(
 
     `seen` [count, T] names what is left out of each row, `candidates` [T] what may be in any.
     """
-    ids, scores = np.full((count, k), -1, np.int32), np.full((count, k), -np.inf, np.float32)
+    ids, scores = no_answers(count, k)
     columns = None if candidates is None or candidates.all() else np.flatnonzero(candidates).astype(np.int32)
     batch = max(1, min(USERS_PER_BATCH, CELLS_PER_BATCH // max(track_count, 1)))
     for start in range(0, count, batch):

@@ -1,6 +1,6 @@
 """Rating baselines without factors: the mean rating, or the mean plus biases of the user and of the track.
 
-The biases are those of Koren (2009), "Floats factorization techniques for recommender systems": deviations, shrunk
+The biases are those of Koren (2009), "Matrix factorization techniques for recommender systems": deviations, shrunk
 towards 0 where there are few ratings.
 
 Shapes: N ratings, U users, T tracks.

@@ -16,20 +16,17 @@ block.
 
 from __future__ import annotations
 
-import os
-import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
 from ...errors import UsageError
 from ..arrays import Answers, Floats, Ids, Mask, Rows, Scores, one_blas_thread, top_k
-from ..cores import available_cores
 from ..interactions import Interactions, liked
+from ..machine import available_bytes, available_cores
 from .base import History, rank, to_power
 from .item_similarity import HALF_LIVES, ItemSimilarityOptions, ItemSimilarityRecommender
 from .search_space import Range, SearchSpace
@@ -157,7 +154,8 @@ class EASE(ItemSimilarityRecommender):
     def _most_items(self) -> int:
         if self.options.max_items is not None:
             return self.options.max_items
-        return min(MOST_ITEMS, int((_free_bytes() / 2 / _bytes(1)) ** 0.5))
+        free = available_bytes()
+        return MOST_ITEMS if free is None else min(MOST_ITEMS, int((free / 2 / _bytes(1)) ** 0.5))
 
     def _regression(self, inputs: csr_matrix) -> tuple[csr_matrix, Scores, Scores]:
         """X [U, T] -> (B less its means [T, T], the means of B's columns [T], 1 / P_jj [T])."""
@@ -266,16 +264,6 @@ def _gram_plus_identity(columns: csr_matrix) -> Floats:
 def _bytes(items: int) -> float:
     """What an inverse of so many rows takes while it is made."""
     return 1.2 * items * items * np.float32().nbytes
-
-
-def _free_bytes() -> int:
-    """Memory that is not in use, as far as the system says so; else half of all."""
-    memory = Path("/proc/meminfo")
-    if memory.exists():
-        found = re.search(r"MemAvailable:\s+(\d+) kB", memory.read_text())
-        if found:
-            return int(found[1]) * 1024
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 
 def _spread(weights: csr_matrix, tracks: Rows, track_count: int) -> csr_matrix:

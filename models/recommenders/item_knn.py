@@ -51,6 +51,7 @@ class ItemKNNOptions(ItemSimilarityOptions):
     """how much less a listener of a track of many listeners counts: 0 not at all"""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.weighting not in WEIGHTINGS:
             raise UsageError(f"weighting {self.weighting}: no such one; there are bm25, tf-idf")
 

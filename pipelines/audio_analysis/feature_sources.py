@@ -29,9 +29,9 @@ from ...audio.log_mel import LogMel
 from ...audio.windows import Grid, excerpts
 from ...errors import MACHINE_FAULTS, AudioError, LibraryError, ResourceError
 from ...models.arrays import Floats
-from ...models.cores import available_cores
 from ...models.encoders.musicnn import MEL_SOURCE, Corpus, MusiCNN
 from ...models.encoders.transformers import INPUT_SOURCE, PREFIX, HubEncoder
+from ...models.machine import available_cores
 from ...models.storage import content_hash, replacing
 
 PATCH_FRAMES = 230

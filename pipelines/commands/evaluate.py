@@ -7,12 +7,9 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
-
-from cyclopts import Parameter
+from typing import TYPE_CHECKING, Annotated
 
 from ...errors import LibraryError
-from ...option_types import Names
 from ..evaluation.options import EvaluationOptions
 from ..library.progress import silent
 from .console import Console
@@ -62,8 +59,6 @@ def evaluate(
     *,
     library: LibraryFolder,
     options: EvaluationOptions = OPTIONS,
-    split: Annotated[Literal["auto", "time", "user", "random"] | None, Parameter(show=False)] = None,
-    trials: Annotated[Names | None, Parameter(show=False)] = None,
     sound: SoundName = None,
     out: Annotated[Path | None, option("write the JSON lines there, too")] = None,
     console: Screen,
@@ -73,20 +68,11 @@ def evaluate(
     Example: crossfade evaluate --library L --models als,content,hybrid
     """
     from ..evaluation.evaluate import evaluate as evaluate_models
-    from ..evaluation.protocols import OLD_SPLITS, PROTOCOLS
+    from ..evaluation.protocols import PROTOCOLS
     from ..interactions.cleaning import CleaningOptions, clean
     from ..interactions.schema import listed_ids, mixed_clocks, read_listens, to_listens
 
     options = replace(options, ks=tuple(sorted(set(options.ks))))
-    if split is not None:
-        options = replace(options, protocol=OLD_SPLITS[split])  # type: ignore[arg-type]
-        new = f"--protocol {options.protocol}"
-        console.message(
-            f"crossfade: evaluate --split {split} is now called {new}; the old name goes in the next version"
-        )
-    if trials is not None:
-        options = replace(options, scenarios=trials)
-        console.message("crossfade: evaluate --trials is now called --scenarios; the old name goes in the next version")
     with open_library(library) as opened:
         cleaning, log = CleaningOptions(), read_listens(opened)
         if PROTOCOLS[options.protocol].takes_cleaned:

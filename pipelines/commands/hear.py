@@ -8,7 +8,7 @@ from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 from ...errors import AudioError, UsageError
-from ...models.cores import one_thread_each
+from ...models.machine import one_thread_each
 from ...option_types import Count, Flag, Paths
 from ..embedding.options import EmbedOptions
 from .console import counted

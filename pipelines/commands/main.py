@@ -16,6 +16,7 @@ from inspect import signature
 from cyclopts import App, CycloptsError, Group, Parameter, UnusedCliTokensError
 
 from ...errors import CrossfadeError, MissingExtra, UsageError
+from ..evaluation.options import OLD_SPLITS
 from .console import Console
 
 COMMANDS = {
@@ -43,8 +44,10 @@ OLD_SPELLINGS = {
     ("classify", "--model"): "--genre-model",
     ("tag", "--model"): "--genre-model",
     ("report", "--genres"): "--genre-model",
+    ("evaluate", "--split"): "--protocol",
+    ("evaluate", "--trials"): "--scenarios",
 }
-"""those of version 0.1, which still work"""
+"""(command, option) of version 0.1, which still work -> its present name"""
 
 EXTRAS = {
     "train": "catboost implicit librosa matplotlib pandas pyarrow scipy sklearn skops threadpoolctl torch torchaudio "
@@ -144,10 +147,16 @@ def _current_spelling(words: list[str], console: Console) -> list[str]:
     for place, word in enumerate(words):
         option, equals, value = word.partition("=")
         if new := OLD_SPELLINGS.get((words[0], option)):
+            if option == "--split":
+                # Its values have other names, too.
+                value = value if equals else "".join(words[place + 1 : place + 2])
+                words[place : place + 1 if equals else place + 2] = [new, OLD_SPLITS.get(value, value)]
+                option, new = f"{option} {value}", f"{new} {words[place + 1]}"
+            else:
+                words[place] = new + equals + value
             console.message(
                 f"crossfade: {words[0]} {option} is now called {new}; the old name goes in the next version"
             )
-            words[place] = new + equals + value
     return words
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from ...audio.decoding import BrokenOff
 from ...audio.metadata import Tags, read_tags
 from ...errors import MACHINE_FAULTS, AudioError, CrossfadeError, LibraryError, ResourceError
-from ...models.cores import available_cores
+from ...models.machine import available_cores
 from ...models.storage import content_hash
 from ..audio_analysis.analyzer import AudioAnalyzer, TrackAnalysis
 from ..library.progress import Progress, silent

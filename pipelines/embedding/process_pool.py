@@ -14,7 +14,7 @@ from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Any, TypeVar
 
 from ...errors import CrossfadeError, ResourceError
-from ...models.cores import THREAD_VARIABLES, one_thread_each
+from ...models.machine import THREAD_VARIABLES, one_thread_each
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from ...models.catalogue import Catalogue
     from ...models.recommenders.base import Recommender
 
+OLD_SPLITS = {"time": "temporal", "user": "within-user"}
+"""what the option `split` of version 0.1 took, where protocols have other names"""
 Protocol = Literal["auto", "temporal", "within-user", "random", "repeats", "new-releases", "yambda"]
 
 

@@ -44,8 +44,6 @@ if TYPE_CHECKING:
 
 SCENARIOS = ("warm", "cold", "listeners")
 """of a protocol that splits a log into training and test"""
-OLD_SPLITS = {"auto": "auto", "time": "temporal", "user": "within-user", "random": "random"}
-"""what the option `split` of version 0.1 took -> protocol"""
 Splitter = Callable[[Interactions, np.random.Generator], Split]
 NEW_ARTISTS = 0.1
 """share of the artists that are held out with all of their tracks"""

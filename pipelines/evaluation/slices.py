@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ...models.arrays import Ids, Mask
+from ...models.arrays import Ids, Mask, kept_entries
 from ...models.catalogue import Catalogue
 from ...models.evaluation import metrics
 from ...models.evaluation.metrics import Values
@@ -61,7 +61,7 @@ class SliceGroups:
             (ARTIST_GROUPS, popularity.artist_groups(catalogue.artist_matrix)),
         ):
             for name, tracks in _named(names, groups):
-                truth[name] = _kept(part.truth, tracks[part.truth.indices])
+                truth[name] = kept_entries(part.truth, tracks[part.truth.indices])
         truth |= _listen_groups(part, split.test)
         return cls(
             {name: mask for name, mask in users.items() if mask.any()},
@@ -99,11 +99,4 @@ def _listen_groups(part: EvaluationSlice, test: Interactions) -> dict[str, csr_m
     asked = rows * test.track_count + part.truth.indices
     places = np.minimum(np.searchsorted(distinct, asked), len(distinct) - 1)
     found = np.where(distinct[places] == asked, organic[places], -1)
-    return {name: _kept(part.truth, found == value) for name, value in zip(LISTEN_GROUPS, (1, 0), strict=True)}
-
-
-def _kept(truth: csr_matrix, which: Mask) -> csr_matrix:
-    from scipy.sparse import csr_matrix
-
-    ends = np.concatenate([[0], np.cumsum(which)])[truth.indptr]
-    return csr_matrix((truth.data[which], truth.indices[which], ends), shape=truth.shape)
+    return {name: kept_entries(part.truth, found == value) for name, value in zip(LISTEN_GROUPS, (1, 0), strict=True)}

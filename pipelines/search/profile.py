@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
+
+from ...models.catalogue import release_years
 from ..library.store import Library
 
 MOST_TRACKS = 500
@@ -21,7 +24,6 @@ OFTEN = 3
 _LISTENED_SHARE = 0.5
 """of a track, below which a listen is a skip"""
 _DAY = 86_400
-_YEAR = 365.2425 * _DAY
 _YEAR_10_000 = 253_402_300_800
 
 Shares = dict[str, float]
@@ -53,7 +55,7 @@ def profile(library: Library, track_ids: Sequence[str], weights: Sequence[float]
         elif track["genres"]:
             genres[track["genres"][0]] += weight
         if track["released_at"] is not None:
-            decades[f"{int(1970 + track['released_at'] / _YEAR) // 10 * 10}s"] += weight
+            decades[f"{release_years(np.array(track['released_at'])) // 10 * 10}s"] += weight
     return Profile(_shares(genres), dict(sorted(_shares(decades).items())), dict(artists.most_common()))
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import polars as pl
 
 from ...models.arrays import Ids, one_blas_thread
-from ...models.cores import available_cores
+from ...models.machine import available_cores
 from ...models.storage import replacing
 from ..library.progress import Progress, silent
 from ..search.recommend import write_parquet

@@ -7,9 +7,9 @@ is held at once; some were compared with measured peaks, and are a quarter above
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from ...errors import DataError
+from ...models.machine import available_bytes
 from ..library.progress import Message
 
 _BASE = 250_000_000
@@ -46,22 +46,6 @@ _PER_SAMPLED_LISTEN, _MOST_OF_SAMPLE = 110, 500_000_000
 """bytes of a listen, and of the sample, on which the hybrid's options are chosen"""
 _PER_USER_RANKED, _MOST_RANKED = 200_000, 800_000_000
 """bytes of a user, and of all users, in the ranker's training"""
-
-
-def available_bytes(
-    meminfo: Path = Path("/proc/meminfo"), limit: Path = Path("/sys/fs/cgroup/memory.max")
-) -> int | None:
-    """What this process may still use, by the machine and its container; None where neither tells."""
-    found = []
-    try:
-        lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
-        found.append(1024 * int(lines["MemAvailable"].split()[0]))
-        used = int(limit.with_name("memory.current").read_text())
-        found.append(int(limit.read_text()) - used)
-    except (OSError, ValueError, KeyError):
-        # No such files, or "max" in them: no limit.
-        pass
-    return min(found, default=None)
 
 
 def check_memory(step: str, size: LogSize, message: Message, *, available: int | None = None) -> None:

@@ -86,7 +86,7 @@ def pull(
     version, entries = _manifest(place)
     folder.mkdir(parents=True, exist_ok=True)
     _may_replace(folder, place.url, replace)
-    replaces = (folder / "library.db").exists()
+    replaces = Library.exists(folder)
     with TemporaryDirectory(prefix=".pulling-", dir=folder) as scratch:
         fetched: dict[str, Path] = {}
         for number, (path, entry) in enumerate(entries.items()):
@@ -158,7 +158,7 @@ def _manifest(place: Destination) -> tuple[str, Entries]:
 
 
 def _may_replace(folder: Path, url: str, replace: bool) -> None:
-    if replace or not (folder / "library.db").exists():
+    if replace or not Library.exists(folder):
         return
     try:
         pulled = json.loads((folder / PULLED).read_text()).get("url")

@@ -41,6 +41,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from ...errors import LibraryError, UsageError
 from ...pipelines.interactions.user_deletion import user_hash
+from ...pipelines.library.store import Library
 
 _METADATA = MetaData()
 _EVENTS = Table(
@@ -213,7 +214,7 @@ class EventStore:
 
     def _opened(self) -> Engine:
         if self._name is None:
-            if self._library is not None and not (self._library / "library.db").exists():
+            if self._library is not None and not Library.exists(self._library):
                 raise LibraryError(f"{self._library.name}: no library here, so there is no place for events")
             with self._write_lock:
                 _METADATA.create_all(self._engine)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path, PurePath
 from typing import Annotated, Any, get_args, get_type_hints
@@ -80,10 +80,16 @@ def job_routes(options: ServeOptions) -> APIRouter:
     jobs, library = Jobs(options.library), str(options.library.absolute())
     environment = {} if options.database is None else {DATABASE_VARIABLE: options.database}
 
-    def start(folder: Path, kind: str, words: Sequence[str]) -> JobSummary:
-        job = jobs.start(folder, kind, words, environment)
-        if job is None:
-            raise Problem(409, "jobs: another one is running; wait for its end, or cancel it")
+    def start(kind: str, words: Callable[[Path], Sequence[str]]) -> JobSummary:
+        """A command in a new folder, which `words` may put files into; the folder goes where it does not start."""
+        folder = jobs.prepare()
+        try:
+            job = jobs.start(folder, kind, [*words(folder), "--library", library], environment)
+            if job is None:
+                raise Problem(409, "jobs: another one is running; wait for its end, or cancel it")
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         return _summary(job)
 
     @routes.get("/v1/jobs", responses=documented(403))
@@ -95,12 +101,7 @@ def job_routes(options: ServeOptions) -> APIRouter:
     def start_job(wanted: Wanted) -> JobSummary:
         """Starts a command on the library; it goes on when the service ends."""
         words = _words(options.library, wanted)
-        folder = jobs.prepare()
-        try:
-            return start(folder, wanted.kind, [*words, "--library", library])
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
+        return start(wanted.kind, lambda _: words)
 
     @routes.post("/v1/listens", status_code=202, responses=documented(400, 403, 409, 413))
     def import_listens(
@@ -111,18 +112,17 @@ def job_routes(options: ServeOptions) -> APIRouter:
         """Imports a listening log. One of the same name as an earlier one replaces that."""
         if format not in LOG_FORMATS:
             raise Problem(422, f"format: {format!a}; there are {', '.join(LOG_FORMATS)}")
-        folder = jobs.prepare()
-        try:
+
+        def words(folder: Path) -> list[str]:
             given = [_kept(one, folder / "input") for one in file]
             if len(set(given)) < len(given):
                 raise Problem(422, "file: two of the same name")
             path = given[0] if len(given) == 1 else folder / "input"
             source = f"{format}-{re.sub(r'[^a-z0-9]+', '-', given[0].stem.lower()).strip('-')[:60] or 'log'}"
-            words = ["listens", str(path.absolute()), "--format", format, "--source", source, "--library", library]
-            return start(folder, "listens", [*words, *(["--match", "artist,title"] if match else [])])
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
+            matched = ["--match", "artist,title"] if match else []
+            return ["listens", str(path.absolute()), "--format", format, "--source", source, *matched]
+
+        return start("listens", words)
 
     @routes.get("/v1/jobs/{job_id}", responses=documented(403, 404))
     def job(job_id: JobId) -> JobDetails:

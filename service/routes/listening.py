@@ -12,9 +12,9 @@ from ...pipelines.library.store import Library
 from ...pipelines.search.playback_order import MOST_TRACKS, crossfaded
 from ...pipelines.search.radio import radio
 from ...pipelines.search.text import find
-from ..errors import Problem, documented, without_folders
+from ..errors import Problem, check_tracks, documented, without_folders
 from ..parameters import Id, WholeNumber
-from ..response_schemas import Scored, ScoredTracks, scored
+from ..response_schemas import ScoredTracks, scored_tracks
 from ..snapshot.follower import LibraryFollower
 from ..snapshot.snapshot import Snapshot
 
@@ -73,21 +73,14 @@ def listening_routes(follower: LibraryFollower) -> APIRouter:
             artists_of=lambda row: snapshot.table.summaries[row].artists,
             per_artist=None if seed.artist else PER_ARTIST,
         )
-        found = zip(rows.tolist(), scores.tolist(), strict=True)
         notes = [] if len(rows) else ["nothing is left that could be played here"]
-        return ScoredTracks(
-            tracks=[Scored(**scored(snapshot, row, score)) for row, score in found],
-            version=snapshot.version,
-            notes=notes,
-        )
+        return scored_tracks(snapshot, rows, scores, notes)
 
     @routes.post("/v1/playback_order", responses=documented(400, 404))
     def order(wanted: TracksToOrder) -> OrderedTracks:
         """The same tracks so that each passes well into the next, by sound, tempo and key; the first stays first."""
         with Library.open(follower.folder) as library:
-            for one in library.listed_tracks(wanted.track_ids):
-                if not one.in_library:
-                    raise Problem(404, f"{one.track_id}: no such track")
+            check_tracks(library, wanted.track_ids)
             return OrderedTracks(track_ids=crossfaded(library, wanted.track_ids))
 
     return routes

@@ -16,7 +16,7 @@ from ...pipelines.analysis.track_map import Layout
 from ...pipelines.search.paths import MAX_TRACKS, path
 from ..errors import Problem, documented
 from ..parameters import Blend, Id, K
-from ..response_schemas import FoundTrack, Scored, ScoredTracks, found, scored
+from ..response_schemas import FoundTrack, ScoredTracks, found, scored_tracks
 from ..snapshot.follower import LibraryFollower
 from ..snapshot.library_map import COLUMNS, MEDIA_TYPE, LibraryMap, MapMaker
 
@@ -113,10 +113,7 @@ def map_routes(follower: LibraryFollower) -> APIRouter:
         for track_id in (start, end):
             snapshot.check_track(track_id)
         rows, scores = path(snapshot.tracks, start, end, k, blend=blend)
-        pairs = zip(rows.tolist(), scores.tolist(), strict=True)
-        return ScoredTracks(
-            tracks=[Scored(**scored(snapshot, row, score)) for row, score in pairs], version=snapshot.version
-        )
+        return scored_tracks(snapshot, rows, scores)
 
     return routes
 

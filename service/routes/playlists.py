@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -18,7 +17,7 @@ from ...pipelines.library.playlist_files import ListedFile, jspf, m3u, playlist_
 from ...pipelines.library.playlists import ListedTrack, Playlist
 from ...pipelines.library.scan import readable
 from ...pipelines.library.store import Library
-from ..errors import Problem, documented
+from ..errors import Problem, check_tracks, documented
 from ..parameters import MANAGER, Id, WholeNumber
 from ..response_schemas import FoundTrack
 from ..subsonic import SubsonicPlayer
@@ -111,7 +110,7 @@ def playlist_routes(folder: Path, player: SubsonicPlayer | None) -> APIRouter:
         A track that is there already is left out.
         """
         with Library.open(folder) as library, library.transaction():
-            _check_tracks(library, wanted.track_ids)
+            check_tracks(library, wanted.track_ids)
             if library.playlist_named(wanted.name) is None:
                 response.status_code = 201
             changed = library.add_to_playlist(wanted.name, wanted.track_ids)
@@ -136,7 +135,7 @@ def playlist_routes(folder: Path, player: SubsonicPlayer | None) -> APIRouter:
             if other is not None and other.playlist_id != playlist_id:
                 raise Problem(409, f"{name}: there is a playlist of this name already")
             track_ids = before.track_ids if wanted.track_ids is None else tuple(wanted.track_ids)
-            _check_tracks(library, set(track_ids) - set(before.track_ids))
+            check_tracks(library, set(track_ids) - set(before.track_ids))
             return _full(library, library.change_playlist(replace(before, name=name, track_ids=track_ids)))
 
     @routes.delete("/v1/playlists/{playlist_id}", status_code=204, responses=documented(404))
@@ -253,12 +252,6 @@ def _known(library: Library, playlist_id: int) -> Playlist:
 
 def _unknown(playlist_id: int) -> Problem:
     return Problem(404, f"{playlist_id}: no such playlist")
-
-
-def _check_tracks(library: Library, track_ids: Iterable[str]) -> None:
-    for one in library.listed_tracks(list(track_ids)):
-        if not one.in_library:
-            raise Problem(404, f"{one.track_id}: no such track")
 
 
 def _check_length(playlist: Playlist) -> None:

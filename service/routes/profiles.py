@@ -18,7 +18,7 @@ from ...pipelines.library.store import Library
 from ...pipelines.search.profile import past, profile
 from ..errors import Problem, documented
 from ..parameters import MANAGER, K, UserId
-from ..response_schemas import FoundTrack, PersonalTracks, Recommended, found, personal
+from ..response_schemas import FoundTrack, PersonalTracks, Recommended, found, likeliest, personal
 from ..snapshot.follower import LibraryFollower
 from ..snapshot.overview import LogState, log_state
 from ..snapshot.recommendations import RecommendationService
@@ -167,9 +167,8 @@ def profile_routes(service: RecommendationService, follower: LibraryFollower) ->
 
 
 def _described(library: Library, track_id: str) -> dict[str, Any]:
-    probable = library.genres_of(track_id)
     moods = library.description_of(track_id).get("moods", [])
-    return {"genres": sorted(probable, key=lambda genre: -probable[genre])[:3], "moods": moods}
+    return {"genres": likeliest(library.genres_of(track_id)), "moods": moods}
 
 
 def _crossed_over(snapshot: Snapshot, row: int) -> dict[str, Any]:

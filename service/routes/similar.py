@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 
 from ...audio.metadata import read_tags
 from ...errors import LibraryError
-from ...models.arrays import Answers, Rows
+from ...models.arrays import Rows
 from ...models.catalogue import Catalogue
 from ...models.hybrid.index import blended
 from ...models.storage import content_hash
@@ -20,7 +20,7 @@ from ...pipelines.audio_analysis.analyzer import TrackAnalysis
 from ...pipelines.library.store import Library
 from ..errors import documented
 from ..parameters import MAX_K, Blend, K, QueryOrBodyRoute, TrackId
-from ..response_schemas import Compared, Scored, ScoredTracks, SimilarTracks, scored
+from ..response_schemas import Compared, ScoredTracks, SimilarTracks, likeliest, scored, scored_tracks
 from ..snapshot.follower import LibraryFollower
 from ..snapshot.snapshot import Snapshot
 from ..upload_analyzer import UploadAnalyzer
@@ -150,10 +150,12 @@ def _as_track(snapshot: Snapshot, analysis: TrackAnalysis) -> Catalogue:
 
 
 def _scored_tracks(snapshot: Snapshot, track: str | Catalogue, k: int, blend: float) -> ScoredTracks:
-    rows, scores = _nearest(snapshot, track, k, blend)
-    pairs = zip(rows.tolist(), scores.tolist(), strict=True)
-    tracks = [Scored(**scored(snapshot, row, score)) for row, score in pairs]
-    return ScoredTracks(tracks=tracks, version=snapshot.version, notes=_notes(track, rows))
+    if isinstance(track, str):
+        snapshot.check_track(track)
+        rows, scores = snapshot.tracks.similar(track, k, blend=blend)
+    else:
+        rows, scores = snapshot.tracks.similar_to(track, k, blend=blend)
+    return scored_tracks(snapshot, rows, scores, _notes(track, rows))
 
 
 def _compared_tracks(
@@ -175,7 +177,7 @@ def _compared_tracks(
             **scored(snapshot, row, score),
             taste=_rounded(by_taste),
             sound=_rounded(by_sound),
-            genres=sorted(probable, key=lambda genre: -probable[genre])[:3],
+            genres=likeliest(probable),
             strongest_seconds=seconds,
         )
         for row, score, by_taste, by_sound, probable, seconds in zip(
@@ -191,13 +193,6 @@ def _compared_tracks(
     return ComparedTracks(
         tracks=tracks[: len(near)], others=tracks[len(near) :], version=snapshot.version, notes=_notes(track, near)
     )
-
-
-def _nearest(snapshot: Snapshot, track: str | Catalogue, k: int, blend: float) -> Answers:
-    if isinstance(track, str):
-        snapshot.check_track(track)
-        return snapshot.tracks.similar(track, k, blend=blend)
-    return snapshot.tracks.similar_to(track, k, blend=blend)
 
 
 def _notes(track: str | Catalogue, rows: Rows) -> list[str]:

@@ -18,7 +18,6 @@ Shapes: N tracks of the map, T rows of the snapshot, G genres.
 from __future__ import annotations
 
 import json
-import math
 import threading
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
@@ -34,6 +33,7 @@ from ...models.analysis.listener_clusters import Labels, Segments
 from ...models.analysis.map_regions import artist_regions, genre_regions, telling_names
 from ...models.analysis.track_map import TrackMap
 from ...models.arrays import Floats, Mask, Rows
+from ...models.catalogue import release_years
 from ...models.storage import content_hash
 from ...pipelines.analysis.track_map import Layout, laid_out, layouts_of, taste_groups
 from ...pipelines.library.store import Library
@@ -48,7 +48,6 @@ MEDIA_TYPE = "application/octet-stream"
 _ROWS_PER_BATCH = 1 << 16
 _STEPS_OF_LISTENERS = 8
 _YEAR_0 = 1900
-_SECONDS_OF_YEAR = 365.2425 * 86_400
 
 Bytes = NDArray[np.uint8]
 
@@ -288,9 +287,11 @@ def _crossfade(snapshot: Snapshot, rows: Rows) -> tuple[Bytes, Bytes]:
 
 def _years(library: Library, track_ids: Sequence[str]) -> Bytes:
     released = library.releases()
-    found = np.array([released.get(track_id, math.nan) for track_id in track_ids], np.float64)
-    years = np.clip(np.floor(1970 + found / _SECONDS_OF_YEAR) - _YEAR_0, 0, UNKNOWN - 1)
-    return np.where(np.isnan(found), UNKNOWN, np.nan_to_num(years)).astype(np.uint8)
+    known = np.array([track_id in released for track_id in track_ids], bool)
+    years = np.full(len(track_ids), UNKNOWN, np.uint8)
+    found = release_years(np.array([released[track_id] for track_id in track_ids if track_id in released], np.int64))
+    years[known] = np.clip(found - _YEAR_0, 0, UNKNOWN - 1)
+    return years
 
 
 def _bytes(values: Iterable[int]) -> Bytes:

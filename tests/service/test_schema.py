@@ -9,12 +9,11 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 from processes import running
-from serving import library
 
 
 @pytest.mark.slow
-def test_the_service_keeps_its_openapi_document(tmp_path: Path) -> None:
-    with running(library(tmp_path), "--rate", "0", log=tmp_path / "log") as service:
+def test_the_service_keeps_its_openapi_document(folder: Path, tmp_path: Path) -> None:
+    with running(folder, "--rate", "0", log=tmp_path / "log") as service:
         done = subprocess.run(
             [
                 Path(sys.executable).with_name("schemathesis"),

@@ -99,11 +99,12 @@ def test_the_mean_probability_is_the_rate_of_the_next_period() -> None:
     recommender = TwoStageRecommender(catalogue, hybrid=hybrid, options=options).fit(split.train)
     rows = np.flatnonzero(hybrid.history.warm_users).astype(np.int32)
     came = (by_time(split.test).train.matrix > 0).toarray()
-    candidates = each(recommender.generator, rows)
-    claimed = [expit(recommender.rank(found)).mean() for found in candidates]
-    true = [came[row, found.ids].mean() for row, found in zip(rows, candidates, strict=True)]
-    by_user = np.stack([claimed, true], axis=1)
-    claimed, true = intervals(by_user, np.random.default_rng(0))
+    by_user = []
+    for found in recommender.generator.trained_candidates(rows):
+        users = np.array([user.user_row for user in found.users])[found.pairs.owners]
+        pairs = np.stack([expit(recommender.rank(found)), came[users, found.ids]], axis=1)
+        by_user += [part.mean(axis=0) for part in np.split(pairs, found.pairs.ends[1:-1])]
+    claimed, true = intervals(np.stack(by_user), np.random.default_rng(0))
     # The rate that it was trained on, that of the label period, is as uncertain.
     assert abs(claimed.value - true.value) < np.sqrt(2) * min(true.high - true.value, true.value - true.low)
 

@@ -12,6 +12,7 @@ from crossfade.models.interactions import Clock, Interactions, liked
 from crossfade.models.recommenders import item_knn
 from crossfade.models.recommenders.ease import EASE, EASEOptions, invert
 from crossfade.models.recommenders.item_knn import ItemKNN, ItemKNNOptions
+from crossfade.models.recommenders.item_similarity import ItemSimilarityOptions
 from crossfade.models.recommenders.rp3beta import RP3beta, RP3betaOptions
 
 EXACT = EASEOptions(regularization=3.0, dropout=0.0, confidence_power=1.0, neighbours=1000)
@@ -85,6 +86,13 @@ def test_too_many_tracks_for_the_memory_are_recommended_by_popularity(rng: np.ra
     assert model.learned[ids[:, :10]].all() and (ids >= 0).all()
     counts = model.history.popularity[ids[:, 10:]]
     assert (np.diff(counts, axis=1) <= 0).all()
+
+
+@pytest.mark.parametrize("kind", [EASEOptions, ItemKNNOptions, RP3betaOptions])
+def test_options_that_make_no_sense_are_refused(kind: type[ItemSimilarityOptions]) -> None:
+    for wrong in ({"neighbours": 0}, {"half_life": 0.0}):
+        with pytest.raises(UsageError, match=next(iter(wrong))):
+            kind(**wrong)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.7])

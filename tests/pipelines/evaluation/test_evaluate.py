@@ -14,14 +14,13 @@ from typing import Any, cast
 import numpy as np
 import polars as pl
 import pytest
-from scipy.sparse import csr_matrix
+from polars.testing import assert_frame_equal
 
 from crossfade.errors import DataError, UsageError
 from crossfade.models.catalogue import Catalogue
 from crossfade.models.evaluation.bootstrap import RESAMPLES
-from crossfade.models.evaluation.popularity import TRACK_GROUPS, TrackPopularity
 from crossfade.models.evaluation.user_groups import ACTIVITY_GROUPS, MAINSTREAM_GROUPS
-from crossfade.models.interactions import Clock, Interactions, to_find
+from crossfade.models.interactions import Clock, Interactions
 from crossfade.models.recommenders.neural import neural_mf
 from crossfade.models.recommenders.registry import BASELINES
 from crossfade.pipelines import python_api
@@ -29,15 +28,8 @@ from crossfade.pipelines.commands.main import main
 from crossfade.pipelines.evaluation.evaluate import _learning, evaluate
 from crossfade.pipelines.evaluation.options import EvaluationOptions
 from crossfade.pipelines.evaluation.profiling import Row
-from crossfade.pipelines.evaluation.protocols import SCENARIOS, EvaluationSlice, plan
-from crossfade.pipelines.evaluation.slices import (
-    GROUPS,
-    LISTEN_GROUPS,
-    OF_USERS,
-    USER_GROUPS,
-    SliceGroups,
-    _listen_groups,
-)
+from crossfade.pipelines.evaluation.protocols import SCENARIOS, plan
+from crossfade.pipelines.evaluation.slices import GROUPS, LISTEN_GROUPS, OF_USERS, USER_GROUPS
 from crossfade.pipelines.interactions.cleaning import CleaningOptions
 from crossfade.pipelines.library.store import Library
 from crossfade.pipelines.report.context import ReportData, ReportOptions
@@ -220,46 +212,6 @@ def test_groups_of_listeners_divide_the_warm_ones(table: list[Row]) -> None:
             assert mean == pytest.approx(whole["value"], abs=2e-6)
 
 
-def test_groups_of_tracks_divide_what_is_to_be_found(world: tuple[Interactions, Catalogue]) -> None:
-    listens, catalogue = world
-    organic = (np.arange(len(listens)) % 3 - 1).astype(np.int8)
-    listens = replace(listens, organic=organic)
-    (scenario,) = plan(listens, catalogue, scenarios=("warm",))
-    (part,) = scenario.slices
-    groups = SliceGroups.of(part, scenario.split, catalogue, TrackPopularity(scenario.split.train.listeners))
-    tracks = [groups.truth[name] for name in TRACK_GROUPS]
-    assert abs(sum(tracks[1:], tracks[0]) - part.truth).nnz == 0
-    test = scenario.split.test
-    assert test.organic is not None
-    for name, told in (("organic listens", 1), ("recommended listens", 0)):
-        pairs = {
-            (user, track)
-            for user, track, each in zip(test.user_rows, test.track_rows, test.organic, strict=True)
-            if each == told
-        }
-        rows, columns = part.truth.nonzero()
-        expected = {pair for pair in zip(part.user_rows[rows], columns, strict=True) if pair in pairs}
-        rows, columns = groups.truth[name].nonzero()
-        assert set(zip(part.user_rows[rows], columns, strict=True)) == expected
-        assert expected
-
-
-def test_a_track_was_found_as_its_first_listen_was() -> None:
-    """User 0 listened to track 0 organically first, to track 1 by recommendation first; 2 is not told, 3 disliked."""
-    first = np.array([[0, 0, 5, 1], [0, 1, 5, 0], [0, 0, 6, 0], [0, 1, 6, 1], [0, 2, 5, -1], [0, 3, 5, 1]])
-    users, tracks, times, organic = first.astype(np.int32).T
-    weights = np.array([1, 1, 1, 1, 1, -1], np.float32)
-    test = Interactions(
-        users, tracks, weights, 1, 4, times.astype(np.int64), Clock.TIME, organic=organic.astype(np.int8)
-    )
-    part = EvaluationSlice("warm", np.array([0], np.int32), to_find(test.matrix), csr_matrix((1, 4), dtype=np.float32))
-    found = _listen_groups(part, test)
-    assert {name: truth.indices.tolist() for name, truth in found.items()} == {
-        "organic listens": [0],
-        "recommended listens": [1],
-    }
-
-
 def test_seen_tracks_may_be_allowed(world: tuple[Interactions, Catalogue]) -> None:
     options = EvaluationOptions(models=(), scenarios=("warm",), allow_seen=True, ks=(20,), resamples=20)
     rows = list(evaluate(*world, options))
@@ -349,36 +301,24 @@ def test_the_command(
     assert main(["listens", str(log), "--format", "csv", "--library", library]) == 0
     capsys.readouterr()
     out = tmp_path / "rows.jsonl"
-    asked = [
-        "evaluate",
-        "--library",
-        library,
-        "--models",
-        "als",
-        "--scenarios",
-        "warm",
-        "-k",
-        "5,10",
-        "--out",
-        str(out),
-    ]
+    asked = f"evaluate --library {library} --models als --scenarios warm -k 5,10 --out {out}".split()
     assert main(asked) == 0
     printed = capsys.readouterr()
     assert printed.out == out.read_text()
     assert "warm: als fitted" in printed.err
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
-    assert main(asked) == 0
-    shown = capsys.readouterr().out
-    assert "ndcg@10" in shown and "better than" in shown and "item-knn" in shown
-    assert "ndcg@10 of listeners" in shown and "recall@10 of tracks" in shown and "exposure, lists of 10" in shown
     trained = tmp_path / "library" / "models" / "v1"
     trained.mkdir(parents=True)
     cleaning = asdict(CleaningOptions(users_sample=0.5))
     (trained / "training.json").write_text(json.dumps({"cleaning": cleaning}))
     (trained.parent / "current").write_text("v1")
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     assert main(asked) == 0
-    assert "cleaned and weighed as for v1" in capsys.readouterr().err
+    shown = capsys.readouterr()
+    assert "ndcg@10" in shown.out and "better than" in shown.out and "item-knn" in shown.out
+    for table in ("ndcg@10 of listeners", "recall@10 of tracks", "exposure, lists of 10"):
+        assert table in shown.out
+    assert "cleaned and weighed as for v1" in shown.err
     assert json.loads(out.read_text().splitlines()[-1])["users"] <= USERS / 2
     assert main([*asked, "-k", "ten"]) == 2
     assert "has to be whole numbers" in capsys.readouterr().err
@@ -386,26 +326,12 @@ def test_the_command(
     assert "no library here" in capsys.readouterr().err
 
 
-def test_the_old_spellings_of_protocols_and_scenarios_work(
-    world: tuple[Interactions, Catalogue], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    log, library = tmp_path / "log.csv", str(tmp_path / "library")
-    users = [f"u{row}" for row in world[0].user_rows]
-    frame = pl.DataFrame({"user_id": users, "track_id": world[0].track_rows, "time": world[0].times})
-    frame.write_csv(log)
-    assert main(["listens", str(log), "--format", "csv", "--library", library]) == 0
-    asked = ["evaluate", "--library", library, "--models", "popular", "-k", "5"]
-    tables = []
-    for spelling in (["--split", "user", "--trials", "warm"], ["--protocol", "within-user", "--scenarios", "warm"]):
-        capsys.readouterr()
-        assert main([*asked, *spelling]) == 0
-        printed = capsys.readouterr()
-        for new in ("--protocol within-user", "--scenarios"):
-            assert (f"is now called {new}" in printed.err) == (spelling[0] == "--split")
-        tables.append([json.loads(line) for line in printed.out.splitlines()])
-    old, new = ([row for row in table if row["slice"] != "cost"] for table in tables)
-    assert old == new
-    assert main([*asked, "--protocol", "sideways"]) == 2
-    items = frame.select("user_id", pl.col("track_id").alias("item_id"), "time", weight=pl.lit(1.0))
-    with pytest.warns(DeprecationWarning, match="protocol='temporal'|now called scenarios"):
-        python_api.evaluate(items, models=["popular"], split="time", trials=("warm",), ks=(5,), resamples=20)
+def test_the_old_spellings_of_protocols_and_scenarios_work(world: tuple[Interactions, Catalogue]) -> None:
+    listens, _ = world
+    columns = {"user_id": listens.user_rows, "item_id": listens.track_rows, "time": listens.times}
+    items = pl.DataFrame(columns | {"weight": listens.weights}).filter(pl.col("user_id") < 40)
+    asked = {"models": ["popular"], "ks": (5,), "resamples": 20}
+    with pytest.warns(DeprecationWarning, match="protocol='within-user'|now called scenarios"):
+        old = python_api.evaluate(items, split="user", trials=("warm",), **asked)
+    new = python_api.evaluate(items, protocol="within-user", scenarios=("warm",), **asked)
+    assert_frame_equal(*(rows.filter(pl.col("slice") != "cost") for rows in (old, new)))

@@ -87,28 +87,19 @@ def test_the_table_shows_costs_and_ratings(
     frame.write_csv(tmp_path / "log.csv")
     library = str(tmp_path / "library")
     assert main(["listens", str(tmp_path / "log.csv"), "--format", "csv", "--library", library]) == 0
-    asked = [
-        "evaluate",
-        "--library",
-        library,
-        "--models",
-        "popular",
-        "--scenarios",
-        "warm",
-        "--protocol",
-        "within-user",
-        "--growth",
-    ]
     capsys.readouterr()
-    assert main(asked) == 0
-    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    monkeypatch.setenv("COLUMNS", "220")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    table = tmp_path / "rows.jsonl"
+    asked = (
+        f"evaluate --library {library} --models popular --scenarios warm --protocol within-user --growth --out {table}"
+    )
+    assert main(asked.split()) == 0
+    rows = [json.loads(line) for line in table.read_text().splitlines()]
     costs = {(row["model"], row["metric"]) for row in rows if row["slice"] == "cost"}
     assert ("popular", "growth_with_users") in costs and ("item-knn", "code_lines") in costs
     ratings = {(row["model"], row["metric"]): row["value"] for row in rows if row["slice"] == "ratings"}
     assert ratings["bias", "rmse"] < ratings["constant", "rmse"]
-    monkeypatch.setenv("COLUMNS", "220")
-    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
-    assert main(asked) == 0
     shown = capsys.readouterr().out
     for word in ("on disk, MB", "lines of code", "implicit", "time ~ users^", "model of ratings", "against bias"):
         assert word in shown

@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from crossfade.audio.metadata import released_at
 from crossfade.pipelines.library.store import Library
 from crossfade.pipelines.search.profile import MONTHS, past, profile
 
@@ -57,7 +58,7 @@ def test_a_profile_counts_by_weight(tmp_path: Path) -> None:
                     "track_id": ["a", "b", "c"],
                     "artists": [["X"], ["X", "Y"], ["Z"]],
                     "genres": [["rock"], ["folk"], []],
-                    "released_at": [20 * 365 * DAY, -10 * 365 * DAY, None],
+                    "released_at": [released_at("1980"), released_at("1969-12-31"), None],
                 }
             )
         )

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
 from crossfade.errors import DataError
-from crossfade.pipelines.training.memory import LogSize, available_bytes, bytes_needed, check_memory
+from crossfade.pipelines.training.memory import LogSize, bytes_needed, check_memory
 
 STEPS = ("hybrid", "ranking", "artefacts")
 SMALL = LogSize(listens=100_000, users=1_000, tracks=2_000, factors=128)
@@ -33,15 +32,3 @@ def test_a_step_that_does_not_fit_is_refused_with_a_cure() -> None:
         check_memory("ranking", LARGE, said.append, available=24 * 10**9)
     (share,) = re.findall(r"--users-sample ([0-9.]+)", str(refused.value))
     check_memory("ranking", LARGE.of_users(float(share)), said.append, available=24 * 10**9)
-
-
-def test_what_is_free_is_the_least_of_machine_and_container(tmp_path: Path) -> None:
-    meminfo, limit = tmp_path / "meminfo", tmp_path / "memory.max"
-    assert available_bytes(meminfo, limit) is None
-    meminfo.write_text("MemTotal:  9000 kB\nMemAvailable:  5000 kB\n")
-    assert available_bytes(meminfo, limit) == 5_120_000
-    limit.write_text("max\n")
-    (tmp_path / "memory.current").write_text("1000000\n")
-    assert available_bytes(meminfo, limit) == 5_120_000
-    limit.write_text("3000000\n")
-    assert available_bytes(meminfo, limit) == 2_000_000

@@ -187,7 +187,7 @@ def test_train_prints_where_it_publishes_and_whether_it_did(
     (tmp_path / ".env").write_text("S3_BUCKET_NAME=music/nightly\n")
     config = tmp_path / "train.toml"
     config.write_text(show_configuration(OPTIONS))
-    train_it = ["train", "--library", str(library.folder), "--config", str(config), "--force"]
+    train_it = ["train", "--library", str(library.folder), "--config", str(config)]
     told: list[str] = []
 
     def fail(*_: object) -> None:
@@ -195,7 +195,7 @@ def test_train_prints_where_it_publishes_and_whether_it_did(
         raise PublishError("s3://music/nightly/current.json: the line went dead")
 
     monkeypatch.setattr(publishing, "publish", fail)
-    assert main(train_it) == 1
+    assert main([*train_it, "--force"]) == 1
     said = capsys.readouterr()
     assert "bucket music, prefix nightly (S3_BUCKET_NAME in .env" in told[0] and "--no-publish" in told[0]
     assert "crossfade: trained, but not published: s3://music/nightly/current.json: the line went dead" in said.err

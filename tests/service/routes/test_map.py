@@ -12,6 +12,7 @@ from fastapi.testclient import TestClient
 from numpy.typing import NDArray
 from serving import TRACKS, audio, camp, fill, service_of, serving, track
 
+from crossfade.audio.metadata import released_at
 from crossfade.pipelines.library.store import Library
 
 LAYOUTS = ("sound", "taste", "both")
@@ -112,14 +113,14 @@ def test_a_track_that_comes_moves_nobody(client: TestClient, tmp_path: Path) -> 
 
 
 def test_years_are_of_the_release(client: TestClient) -> None:
-    year = 365.2425 * 86_400
-    known = {track(0): 0, track(1): int(35.5 * year), track(2): int(-80 * year), track(3): int(4000 * year)}
+    years = ("2000", "1999-12-31", "1890", "5970")
+    known = {track(row): released_at(year) for row, year in enumerate(years)}
     follower = service_of(client).follower
     with Library.open(follower.folder) as library, library.transaction() as db:
         db.executemany("UPDATE tracks SET released_at = ? WHERE track_id = ?", [(at, one) for one, at in known.items()])
     follower.check()
     _, columns = read(client.get("/v1/map").content)
-    assert columns["year"][:5].tolist() == [70, 105, 0, 254, 255]
+    assert columns["year"][:5].tolist() == [100, 99, 0, 254, 255]
 
 
 def test_a_track_that_went_is_not_drawn(client: TestClient) -> None:

@@ -1,4 +1,4 @@
-"""Cores: how many this process may use, and numerical libraries kept from using all of them."""
+"""The machine: what cores and memory this process may use, and numerical libraries kept from using all cores."""
 
 from __future__ import annotations
 
@@ -19,6 +19,24 @@ def available_cores(quota_file: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
     except (OSError, ValueError):
         # No such file, or "max" in it: no quota.
         return cores
+
+
+def available_bytes(
+    meminfo: Path = Path("/proc/meminfo"), limit: Path = Path("/sys/fs/cgroup/memory.max")
+) -> int | None:
+    """What this process may still use, by the machine and its container; None where neither tells."""
+    found = []
+    try:
+        lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
+        found.append(1024 * int(lines["MemAvailable"].split()[0]))
+        used = int(limit.with_name("memory.current").read_text())
+        # What files are cached is in it, and gives way.
+        cached = dict(line.split() for line in limit.with_name("memory.stat").read_text().splitlines())
+        found.append(max(0, int(limit.read_text()) - used + int(cached["inactive_file"])))
+    except (OSError, ValueError, KeyError):
+        # No such files, or "max" in them: no limit.
+        pass
+    return min(found, default=None)
 
 
 def one_thread_each() -> None:

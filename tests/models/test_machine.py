@@ -1,4 +1,4 @@
-"""Cores: those of this process, never more than its container may use."""
+"""Cores and memory: those of this process, never more than its container may use."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from crossfade.models.cores import THREAD_VARIABLES, available_cores, one_thread_each
+from crossfade.models.machine import THREAD_VARIABLES, available_bytes, available_cores, one_thread_each
 from crossfade.pipelines.embedding.process_pool import in_workers
 
 
@@ -31,8 +31,21 @@ def test_a_quota_of_more_than_there_is_gives_no_more(tmp_path: Path) -> None:
 
 def test_a_process_kept_to_one_core_uses_one() -> None:
     code = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
-    code += "from crossfade.models.cores import available_cores; print(available_cores())"
+    code += "from crossfade.models.machine import available_cores; print(available_cores())"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "1\n"
+
+
+def test_what_is_free_is_the_least_of_machine_and_container(tmp_path: Path) -> None:
+    meminfo, limit = tmp_path / "meminfo", tmp_path / "memory.max"
+    assert available_bytes(meminfo, limit) is None
+    meminfo.write_text("MemTotal:  9000 kB\nMemAvailable:  5000 kB\n")
+    assert available_bytes(meminfo, limit) == 5_120_000
+    limit.write_text("max\n")
+    (tmp_path / "memory.current").write_text("1500000\n")
+    (tmp_path / "memory.stat").write_text("anon 1000000\ninactive_file 500000\n")
+    assert available_bytes(meminfo, limit) == 5_120_000
+    limit.write_text("3000000\n")
+    assert available_bytes(meminfo, limit) == 2_000_000
 
 
 def test_what_the_user_says_stays(monkeypatch: pytest.MonkeyPatch) -> None:
