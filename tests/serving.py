@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -91,6 +93,19 @@ def library(folder: Path) -> Path:
     fill(folder)
     listen(folder)
     trained(folder)
+    return folder
+
+
+def copied(library: Path, folder: Path) -> Path:
+    """A copy with music of its own: what a test does to files, it does to those of no other test."""
+    shutil.copytree(library, folder)
+    (folder / "places.json").unlink()
+    with Library.open(folder) as opened, opened.transaction() as db:
+        opened.add_places([folder / "music"])
+        for track_id in opened.track_ids():
+            if path := opened.path_of(track_id):
+                own = os.fsencode(folder / "music" / path.name)
+                db.execute("UPDATE tracks SET path = ? WHERE track_id = ?", (own, track_id))
     return folder
 
 

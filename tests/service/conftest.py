@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
-from serving import library, serving
+from serving import copied, library, serving
 
 
 @pytest.fixture(scope="session")
@@ -19,7 +18,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def folder(made: Path, tmp_path: Path) -> Path:
     """A copy that the test may change."""
-    return Path(shutil.copytree(made, tmp_path / "L"))
+    return copied(made, tmp_path / "L")
 
 
 @pytest.fixture

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from browsing import MICROPHONE, chromium, opened, served
 from playwright.sync_api import Browser, Page
-from serving import audio, track
+from serving import audio, copied, track
 
 from crossfade.pipelines.analysis.track_map import laid_out, layouts_of
 from crossfade.pipelines.library.store import Library
@@ -29,10 +28,9 @@ LONG_SECONDS = 30
 @pytest.fixture(scope="session")
 def played(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The library that every module of stories begins with."""
-    folder = Path(shutil.copytree(made, tmp_path_factory.mktemp("page") / "L"))
+    folder = copied(made, tmp_path_factory.mktemp("page") / "L")
     titles = {1: HTML_TITLE, 2: ARABIC_TITLE, 5: "unbroken" * 40}
     with Library.open(folder) as library:
-        library.add_places([folder / "music"])
         with library.transaction() as db:
             for row in range(6):
                 path = audio(
@@ -52,7 +50,7 @@ def played(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def owned(played: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy: what a story adds is in no other module's lists, whichever runs first."""
-    return Path(shutil.copytree(played, tmp_path_factory.mktemp("owned") / "L"))
+    return copied(played, tmp_path_factory.mktemp("owned") / "L")
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from browsing import DROP, opened, served
 from playwright.sync_api import Browser, Page, expect
-from serving import track
+from serving import copied, track
 
 from crossfade.pipelines.library import jobs as module
 from crossfade.pipelines.library.store import Library
@@ -27,7 +27,7 @@ SCREEN = "/#/library"
 @pytest.fixture
 def fresh(played: Path, tmp_path: Path) -> Path:
     """A copy that the story may change, with a file that could not be heard."""
-    folder = Path(shutil.copytree(played, tmp_path / "L"))
+    folder = copied(played, tmp_path / "L")
     with Library.open(folder) as library:
         library.add_failure(StoredFile(str(folder / "music" / "<b>.mp3").encode(), 1, 1), "not audio")
     return folder

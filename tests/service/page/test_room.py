@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from browsing import opened
 from playwright.sync_api import Browser, Page, expect
-from serving import audio, track
+from serving import audio, copied, track
 
 from crossfade.pipelines.library.store import Library
 
@@ -25,9 +24,8 @@ SHORT = 9
 @pytest.fixture(scope="module")
 def owned(played: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Both camps have tracks that can be played."""
-    folder = Path(shutil.copytree(played, tmp_path_factory.mktemp("room") / "L"))
+    folder = copied(played, tmp_path_factory.mktemp("room") / "L")
     with Library.open(folder) as library, library.transaction() as db:
-        library.add_places([folder / "music"])
         for place, row in enumerate([*range(FILES // 2), *range(30, 30 + FILES // 2)]):
             path = audio(
                 folder / "music" / f"room {row}.wav",

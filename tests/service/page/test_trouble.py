@@ -5,14 +5,13 @@ from __future__ import annotations
 
 import base64
 import re
-import shutil
 from pathlib import Path
 
 import pytest
 from browsing import DROP, opened, served
 from playwright.sync_api import Browser, Page, Route, expect
 from processes import free_port
-from serving import audio, fill, track
+from serving import audio, copied, fill, track
 
 from crossfade.pipelines.library.playlists import Playlist
 from crossfade.pipelines.library.store import Library
@@ -51,7 +50,7 @@ def plays(page: Page) -> None:
 @pytest.fixture(scope="module")
 def owned(played: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """With a playlist of difficult titles, one of them without its file."""
-    folder = Path(shutil.copytree(played, tmp_path_factory.mktemp("trouble") / "L"))
+    folder = copied(played, tmp_path_factory.mktemp("trouble") / "L")
     with Library.open(folder) as library:
         library.replace_playlists([Playlist(1, "unbroken" * 20, tuple(track(row) for row in (0, 1, GONE, 5, 2)))])
     return folder

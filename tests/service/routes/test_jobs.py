@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from serving import audio, serving, track
+from serving import audio, copied, serving, track
 
 from crossfade.pipelines.library import jobs as module
 from crossfade.pipelines.library.jobs import Jobs
@@ -132,7 +132,7 @@ PHONE = ""
 def played(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A service that others can reach, and one that only this machine can."""
     global PHONE
-    folder = Path(shutil.copytree(made, tmp_path_factory.mktemp("managed") / "L"))
+    folder = copied(made, tmp_path_factory.mktemp("managed") / "L")
     PHONE = ApiKeyStore(folder).add("phone")
     with serving(folder, host="0.0.0.0") as one, serving(folder) as other:
         yield one, other
