@@ -40,6 +40,8 @@ def go(page: Page, screen: str) -> None:
 
 
 def seek(page: Page, seconds: float) -> None:
+    # Before the browser knows the audio's length, the slider ends at the one that the library has.
+    page.wait_for_function("seconds => document.querySelector('.seek input').max > seconds", arg=seconds)
     page.get_by_role("region", name="Player").get_by_role("slider", name="Position").fill(f"{seconds}")
 
 
