@@ -130,12 +130,9 @@ class HistoryStatistics:
         if history is None:
             raise DataError("features: loaded from a file, so what they were computed from is not known any more")
         if labels.times is not None and history.times is not None and len(labels):
-            ends = np.full(
-                history.user_count, _UNKNOWN_TIME if within_user else history.times.max(initial=_UNKNOWN_TIME)
-            )
-            if within_user:
-                np.maximum.at(ends, history.user_rows, history.times)
-            late = labels.times < ends[labels.user_rows]
+            ends = np.full(history.user_count, _UNKNOWN_TIME)
+            np.maximum.at(ends, history.user_rows, history.times)
+            late = labels.times < (ends[labels.user_rows] if within_user else ends.max())
             if late.any():
                 raise DataError(
                     f"features: a leak; {int(late.sum()):,} of {len(labels):,} labels are older than the newest listen "

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import numpy as np
 
 from ...errors import UsageError
-from ..arrays import row_entries
+from ..arrays import kept_entries, row_entries
 from ..evaluation.splits import positions_in_groups
 from ..interactions import Interactions
 from .base import History
@@ -106,6 +106,6 @@ def _sampled(profiles: csr_matrix) -> csr_matrix:
     counts = np.diff(profiles.indptr)
     entries, owners = row_entries(profiles, np.flatnonzero(counts > _MOST_TRACKS))
     order = np.lexsort((np.random.default_rng(0).random(len(entries)), owners))
-    profiles.data[entries[order][positions_in_groups(owners, len(counts)) >= _MOST_TRACKS]] = 0
-    profiles.eliminate_zeros()
-    return profiles
+    kept = np.ones(profiles.nnz, bool)
+    kept[entries[order][positions_in_groups(owners, len(counts)) >= _MOST_TRACKS]] = False
+    return kept_entries(profiles, kept)
